@@ -1,1 +1,15 @@
-//! x
+//! What the five commands share: flags, run loop, text, CSV and JSON output, exit codes.
+//!
+//! A command is its flags, a [`Tool`] (its probe, statistics and rows) and a call of [`run`].
+
+mod clock;
+mod column;
+mod flags;
+mod out;
+mod run;
+
+pub use clock::Clock;
+pub use column::{Column, Value, csv_header, csv_row, json_object};
+pub use flags::{Common, Format, parse};
+pub use out::Out;
+pub use run::{Accounting, Banners, Skipped, Tool, run};

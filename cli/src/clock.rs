@@ -1,0 +1,59 @@
+//! Times of day.
+
+use std::time::Duration;
+
+use jiff::{Timestamp, tz::TimeZone};
+use nix::time::{ClockId, clock_gettime};
+
+/// Turns `CLOCK_MONOTONIC`, in which the kernel side stamps events, into times of day. Made anew for each batch, so that
+/// a step of the system clock shows in the rows after it, as in any log.
+pub struct Clock {
+    offset_ns: i128,
+    now: Timestamp,
+}
+
+impl Clock {
+    /// The clocks as they stand now.
+    #[must_use]
+    pub fn now() -> Self {
+        let now = Timestamp::now();
+        let monotonic = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+        Self { offset_ns: now.as_nanosecond() - monotonic.as_nanos() as i128, now }
+    }
+
+    /// The present moment, RFC 3339 in UTC.
+    #[must_use]
+    pub fn rfc3339_now(&self) -> String {
+        format!("{:.6}", self.now)
+    }
+
+    /// A moment of `CLOCK_MONOTONIC`, RFC 3339 in UTC with microseconds.
+    #[must_use]
+    pub fn rfc3339(&self, at: Duration) -> String {
+        format!("{:.6}", self.timestamp(at))
+    }
+
+    /// A moment of `CLOCK_MONOTONIC` as local `HH:MM:SS`.
+    #[must_use]
+    pub fn time_of_day(&self, at: Duration, zone: &TimeZone) -> String {
+        self.timestamp(at).to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
+    }
+
+    fn timestamp(&self, at: Duration) -> Timestamp {
+        Timestamp::from_nanosecond(at.as_nanos() as i128 + self.offset_ns).unwrap_or(self.now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_of_monotonic_is_a_time_of_day() {
+        let clock = Clock { offset_ns: 1_000_000_000_000_000_000, now: Timestamp::UNIX_EPOCH };
+        let at = Duration::from_nanos(1_500_000_000);
+        assert_eq!(clock.rfc3339(at), "2001-09-09T01:46:41.500000Z");
+        assert_eq!(clock.time_of_day(at, &TimeZone::UTC), "01:46:41");
+        assert_eq!(clock.time_of_day(at, &TimeZone::fixed(jiff::tz::offset(2))), "03:46:41");
+    }
+}

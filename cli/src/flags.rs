@@ -1,0 +1,254 @@
+//! The flags that all five commands have.
+
+use std::{
+    ffi::OsString,
+    fs::metadata,
+    net::IpAddr,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, CommandFactory, FromArgMatches, ValueEnum};
+use probes::{Filter, Rung};
+
+/// Flags common to all commands.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Length of an interval
+    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub interval: Duration,
+    /// Print CSV instead of text
+    #[arg(short, long)]
+    pub csv: bool,
+    /// Write CSV (or JSON) to FILE
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// More columns, and a row per association and path or stream
+    #[arg(short = 'x', long)]
+    pub extended: bool,
+    /// Print JSON Lines instead of text
+    #[arg(long, conflicts_with_all = ["csv", "timestamp"])]
+    pub json: bool,
+    /// CSV rows at every interval, with a first column `time`
+    #[arg(short = 'T', long)]
+    pub timestamp: bool,
+    /// No banner and no closing line
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Stop by itself
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+    /// If SCTP is not loaded, wait for it
+    #[arg(long)]
+    pub wait: bool,
+    /// Only associations of this process's sockets
+    #[arg(short, long, value_name = "PID", help_heading = "Filters", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+    /// Only this association
+    #[arg(long, value_name = "ID", help_heading = "Filters", value_parser = clap::value_parser!(u32).range(1..))]
+    pub assoc: Option<u32>,
+    /// Only this local port
+    #[arg(long, value_name = "PORT", help_heading = "Filters", value_parser = clap::value_parser!(u16).range(1..))]
+    pub lport: Option<u16>,
+    /// Only this remote port
+    #[arg(long, value_name = "PORT", help_heading = "Filters", value_parser = clap::value_parser!(u16).range(1..))]
+    pub rport: Option<u16>,
+    /// Only paths from or to this address
+    #[arg(long, value_name = "IP", help_heading = "Filters")]
+    pub addr: Option<IpAddr>,
+    /// Only this network namespace, of a file or a process
+    #[arg(long, value_name = "PATH|PID", help_heading = "Filters", value_parser = netns)]
+    pub netns: Option<u32>,
+    /// Use this kind of hook only (for tests)
+    #[arg(long, hide = true)]
+    rung: Option<RungName>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RungName {
+    Fentry,
+    Kprobe,
+}
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// With a header, rows at the end or at every interval.
+    Csv,
+    /// JSON Lines.
+    Json,
+}
+
+impl Common {
+    /// The form of the output: FILE takes rows, so it means CSV.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        match self {
+            Self { json: true, .. } => Format::Json,
+            Self { csv: true, .. } | Self { file: Some(_), .. } => Format::Csv,
+            _ => Format::Text,
+        }
+    }
+
+    /// Is anything printed at every interval, for a command whose text mode does not?
+    #[must_use]
+    pub fn wants_intervals(&self) -> bool {
+        self.json || self.timestamp
+    }
+
+    /// Whose events the kernel lets through.
+    #[must_use]
+    pub fn filter(&self) -> Filter {
+        Filter {
+            assoc_id: self.assoc,
+            lport: self.lport,
+            rport: self.rport,
+            addr: self.addr.map(|a| a.to_canonical()),
+            netns: self.netns,
+            pid: self.pid,
+        }
+    }
+
+    /// The rung of the hook ladder to stay on.
+    #[must_use]
+    pub fn rung(&self) -> Option<Rung> {
+        self.rung.map(|r| match r {
+            RungName::Fentry => Rung::Fentry,
+            RungName::Kprobe => Rung::Kprobe,
+        })
+    }
+}
+
+/// Parses the command line. Prints help, version or a usage error and exits (0, 0, 2) where that is due.
+pub fn parse<T: CommandFactory + FromArgMatches>(common: impl Fn(&T) -> &Common) -> T {
+    try_parse(std::env::args_os(), common).unwrap_or_else(|e| e.exit())
+}
+
+fn try_parse<T: CommandFactory + FromArgMatches>(
+    args: impl IntoIterator<Item = OsString>,
+    common: impl Fn(&T) -> &Common,
+) -> Result<T, clap::Error> {
+    // The scripts' argparse takes unambiguous beginnings of long flags; so do we.
+    let mut command = T::command().infer_long_args(true);
+    let flags = T::from_arg_matches(&command.try_get_matches_from_mut(args)?)?;
+    let c = common(&flags);
+    if c.timestamp && c.format() != Format::Csv {
+        let why = "--timestamp adds a column to CSV: use it with --csv or --file";
+        return Err(command.error(clap::error::ErrorKind::MissingRequiredArgument, why));
+    }
+    Ok(flags)
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|s| *s > 0.0)
+        .and_then(|s| Duration::try_from_secs_f64(s).ok())
+        .filter(|d| !d.is_zero())
+        .ok_or_else(|| "not a number of seconds above 0".to_owned())
+}
+
+/// The inode number of a namespace file, or of the network namespace of a process.
+fn netns(text: &str) -> Result<u32, String> {
+    let path = match text.parse::<u32>() {
+        Ok(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
+        Err(_) => Path::new(text).to_owned(),
+    };
+    let meta = metadata(&path).map_err(|e| format!("cannot look at {}: {e}", path.display()))?;
+    u32::try_from(meta.ino()).map_err(|_| format!("{} is no namespace", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct Flags {
+        #[command(flatten)]
+        common: Common,
+    }
+
+    fn flags(args: &[&str]) -> Result<Common, clap::Error> {
+        let args = std::iter::once("x").chain(args.iter().copied()).map(OsString::from);
+        try_parse(args, |f: &Flags| &f.common).map(|f| f.common)
+    }
+
+    fn usage(args: &[&str]) -> bool {
+        flags(args).is_err_and(|e| e.exit_code() == 2)
+    }
+
+    #[test]
+    fn the_scripts_own_flags_are_taken() {
+        let c = flags(&["-p", "12", "-i", "2", "-c", "-f", "out.csv"]).unwrap();
+        assert_eq!((c.pid, c.interval, c.csv), (Some(12), Duration::from_secs(2), true));
+        assert_eq!(c.file.as_deref(), Some(Path::new("out.csv")));
+        let c = flags(&["--pid=12", "--inter", "0.5", "--cs"]).unwrap();
+        assert_eq!((c.pid, c.interval, c.csv), (Some(12), Duration::from_millis(500), true));
+        assert_eq!(flags(&["-cfout"]).unwrap().file.as_deref(), Some(Path::new("out")));
+    }
+
+    #[test]
+    fn wrong_ones_are_usage_errors() {
+        for args in [
+            &["-i", "0"][..],
+            &["-i", "-1"],
+            &["-i", "x"],
+            &["-i", "inf"],
+            &["-i", "nan"],
+            &["-d", "0"],
+            &["-p", "0"],
+            &["--addr", "10.0.0"],
+            &["--lport", "65536"],
+            &["--netns", "/nonexistent"],
+            &["--nothing"],
+            &["positional"],
+            &["--json", "--csv"],
+            &["-T"],
+            &["-T", "--json"],
+        ] {
+            assert!(usage(args), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn file_means_csv_unless_json() {
+        assert_eq!(flags(&[]).unwrap().format(), Format::Text);
+        assert_eq!(flags(&["-f", "x"]).unwrap().format(), Format::Csv);
+        assert_eq!(flags(&["-f", "x", "--json"]).unwrap().format(), Format::Json);
+    }
+
+    #[test]
+    fn a_namespace_is_its_inode() {
+        let own = metadata("/proc/self/ns/net").unwrap().ino();
+        assert_eq!(flags(&["--netns", "/proc/self/ns/net"]).unwrap().netns.map(u64::from), Some(own));
+        let pid = std::process::id().to_string();
+        assert_eq!(flags(&["--netns", &pid]).unwrap().netns.map(u64::from), Some(own));
+    }
+
+    #[test]
+    fn mapped_addresses_are_ipv4() {
+        let filter = flags(&["--addr", "::ffff:10.0.0.1"]).unwrap().filter();
+        assert_eq!(filter.addr, Some("10.0.0.1".parse().unwrap()));
+    }
+
+    proptest! {
+        #[test]
+        fn seconds_never_panic(text: String) {
+            if let Ok(d) = seconds(&text) {
+                prop_assert!(!d.is_zero());
+            }
+        }
+
+        #[test]
+        fn whole_and_half_seconds(n in 1_u32..1_000_000) {
+            prop_assert_eq!(seconds(&n.to_string()), Ok(Duration::from_secs(n.into())));
+            prop_assert_eq!(seconds(&format!("{n}.5")), Ok(Duration::from_millis(u64::from(n) * 1000 + 500)));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Where lines go: stdout for people, stdout or FILE for rows. Whole lines only, written at the end of each batch.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// Bytes gathered before they are written in mid-batch.
+const BATCH: usize = 32 * 1024;
+
+/// A destination of lines.
+pub struct Out {
+    text: Sink,
+    rows: Option<Sink>,
+}
+
+struct Sink {
+    name: String,
+    writer: Box<dyn Write>,
+    pending: Vec<u8>,
+}
+
+impl Out {
+    /// Rows to `file` (made, with its missing folders, or emptied), or to stdout where there is none.
+    ///
+    /// # Errors
+    /// Where FILE cannot be made.
+    pub fn new(file: Option<&Path>) -> Result<Self> {
+        let rows = file.map(create).transpose()?;
+        Ok(Self { text: Sink::new("standard output".to_owned(), Box::new(io::stdout())), rows })
+    }
+
+    /// A line for the person: always to stdout.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn text(&mut self, line: &str) -> Result<()> {
+        self.text.line(line.as_bytes())
+    }
+
+    /// A finished line (ends with a newline) of rows: to FILE or stdout.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn row(&mut self, line: &str) -> Result<()> {
+        self.rows().push(line.as_bytes())
+    }
+
+    /// A JSON object as a line, to FILE or stdout.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn json(&mut self, object: &impl Serialize) -> Result<()> {
+        let sink = self.rows();
+        serde_json::to_writer(&mut sink.pending, object)?;
+        sink.push(b"\n")
+    }
+
+    /// Writes what is pending.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn flush(&mut self) -> Result<()> {
+        if let Some(rows) = &mut self.rows {
+            rows.flush()?;
+        }
+        self.text.flush()
+    }
+
+    fn rows(&mut self) -> &mut Sink {
+        self.rows.as_mut().unwrap_or(&mut self.text)
+    }
+}
+
+impl Sink {
+    fn new(name: String, writer: Box<dyn Write>) -> Self {
+        Self { name, writer, pending: Vec::with_capacity(2 * BATCH) }
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<()> {
+        self.pending.extend_from_slice(line);
+        self.push(b"\n")
+    }
+
+    fn push(&mut self, end: &[u8]) -> Result<()> {
+        self.pending.extend_from_slice(end);
+        if self.pending.len() >= BATCH { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let written = self.writer.write_all(&self.pending).and_then(|()| self.writer.flush());
+        self.pending.clear();
+        written.with_context(|| format!("cannot write to {}", self.name))
+    }
+}
+
+fn create(path: &Path) -> Result<Sink> {
+    let name = format!("'{}'", path.display());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder '{}'", folder.display()))?;
+    }
+    // 0640: addresses of peers are not for everybody.
+    let file: File = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o640)
+        .open(path)
+        .with_context(|| format!("cannot make the file {name}"))?;
+    Ok(Sink::new(name, Box::new(file)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_folders_are_made_and_rows_arrive() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/out.csv");
+        let mut out = Out::new(Some(&path)).unwrap();
+        out.row("x,y\n").unwrap();
+        out.json(&[1, 2]).unwrap();
+        out.flush().unwrap();
+        assert_eq!(fs::read_to_string(path).unwrap(), "x,y\n[1,2]\n");
+    }
+
+    #[test]
+    fn a_full_device_is_an_error_with_its_name() {
+        let mut out = Out::new(Some(Path::new("/dev/full"))).unwrap();
+        out.row("x\n").unwrap();
+        let error = format!("{:#}", out.flush().unwrap_err());
+        assert!(error.starts_with("cannot write to '/dev/full': No space left on device"), "{error}");
+    }
+
+    #[test]
+    fn a_long_batch_is_written_by_whole_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let mut out = Out::new(Some(&path)).unwrap();
+        for _ in 0..10_000 {
+            out.row("0123456789\n").unwrap();
+        }
+        let early = fs::read_to_string(&path).unwrap();
+        assert!(!early.is_empty() && early.ends_with('\n'));
+        out.flush().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 10_000);
+    }
+}

@@ -1,0 +1,23 @@
+//! Compiles every kernel-side program and makes a typed skeleton of it in `OUT_DIR`.
+
+use std::{env, ffi::OsString, path::PathBuf};
+
+use libbpf_cargo::SkeletonBuilder;
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
+    // Debian keeps <asm/types.h>, which <linux/bpf.h> needs, in a folder per architecture.
+    let mut clang_args: Vec<OsString> = ["-Wall", "-Werror", "-mcpu=v3", "-idirafter"].map(Into::into).into();
+    clang_args.push(format!("/usr/include/{arch}-linux-gnu").into());
+
+    for program in ["rtt"] {
+        let source = format!("src/bpf/{program}.bpf.c");
+        SkeletonBuilder::new()
+            .source(&source)
+            .clang_args(&clang_args)
+            .build_and_generate(out.join(format!("{program}.skel.rs")))
+            .unwrap_or_else(|e| panic!("cannot build {source} (is clang installed?): {e:#}"));
+    }
+    println!("cargo:rerun-if-changed=src/bpf");
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* Who is who: the identity of an association and its paths, and the filters, for every program. */
+#ifndef ASSOC_H
+#define ASSOC_H
+
+#include "sctp.h"
+
+struct endpoint_addr {
+	__u8 ip[16];  /* IPv4: the first four */
+	__u16 family; /* 0: unknown */
+	__u16 port;   /* host order */
+};
+
+struct identity {
+	__u32 assoc_id;
+	__u32 netns; /* inode number */
+	struct endpoint_addr local;
+	struct endpoint_addr peer;
+	struct endpoint_addr path; /* the peer's address that this path leads to */
+};
+
+/* What user space wants to see; 0 means any. Set before load, so unused tests cost nothing. */
+struct filter {
+	__u32 assoc_id;
+	__u32 netns;
+	__u32 tgid; /* as seen in the pid namespace below */
+	__u16 lport;
+	__u16 rport;
+	__u16 family; /* of ip */
+	__u8 ip[16];
+	__u64 pidns_dev;
+	__u64 pidns_ino;
+};
+
+const volatile struct filter filter = {};
+
+static __always_inline void read_addr(struct endpoint_addr *to, const union sctp_addr *from,
+				      __u16 port)
+{
+	bpf_core_read(&to->family, sizeof(to->family), &from->sa.sa_family);
+	if (to->family == AF_INET)
+		bpf_core_read(to->ip, 4, &from->v4.sin_addr);
+	else if (to->family == AF_INET6)
+		bpf_core_read(to->ip, 16, &from->v6.sin6_addr);
+	to->port = port;
+}
+
+static __always_inline bool addr_is(const union sctp_addr *addr)
+{
+	struct endpoint_addr it = {};
+
+	read_addr(&it, addr, 0);
+	if (it.family != filter.family)
+		return false;
+	for (int i = 0; i < (int)sizeof(it.ip); i++) {
+		if (it.ip[i] != filter.ip[i])
+			return false;
+	}
+	return true;
+}
+
+static __always_inline __u32 netns_of(bool trusted, struct sctp_association *asoc)
+{
+	return trusted ? asoc->base.net->ns.inum : BPF_CORE_READ(asoc, base.net, ns.inum);
+}
+
+/*
+ * The identity of a path. The association's own addresses are those of its first path (the one
+ * its INIT went to or came from), so that they are the same for all its paths and stay so when
+ * the primary path changes.
+ */
+static __always_inline void identify(struct identity *id, struct sctp_association *asoc,
+				     struct sctp_transport *transport)
+{
+	__u16 lport = BPF_CORE_READ(asoc, base.bind_addr.port);
+	__u16 rport = BPF_CORE_READ(asoc, peer.port);
+	struct sctp_transport *first;
+
+	first = (void *)BPF_CORE_READ(asoc, peer.transport_addr_list.next) -
+		bpf_core_field_offset(struct sctp_transport, transports);
+	id->assoc_id = BPF_CORE_READ(asoc, assoc_id);
+	id->netns = netns_of(false, asoc);
+	read_addr(&id->local, &first->saddr, lport);
+	if (!id->local.family)
+		read_addr(&id->local, &transport->saddr, lport);
+	read_addr(&id->peer, &first->ipaddr, rport);
+	read_addr(&id->path, &transport->ipaddr, rport);
+}
+
+#endif

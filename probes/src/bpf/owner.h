@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * -p PID: whose association is it? A socket belongs to the process that made it by socket(),
+ * accept() or peeloff (all call sctp_endpoint_new()), to every process that sends on it, and to
+ * the process in whose file table it was found at start. SACKs come in softirq context, where the
+ * current task is anybody: so it is the socket that is remembered, not the task.
+ */
+#ifndef OWNER_H
+#define OWNER_H
+
+#include "assoc.h"
+
+/*
+ * LRU: a socket lost from here after 16,384 newer ones comes back with its next send. An entry
+ * outlives close(), as the association may, and goes when its address is used for a new socket.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1); /* set before load, with -p */
+	__type(key, __u64);
+	__type(value, __u8);
+} owned SEC(".maps");
+
+static __always_inline bool current_is_wanted(void)
+{
+	struct bpf_pidns_info pid = {};
+
+	return bpf_get_ns_current_pid_tgid(filter.pidns_dev, filter.pidns_ino, &pid, sizeof(pid)) ==
+		       0 &&
+	       pid.tgid == filter.tgid;
+}
+
+static __always_inline void own(__u64 sk)
+{
+	__u8 yes = 1;
+
+	bpf_map_update_elem(&owned, &sk, &yes, BPF_ANY);
+}
+
+static __always_inline int socket_made(__u64 sk)
+{
+	if (current_is_wanted())
+		own(sk);
+	else
+		bpf_map_delete_elem(&owned, &sk);
+	return 0;
+}
+
+static __always_inline int socket_used(__u64 sk)
+{
+	if (current_is_wanted())
+		own(sk);
+	return 0;
+}
+
+SEC("fentry/sctp_endpoint_new")
+int BPF_PROG(owner_made, struct sock *sk)
+{
+	return socket_made((__u64)sk);
+}
+
+SEC("fentry/sctp_datamsg_from_user")
+int BPF_PROG(owner_sends, struct sctp_association *asoc)
+{
+	return socket_used((__u64)asoc->base.sk);
+}
+
+SEC("kprobe/sctp_endpoint_new")
+int BPF_KPROBE(owner_made_kprobe, struct sock *sk)
+{
+	return socket_made((__u64)sk);
+}
+
+SEC("kprobe/sctp_datamsg_from_user")
+int BPF_KPROBE(owner_sends_kprobe, struct sctp_association *asoc)
+{
+	return socket_used((__u64)BPF_CORE_READ(asoc, base.sk));
+}
+
+/* The process number of a task in our own pid namespace, as task_tgid_nr_ns() finds it; 0: none. */
+static __always_inline __u32 tgid_here(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, signal, pids[PIDTYPE_TGID]);
+	__u32 level = BPF_CORE_READ(pid, level);
+
+	for (__u32 i = 0; i < MAX_PID_NS_LEVEL + 1 && i <= level; i++) {
+		if (BPF_CORE_READ(pid, numbers[i].ns, ns.inum) == filter.pidns_ino)
+			return BPF_CORE_READ(pid, numbers[i].nr);
+	}
+	return 0;
+}
+
+/* Run once at start. */
+SEC("iter/task_file")
+int owner_has(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct socket *socket;
+	struct sock *sk;
+
+	if (!task || !file)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (sk && sk->sk_protocol == IPPROTO_SCTP && tgid_here(task) == filter.tgid)
+		own((__u64)sk);
+	return 0;
+}
+
+/* Does the filter let this path of this association through? */
+static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
+				   struct sctp_transport *transport)
+{
+	if (filter.assoc_id && GET(trusted, asoc, assoc_id) != (__s32)filter.assoc_id)
+		return false;
+	if (filter.lport && GET(trusted, asoc, base.bind_addr.port) != filter.lport)
+		return false;
+	if (filter.rport && GET(trusted, asoc, peer.port) != filter.rport)
+		return false;
+	if (filter.netns && netns_of(trusted, asoc) != filter.netns)
+		return false;
+	if (filter.family && !addr_is(&transport->ipaddr) && !addr_is(&transport->saddr))
+		return false;
+	if (filter.tgid) {
+		__u64 sk = (__u64)GET(trusted, asoc, base.sk);
+
+		if (!bpf_map_lookup_elem(&owned, &sk))
+			return false;
+	}
+	return true;
+}
+
+#endif

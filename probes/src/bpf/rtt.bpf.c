@@ -1,0 +1,887 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * Round-trip time of DATA chunks: from the moment a chunk is put into a packet to the SACK that
+ * first covers its TSN.
+ *
+ * Three tables, all of fixed size, all arrays (no allocation, no hash walk):
+ *  - inflight: the chunks that wait for their SACK, found by association and TSN;
+ *  - assocs:   scratch state of a sending association, found by its id;
+ *  - paths:    identity and statistics, one entry per path: what user space reads.
+ *
+ * The kernel runs both hooks under the association's socket lock, so that one association's
+ * entries have one writer at a time. Claims of free entries may race and use cmpxchg.
+ */
+#include "owner.h"
+
+#define SET_SLOTS 4
+#define PROBES 8 /* entries looked at before one is evicted */
+#define MAX_SCAN                                                                                   \
+	8192 /* TSNs and gap blocks looked at per SACK: 6.1 accepts this for bpf_loop()            \
+	      */
+
+/* Histogram: 16 buckets per octave of nanoseconds, from 2^12 (4 us) to 2^37 (137 s). */
+#define HIST_MIN_BITS 12
+#define HIST_SUB_BITS 4
+#define HIST_OCTAVES 25
+#define HIST_BUCKETS (HIST_OCTAVES << HIST_SUB_BITS)
+
+/* --- set by user space before load --- */
+const volatile bool want_events = false;   /* one ring buffer record per sample */
+const volatile bool want_windows = false;  /* statistics of each interval too */
+const volatile bool want_extended = false; /* histograms, and prompt samples apart */
+const volatile __u32 assoc_mask = 0;
+const volatile __u32 path_mask = 0;
+const volatile __u32 set_mask = 0;
+
+/* --- shared while running --- */
+__u32 epoch = 0;       /* number of the interval; user space steps it */
+__u32 want_wakeup = 0; /* user space is asleep and wants to hear of the next record */
+
+/* What gave no sample or lost its place; see probes::rtt::Accounting. */
+struct accounting {
+	__u64 lost;	     /* records that did not fit into the ring buffer */
+	__u64 slots_evicted; /* live slots overwritten */
+	__u64 paths_evicted;
+	__u64 samples_evicted; /* samples that went with them */
+	__u64 retransmitted;   /* chunks, Karn's algorithm */
+	__u64 abandoned;       /* chunks given up by PR-SCTP */
+	__u64 before_start;    /* chunks sent before the trace began */
+	__u64 scan_limit;      /* chunks left out because a SACK covered too many */
+} accounting = {};
+
+struct slot {
+	__u32 assoc_id; /* 0: free */
+	__u32 tsn;
+	__u64 sent_ns;
+	__u32 path;   /* index into paths */
+	__u32 packet; /* running number of the wire packet, bit 31: I-bit */
+};
+
+#define PACKET_SACK_IMM (1u << 31)
+
+struct set {
+	struct slot slot[SET_SLOTS];
+};
+
+struct assoc {
+	__u32 assoc_id;	 /* 0: free */
+	__u32 first_tsn; /* first TSN seen sent */
+	__u64 last_transport;
+	__u32 last_path;
+	__u32 pad;
+	__u64 last_ns;
+	/* Gap blocks repeat on every SACK; these tell what is new in the next one. */
+	__u32 gap_top; /* highest TSN scanned */
+	__u32 covered; /* cumulative TSN + TSNs in gap blocks, of the last SACK */
+	__u32 inexact; /* TSNs up to here were left unscanned (valid if has_inexact) */
+	bool has_inexact;
+	bool packet_unknown; /* acked_packet may lag */
+	/* Which wire packet a chunk travels in. */
+	__u32 packet;
+	__u32 acked_packet; /* highest one acknowledged */
+	__u64 packet_size;  /* sctp_packet.size after the last chunk */
+	__u64 wire_size;    /* of the current wire packet: a GSO packet holds several */
+};
+
+struct dist {
+	__u64 count;
+	__u64 sum_ns;
+	__u64 min_ns;
+	__u64 max_ns;
+};
+
+struct window {
+	__u32 epoch;
+	__u32 retransmitted;
+	struct dist all;
+	struct dist prompt;
+};
+
+/*
+ * The first and the last member make a snapshot of a live entry safe: the writer raises begun,
+ * writes, then sets done to it; a reader that copies upwards and finds them equal has a whole
+ * entry (Lamport 1977, "Concurrent reading and writing").
+ */
+struct path {
+	__u64 done;
+	__u64 transport; /* its address, the key together with id.assoc_id; 0: free */
+	__u64 last_ns;
+	__u32 uid; /* differs for every path that ever had this entry */
+	struct identity id;
+	__u64 retransmitted;
+	struct dist all;
+	struct dist prompt;
+	struct window window[2]; /* of even and odd epochs */
+	__u64 begun;
+};
+
+struct hist {
+	__u32 all[HIST_BUCKETS];
+	__u32 prompt[HIST_BUCKETS];
+};
+
+struct event {
+	__u64 time_ns; /* CLOCK_MONOTONIC, when the SACK was processed */
+	__u64 rtt_ns;
+	__u32 assoc_id;
+	__u32 tsn;
+	__u32 path;
+	__u32 path_uid;
+	__u32 prompt;
+	__u32 pad;
+};
+
+const struct event *event_type = NULL; /* so that the skeleton knows the record's type */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct set);
+} inflight SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct assoc);
+} assocs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct path);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} paths SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hist);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} hists SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} events SEC(".maps");
+
+static __always_inline void count(__u64 *counter, __u64 n)
+{
+	__sync_fetch_and_add(counter, n);
+}
+
+/* --- tables --- */
+
+static __always_inline struct set *set_of(__u32 assoc_id, __u32 tsn)
+{
+	/* Consecutive TSNs lie in consecutive sets; associations start far apart. */
+	__u32 key = (assoc_id * 0x9e3779b1u + tsn) & set_mask;
+
+	return bpf_map_lookup_elem(&inflight, &key);
+}
+
+static __always_inline struct slot *slot_of(__u32 assoc_id, __u32 tsn)
+{
+	struct set *set = set_of(assoc_id, tsn);
+
+	if (!set)
+		return NULL;
+	for (int i = 0; i < SET_SLOTS; i++) {
+		if (set->slot[i].tsn == tsn && set->slot[i].assoc_id == assoc_id)
+			return &set->slot[i];
+	}
+	return NULL;
+}
+
+static __always_inline void forget(__u32 assoc_id, __u32 tsn)
+{
+	struct slot *slot = slot_of(assoc_id, tsn);
+
+	if (slot)
+		slot->assoc_id = 0;
+}
+
+static __always_inline void remember(const struct slot *new)
+{
+	struct set *set = set_of(new->assoc_id, new->tsn);
+	struct slot *oldest;
+
+	if (!set)
+		return;
+	oldest = &set->slot[0];
+	for (int i = 0; i < SET_SLOTS; i++) {
+		struct slot *slot = &set->slot[i];
+
+		if (!slot->assoc_id) {
+			*slot = *new;
+			return;
+		}
+		if (slot->sent_ns < oldest->sent_ns)
+			oldest = slot;
+	}
+	count(&accounting.slots_evicted, 1);
+	*oldest = *new;
+}
+
+static __always_inline struct assoc *find_assoc(__u32 assoc_id)
+{
+	for (__u32 i = 0; i < PROBES; i++) {
+		/* The kernel deals out ids in sequence: no hash spreads them better. */
+		__u32 key = (assoc_id + i) & assoc_mask;
+		struct assoc *a = bpf_map_lookup_elem(&assocs, &key);
+
+		if (a && a->assoc_id == assoc_id)
+			return a;
+	}
+	return NULL;
+}
+
+static __noinline struct assoc *new_assoc(__u32 assoc_id, __u32 tsn)
+{
+	__u32 oldest = assoc_id & assoc_mask;
+	__u64 oldest_ns = ~0ull;
+	struct assoc *a;
+
+	for (__u32 i = 0; i < PROBES; i++) {
+		__u32 key = (assoc_id + i) & assoc_mask;
+
+		a = bpf_map_lookup_elem(&assocs, &key);
+		if (!a)
+			return NULL;
+		if (a->last_ns < oldest_ns) { /* 0 where the entry was never used */
+			oldest = key;
+			oldest_ns = a->last_ns;
+		}
+	}
+	a = bpf_map_lookup_elem(&assocs, &oldest);
+	if (!a)
+		return NULL;
+	__builtin_memset(a, 0, sizeof(*a));
+	a->first_tsn = tsn;
+	a->gap_top = tsn - 1;
+	a->last_path = ~0u;
+	a->assoc_id = assoc_id;
+	return a;
+}
+
+static __always_inline __u32 path_key(struct sctp_transport *transport, __u32 probe)
+{
+	return ((__u32)((((__u64)transport >> 5) * 0x9e3779b97f4a7c15ull) >> 32) + probe) &
+	       path_mask;
+}
+
+static __always_inline struct path *path_at(__u32 key)
+{
+	return bpf_map_lookup_elem(&paths, &key);
+}
+
+static __always_inline void open_path(struct path *path)
+{
+	path->begun++;
+	barrier();
+}
+
+static __always_inline void close_path(struct path *path)
+{
+	barrier();
+	path->done = path->begun;
+}
+
+static __always_inline void reset(struct dist *dist)
+{
+	dist->count = 0;
+	dist->sum_ns = 0;
+	dist->min_ns = ~0ull;
+	dist->max_ns = 0;
+}
+
+static long clear_bucket(__u32 bucket, struct hist **hist)
+{
+	if (bucket >= HIST_BUCKETS)
+		return 1;
+	(*hist)->all[bucket] = 0;
+	(*hist)->prompt[bucket] = 0;
+	return 0;
+}
+
+static __always_inline void clear_hist(__u32 key)
+{
+	struct hist *hist = bpf_map_lookup_elem(&hists, &key);
+
+	if (hist)
+		bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
+}
+
+/* The index of a path, which is made where it is new; path_mask + 1 on failure. */
+static __always_inline __u32 intern_path(struct sctp_association *asoc, __u32 assoc_id,
+					 struct sctp_transport *transport)
+{
+	__u32 oldest = 0;
+	__u64 oldest_ns = ~0ull, old;
+	struct path *path;
+
+	for (__u32 i = 0; i < PROBES; i++) {
+		__u32 key = path_key(transport, i);
+
+		path = path_at(key);
+		if (!path)
+			return path_mask + 1;
+		if (path->transport == (__u64)transport && path->id.assoc_id == assoc_id)
+			return key;
+		if (path->last_ns < oldest_ns) {
+			oldest = key;
+			oldest_ns = path->last_ns;
+		}
+	}
+	path = path_at(oldest);
+	if (!path)
+		return path_mask + 1;
+	old = path->transport;
+	if (__sync_val_compare_and_swap(&path->transport, old, (__u64)transport) != old)
+		return path_mask + 1; /* another CPU was faster; the next chunk finds a place */
+	open_path(path);
+	if (old) {
+		count(&accounting.paths_evicted, 1);
+		count(&accounting.samples_evicted, path->all.count);
+		if (want_extended)
+			clear_hist(oldest);
+	}
+	path->uid++;
+	__builtin_memset(&path->id, 0, sizeof(path->id));
+	identify(&path->id, asoc, transport);
+	path->last_ns = bpf_ktime_get_ns();
+	path->retransmitted = 0;
+	reset(&path->all);
+	reset(&path->prompt);
+	__builtin_memset(path->window, 0, sizeof(path->window));
+	close_path(path);
+	return oldest;
+}
+
+/* The statistics of the current interval, emptied where they are an older one's. */
+static __always_inline struct window *window_of(struct path *path)
+{
+	__u32 now = *(volatile __u32 *)&epoch;
+	struct window *window = &path->window[now & 1];
+
+	if (window->epoch != now) {
+		window->epoch = now;
+		window->retransmitted = 0;
+		reset(&window->all);
+		reset(&window->prompt);
+	}
+	return window;
+}
+
+static __always_inline void add(struct dist *dist, __u64 ns)
+{
+	dist->count++;
+	dist->sum_ns += ns;
+	if (ns < dist->min_ns)
+		dist->min_ns = ns;
+	if (ns > dist->max_ns)
+		dist->max_ns = ns;
+}
+
+static __always_inline __u32 log2_u64(__u64 v)
+{
+	__u32 r = 0;
+
+	if (v >> 32) {
+		v >>= 32;
+		r += 32;
+	}
+	if (v >> 16) {
+		v >>= 16;
+		r += 16;
+	}
+	if (v >> 8) {
+		v >>= 8;
+		r += 8;
+	}
+	if (v >> 4) {
+		v >>= 4;
+		r += 4;
+	}
+	if (v >> 2) {
+		v >>= 2;
+		r += 2;
+	}
+	return r + (v >> 1);
+}
+
+/* Keep in step with probes::rtt::bucket_range(). */
+static __always_inline __u32 bucket_of(__u64 ns)
+{
+	__u32 bits, bucket;
+
+	if (ns < (1ull << HIST_MIN_BITS))
+		return 0;
+	bits = log2_u64(ns);
+	bucket = ((bits - HIST_MIN_BITS) << HIST_SUB_BITS) +
+		 ((ns >> (bits - HIST_SUB_BITS)) & ((1 << HIST_SUB_BITS) - 1));
+	return bucket < HIST_BUCKETS ? bucket : HIST_BUCKETS - 1;
+}
+
+/* --- sending --- */
+
+/* Which wire packet is this chunk in? Only asked for prompt samples. */
+static __always_inline __u32 wire_packet(bool trusted, struct assoc *a, struct sctp_packet *packet,
+					 struct sctp_transport *transport, __u16 length)
+{
+	__u64 padded = (length + 3) & ~3u;
+	__u64 size = GET(trusted, packet, size);
+	__u64 overhead = GET(trusted, packet, overhead);
+
+	/*
+	 * A chunk that continues the last packet finds it as it was left; with GSO one struct
+	 * sctp_packet becomes several wire packets, which sctp_packet_pack() fills up to the
+	 * path MTU.
+	 */
+	if (size - padded == a->packet_size && a->packet &&
+	    a->wire_size + padded <= GET(trusted, transport, pathmtu)) {
+		a->wire_size += padded;
+	} else {
+		a->packet = (a->packet + 1) & ~PACKET_SACK_IMM;
+		a->wire_size = overhead + padded;
+	}
+	a->packet_size = size;
+	return a->packet;
+}
+
+static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
+				     struct sctp_chunk *chunk)
+{
+	struct sctp_transport *transport;
+	struct sctp_association *asoc;
+	struct sctp_chunkhdr *hdr;
+	struct path *path;
+	struct assoc *a;
+	struct slot new = {};
+	__u32 assoc_id, tsn;
+	__u8 type;
+
+	hdr = GET(trusted, chunk, chunk_hdr);
+	type = GET(trusted, hdr, type);
+	if (type != SCTP_CID_DATA && type != SCTP_CID_I_DATA)
+		return 0;
+	transport = GET(trusted, packet, transport);
+	asoc = GET(trusted, transport, asoc);
+	if (!wanted(trusted, asoc, transport))
+		return 0;
+
+	assoc_id = GET(trusted, asoc, assoc_id);
+	/*
+	 * A chunk gets its TSN in sctp_packet_append_data(), just before it is counted as sent
+	 * here for the first time: it is the last one given out. (subh is a union, through which
+	 * 6.1's verifier lets no pointer pass: reading the TSN itself takes a helper call.)
+	 */
+	tsn = GET(trusted, asoc, next_tsn) - 1;
+	a = find_assoc(assoc_id);
+	if (!a) {
+		a = new_assoc(assoc_id, tsn);
+		if (!a)
+			return 0;
+	}
+	if (a->last_transport != (__u64)transport) {
+		a->last_transport = 0;
+		a->last_path = intern_path(asoc, assoc_id, transport);
+		if (a->last_path <= path_mask)
+			a->last_transport = (__u64)transport;
+	}
+	path = path_at(a->last_path);
+	if (!path)
+		return 0;
+	if (want_extended)
+		new.packet = wire_packet(trusted, a, packet, transport,
+					 bpf_ntohs(GET(trusted, hdr, length)));
+
+	if (GET(trusted, chunk, sent_count) > 1) {
+		/* Karn's algorithm: no sample for this TSN, ever (RFC 9260 6.3.1 C5). */
+		__be32 sent_tsn = 0;
+
+		bpf_probe_read_kernel(&sent_tsn, sizeof(sent_tsn), (void *)(hdr + 1));
+		forget(assoc_id, bpf_ntohl(sent_tsn));
+		count(&accounting.retransmitted, 1);
+		open_path(path);
+		path->retransmitted++;
+		if (want_windows)
+			window_of(path)->retransmitted++;
+		close_path(path);
+		return 0;
+	}
+
+	new.assoc_id = assoc_id;
+	new.tsn = tsn;
+	new.sent_ns = bpf_ktime_get_ns();
+	new.path = a->last_path;
+	if (want_extended && (GET(trusted, hdr, flags) & SCTP_DATA_SACK_IMM))
+		new.packet |= PACKET_SACK_IMM;
+	a->last_ns = new.sent_ns;
+	remember(&new);
+	return 0;
+}
+
+/* --- acknowledgement --- */
+
+/* A SACK at work. */
+struct sack {
+	__u64 now;
+	__u64 gaps; /* address of the next gap block */
+	__u32 assoc_id;
+	__u32 tsn; /* next to look at */
+	__u32 end; /* last of this run */
+	__u32 cum_tsn;
+	__u32 floor;   /* TSNs up to here are not new */
+	__u32 skip_to; /* and up to here were abandoned, or wait for no sample */
+	__u32 top;     /* highest TSN that can have been sent */
+	__u16 blocks;  /* gap blocks still to come */
+	bool prompt;
+	__u32 prompt_packet; /* samples of this packet are prompt */
+};
+
+static __always_inline void wake_or_submit(struct event *event)
+{
+	__u64 flags = BPF_RB_NO_WAKEUP;
+
+	if (want_wakeup) {
+		want_wakeup = 0;
+		flags = BPF_RB_FORCE_WAKEUP;
+	}
+	bpf_ringbuf_submit(event, flags);
+}
+
+static __always_inline void sample(const struct sack *sack, const struct slot *slot)
+{
+	__u64 rtt = sack->now - slot->sent_ns;
+	bool prompt = want_extended && sack->prompt &&
+		      (slot->packet & ~PACKET_SACK_IMM) == sack->prompt_packet;
+	__u32 key = slot->path;
+	struct path *path = path_at(key);
+
+	if (!path || path->id.assoc_id != slot->assoc_id)
+		return; /* evicted, and counted then */
+	open_path(path);
+	path->last_ns = sack->now;
+	add(&path->all, rtt);
+	if (prompt)
+		add(&path->prompt, rtt);
+	if (want_windows) {
+		struct window *window = window_of(path);
+
+		add(&window->all, rtt);
+		if (prompt)
+			add(&window->prompt, rtt);
+	}
+	if (want_extended) {
+		struct hist *hist = bpf_map_lookup_elem(&hists, &key);
+		__u32 bucket = bucket_of(rtt);
+
+		if (hist && bucket < HIST_BUCKETS) {
+			hist->all[bucket]++;
+			if (prompt)
+				hist->prompt[bucket]++;
+		}
+	}
+	close_path(path);
+	if (want_events) {
+		struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+		if (!event) {
+			count(&accounting.lost, 1);
+			return;
+		}
+		event->time_ns = sack->now;
+		event->rtt_ns = rtt;
+		event->assoc_id = slot->assoc_id;
+		event->tsn = slot->tsn;
+		event->path = key;
+		event->path_uid = path->uid;
+		event->prompt = prompt;
+		event->pad = 0;
+		wake_or_submit(event);
+	}
+}
+
+/* One step of a SACK: look at a TSN, or go to the next gap block. Returns 1 at its end. */
+static long sack_step(__u32 step, struct sack *sack)
+{
+	struct slot *slot;
+	__u32 tsn = sack->tsn;
+
+	if (tsn_before(sack->end, tsn)) {
+		struct gap_ack_block block;
+
+		if (!sack->blocks)
+			return 1;
+		sack->blocks--;
+		if (bpf_probe_read_kernel(&block, sizeof(block), (void *)sack->gaps))
+			return 1;
+		sack->gaps += sizeof(block);
+		sack->tsn = sack->cum_tsn + bpf_ntohs(block.start);
+		sack->end = sack->cum_tsn + bpf_ntohs(block.end);
+		if (!tsn_before(sack->floor, sack->tsn))
+			sack->tsn = sack->floor + 1;
+		if (tsn_before(sack->top, sack->end))
+			sack->end = sack->top;
+		return 0;
+	}
+	sack->tsn = tsn + 1;
+	slot = slot_of(sack->assoc_id, tsn);
+	if (!slot)
+		return 0;
+	if (tsn_before(sack->skip_to, tsn))
+		sample(sack, slot);
+	slot->assoc_id = 0;
+	return 0;
+}
+
+static __always_inline bool slot_packet(__u32 assoc_id, __u32 tsn, __u32 *packet)
+{
+	struct slot *slot = slot_of(assoc_id, tsn);
+
+	if (slot)
+		*packet = slot->packet;
+	return slot;
+}
+
+/*
+ * Was this SACK due at once? By RFC 9260 6.2 a receiver may hold it back up to 200 ms, unless it
+ * has a second packet, sees a gap or was asked by the I-bit. An even number of newly acknowledged
+ * packets means that the last one was such a second packet; with an odd number (an earlier SACK
+ * was lost) the last may have waited for the timer. Only the last packet's chunks waited for
+ * nothing.
+ */
+static __always_inline void judge(struct sack *sack, struct assoc *a, __u32 newest, bool gaps,
+				  bool shutdown)
+{
+	__u32 packet = 0, newly;
+
+	if (!slot_packet(sack->assoc_id, newest, &packet)) {
+		/* Retransmitted, or known already: which packets are new is not certain. */
+		if (tsn_before(a->gap_top, newest))
+			a->packet_unknown = true;
+		return;
+	}
+	newly = (packet - a->acked_packet) & ~PACKET_SACK_IMM;
+	sack->prompt_packet = packet & ~PACKET_SACK_IMM;
+	sack->prompt = !shutdown && (gaps || (packet & PACKET_SACK_IMM) ||
+				     (!a->packet_unknown && newly && newly % 2 == 0));
+	a->acked_packet = sack->prompt_packet;
+	a->packet_unknown = false;
+}
+
+/* How many TSNs do the gap blocks cover, how many of them above the old top, and up to where? */
+struct gap_sum {
+	__u64 gaps;
+	__u32 old_top; /* all relative to the cumulative TSN */
+	__u32 covered;
+	__u32 above;
+	__u32 last_end;
+	__u16 blocks;
+};
+
+static long gap_step(__u32 step, struct gap_sum *sum)
+{
+	struct gap_ack_block block;
+	__u32 start, end;
+
+	if (step >= sum->blocks ||
+	    bpf_probe_read_kernel(&block, sizeof(block),
+				  (void *)(sum->gaps + step * sizeof(block))))
+		return 1;
+	start = bpf_ntohs(block.start);
+	end = bpf_ntohs(block.end);
+	sum->covered += end - start + 1;
+	if (start <= sum->old_top)
+		start = sum->old_top + 1;
+	if (start <= end)
+		sum->above += end - start + 1;
+	if (end > sum->last_end)
+		sum->last_end = end;
+	return 0;
+}
+
+static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sctp_chunk *chunk)
+{
+	struct sctp_association *asoc = GET(trusted, q, asoc);
+	struct sctp_chunkhdr *chunk_hdr;
+	struct sack sack = {};
+	struct gap_sum sum = {};
+	struct sack_header hdr;
+	__u32 acked, abandoned, newest, gap_top, last_gap_top, covered;
+	struct assoc *a;
+	void *subh;
+	long steps;
+
+	a = find_assoc(GET(trusted, asoc, assoc_id));
+	if (!a)
+		return 0;
+	subh = GET(trusted, chunk, subh.v);
+	if (bpf_probe_read_kernel(&hdr, sizeof(hdr), subh))
+		return 0;
+	sack.now = bpf_ktime_get_ns();
+	sack.assoc_id = a->assoc_id;
+	sack.cum_tsn = bpf_ntohl(hdr.cum_tsn_ack);
+	sack.gaps = (__u64)(subh + sizeof(hdr));
+	sack.blocks = bpf_ntohs(hdr.num_gap_ack_blocks);
+	sack.top = GET(trusted, asoc, next_tsn) - 1;
+	acked = GET(trusted, asoc, ctsn_ack_point);
+	abandoned = GET(trusted, asoc, adv_peer_ack_point);
+	a->last_ns = sack.now;
+
+	/* First the cumulative part: everything in (acked, cum_tsn] ... */
+	if (tsn_before(sack.top, sack.cum_tsn))
+		return 0; /* never sent; the kernel answers with ABORT */
+	sack.tsn = acked + 1;
+	sack.end = sack.cum_tsn;
+	if (tsn_before(sack.tsn, a->first_tsn) && !tsn_before(sack.end, sack.tsn)) {
+		__u32 end = tsn_before(sack.end, a->first_tsn) ? sack.end : a->first_tsn - 1;
+
+		count(&accounting.before_start, end + 1 - sack.tsn);
+		sack.tsn = end + 1;
+	}
+	sack.skip_to = acked;
+	if (tsn_before(sack.skip_to, abandoned))
+		sack.skip_to = abandoned;
+	if (a->has_inexact) {
+		if (!tsn_before(sack.cum_tsn, a->inexact))
+			a->has_inexact = false;
+		if (tsn_before(sack.skip_to, a->inexact))
+			sack.skip_to = a->inexact;
+	}
+
+	/* ... then the gap blocks, of which mostly only what lies above gap_top is new. */
+	last_gap_top = a->gap_top;
+	gap_top = sack.cum_tsn;
+	covered = sack.cum_tsn;
+	if (sack.blocks) {
+		sum.gaps = sack.gaps;
+		sum.old_top =
+			tsn_before(sack.cum_tsn, last_gap_top) ? last_gap_top - sack.cum_tsn : 0;
+		sum.blocks = sack.blocks;
+		bpf_loop(MAX_SCAN, gap_step, &sum, 0);
+		gap_top = sack.cum_tsn + sum.last_end;
+		if (tsn_before(sack.top, gap_top))
+			gap_top = sack.top;
+		covered += sum.covered;
+	}
+	if (tsn_before(gap_top, last_gap_top))
+		gap_top = last_gap_top;
+	/*
+	 * If the cumulative TSN stands still and the blocks have grown by just what lies above the
+	 * old top, nothing below it is new (no hole was filled late).
+	 */
+	sack.floor = sack.cum_tsn;
+	if (sack.blocks && sack.cum_tsn == acked && tsn_before(sack.floor, last_gap_top) &&
+	    covered - a->covered == sum.above)
+		sack.floor = last_gap_top;
+
+	if (want_extended) {
+		bool shutdown;
+
+		chunk_hdr = GET(trusted, chunk, chunk_hdr);
+		shutdown = GET(trusted, chunk_hdr, type) == SCTP_CID_SHUTDOWN;
+		newest = sack.blocks ? sack.cum_tsn + sum.last_end : sack.cum_tsn;
+		judge(&sack, a, newest, sack.blocks, shutdown);
+	}
+	a->covered = covered;
+	a->gap_top = gap_top;
+
+	steps = bpf_loop(MAX_SCAN, sack_step, &sack, 0);
+	if (steps >= MAX_SCAN) {
+		/* Too much for one SACK: what is left would give late samples, so it gives none. */
+		__u32 from = sack.tsn, to = gap_top;
+
+		a->has_inexact = true;
+		a->inexact = to;
+		count(&accounting.scan_limit, to + 1 - from);
+	}
+	return 0;
+}
+
+/* An association ends: its chunks will not be acknowledged any more. */
+struct end {
+	__u32 assoc_id;
+	__u32 tsn;
+	__u32 end;
+};
+
+static long end_step(__u32 step, struct end *end)
+{
+	if (tsn_before(end->end, end->tsn))
+		return 1;
+	forget(end->assoc_id, end->tsn);
+	end->tsn++;
+	return 0;
+}
+
+static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
+{
+	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
+	struct end end;
+
+	if (!a)
+		return 0;
+	end.assoc_id = a->assoc_id;
+	end.tsn = GET(trusted, asoc, ctsn_ack_point) + 1;
+	end.end = GET(trusted, asoc, next_tsn) - 1;
+	bpf_loop(MAX_SCAN, end_step, &end, 0);
+	__builtin_memset(a, 0, sizeof(*a));
+	return 0;
+}
+
+/* --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere --- */
+
+SEC("fexit/sctp_packet_append_chunk")
+int BPF_PROG(rtt_append, struct sctp_packet *packet, struct sctp_chunk *chunk, int ret)
+{
+	return ret == SCTP_XMIT_OK ? on_append(true, packet, chunk) : 0;
+}
+
+SEC("fentry/sctp_outq_sack")
+int BPF_PROG(rtt_sack, struct sctp_outq *q, struct sctp_chunk *chunk)
+{
+	return on_sack(true, q, chunk);
+}
+
+SEC("fentry/sctp_association_free")
+int BPF_PROG(rtt_free, struct sctp_association *asoc)
+{
+	return on_free(true, asoc);
+}
+
+#include "frame.h"
+
+SEC("kprobe/sctp_packet_append_chunk")
+int BPF_KPROBE(rtt_append_enter_kprobe, struct sctp_packet *packet, struct sctp_chunk *chunk)
+{
+	return frame_enter(ctx, (__u64)packet, (__u64)chunk);
+}
+
+SEC("kretprobe/sctp_packet_append_chunk")
+int BPF_KRETPROBE(rtt_append_kprobe, int ret)
+{
+	struct frame frame;
+
+	if (!frame_leave(ctx, &frame) || ret != SCTP_XMIT_OK)
+		return 0;
+	return on_append(false, (void *)frame.arg[0], (void *)frame.arg[1]);
+}
+
+SEC("kprobe/sctp_outq_sack")
+int BPF_KPROBE(rtt_sack_kprobe, struct sctp_outq *q, struct sctp_chunk *chunk)
+{
+	return on_sack(false, q, chunk);
+}
+
+SEC("kprobe/sctp_association_free")
+int BPF_KPROBE(rtt_free_kprobe, struct sctp_association *asoc)
+{
+	return on_free(false, asoc);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

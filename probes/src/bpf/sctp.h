@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * The kernel's SCTP types, reduced to the fields that are read here. CO-RE finds each field by its
+ * name in the running kernel's BTF (vmlinux or the sctp module), so that order and offsets here
+ * mean nothing; a field that is missing there makes the program fail to load.
+ */
+#ifndef SCTP_H
+#define SCTP_H
+
+#include <linux/bpf.h>
+#include <linux/ptrace.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_SCTP 132
+
+/* include/linux/pid_types.h, include/linux/pid_namespace.h */
+#define PIDTYPE_TGID 1
+#define MAX_PID_NS_LEVEL 32
+
+/* RFC 9260 3.2, RFC 8260 2.1 */
+#define SCTP_CID_DATA 0
+#define SCTP_CID_SACK 3
+#define SCTP_CID_SHUTDOWN 7
+#define SCTP_CID_I_DATA 64
+
+/* RFC 9260 3.3.1: the sender asks for the SACK at once. */
+#define SCTP_DATA_SACK_IMM 0x08
+
+/* include/net/sctp/constants.h: enum sctp_xmit */
+#define SCTP_XMIT_OK 0
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct list_head {
+	struct list_head *next, *prev;
+};
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+struct sock {
+	__u16 sk_protocol;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
+struct signal_struct {
+	struct pid *pids[4];
+};
+
+struct task_struct {
+	struct signal_struct *signal;
+};
+
+struct file;
+
+struct in6_addr {
+	union {
+		__u8 u6_addr8[16];
+	} in6_u;
+};
+
+struct in_addr {
+	__u32 s_addr;
+};
+
+struct sockaddr {
+	__u16 sa_family;
+};
+
+struct sockaddr_in {
+	__u16 sin_family;
+	__u16 sin_port;
+	struct in_addr sin_addr;
+};
+
+struct sockaddr_in6 {
+	__u16 sin6_family;
+	__u16 sin6_port;
+	struct in6_addr sin6_addr;
+};
+
+union sctp_addr {
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+	struct sockaddr sa;
+};
+
+struct sctp_bind_addr {
+	__u16 port; /* host order */
+};
+
+struct sctp_ep_common {
+	struct sock *sk;
+	struct net *net;
+	struct sctp_bind_addr bind_addr;
+};
+
+struct sctp_transport {
+	struct list_head transports;
+	union sctp_addr ipaddr;
+	struct sctp_association *asoc;
+	union sctp_addr saddr;
+	__u32 pathmtu;
+};
+
+struct sctp_outq {
+	struct sctp_association *asoc;
+};
+
+struct sctp_association {
+	struct sctp_ep_common base;
+	__s32 assoc_id;
+	struct {
+		struct list_head transport_addr_list;
+		__u16 port; /* host order */
+	} peer;
+	__u32 next_tsn;
+	__u32 ctsn_ack_point;
+	__u32 adv_peer_ack_point;
+};
+
+struct sctp_chunkhdr {
+	__u8 type;
+	__u8 flags;
+	__u16 length; /* network order */
+};
+
+struct sctp_chunk {
+	int sent_count;
+	union {
+		void *v;
+	} subh;
+	struct sctp_chunkhdr *chunk_hdr;
+};
+
+struct sctp_packet {
+	unsigned long overhead;
+	unsigned long size;
+	struct sctp_transport *transport;
+};
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	struct file *file;
+};
+
+#pragma clang attribute pop
+
+/* On the wire, so never relocated: RFC 9260 3.3.4. */
+struct sack_header {
+	__be32 cum_tsn_ack;
+	__be32 a_rwnd;
+	__be16 num_gap_ack_blocks;
+	__be16 num_dup_tsns;
+};
+
+struct gap_ack_block {
+	__be16 start; /* both relative to the cumulative TSN */
+	__be16 end;
+};
+
+/*
+ * One field of a kernel object. A program attached by fentry, fexit or iter holds pointers whose
+ * type the verifier knows ("trusted"), and loads are plain instructions; a kprobe's are mere
+ * numbers, and every load is a helper call. The flag is a constant after inlining.
+ */
+#define GET(trusted, object, field) ((trusted) ? (object)->field : BPF_CORE_READ(object, field))
+
+/* Serial number arithmetic, RFC 9260 1.6. */
+static __always_inline bool tsn_before(__u32 a, __u32 b)
+{
+	return (__s32)(a - b) < 0;
+}
+
+#endif

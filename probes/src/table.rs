@@ -1,0 +1,75 @@
+//! A kernel table (`BPF_F_MMAPABLE` array) as this process sees it: reads cost no system call, and only the pages that
+//! are read count as memory of this process.
+
+use std::{
+    io,
+    marker::PhantomData,
+    mem::MaybeUninit,
+    num::NonZeroUsize,
+    os::fd::AsFd,
+    ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering, fence},
+};
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::pod::Pod;
+
+/// `len` entries of `T`, which the kernel side goes on writing.
+pub(crate) struct Table<T> {
+    start: NonNull<AtomicU64>,
+    len: usize,
+    entry: PhantomData<T>,
+}
+
+impl<T: Pod> Table<T> {
+    const WORDS: usize = size_of::<T>() / 8;
+
+    /// Maps the array `map`, read-only.
+    ///
+    /// # Errors
+    /// Where the kernel refuses (out of memory or address space).
+    pub(crate) fn new(map: &impl AsFd, len: u32) -> io::Result<Self> {
+        // The kernel rounds an entry up to 8 bytes; our structs are multiples of that already.
+        const { assert!(size_of::<T>() % 8 == 0 && size_of::<T>() > 0) };
+        let len = len as usize;
+        let bytes = NonZeroUsize::new(len * size_of::<T>())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        // SAFETY: a new mapping at an address of the kernel's choice, no memory of ours is replaced.
+        let start = unsafe { mmap(None, bytes, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, map, 0) }?;
+        Ok(Self { start: start.cast(), len, entry: PhantomData })
+    }
+
+    /// A copy of an entry, word by word upwards, so that the entry's first and last words can tell whether it is whole
+    /// (`struct path` in `rtt.bpf.c`).
+    pub(crate) fn get(&self, index: usize) -> Option<T> {
+        if index >= self.len {
+            return None;
+        }
+        let mut copy = MaybeUninit::<T>::uninit();
+        for word in 0..Self::WORDS {
+            // SAFETY: inside the mapping (index < len), which is page-aligned and lives as long as self. Atomic,
+            // because the kernel writes at the same time.
+            let value =
+                unsafe { self.start.add(index * Self::WORDS + word).as_ref() }.load(Ordering::Relaxed);
+            fence(Ordering::Acquire);
+            // SAFETY: word < WORDS, inside `copy`; unaligned, as T may ask for less than a u64 does.
+            unsafe { copy.as_mut_ptr().cast::<u64>().add(word).write_unaligned(value) };
+        }
+        // SAFETY: every byte was written, and by `Pod` any bytes are a `T`.
+        Some(unsafe { copy.assume_init() })
+    }
+
+    /// The number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl<T> Drop for Table<T> {
+    fn drop(&mut self) {
+        // SAFETY: the very mapping of `new`; nothing borrows from it, as `get` copies.
+        let unmapped = unsafe { munmap(self.start.cast(), self.len * size_of::<T>()) };
+        debug_assert!(unmapped.is_ok());
+    }
+}

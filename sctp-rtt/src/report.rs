@@ -1,0 +1,268 @@
+//! The rows of `sctp-rtt`: what is printed, in which form.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use cli::{Clock, Column, Common, Format, Out, Value, csv_header, csv_row, json_object};
+use jiff::tz::TimeZone;
+use probes::{
+    Identity,
+    rtt::{Dist, PathRef, Sample, Stats},
+};
+use serde::Serialize;
+use serde_json::json;
+
+/// The columns that the Python script has too.
+const COLUMNS: &[Column<Stats>] = &[
+    Column { name: "assoc_id", doc: "association id", get: |s| Value::Int(s.id.assoc_id.into()) },
+    Column { name: "samples", doc: "chunks acknowledged", get: |s| Value::Int(s.all.count) },
+    Column { name: "rtt_avg_us", doc: "mean acknowledgement latency", get: |s| avg(&s.all) },
+    Column { name: "rtt_min_us", doc: "smallest", get: |s| time(s.all.min) },
+    Column { name: "rtt_max_us", doc: "largest", get: |s| time(s.all.max) },
+];
+
+/// The columns that `--extended` and `--json` add.
+const MORE: &[Column<Stats>] = &[
+    Column { name: "local", doc: "own address and port", get: |s| Value::text(s.id.local) },
+    Column { name: "peer", doc: "peer's address and port", get: |s| Value::text(s.id.peer) },
+    Column { name: "netns", doc: "inode of the network namespace", get: |s| Value::Int(s.id.netns.into()) },
+    Column { name: "path", doc: "peer's address of this path", get: |s| Value::text(s.id.path) },
+    Column { name: "rtt_p50_us", doc: "median", get: |s| percentile(&s.all, 50.0) },
+    Column { name: "rtt_p90_us", doc: "90th percentile", get: |s| percentile(&s.all, 90.0) },
+    Column { name: "rtt_p99_us", doc: "99th percentile", get: |s| percentile(&s.all, 99.0) },
+    Column {
+        name: "prompt_samples",
+        doc: "chunks whose SACK was due at once",
+        get: |s| Value::Int(s.prompt.count),
+    },
+    Column {
+        name: "prompt_rtt_avg_us",
+        doc: "their mean: the path's round-trip time",
+        get: |s| avg(&s.prompt),
+    },
+    Column { name: "prompt_rtt_min_us", doc: "their smallest", get: |s| time(s.prompt.min) },
+    Column { name: "prompt_rtt_max_us", doc: "their largest", get: |s| time(s.prompt.max) },
+    Column { name: "prompt_rtt_p50_us", doc: "their median", get: |s| percentile(&s.prompt, 50.0) },
+    Column { name: "prompt_rtt_p90_us", doc: "their 90th percentile", get: |s| percentile(&s.prompt, 90.0) },
+    Column { name: "prompt_rtt_p99_us", doc: "their 99th percentile", get: |s| percentile(&s.prompt, 99.0) },
+    Column { name: "retransmitted", doc: "chunks retransmitted", get: |s| Value::Int(s.retransmitted) },
+];
+
+/// Prints samples and statistics in the form that was asked for.
+pub struct Report {
+    format: Format,
+    columns: Vec<&'static [Column<Stats>]>,
+    extended: bool,
+    timestamp: bool,
+    /// Text summary on stdout, also beside a FILE: as the script has it.
+    text_summary: bool,
+    zone: TimeZone,
+}
+
+/// A `sample` object.
+#[derive(Serialize)]
+struct SampleObject {
+    r#type: &'static str,
+    tool: &'static str,
+    time: String,
+    assoc_id: u32,
+    local: Option<String>,
+    peer: Option<String>,
+    netns: Option<u32>,
+    path: Option<String>,
+    tsn: u32,
+    rtt_us: f64,
+    prompt: bool,
+}
+
+impl Report {
+    /// A report as the flags ask for it.
+    pub fn new(common: &Common) -> Self {
+        let extended = common.extended || common.json;
+        Self {
+            format: common.format(),
+            columns: if extended { vec![COLUMNS, MORE] } else { vec![COLUMNS] },
+            extended,
+            timestamp: common.timestamp,
+            text_summary: !common.json && !common.csv,
+            zone: TimeZone::system(),
+        }
+    }
+
+    /// Is there anything to print at every interval?
+    pub fn has_intervals(&self) -> bool {
+        self.format == Format::Json || self.timestamp
+    }
+
+    /// The header of text rows or of CSV.
+    pub fn header(&self, out: &mut Out) -> Result<()> {
+        match self.format {
+            Format::Text => {
+                let more = if self.extended { " PROMPT PATH" } else { "" };
+                out.text(&format!("{:<8} {:<10} {:<10} {:<8}{more}", "ASSOC", "TSN", "RTT(ms)", "TIME"))
+            }
+            Format::Csv => {
+                let first: &[&str] = if self.timestamp { &["time"] } else { &[] };
+                out.row(&csv_header(first, &self.columns))
+            }
+            Format::Json => Ok(()),
+        }
+    }
+
+    /// A row or object per sample.
+    pub fn samples(
+        &self,
+        out: &mut Out,
+        samples: impl Iterator<Item = Sample>,
+        mut identity: impl FnMut(PathRef) -> Option<Identity>,
+    ) -> Result<()> {
+        let clock = Clock::now();
+        let mut last_second = (u64::MAX, String::new());
+        for sample in samples {
+            if self.format == Format::Json {
+                out.json(&sample_object(&sample, identity(sample.path), &clock))?;
+                continue;
+            }
+            if last_second.0 != sample.at.as_secs() {
+                // Seconds of the two clocks need not begin together: at most one second off, until the next sample.
+                last_second = (sample.at.as_secs(), clock.time_of_day(sample.at, &self.zone));
+            }
+            let mut row = text_row(&sample, &last_second.1);
+            if self.extended {
+                let prompt = if sample.prompt { "yes" } else { "no" };
+                let path = identity(sample.path).and_then(|id| id.path);
+                row += &format!(" {prompt:<6} {}", path.map_or("-".to_owned(), |p| p.to_string()));
+            }
+            out.text(&row)?;
+        }
+        Ok(())
+    }
+
+    /// Rows or objects of an interval.
+    pub fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
+        self.rows(out, "interval", self.arrange(stats))
+    }
+
+    /// What is due at the end. With `--timestamp` every row has been printed at its interval.
+    pub fn summary(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
+        let stats = self.arrange(stats);
+        if self.text_summary {
+            for s in &stats {
+                text_summary(s, self.extended, out)?;
+            }
+        }
+        if self.timestamp { Ok(()) } else { self.rows(out, "summary", stats) }
+    }
+
+    fn rows(&self, out: &mut Out, kind: &str, stats: Vec<Stats>) -> Result<()> {
+        let now = Clock::now().rfc3339_now();
+        let first: &[&str] = if self.timestamp { &[&now] } else { &[] };
+        for s in &stats {
+            match self.format {
+                Format::Text => {}
+                Format::Csv => out.row(&csv_row(first, &self.columns, s))?,
+                Format::Json => {
+                    let mut object = json_object(&[], s);
+                    object.insert("type".to_owned(), json!(kind));
+                    object.insert("tool".to_owned(), json!("rtt"));
+                    object.insert("time".to_owned(), json!(now));
+                    object.extend(json_object(&self.columns, s));
+                    out.json(&object)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// In a steady order; one per path if extended, else one per association that has samples.
+    fn arrange(&self, mut stats: Vec<Stats>) -> Vec<Stats> {
+        stats.sort_by_key(|s| (s.id.assoc_id, s.id.path));
+        if self.extended {
+            return stats;
+        }
+        stats.retain(|s| s.all.count > 0);
+        stats.dedup_by(|next, kept| {
+            let same = next.id.assoc_id == kept.id.assoc_id;
+            if same {
+                kept.all.merge(&next.all);
+            }
+            same
+        });
+        stats
+    }
+}
+
+fn us(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e3
+}
+
+fn time(time: Option<Duration>) -> Value {
+    Value::float(time.map(us))
+}
+
+fn avg_us(dist: &Dist) -> Option<f64> {
+    (dist.count > 0).then(|| us(dist.sum) / dist.count as f64)
+}
+
+fn avg(dist: &Dist) -> Value {
+    Value::float(avg_us(dist))
+}
+
+fn percentile(dist: &Dist, p: f64) -> Value {
+    time(dist.percentile(p))
+}
+
+fn text_row(sample: &Sample, time_of_day: &str) -> String {
+    let rtt_ms = us(sample.rtt) / 1e3;
+    format!("{:<8} {:<10} {:<10.3} {:<8}", sample.assoc_id, sample.tsn, rtt_ms, time_of_day)
+}
+
+fn sample_object(sample: &Sample, id: Option<Identity>, clock: &Clock) -> SampleObject {
+    SampleObject {
+        r#type: "sample",
+        tool: "rtt",
+        time: clock.rfc3339(sample.at),
+        assoc_id: sample.assoc_id,
+        local: id.and_then(|id| id.local).map(|a| a.to_string()),
+        peer: id.and_then(|id| id.peer).map(|a| a.to_string()),
+        netns: id.map(|id| id.netns),
+        path: id.and_then(|id| id.path).map(|a| a.to_string()),
+        tsn: sample.tsn,
+        rtt_us: us(sample.rtt),
+        prompt: sample.prompt,
+    }
+}
+
+fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
+    let or_dash = |t: Option<String>| t.unwrap_or_else(|| "-".to_owned());
+    if extended {
+        let id = &s.id;
+        let [local, peer] = [id.local, id.peer].map(|a| or_dash(a.map(|a| a.to_string())));
+        let path = or_dash(id.path.map(|p| p.to_string()));
+        out.text(&format!(
+            "Association {} ({local} to {peer}, netns {}, path {path}):",
+            id.assoc_id, id.netns
+        ))?;
+    } else {
+        out.text(&format!("Association {}:", s.id.assoc_id))?;
+    }
+    out.text(&format!("  Samples: {}", s.all.count))?;
+    text_dist("", &s.all, extended, out)?;
+    if extended {
+        out.text(&format!("  Prompt samples: {}", s.prompt.count))?;
+        text_dist("Prompt ", &s.prompt, extended, out)?;
+        out.text(&format!("  Retransmitted: {}", s.retransmitted))?;
+    }
+    Ok(())
+}
+
+fn text_dist(name: &str, dist: &Dist, percentiles: bool, out: &mut Out) -> Result<()> {
+    let (Some(avg), Some(min), Some(max)) = (avg_us(dist), dist.min, dist.max) else { return Ok(()) };
+    out.text(&format!("  {name}Avg RTT: {avg:.3} us"))?;
+    out.text(&format!("  {name}Min/Max RTT: {:.3}/{:.3} us", us(min), us(max)))?;
+    if percentiles {
+        let [p50, p90, p99] = [50.0, 90.0, 99.0].map(|p| us(dist.percentile(p).unwrap_or_default()));
+        out.text(&format!("  {name}p50/p90/p99 RTT: {p50:.3}/{p90:.3}/{p99:.3} us"))?;
+    }
+    Ok(())
+}
