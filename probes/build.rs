@@ -4,6 +4,9 @@ use std::{env, ffi::OsString, path::PathBuf};
 
 use libbpf_cargo::SkeletonBuilder;
 
+/// `src/bpf/NAME.bpf.c`, one per command.
+const PROGRAMS: &[&str] = &["rtt"];
+
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
@@ -11,7 +14,7 @@ fn main() {
     let mut clang_args: Vec<OsString> = ["-Wall", "-Werror", "-mcpu=v3", "-idirafter"].map(Into::into).into();
     clang_args.push(format!("/usr/include/{arch}-linux-gnu").into());
 
-    for program in ["rtt"] {
+    for program in PROGRAMS {
         let source = format!("src/bpf/{program}.bpf.c");
         SkeletonBuilder::new()
             .source(&source)

@@ -93,10 +93,16 @@ impl Common {
         }
     }
 
-    /// Is anything printed at every interval, for a command whose text mode does not?
+    /// Are rows printed at every interval?
     #[must_use]
-    pub fn wants_intervals(&self) -> bool {
+    pub fn has_interval_rows(&self) -> bool {
         self.json || self.timestamp
+    }
+
+    /// Are there more columns than the script has? JSON has them always.
+    #[must_use]
+    pub fn is_extended(&self) -> bool {
+        self.extended || self.json
     }
 
     /// Whose events the kernel lets through.

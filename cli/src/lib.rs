@@ -6,10 +6,12 @@ mod clock;
 mod column;
 mod flags;
 mod out;
+mod rows;
 mod run;
 
 pub use clock::Clock;
 pub use column::{Column, Value, csv_header, csv_row, json_object};
 pub use flags::{Common, Format, parse};
 pub use out::Out;
+pub use rows::{Period, Rows};
 pub use run::{Accounting, Banners, Skipped, Tool, run};

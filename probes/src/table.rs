@@ -31,7 +31,7 @@ impl<T: Pod> Table<T> {
     /// Where the kernel refuses (out of memory or address space).
     pub(crate) fn new(map: &impl AsFd, len: u32) -> io::Result<Self> {
         // The kernel rounds an entry up to 8 bytes; our structs are multiples of that already.
-        const { assert!(size_of::<T>() % 8 == 0 && size_of::<T>() > 0) };
+        const { assert!(size_of::<T>().is_multiple_of(8) && size_of::<T>() > 0) };
         let len = len as usize;
         let bytes = NonZeroUsize::new(len * size_of::<T>())
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;

@@ -43,8 +43,8 @@ fn main() -> ExitCode {
     let config = Config {
         filter: common.filter(),
         samples: matches!(common.format(), Format::Text | Format::Json),
-        intervals: common.wants_intervals(),
-        extended: common.extended || common.json,
+        intervals: common.has_interval_rows(),
+        extended: common.is_extended(),
         max_paths: flags.max_paths,
         max_outstanding: flags.max_outstanding,
         rung: common.rung(),

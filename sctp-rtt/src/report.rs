@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use cli::{Clock, Column, Common, Format, Out, Value, csv_header, csv_row, json_object};
+use cli::{Clock, Column, Common, Format, Out, Period, Rows, Value};
 use jiff::tz::TimeZone;
 use probes::{
     Identity,
     rtt::{Dist, PathRef, Sample, Stats},
 };
 use serde::Serialize;
-use serde_json::json;
 
 /// The columns that the Python script has too.
 const COLUMNS: &[Column<Stats>] = &[
@@ -50,10 +49,10 @@ const MORE: &[Column<Stats>] = &[
 
 /// Prints samples and statistics in the form that was asked for.
 pub struct Report {
+    rows: Rows<Stats>,
     format: Format,
-    columns: Vec<&'static [Column<Stats>]>,
     extended: bool,
-    timestamp: bool,
+    intervals: bool,
     /// Text summary on stdout, also beside a FILE: as the script has it.
     text_summary: bool,
     zone: TimeZone,
@@ -78,12 +77,11 @@ struct SampleObject {
 impl Report {
     /// A report as the flags ask for it.
     pub fn new(common: &Common) -> Self {
-        let extended = common.extended || common.json;
         Self {
+            rows: Rows::new("rtt", common, COLUMNS, MORE),
             format: common.format(),
-            columns: if extended { vec![COLUMNS, MORE] } else { vec![COLUMNS] },
-            extended,
-            timestamp: common.timestamp,
+            extended: common.is_extended(),
+            intervals: common.has_interval_rows(),
             text_summary: !common.json && !common.csv,
             zone: TimeZone::system(),
         }
@@ -91,22 +89,16 @@ impl Report {
 
     /// Is there anything to print at every interval?
     pub fn has_intervals(&self) -> bool {
-        self.format == Format::Json || self.timestamp
+        self.intervals
     }
 
     /// The header of text rows or of CSV.
     pub fn header(&self, out: &mut Out) -> Result<()> {
-        match self.format {
-            Format::Text => {
-                let more = if self.extended { " PROMPT PATH" } else { "" };
-                out.text(&format!("{:<8} {:<10} {:<10} {:<8}{more}", "ASSOC", "TSN", "RTT(ms)", "TIME"))
-            }
-            Format::Csv => {
-                let first: &[&str] = if self.timestamp { &["time"] } else { &[] };
-                out.row(&csv_header(first, &self.columns))
-            }
-            Format::Json => Ok(()),
+        if self.format != Format::Text {
+            return self.rows.header(out);
         }
+        let more = if self.extended { " PROMPT PATH" } else { "" };
+        out.text(&format!("{:<8} {:<10} {:<10} {:<8}{more}", "ASSOC", "TSN", "RTT(ms)", "TIME"))
     }
 
     /// A row or object per sample.
@@ -140,10 +132,10 @@ impl Report {
 
     /// Rows or objects of an interval.
     pub fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
-        self.rows(out, "interval", self.arrange(stats))
+        self.rows.print(out, Period::Interval, &self.arrange(stats))
     }
 
-    /// What is due at the end. With `--timestamp` every row has been printed at its interval.
+    /// What is due at the end.
     pub fn summary(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
         let stats = self.arrange(stats);
         if self.text_summary {
@@ -151,27 +143,7 @@ impl Report {
                 text_summary(s, self.extended, out)?;
             }
         }
-        if self.timestamp { Ok(()) } else { self.rows(out, "summary", stats) }
-    }
-
-    fn rows(&self, out: &mut Out, kind: &str, stats: Vec<Stats>) -> Result<()> {
-        let now = Clock::now().rfc3339_now();
-        let first: &[&str] = if self.timestamp { &[&now] } else { &[] };
-        for s in &stats {
-            match self.format {
-                Format::Text => {}
-                Format::Csv => out.row(&csv_row(first, &self.columns, s))?,
-                Format::Json => {
-                    let mut object = json_object(&[], s);
-                    object.insert("type".to_owned(), json!(kind));
-                    object.insert("tool".to_owned(), json!("rtt"));
-                    object.insert("time".to_owned(), json!(now));
-                    object.extend(json_object(&self.columns, s));
-                    out.json(&object)?;
-                }
-            }
-        }
-        Ok(())
+        self.rows.print(out, Period::Summary, &stats)
     }
 
     /// In a steady order; one per path if extended, else one per association that has samples.
