@@ -147,6 +147,8 @@ pub struct Accounting {
     pub lost: u64,
     /// Outstanding chunks whose place was taken by newer ones.
     pub chunks_evicted: u64,
+    /// Associations whose place was taken by newer ones while they lived: their outstanding chunks gave no sample.
+    pub assocs_evicted: u64,
     /// Paths whose place was taken by newer ones.
     pub paths_evicted: u64,
     /// Samples that are missing in the statistics for that.
@@ -378,6 +380,7 @@ impl Rtt {
         Accounting {
             lost: a.lost,
             chunks_evicted: a.slots_evicted,
+            assocs_evicted: a.assocs_evicted,
             paths_evicted: a.paths_evicted,
             samples_evicted: a.samples_evicted,
             retransmitted: a.retransmitted,

@@ -98,7 +98,7 @@ impl Tool for Command {
         Accounting {
             events: self.probe.totals().map(|p| p.all.count).sum::<u64>() + a.samples_evicted,
             lost: a.lost,
-            evicted: a.chunks_evicted + a.paths_evicted,
+            evicted: a.chunks_evicted + a.assocs_evicted + a.paths_evicted,
             skipped: vec![
                 Skipped {
                     reason: "retransmitted",

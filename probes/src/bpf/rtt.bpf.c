@@ -35,12 +35,14 @@ const volatile __u32 set_mask = 0;
 
 /* --- shared while running --- */
 __u32 epoch = 0;       /* number of the interval; user space steps it */
+__u32 submitted = 0;   /* records so far; no harm if two CPUs count one */
 __u32 want_wakeup = 0; /* user space is asleep and wants to hear of the next record */
 
 /* What gave no sample or lost its place; see probes::rtt::Accounting. */
 struct accounting {
 	__u64 lost;	     /* records that did not fit into the ring buffer */
 	__u64 slots_evicted; /* live slots overwritten */
+	__u64 assocs_evicted;
 	__u64 paths_evicted;
 	__u64 samples_evicted; /* samples that went with them */
 	__u64 retransmitted;   /* chunks, Karn's algorithm */
@@ -66,8 +68,7 @@ struct set {
 struct assoc {
 	__u32 assoc_id;	 /* 0: free */
 	__u32 first_tsn; /* first TSN seen sent */
-	__u64 last_transport;
-	__u32 last_path;
+	__u32 last_path; /* where its last chunk went: an index into paths */
 	__u32 pad;
 	__u64 last_ns;
 	/* Gap blocks repeat on every SACK; these tell what is new in the next one. */
@@ -239,7 +240,7 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 	return NULL;
 }
 
-static __noinline struct assoc *new_assoc(__u32 assoc_id, __u32 tsn)
+static __always_inline struct assoc *new_assoc(__u32 assoc_id, __u32 first_tsn)
 {
 	__u32 oldest = assoc_id & assoc_mask;
 	__u64 oldest_ns = ~0ull;
@@ -259,9 +260,11 @@ static __noinline struct assoc *new_assoc(__u32 assoc_id, __u32 tsn)
 	a = bpf_map_lookup_elem(&assocs, &oldest);
 	if (!a)
 		return NULL;
+	if (a->assoc_id)
+		count(&accounting.assocs_evicted, 1);
 	__builtin_memset(a, 0, sizeof(*a));
-	a->first_tsn = tsn;
-	a->gap_top = tsn - 1;
+	a->first_tsn = first_tsn;
+	a->gap_top = first_tsn - 1;
 	a->last_path = ~0u;
 	a->assoc_id = assoc_id;
 	return a;
@@ -462,6 +465,7 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	struct assoc *a;
 	struct slot new = {};
 	__u32 assoc_id, tsn;
+	bool again;
 	__u8 type;
 
 	hdr = GET(trusted, chunk, chunk_hdr);
@@ -470,10 +474,21 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 		return 0;
 	transport = GET(trusted, packet, transport);
 	asoc = GET(trusted, transport, asoc);
+	assoc_id = GET(trusted, asoc, assoc_id);
+	again = GET(trusted, chunk, sent_count) > 1;
+	if (again) {
+		/*
+		 * Karn's algorithm: no sample for this TSN, ever (RFC 9260 6.3.1 C5), even where
+		 * the path of the retransmission is filtered out.
+		 */
+		__be32 sent_tsn = 0;
+
+		bpf_probe_read_kernel(&sent_tsn, sizeof(sent_tsn), (void *)(hdr + 1));
+		forget(assoc_id, bpf_ntohl(sent_tsn));
+	}
 	if (!wanted(trusted, asoc, transport))
 		return 0;
 
-	assoc_id = GET(trusted, asoc, assoc_id);
 	/*
 	 * A chunk gets its TSN in sctp_packet_append_data(), just before it is counted as sent
 	 * here for the first time: it is the last one given out. (subh is a union, through which
@@ -482,30 +497,22 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	tsn = GET(trusted, asoc, next_tsn) - 1;
 	a = find_assoc(assoc_id);
 	if (!a) {
-		a = new_assoc(assoc_id, tsn);
+		a = new_assoc(assoc_id, again ? tsn + 1 : tsn);
 		if (!a)
 			return 0;
 	}
-	if (a->last_transport != (__u64)transport) {
-		a->last_transport = 0;
-		a->last_path = intern_path(asoc, assoc_id, transport);
-		if (a->last_path <= path_mask)
-			a->last_transport = (__u64)transport;
-	}
 	path = path_at(a->last_path);
-	if (!path)
-		return 0;
-	if (want_extended)
-		new.packet = wire_packet(trusted, a, packet, transport,
-					 bpf_ntohs(GET(trusted, hdr, length)));
-
-	if (GET(trusted, chunk, sent_count) > 1) {
-		/* Karn's algorithm: no sample for this TSN, ever (RFC 9260 6.3.1 C5). */
-		__be32 sent_tsn = 0;
-
-		bpf_probe_read_kernel(&sent_tsn, sizeof(sent_tsn), (void *)(hdr + 1));
-		forget(assoc_id, bpf_ntohl(sent_tsn));
+	if (!path || path->transport != (__u64)transport || path->id.assoc_id != assoc_id) {
+		a->last_path = intern_path(asoc, assoc_id, transport);
+		path = path_at(a->last_path);
+		if (!path) {
+			count(&accounting.slots_evicted, 1);
+			return 0;
+		}
+	}
+	if (again) {
 		count(&accounting.retransmitted, 1);
+		a->packet_unknown = true; /* the receiver counts this packet, we do not */
 		open_path(path);
 		path->retransmitted++;
 		if (want_windows)
@@ -518,8 +525,12 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	new.tsn = tsn;
 	new.sent_ns = bpf_ktime_get_ns();
 	new.path = a->last_path;
-	if (want_extended && (GET(trusted, hdr, flags) & SCTP_DATA_SACK_IMM))
-		new.packet |= PACKET_SACK_IMM;
+	if (want_extended) {
+		new.packet = wire_packet(trusted, a, packet, transport,
+					 bpf_ntohs(GET(trusted, hdr, length)));
+		if (GET(trusted, hdr, flags) & SCTP_DATA_SACK_IMM)
+			new.packet |= PACKET_SACK_IMM;
+	}
 	a->last_ns = new.sent_ns;
 	remember(&new);
 	return 0;
@@ -543,12 +554,21 @@ struct sack {
 	__u32 prompt_packet; /* samples of this packet are prompt */
 };
 
-static __always_inline void wake_or_submit(struct event *event)
+/*
+ * User space is woken by the first record after it fell asleep, and again when the ring is half
+ * full; it reads at leisure between. The default, a wake-up whenever the reader has caught up,
+ * costs more than all the rest here.
+ */
+static __always_inline void submit(struct event *event)
 {
 	__u64 flags = BPF_RB_NO_WAKEUP;
 
 	if (want_wakeup) {
 		want_wakeup = 0;
+		flags = BPF_RB_FORCE_WAKEUP;
+	} else if (++submitted % 256 == 0 &&
+		   bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >
+			   bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 2) {
 		flags = BPF_RB_FORCE_WAKEUP;
 	}
 	bpf_ringbuf_submit(event, flags);
@@ -562,8 +582,10 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 	__u32 key = slot->path;
 	struct path *path = path_at(key);
 
-	if (!path || path->id.assoc_id != slot->assoc_id)
-		return; /* evicted, and counted then */
+	if (!path || path->id.assoc_id != slot->assoc_id) {
+		count(&accounting.samples_evicted, 1);
+		return;
+	}
 	open_path(path);
 	path->last_ns = sack->now;
 	add(&path->all, rtt);
@@ -602,7 +624,7 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 		event->path_uid = path->uid;
 		event->prompt = prompt;
 		event->pad = 0;
-		wake_or_submit(event);
+		submit(event);
 	}
 }
 
