@@ -13,7 +13,7 @@ use crate::suite::Suite;
 
 /// Every form at once, over the same two associations.
 const FORMS: &str = "
-topology; path 10ms 2%
+topology; path 10ms
 serve --bind 10.2.0.1 --associations 2
 trace text sctp-rtt
 trace csv sctp-rtt -c
