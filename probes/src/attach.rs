@@ -1,6 +1,9 @@
 //! From a skeleton to attached programs, on the best rung of the ladder that this kernel has.
 
-use std::{io, sync::Mutex};
+use std::{
+    io, slice,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use libbpf_rs::{Iter, IterOpts, Link, PrintLevel, ProgramMut, set_print};
 use thiserror::Error;
@@ -23,12 +26,12 @@ pub enum Error {
     /// Something is missing here.
     #[error(transparent)]
     Absent(#[from] Absent),
-    /// The kernel refused on every rung: the sentence of the first one, and libbpf's last words.
+    /// The kernel refused on every rung: the sentence of the first one.
     #[error("this kernel does not take the programs of this command: {reason}{}", detail(.log))]
     Refused {
         /// libbpf's error.
         reason: String,
-        /// libbpf's last warning, which names the program.
+        /// What libbpf said.
         log: String,
     },
     /// A running probe could not be read.
@@ -46,34 +49,40 @@ fn detail(log: &str) -> String {
     if log.is_empty() { String::new() } else { format!(" ({log})") }
 }
 
-/// libbpf's warnings go here instead of the terminal: only the first matters, and only if all rungs fail.
-static LOG: Mutex<String> = Mutex::new(String::new());
+/// libbpf's warnings go here instead of the terminal: they matter only if nothing works.
+static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn remember(_: PrintLevel, line: String) {
-    let mut log = LOG.lock().unwrap_or_else(|e| e.into_inner());
-    if log.is_empty() {
-        *log = line.trim().trim_start_matches("libbpf: ").to_owned();
-    }
+    let line = line.trim().trim_start_matches("libbpf: ").to_owned();
+    log().push(line);
 }
 
-/// Opens a probe on the first rung that the kernel accepts. The kernel itself is the judge: whether a function can be
-/// hooked is only certain once the program is loaded and attached.
-pub(crate) fn climb<T>(rungs: &[Rung], open: impl Fn(Rung) -> Result<T, Error>) -> Result<(T, Rung), Error> {
+fn log() -> MutexGuard<'static, Vec<String>> {
+    LOG.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What libbpf prints around the words of the verifier.
+const VERIFIER: &str = "BEGIN PROG LOAD LOG";
+
+/// Opens a probe on the first rung that the kernel has. The kernel itself is the judge: whether a function can be hooked
+/// is only certain once the program is loaded and attached. A program that the verifier refuses is no reason to climb
+/// down, though, but a fault of ours, and must not hide behind a slower rung.
+pub(crate) fn climb<T>(rung: Option<Rung>, open: impl Fn(Rung) -> Result<T, Error>) -> Result<T, Error> {
     set_print(Some((PrintLevel::Warn, remember)));
+    let both = [Rung::Fentry, Rung::Kprobe];
     let mut first = None;
-    for rung in rungs {
+    for rung in rung.as_ref().map_or(&both[..], slice::from_ref) {
         match open(*rung) {
-            Ok(probe) => return Ok((probe, *rung)),
-            Err(e) => {
-                let reason = match e {
-                    Error::Read(e) => e.to_string(),
-                    other => other.to_string(),
-                };
-                first.get_or_insert(reason);
-            }
+            Ok(probe) => return Ok(probe),
+            Err(Error::Read(e)) => first.get_or_insert(e.to_string()),
+            Err(e) => first.get_or_insert(e.to_string()),
+        };
+        if log().iter().any(|line| line.contains(VERIFIER)) {
+            break;
         }
     }
-    let log = LOG.lock().unwrap_or_else(|e| e.into_inner()).clone();
+    // A developer who asks for one rung gets all that libbpf and the verifier said.
+    let log = if rung.is_some() { log().join("\n") } else { log().first().cloned().unwrap_or_default() };
     Err(Error::Refused { reason: first.unwrap_or_default(), log })
 }
 

@@ -185,9 +185,7 @@ impl Rtt {
     /// programs on any rung.
     pub fn open(config: &Config) -> Result<Self, Error> {
         kernel::can_trace()?;
-        let all = [Rung::Fentry, Rung::Kprobe];
-        let rungs = config.rung.as_ref().map_or(&all[..], std::slice::from_ref);
-        climb(rungs, |rung| Self::open_on(rung, config)).map(|(probe, _)| probe)
+        climb(config.rung, |rung| Self::open_on(rung, config))
     }
 
     fn open_on(rung: Rung, config: &Config) -> Result<Self, Error> {

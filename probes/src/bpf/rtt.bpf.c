@@ -248,10 +248,9 @@ static __always_inline struct assoc *new_assoc(__u32 assoc_id, __u32 first_tsn)
 	return a;
 }
 
-static __always_inline __u32 path_key(struct sctp_transport *transport, __u32 probe)
+static __always_inline __u32 path_key(__u64 address, __u32 probe)
 {
-	return ((__u32)((((__u64)transport >> 5) * 0x9e3779b97f4a7c15ull) >> 32) + probe) &
-	       path_mask;
+	return ((__u32)(((address >> 5) * 0x9e3779b97f4a7c15ull) >> 32) + probe) & path_mask;
 }
 
 static __always_inline struct path *path_at(__u32 key)
@@ -278,19 +277,22 @@ static __always_inline void clear_hist(__u32 key)
 
 /* The index of a path, which is made where it is new; path_mask + 1 on failure. */
 static __always_inline __u32 intern_path(struct sctp_association *asoc, __u32 assoc_id,
-					 struct sctp_transport *transport)
+					 struct sctp_packet *packet)
 {
 	__u32 oldest = 0;
-	__u64 oldest_ns = ~0ull, old;
+	__u64 oldest_ns = ~0ull, old, address;
 	struct path *path;
 
+	/* As a number: the verifier lets nobody calculate with a typed pointer. */
+	bpf_core_read(&address, sizeof(address), &packet->transport);
+
 	for (__u32 i = 0; i < PROBES; i++) {
-		__u32 key = path_key(transport, i);
+		__u32 key = path_key(address, i);
 
 		path = path_at(key);
 		if (!path)
 			return path_mask + 1;
-		if (path->transport == (__u64)transport && path->id.assoc_id == assoc_id)
+		if (path->transport == address && path->id.assoc_id == assoc_id)
 			return key;
 		if (path->last_ns < oldest_ns) {
 			oldest = key;
@@ -301,7 +303,7 @@ static __always_inline __u32 intern_path(struct sctp_association *asoc, __u32 as
 	if (!path)
 		return path_mask + 1;
 	old = path->transport;
-	if (__sync_val_compare_and_swap(&path->transport, old, (__u64)transport) != old)
+	if (__sync_val_compare_and_swap(&path->transport, old, address) != old)
 		return path_mask + 1; /* another CPU was faster; the next chunk finds a place */
 	begin_update(path);
 	if (old) {
@@ -312,7 +314,7 @@ static __always_inline __u32 intern_path(struct sctp_association *asoc, __u32 as
 	}
 	path->uid++;
 	__builtin_memset(&path->id, 0, sizeof(path->id));
-	identify(&path->id, asoc, transport);
+	identify(&path->id, asoc, (struct sctp_transport *)address);
 	path->last_ns = bpf_ktime_get_ns();
 	path->retransmitted = 0;
 	reset(&path->all);
@@ -411,7 +413,7 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	}
 	path = path_at(a->last_path);
 	if (!path || path->transport != (__u64)transport || path->id.assoc_id != assoc_id) {
-		a->last_path = intern_path(asoc, assoc_id, transport);
+		a->last_path = intern_path(asoc, assoc_id, packet);
 		path = path_at(a->last_path);
 		if (!path) {
 			count(&accounting.slots_evicted, 1);
