@@ -6,6 +6,7 @@
 
 mod assoc;
 mod attach;
+mod btf_map;
 mod hist;
 pub mod kernel;
 mod pod;
@@ -15,5 +16,4 @@ mod table;
 
 pub use assoc::{Filter, Identity, PidNamespace};
 pub use attach::{Error, Rung};
-pub use hist::Hist;
 pub use ready::async_fd;

@@ -11,15 +11,15 @@ use std::{
 };
 
 use libbpf_rs::{
-    Link, RingBuffer, RingBufferBuilder,
+    Link, MapCore, MapFlags, RingBuffer, RingBufferBuilder,
     skel::{OpenSkel, SkelBuilder},
 };
 
 use crate::{
-    Error, Filter, Hist, Identity, Rung,
+    Error, Filter, Identity, Rung,
     assoc::{set_filter, socket_addr},
     attach::climb,
-    hist::BUCKETS,
+    hist::{BUCKETS, percentiles},
     kernel,
     pod::{self, Pod},
     table::Table,
@@ -45,6 +45,9 @@ unsafe impl Pod for types::accounting {}
 const SET_SLOTS: u32 = 4;
 /// Bytes of the ring buffer: 20,000 samples.
 const RING_BYTES: u32 = 1 << 20;
+
+/// Words that an interval needs of the one before it, per path.
+const EARLIER: usize = 1 + 2 * BUCKETS;
 
 /// What to trace, and how much room to take for it. All memory is taken at start.
 #[derive(Clone, Debug)]
@@ -100,28 +103,19 @@ pub struct Dist {
     pub min: Option<Duration>,
     /// The largest.
     pub max: Option<Duration>,
-    /// Their distribution; `None` unless [`Config::extended`].
-    pub hist: Option<Hist>,
+    /// 50th, 90th and 99th percentile, within 1/32 of their value; `None` without samples, without
+    /// [`Config::extended`], or after [`Dist::merge`].
+    pub percentiles: Option<[Duration; 3]>,
 }
 
 impl Dist {
-    /// Adds the samples of another path.
+    /// Adds the samples of another path; percentiles do not add up.
     pub fn merge(&mut self, other: &Self) {
         self.count += other.count;
         self.sum += other.sum;
         self.min = [self.min, other.min].into_iter().flatten().min();
         self.max = [self.max, other.max].into_iter().flatten().max();
-        match (&mut self.hist, &other.hist) {
-            (Some(hist), Some(more)) => hist.merge(more),
-            (hist, _) => *hist = None,
-        }
-    }
-
-    /// The `p`-th percentile (0 to 100), within 1/32 of its value; `None` without samples or histogram.
-    #[must_use]
-    pub fn percentile(&self, p: f64) -> Option<Duration> {
-        let value = self.hist.as_ref()?.percentile(p)?;
-        Some(value.clamp(self.min?, self.max?))
+        self.percentiles = None;
     }
 }
 
@@ -140,9 +134,11 @@ pub struct Stats {
     pub prompt: Dist,
 }
 
-/// What gave no sample, and why.
+/// What gave samples, what gave none, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Accounting {
+    /// All samples.
+    pub samples: u64,
     /// Samples that did not fit into the ring buffer; statistics have them all the same.
     pub lost: u64,
     /// Outstanding chunks whose place was taken by newer ones.
@@ -166,14 +162,14 @@ pub struct Rtt {
     // Declared, and so dropped, in this order: no event comes from a detached program.
     links: Vec<Link>,
     ring: Option<RingBuffer<'static>>,
-    paths: Table<types::path>,
-    hists: Table<types::hist>,
+    paths: Rc<Table<types::path>>,
     skel: RttSkel<'static>,
     received: Rc<RefCell<Vec<Sample>>>,
     extended: bool,
     epoch: u32,
-    /// State of each path's histograms at the last interval, with the path's uid.
-    earlier: Vec<Option<(u32, Hist, Hist)>>,
+    /// Per path, [`EARLIER`] words: its uid and its histograms as they stood at the last interval. Zeroed memory of
+    /// fixed size, of which only what is used is resident.
+    earlier: Vec<u32>,
     identities: Vec<Option<(u32, Identity)>>,
 }
 
@@ -259,13 +255,12 @@ impl Rtt {
         Ok(Self {
             links,
             ring,
-            paths: Table::new(&skel.maps.paths.as_fd(), max_paths)?,
-            hists: Table::new(&skel.maps.hists.as_fd(), max_hists)?,
+            paths: Rc::new(Table::new(&skel.maps.paths.as_fd(), max_paths)?),
             skel,
             received,
             extended: config.extended,
             epoch: 0,
-            earlier: vec![None; if config.extended && config.intervals { slots } else { 0 }],
+            earlier: vec![0; if config.extended && config.intervals { slots * EARLIER } else { 0 }],
             identities: vec![None; if config.samples { slots } else { 0 }],
         })
     }
@@ -320,62 +315,72 @@ impl Rtt {
     }
 
     /// Statistics since the start, of every path that has any.
-    pub fn totals(&self) -> impl Iterator<Item = Stats> + '_ {
-        (0..self.paths.len()).filter_map(|index| {
-            let path = whole(&self.paths, index)?;
-            let (all, prompt) = self.hists(index);
-            let stats = Stats {
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    pub fn totals(&self) -> Result<Vec<Stats>, Error> {
+        let mut found = Vec::new();
+        for (index, path) in self.live_paths() {
+            if path.all.count == 0 && path.retransmitted == 0 {
+                continue;
+            }
+            let hist = self.hist(index)?;
+            found.push(Stats {
                 id: identity(&path.id),
                 retransmitted: path.retransmitted,
-                all: dist(&path.all, all),
-                prompt: dist(&path.prompt, prompt),
-            };
-            (stats.all.count > 0 || stats.retransmitted > 0).then_some(stats)
-        })
+                all: dist(&path.all, hist.as_ref().map(|h| &h.all)),
+                prompt: dist(&path.prompt, hist.as_ref().map(|h| &h.prompt)),
+            });
+        }
+        Ok(found)
     }
 
     /// Statistics of the interval that ends now, of every path that has any; the next interval begins. Needs
     /// [`Config::intervals`].
-    pub fn interval(&mut self) -> Vec<Stats> {
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    pub fn interval(&mut self) -> Result<Vec<Stats>, Error> {
         let ended = self.epoch;
         self.epoch = self.epoch.wrapping_add(1);
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             pod::store(&mut bss.epoch, self.epoch);
         }
         let mut found = Vec::new();
-        for index in 0..self.paths.len() {
-            let Some(path) = whole(&self.paths, index) else { continue };
+        for (index, path) in self.live_paths() {
             let window = &path.window[(ended & 1) as usize];
             if window.epoch != ended || window.all.count == 0 && window.retransmitted == 0 {
                 continue;
             }
-            let (mut all, mut prompt) = self.hists(index);
-            if let (Some(all), Some(prompt)) = (&mut all, &mut prompt) {
-                let now = (path.uid, all.clone(), prompt.clone());
-                if let Some((uid, all_before, prompt_before)) = &self.earlier[index]
-                    && *uid == path.uid
-                {
-                    *all = all.since(all_before);
-                    *prompt = prompt.since(prompt_before);
+            let mut hist = self.hist(index)?;
+            let earlier = self.earlier.get_mut(index * EARLIER..(index + 1) * EARLIER);
+            if let (Some(hist), Some([uid, earlier @ ..])) = (&mut hist, earlier) {
+                let same = *uid == path.uid;
+                *uid = path.uid;
+                for (count, before) in hist.all.iter_mut().chain(&mut hist.prompt).zip(earlier) {
+                    let before = std::mem::replace(before, *count);
+                    if same {
+                        *count = count.wrapping_sub(before);
+                    }
                 }
-                self.earlier[index] = Some(now);
             }
             found.push(Stats {
                 id: identity(&path.id),
                 retransmitted: window.retransmitted.into(),
-                all: dist(&window.all, all),
-                prompt: dist(&window.prompt, prompt),
+                all: dist(&window.all, hist.as_ref().map(|h| &h.all)),
+                prompt: dist(&window.prompt, hist.as_ref().map(|h| &h.prompt)),
             });
         }
-        found
+        Ok(found)
     }
 
-    /// What gave no sample so far.
+    /// The books so far.
     #[must_use]
     pub fn accounting(&self) -> Accounting {
         let Some(bss) = self.skel.maps.bss_data.as_deref() else { return Accounting::default() };
         let a = pod::load(&bss.accounting);
         Accounting {
+            samples: self.live_paths().map(|(_, path)| path.all.count).sum::<u64>() + a.samples_evicted,
             lost: a.lost,
             chunks_evicted: a.slots_evicted,
             assocs_evicted: a.assocs_evicted,
@@ -387,11 +392,21 @@ impl Rtt {
         }
     }
 
-    fn hists(&self, index: usize) -> (Option<Hist>, Option<Hist>) {
-        match self.hists.get(index) {
-            Some(hist) if self.extended => (Some(Hist::new(hist.all)), Some(Hist::new(hist.prompt))),
-            _ => (None, None),
+    /// Every path with its index, whole.
+    fn live_paths(&self) -> impl Iterator<Item = (usize, types::path)> + use<> {
+        let paths = Rc::clone(&self.paths);
+        (0..paths.len()).filter_map(move |index| Some((index, whole(&paths, index)?)))
+    }
+
+    /// The histograms of a path; `None` unless extended. Read by a system call, as mapped they would all count as memory
+    /// of this process.
+    fn hist(&self, index: usize) -> Result<Option<types::hist>, Error> {
+        if !self.extended {
+            return Ok(None);
         }
+        let mut bytes = [0; size_of::<types::hist>()];
+        self.skel.maps.hists.lookup_into(&(index as u32).to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
+        Ok(pod::read(&bytes))
     }
 }
 
@@ -420,14 +435,15 @@ fn identity(id: &types::identity) -> Identity {
     }
 }
 
-fn dist(dist: &types::dist, hist: Option<Hist>) -> Dist {
+fn dist(dist: &types::dist, hist: Option<&[u32; BUCKETS]>) -> Dist {
     let some = dist.count > 0;
+    let exact = |d: Duration| d.clamp(Duration::from_nanos(dist.min_ns), Duration::from_nanos(dist.max_ns));
     Dist {
         count: dist.count,
         sum: Duration::from_nanos(dist.sum_ns),
         min: some.then(|| Duration::from_nanos(dist.min_ns)),
         max: some.then(|| Duration::from_nanos(dist.max_ns)),
-        hist,
+        percentiles: hist.filter(|_| some).map(|h| percentiles(h).map(exact)),
     }
 }
 

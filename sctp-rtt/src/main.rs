@@ -81,7 +81,7 @@ impl Tool for Command {
     }
 
     fn interval(&mut self, out: &mut Out) -> Result<()> {
-        if self.report.has_intervals() { self.report.interval(out, self.probe.interval()) } else { Ok(()) }
+        if self.report.has_intervals() { self.report.interval(out, self.probe.interval()?) } else { Ok(()) }
     }
 
     fn stop(&mut self) {
@@ -90,13 +90,13 @@ impl Tool for Command {
 
     fn end(&mut self, out: &mut Out) -> Result<()> {
         self.interval(out)?;
-        self.report.summary(out, self.probe.totals().collect())
+        self.report.summary(out, self.probe.totals()?)
     }
 
     fn accounting(&self) -> Accounting {
         let a = self.probe.accounting();
         Accounting {
-            events: self.probe.totals().map(|p| p.all.count).sum::<u64>() + a.samples_evicted,
+            events: a.samples,
             lost: a.lost,
             evicted: a.chunks_evicted + a.assocs_evicted + a.paths_evicted,
             skipped: vec![

@@ -26,9 +26,9 @@ const MORE: &[Column<Stats>] = &[
     Column { name: "peer", doc: "peer's address and port", get: |s| Value::text(s.id.peer) },
     Column { name: "netns", doc: "inode of the network namespace", get: |s| Value::Int(s.id.netns.into()) },
     Column { name: "path", doc: "peer's address of this path", get: |s| Value::text(s.id.path) },
-    Column { name: "rtt_p50_us", doc: "median", get: |s| percentile(&s.all, 50.0) },
-    Column { name: "rtt_p90_us", doc: "90th percentile", get: |s| percentile(&s.all, 90.0) },
-    Column { name: "rtt_p99_us", doc: "99th percentile", get: |s| percentile(&s.all, 99.0) },
+    Column { name: "rtt_p50_us", doc: "median", get: |s| percentile(&s.all, 0) },
+    Column { name: "rtt_p90_us", doc: "90th percentile", get: |s| percentile(&s.all, 1) },
+    Column { name: "rtt_p99_us", doc: "99th percentile", get: |s| percentile(&s.all, 2) },
     Column {
         name: "prompt_samples",
         doc: "chunks whose SACK was due at once",
@@ -41,9 +41,9 @@ const MORE: &[Column<Stats>] = &[
     },
     Column { name: "prompt_rtt_min_us", doc: "their smallest", get: |s| time(s.prompt.min) },
     Column { name: "prompt_rtt_max_us", doc: "their largest", get: |s| time(s.prompt.max) },
-    Column { name: "prompt_rtt_p50_us", doc: "their median", get: |s| percentile(&s.prompt, 50.0) },
-    Column { name: "prompt_rtt_p90_us", doc: "their 90th percentile", get: |s| percentile(&s.prompt, 90.0) },
-    Column { name: "prompt_rtt_p99_us", doc: "their 99th percentile", get: |s| percentile(&s.prompt, 99.0) },
+    Column { name: "prompt_rtt_p50_us", doc: "their median", get: |s| percentile(&s.prompt, 0) },
+    Column { name: "prompt_rtt_p90_us", doc: "their 90th percentile", get: |s| percentile(&s.prompt, 1) },
+    Column { name: "prompt_rtt_p99_us", doc: "their 99th percentile", get: |s| percentile(&s.prompt, 2) },
     Column { name: "retransmitted", doc: "chunks retransmitted", get: |s| Value::Int(s.retransmitted) },
 ];
 
@@ -180,8 +180,8 @@ fn avg(dist: &Dist) -> Value {
     Value::float(avg_us(dist))
 }
 
-fn percentile(dist: &Dist, p: f64) -> Value {
-    time(dist.percentile(p))
+fn percentile(dist: &Dist, which: usize) -> Value {
+    time(dist.percentiles.map(|p| p[which]))
 }
 
 fn text_row(sample: &Sample, time_of_day: &str) -> String {
@@ -219,21 +219,21 @@ fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
         out.text(&format!("Association {}:", s.id.assoc_id))?;
     }
     out.text(&format!("  Samples: {}", s.all.count))?;
-    text_dist("", &s.all, extended, out)?;
+    text_dist("", &s.all, out)?;
     if extended {
         out.text(&format!("  Prompt samples: {}", s.prompt.count))?;
-        text_dist("Prompt ", &s.prompt, extended, out)?;
+        text_dist("Prompt ", &s.prompt, out)?;
         out.text(&format!("  Retransmitted: {}", s.retransmitted))?;
     }
     Ok(())
 }
 
-fn text_dist(name: &str, dist: &Dist, percentiles: bool, out: &mut Out) -> Result<()> {
+fn text_dist(name: &str, dist: &Dist, out: &mut Out) -> Result<()> {
     let (Some(avg), Some(min), Some(max)) = (avg_us(dist), dist.min, dist.max) else { return Ok(()) };
     out.text(&format!("  {name}Avg RTT: {avg:.3} us"))?;
     out.text(&format!("  {name}Min/Max RTT: {:.3}/{:.3} us", us(min), us(max)))?;
-    if percentiles {
-        let [p50, p90, p99] = [50.0, 90.0, 99.0].map(|p| us(dist.percentile(p).unwrap_or_default()));
+    if let Some(percentiles) = dist.percentiles {
+        let [p50, p90, p99] = percentiles.map(us);
         out.text(&format!("  {name}p50/p90/p99 RTT: {p50:.3}/{p90:.3}/{p99:.3} us"))?;
     }
     Ok(())

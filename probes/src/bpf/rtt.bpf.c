@@ -33,7 +33,7 @@ __u32 epoch = 0;       /* number of the interval; user space steps it */
 __u32 submitted = 0;   /* records so far; no harm if two CPUs count one */
 __u32 want_wakeup = 0; /* user space is asleep and wants to hear of the next record */
 
-/* What gave no sample or lost its place; see probes::rtt::Accounting. */
+/* What gave no sample or lost its place; see Accounting in rtt.rs. */
 struct accounting {
 	__u64 lost;	     /* records that did not fit into the ring buffer */
 	__u64 slots_evicted; /* live slots overwritten */
@@ -144,7 +144,6 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct hist);
-	__uint(map_flags, BPF_F_MMAPABLE);
 } hists SEC(".maps");
 
 struct {

@@ -85,7 +85,7 @@ static __always_inline __u32 log2_u64(__u64 v)
 	return r + (v >> 1);
 }
 
-/* Keep in step with probes::hist::bucket_range(). */
+/* Keep in step with bucket_range() in hist.rs. */
 static __always_inline __u32 bucket_of(__u64 ns)
 {
 	__u32 bits, bucket;

@@ -41,7 +41,7 @@ __u32 pool_used = 0; /* entries of the pool ever used: at most all of them, if r
 __u32 pool_hand = 0; /* where the next search for an old entry begins */
 __u32 last_uid = 0;
 
-/* What lost its place; see probes::streams::Accounting. */
+/* What lost its place; see Accounting in streams.rs. */
 struct accounting {
 	__u64 assocs_evicted;
 	__u64 streams_evicted;
