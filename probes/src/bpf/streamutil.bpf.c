@@ -31,6 +31,9 @@ struct stream_stats {
 
 #include "streams.h"
 
+/* --- set by user space before load --- */
+const volatile bool want_extended = false; /* the receive side too */
+
 #define MAX_LOBBY 8192 /* waiting messages looked at; 6.1 accepts this for bpf_loop() */
 
 static __always_inline void stream_made(__u32 key, struct stream *s, __u64 now)
@@ -158,7 +161,7 @@ static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_associat
 		count(&accounting.no_place, 1);
 		return NULL;
 	}
-	if (GET(trusted, asoc, ulpq.lobby.qlen))
+	if (want_extended && GET(trusted, asoc, ulpq.lobby.qlen))
 		walk_lobby(asoc, *key, a, 1, true, a->last_ns);
 	return a;
 }
@@ -287,7 +290,7 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 
 	if (!a)
 		return 0;
-	if (a->stats.lobby)
+	if (want_extended && a->stats.lobby)
 		walk_lobby(asoc, key, a, -1, false, bpf_ktime_get_ns());
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
 	end_assoc(a);
