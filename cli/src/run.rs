@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use caps::CapSet;
+use nix::sys::prctl::set_no_new_privs;
 use probes::async_fd;
 use serde_json::{Map, json};
 use tokio::{
@@ -180,6 +182,7 @@ async fn trace<T: Tool>(
     probes::kernel::can_trace().map_err(probes::Error::from)?;
     let mut out = Out::new(common.file.as_deref())?;
     let mut tool = open()?;
+    drop_privileges().context("cannot drop privileges")?;
     let started = Instant::now();
 
     let format = common.format();
@@ -209,6 +212,15 @@ async fn trace<T: Tool>(
         say(banners, &line);
     }
     Ok(())
+}
+
+/// From here on the command reads its tables, writes its output and nothing else: what is attached stays attached, and
+/// the kernel lets anybody use a map by its descriptor (`__sys_bpf()`).
+fn drop_privileges() -> Result<()> {
+    for set in [CapSet::Ambient, CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
+        caps::clear(None, set)?;
+    }
+    Ok(set_no_new_privs()?)
 }
 
 /// The loop: until a signal, the end of `--duration`, or the reader of stdout leaves.
@@ -360,7 +372,6 @@ mod tests {
 
     #[test]
     fn a_broken_pipe_is_recognised_through_context() {
-        use anyhow::Context;
         let broken: Result<(), _> = Err(io::Error::from(ErrorKind::BrokenPipe));
         assert!(reader_left(&broken.context("cannot write").unwrap_err()));
         let full: Result<(), _> = Err(io::Error::from(ErrorKind::StorageFull));

@@ -1,1 +1,11 @@
-//! The test bed.
+//! The test bed: boots stock kernels, makes SCTP traffic, captures it, and computes the truth from the capture.
+
+pub mod capture;
+pub mod command;
+pub mod image;
+pub mod kernel;
+pub mod programs;
+pub mod sctp;
+pub mod socket;
+pub mod truth;
+pub mod vm;

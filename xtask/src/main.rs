@@ -1,2 +1,61 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands: `cargo xtask demo` and `cargo xtask test`.
+//!
+//! Compiled first on a newcomer's machine, so it leans on the standard library alone.
+
+mod packages;
+mod run;
+mod test;
+
+use std::env;
+use std::process::ExitCode;
+
+use crate::run::{Failure, cargo};
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+Commands:
+  demo [TOOL]     Show a command (default: sctp-rtt) on live SCTP traffic: 20 ms path, 2 % loss, in a VM
+  test [OPTIONS]  Check everything
+      --only STEP      Only this step; may be repeated. Steps: packages, fmt, clippy, clang-format, deny,
+                       unit, build, vm
+      --kernel SERIES  Only VM tests of this kernel: 6.1, 6.12 or 7.3
+      --case TEXT      Only VM tests whose name contains TEXT
+  help            Show this
+
+Both install missing Debian packages first (as root, or through sudo) and say which.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments.as_slice() {
+        ["demo"] => demo("sctp-rtt"),
+        ["demo", tool] if !tool.starts_with('-') => demo(tool),
+        ["test", options @ ..] => match test::Options::parse(options) {
+            Ok(options) => test::run_steps(&options),
+            Err(error) => return usage(&error),
+        },
+        ["help" | "-h" | "--help"] | [_, "-h" | "--help"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => return usage("which command?"),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(message)) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage(error: &str) -> ExitCode {
+    eprintln!("xtask: {error}\n\n{USAGE}");
+    ExitCode::from(2)
+}
+
+fn demo(tool: &str) -> Result<(), Failure> {
+    packages::install()?;
+    cargo(&["run", "--package", "sctptrace-tests", "--bin", "bed", "--", "demo", tool])
+}

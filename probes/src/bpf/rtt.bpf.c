@@ -319,6 +319,8 @@ static __always_inline __u32 intern_path(struct sctp_association *asoc, __u32 as
 	reset(&path->all);
 	reset(&path->prompt);
 	__builtin_memset(path->window, 0, sizeof(path->window));
+	path->window[0].epoch = path->window[1].epoch =
+		epoch - 1; /* so that the first use resets */
 	end_update(path);
 	return oldest;
 }

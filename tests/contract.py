@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Check what a command printed against the contract, with regular expressions and the csv module.
+
+usage: contract.py FORM OUTPUT [FILE]
+
+FORM says which command and form; OUTPUT is what came on standard output, FILE what -f wrote.
+Shares no code with the commands: an independent reading of the same contract.
+"""
+
+import csv
+import re
+import sys
+
+TIME = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+# As Python prints a float of this size: shortest digits, always with a point.
+FLOAT = re.compile(r"\d+\.\d+")
+
+
+def fail(message):
+    sys.exit(f"contract: {message}")
+
+
+def expect(condition, message):
+    if not condition:
+        fail(message)
+
+
+def lines_of(text):
+    expect(text.endswith("\n"), "the output does not end with a line feed")
+    return text[:-1].split("\n")
+
+
+def strip_frame(text, banner):
+    """Without the banner and the last two lines, which every run has."""
+    lines = lines_of(text)
+    expect(lines[0] == banner, f"banner: {lines[0]!r}")
+    expect(lines[-2:] == ["", "Tracing completed."], f"the end: {lines[-2:]!r}")
+    return lines[1:-2]
+
+
+def rtt_summary(lines):
+    """Association id to samples and times in us, from blocks of four lines."""
+    found = {}
+    expect(len(lines) % 4 == 0, f"the summary has {len(lines)} lines")
+    for first in range(0, len(lines), 4):
+        text = "\n".join(lines[first : first + 4])
+        block = re.fullmatch(
+            r"Association (\d+):\n"
+            r"  Samples: (\d+)\n"
+            r"  Avg RTT: (\d+\.\d{3}) us\n"
+            r"  Min/Max RTT: (\d+\.\d{3})/(\d+\.\d{3}) us",
+            text,
+        )
+        expect(block, f"summary: {text!r}")
+        assoc, samples, *times = block.groups()
+        expect(assoc not in found, f"association {assoc} twice")
+        found[assoc] = (int(samples), *map(float, times))
+    expect(found, "no summary")
+    for samples, avg, low, high in found.values():
+        expect(samples > 0 and low <= avg <= high, f"summary: {found}")
+    return found
+
+
+def rtt_text(output, _file):
+    lines = strip_frame(output, "Tracing SCTP RTT... Ctrl+C to end")
+    expect(lines[0] == "%-8s %-10s %-10s %-8s" % ("ASSOC", "TSN", "RTT(ms)", "TIME"), f"header: {lines[0]!r}")
+    rows = [line for line in lines[1:] if re.match(r"\d", line)]
+    expect(lines[1 : 1 + len(rows)] == rows, "a row amid the summary")
+    times = {}
+    for row in rows:
+        fields = re.fullmatch(rf"(\d+) +(\d+) +(\d+\.\d{{3}}) +({TIME})", row)
+        expect(fields, f"row: {row!r}")
+        assoc, tsn, rtt, time = fields.groups()
+        expect(row == "%-8d %-10u %-10.3f %-8s" % (int(assoc), int(tsn), float(rtt), time), f"widths: {row!r}")
+        times.setdefault(assoc, []).append(float(rtt))
+    summary = rtt_summary(lines[1 + len(rows) :])
+    expect(set(summary) == set(times), f"rows of {set(times)}, summary of {set(summary)}")
+    for assoc, (samples, avg, low, high) in summary.items():
+        rows = times[assoc]
+        expect(samples == len(rows), f"{len(rows)} rows, Samples: {samples}")
+        # Rows are in ms, the summary in us.
+        expect(abs(avg / 1000 - sum(rows) / len(rows)) < 0.001, f"average {avg} us")
+        expect(abs(low / 1000 - min(rows)) < 0.001 and abs(high / 1000 - max(rows)) < 0.001, "extremes")
+
+
+def rtt_csv_rows(lines):
+    rows = list(csv.reader(lines, strict=True))
+    expect(rows[0] == ["assoc_id", "samples", "rtt_avg_us", "rtt_min_us", "rtt_max_us"], f"header: {rows[0]}")
+    expect(len(rows) > 1, "no rows")
+    for row in rows[1:]:
+        expect(len(row) == 5, f"columns: {row}")
+        expect(row[0].isdigit() and row[1].isdigit(), f"not whole: {row}")
+        for value in row[2:]:
+            expect(FLOAT.fullmatch(value) and repr(float(value)) == value, f"not as Python prints a float: {value}")
+        avg, low, high = map(float, row[2:])
+        expect(int(row[1]) > 0 and low <= avg <= high, f"row: {row}")
+    expect(len({row[0] for row in rows}) == len(rows), "an association twice")
+    return rows[1:]
+
+
+def rtt_csv(output, _file):
+    rtt_csv_rows(strip_frame(output, "Tracing SCTP RTT to stdout in CSV format... Ctrl+C to end"))
+
+
+def rtt_csv_quiet(output, _file):
+    rtt_csv_rows(lines_of(output))
+
+
+def rtt_csv_file(output, file):
+    lines = strip_frame(output, "Tracing SCTP RTT to file 'rows/rtt.csv'... Ctrl+C to end")
+    expect(lines == [], f"rows on standard output: {lines}")
+    rtt_csv_rows(lines_of(file))
+
+
+def rtt_file(output, file):
+    summary = rtt_summary(strip_frame(output, "Tracing SCTP RTT to file 'rows/rtt.csv'... Ctrl+C to end"))
+    for assoc, samples, avg, low, high in rtt_csv_rows(lines_of(file)):
+        shown = summary[assoc]
+        expect(shown[0] == int(samples), f"Samples of {assoc}")
+        for text, value in zip((avg, low, high), shown[1:]):
+            expect(abs(float(text) - value) <= 0.0006, f"{text} in the file, {value} in the summary")
+
+
+FORMS = {
+    "rtt-text": rtt_text,
+    "rtt-csv": rtt_csv,
+    "rtt-csv-quiet": rtt_csv_quiet,
+    "rtt-csv-file": rtt_csv_file,
+    "rtt-file": rtt_file,
+}
+
+
+def read(path):
+    # Line feeds as they are: a carriage return is a difference.
+    with open(path, encoding="utf-8", newline="") as file:
+        return file.read()
+
+
+if __name__ == "__main__":
+    FORMS[sys.argv[1]](read(sys.argv[2]), read(sys.argv[3]) if len(sys.argv) > 3 else None)

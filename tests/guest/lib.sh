@@ -1,0 +1,183 @@
+# What cases call. Each runs with `sh -e` in a folder of its own, whose files reach the host.
+
+# busybox has applets of these names, and would take them.
+ip() { /sbin/ip "$@"; }
+tc() { /sbin/tc "$@"; }
+modprobe() { /sbin/modprobe "$@"; }
+rmmod() { /sbin/rmmod "$@"; }
+
+# Run in namespace a (the sender), b (the receiver), or r (the router between).
+a() { ip netns exec a "$@"; }
+b() { ip netns exec b "$@"; }
+r() { ip netns exec r "$@"; }
+
+fail() {
+	echo "FAIL: $*" >&2
+	exit 1
+}
+
+# until_true SECONDS COMMAND...: poll until the command succeeds.
+until_true() {
+	local tries=$(($1 * 20))
+	shift
+	while ! "$@"; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || fail "gave up waiting for: $*"
+		sleep 0.05
+	done
+}
+
+# cable NS1 IF1 NS2 IF2 MTU: a veth pair without offloads, so that a packet on the tap is one on the wire.
+cable() {
+	ip link add "$2" netns "$1" mtu "$5" type veth peer name "$4" netns "$3" mtu "$5"
+	local end
+	for end in "$1 $2" "$3 $4"; do
+		set -- $end
+		ip netns exec "$1" ethtool -K "$2" gso off tso off gro off tx-sctp-segmentation off >/dev/null
+		ip -n "$1" link set "$2" up
+	done
+}
+
+# know NS IF NS2 IF2 ADDRESS...: permanent neighbour entries, so that no packet waits for address resolution.
+know() {
+	local ns=$1 if=$2 mac address
+	mac=$(ip netns exec "$3" cat "/sys/class/net/$4/address")
+	shift 4
+	for address in "$@"; do
+		ip -n "$ns" neighbour replace "$address" lladdr "$mac" dev "$if" nud permanent
+	done
+}
+
+# topology [MTU]: a - r - b over two paths that share nothing.
+#   path 0: 10.1.0.1 (a0) - ra0 r rb0 - (b0) 10.2.0.1     fd00:1:0::1 - fd00:2:0::1
+#   path 1: 10.1.1.1 (a1) - ra1 r rb1 - (b1) 10.2.1.1     fd00:1:1::1 - fd00:2:1::1
+topology() {
+	local mtu=${1:-1500} ns path side here there
+	modprobe veth
+	modprobe sctp
+	for ns in a r b; do
+		ip netns add $ns
+		ip -n $ns link set lo up
+		ip netns exec $ns sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+	done
+	r sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+	for path in 0 1; do
+		for side in "a 1 2" "b 2 1"; do
+			set -- $side
+			ns=$1 here=$2 there=$3
+			cable $ns $ns$path r r$ns$path $mtu
+			ip -n $ns address add 10.$here.$path.1/24 dev $ns$path
+			ip -n r address add 10.$here.$path.254/24 dev r$ns$path
+			ip -n $ns -6 address add fd00:$here:$path::1/64 dev $ns$path nodad
+			ip -n r -6 address add fd00:$here:$path::fe/64 dev r$ns$path nodad
+			know $ns $ns$path r r$ns$path 10.$here.$path.254 fd00:$here:$path::fe
+			know r r$ns$path $ns $ns$path 10.$here.$path.1 fd00:$here:$path::1
+			ip -n $ns route add 10.$there.$path.0/24 via 10.$here.$path.254
+			ip -n $ns -6 route add fd00:$there:$path::/64 via fd00:$here:$path::fe
+		done
+	done
+}
+
+# netem INTERFACE ARGUMENTS...: (re)set what r does to what leaves by that interface.
+netem() {
+	modprobe sch_netem
+	local interface=$1
+	shift
+	tc -n r qdisc replace dev "$interface" root netem limit 100000 "$@"
+}
+
+# path DELAY [LOSS] [NUMBER]: delay each way and loss towards b, on path 0 unless told otherwise.
+path() {
+	netem "rb${3:-0}" delay "$1" loss "${2:-0%}"
+	netem "ra${3:-0}" delay "$1"
+}
+
+# path_down NUMBER: nothing passes any more.
+path_down() {
+	netem "rb$1" loss 100%
+	netem "ra$1" loss 100%
+}
+
+# capture INTERFACE...: whole packets of a0, a1, b0 or b1 into INTERFACE.pcap, from the moment this returns.
+capture() {
+	local interface
+	for interface in "$@"; do
+		# Not the function `ip`: the process id must be tcpdump's.
+		/sbin/ip netns exec "${interface%[01]}" tcpdump -i "$interface" -s 0 -B 65536 -Z root \
+			--time-stamp-precision=nano -w "$interface.pcap" 'sctp or udp port 9899' \
+			2>"$interface.tcpdump" &
+		echo $! >"$interface.pid"
+	done
+	for interface in "$@"; do
+		until_true 10 grep -q "listening on" "$interface.tcpdump"
+	done
+}
+
+# capture_stop: end all captures, and fail if one of them missed a packet.
+capture_stop() {
+	# tcpdump gives up what the ring still holds: wait until it has been handed over (at most a second).
+	sleep 1.5
+	local pid interface
+	for pid in *.pid; do
+		interface=${pid%.pid}
+		# Not INT: the shell starts background programs with that ignored.
+		kill -TERM "$(cat "$pid")"
+		wait "$(cat "$pid")"
+		grep -q "^0 packets dropped by kernel" "$interface.tcpdump" || fail "$interface: capture incomplete"
+		rm "$pid"
+	done
+}
+
+# serve ARGUMENTS...: sctp-traffic as server in b; ready when this returns. Its truth goes to server.json.
+serve() {
+	b sctp-traffic server "$@" >server.json 2>server.err &
+	server=$!
+	until_true 10 grep -q listening server.err
+}
+
+# send ARGUMENTS...: sctp-traffic as client in a, to its end. Its truth goes to client.json.
+send() {
+	a sctp-traffic client "$@" >client.json
+	wait $server
+}
+
+# trace NAME TOOL ARGUMENTS...: run a tool in the background, with NAME.out and NAME.err; it traces when this returns.
+trace() {
+	local name=$1
+	shift
+	"$@" >"$name.out" 2>"$name.err" &
+	echo $! >"$name.tracer"
+	until_true 60 attached $!
+	# Its other hooks follow at once.
+	sleep 0.5
+}
+
+# attached PID: the process holds a BPF link; or it ended, which the case will see from its status.
+attached() {
+	grep -qs "^link_type" /proc/$1/fdinfo/* || [ ! -d /proc/$1 ]
+}
+
+# trace_stop [SIGNAL]: end all tools; each one's exit status goes to NAME.status.
+trace_stop() {
+	local tracer status
+	for tracer in *.tracer; do
+		kill -"${1:-TERM}" "$(cat "$tracer")" || true
+		wait "$(cat "$tracer")" && status=0 || status=$?
+		echo $status >"${tracer%.tracer}.status"
+		rm "$tracer"
+	done
+}
+
+# exits STATUS NAME COMMAND...: run to the end with NAME.out and NAME.err, and insist on the exit status.
+exits() {
+	local expected=$1 name=$2 status
+	shift 2
+	timeout 30 "$@" >"$name.out" 2>"$name.err" && status=0 || status=$?
+	[ $status = "$expected" ] || fail "$*: exit status $status, not $expected: $(cat "$name.err")"
+}
+
+# unload_sctp: as on a machine that has never used it. What is left of earlier cases goes away by and by.
+unload_sctp() {
+	rmmod sctp_diag 2>/dev/null || true
+	[ ! -d /sys/module/sctp ] || until_true 30 rmmod sctp 2>/dev/null
+}

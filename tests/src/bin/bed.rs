@@ -1,0 +1,96 @@
+//! Boot a kernel and run shell snippets in it, by hand.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use sctptrace_tests::kernel::{Kernel, Series};
+use sctptrace_tests::vm::{Case, Mode, Vm};
+use sctptrace_tests::{programs, vm};
+
+#[derive(Parser)]
+#[command(about, version)]
+struct Flags {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Fetch a kernel into the cache.
+    Fetch {
+        /// Its series: 6.1, 6.12 or 7.3.
+        series: String,
+    },
+    /// Run snippets as cases, and leave their files in target/bed/run/.
+    Run {
+        /// The snippets.
+        #[arg(required = true)]
+        scripts: Vec<PathBuf>,
+        /// The kernel's series.
+        #[arg(long, default_value = "6.12")]
+        kernel: String,
+        /// Two CPUs in real time instead of one that counts instructions.
+        #[arg(long)]
+        smp: bool,
+    },
+    /// Show a command on live traffic over a lossy path.
+    Demo {
+        /// The command.
+        #[arg(default_value = "sctp-rtt")]
+        command: String,
+    },
+}
+
+/// The demonstration's snippet; `COMMAND` stands for the command.
+const DEMO: &str = include_str!("../../guest/demo.sh");
+
+fn main() -> Result<ExitCode> {
+    match Flags::parse().action {
+        Action::Fetch { series } => {
+            let kernel = Kernel::get(Series::from_name(&series)?)?;
+            println!("{} in {}", kernel.release, kernel.vmlinuz.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Action::Run { scripts, kernel, smp } => {
+            let cases = scripts
+                .iter()
+                .map(|script| {
+                    let text = fs::read_to_string(script)
+                        .with_context(|| format!("cannot read {}", script.display()))?;
+                    let name = script.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                    Ok(Case::new(&name, &text))
+                })
+                .collect::<Result<Vec<_>>>()?;
+            let mode = if smp { Mode::Smp } else { Mode::Icount };
+            run("run", Series::from_name(&kernel)?, mode, &cases, vm::to_stderr)
+        }
+        Action::Demo { command } => {
+            let cases = [Case::new("demo", &DEMO.replace("COMMAND", &command))];
+            let show = |line: &str| {
+                // A reader that went away is no reason to stop.
+                if !line.starts_with("bed: ") {
+                    writeln!(io::stdout(), "{line}").ok();
+                }
+            };
+            run("demo", Series::V6_12, Mode::Smp, &cases, show)
+        }
+    }
+}
+
+fn run(name: &str, series: Series, mode: Mode, cases: &[Case], live: impl FnMut(&str)) -> Result<ExitCode> {
+    let machine = Vm { name: name.to_owned(), series, mode, programs: programs::build()? };
+    let results = machine.run(cases, live)?;
+    let mut code = ExitCode::SUCCESS;
+    for case in cases {
+        if let Err(error) = results.case(&case.name) {
+            eprintln!("{error:#}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    eprintln!("results are in {}", results.folder.display());
+    Ok(code)
+}

@@ -1,0 +1,526 @@
+//! A generator of SCTP traffic that knows what it did: each end prints one JSON line at its end.
+//!
+//! The client sends, waits until all is acknowledged, sends one more message (the *farewell*, 4 bytes on
+//! stream 0, in no count of messages but in the kernel's of chunks), waits again, and takes the kernel's
+//! counters. The server takes its own when the farewell arrives: by then all else has.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::{Args, Parser, Subcommand};
+use nix::sys::resource::{UsageWho, getrusage};
+use sctptrace_tests::socket::{
+    AssocStats, AssocValue, InitMessage, Outgoing, Path, PathParameters, RtoInfo, SackInfo, SctpSocket,
+    option,
+};
+use serde::Serialize;
+
+/// Payload protocol identifier of the farewell.
+const FAREWELL: u32 = 0x6279_6521;
+/// How long to wait for acknowledgements, echoes and ends.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// `SPP_HB_ENABLE` of `linux/sctp.h`.
+const HEARTBEAT_ENABLE: u32 = 1;
+
+#[derive(Parser)]
+#[command(about = "Make SCTP traffic and tell what was done", version)]
+struct Flags {
+    #[command(subcommand)]
+    end: End,
+}
+
+#[derive(Subcommand)]
+enum End {
+    /// Receive, until every association has said farewell.
+    Server {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Connect and send.
+    Client {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        client: Client,
+    },
+}
+
+#[derive(Args, Clone)]
+struct Common {
+    /// Ports of the server. Association i uses the i-th, cyclically.
+    #[arg(long, value_delimiter = ',', default_value = "5000")]
+    port: Vec<u16>,
+    /// Number of associations.
+    #[arg(long, default_value_t = 1)]
+    associations: usize,
+    /// One-to-many sockets. The client then has one socket for as many associations as there are ports.
+    #[arg(long)]
+    one_to_many: bool,
+    /// Addresses to bind to (default: any).
+    #[arg(long, value_delimiter = ',')]
+    bind: Vec<IpAddr>,
+    /// Number of streams to offer.
+    #[arg(long, default_value_t = 1)]
+    streams: u16,
+    /// Offer I-DATA (with net.sctp.intl_enable=1 in both namespaces).
+    #[arg(long)]
+    idata: bool,
+    /// Do not gather small messages (SCTP_NODELAY).
+    #[arg(long)]
+    nodelay: bool,
+    /// Size of the send buffer, in bytes; the kernel doubles it.
+    #[arg(long)]
+    sndbuf: Option<usize>,
+    /// Size of the receive buffer, in bytes; the kernel doubles it.
+    #[arg(long)]
+    rcvbuf: Option<usize>,
+    /// First retransmission timeout, in ms.
+    #[arg(long, default_value_t = 0)]
+    rto_initial: u32,
+    /// Lower limit of the retransmission timeout, in ms.
+    #[arg(long, default_value_t = 0)]
+    rto_min: u32,
+    /// Upper limit of the retransmission timeout, in ms.
+    #[arg(long, default_value_t = 0)]
+    rto_max: u32,
+    /// Delay of acknowledgements, in ms.
+    #[arg(long)]
+    sack_delay: Option<u32>,
+    /// Acknowledge at latest after so many packets.
+    #[arg(long)]
+    sack_every: Option<u32>,
+    /// Interval of heartbeats, in ms.
+    #[arg(long)]
+    heartbeat: Option<u32>,
+    /// Failures after which a path is given up.
+    #[arg(long)]
+    path_retrans: Option<u16>,
+}
+
+#[derive(Args, Clone)]
+struct Server {
+    /// Pause after each message, in ms.
+    #[arg(long, default_value_t = 0)]
+    read_delay: u64,
+    /// Wait before the first read, in ms.
+    #[arg(long, default_value_t = 0)]
+    read_after: u64,
+    /// Send each message back.
+    #[arg(long)]
+    echo: bool,
+}
+
+#[derive(Args, Clone)]
+struct Client {
+    /// Addresses of the server; all of them belong to each association.
+    #[arg(long, value_delimiter = ',', default_value = "10.2.0.1")]
+    to: Vec<IpAddr>,
+    /// Port to bind the first socket to, counting up for the others (default: any).
+    #[arg(long)]
+    local_port: Option<u16>,
+    /// Messages per association.
+    #[arg(long, default_value_t = 100)]
+    count: u64,
+    /// Bytes per message.
+    #[arg(long, default_value_t = 100)]
+    size: usize,
+    /// Messages per second and association (default: as many as go).
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Send every N-th message unordered.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    unordered_every: u64,
+    /// Half of the messages on stream 0, a quarter on 1, and so on, instead of round robin.
+    #[arg(long)]
+    skew: bool,
+    /// Do not wait for room in the send buffer: count refusals and try again after a millisecond.
+    #[arg(long)]
+    nonblocking: bool,
+    /// Count and measure the sends that slept (one more system call per send).
+    #[arg(long)]
+    blocked: bool,
+    /// Expect the server to send each message back.
+    #[arg(long)]
+    echo: bool,
+    /// Pause before opening a socket, in ms.
+    #[arg(long, default_value_t = 0)]
+    delay: u64,
+    /// Pause between connecting and sending, in ms.
+    #[arg(long, default_value_t = 0)]
+    pause: u64,
+    /// Pause between the last acknowledgement and closing, in ms.
+    #[arg(long, default_value_t = 0)]
+    linger: u64,
+}
+
+/// What one end did.
+#[derive(Serialize)]
+struct Truth {
+    role: &'static str,
+    pid: u32,
+    associations: Vec<Association>,
+}
+
+/// What one end did on one association, and the kernel's view of it. Bytes are payload.
+#[derive(Serialize)]
+struct Association {
+    assoc_id: i32,
+    local_port: u16,
+    out_streams: u16,
+    in_streams: u16,
+    fragmentation_point_bytes: u32,
+    stats: AssocStats,
+    paths: Vec<Path>,
+    primary_srtt_ms: u32,
+    sent: BTreeMap<u16, Count>,
+    received: BTreeMap<u16, Count>,
+    sending: Sending,
+}
+
+/// Messages of one stream.
+#[derive(Serialize, Clone, Copy, Default)]
+struct Count {
+    messages: u64,
+    bytes: u64,
+    unordered: u64,
+}
+
+impl Count {
+    fn add(&mut self, bytes: usize, unordered: bool) {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+        self.unordered += u64::from(unordered);
+    }
+}
+
+/// How sending went.
+#[derive(Serialize, Clone, Copy, Default)]
+struct Sending {
+    duration_us: u64,
+    /// Sends that slept, with `--blocked`.
+    blocked_sends: u64,
+    blocked_us: u64,
+    /// Sends refused for want of room, with `--nonblocking`.
+    refused_sends: u64,
+}
+
+fn main() -> Result<()> {
+    let truth = match Flags::parse().end {
+        End::Server { common, server } => serve(&common, &server)?,
+        End::Client { common, client } => run_client(&common, &client)?,
+    };
+    println!("{}", serde_json::to_string(&truth)?);
+    Ok(())
+}
+
+impl Common {
+    /// A socket with all options set, not yet bound.
+    fn socket(&self, family: IpAddr) -> Result<SctpSocket> {
+        let socket = SctpSocket::new((family, 0).into(), self.one_to_many)
+            .context("this kernel has no SCTP loaded")?;
+        let streams =
+            InitMessage { ostreams: self.streams, max_instreams: self.streams, ..InitMessage::default() };
+        socket.set(option::INITMSG, &streams)?;
+        socket.set(
+            option::RTOINFO,
+            &RtoInfo { assoc_id: 0, initial: self.rto_initial, max: self.rto_max, min: self.rto_min },
+        )?;
+        socket.set(option::NODELAY, &i32::from(self.nodelay))?;
+        if self.idata {
+            socket.set(option::FRAGMENT_INTERLEAVE, &1)?;
+            socket
+                .set(option::INTERLEAVING_SUPPORTED, &AssocValue { assoc_id: 0, value: 1 })
+                .context("I-DATA refused: is net.sctp.intl_enable=1?")?;
+        }
+        if let Some(bytes) = self.sndbuf {
+            socket.plain().set_send_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = self.rcvbuf {
+            socket.plain().set_recv_buffer_size(bytes)?;
+        }
+        if self.sack_delay.is_some() || self.sack_every.is_some() {
+            let mut info = socket.get(option::DELAYED_SACK, SackInfo::default())?;
+            info.delay = self.sack_delay.unwrap_or(info.delay);
+            info.frequency = self.sack_every.unwrap_or(info.frequency);
+            socket.set(option::DELAYED_SACK, &info)?;
+        }
+        if self.heartbeat.is_some() || self.path_retrans.is_some() {
+            let flags = if self.heartbeat.is_some() { HEARTBEAT_ENABLE } else { 0 };
+            let heartbeat = self.heartbeat.unwrap_or(0);
+            let max_retrans = self.path_retrans.unwrap_or(0);
+            let parameters = PathParameters { heartbeat, max_retrans, flags, ..PathParameters::default() };
+            socket.set(option::PEER_ADDR_PARAMS, &parameters)?;
+        }
+        Ok(socket)
+    }
+
+    fn bind(&self, socket: &SctpSocket, family: IpAddr, port: u16) -> Result<()> {
+        let any = [if family.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::from([0_u8; 16]) }];
+        let addresses = if self.bind.is_empty() { &any[..] } else { &self.bind };
+        let addresses: Vec<SocketAddr> = addresses.iter().map(|ip| (*ip, port).into()).collect();
+        socket.bind(&addresses).with_context(|| format!("cannot bind to {addresses:?}"))
+    }
+}
+
+/// The kernel's view, to be completed with what the program counted.
+fn association(socket: &SctpSocket, assoc_id: i32) -> Result<Association> {
+    let status = socket.status(assoc_id)?;
+    let local = socket.plain().local_addr()?.as_socket().context("a socket without an address")?;
+    Ok(Association {
+        assoc_id: status.assoc_id,
+        local_port: local.port(),
+        out_streams: status.outstreams,
+        in_streams: status.instreams,
+        fragmentation_point_bytes: status.fragmentation_point,
+        stats: socket.stats(assoc_id)?,
+        paths: socket.paths(assoc_id)?,
+        primary_srtt_ms: status.primary.srtt,
+        sent: BTreeMap::new(),
+        received: BTreeMap::new(),
+        sending: Sending::default(),
+    })
+}
+
+/// Wait until the condition holds.
+fn wait_for(what: &str, mut condition: impl FnMut() -> io::Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().with_context(|| format!("waiting for {what}"))? {
+        ensure!(Instant::now() < deadline, "gave up waiting for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Wait until the peer has acknowledged everything.
+fn drain(socket: &SctpSocket, assoc_id: i32) -> Result<()> {
+    wait_for("acknowledgements", || {
+        let status = socket.status(assoc_id)?;
+        Ok(status.unacked == 0 && status.pending == 0)
+    })
+}
+
+fn serve(common: &Common, server: &Server) -> Result<Truth> {
+    let family = common.bind.first().copied().unwrap_or(IpAddr::from([0_u8; 16]));
+    let sockets = common
+        .port
+        .iter()
+        .map(|port| {
+            let socket = common.socket(family)?;
+            common.bind(&socket, family, *port)?;
+            socket.plain().listen(128)?;
+            Ok(socket)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    eprintln!("listening");
+    let mut workers = Vec::new();
+    for (index, socket) in sockets.into_iter().enumerate() {
+        let share = share(common.associations, common.port.len(), index);
+        let server = server.clone();
+        if common.one_to_many {
+            workers.push(thread::spawn(move || receive_all(&socket, share, &server)));
+        } else {
+            workers.push(thread::spawn(move || {
+                let children: Vec<_> = (0..share)
+                    .map(|_| {
+                        let child = socket.accept()?;
+                        let server = server.clone();
+                        Ok(thread::spawn(move || receive_all(&child, 1, &server)))
+                    })
+                    .collect::<Result<_>>()?;
+                gather(children)
+            }));
+        }
+    }
+    Ok(Truth { role: "server", pid: std::process::id(), associations: gather(workers)? })
+}
+
+/// How many of `total` things fall on place `index` of `places`, dealt out in turn.
+const fn share(total: usize, places: usize, index: usize) -> usize {
+    (total + places - 1 - index) / places
+}
+
+fn gather(workers: Vec<thread::JoinHandle<Result<Vec<Association>>>>) -> Result<Vec<Association>> {
+    let mut all = Vec::new();
+    for worker in workers {
+        all.extend(worker.join().map_err(|_| anyhow!("a thread panicked"))??);
+    }
+    Ok(all)
+}
+
+/// Read until `count` associations have said farewell and shut down.
+fn receive_all(socket: &SctpSocket, count: usize, server: &Server) -> Result<Vec<Association>> {
+    let mut finished = Vec::new();
+    let mut counts: BTreeMap<i32, BTreeMap<u16, Count>> = BTreeMap::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut partial = 0;
+    thread::sleep(Duration::from_millis(server.read_after));
+    while finished.len() < count {
+        let got = socket.receive(&mut buffer)?;
+        ensure!(got.length > 0, "the peer left without a farewell");
+        partial += got.length;
+        if !got.complete {
+            continue;
+        }
+        let length = std::mem::take(&mut partial);
+        if got.ppid == FAREWELL {
+            drain(socket, got.assoc_id)?;
+            let mut done = association(socket, got.assoc_id)?;
+            done.received = counts.remove(&got.assoc_id).unwrap_or_default();
+            if server.echo {
+                done.sent.clone_from(&done.received);
+            }
+            finished.push(done);
+            continue;
+        }
+        counts.entry(got.assoc_id).or_default().entry(got.stream).or_default().add(length, false);
+        if server.echo {
+            let to = Outgoing { assoc_id: got.assoc_id, stream: got.stream, ppid: 1, ..Outgoing::default() };
+            socket.send(&buffer[..length.min(buffer.len())], to)?;
+        }
+        if server.read_delay > 0 {
+            thread::sleep(Duration::from_millis(server.read_delay));
+        }
+    }
+    // Closing now would begin a shutdown from this side: let the client's come first.
+    wait_for("the peer's shutdown", || {
+        Ok(match socket.get(option::GET_ASSOC_NUMBER, 0_u32) {
+            Ok(left) => left == 0,
+            // A one-to-one socket has no such number; it has no state either once the association is gone.
+            Err(_) => socket.status(0).is_err(),
+        })
+    })?;
+    Ok(finished)
+}
+
+fn run_client(common: &Common, client: &Client) -> Result<Truth> {
+    thread::sleep(Duration::from_millis(client.delay));
+    let family = *client.to.first().context("no address to connect to")?;
+    let mut workers = Vec::new();
+    let mut shared: Option<Arc<Line>> = None;
+    for index in 0..common.associations {
+        let slot = index % common.port.len();
+        let line = match &shared {
+            Some(line) if common.one_to_many && slot != 0 => Arc::clone(line),
+            _ => {
+                let socket = common.socket(family)?;
+                if !common.bind.is_empty() || client.local_port.is_some() {
+                    let port = client.local_port.map_or(0, |port| port + index as u16);
+                    common.bind(&socket, family, port)?;
+                }
+                Arc::new(Line { socket, echoed: AtomicU64::new(0) })
+            }
+        };
+        let to: Vec<SocketAddr> = client.to.iter().map(|ip| (*ip, common.port[slot]).into()).collect();
+        let assoc_id = line.socket.connect(&to).with_context(|| format!("cannot connect to {to:?}"))?;
+        if client.echo && !shared.as_ref().is_some_and(|shared| Arc::ptr_eq(shared, &line)) {
+            let line = Arc::clone(&line);
+            thread::spawn(move || line.count_echoes());
+        }
+        shared = Some(Arc::clone(&line));
+        let (client, streams) = (client.clone(), common.streams);
+        workers.push(thread::spawn(move || {
+            send_all(&line, assoc_id, streams, &client).map(|association| vec![association])
+        }));
+    }
+    Ok(Truth { role: "client", pid: std::process::id(), associations: gather(workers)? })
+}
+
+/// A client's socket, and how many messages came back on it.
+struct Line {
+    socket: SctpSocket,
+    echoed: AtomicU64,
+}
+
+impl Line {
+    fn count_echoes(&self) {
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok(got) = self.socket.receive(&mut buffer) {
+            if got.length == 0 {
+                break;
+            }
+            if got.complete {
+                self.echoed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn send_all(line: &Line, assoc_id: i32, streams: u16, client: &Client) -> Result<Association> {
+    let socket = &line.socket;
+    thread::sleep(Duration::from_millis(client.pause));
+    let streams = u64::from(socket.status(assoc_id)?.outstreams.min(streams));
+    let message = vec![b'.'; client.size];
+    let mut sent: BTreeMap<u16, Count> = BTreeMap::new();
+    let mut sending = Sending::default();
+    let begin = Instant::now();
+    for index in 0..client.count {
+        if let Some(rate) = client.rate {
+            let due = begin + Duration::from_secs_f64(index as f64 / rate);
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        let stream =
+            if client.skew { u64::from(index.trailing_ones()).min(streams - 1) } else { index % streams }
+                as u16;
+        let unordered = client.unordered_every > 0 && index % client.unordered_every == 0;
+        let nonblocking = client.nonblocking;
+        let to = Outgoing { assoc_id, stream, ppid: 1, unordered, nonblocking };
+        send_one(socket, &message, to, client.blocked, &mut sending)?;
+        sent.entry(stream).or_default().add(message.len(), unordered);
+    }
+    sending.duration_us = micros(begin);
+    drain(socket, assoc_id)?;
+    if client.echo {
+        wait_for("echoes", || Ok(line.echoed.load(Ordering::Relaxed) >= client.count))?;
+    }
+    socket.send(b"bye!", Outgoing { assoc_id, ppid: FAREWELL, ..Outgoing::default() })?;
+    drain(socket, assoc_id)?;
+    let mut done = association(socket, assoc_id)?;
+    done.sent = sent;
+    done.sending = sending;
+    thread::sleep(Duration::from_millis(client.linger));
+    Ok(done)
+}
+
+fn send_one(
+    socket: &SctpSocket,
+    message: &[u8],
+    to: Outgoing,
+    blocked: bool,
+    sending: &mut Sending,
+) -> Result<()> {
+    let before = if blocked { Some((sleeps()?, Instant::now())) } else { None };
+    loop {
+        match socket.send(message, to) {
+            Ok(()) => break,
+            Err(error) if to.nonblocking && error.kind() == ErrorKind::WouldBlock => {
+                sending.refused_sends += 1;
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => return Err(error).context("cannot send"),
+        }
+    }
+    if let Some((slept, start)) = before
+        && sleeps()? > slept
+    {
+        sending.blocked_sends += 1;
+        sending.blocked_us += micros(start);
+    }
+    Ok(())
+}
+
+/// How often this thread has gone to sleep of its own accord.
+fn sleeps() -> Result<i64> {
+    Ok(getrusage(UsageWho::RUSAGE_THREAD)?.voluntary_context_switches())
+}
+
+fn micros(since: Instant) -> u64 {
+    since.elapsed().as_micros() as u64
+}

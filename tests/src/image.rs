@@ -1,0 +1,226 @@
+//! The guest's root file system: a `newc` cpio archive made of the machine's own programs.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use cpio::newc::{Builder, ModeFileType, trailer};
+
+use crate::command;
+use crate::kernel::Kernel;
+
+/// Programs taken from the machine: busybox's own versions lack what the cases need.
+const PROGRAMS: [&str; 5] = ["ip", "tc", "ethtool", "tcpdump", "kmod"];
+
+/// Modules that the guest may load, each with all that it depends on.
+const MODULES: [&str; 17] = [
+    "act_bpf",
+    "act_gact",
+    "act_mirred",
+    "cls_basic",
+    "cls_bpf",
+    "cls_flower",
+    "cls_matchall",
+    "cls_u32",
+    "em_u32",
+    "sch_ingress",
+    "sch_netem",
+    "sch_prio",
+    "sch_tbf",
+    "sctp",
+    "sctp_diag",
+    "udp_tunnel",
+    "veth",
+];
+
+/// The first process and the functions that cases call.
+const GUEST_FILES: [(&str, &str); 2] =
+    [("init", include_str!("../guest/init.sh")), ("lib.sh", include_str!("../guest/lib.sh"))];
+
+/// A root file system under construction.
+pub struct Image {
+    archive: Vec<u8>,
+    folders: BTreeSet<PathBuf>,
+    files: BTreeSet<PathBuf>,
+}
+
+impl Image {
+    /// Everything that the guest needs to boot `kernel` and run cases, without the programs under test.
+    ///
+    /// # Errors
+    /// When a program or module is missing on this machine.
+    pub fn new(kernel: &Kernel) -> Result<Self> {
+        let mut image = Self { archive: Vec::new(), folders: BTreeSet::new(), files: BTreeSet::new() };
+        for folder in ["dev", "proc", "sys", "tmp", "out", "run", "etc", "root"] {
+            image.folder(Path::new(folder))?;
+        }
+        image.program(&command::find("busybox")?, "bin/busybox")?;
+        image.link("bin/sh", "busybox")?;
+        for name in PROGRAMS {
+            image.program(&command::find(name)?, &format!("sbin/{name}"))?;
+        }
+        for name in ["modprobe", "rmmod", "lsmod"] {
+            image.link(&format!("sbin/{name}"), "kmod")?;
+        }
+        // For the case "not root", and for libraries that look up a name.
+        image.bytes(
+            "etc/passwd",
+            0o644,
+            b"root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/tmp:/bin/sh\n",
+        )?;
+        image.bytes("etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n")?;
+        for (path, text) in GUEST_FILES {
+            image.bytes(path, 0o755, text.as_bytes())?;
+        }
+        image.modules(kernel)?;
+        Ok(image)
+    }
+
+    /// Add a program to `/bin` or wherever `path` says, with the libraries that it needs.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn program(&mut self, from: &Path, path: &str) -> Result<()> {
+        self.copy(from, path)?;
+        for library in libraries(from)? {
+            let inside = library.to_string_lossy().trim_start_matches('/').to_owned();
+            self.copy(&library, &inside)?;
+        }
+        Ok(())
+    }
+
+    /// Add a file with the given permissions.
+    ///
+    /// # Errors
+    /// When it does not fit the format (4 GB).
+    pub fn bytes(&mut self, path: &str, mode: u32, content: &[u8]) -> Result<()> {
+        self.entry(Path::new(path), ModeFileType::Regular, mode, content)
+    }
+
+    /// The finished archive.
+    ///
+    /// # Errors
+    /// Never in memory; the archive writer has a result.
+    pub fn finish(self) -> Result<Vec<u8>> {
+        Ok(trailer(self.archive)?)
+    }
+
+    fn modules(&mut self, kernel: &Kernel) -> Result<()> {
+        let staging = tempfile::tempdir()?;
+        let base = staging.path().join("lib/modules").join(&kernel.release);
+        fs::create_dir_all(&base)?;
+        let depends = fs::read_to_string(kernel.modules.join("modules.dep"))
+            .context("modules.dep is missing: delete the cached kernel")?;
+        for module in needed_modules(&depends, &MODULES) {
+            let target = base.join(&module);
+            fs::create_dir_all(target.parent().context("a module outside of any folder")?)?;
+            fs::copy(kernel.modules.join(&module), &target)?;
+            self.copy(&target, &format!("lib/modules/{}/{module}", kernel.release))?;
+        }
+        for list in ["modules.order", "modules.builtin", "modules.builtin.modinfo"] {
+            if kernel.modules.join(list).is_file() {
+                fs::copy(kernel.modules.join(list), base.join(list))?;
+            }
+        }
+        command::run(
+            Command::new(command::find("depmod")?).arg("-b").arg(staging.path()).arg(&kernel.release),
+        )?;
+        for list in fs::read_dir(&base)? {
+            let list = list?.path();
+            if list.extension().is_some_and(|extension| extension == "bin") {
+                let name = list.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                self.copy(&list, &format!("lib/modules/{}/{name}", kernel.release))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, from: &Path, path: &str) -> Result<()> {
+        let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+        let mode = fs::metadata(from)?.permissions().mode() & 0o777;
+        self.bytes(path, mode, &content)
+    }
+
+    fn link(&mut self, path: &str, target: &str) -> Result<()> {
+        self.entry(Path::new(path), ModeFileType::Symlink, 0o777, target.as_bytes())
+    }
+
+    fn folder(&mut self, path: &Path) -> Result<()> {
+        self.entry(path, ModeFileType::Directory, 0o755, &[])
+    }
+
+    fn entry(&mut self, path: &Path, kind: ModeFileType, mode: u32, content: &[u8]) -> Result<()> {
+        let seen = if matches!(kind, ModeFileType::Directory) { &mut self.folders } else { &mut self.files };
+        if !seen.insert(path.to_owned()) {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            self.folder(parent)?;
+        }
+        let name = path.to_str().context("a path that is not text")?;
+        ensure!(!name.starts_with('/'), "paths inside the image are relative");
+        let size = u32::try_from(content.len())?;
+        // Every entry needs an inode number of its own, or the kernel takes them for hard links.
+        let inode = u32::try_from(self.folders.len() + self.files.len())?;
+        let builder = Builder::new(name).ino(inode).mode(mode).set_mode_file_type(kind);
+        let mut writer = builder.write(&mut self.archive, size);
+        writer.write_all(content)?;
+        writer.finish()?;
+        Ok(())
+    }
+}
+
+/// The shared libraries of a program, the loader among them; none for a static one.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd").arg(program).output().context("cannot run ldd")?;
+    Ok(parse_ldd(&String::from_utf8_lossy(&output.stdout)))
+}
+
+fn parse_ldd(text: &str) -> Vec<PathBuf> {
+    text.lines()
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+        .map(PathBuf::from)
+        .collect()
+}
+
+/// The files of `wanted` and of all that they depend on, from the text of `modules.dep`. What is
+/// built into the kernel, or unknown to it, is left out.
+fn needed_modules(depends: &str, wanted: &[&str]) -> BTreeSet<String> {
+    let mut needed = BTreeSet::new();
+    for line in depends.lines() {
+        let Some((file, needs)) = line.split_once(':') else { continue };
+        let name = file.rsplit('/').next().unwrap_or(file).split('.').next().unwrap_or_default();
+        if wanted.contains(&name.replace('-', "_").as_str()) {
+            needed.insert(file.to_owned());
+            // depmod lists dependencies of dependencies too.
+            needed.extend(needs.split_whitespace().map(str::to_owned));
+        }
+    }
+    needed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{needed_modules, parse_ldd};
+
+    #[test]
+    fn ldd_lines_give_paths() {
+        let text =
+            "\tlinux-vdso.so.1 (0x00007ffc)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x1)\n\t/lib64/ld.so.2 (0x2)\n";
+        let paths: Vec<_> = parse_ldd(text).into_iter().map(|path| path.display().to_string()).collect();
+        assert_eq!(paths, ["/lib/x/libc.so.6", "/lib64/ld.so.2"]);
+        assert!(parse_ldd("\tnot a dynamic executable\n").is_empty());
+    }
+
+    #[test]
+    fn modules_come_with_what_they_need() {
+        let depends = "kernel/a/sctp.ko.xz: kernel/b/udp-tunnel.ko.xz kernel/c/crc.ko.xz\n\
+                       kernel/b/udp-tunnel.ko.xz:\nkernel/d/other.ko.xz: kernel/e/far.ko.xz\n";
+        let needed: Vec<_> = needed_modules(depends, &["sctp", "udp_tunnel"]).into_iter().collect();
+        assert_eq!(needed, ["kernel/a/sctp.ko.xz", "kernel/b/udp-tunnel.ko.xz", "kernel/c/crc.ko.xz"]);
+    }
+}

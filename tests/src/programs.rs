@@ -1,0 +1,43 @@
+//! The programs to put into a guest: every binary of the workspace, as it would be released.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// Build them and return where they are.
+///
+/// # Errors
+/// When the build fails; the compiler's messages are on standard error by then.
+pub fn build() -> Result<Vec<PathBuf>> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["build", "--release", "--workspace", "--exclude", "xtask", "--bins"])
+        .args(["--message-format", "json-render-diagnostics", "--quiet"])
+        .current_dir(workspace())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "the release build failed");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let programs: Vec<PathBuf> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .filter(|path| path.file_name().is_some_and(|name| name != "bed"))
+        .collect();
+    ensure!(!programs.is_empty(), "the release build made no programs");
+    Ok(programs)
+}
+
+/// The workspace's folder.
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Cargo's target folder.
+pub fn target_folder() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}

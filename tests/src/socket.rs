@@ -1,0 +1,461 @@
+//! SCTP sockets, as far as the traffic generator uses them (RFC 6458, and Linux's own options from `linux/sctp.h`).
+
+use std::io;
+use std::mem::{size_of, size_of_val};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::ptr;
+
+use libc::{c_int, sctp_rcvinfo, sctp_sndinfo};
+use serde::Serialize;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// `IPPROTO_SCTP`, also the level of its options.
+const LEVEL: c_int = libc::IPPROTO_SCTP;
+
+/// Numbers of socket options, by their names without `SCTP_`.
+pub mod option {
+    /// Limits of the retransmission timeout: [`super::RtoInfo`].
+    pub const RTOINFO: i32 = 0;
+    /// Numbers of streams to offer: [`super::InitMessage`].
+    pub const INITMSG: i32 = 2;
+    /// Send small messages at once: an `i32`.
+    pub const NODELAY: i32 = 3;
+    /// Heartbeats and retries of paths: [`super::PathParameters`].
+    pub const PEER_ADDR_PARAMS: i32 = 9;
+    /// State of an association: [`super::Status`].
+    pub const STATUS: i32 = 14;
+    /// State of a path: [`super::PathInfo`].
+    pub const GET_PEER_ADDR_INFO: i32 = 15;
+    /// Delay of acknowledgements: [`super::SackInfo`].
+    pub const DELAYED_SACK: i32 = 16;
+    /// Deliver messages of several streams in parts: an `i32`.
+    pub const FRAGMENT_INTERLEAVE: i32 = 18;
+    /// How many associations a one-to-many socket has: a `u32`.
+    pub const GET_ASSOC_NUMBER: i32 = 28;
+    /// Tell the association and stream with each message: an `i32`.
+    pub const RECVRCVINFO: i32 = 32;
+    /// Add local addresses: packed `sockaddr`s.
+    pub const BINDX_ADD: i32 = 100;
+    /// The peer's addresses: an association id, a count, packed `sockaddr`s.
+    pub const GET_PEER_ADDRS: i32 = 108;
+    /// Connect to a peer of several addresses: packed `sockaddr`s.
+    pub const CONNECTX: i32 = 110;
+    /// Counters of an association: [`super::AssocStats`].
+    pub const GET_ASSOC_STATS: i32 = 112;
+    /// Offer I-DATA: [`super::AssocValue`].
+    pub const INTERLEAVING_SUPPORTED: i32 = 125;
+}
+
+/// A value that the kernel reads and writes as plain bytes.
+///
+/// # Safety
+/// The type must be `repr(C)` without padding, and every pattern of bits must be a value of it.
+pub unsafe trait Plain: Copy {}
+
+macro_rules! plain {
+    ($(#[$doc:meta])* $name:ident $(, packed($packed:literal))? { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        #[repr(C $(, packed($packed))?)]
+        #[allow(missing_docs, reason = "fields as in linux/sctp.h")]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+        // SAFETY: integers only, and as long as the fields together (asserted below): no padding.
+        unsafe impl Plain for $name {}
+        const _: () = assert!(size_of::<$name>() == 0 $(+ size_of::<$type>())*, "padding");
+        impl Default for $name {
+            fn default() -> Self {
+                // SAFETY: `Plain`: all zeros is a value.
+                unsafe { std::mem::zeroed() }
+            }
+        }
+    };
+}
+
+// SAFETY: integers.
+unsafe impl Plain for i32 {}
+// SAFETY: integers.
+unsafe impl Plain for u32 {}
+
+/// Room for a `sockaddr_storage`, without its alignment.
+pub type Address = [u64; 16];
+
+plain!(
+    /// `struct sctp_rtoinfo`: times in ms, 0 leaves one as it is.
+    RtoInfo { assoc_id: i32, initial: u32, max: u32, min: u32, }
+);
+plain!(
+    /// `struct sctp_initmsg`.
+    InitMessage { ostreams: u16, max_instreams: u16, max_attempts: u16, max_timeout_ms: u16, }
+);
+plain!(
+    /// `struct sctp_sack_info`: delay in ms; an acknowledgement at latest after `frequency` packets.
+    SackInfo { assoc_id: i32, delay: u32, frequency: u32, }
+);
+plain!(
+    /// `struct sctp_assoc_value`.
+    AssocValue { assoc_id: i32, value: u32, }
+);
+plain!(
+    /// `struct sctp_paddrinfo`: times in ms, `cwnd` in bytes.
+    PathInfo, packed(4) { assoc_id: i32, address: Address, state: i32, cwnd: u32, srtt: u32, rto: u32, mtu: u32, }
+);
+plain!(
+    /// `struct sctp_paddrparams`: interval in ms, `flags` as `SPP_*`.
+    PathParameters, packed(1) {
+        assoc_id: i32, address: Address, heartbeat: u32, max_retrans: u16, mtu: u32, sackdelay: u32, flags: u32,
+        flowlabel: u32, dscp: u8, end: u8,
+    }
+);
+plain!(
+    /// `struct sctp_status`: sizes in bytes, `unacked` and `pending` in chunks.
+    Status, packed(4) {
+        assoc_id: i32, state: i32, rwnd: u32, unacked: u16, pending: u16, instreams: u16, outstreams: u16,
+        fragmentation_point: u32, primary: PathInfo,
+    }
+);
+plain!(
+    /// `struct sctp_assoc_stats`: counters since the association began.
+    RawStats, packed(4) {
+        assoc_id: i32, filler: u32, max_rto_address: Address, max_rto: u64, isacks: u64, osacks: u64,
+        opackets: u64, ipackets: u64, rtxchunks: u64, outofseqtsns: u64, idupchunks: u64, gapcnt: u64,
+        ouodchunks: u64, iuodchunks: u64, oodchunks: u64, iodchunks: u64, octrlchunks: u64, ictrlchunks: u64,
+    }
+);
+
+/// The part of an association's counters that tests compare with captures, in chunks and packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "names say it")]
+pub struct AssocStats {
+    pub data_sent: u64,
+    pub ordered_sent: u64,
+    pub unordered_sent: u64,
+    pub retransmitted: u64,
+    pub data_received: u64,
+    pub duplicates_received: u64,
+    pub sacks_sent: u64,
+    pub sacks_received: u64,
+    pub packets_sent: u64,
+    pub packets_received: u64,
+    pub gaps_received: u64,
+    pub max_rto_ms: u64,
+}
+
+impl From<RawStats> for AssocStats {
+    fn from(raw: RawStats) -> Self {
+        Self {
+            data_sent: raw.oodchunks + raw.ouodchunks,
+            ordered_sent: raw.oodchunks,
+            unordered_sent: raw.ouodchunks,
+            retransmitted: raw.rtxchunks,
+            data_received: raw.iodchunks + raw.iuodchunks,
+            duplicates_received: raw.idupchunks,
+            sacks_sent: raw.osacks,
+            sacks_received: raw.isacks,
+            packets_sent: raw.opackets,
+            packets_received: raw.ipackets,
+            gaps_received: raw.gapcnt,
+            max_rto_ms: raw.max_rto,
+        }
+    }
+}
+
+/// What the kernel knows of one path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "names say it")]
+pub struct Path {
+    pub address: SocketAddr,
+    /// As `enum sctp_spinfo_state`: 0 inactive, 1 potentially failed, 2 active, 3 unconfirmed.
+    pub state: i32,
+    pub cwnd_bytes: u32,
+    pub srtt_ms: u32,
+    pub rto_ms: u32,
+    pub mtu_bytes: u32,
+}
+
+/// What came in by one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Length in bytes; 0 when the peer has shut down.
+    pub length: usize,
+    /// Whether the message ends here.
+    pub complete: bool,
+    /// Its association.
+    pub assoc_id: i32,
+    /// Its stream.
+    pub stream: u16,
+    /// Its payload protocol identifier, in host order.
+    pub ppid: u32,
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Outgoing {
+    /// Its association; a one-to-one socket needs none.
+    pub assoc_id: i32,
+    /// Its stream.
+    pub stream: u16,
+    /// Its payload protocol identifier, in host order.
+    pub ppid: u32,
+    /// Whether to send it unordered.
+    pub unordered: bool,
+    /// Whether to fail with `WouldBlock` rather than wait for room.
+    pub nonblocking: bool,
+}
+
+/// An SCTP socket.
+#[derive(Debug)]
+pub struct SctpSocket(Socket);
+
+impl SctpSocket {
+    /// A one-to-one or one-to-many socket of the family of `address`.
+    ///
+    /// # Errors
+    /// As `socket(2)`: above all when the kernel has no SCTP.
+    pub fn new(address: SocketAddr, one_to_many: bool) -> io::Result<Self> {
+        let kind = if one_to_many { Type::SEQPACKET } else { Type::STREAM };
+        let socket = Self(Socket::new(Domain::for_address(address), kind, Some(Protocol::SCTP))?);
+        socket.set(option::RECVRCVINFO, &1)?;
+        Ok(socket)
+    }
+
+    /// The plain socket below, for what is not SCTP's own.
+    pub const fn plain(&self) -> &Socket {
+        &self.0
+    }
+
+    /// Bind to all of the addresses (`sctp_bindx`).
+    ///
+    /// # Errors
+    /// As `bind(2)`.
+    pub fn bind(&self, addresses: &[SocketAddr]) -> io::Result<()> {
+        self.set_bytes(option::BINDX_ADD, &pack(addresses)).map(drop)
+    }
+
+    /// Connect to a peer of these addresses (`sctp_connectx`) and return the association's id.
+    ///
+    /// # Errors
+    /// As `connect(2)`.
+    pub fn connect(&self, addresses: &[SocketAddr]) -> io::Result<i32> {
+        self.set_bytes(option::CONNECTX, &pack(addresses))
+    }
+
+    /// Accept an association on a listening one-to-one socket.
+    ///
+    /// # Errors
+    /// As `accept(2)`.
+    pub fn accept(&self) -> io::Result<Self> {
+        self.0.accept().map(|(socket, _)| Self(socket))
+    }
+
+    /// Set an option.
+    ///
+    /// # Errors
+    /// As `setsockopt(2)`.
+    pub fn set<T: Plain>(&self, name: c_int, value: &T) -> io::Result<()> {
+        // SAFETY: a `Plain` value is initialised bytes without padding, borrowed as long as `value` is.
+        let bytes = unsafe { std::slice::from_raw_parts(ptr::from_ref(value).cast(), size_of::<T>()) };
+        self.set_bytes(name, bytes).map(drop)
+    }
+
+    fn set_bytes(&self, name: c_int, bytes: &[u8]) -> io::Result<c_int> {
+        let length = bytes.len() as libc::socklen_t;
+        // SAFETY: the kernel reads `length` bytes from a slice of that length.
+        check(unsafe { libc::setsockopt(self.0.as_raw_fd(), LEVEL, name, bytes.as_ptr().cast(), length) })
+    }
+
+    /// Get an option; `value` says which association or path where the option wants that.
+    ///
+    /// # Errors
+    /// As `getsockopt(2)`.
+    pub fn get<T: Plain>(&self, name: c_int, mut value: T) -> io::Result<T> {
+        let mut length = size_of::<T>() as libc::socklen_t;
+        let pointer = ptr::from_mut(&mut value).cast();
+        // SAFETY: the kernel writes at most `length` bytes into a value of that size, and any bytes are a value of it.
+        check(unsafe { libc::getsockopt(self.0.as_raw_fd(), LEVEL, name, pointer, &raw mut length) })?;
+        Ok(value)
+    }
+
+    /// The state of an association (0 on a one-to-one socket: its only one).
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn status(&self, assoc_id: i32) -> io::Result<Status> {
+        self.get(option::STATUS, Status { assoc_id, ..Status::default() })
+    }
+
+    /// The counters of an association.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn stats(&self, assoc_id: i32) -> io::Result<AssocStats> {
+        self.get(option::GET_ASSOC_STATS, RawStats { assoc_id, ..RawStats::default() }).map(AssocStats::from)
+    }
+
+    /// The paths of an association.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn paths(&self, assoc_id: i32) -> io::Result<Vec<Path>> {
+        let mut buffer = [0_u8; 1024];
+        buffer[..4].copy_from_slice(&assoc_id.to_ne_bytes());
+        let mut length = buffer.len() as libc::socklen_t;
+        let pointer = buffer.as_mut_ptr().cast();
+        // SAFETY: the kernel writes at most `length` bytes into a buffer of that size.
+        check(unsafe {
+            libc::getsockopt(self.0.as_raw_fd(), LEVEL, option::GET_PEER_ADDRS, pointer, &raw mut length)
+        })?;
+        let count = u32::from_ne_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]);
+        unpack(&buffer[8..], count as usize)
+            .into_iter()
+            .map(|address| {
+                let info = PathInfo { assoc_id, address: storage(address), ..PathInfo::default() };
+                let info = self.get(option::GET_PEER_ADDR_INFO, info)?;
+                Ok(Path {
+                    address,
+                    state: info.state,
+                    cwnd_bytes: info.cwnd,
+                    srtt_ms: info.srtt,
+                    rto_ms: info.rto,
+                    mtu_bytes: info.mtu,
+                })
+            })
+            .collect()
+    }
+
+    /// Send one message.
+    ///
+    /// # Errors
+    /// As `sendmsg(2)`.
+    pub fn send(&self, message: &[u8], to: Outgoing) -> io::Result<()> {
+        let info = sctp_sndinfo {
+            snd_sid: to.stream,
+            snd_flags: if to.unordered { libc::SCTP_UNORDERED as u16 } else { 0 },
+            snd_ppid: to.ppid.to_be(),
+            snd_context: 0,
+            snd_assoc_id: to.assoc_id,
+        };
+        let flags = libc::MSG_NOSIGNAL | if to.nonblocking { libc::MSG_DONTWAIT } else { 0 };
+        let mut control = [0_u64; 8];
+        let mut part = libc::iovec { iov_base: message.as_ptr().cast_mut().cast(), iov_len: message.len() };
+        // SAFETY: `msghdr` is integers and pointers, for which zero is a value.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        // SAFETY: CMSG_* compute with sizes and addresses inside `control`, which is aligned and large enough
+        // for one header with `sctp_sndinfo`; the kernel only reads what `header` points to, all alive here.
+        let sent = unsafe {
+            header.msg_controllen = libc::CMSG_SPACE(size_of_val(&info) as u32) as usize;
+            let first = libc::CMSG_FIRSTHDR(&raw const header);
+            (*first).cmsg_level = LEVEL;
+            (*first).cmsg_type = libc::SCTP_SNDINFO;
+            (*first).cmsg_len = libc::CMSG_LEN(size_of_val(&info) as u32) as usize;
+            ptr::write_unaligned(libc::CMSG_DATA(first).cast(), info);
+            libc::sendmsg(self.0.as_raw_fd(), &raw const header, flags)
+        };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Receive the next message, or as much of it as fits.
+    ///
+    /// # Errors
+    /// As `recvmsg(2)`.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        let mut control = [0_u64; 16];
+        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        // SAFETY: `msghdr` is integers and pointers, for which zero is a value.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = size_of_val(&control);
+        // SAFETY: the kernel writes within the lengths given; `buffer` and `control` are alive and borrowed here.
+        let length = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut header, 0) };
+        let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+        let complete = header.msg_flags & libc::MSG_EOR != 0;
+        let mut received = Received { length, complete, assoc_id: 0, stream: 0, ppid: 0 };
+        // SAFETY: CMSG_FIRSTHDR gives null or a header that the kernel wrote inside `control`; its type says
+        // that `sctp_rcvinfo` follows.
+        unsafe {
+            let first = libc::CMSG_FIRSTHDR(&raw const header);
+            if !first.is_null() && (*first).cmsg_level == LEVEL && (*first).cmsg_type == libc::SCTP_RCVINFO {
+                let info: sctp_rcvinfo = ptr::read_unaligned(libc::CMSG_DATA(first).cast());
+                received.assoc_id = info.rcv_assoc_id;
+                received.stream = info.rcv_sid;
+                received.ppid = u32::from_be(info.rcv_ppid);
+            }
+        }
+        Ok(received)
+    }
+}
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The bytes of a `sockaddr`.
+fn raw(address: SocketAddr) -> Vec<u8> {
+    let address = SockAddr::from(address);
+    // SAFETY: the address is initialised for the length that it says.
+    unsafe { std::slice::from_raw_parts(address.as_ptr().cast(), address.len() as usize) }.to_vec()
+}
+
+fn pack(addresses: &[SocketAddr]) -> Vec<u8> {
+    addresses.iter().flat_map(|address| raw(*address)).collect()
+}
+
+fn storage(address: SocketAddr) -> Address {
+    let mut bytes = raw(address);
+    bytes.resize(size_of::<Address>(), 0);
+    let mut storage = Address::default();
+    for (word, bytes) in storage.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = u64::from_ne_bytes(bytes.try_into().unwrap_or_default());
+    }
+    storage
+}
+
+/// Read packed `sockaddr`s; stops at the first that is cut short or of another family.
+fn unpack(mut bytes: &[u8], count: usize) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    while addresses.len() < count && bytes.len() >= 16 {
+        let port = u16::from_be_bytes([bytes[2], bytes[3]]);
+        let length = match c_int::from(u16::from_ne_bytes([bytes[0], bytes[1]])) {
+            libc::AF_INET => {
+                addresses.push(
+                    (Ipv4Addr::from(<[u8; 4]>::try_from(&bytes[4..8]).unwrap_or_default()), port).into(),
+                );
+                16
+            }
+            libc::AF_INET6 if bytes.len() >= 28 => {
+                let ip = Ipv6Addr::from(<[u8; 16]>::try_from(&bytes[8..24]).unwrap_or_default());
+                addresses.push((IpAddr::from(ip), port).into());
+                28
+            }
+            _ => break,
+        };
+        bytes = &bytes[length..];
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::{pack, unpack};
+
+    #[test]
+    fn addresses_survive_packing() {
+        let addresses: Vec<SocketAddr> = vec![
+            "10.0.0.1:5".parse().unwrap(),
+            "[fd00::2]:6".parse().unwrap(),
+            "10.0.0.3:7".parse().unwrap(),
+        ];
+        let bytes = pack(&addresses);
+        assert_eq!(bytes.len(), 16 + 28 + 16);
+        assert_eq!(unpack(&bytes, 3), addresses);
+        assert_eq!(unpack(&bytes[..20], 3), addresses[..1]);
+        assert!(unpack(&[0; 64], 2).is_empty());
+    }
+}

@@ -1,0 +1,3 @@
+//! What a tool should have seen, computed from captures alone.
+
+pub mod rtt;

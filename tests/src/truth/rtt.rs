@@ -1,0 +1,290 @@
+//! Round-trip times of DATA chunks, from a capture at their sender.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use crate::capture::Frame;
+use crate::sctp::{Chunk, Data, Sack, after};
+
+/// One direction of one association.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flow {
+    /// Where the first DATA came from.
+    pub source: IpAddr,
+    /// The sender's port.
+    pub source_port: u16,
+    /// The receiver's port.
+    pub destination_port: u16,
+    /// DATA chunks sent, retransmissions among them.
+    pub transmissions: u64,
+    /// Payload sent for the first time, in bytes.
+    pub bytes: u64,
+    /// What became of every TSN. The order is that of numbers, not of sending.
+    pub tsns: BTreeMap<u32, Tsn>,
+    /// The highest TSN acknowledged in sequence so far.
+    point: u32,
+}
+
+/// What became of one TSN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tsn {
+    /// Where it was first sent to.
+    pub path: IpAddr,
+    /// When it was first sent, in ns.
+    pub sent_ns: u64,
+    /// How often it was sent until it was acknowledged.
+    pub transmissions: u32,
+    /// When the first SACK that covers it came in, in ns.
+    pub acknowledged_ns: Option<u64>,
+}
+
+impl Tsn {
+    /// Its round-trip time in ns: known if it was acknowledged after having been sent once (Karn).
+    pub fn rtt_ns(&self) -> Option<u64> {
+        let acknowledged = self.acknowledged_ns.filter(|_| self.transmissions == 1)?;
+        Some(acknowledged - self.sent_ns)
+    }
+}
+
+/// A direction: ports of sender and receiver, and the tag that its packets carry.
+type Direction = (u16, u16, u32);
+
+/// Follow all associations of a capture, in both directions.
+///
+/// Round-trip times are right for the end where the capture was made. Associations whose INIT ACK the capture
+/// lacks are left out: without the tags, SACKs have no DATA to belong to.
+pub fn flows(frames: &[Frame]) -> Vec<Flow> {
+    let mut opposite: HashMap<Direction, Direction> = HashMap::new();
+    let mut flows: BTreeMap<Direction, Flow> = BTreeMap::new();
+    for frame in frames {
+        let packet = &frame.packet;
+        let here = (packet.source, packet.destination, packet.tag);
+        for chunk in &packet.chunks {
+            match chunk {
+                Chunk::Init { ack: true, tag, .. } => {
+                    let there = (packet.destination, packet.source, *tag);
+                    opposite.insert(here, there);
+                    opposite.insert(there, here);
+                }
+                Chunk::Data(data) if opposite.contains_key(&here) => {
+                    flows.entry(here).or_insert_with(|| Flow::new(frame, data.tsn)).send(frame, data);
+                }
+                Chunk::Sack(sack) => {
+                    if let Some(flow) = opposite.get(&here).and_then(|there| flows.get_mut(there)) {
+                        flow.acknowledge(frame.time_ns, sack);
+                    }
+                }
+                Chunk::Shutdown(cumulative) => {
+                    if let Some(flow) = opposite.get(&here).and_then(|there| flows.get_mut(there)) {
+                        let sack = Sack {
+                            cumulative: *cumulative,
+                            a_rwnd: 0,
+                            gaps: Vec::new(),
+                            duplicates: Vec::new(),
+                        };
+                        flow.acknowledge(frame.time_ns, &sack);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    flows.into_values().collect()
+}
+
+impl Flow {
+    fn new(frame: &Frame, first: u32) -> Self {
+        Self {
+            source: frame.source.ip(),
+            source_port: frame.source.port(),
+            destination_port: frame.destination.port(),
+            transmissions: 0,
+            bytes: 0,
+            tsns: BTreeMap::new(),
+            point: first.wrapping_sub(1),
+        }
+    }
+
+    fn send(&mut self, frame: &Frame, data: &Data) {
+        self.transmissions += 1;
+        let path = frame.destination.ip();
+        let new = Tsn { path, sent_ns: frame.time_ns, transmissions: 0, acknowledged_ns: None };
+        let tsn = self.tsns.entry(data.tsn).or_insert(new);
+        if tsn.transmissions == 0 {
+            self.bytes += data.payload as u64;
+        }
+        if tsn.acknowledged_ns.is_none() {
+            tsn.transmissions += 1;
+        }
+    }
+
+    fn acknowledge(&mut self, time_ns: u64, sack: &Sack) {
+        // RFC 9260 6.2.1 D i: one that was overtaken says nothing.
+        if after(self.point, sack.cumulative) {
+            return;
+        }
+        let highest = sack.gaps.iter().map(|(_, last)| *last).max().unwrap_or(0);
+        let mut next = self.point.wrapping_add(1);
+        let end = sack.cumulative.wrapping_add(u32::from(highest));
+        while !after(next, end) {
+            if let Some(tsn) = self.tsns.get_mut(&next)
+                && tsn.acknowledged_ns.is_none()
+                && sack.covers(next)
+            {
+                tsn.acknowledged_ns = Some(time_ns);
+            }
+            next = next.wrapping_add(1);
+        }
+        self.point = sack.cumulative;
+    }
+
+    /// DATA chunks that were sent again.
+    pub fn retransmissions(&self) -> u64 {
+        self.transmissions - self.tsns.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Flow, flows};
+    use crate::capture::Frame;
+    use crate::sctp::{Chunk, Data, Packet, Sack};
+
+    const A: &str = "10.1.0.1:1000";
+    const B: &str = "10.2.0.1:2000";
+    const B_SECOND: &str = "10.2.1.1:2000";
+
+    fn frame(time_ns: u64, source: &str, destination: &str, chunks: Vec<Chunk>) -> Frame {
+        let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+        let (from, to): (std::net::SocketAddr, std::net::SocketAddr) = (source, destination);
+        // Packets to a carry tag 7, packets to b tag 8.
+        let tag = if to.port() == 1000 { 7 } else { 8 };
+        let packet = Packet { source: from.port(), destination: to.port(), tag, chunks };
+        Frame { time_ns, source, destination, packet }
+    }
+
+    fn begin() -> Frame {
+        frame(0, B, A, vec![Chunk::Init { ack: true, tag: 8, a_rwnd: 0, streams: (1, 1), tsn: 0 }])
+    }
+
+    fn data(tsn: u32) -> Chunk {
+        Chunk::Data(Data {
+            tsn,
+            stream: 0,
+            sequence: 0,
+            interleaved: false,
+            immediate: false,
+            unordered: false,
+            begin: true,
+            end: true,
+            payload: 10,
+        })
+    }
+
+    fn sack(cumulative: u32, gaps: &[(u16, u16)]) -> Chunk {
+        Chunk::Sack(Sack { cumulative, a_rwnd: 0, gaps: gaps.to_vec(), duplicates: Vec::new() })
+    }
+
+    fn only_flow(frames: &[Frame]) -> Flow {
+        let mut flows = flows(frames);
+        assert_eq!(flows.len(), 1);
+        flows.remove(0)
+    }
+
+    fn rtts(flow: &Flow, tsns: &[u32]) -> Vec<Option<u64>> {
+        tsns.iter().map(|tsn| flow.tsns[tsn].rtt_ns()).collect()
+    }
+
+    #[test]
+    fn every_chunk_of_a_packet_and_the_first_sack_count() {
+        let flow = only_flow(&[
+            begin(),
+            frame(10, A, B, vec![data(5), data(6)]),
+            frame(12, A, B, vec![data(7)]),
+            frame(30, B, A, vec![sack(6, &[])]),
+            frame(40, B, A, vec![sack(7, &[])]),
+            frame(50, B, A, vec![sack(7, &[])]),
+        ]);
+        assert_eq!(rtts(&flow, &[5, 6, 7]), [Some(20), Some(20), Some(28)]);
+        assert_eq!((flow.transmissions, flow.bytes, flow.retransmissions()), (3, 30, 0));
+    }
+
+    #[test]
+    fn gaps_acknowledge_and_retransmissions_do_not_count() {
+        let flow = only_flow(&[
+            begin(),
+            frame(10, A, B, vec![data(5)]),
+            frame(11, A, B, vec![data(6)]),
+            frame(12, A, B, vec![data(7)]),
+            frame(30, B, A, vec![sack(4, &[(2, 3)])]),
+            frame(31, A, B_SECOND, vec![data(5)]),
+            frame(50, B, A, vec![sack(7, &[])]),
+        ]);
+        assert_eq!(rtts(&flow, &[5, 6, 7]), [None, Some(19), Some(18)]);
+        assert_eq!(flow.tsns[&5].transmissions, 2);
+        assert_eq!(flow.tsns[&5].path, "10.2.0.1".parse::<std::net::IpAddr>().unwrap());
+        assert_eq!(flow.retransmissions(), 1);
+    }
+
+    #[test]
+    fn a_chunk_sent_again_after_its_sack_keeps_its_time() {
+        let flow = only_flow(&[
+            begin(),
+            frame(10, A, B, vec![data(5)]),
+            frame(30, B, A, vec![sack(5, &[])]),
+            frame(31, A, B, vec![data(5)]),
+        ]);
+        assert_eq!(rtts(&flow, &[5]), [Some(20)]);
+        assert_eq!(flow.transmissions, 2);
+    }
+
+    #[test]
+    fn overtaken_sacks_say_nothing() {
+        let flow = only_flow(&[
+            begin(),
+            frame(10, A, B, vec![data(5)]),
+            frame(11, A, B, vec![data(6)]),
+            frame(30, B, A, vec![sack(5, &[])]),
+            frame(31, A, B, vec![data(7)]),
+            frame(32, B, A, vec![sack(4, &[(3, 3)])]),
+            frame(60, B, A, vec![sack(7, &[])]),
+        ]);
+        assert_eq!(rtts(&flow, &[5, 6, 7]), [Some(20), Some(49), Some(29)]);
+    }
+
+    #[test]
+    fn numbers_wrap() {
+        let flow = only_flow(&[
+            begin(),
+            frame(10, A, B, vec![data(u32::MAX)]),
+            frame(11, A, B, vec![data(0)]),
+            frame(12, A, B, vec![data(1)]),
+            frame(30, B, A, vec![sack(u32::MAX, &[(2, 2)])]),
+            frame(40, B, A, vec![sack(1, &[])]),
+        ]);
+        assert_eq!(rtts(&flow, &[u32::MAX, 0, 1]), [Some(20), Some(29), Some(18)]);
+    }
+
+    #[test]
+    fn shutdown_acknowledges() {
+        let flow = only_flow(&[
+            begin(),
+            frame(10, A, B, vec![data(5)]),
+            frame(11, A, B, vec![data(6)]),
+            frame(30, B, A, vec![Chunk::Shutdown(5)]),
+        ]);
+        assert_eq!(rtts(&flow, &[5, 6]), [Some(20), None]);
+    }
+
+    #[test]
+    fn both_directions_are_told_apart() {
+        let flows = flows(&[
+            begin(),
+            frame(10, A, B, vec![data(5)]),
+            frame(20, B, A, vec![sack(5, &[]), data(5)]),
+            frame(25, A, B, vec![sack(5, &[])]),
+        ]);
+        let found: Vec<_> = flows.iter().map(|flow| (flow.source_port, flow.tsns[&5].rtt_ns())).collect();
+        assert_eq!(found, [(1000, Some(10)), (2000, Some(5))]);
+    }
+}

@@ -1,0 +1,257 @@
+//! Booting a kernel in QEMU, without KVM and without a network, and running cases in it.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::command;
+use crate::image::Image;
+use crate::kernel::{Kernel, Series, cache_dir};
+
+/// How long a kernel may take to boot, in the host's time.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
+
+/// What the console must never show: a panic, an oops, a failed assertion (`WARN_ON`).
+const KERNEL_FAULTS: [&str; 4] = ["Kernel panic", "BUG: ", "Oops", "------------[ cut here ]"];
+
+/// How the guest's time passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// One CPU on which an instruction takes one nanosecond: the same run every time, and no idling.
+    Icount,
+    /// Two CPUs in the host's time: for races, and for how long a person would wait.
+    Smp,
+}
+
+impl Mode {
+    const fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Icount => &["-accel", "tcg", "-icount", "shift=0,sleep=off", "-smp", "1"],
+            Self::Smp => &["-accel", "tcg,thread=multi", "-smp", "2"],
+        }
+    }
+}
+
+/// A piece of shell to run in the guest.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The name of its folder of results.
+    pub name: String,
+    /// Lines for busybox's shell, with `guest/lib.sh` at hand; runs in the case's own `/out/<name>`.
+    pub script: String,
+    /// How long it may take, in the guest's time and in the host's.
+    pub limit: Duration,
+}
+
+impl Case {
+    /// A case with the usual limit of two minutes.
+    pub fn new(name: &str, script: &str) -> Self {
+        Self { name: name.to_owned(), script: script.to_owned(), limit: Duration::from_secs(120) }
+    }
+}
+
+/// A machine to boot.
+#[derive(Debug, Clone)]
+pub struct Vm {
+    /// The name of its folder of results.
+    pub name: String,
+    /// The kernel to boot.
+    pub series: Series,
+    /// How its time passes.
+    pub mode: Mode,
+    /// Programs to put into `/bin`.
+    pub programs: Vec<PathBuf>,
+}
+
+/// What a machine left behind.
+#[derive(Debug)]
+pub struct Results {
+    /// A folder per case.
+    pub folder: PathBuf,
+    /// What the serial console showed.
+    pub console: PathBuf,
+    /// Why the machine as a whole failed, if it did. Cases that ended before still have results.
+    pub failure: Option<String>,
+}
+
+impl Results {
+    /// The folder of a case that ran and exited with 0.
+    ///
+    /// # Errors
+    /// When it did not run, or failed: the message holds the end of its log.
+    pub fn case(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        let status = fs::read_to_string(folder.join("status")).unwrap_or_default();
+        match (status.trim(), &self.failure) {
+            ("0", None) => Ok(folder),
+            (_, Some(failure)) => bail!("{failure}"),
+            ("", None) => bail!("case {name} left no status\n{}", tail(&self.console, 30)),
+            (status, None) => {
+                bail!("case {name} exited with {status}\n{}", tail(&folder.join("log"), 30))
+            }
+        }
+    }
+}
+
+impl Vm {
+    /// Boot, run the cases one after the other, and unpack what they wrote. Waits for another machine's end first.
+    ///
+    /// `live` gets each line that the guest sends while it runs: one per case, and whatever a case writes to `$LIVE`.
+    ///
+    /// # Errors
+    /// When the machine cannot be prepared or started; a failure *in* it is part of the results.
+    pub fn run(&self, cases: &[Case], live: impl FnMut(&str)) -> Result<Results> {
+        let lock = lock()?;
+        let folder = results_folder().join(&self.name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        let kernel = Kernel::get(self.series)?;
+        let initrd = folder.join("initrd.cpio");
+        fs::write(&initrd, self.image(&kernel, cases)?)?;
+
+        let console = folder.join("console.log");
+        let archive = folder.join("results.tar");
+        let mut qemu = self.start(&kernel, &initrd, &console, &archive)?;
+        let limit = cases.iter().fold(BOOT_LIMIT, |sum, case| sum + case.limit);
+        let ended = watch(&mut qemu, limit, live)?;
+        unpack(&archive, &folder)?;
+        fs::remove_file(&initrd)?;
+        drop(lock);
+
+        let failure = kernel_fault(&console).or_else(|| {
+            let text = format!("the machine did not end within {} s", limit.as_secs());
+            (!ended).then(|| format!("{text}\n{}", tail(&console, 30)))
+        });
+        Ok(Results { folder, console, failure })
+    }
+
+    fn image(&self, kernel: &Kernel, cases: &[Case]) -> Result<Vec<u8>> {
+        let mut image = Image::new(kernel)?;
+        for program in &self.programs {
+            let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            image.program(program, &format!("bin/{name}"))?;
+        }
+        for (index, case) in cases.iter().enumerate() {
+            ensure!(!case.name.contains(['/', ' ']), "case {:?}: not a name for a folder", case.name);
+            let folder = format!("cases/{index:03}");
+            let limit = case.limit.as_secs().to_string();
+            image.bytes(&format!("{folder}/name"), 0o644, case.name.as_bytes())?;
+            image.bytes(&format!("{folder}/limit"), 0o644, limit.as_bytes())?;
+            image.bytes(&format!("{folder}/script"), 0o644, case.script.as_bytes())?;
+        }
+        image.finish()
+    }
+
+    fn start(&self, kernel: &Kernel, initrd: &Path, console: &Path, archive: &Path) -> Result<Child> {
+        Command::new(command::find("qemu-system-x86_64")?)
+            .args(["-cpu", "max", "-M", "q35", "-m", "2G", "-nodefaults", "-no-reboot"])
+            .args(["-display", "none", "-nic", "none"])
+            .args(self.mode.arguments())
+            .arg("-kernel")
+            .arg(&kernel.vmlinuz)
+            .arg("-initrd")
+            .arg(initrd)
+            .args(["-append", "console=ttyS0 loglevel=5 panic=-1 rdinit=/init mitigations=off nokaslr"])
+            .arg("-serial")
+            .arg(format!("file:{}", console.display()))
+            .args(["-device", "virtio-serial-pci"])
+            .args(["-chardev", "file,id=live,path=/dev/stdout"])
+            .args(["-device", "virtserialport,chardev=live,name=live"])
+            .arg("-chardev")
+            .arg(format!("file,id=results,path={}", archive.display()))
+            .args(["-device", "virtserialport,chardev=results,name=results"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start QEMU")
+    }
+}
+
+/// Where machines leave their results: `bed` in cargo's target folder.
+pub fn results_folder() -> PathBuf {
+    crate::programs::target_folder().join("bed")
+}
+
+/// One machine at a time, whoever asks.
+fn lock() -> Result<Flock<File>> {
+    let folder = cache_dir()?;
+    fs::create_dir_all(&folder)?;
+    let file = File::create(folder.join("vm.lock"))?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
+}
+
+/// Pass the guest's lines on until QEMU ends. False if it had to be killed.
+fn watch(qemu: &mut Child, limit: Duration, mut live: impl FnMut(&str)) -> Result<bool> {
+    let deadline = Instant::now() + limit;
+    let (lines, received) = mpsc::channel();
+    let output = qemu.stdout.take().context("QEMU has no output")?;
+    let reader = thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if lines.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    // The channel closes when QEMU does.
+    let ended = loop {
+        match received.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => live(line.trim_end_matches('\r')),
+            Err(RecvTimeoutError::Disconnected) => break true,
+            Err(RecvTimeoutError::Timeout) => {
+                qemu.kill()?;
+                break false;
+            }
+        }
+    };
+    let status = qemu.wait()?;
+    reader.join().ok();
+    ensure!(!ended || status.success(), "QEMU failed: {status}");
+    Ok(ended)
+}
+
+/// The guest sends one archive after each case.
+fn unpack(archive: &Path, folder: &Path) -> Result<()> {
+    let mut tar = tar::Archive::new(BufReader::new(File::open(archive)?));
+    tar.set_ignore_zeros(true);
+    tar.set_preserve_mtime(false);
+    for entry in tar.entries()? {
+        // A machine that was killed leaves half an archive: what came before is whole.
+        let Ok(mut entry) = entry else { break };
+        if entry.unpack_in(folder).is_err() {
+            break;
+        }
+    }
+    fs::remove_file(archive)?;
+    Ok(())
+}
+
+fn kernel_fault(console: &Path) -> Option<String> {
+    let text = fs::read(console).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let fault = text.lines().position(|line| KERNEL_FAULTS.iter().any(|fault| line.contains(fault)))?;
+    let shown: Vec<_> = text.lines().skip(fault).take(40).collect();
+    Some(format!("the kernel complained:\n{}", shown.join("\n")))
+}
+
+/// The last lines of a file.
+pub fn tail(path: &Path, count: usize) -> String {
+    let text = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(count)..];
+    format!("--- the end of {}:\n{}", path.display(), shown.join("\n"))
+}
+
+/// Send the guest's lines to standard error.
+pub fn to_stderr(line: &str) {
+    writeln!(io::stderr(), "    {line}").ok();
+}

@@ -1,0 +1,93 @@
+//! Reading what the guest left, and comparing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use sctptrace_tests::capture::{self, Frame};
+use sctptrace_tests::truth::rtt::Flow;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// The packets that the taps of these interfaces saw.
+pub fn captured(folder: &Path, interfaces: &[&str]) -> Result<Vec<Frame>> {
+    let paths: Vec<_> = interfaces.iter().map(|interface| folder.join(format!("{interface}.pcap"))).collect();
+    capture::read(&paths)
+}
+
+/// The objects of a JSON Lines file.
+pub fn objects<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    text(path)?
+        .lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("{}: {line}", path.display())))
+        .collect()
+}
+
+/// The content of a file.
+pub fn text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// What one end of `sctp-traffic` says of an association.
+#[derive(Debug, Deserialize)]
+pub struct Association {
+    pub assoc_id: u32,
+    pub local_port: u16,
+    pub stats: Stats,
+    pub paths: Vec<PeerPath>,
+    pub sent: BTreeMap<u16, Count>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Stats {
+    pub data_sent: u64,
+    pub retransmitted: u64,
+    pub data_received: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct PeerPath {
+    pub address: std::net::SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Count {
+    pub bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct End {
+    associations: Vec<Association>,
+}
+
+/// The associations of one end of `sctp-traffic`.
+pub fn traffic(folder: &Path, name: &str) -> Result<Vec<Association>> {
+    let mut ends: Vec<End> = objects(&folder.join(name))?;
+    Ok(ends.pop().context("sctp-traffic said nothing")?.associations)
+}
+
+impl Association {
+    /// Whether it is what the flow belongs to, seen from the flow's sender.
+    pub fn is_of(&self, flow: &Flow) -> bool {
+        self.local_port == flow.source_port
+            && self.paths.iter().any(|path| path.address.port() == flow.destination_port)
+    }
+
+    /// The kernel counted what the capture holds: else the capture is no truth.
+    pub fn ensure_counts(&self, flow: &Flow) -> Result<()> {
+        let kernel = (self.stats.data_sent, self.stats.retransmitted);
+        let capture = (flow.tsns.len() as u64, flow.retransmissions());
+        ensure!(kernel == capture, "chunks sent and retransmitted: kernel {kernel:?}, capture {capture:?}");
+        let sent: u64 = self.sent.values().map(|count| count.bytes).sum();
+        // The farewell has four bytes.
+        ensure!(sent + 4 == flow.bytes, "bytes: sent {sent} + 4, captured {}", flow.bytes);
+        Ok(())
+    }
+}
+
+/// The value below which `percent` of the sorted values lie.
+pub fn percentile(sorted: &[f64], percent: usize) -> f64 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
+}

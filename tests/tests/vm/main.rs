@@ -1,0 +1,26 @@
+//! Tests that need a kernel: `cargo test -p sctptrace-tests --features vm [FILTER]`.
+//!
+//! A trial is named `<kernel>-<mode>/<case>`. Cases of one kernel and mode share a boot; only those that the
+//! filter leaves run. What a case wrote stays in `target/bed/<kernel>-<mode>/<case>/`.
+
+mod bed;
+mod compare;
+mod rtt;
+mod rtt_flags;
+mod suite;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+use crate::suite::Suite;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut suite = Suite::default();
+    bed::add(&mut suite);
+    rtt::add(&mut suite);
+    rtt_flags::add(&mut suite);
+    let trials = suite.trials(&arguments);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

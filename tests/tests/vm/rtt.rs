@@ -1,0 +1,297 @@
+//! `sctp-rtt` against captures.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use sctptrace_tests::kernel::Series;
+use sctptrace_tests::truth::rtt::{Flow, flows};
+use sctptrace_tests::vm::{Case, Mode};
+use serde::Deserialize;
+
+use crate::compare::{captured, objects, percentile, text, traffic};
+use crate::suite::Suite;
+
+/// Traffic whose every sample is compared.
+struct Exact {
+    name: &'static str,
+    /// The sender's interfaces.
+    taps: &'static [&'static str],
+    /// `TRACE` starts the tool.
+    script: &'static str,
+    /// Limits of the error's 50th and 99th percentile, in us.
+    limits: (f64, f64),
+}
+
+/// What issue A asks for. Between the tap and `sctp_outq_sack` lie 5 to 10 us, between `sctp_packet_append_chunk`
+/// and the tap another 1 to 20: the later chunks of a packet and its checksum.
+const CLOSE: (f64, f64) = (20.0, 50.0);
+
+/// Bursts: while the sending process holds the socket, the kernel queues SACKs *after* the tap has seen them.
+const QUEUED: (f64, f64) = (50.0, 300.0);
+
+const EXACT: [Exact; 10] = [
+    Exact {
+        name: "rtt-clean",
+        taps: &["a0"],
+        script: "topology; path 10ms
+            serve --bind 10.2.0.1 --streams 4; capture a0; TRACE
+            send --bind 10.1.0.1 --count 1000 --rate 500 --streams 4 --nodelay",
+        limits: CLOSE,
+    },
+    Exact {
+        name: "rtt-loss",
+        taps: &["a0"],
+        script: "topology; path 10ms 5%
+            serve --bind 10.2.0.1 --streams 4; capture a0; TRACE
+            send --bind 10.1.0.1 --count 2000 --rate 200 --streams 4 --nodelay",
+        limits: CLOSE,
+    },
+    Exact {
+        name: "rtt-loss-bursts",
+        taps: &["a0"],
+        script: "topology; path 10ms 5%
+            serve --bind 10.2.0.1 --streams 4; capture a0; TRACE
+            send --bind 10.1.0.1 --count 3000 --rate 2000 --streams 4 --nodelay",
+        limits: QUEUED,
+    },
+    Exact {
+        name: "rtt-full-speed",
+        taps: &["a0"],
+        script: "topology
+            serve --bind 10.2.0.1; capture a0; TRACE
+            send --bind 10.1.0.1 --count 20000 --size 100",
+        limits: CLOSE,
+    },
+    Exact {
+        name: "rtt-bundled",
+        taps: &["a0"],
+        script: "topology 1400; path 10ms 1%
+            serve --bind 10.2.0.1; capture a0; TRACE
+            send --bind 10.1.0.1 --count 5000 --size 60 --rate 2500",
+        limits: CLOSE,
+    },
+    Exact {
+        name: "rtt-idata",
+        taps: &["a0"],
+        script: "topology; path 10ms 2%
+            for ns in a b; do $ns sysctl -qw net.sctp.intl_enable=1; done
+            serve --bind 10.2.0.1 --idata --streams 3; capture a0; TRACE
+            send --bind 10.1.0.1 --idata --streams 3 --count 400 --rate 50 --size 4000 --unordered-every 4",
+        limits: CLOSE,
+    },
+    Exact {
+        name: "rtt-ipv6",
+        taps: &["a0"],
+        script: "topology; path 10ms 2%
+            serve --bind fd00:2:0::1; capture a0; TRACE
+            send --bind fd00:1:0::1 --to fd00:2:0::1 --count 1000 --rate 200 --nodelay",
+        limits: CLOSE,
+    },
+    Exact {
+        name: "rtt-one-to-many",
+        taps: &["a0"],
+        script: "topology; path 10ms 2%
+            serve --bind 10.2.0.1 --one-to-many --associations 6 --port 5000,5001,5002; capture a0; TRACE
+            send --bind 10.1.0.1 --one-to-many --associations 6 --port 5000,5001,5002 --count 300 --rate 100",
+        limits: CLOSE,
+    },
+    Exact {
+        name: "rtt-two-paths",
+        taps: &["a0", "a1"],
+        script: "topology; path 10ms; path 20ms 0% 1
+            serve --bind 10.2.0.1,10.2.1.1; capture a0 a1; TRACE
+            (sleep 1; path_down 0) &
+            send --bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --count 400 --rate 100 --nodelay --path-retrans 1",
+        limits: CLOSE,
+    },
+    Exact {
+        name: "rtt-udp",
+        taps: &["a0"],
+        script: "topology; path 10ms 2%
+            for ns in a b; do $ns sysctl -qw net.sctp.encap_port=9899 net.sctp.udp_port=9899; done
+            serve --bind 10.2.0.1; capture a0; TRACE
+            send --bind 10.1.0.1 --count 500 --rate 200 --nodelay",
+        limits: CLOSE,
+    },
+];
+
+/// The cases.
+pub fn add(suite: &mut Suite) {
+    for Exact { name, taps, script, limits } in EXACT {
+        let script = script.replace("TRACE", "trace rtt sctp-rtt --json -q -f rtt.json");
+        let case = Case::new(name, &format!("{script}\ntrace_stop\ncapture_stop\n"));
+        suite.add(Series::V6_12, Mode::Icount, case, move |folder| {
+            let seen = Seen::read(folder, "rtt")?;
+            let flows: Vec<_> = flows(&captured(folder, taps)?);
+            ensure!(!flows.is_empty(), "the capture holds no DATA");
+            for flow in &flows {
+                let association = traffic(folder, "client.json")?
+                    .into_iter()
+                    .find(|association| association.is_of(flow))
+                    .context("a captured flow that the client knows nothing of")?;
+                association.ensure_counts(flow)?;
+            }
+            let figures = compare(&flows, &seen, limits)?;
+            check_summaries(&flows, &seen)?;
+            if name == "rtt-two-paths" {
+                let paths: HashSet<_> = seen.samples.iter().map(|sample| sample.path).collect();
+                ensure!(paths.len() == 2, "samples on {paths:?} only");
+            }
+            eprintln!("    {name}: {figures}");
+            Ok(())
+        });
+    }
+}
+
+/// A `sample` object.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Sample {
+    pub assoc_id: u32,
+    pub local: SocketAddr,
+    pub peer: SocketAddr,
+    pub path: IpAddr,
+    pub tsn: u32,
+    pub rtt_us: f64,
+    pub prompt: bool,
+}
+
+/// A `summary` object.
+#[derive(Debug, Clone, Deserialize)]
+struct Summary {
+    local: SocketAddr,
+    peer: SocketAddr,
+    path: IpAddr,
+    samples: u64,
+    rtt_avg_us: Option<f64>,
+    rtt_min_us: Option<f64>,
+    rtt_max_us: Option<f64>,
+    rtt_p50_us: Option<f64>,
+    rtt_p90_us: Option<f64>,
+    rtt_p99_us: Option<f64>,
+    prompt_samples: u64,
+    retransmitted: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct End {
+    lost: u64,
+    evicted: u64,
+    skipped: BTreeMap<String, u64>,
+}
+
+/// All that a run of `sctp-rtt --json` printed.
+pub struct Seen {
+    pub samples: Vec<Sample>,
+    summaries: Vec<Summary>,
+    end: End,
+}
+
+impl Seen {
+    /// Read `NAME.json`, and make sure that the tool ended well and reported no loss.
+    pub fn read(folder: &Path, name: &str) -> Result<Self> {
+        let status = text(&folder.join(format!("{name}.status")))?;
+        let errors = text(&folder.join(format!("{name}.err")))?;
+        ensure!(status.trim() == "0", "sctp-rtt exited with {}: {errors}", status.trim());
+        let (mut samples, mut summaries, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        let objects: Vec<serde_json::Value> = objects(&folder.join(format!("{name}.json")))?;
+        for object in objects {
+            ensure!(object["tool"] == "rtt", "tool: {object}");
+            ensure!(ends.is_empty(), "an object after the end: {object}");
+            match object["type"].as_str() {
+                Some("sample") => samples.push(serde_json::from_value::<Sample>(object)?),
+                Some("summary") => summaries.push(serde_json::from_value(object)?),
+                Some("end") => ends.push(serde_json::from_value::<End>(object)?),
+                Some("interval") => {}
+                _ => bail!("type: {object}"),
+            }
+        }
+        let end = ends.pop().context("no end object")?;
+        ensure!(end.lost == 0 && end.evicted == 0, "{end:?}");
+        Ok(Self { samples, summaries, end })
+    }
+}
+
+/// The ports of an association, from the sender.
+type Ports = (u16, u16);
+
+/// Every valid TSN has one sample, no other has any, and the times agree. Returns the figures for people.
+fn compare(flows: &[Flow], seen: &Seen, limits: (f64, f64)) -> Result<String> {
+    let by_ports: HashMap<Ports, &Flow> =
+        flows.iter().map(|flow| ((flow.source_port, flow.destination_port), flow)).collect();
+    let mut sampled: HashSet<(Ports, u32)> = HashSet::new();
+    let mut errors = Vec::new();
+    for sample in &seen.samples {
+        let ports = (sample.local.port(), sample.peer.port());
+        let flow =
+            by_ports.get(&ports).ok_or_else(|| anyhow!("a sample of a foreign association: {sample:?}"))?;
+        let tsn = flow.tsns.get(&sample.tsn).ok_or_else(|| anyhow!("a TSN never sent: {sample:?}"))?;
+        let rtt_ns = tsn.rtt_ns().ok_or_else(|| anyhow!("no valid TSN ({tsn:?}): {sample:?}"))?;
+        ensure!(sampled.insert((ports, sample.tsn)), "sampled twice: {sample:?}");
+        ensure!(tsn.path == sample.path, "sent to {}: {sample:?}", tsn.path);
+        errors.push((sample.rtt_us - rtt_ns as f64 / 1000.0).abs());
+    }
+    let valid: usize =
+        flows.iter().map(|flow| flow.tsns.values().filter(|tsn| tsn.rtt_ns().is_some()).count()).sum();
+    ensure!(
+        sampled.len() == valid,
+        "{} samples for {valid} valid TSNs; {:?}",
+        sampled.len(),
+        seen.end.skipped
+    );
+    errors.sort_by(f64::total_cmp);
+    let (p50, p99) = (percentile(&errors, 50), percentile(&errors, 99));
+    let retransmitted: u64 = flows.iter().map(Flow::retransmissions).sum();
+    let figures = format!(
+        "{valid} of {valid} valid TSNs sampled, {retransmitted} retransmissions, error p50 {p50:.1} us, p99 {p99:.1} us, \
+         max {:.1} us",
+        errors.last().copied().unwrap_or(f64::NAN)
+    );
+    ensure!(p50 <= limits.0 && p99 <= limits.1, "{figures}");
+    Ok(figures)
+}
+
+/// One row per association and path, which says what its samples say.
+fn check_summaries(flows: &[Flow], seen: &Seen) -> Result<()> {
+    let mut groups: BTreeMap<(SocketAddr, SocketAddr, IpAddr), Vec<&Sample>> = BTreeMap::new();
+    for sample in &seen.samples {
+        groups.entry((sample.local, sample.peer, sample.path)).or_default().push(sample);
+    }
+    for ((local, peer, path), samples) in &groups {
+        let mut rows = seen.summaries.iter().filter(|row| {
+            row.path == *path && row.local.port() == local.port() && row.peer.port() == peer.port()
+        });
+        let row = rows.next().ok_or_else(|| anyhow!("no row for {local} {peer} {path}"))?;
+        ensure!(rows.next().is_none(), "two rows for {local} {peer} {path}");
+        let mut times: Vec<f64> = samples.iter().map(|sample| sample.rtt_us).collect();
+        times.sort_by(f64::total_cmp);
+        ensure!(row.samples == times.len() as u64, "{} samples, and {row:?}", times.len());
+        let prompt = samples.iter().filter(|sample| sample.prompt).count() as u64;
+        ensure!(row.prompt_samples == prompt, "{prompt} prompt samples, and {row:?}");
+        let avg = times.iter().sum::<f64>() / times.len() as f64;
+        // What the samples' own decimals leave open; percentiles come from buckets of 1/16.
+        let expected = [
+            (row.rtt_avg_us, avg, 0.01),
+            (row.rtt_min_us, times[0], 0.001),
+            (row.rtt_max_us, times[times.len() - 1], 0.001),
+            (row.rtt_p50_us, percentile(&times, 50), percentile(&times, 50) / 16.0),
+            (row.rtt_p90_us, percentile(&times, 90), percentile(&times, 90) / 16.0),
+            (row.rtt_p99_us, percentile(&times, 99), percentile(&times, 99) / 16.0),
+        ];
+        for (value, truth, tolerance) in expected {
+            let value = value.context("null where there are samples")?;
+            ensure!((value - truth).abs() <= tolerance, "{value} where the samples say {truth}: {row:?}");
+        }
+    }
+    let sampled: u64 = seen.summaries.iter().map(|row| row.samples).sum();
+    ensure!(
+        sampled == seen.samples.len() as u64,
+        "rows sum up to {sampled} of {} samples",
+        seen.samples.len()
+    );
+    let rows: u64 = seen.summaries.iter().map(|row| row.retransmitted).sum();
+    let truth: u64 = flows.iter().map(Flow::retransmissions).sum();
+    ensure!(rows == truth, "{rows} retransmissions in the rows, {truth} in the capture");
+    Ok(())
+}

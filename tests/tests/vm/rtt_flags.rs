@@ -1,0 +1,289 @@
+//! `sctp-rtt`: its flags, forms, filters and ends.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use sctptrace_tests::command;
+use sctptrace_tests::kernel::Series;
+use sctptrace_tests::vm::{Case, Mode};
+
+use crate::compare::{text, traffic};
+use crate::rtt::Seen;
+use crate::suite::Suite;
+
+/// Every form at once, over the same two associations.
+const FORMS: &str = "
+topology; path 10ms 2%
+serve --bind 10.2.0.1 --associations 2
+trace text sctp-rtt
+trace csv sctp-rtt -c
+trace csv-quiet sctp-rtt --csv -q
+trace csv-file sctp-rtt -c -f rows/rtt.csv
+mv rows csv-rows
+trace file sctp-rtt --file rows/rtt.csv
+send --bind 10.1.0.1 --associations 2 --count 300 --rate 100
+trace_stop INT
+";
+
+/// Two clients that echo and one that does not. All are connected before the tools start.
+const FILTERS: &str = "
+topology; path 10ms
+serve --bind 10.2.0.1 --associations 2 --port 5000,5001 --echo
+echoing=$(pidof sctp-traffic)
+/sbin/ip netns exec b sctp-traffic server --bind 10.2.1.1 --port 5002 >other-server.json &
+sleep 0.5
+/sbin/ip netns exec a sctp-traffic client --bind 10.1.0.1 --local-port 6000 --port 5000,5001 --associations 2 --echo \\
+    --count 20 --pause 25000 >client.json &
+first=$!
+/sbin/ip netns exec a sctp-traffic client --bind 10.1.1.1 --local-port 6002 --port 5002 --to 10.2.1.1 \\
+    --count 20 --pause 25000 >other.json &
+other=$!
+sleep 1
+a cat /proc/net/sctp/assocs >assocs
+assoc=$(awk '$12 == 6001 { print $7 }' assocs)
+trace all sctp-rtt --json -q -f all.json
+trace lport sctp-rtt --json -q -f lport.json --lport 6001
+trace rport sctp-rtt --json -q -f rport.json --rport 6000
+trace addr sctp-rtt --json -q -f addr.json --addr 10.2.1.1
+trace netns-path sctp-rtt --json -q -f netns-path.json --netns /run/netns/a
+trace netns-pid sctp-rtt --json -q -f netns-pid.json --netns $echoing
+trace assoc sctp-rtt --json -q -f assoc.json --assoc $assoc
+trace pid sctp-rtt --json -q -f pid.json -p $other
+trace both sctp-rtt --json -q -f both.json --lport 6000 --rport 5001
+wait $first $other
+trace_stop
+";
+
+/// Processes that open and accept their sockets after the tools have started.
+const PID: &str = "
+topology; path 10ms
+serve --bind 10.2.0.1 --associations 2 --port 5000,5001 --echo
+/sbin/ip netns exec a sctp-traffic client --bind 10.1.0.1 --local-port 6000 --port 5000 --echo \\
+    --count 20 --delay 12000 >client.json &
+first=$!
+/sbin/ip netns exec a sctp-traffic client --bind 10.1.0.1 --local-port 6001 --port 5001 --echo \\
+    --count 20 --delay 12000 >other.json &
+other=$!
+trace first sctp-rtt --json -q -f first.json -p $first
+trace other sctp-rtt --json -q -f other-rtt.json --pid $other
+mv other.tracer other-rtt.tracer; mv other.err other-rtt.err
+trace server sctp-rtt --json -q -f server-rtt.json -p $(pgrep -f 'sctp-traffic server' | tail -1)
+mv server.tracer server-rtt.tracer; mv server.err server-rtt.err
+wait $first $other
+trace_stop
+";
+
+/// A clean end whatever the signal.
+const SIGNALS: &str = "
+topology; path 10ms
+for signal in TERM INT HUP; do
+    serve --bind 10.2.0.1
+    trace $signal sctp-rtt
+    send --bind 10.1.0.1 --count 20
+    trace_stop $signal
+done
+exits 0 duration sctp-rtt -d 1
+tail -1 duration.out | grep -qx 'Tracing completed.'
+";
+
+/// A reader that has enough; and a device without room.
+const ENDS: &str = "
+topology; path 10ms
+serve --bind 10.2.0.1 --associations 2 --port 5000,5001
+{ sctp-rtt 2>head.err; echo $? >head.status; } | head -3 >head.out &
+mkdir small
+mount -t tmpfs -o size=16k small small
+sctp-rtt --json -f small/rtt.json >full.out 2>full.err && echo 0 >full.status || echo $? >full.status &
+for tool in $(sleep 1; pidof sctp-rtt); do until_true 60 attached $tool; done
+sleep 0.5
+send --bind 10.1.0.1 --associations 2 --port 5000,5001 --count 500 --rate 100
+until_true 20 test -s head.status
+until_true 20 test -s full.status
+umount small
+";
+
+/// Where it cannot trace, and what it does not understand.
+const REFUSALS: &str = "
+unload_sctp
+exits 3 no-module sctp-rtt
+[ ! -d /sys/module/sctp ] || fail 'the tool loaded the module'
+modprobe sctp
+exits 3 no-root su -s /bin/sh nobody -c sctp-rtt
+for flags in --nonsense '-i 0' '-i -1' '-i soon' '-p none' '-d 0' '--addr here' '--json -c' '--lport 70000'; do
+    exits 2 usage sctp-rtt $flags
+    [ -s usage.err ] || fail \"$flags: no word about it\"
+done
+exits 0 help sctp-rtt --help
+exits 1 no-folder sctp-rtt -f /proc/none/rtt.csv
+";
+
+/// SCTP that comes later.
+const WAIT: &str = "
+unload_sctp
+sctp-rtt --wait >rtt.out 2>rtt.err &
+echo $! >rtt.tracer
+sleep 2
+[ -d /proc/$(cat rtt.tracer) ] || fail 'it did not wait'
+[ ! -d /sys/module/sctp ] || fail 'the tool loaded the module'
+topology; path 10ms
+until_true 60 attached $(cat rtt.tracer)
+sleep 0.5
+serve --bind 10.2.0.1
+send --bind 10.1.0.1 --count 50
+trace_stop
+";
+
+/// What a person waits for, and what a machine pays.
+const FIGURES: &str = "
+topology; path 10ms
+serve --bind 10.2.0.1
+a sctp-traffic client --bind 10.1.0.1 --count 2000 --rate 200 --nodelay >client.json &
+sleep 2
+now() { cut -d' ' -f1 /proc/uptime; }
+begin=$(now)
+sctp-rtt 2>rtt.err | { read -r line; read -r line; read -r row; echo \"$row\" >row; now >first; cat >/dev/null; } &
+until_true 60 test -s first
+echo \"$begin $(cat first)\" | awk '{ printf \"%.2f\\n\", $2 - $1 }' >first_row_s
+sleep 2
+awk '/VmHWM/ { print $2 }' /proc/$(pidof sctp-rtt)/status >peak_rss_kb
+wc -c </bin/sctp-rtt >binary_bytes
+killall -TERM sctp-rtt
+";
+
+/// The cases.
+pub fn add(suite: &mut Suite) {
+    let mut icount = |name, script, check: fn(&Path) -> Result<()>| {
+        suite.add(Series::V6_12, Mode::Icount, Case::new(name, script), check);
+    };
+    icount("rtt-forms", FORMS, check_forms);
+    icount("rtt-filters", FILTERS, check_filters);
+    icount("rtt-pid", PID, check_pid);
+    icount("rtt-signals", SIGNALS, check_signals);
+    icount("rtt-ends", ENDS, check_ends);
+    icount("rtt-refusals", REFUSALS, check_refusals);
+    icount("rtt-wait", WAIT, check_wait);
+    suite.add(Series::V6_12, Mode::Smp, Case::new("rtt-figures", FIGURES), check_figures);
+}
+
+/// Let the Python script check an output.
+fn contract(folder: &Path, form: &str, files: &[&str]) -> Result<()> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/contract.py");
+    let files = files.iter().map(|file| folder.join(file));
+    command::run(Command::new("python3").arg(script).arg(form).args(files))
+        .with_context(|| form.to_owned())?;
+    Ok(())
+}
+
+fn check_forms(folder: &Path) -> Result<()> {
+    for name in ["text", "csv", "csv-quiet", "csv-file", "file"] {
+        let errors = text(&folder.join(format!("{name}.err")))?;
+        ensure!(
+            text(&folder.join(format!("{name}.status")))? == "0\n" && errors.is_empty(),
+            "{name}: {errors}"
+        );
+    }
+    contract(folder, "rtt-text", &["text.out"])?;
+    contract(folder, "rtt-csv", &["csv.out"])?;
+    contract(folder, "rtt-csv-quiet", &["csv-quiet.out"])?;
+    contract(folder, "rtt-csv-file", &["csv-file.out", "csv-rows/rtt.csv"])?;
+    contract(folder, "rtt-file", &["file.out", "rows/rtt.csv"])
+}
+
+/// How many samples of which ports, from the sender.
+type Ports = BTreeMap<(u16, u16), usize>;
+
+fn seen_ports(folder: &Path, name: &str) -> Result<Ports> {
+    let mut ports = Ports::new();
+    for sample in Seen::read(folder, name)?.samples {
+        *ports.entry((sample.local.port(), sample.peer.port())).or_default() += 1;
+    }
+    Ok(ports)
+}
+
+fn ensure_ports(folder: &Path, name: &str, expected: &[((u16, u16), usize)]) -> Result<()> {
+    let expected: Ports = expected.iter().copied().collect();
+    let seen = seen_ports(folder, name)?;
+    ensure!(seen == expected, "{name}: samples of {seen:?}, not of {expected:?}");
+    Ok(())
+}
+
+// Twenty messages and the farewell one way, twenty echoes the other.
+const A0: ((u16, u16), usize) = ((6000, 5000), 21);
+const A1: ((u16, u16), usize) = ((6001, 5001), 21);
+const A2: ((u16, u16), usize) = ((6002, 5002), 21);
+const B0: ((u16, u16), usize) = ((5000, 6000), 20);
+const B1: ((u16, u16), usize) = ((5001, 6001), 20);
+
+fn check_filters(folder: &Path) -> Result<()> {
+    ensure_ports(folder, "all", &[A0, A1, A2, B0, B1])?;
+    ensure_ports(folder, "lport", &[A1])?;
+    ensure_ports(folder, "rport", &[B0])?;
+    ensure_ports(folder, "addr", &[A2])?;
+    ensure_ports(folder, "netns-path", &[A0, A1, A2])?;
+    ensure_ports(folder, "netns-pid", &[B0, B1])?;
+    ensure_ports(folder, "assoc", &[A1])?;
+    ensure_ports(folder, "pid", &[A2])?;
+    ensure_ports(folder, "both", &[])?;
+    // The id is the one that the socket knows.
+    let client = traffic(folder, "client.json")?;
+    let known = client.iter().find(|association| association.local_port == 6001).context("no port 6001")?;
+    let seen = Seen::read(folder, "assoc")?;
+    ensure!(seen.samples.iter().all(|sample| sample.assoc_id == known.assoc_id), "not {}", known.assoc_id);
+    Ok(())
+}
+
+fn check_pid(folder: &Path) -> Result<()> {
+    ensure_ports(folder, "first", &[A0])?;
+    ensure_ports(folder, "other-rtt", &[A1])?;
+    ensure_ports(folder, "server-rtt", &[B0, B1])
+}
+
+fn check_signals(folder: &Path) -> Result<()> {
+    for signal in ["TERM", "INT", "HUP"] {
+        ensure!(text(&folder.join(format!("{signal}.status")))? == "0\n", "{signal}: not a clean end");
+        contract(folder, "rtt-text", &[&format!("{signal}.out")]).context(signal)?;
+    }
+    Ok(())
+}
+
+fn check_ends(folder: &Path) -> Result<()> {
+    let file = |name| text(&folder.join(name));
+    ensure!(file("head.out")?.lines().count() == 3, "head: {}", file("head.out")?);
+    ensure!(file("head.status")? == "0\n" && file("head.err")?.is_empty(), "head: {}", file("head.err")?);
+    ensure!(file("full.status")? == "1\n", "full disk: exit status {}", file("full.status")?);
+    ensure_sentence(folder, "full", "No space left")
+}
+
+/// One line that names the command and the reason.
+fn ensure_sentence(folder: &Path, name: &str, reason: &str) -> Result<()> {
+    let errors = text(&folder.join(format!("{name}.err")))?;
+    let good = errors.lines().count() == 1 && errors.starts_with("sctp-rtt: ") && errors.contains(reason);
+    ensure!(good, "{name}: not one sentence about {reason:?}: {errors}");
+    Ok(())
+}
+
+fn check_refusals(folder: &Path) -> Result<()> {
+    ensure_sentence(folder, "no-module", "modprobe sctp")?;
+    ensure_sentence(folder, "no-root", "root")?;
+    ensure_sentence(folder, "no-folder", "/proc/none")
+}
+
+fn check_wait(folder: &Path) -> Result<()> {
+    ensure!(text(&folder.join("rtt.status"))? == "0\n", "{}", text(&folder.join("rtt.err"))?);
+    contract(folder, "rtt-text", &["rtt.out"])
+}
+
+fn check_figures(folder: &Path) -> Result<()> {
+    let figure = |name| text(&folder.join(name)).map(|text| text.trim().to_owned());
+    let row = figure("row")?;
+    ensure!(row.split_whitespace().count() == 4, "no row: {row:?}");
+    eprintln!(
+        "    sctp-rtt: first row after {} s, peak RSS {} kB, binary {} bytes",
+        figure("first_row_s")?,
+        figure("peak_rss_kb")?,
+        figure("binary_bytes")?
+    );
+    Ok(())
+}

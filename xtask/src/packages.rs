@@ -1,0 +1,55 @@
+//! The Debian packages that building and testing need, in one place.
+
+use std::fs;
+use std::process::Command;
+
+use crate::run::{Failure, run};
+
+const PACKAGES: [&str; 15] = [
+    "busybox-static",
+    "clang",
+    "clang-format",
+    "ethtool",
+    "gcc",
+    "iproute2",
+    "kmod",
+    "libc6-dev",
+    "libelf-dev",
+    "make",
+    "pkg-config",
+    "python3",
+    "qemu-system-x86",
+    "tcpdump",
+    "zlib1g-dev",
+];
+
+/// Install what is missing, after saying what.
+pub fn install() -> Result<(), Failure> {
+    let missing: Vec<&str> = PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("installing {}", missing.join(" "));
+    run(&mut apt_get(&["update"]))?;
+    run(apt_get(&["install", "--yes", "--no-install-recommends"]).args(&missing))
+}
+
+fn is_installed(package: &str) -> bool {
+    // Not `dpkg --status`, which also knows packages that were removed.
+    let query =
+        Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]).output();
+    query.is_ok_and(|output| output.stdout == b"installed")
+}
+
+fn apt_get(arguments: &[&str]) -> Command {
+    let mut command = Command::new(if is_root() { "env" } else { "sudo" });
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]).args(arguments);
+    command
+}
+
+/// Whether the effective user is root, without a crate for it.
+fn is_root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let user = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    user.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
+}

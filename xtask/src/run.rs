@@ -1,0 +1,45 @@
+//! Running other programs.
+
+use std::env;
+use std::fmt::Display;
+use std::process::{Command, Stdio};
+
+/// What went wrong, as a sentence.
+pub struct Failure(pub String);
+
+impl Failure {
+    /// A failure with the message of an error.
+    pub fn new(what: &str, error: impl Display) -> Self {
+        Self(format!("{what}: {error}"))
+    }
+}
+
+/// Run to the end, with the terminal for input and output.
+pub fn run(command: &mut Command) -> Result<(), Failure> {
+    let name = shown(command);
+    let status = command.status().map_err(|error| Failure::new(&format!("cannot run {name}"), error))?;
+    if status.success() { Ok(()) } else { Err(Failure(format!("{name}: {status}"))) }
+}
+
+/// Run quietly; whether it succeeded.
+pub fn succeeds(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// Run the cargo that runs us.
+pub fn cargo(arguments: &[&str]) -> Result<(), Failure> {
+    run(cargo_command().args(arguments))
+}
+
+/// The cargo that runs us, in the workspace.
+pub fn cargo_command() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    command
+}
+
+fn shown(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy()];
+    words.extend(command.get_args().map(|argument| argument.to_string_lossy()));
+    words.join(" ")
+}

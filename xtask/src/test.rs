@@ -1,0 +1,121 @@
+//! `cargo xtask test`: step by step, with a line for each.
+
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::packages;
+use crate::run::{Failure, cargo, cargo_command, run, succeeds};
+
+/// The steps, in their order: the quick ones first.
+const STEPS: [(&str, Step); 8] = [
+    ("packages", |_| packages::install()),
+    ("fmt", |_| cargo(&["fmt", "--all", "--check"])),
+    ("clippy", |_| {
+        let features = ["--workspace", "--all-targets", "--all-features", "--quiet"];
+        run(cargo_command().arg("clippy").args(features).args(["--", "--deny", "warnings"]))
+    }),
+    ("clang-format", |_| clang_format()),
+    ("deny", |_| deny()),
+    ("unit", |_| cargo(&["test", "--workspace", "--quiet"])),
+    ("build", |_| cargo(&["build", "--workspace", "--release", "--quiet"])),
+    ("vm", vm),
+];
+
+/// The kernels that VM tests boot.
+const KERNELS: [&str; 3] = ["6.1", "6.12", "7.3"];
+
+type Step = fn(&Options) -> Result<(), Failure>;
+
+/// What to test.
+#[derive(Default)]
+pub struct Options {
+    only: Vec<String>,
+    kernel: Option<String>,
+    case: Option<String>,
+}
+
+impl Options {
+    /// Read the flags.
+    pub fn parse(arguments: &[&str]) -> Result<Self, String> {
+        let mut options = Self::default();
+        let mut arguments = arguments.iter();
+        while let Some(flag) = arguments.next() {
+            let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
+            match *flag {
+                "--only" if STEPS.iter().any(|(name, _)| name == value) => {
+                    options.only.push((*value).to_owned())
+                }
+                "--only" => return Err(format!("no step is named {value}")),
+                "--kernel" if KERNELS.contains(value) => options.kernel = Some((*value).to_owned()),
+                "--kernel" => return Err(format!("no kernel {value}: choose from {}", KERNELS.join(", "))),
+                "--case" => options.case = Some((*value).to_owned()),
+                _ => return Err(format!("unknown option {flag}")),
+            }
+        }
+        // A choice among the VM tests means these.
+        if options.only.is_empty() && (options.kernel.is_some() || options.case.is_some()) {
+            options.only.push("vm".to_owned());
+        }
+        Ok(options)
+    }
+}
+
+/// Run the steps; the first that fails ends it.
+pub fn run_steps(options: &Options) -> Result<(), Failure> {
+    let steps: Vec<_> = STEPS
+        .into_iter()
+        .filter(|(name, _)| options.only.is_empty() || options.only.iter().any(|only| only == name))
+        .collect();
+    let begin = Instant::now();
+    for (index, (name, step)) in steps.iter().enumerate() {
+        println!("[{}/{}] {name} ...", index + 1, steps.len());
+        let start = Instant::now();
+        step(options).map_err(|Failure(message)| Failure(format!("{name} failed: {message}")))?;
+        println!("[{}/{}] {name}: ok, {} s", index + 1, steps.len(), start.elapsed().as_secs());
+    }
+    let names: Vec<_> = steps.iter().map(|(name, _)| *name).collect();
+    println!("all well in {} s: {}", begin.elapsed().as_secs(), names.join(", "));
+    Ok(())
+}
+
+fn clang_format() -> Result<(), Failure> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../probes/src/bpf");
+    let files = fs::read_dir(folder).map_err(|error| Failure::new(folder, error))?;
+    let sources = files
+        .filter_map(Result::ok)
+        .map(|file| file.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "c" || extension == "h"));
+    run(Command::new("clang-format").args(["--dry-run", "-Werror"]).args(sources))
+}
+
+fn deny() -> Result<(), Failure> {
+    if !succeeds(cargo_command().args(["deny", "--version"])) {
+        println!("installing cargo-deny");
+        cargo(&["install", "--locked", "--quiet", "cargo-deny"])?;
+    }
+    cargo(&["deny", "--all-features", "check", "licenses", "bans", "sources"])
+}
+
+fn vm(options: &Options) -> Result<(), Failure> {
+    let mut command = cargo_command();
+    command.args([
+        "test",
+        "--quiet",
+        "--package",
+        "sctptrace-tests",
+        "--features",
+        "vm",
+        "--test",
+        "vm",
+        "--",
+    ]);
+    // Trials are named <kernel>-<mode>/<case>.
+    command.args(&options.case);
+    if let Some(kernel) = &options.kernel {
+        for other in KERNELS.iter().filter(|other| *other != kernel) {
+            command.args(["--skip", &format!("{other}-")]);
+        }
+    }
+    run(&mut command)
+}
