@@ -5,8 +5,10 @@
 
 mod bed;
 mod compare;
+mod jitter;
 mod rtt;
 mod rtt_flags;
+mod streamutil;
 mod suite;
 
 use std::process::ExitCode;
@@ -19,8 +21,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut suite = Suite::default();
     bed::add(&mut suite);
+    jitter::add(&mut suite);
     rtt::add(&mut suite);
     rtt_flags::add(&mut suite);
+    streamutil::add(&mut suite);
     let trials = suite.trials(&arguments);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
