@@ -115,13 +115,13 @@ impl Jitter {
         step_epoch!(self.skel)
     }
 
-    /// Statistics since the start, of every stream.
-    ///
-    /// # Errors
-    /// Where the kernel does not let a table be read.
-    pub fn totals(&self) -> Result<Vec<Stats>, Error> {
+    /// Statistics since the start, of every stream of those associations that are due.
+    pub fn totals(
+        &self,
+        is_due: impl Fn(&Association) -> bool,
+    ) -> impl Iterator<Item = Result<Stats, Error>> {
         let each = self.tables.each(pool_used!(self.skel));
-        each.map(|(_, association, _, stream)| {
+        each.filter(move |(_, association, _, _)| is_due(association)).map(|(_, association, _, stream)| {
             let hist = self.hist(stream.stats.hist)?;
             Ok(Stats {
                 association,
@@ -131,7 +131,6 @@ impl Jitter {
                 reordered: stream.stats.reordered,
             })
         })
-        .collect()
     }
 
     /// Statistics of the interval with this number, which [`Jitter::step`] has just ended, of every stream on which

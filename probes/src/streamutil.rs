@@ -133,11 +133,10 @@ impl Streamutil {
         step_epoch!(self.skel)
     }
 
-    /// Statistics since the start, of every association.
-    #[must_use]
-    pub fn totals(&self) -> Vec<Stats> {
+    /// Statistics since the start, of those associations that are due.
+    pub fn totals(&self, is_due: impl Fn(&Association) -> bool) -> Vec<Stats> {
         let now = self.now();
-        let each = self.tables.each(pool_used!(self.skel));
+        let each = self.tables.each(pool_used!(self.skel)).filter(|(_, a, _, _)| is_due(a));
         group(each.map(|(_, association, assoc, stream)| {
             let until = if association.ended.is_some() { association.last } else { now };
             let period = until.saturating_sub(association.first);
