@@ -9,6 +9,7 @@ mod compare;
 mod jitter;
 mod rtt;
 mod rtt_flags;
+mod streams_flags;
 mod streamutil;
 mod suite;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     rtt::add(&mut suite);
     rtt_flags::add(&mut suite);
     streamutil::add(&mut suite);
+    streams_flags::add(&mut suite);
     let trials = suite.trials(&arguments);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
