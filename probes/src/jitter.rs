@@ -15,7 +15,7 @@ use crate::{
     hist::BUCKETS,
     kernel,
     pod::{self, Pod},
-    streams::{Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
+    streams::{Place, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -120,8 +120,8 @@ impl Jitter {
         &self,
         is_due: impl Fn(&Association) -> bool,
     ) -> impl Iterator<Item = Result<Stats, Error>> {
-        let each = self.tables.each(pool_used!(self.skel));
-        each.filter(move |(_, association, _, _)| is_due(association)).map(|(_, association, _, stream)| {
+        let places = self.tables.sorted(pool_used!(self.skel), is_due);
+        places.into_iter().filter_map(|place| self.tables.get(&place)).map(|(association, _, stream)| {
             let hist = self.hist(stream.stats.hist)?;
             Ok(Stats {
                 association,
@@ -135,47 +135,49 @@ impl Jitter {
 
     /// Statistics of the interval with this number, which [`Jitter::step`] has just ended, of every stream on which
     /// something came. Needs [`Config::intervals`].
-    ///
-    /// # Errors
-    /// Where the kernel does not let a table be read.
-    pub fn interval(&mut self, number: u32) -> Result<Vec<Stats>, Error> {
-        let mut found = Vec::new();
-        for (index, association, _, stream) in self.tables.each(pool_used!(self.skel)) {
-            let window = &stream.stats.window[(number & 1) as usize];
+    pub fn interval(&mut self, number: u32) -> impl Iterator<Item = Result<Stats, Error>> {
+        let places = self.tables.sorted(pool_used!(self.skel), |_| true);
+        places.into_iter().filter_map(move |place| {
+            let (association, _, stream) = self.tables.get(&place)?;
+            let window = stream.stats.window[(number & 1) as usize];
             if window.epoch != number || window.chunks == 0 {
-                continue;
+                return None;
             }
-            let mut hist = self.hist(stream.stats.hist)?;
-            let earlier = self.earlier.get_mut(index * EARLIER..(index + 1) * EARLIER);
-            if let (Some(hist), Some([uid, sid, earlier @ ..])) = (&mut hist, earlier) {
-                let own = (association.uid, u32::from(stream.sid));
-                let same = (*uid, *sid) == own;
-                (*uid, *sid) = own;
-                for (count, before) in hist.iter_mut().zip(earlier) {
-                    let before = std::mem::replace(before, *count);
-                    if same {
-                        *count = count.wrapping_sub(before);
-                    }
-                }
-            }
-            let of = |count: u32, window, total| Arrivals { count: count.into(), interval: window, ..total };
-            found.push(Stats {
+            let hist = self.hist(stream.stats.hist).transpose();
+            let hist = hist.map(|h| h.map(|h| self.since(&place, h))).transpose();
+            Some(hist.map(|hist| Stats {
                 association,
                 stream_id: stream.sid,
-                chunks: of(
-                    window.chunks,
-                    dist!(window.chunk, hist.as_ref()),
-                    arrivals(0, &stream.stats.chunk, None),
-                ),
-                messages: of(
-                    window.messages,
-                    dist!(window.message, None),
-                    arrivals(0, &stream.stats.message, None),
-                ),
+                chunks: Arrivals {
+                    count: window.chunks.into(),
+                    interval: dist!(window.chunk, hist.as_ref()),
+                    ..arrivals(0, &stream.stats.chunk, None)
+                },
+                messages: Arrivals {
+                    count: window.messages.into(),
+                    interval: dist!(window.message, None),
+                    ..arrivals(0, &stream.stats.message, None)
+                },
                 reordered: window.reordered.into(),
-            });
+            }))
+        })
+    }
+
+    /// What a histogram got since the last interval in which it got something; as it stands now is kept for the next.
+    fn since(&mut self, place: &Place, mut hist: [u32; BUCKETS]) -> [u32; BUCKETS] {
+        let start = place.index as usize * EARLIER;
+        if let Some([uid, sid, earlier @ ..]) = self.earlier.get_mut(start..start + EARLIER) {
+            let own = (place.key.1, u32::from(place.key.2));
+            let same = (*uid, *sid) == own;
+            (*uid, *sid) = own;
+            for (count, before) in hist.iter_mut().zip(earlier) {
+                let before = std::mem::replace(before, *count);
+                if same {
+                    *count = count.wrapping_sub(before);
+                }
+            }
         }
-        Ok(found)
+        hist
     }
 
     /// The books so far.

@@ -46,7 +46,7 @@ impl Command {
     fn step(&mut self, out: &mut Out) -> Result<u32> {
         let number = self.probe.step();
         if self.report.has_intervals() {
-            self.report.interval(out, self.probe.interval(number)?)?;
+            self.report.interval(out, self.probe.interval(number))?;
         }
         Ok(number)
     }

@@ -146,6 +146,8 @@ pub struct Report {
     intervals: bool,
     /// What ended associations had, of which the kernel side may know nothing any more.
     ended: Merged,
+    /// Nothing comes after this.
+    at_end: bool,
 }
 
 impl Report {
@@ -162,6 +164,7 @@ impl Report {
             extended: common.is_extended(),
             intervals: common.has_interval_rows(),
             ended: Merged::default(),
+            at_end: false,
         }
     }
 
@@ -176,15 +179,16 @@ impl Report {
     }
 
     /// Rows or objects of an interval.
-    pub fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
-        let rows = if self.extended {
-            extended(stats)
-        } else {
-            let mut merged = Merged::default();
-            stats.iter().for_each(|s| merged.add(s));
-            merged.rows()
-        };
-        self.rows.print(out, Period::Interval, &rows)
+    pub fn interval(&self, out: &mut Out, mut stats: impl AllStats) -> Result<()> {
+        if self.extended {
+            let print = self.rows.printer(Period::Interval);
+            return stats.try_for_each(|s| print(out, &Row::extended(s?)));
+        }
+        let mut merged = Merged::default();
+        for stats in stats {
+            merged.add(&stats?);
+        }
+        self.rows.print(out, Period::Interval, merged.rows())
     }
 
     /// Whose totals are due at the end of the interval `number`.
@@ -203,52 +207,42 @@ impl Report {
     }
 
     /// Totals before the end of the run.
-    pub fn totals(
-        &mut self,
-        out: &mut Out,
-        stats: impl Iterator<Item = Result<Stats, probes::Error>>,
-    ) -> Result<()> {
-        let rows = self.arrange(stats)?;
-        match self.format {
-            Format::Text => rows.iter().try_for_each(|row| text_row(row, out)),
-            Format::Json => self.rows.print(out, Period::Summary, &rows),
-            Format::Csv => Ok(()),
-        }
-    }
-
-    /// Totals at its end.
-    pub fn summary(
-        &mut self,
-        out: &mut Out,
-        stats: impl Iterator<Item = Result<Stats, probes::Error>>,
-    ) -> Result<()> {
-        if self.format != Format::Csv {
-            return self.totals(out, stats);
-        }
-        let rows = self.arrange(stats)?;
-        self.rows.print(out, Period::Summary, &rows)
-    }
-
-    /// Rows as they are printed. Merged ones are over all associations, those that ended before too.
-    fn arrange(&mut self, stats: impl Iterator<Item = Result<Stats, probes::Error>>) -> Result<Vec<Row>> {
+    pub fn totals(&mut self, out: &mut Out, mut stats: impl AllStats) -> Result<()> {
         if self.extended {
-            return Ok(extended(stats.collect::<Result<_, _>>()?));
+            let print = self.printer();
+            return stats.try_for_each(|s| print(out, &Row::extended(s?)));
         }
         let mut living = Merged::default();
         for stats in stats {
             let stats = stats?;
             if stats.association.ended.is_some() { self.ended.add(&stats) } else { living.add(&stats) }
         }
+        // Merged rows are over all associations, those that ended before too.
         self.ended.0.values().for_each(|row| living.add_row(row));
-        Ok(living.rows())
+        let print = self.printer();
+        living.rows().iter().try_for_each(|row| print(out, row))
+    }
+
+    /// Prints a row of totals, if the form has them by now.
+    fn printer(&self) -> impl Fn(&mut Out, &Row) -> Result<()> {
+        let print = self.rows.printer(Period::Summary);
+        move |out, row| match self.format {
+            Format::Text => text_row(row, out),
+            Format::Csv if !self.at_end => Ok(()),
+            Format::Csv | Format::Json => print(out, row),
+        }
+    }
+
+    /// Totals at its end.
+    pub fn summary(&mut self, out: &mut Out, stats: impl AllStats) -> Result<()> {
+        self.at_end = true;
+        self.totals(out, stats)
     }
 }
 
-/// A row per stream of an association, in a steady order.
-fn extended(mut stats: Vec<Stats>) -> Vec<Row> {
-    stats.sort_by_key(|s| (s.association.id.assoc_id, s.association.uid, s.stream_id));
-    stats.into_iter().map(Row::extended).collect()
-}
+/// What a probe hands out.
+pub trait AllStats: Iterator<Item = Result<Stats, probes::Error>> {}
+impl<T: Iterator<Item = Result<Stats, probes::Error>>> AllStats for T {}
 
 fn fixed(value_us: Option<f64>) -> Value {
     value_us.map_or(Value::Null, |v| Value::Fixed(v, 3))

@@ -218,32 +218,28 @@ impl Report {
     }
 
     /// Rows or objects of an interval.
-    pub fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
-        self.rows.print(out, Period::Interval, &self.arrange(stats))
+    pub fn interval(&self, out: &mut Out, stats: impl Iterator<Item = Stats>) -> Result<()> {
+        self.rows.print(out, Period::Interval, self.arrange(stats))
     }
 
     /// Totals.
-    pub fn totals(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
+    pub fn totals(&self, out: &mut Out, stats: impl Iterator<Item = Stats>) -> Result<()> {
         match self.format {
-            Format::Text => self.text(out, stats),
-            _ => self.rows.print(out, Period::Summary, &self.arrange(stats)),
+            Format::Text => self.arrange(stats).try_for_each(|row| text_row(&row, self.extended, out)),
+            _ => self.rows.print(out, Period::Summary, self.arrange(stats)),
         }
     }
 
     /// Rows as they are printed: per association; in extended CSV per stream.
-    fn arrange(&self, stats: Vec<Stats>) -> Vec<Row> {
+    fn arrange(&self, stats: impl Iterator<Item = Stats>) -> impl Iterator<Item = Row> {
         let per_stream = self.extended && self.format == Format::Csv;
-        let each = stats.into_iter().flat_map(|stats| {
+        let each = stats.flat_map(move |stats| {
             let streams: Vec<_> =
                 if per_stream { stream_rows(&stats).map(Some).collect() } else { vec![None] };
             streams.into_iter().map(move |stream| Row { stats: stats.clone(), stream })
         });
         // The script knows senders only.
-        each.filter(|row| self.extended || row.active() > 0).collect()
-    }
-
-    fn text(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
-        self.arrange(stats).iter().try_for_each(|row| text_row(row, self.extended, out))
+        each.filter(|row| self.extended || row.active() > 0)
     }
 }
 

@@ -464,6 +464,8 @@ fn run_crowd(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> 
     thread::sleep(Duration::from_millis(client.linger));
     for (socket, assoc_id) in &sockets {
         socket.send(b"bye!", Outgoing { assoc_id: *assoc_id, ppid: FAREWELL, ..Outgoing::default() })?;
+    }
+    for (socket, assoc_id) in &sockets {
         drain(socket, *assoc_id)?;
     }
     Ok(Truth { role: "client", pid: std::process::id(), associations: Vec::new() })

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::vm::{Case, Mode};
 use serde::Deserialize;
