@@ -30,8 +30,12 @@ stream_entries!(types);
 unsafe impl Pod for types::hist {}
 const _: () = assert!(size_of::<types::hist>() == 4 * BUCKETS);
 
-/// Words that an interval needs of the one before it, per stream: association and stream id, and the histogram.
-const EARLIER: usize = 2 + BUCKETS;
+/// A histogram as it stood at the last interval, which the next needs: a stream fills few of its buckets.
+#[derive(Default)]
+struct Earlier {
+    own: (u32, u32, u16),
+    filled: Box<[(u16, u32)]>,
+}
 
 /// Intervals between arrivals, and how they vary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,9 +70,8 @@ pub struct Jitter {
     tables: Tables<types::assoc, types::stream>,
     skel: JitterSkel<'static>,
     extended: bool,
-    /// Per stream, [`EARLIER`] words as they stood at the last interval. Zeroed memory of fixed size, of which only what
-    /// is used is resident.
-    earlier: Vec<u32>,
+    /// By place in the pool, as far as it is used.
+    earlier: Vec<Earlier>,
 }
 
 impl Jitter {
@@ -101,7 +104,7 @@ impl Jitter {
             tables: Tables::new(&skel.maps.assocs.as_fd(), &skel.maps.streams.as_fd(), len)?,
             skel,
             extended: config.extended,
-            earlier: vec![0; if config.extended && config.intervals { len as usize * EARLIER } else { 0 }],
+            earlier: Vec::new(),
         })
     }
 
@@ -165,16 +168,16 @@ impl Jitter {
 
     /// What a histogram got since the last interval in which it got something; as it stands now is kept for the next.
     fn since(&mut self, place: &Place, mut hist: [u32; BUCKETS]) -> [u32; BUCKETS] {
-        let start = place.index as usize * EARLIER;
-        if let Some([uid, sid, earlier @ ..]) = self.earlier.get_mut(start..start + EARLIER) {
-            let own = (place.key.1, u32::from(place.key.2));
-            let same = (*uid, *sid) == own;
-            (*uid, *sid) = own;
-            for (count, before) in hist.iter_mut().zip(earlier) {
-                let before = std::mem::replace(before, *count);
-                if same {
-                    *count = count.wrapping_sub(before);
-                }
+        let index = place.index as usize;
+        if index >= self.earlier.len() {
+            self.earlier.resize_with(index + 1, Earlier::default);
+        }
+        let filled = hist.iter().enumerate().filter(|(_, count)| **count > 0);
+        let now = Earlier { own: place.key, filled: filled.map(|(b, count)| (b as u16, *count)).collect() };
+        let before = std::mem::replace(&mut self.earlier[index], now);
+        if before.own == place.key {
+            for (bucket, count) in before.filled {
+                hist[usize::from(bucket)] = hist[usize::from(bucket)].wrapping_sub(count);
             }
         }
         hist

@@ -188,11 +188,13 @@ impl Streamutil {
 }
 
 fn leave_out_receive_side(object: &mut OpenObject) {
-    const SENDING: [&str; 5] = [
+    const SENDING: [&str; 7] = [
         "streamutil_append",
+        "streamutil_append_twin",
         "streamutil_append_kprobe",
         "streamutil_append_over_kprobe",
         "streamutil_free",
+        "streamutil_free_twin",
         "streamutil_free_kprobe",
     ];
     for mut program in object.progs_mut() {

@@ -58,6 +58,7 @@ struct assoc {
 	__u64 first_ns;
 	__u64 last_ns; /* of its last event; then, when it ended */
 	__u64 events;
+	__u64 last_event[2]; /* see is_repeated() */
 	struct identity id;
 	struct assoc_stats stats;
 	__u64 begun;
@@ -211,6 +212,22 @@ static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __
 	a->uid = __sync_fetch_and_add(&last_uid, 1) + 1;
 	end_update(a);
 	return a;
+}
+
+/*
+ * The kernel does not run a program that interrupts itself on a CPU (__bpf_prog_enter_recur()): so
+ * it is blind where a softirq, which serves one association, breaks into the very program at work
+ * for another. Therefore each program of fentry and fexit that counts is there twice. Of a twin
+ * that breaks into the other, the interrupted one is left out, but not both; and where both run,
+ * the second finds what the first has left: an association's events come one after the other.
+ */
+static __always_inline bool is_repeated(struct assoc *a, __u64 object, __u64 number)
+{
+	if (a->last_event[0] == object && a->last_event[1] == number)
+		return true;
+	a->last_event[0] = object;
+	a->last_event[1] = number;
+	return false;
 }
 
 static __always_inline void end_assoc(struct assoc *a)
