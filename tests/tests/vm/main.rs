@@ -6,8 +6,11 @@
 mod absent;
 mod bed;
 mod compare;
+mod jitter;
 mod rtt;
 mod rtt_flags;
+mod streams_flags;
+mod streamutil;
 mod suite;
 
 use std::process::ExitCode;
@@ -22,8 +25,11 @@ fn main() -> ExitCode {
     // Before anything loads SCTP.
     absent::add(&mut suite);
     bed::add(&mut suite);
+    jitter::add(&mut suite);
     rtt::add(&mut suite);
     rtt_flags::add(&mut suite);
+    streamutil::add(&mut suite);
+    streams_flags::add(&mut suite);
     let trials = suite.trials(&arguments);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
