@@ -1,5 +1,8 @@
 //! A column's name, unit and meaning in one place, from which CSV header, CSV row and JSON key come.
 
+use std::time::Duration;
+
+use probes::Identity;
 use serde_json::{Map, Value as Json};
 
 /// One column of a command's rows.
@@ -23,6 +26,8 @@ pub enum Value {
     Fixed(f64, usize),
     /// A word.
     Text(String),
+    /// Objects of their own; only for JSON.
+    List(Vec<Map<String, Json>>),
     /// Unknown: empty in CSV, `null` in JSON.
     Null,
 }
@@ -32,6 +37,18 @@ impl Value {
     #[must_use]
     pub fn float(value: Option<f64>) -> Self {
         value.map_or(Self::Null, Self::Float)
+    }
+
+    /// Microseconds as a [`Value::Float`], or [`Value::Null`] for `None`.
+    #[must_use]
+    pub fn us(time: Option<Duration>) -> Self {
+        Self::float(time.map(us))
+    }
+
+    /// Microseconds with three decimals, or [`Value::Null`] for `None`.
+    #[must_use]
+    pub fn fixed_us(time: Option<Duration>) -> Self {
+        time.map_or(Self::Null, |t| Self::Fixed(us(t), 3))
     }
 
     /// A [`Value::Text`] of anything that can be displayed, or [`Value::Null`] for `None`.
@@ -46,7 +63,7 @@ impl Value {
             Self::Float(f) => format!("{f:?}"),
             Self::Fixed(f, decimals) => format!("{f:.decimals$}"),
             Self::Text(text) => text.clone(),
-            Self::Null => String::new(),
+            Self::List(_) | Self::Null => String::new(),
         }
     }
 
@@ -59,9 +76,49 @@ impl Value {
                 Json::from((f * scale).round() / scale)
             }
             Self::Text(text) => Json::from(text.as_str()),
+            Self::List(objects) => objects.iter().cloned().map(Json::Object).collect(),
             Self::Null => Json::Null,
         }
     }
+}
+
+/// Microseconds, with all their digits.
+#[must_use]
+pub fn us(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e3
+}
+
+/// The columns that tell whose a row is: `local`, `peer` and `netns` of the [`Identity`](probes::Identity) that `$id`
+/// finds in it.
+#[macro_export]
+macro_rules! identity_columns {
+    ($row:ty, $id:expr) => {{
+        const ID: fn(&$row) -> &$crate::Identity = $id;
+        &[
+            $crate::Column {
+                name: "local",
+                doc: "own address and port",
+                get: |row| $crate::Value::text(ID(row).local),
+            },
+            $crate::Column {
+                name: "peer",
+                doc: "peer's address and port",
+                get: |row| $crate::Value::text(ID(row).peer),
+            },
+            $crate::Column {
+                name: "netns",
+                doc: "inode of the network namespace",
+                get: |row| $crate::Value::Int(ID(row).netns.into()),
+            },
+        ]
+    }};
+}
+
+/// Both ends of an association, for headings.
+#[must_use]
+pub fn ends(id: &Identity) -> String {
+    let [local, peer] = [id.local, id.peer].map(|a| a.map_or("-".to_owned(), |a| a.to_string()));
+    format!("{local} to {peer}, netns {}", id.netns)
 }
 
 /// A header line; `first` names are put before the columns'.

@@ -8,10 +8,13 @@ mod flags;
 mod out;
 mod rows;
 mod run;
+mod streams;
 
 pub use clock::Clock;
-pub use column::{Column, Value, csv_header, csv_row, json_object};
+pub use column::{Column, Value, csv_header, csv_row, ends, json_object, us};
 pub use flags::{Common, Format, parse};
 pub use out::Out;
+pub use probes::Identity;
 pub use rows::{Period, Rows};
 pub use run::{Accounting, Banners, Skipped, Tool, run};
+pub use streams::Room;

@@ -38,9 +38,15 @@ impl<Row> Rows<Row> {
         tool: &'static str,
         common: &Common,
         columns: &'static [Column<Row>],
-        more: &'static [Column<Row>],
+        more: &[&'static [Column<Row>]],
     ) -> Self {
-        let columns = if common.is_extended() { vec![columns, more] } else { vec![columns] };
+        let more = if common.is_extended() { more } else { &[] };
+        Self::of(tool, common, [&[columns], more].concat())
+    }
+
+    /// Rows of `tool` with these columns.
+    #[must_use]
+    pub fn of(tool: &'static str, common: &Common, columns: Vec<&'static [Column<Row>]>) -> Self {
         Self { tool, format: common.format(), timestamp: common.timestamp, columns }
     }
 

@@ -107,7 +107,7 @@ pub struct Banners {
     pub text: &'static str,
     /// With CSV on stdout.
     pub csv: &'static str,
-    /// With FILE: put before and after its name in quotes.
+    /// With FILE: put before and after its name in quotes; `None`: as in text mode.
     pub file: Option<(&'static str, &'static str)>,
 }
 
@@ -120,6 +120,7 @@ impl Banners {
     fn line(&self, format: Format, file: Option<&Path>) -> String {
         match (file, self.file) {
             (Some(file), Some((before, after))) => format!("{before}'{}'{after}", file.display()),
+            (Some(_), None) => self.text.to_owned(),
             _ if format == Format::Text => self.text.to_owned(),
             _ => self.csv.to_owned(),
         }

@@ -85,6 +85,17 @@ pub(crate) fn ip_bytes(ip: IpAddr) -> ([u8; 16], u16) {
     }
 }
 
+/// An [`Identity`] of a `struct identity`. Each program has its own skeleton types with the same members: hence a macro.
+macro_rules! identity {
+    ($id:expr) => {{
+        let id = $id;
+        let [local, peer, path] =
+            [&id.local, &id.peer, &id.path].map(|a| $crate::assoc::socket_addr(a.ip, a.family, a.port));
+        $crate::Identity { assoc_id: id.assoc_id, netns: id.netns, local, peer, path: path.map(|a| a.ip()) }
+    }};
+}
+pub(crate) use identity;
+
 /// Fills the filter of an open skeleton, and arms the programs and the map of `-p`. Each program has its own
 /// skeleton types with the same members: hence a macro.
 macro_rules! set_filter {

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use libbpf_rs::{Iter, IterOpts, Link, PrintLevel, ProgramMut, set_print};
+use libbpf_rs::{Iter, IterOpts, Link, Object, OpenObject, PrintLevel, ProgramMut, set_print};
 use thiserror::Error;
 
 use crate::kernel::Absent;
@@ -84,6 +84,34 @@ pub(crate) fn climb<T>(rung: Option<Rung>, open: impl Fn(Rung) -> Result<T, Erro
     // A developer who asks for one rung gets all that libbpf and the verifier said.
     let log = if rung.is_some() { log().join("\n") } else { log().first().cloned().unwrap_or_default() };
     Err(Error::Refused { reason: first.unwrap_or_default(), log })
+}
+
+/// An object that is not as it was built.
+pub(crate) fn malformed() -> Error {
+    Error::Read(io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Has only the programs of a rung loaded, as their section names say.
+pub(crate) fn choose_rung(object: &mut OpenObject, rung: Rung) {
+    for mut program in object.progs_mut() {
+        let section = program.section().to_string_lossy();
+        let of = match section.split('/').next() {
+            Some("fentry" | "fexit") => Some(Rung::Fentry),
+            Some("kprobe" | "kretprobe") => Some(Rung::Kprobe),
+            _ => None,
+        };
+        let chosen = of == Some(rung);
+        program.set_autoload(chosen);
+    }
+}
+
+/// Attaches every program that was loaded, in the order of the source, and runs the iterator of `-p` if it was.
+pub(crate) fn attach_loaded(object: &Object) -> Result<Vec<Link>, Error> {
+    let (iterators, programs): (Vec<_>, Vec<_>) = object
+        .progs_mut()
+        .filter(|p| p.autoload())
+        .partition(|p| p.section().to_string_lossy().starts_with("iter/"));
+    attach_all(&programs.iter().collect::<Vec<_>>(), iterators.first())
 }
 
 /// Attaches programs to the hooks that their section names say, and runs an iterator once, after the first programs,

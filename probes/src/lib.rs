@@ -7,13 +7,18 @@
 mod assoc;
 mod attach;
 mod btf_map;
+mod dist;
 mod hist;
+pub mod jitter;
 pub mod kernel;
 mod pod;
 mod ready;
 pub mod rtt;
+pub mod streams;
+pub mod streamutil;
 mod table;
 
 pub use assoc::{Filter, Identity, PidNamespace};
 pub use attach::{Error, Rung};
+pub use dist::Dist;
 pub use ready::async_fd;

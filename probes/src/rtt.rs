@@ -17,9 +17,10 @@ use libbpf_rs::{
 
 use crate::{
     Error, Filter, Identity, Rung,
-    assoc::{set_filter, socket_addr},
-    attach::climb,
-    hist::{BUCKETS, percentiles},
+    assoc::{identity, set_filter},
+    attach::{climb, malformed},
+    dist::dist,
+    hist::BUCKETS,
     kernel,
     pod::{self, Pod},
     table::Table,
@@ -30,6 +31,7 @@ use crate::{
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/rtt.skel.rs"));
 }
+pub use crate::dist::Dist;
 use skel::{RttSkel, RttSkelBuilder, types};
 
 // SAFETY: structs of integers, generated from the C ones.
@@ -90,33 +92,6 @@ pub struct Sample {
 pub struct PathRef {
     index: u32,
     uid: u32,
-}
-
-/// Count, sum and extremes of round-trip times.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dist {
-    /// Number of samples.
-    pub count: u64,
-    /// Their sum.
-    pub sum: Duration,
-    /// The smallest; `None` where there are no samples.
-    pub min: Option<Duration>,
-    /// The largest.
-    pub max: Option<Duration>,
-    /// 50th, 90th and 99th percentile, within 1/32 of their value; `None` without samples, without
-    /// [`Config::extended`], or after [`Dist::merge`].
-    pub percentiles: Option<[Duration; 3]>,
-}
-
-impl Dist {
-    /// Adds the samples of another path; percentiles do not add up.
-    pub fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        self.sum += other.sum;
-        self.min = [self.min, other.min].into_iter().flatten().min();
-        self.max = [self.max, other.max].into_iter().flatten().max();
-        self.percentiles = None;
-    }
 }
 
 /// Statistics of one path.
@@ -309,7 +284,7 @@ impl Rtt {
             if entry.uid != path.uid {
                 return None;
             }
-            *known = Some((entry.uid, identity(&entry.id)));
+            *known = Some((entry.uid, identity!(&entry.id)));
         }
         known.as_ref().map(|(_, id)| *id)
     }
@@ -326,10 +301,10 @@ impl Rtt {
             }
             let hist = self.hist(index)?;
             found.push(Stats {
-                id: identity(&path.id),
+                id: identity!(&path.id),
                 retransmitted: path.retransmitted,
-                all: dist(&path.all, hist.as_ref().map(|h| &h.all)),
-                prompt: dist(&path.prompt, hist.as_ref().map(|h| &h.prompt)),
+                all: dist!(path.all, hist.as_ref().map(|h| &h.all)),
+                prompt: dist!(path.prompt, hist.as_ref().map(|h| &h.prompt)),
             });
         }
         Ok(found)
@@ -365,10 +340,10 @@ impl Rtt {
                 }
             }
             found.push(Stats {
-                id: identity(&path.id),
+                id: identity!(&path.id),
                 retransmitted: window.retransmitted.into(),
-                all: dist(&window.all, hist.as_ref().map(|h| &h.all)),
-                prompt: dist(&window.prompt, hist.as_ref().map(|h| &h.prompt)),
+                all: dist!(window.all, hist.as_ref().map(|h| &h.all)),
+                prompt: dist!(window.prompt, hist.as_ref().map(|h| &h.prompt)),
             });
         }
         Ok(found)
@@ -410,41 +385,9 @@ impl Rtt {
     }
 }
 
-fn malformed() -> Error {
-    Error::Read(io::Error::from(io::ErrorKind::InvalidData))
-}
-
-/// An entry that no writer was busy with; `None` where it is free. A writer is busy for less than a microsecond.
+/// An entry that no writer was busy with; `None` where it is free.
 fn whole(paths: &Table<types::path>, index: usize) -> Option<types::path> {
-    let mut path = paths.get(index)?;
-    while path.done != path.begun {
-        std::hint::spin_loop();
-        path = paths.get(index)?;
-    }
-    (path.transport != 0).then_some(path)
-}
-
-fn identity(id: &types::identity) -> Identity {
-    let addr = |a: &types::endpoint_addr| socket_addr(a.ip, a.family, a.port);
-    Identity {
-        assoc_id: id.assoc_id,
-        netns: id.netns,
-        local: addr(&id.local),
-        peer: addr(&id.peer),
-        path: addr(&id.path).map(|a| a.ip()),
-    }
-}
-
-fn dist(dist: &types::dist, hist: Option<&[u32; BUCKETS]>) -> Dist {
-    let some = dist.count > 0;
-    let exact = |d: Duration| d.clamp(Duration::from_nanos(dist.min_ns), Duration::from_nanos(dist.max_ns));
-    Dist {
-        count: dist.count,
-        sum: Duration::from_nanos(dist.sum_ns),
-        min: some.then(|| Duration::from_nanos(dist.min_ns)),
-        max: some.then(|| Duration::from_nanos(dist.max_ns)),
-        percentiles: hist.filter(|_| some).map(|h| percentiles(h).map(exact)),
-    }
+    paths.whole(index, |path| path.done == path.begun).filter(|path| path.transport != 0)
 }
 
 /// A record of the ring buffer; `None` where it is too short.

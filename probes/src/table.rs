@@ -2,7 +2,7 @@
 //! are read count as memory of this process.
 
 use std::{
-    io,
+    hint, io,
     marker::PhantomData,
     mem::MaybeUninit,
     num::NonZeroUsize,
@@ -58,6 +58,16 @@ impl<T: Pod> Table<T> {
         }
         // SAFETY: every byte was written, and by `Pod` any bytes are a `T`.
         Some(unsafe { copy.assume_init() })
+    }
+
+    /// A copy of an entry that no writer was busy with. A writer is busy for less than a microsecond.
+    pub(crate) fn whole(&self, index: usize, is_whole: impl Fn(&T) -> bool) -> Option<T> {
+        let mut entry = self.get(index)?;
+        while !is_whole(&entry) {
+            hint::spin_loop();
+            entry = self.get(index)?;
+        }
+        Some(entry)
     }
 
     /// The number of entries.

@@ -1,9 +1,7 @@
 //! The rows of `sctp-rtt`: what is printed, in which form.
 
-use std::time::Duration;
-
 use anyhow::Result;
-use cli::{Clock, Column, Common, Format, Out, Period, Rows, Value};
+use cli::{Clock, Column, Common, Format, Out, Period, Rows, Value, ends, identity_columns, us};
 use jiff::tz::TimeZone;
 use probes::{
     Identity,
@@ -16,15 +14,15 @@ const COLUMNS: &[Column<Stats>] = &[
     Column { name: "assoc_id", doc: "association id", get: |s| Value::Int(s.id.assoc_id.into()) },
     Column { name: "samples", doc: "chunks acknowledged", get: |s| Value::Int(s.all.count) },
     Column { name: "rtt_avg_us", doc: "mean acknowledgement latency", get: |s| avg(&s.all) },
-    Column { name: "rtt_min_us", doc: "smallest", get: |s| time(s.all.min) },
-    Column { name: "rtt_max_us", doc: "largest", get: |s| time(s.all.max) },
+    Column { name: "rtt_min_us", doc: "smallest", get: |s| Value::us(s.all.min) },
+    Column { name: "rtt_max_us", doc: "largest", get: |s| Value::us(s.all.max) },
 ];
 
-/// The columns that `--extended` and `--json` add.
+/// Whose a row is, with `--extended` and `--json`.
+const IDENTITY: &[Column<Stats>] = identity_columns!(Stats, |s| &s.id);
+
+/// The other columns that those add.
 const MORE: &[Column<Stats>] = &[
-    Column { name: "local", doc: "own address and port", get: |s| Value::text(s.id.local) },
-    Column { name: "peer", doc: "peer's address and port", get: |s| Value::text(s.id.peer) },
-    Column { name: "netns", doc: "inode of the network namespace", get: |s| Value::Int(s.id.netns.into()) },
     Column { name: "path", doc: "peer's address of this path", get: |s| Value::text(s.id.path) },
     Column { name: "rtt_p50_us", doc: "median", get: |s| percentile(&s.all, 0) },
     Column { name: "rtt_p90_us", doc: "90th percentile", get: |s| percentile(&s.all, 1) },
@@ -39,8 +37,8 @@ const MORE: &[Column<Stats>] = &[
         doc: "their mean: the path's round-trip time",
         get: |s| avg(&s.prompt),
     },
-    Column { name: "prompt_rtt_min_us", doc: "their smallest", get: |s| time(s.prompt.min) },
-    Column { name: "prompt_rtt_max_us", doc: "their largest", get: |s| time(s.prompt.max) },
+    Column { name: "prompt_rtt_min_us", doc: "their smallest", get: |s| Value::us(s.prompt.min) },
+    Column { name: "prompt_rtt_max_us", doc: "their largest", get: |s| Value::us(s.prompt.max) },
     Column { name: "prompt_rtt_p50_us", doc: "their median", get: |s| percentile(&s.prompt, 0) },
     Column { name: "prompt_rtt_p90_us", doc: "their 90th percentile", get: |s| percentile(&s.prompt, 1) },
     Column { name: "prompt_rtt_p99_us", doc: "their 99th percentile", get: |s| percentile(&s.prompt, 2) },
@@ -78,7 +76,7 @@ impl Report {
     /// A report as the flags ask for it.
     pub fn new(common: &Common) -> Self {
         Self {
-            rows: Rows::new("rtt", common, COLUMNS, MORE),
+            rows: Rows::new("rtt", common, COLUMNS, &[IDENTITY, MORE]),
             format: common.format(),
             extended: common.is_extended(),
             intervals: common.has_interval_rows(),
@@ -164,24 +162,12 @@ impl Report {
     }
 }
 
-fn us(time: Duration) -> f64 {
-    time.as_nanos() as f64 / 1e3
-}
-
-fn time(time: Option<Duration>) -> Value {
-    Value::float(time.map(us))
-}
-
-fn avg_us(dist: &Dist) -> Option<f64> {
-    (dist.count > 0).then(|| us(dist.sum) / dist.count as f64)
-}
-
 fn avg(dist: &Dist) -> Value {
-    Value::float(avg_us(dist))
+    Value::float(dist.mean_us())
 }
 
 fn percentile(dist: &Dist, which: usize) -> Value {
-    time(dist.percentiles.map(|p| p[which]))
+    Value::us(dist.percentiles.map(|p| p[which]))
 }
 
 fn text_row(sample: &Sample, time_of_day: &str) -> String {
@@ -206,15 +192,9 @@ fn sample_object(sample: &Sample, id: Option<Identity>, clock: &Clock) -> Sample
 }
 
 fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
-    let or_dash = |t: Option<String>| t.unwrap_or_else(|| "-".to_owned());
     if extended {
-        let id = &s.id;
-        let [local, peer] = [id.local, id.peer].map(|a| or_dash(a.map(|a| a.to_string())));
-        let path = or_dash(id.path.map(|p| p.to_string()));
-        out.text(&format!(
-            "Association {} ({local} to {peer}, netns {}, path {path}):",
-            id.assoc_id, id.netns
-        ))?;
+        let path = s.id.path.map_or("-".to_owned(), |p| p.to_string());
+        out.text(&format!("Association {} ({}, path {path}):", s.id.assoc_id, ends(&s.id)))?;
     } else {
         out.text(&format!("Association {}:", s.id.assoc_id))?;
     }
@@ -229,7 +209,7 @@ fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
 }
 
 fn text_dist(name: &str, dist: &Dist, out: &mut Out) -> Result<()> {
-    let (Some(avg), Some(min), Some(max)) = (avg_us(dist), dist.min, dist.max) else { return Ok(()) };
+    let (Some(avg), Some(min), Some(max)) = (dist.mean_us(), dist.min, dist.max) else { return Ok(()) };
     out.text(&format!("  {name}Avg RTT: {avg:.3} us"))?;
     out.text(&format!("  {name}Min/Max RTT: {:.3}/{:.3} us", us(min), us(max)))?;
     if let Some(percentiles) = dist.percentiles {

@@ -12,18 +12,13 @@
  * entries have one writer at a time. Claims of free entries may race and use cmpxchg.
  */
 #include "owner.h"
+#include "stats.h"
 
 #define SET_SLOTS 4
 #define PROBES 8 /* entries looked at before one is evicted */
 #define MAX_SCAN                                                                                   \
 	8192 /* TSNs and gap blocks looked at per SACK: 6.1 accepts this for bpf_loop()            \
 	      */
-
-/* Histogram: 16 buckets per octave of nanoseconds, from 2^12 (4 us) to 2^37 (137 s). */
-#define HIST_MIN_BITS 12
-#define HIST_SUB_BITS 4
-#define HIST_OCTAVES 25
-#define HIST_BUCKETS (HIST_OCTAVES << HIST_SUB_BITS)
 
 /* --- set by user space before load --- */
 const volatile bool want_events = false;   /* one ring buffer record per sample */
@@ -84,13 +79,6 @@ struct assoc {
 	__u64 wire_size;    /* of the current wire packet: a GSO packet holds several */
 };
 
-struct dist {
-	__u64 count;
-	__u64 sum_ns;
-	__u64 min_ns;
-	__u64 max_ns;
-};
-
 struct window {
 	__u32 epoch;
 	__u32 retransmitted;
@@ -98,11 +86,6 @@ struct window {
 	struct dist prompt;
 };
 
-/*
- * The first and the last member make a snapshot of a live entry safe: the writer raises begun,
- * writes, then sets done to it; a reader that copies upwards and finds them equal has a whole
- * entry (Lamport 1977, "Concurrent reading and writing").
- */
 struct path {
 	__u64 done;
 	__u64 transport; /* its address, the key together with id.assoc_id; 0: free */
@@ -167,11 +150,6 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
 } events SEC(".maps");
-
-static __always_inline void count(__u64 *counter, __u64 n)
-{
-	__sync_fetch_and_add(counter, n);
-}
 
 /* --- tables --- */
 
@@ -279,26 +257,6 @@ static __always_inline struct path *path_at(__u32 key)
 	return bpf_map_lookup_elem(&paths, &key);
 }
 
-static __always_inline void open_path(struct path *path)
-{
-	path->begun++;
-	barrier();
-}
-
-static __always_inline void close_path(struct path *path)
-{
-	barrier();
-	path->done = path->begun;
-}
-
-static __always_inline void reset(struct dist *dist)
-{
-	dist->count = 0;
-	dist->sum_ns = 0;
-	dist->min_ns = ~0ull;
-	dist->max_ns = 0;
-}
-
 static long clear_bucket(__u32 bucket, struct hist **hist)
 {
 	if (bucket >= HIST_BUCKETS)
@@ -346,7 +304,7 @@ static __always_inline __u32 intern_path(struct sctp_association *asoc, __u32 as
 	old = path->transport;
 	if (__sync_val_compare_and_swap(&path->transport, old, address) != old)
 		return path_mask + 1; /* another CPU was faster; the next chunk finds a place */
-	open_path(path);
+	begin_update(path);
 	if (old) {
 		count(&accounting.paths_evicted, 1);
 		count(&accounting.samples_evicted, path->all.count);
@@ -363,7 +321,7 @@ static __always_inline __u32 intern_path(struct sctp_association *asoc, __u32 as
 	__builtin_memset(path->window, 0, sizeof(path->window));
 	path->window[0].epoch = path->window[1].epoch =
 		epoch - 1; /* so that the first use resets */
-	close_path(path);
+	end_update(path);
 	return oldest;
 }
 
@@ -380,56 +338,6 @@ static __always_inline struct window *window_of(struct path *path)
 		reset(&window->prompt);
 	}
 	return window;
-}
-
-static __always_inline void add(struct dist *dist, __u64 ns)
-{
-	dist->count++;
-	dist->sum_ns += ns;
-	if (ns < dist->min_ns)
-		dist->min_ns = ns;
-	if (ns > dist->max_ns)
-		dist->max_ns = ns;
-}
-
-static __always_inline __u32 log2_u64(__u64 v)
-{
-	__u32 r = 0;
-
-	if (v >> 32) {
-		v >>= 32;
-		r += 32;
-	}
-	if (v >> 16) {
-		v >>= 16;
-		r += 16;
-	}
-	if (v >> 8) {
-		v >>= 8;
-		r += 8;
-	}
-	if (v >> 4) {
-		v >>= 4;
-		r += 4;
-	}
-	if (v >> 2) {
-		v >>= 2;
-		r += 2;
-	}
-	return r + (v >> 1);
-}
-
-/* Keep in step with bucket_range() in hist.rs. */
-static __always_inline __u32 bucket_of(__u64 ns)
-{
-	__u32 bits, bucket;
-
-	if (ns < (1ull << HIST_MIN_BITS))
-		return 0;
-	bits = log2_u64(ns);
-	bucket = ((bits - HIST_MIN_BITS) << HIST_SUB_BITS) +
-		 ((ns >> (bits - HIST_SUB_BITS)) & ((1 << HIST_SUB_BITS) - 1));
-	return bucket < HIST_BUCKETS ? bucket : HIST_BUCKETS - 1;
 }
 
 /* --- sending --- */
@@ -516,11 +424,11 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	if (again) {
 		count(&accounting.retransmitted, 1);
 		a->packet_unknown = true; /* the receiver counts this packet, we do not */
-		open_path(path);
+		begin_update(path);
 		path->retransmitted++;
 		if (want_windows)
 			window_of(path)->retransmitted++;
-		close_path(path);
+		end_update(path);
 		return 0;
 	}
 
@@ -589,7 +497,7 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 		count(&accounting.samples_evicted, 1);
 		return;
 	}
-	open_path(path);
+	begin_update(path);
 	path->last_ns = sack->now;
 	add(&path->all, rtt);
 	if (prompt)
@@ -611,7 +519,7 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 				hist->prompt[bucket]++;
 		}
 	}
-	close_path(path);
+	end_update(path);
 	if (want_events) {
 		struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 

@@ -29,6 +29,13 @@
 #define SCTP_CID_SHUTDOWN 7
 #define SCTP_CID_I_DATA 64
 
+/* RFC 6525 3 */
+#define SCTP_CID_RECONF 130
+
+/* RFC 9260 3.3.1: unordered, and the first and last fragment of a message. */
+#define SCTP_DATA_LAST_FRAG 0x01
+#define SCTP_DATA_FIRST_FRAG 0x02
+#define SCTP_DATA_UNORDERED 0x04
 /* RFC 9260 3.3.1: the sender asks for the SACK at once. */
 #define SCTP_DATA_SACK_IMM 0x08
 
@@ -135,6 +142,26 @@ struct sctp_outq {
 	struct sctp_association *asoc;
 };
 
+struct sk_buff {
+	struct sk_buff *next;
+	char cb[48];
+};
+
+struct sk_buff_head {
+	struct sk_buff *next;
+	__u32 qlen;
+};
+
+struct sctp_ulpq {
+	char pd_mode;
+	struct sctp_association *asoc;
+	struct sk_buff_head lobby;
+};
+
+struct sctp_stream {
+	__u16 outcnt;
+};
+
 struct sctp_association {
 	struct sctp_ep_common base;
 	__s32 assoc_id;
@@ -145,6 +172,8 @@ struct sctp_association {
 	__u32 next_tsn;
 	__u32 ctsn_ack_point;
 	__u32 adv_peer_ack_point;
+	struct sctp_stream stream;
+	struct sctp_ulpq ulpq;
 };
 
 struct sctp_chunkhdr {
@@ -153,12 +182,27 @@ struct sctp_chunkhdr {
 	__u16 length; /* network order */
 };
 
+struct sctp_sndrcvinfo {
+	__u16 sinfo_stream;
+};
+
 struct sctp_chunk {
 	int sent_count;
 	union {
 		void *v;
 	} subh;
 	struct sctp_chunkhdr *chunk_hdr;
+	struct sctp_sndrcvinfo sinfo; /* of outgoing data */
+	struct sctp_association *asoc;
+	struct sctp_transport *transport; /* that it came on */
+};
+
+/* Received data on its way to the user; it lives in sk_buff.cb. */
+struct sctp_ulpevent {
+	struct sctp_association *asoc;
+	__u32 tsn;
+	__u16 stream;
+	__u16 msg_flags; /* those of the chunk, and MSG_EOR of a whole message */
 };
 
 struct sctp_packet {
@@ -185,6 +229,16 @@ struct sack_header {
 	__be32 a_rwnd;
 	__be16 num_gap_ack_blocks;
 	__be16 num_dup_tsns;
+};
+
+/* RFC 9260 3.3.1, RFC 8260 2.1 */
+#define DATA_HEADER_SIZE 16
+#define I_DATA_HEADER_SIZE 20
+
+/* What both begin with, behind the chunk header. */
+struct data_header {
+	__be32 tsn;
+	__be16 stream;
 };
 
 struct gap_ack_block {

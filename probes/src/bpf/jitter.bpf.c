@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * Arrival intervals of DATA and I-DATA chunks, per association and stream, and their jitter.
+ *
+ * An arrival is a chunk that sctp_ulpevent_make_rcvmsg() has accepted: duplicates never get there,
+ * and a chunk for which there is no room gets no event and comes again.
+ */
+#include "sctp.h"
+
+struct assoc_stats {
+	__u32 top_tsn; /* highest TSN that has arrived */
+	bool has_top;
+};
+
+#include "stats.h"
+
+/* Arrivals of chunks, or of whole messages. */
+struct arrivals {
+	__u64 last_ns; /* 0: none yet */
+	__u64 last_interval_ns;
+	__u64 jitter16_ns; /* 16 times the estimate, as in RFC 3550 A.8 */
+	struct dist interval;
+};
+
+struct window {
+	__u32 epoch;
+	__u32 chunks;
+	__u32 reordered;
+	__u32 messages;
+	struct dist chunk;
+	struct dist message;
+};
+
+struct stream_stats {
+	__u32 hist; /* index into hists */
+	__u32 pad;
+	__u64 reordered;
+	__u64 messages;
+	struct arrivals chunk;
+	struct arrivals message;
+	struct window window[2]; /* of even and odd epochs */
+};
+
+#include "streams.h"
+
+/* --- set by user space before load --- */
+const volatile bool want_windows = false;  /* statistics of each interval too */
+const volatile bool want_extended = false; /* histograms, and whole messages */
+
+struct hist {
+	__u32 chunk[HIST_BUCKETS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hist);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} hists SEC(".maps");
+
+static long clear_bucket(__u32 bucket, struct hist **hist)
+{
+	if (bucket >= HIST_BUCKETS)
+		return 1;
+	(*hist)->chunk[bucket] = 0;
+	return 0;
+}
+
+static __always_inline void clear_hist(__u32 key)
+{
+	struct hist *hist = bpf_map_lookup_elem(&hists, &key);
+
+	if (hist)
+		bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
+}
+
+static __always_inline void stream_made(__u32 key, struct stream *s, __u64 now)
+{
+	__builtin_memset(&s->stats, 0, sizeof(s->stats));
+	reset(&s->stats.chunk.interval);
+	reset(&s->stats.message.interval);
+	s->stats.hist = key;
+	if (want_extended)
+		clear_hist(key);
+}
+
+/* The statistics of the current interval, emptied where they are an older one's. */
+static __always_inline struct window *window_of(struct stream_stats *stats)
+{
+	__u32 now = *(volatile __u32 *)&epoch;
+	struct window *window = &stats->window[now & 1];
+
+	if (window->epoch != now) {
+		window->epoch = now;
+		window->chunks = 0;
+		window->reordered = 0;
+		window->messages = 0;
+		reset(&window->chunk);
+		reset(&window->message);
+	}
+	return window;
+}
+
+/*
+ * J += (|D - Dprev| - J) / 16 after RFC 3550 6.4.1, kept 16-fold and rounded as its A.8 has it.
+ * Returns whether there is an interval: a stream's first arrival ends none.
+ */
+static __always_inline bool arrive(struct arrivals *arrivals, __u64 now, __u64 *interval)
+{
+	__u64 last = arrivals->last_ns;
+
+	arrivals->last_ns = now;
+	if (!last)
+		return false;
+	*interval = now - last;
+	if (arrivals->interval.count) {
+		__s64 difference = *interval - arrivals->last_interval_ns;
+
+		if (difference < 0)
+			difference = -difference;
+		arrivals->jitter16_ns += difference - ((arrivals->jitter16_ns + 8) >> 4);
+	}
+	arrivals->last_interval_ns = *interval;
+	add(&arrivals->interval, *interval);
+	return true;
+}
+
+static __always_inline void on_message(struct stream_stats *stats, __u64 now)
+{
+	__u64 interval;
+	bool has_interval;
+
+	stats->messages++;
+	has_interval = arrive(&stats->message, now, &interval);
+	if (want_windows) {
+		struct window *window = window_of(stats);
+
+		window->messages++;
+		if (has_interval)
+			add(&window->message, interval);
+	}
+}
+
+/* A fragment completes its message: sctp_make_reassembled_event() takes it out of its queue. */
+static __always_inline int on_reassembled(struct sk_buff *last)
+{
+	struct sctp_ulpevent *event = (void *)last + bpf_core_field_offset(struct sk_buff, cb);
+	__u64 now = bpf_ktime_get_ns();
+	struct sctp_association *asoc;
+	__u32 key;
+	struct stream *s;
+	struct assoc *a;
+
+	/* A partial delivery (RFC 6458 8.1.21) takes the first fragments only. */
+	if (!(BPF_CORE_READ(event, msg_flags) & SCTP_DATA_LAST_FRAG))
+		return 0;
+	asoc = BPF_CORE_READ(event, asoc);
+	a = find_assoc(BPF_CORE_READ(asoc, assoc_id), &key);
+	if (!a)
+		return 0;
+	s = stream_of(key, a->uid, BPF_CORE_READ(event, stream), now);
+	if (!s)
+		return 0;
+	begin_update(s);
+	on_message(&s->stats, now);
+	end_update(s);
+	return 0;
+}
+
+static __always_inline int on_arrival(bool trusted, struct sctp_association *asoc,
+				      struct sctp_chunk *chunk, struct sctp_ulpevent *event)
+{
+	struct sctp_transport *transport = GET(trusted, chunk, transport);
+	__u32 assoc_id, key, tsn;
+	__u64 now, interval;
+	bool late, has_interval;
+	struct stream *s;
+	struct assoc *a;
+
+	if (!wanted(trusted, asoc, transport))
+		return 0;
+	now = bpf_ktime_get_ns();
+	assoc_id = GET(trusted, asoc, assoc_id);
+	a = find_assoc(assoc_id, &key);
+	if (!a) {
+		a = new_assoc(asoc, assoc_id, transport, &key);
+		if (!a) {
+			count(&accounting.no_place, 1);
+			return 0;
+		}
+	}
+	a->last_ns = now;
+	a->events++;
+	tsn = GET(trusted, event, tsn);
+	late = a->stats.has_top && tsn_before(tsn, a->stats.top_tsn);
+	if (!late) {
+		a->stats.top_tsn = tsn;
+		a->stats.has_top = true;
+	}
+	s = stream_of(key, a->uid, GET(trusted, event, stream), now);
+	if (!s)
+		return 0;
+	begin_update(s);
+	s->last_ns = now;
+	s->events++;
+	if (late)
+		s->stats.reordered++;
+	has_interval = arrive(&s->stats.chunk, now, &interval);
+	if (want_windows) {
+		struct window *window = window_of(&s->stats);
+
+		window->chunks++;
+		if (late)
+			window->reordered++;
+		if (has_interval)
+			add(&window->chunk, interval);
+	}
+	if (want_extended) {
+		const __u16 whole = SCTP_DATA_FIRST_FRAG | SCTP_DATA_LAST_FRAG;
+
+		if (has_interval) {
+			__u32 bucket = bucket_of(interval), index = s->stats.hist;
+			struct hist *hist = bpf_map_lookup_elem(&hists, &index);
+
+			if (hist && bucket < HIST_BUCKETS)
+				hist->chunk[bucket]++;
+		}
+		if ((GET(trusted, event, msg_flags) & whole) == whole)
+			on_message(&s->stats, now);
+	}
+	end_update(s);
+	return 0;
+}
+
+static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
+{
+	__u32 key;
+	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id), &key);
+
+	if (a)
+		end_assoc(a);
+	return 0;
+}
+
+/* --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere --- */
+
+SEC("fexit/sctp_ulpevent_make_rcvmsg")
+int BPF_PROG(jitter_arrival, struct sctp_association *asoc, struct sctp_chunk *chunk, int gfp,
+	     struct sctp_ulpevent *event)
+{
+	return event ? on_arrival(true, asoc, chunk, event) : 0;
+}
+
+SEC("fentry/sctp_make_reassembled_event")
+int BPF_PROG(jitter_reassembled, struct net *net, struct sk_buff_head *queue, struct sk_buff *first,
+	     struct sk_buff *last)
+{
+	return on_reassembled(last);
+}
+
+SEC("fentry/sctp_association_free")
+int BPF_PROG(jitter_free, struct sctp_association *asoc)
+{
+	return on_free(true, asoc);
+}
+
+#include "frame.h"
+
+SEC("kprobe/sctp_ulpevent_make_rcvmsg")
+int BPF_KPROBE(jitter_arrival_enter_kprobe, struct sctp_association *asoc, struct sctp_chunk *chunk)
+{
+	return frame_enter(ctx, (__u64)asoc, (__u64)chunk);
+}
+
+SEC("kretprobe/sctp_ulpevent_make_rcvmsg")
+int BPF_KRETPROBE(jitter_arrival_kprobe, struct sctp_ulpevent *event)
+{
+	struct frame frame;
+
+	if (!frame_leave(ctx, &frame) || !event)
+		return 0;
+	return on_arrival(false, (void *)frame.arg[0], (void *)frame.arg[1], event);
+}
+
+SEC("kprobe/sctp_make_reassembled_event")
+int BPF_KPROBE(jitter_reassembled_kprobe, struct net *net, struct sk_buff_head *queue,
+	       struct sk_buff *first, struct sk_buff *last)
+{
+	return on_reassembled(last);
+}
+
+SEC("kprobe/sctp_association_free")
+int BPF_KPROBE(jitter_free_kprobe, struct sctp_association *asoc)
+{
+	return on_free(false, asoc);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* Statistics that user space reads while they are written: counters, distributions, histograms. */
+#ifndef STATS_H
+#define STATS_H
+
+#include "sctp.h"
+
+/* Histogram: 16 buckets per octave of nanoseconds, from 2^12 (4 us) to 2^37 (137 s). */
+#define HIST_MIN_BITS 12
+#define HIST_SUB_BITS 4
+#define HIST_OCTAVES 25
+#define HIST_BUCKETS (HIST_OCTAVES << HIST_SUB_BITS)
+
+struct dist {
+	__u64 count;
+	__u64 sum_ns;
+	__u64 min_ns;
+	__u64 max_ns;
+};
+
+/*
+ * A live entry begins with a member done and ends with begun, which make a snapshot of it safe: the
+ * writer raises begun, writes, then sets done to it; a reader that copies upwards and finds them
+ * equal has a whole entry (Lamport 1977, "Concurrent reading and writing").
+ */
+#define begin_update(entry)                                                                        \
+	do {                                                                                       \
+		(entry)->begun++;                                                                  \
+		barrier();                                                                         \
+	} while (0)
+
+#define end_update(entry)                                                                          \
+	do {                                                                                       \
+		barrier();                                                                         \
+		(entry)->done = (entry)->begun;                                                    \
+	} while (0)
+
+static __always_inline void count(__u64 *counter, __u64 n)
+{
+	__sync_fetch_and_add(counter, n);
+}
+
+static __always_inline void reset(struct dist *dist)
+{
+	dist->count = 0;
+	dist->sum_ns = 0;
+	dist->min_ns = ~0ull;
+	dist->max_ns = 0;
+}
+
+static __always_inline void add(struct dist *dist, __u64 ns)
+{
+	dist->count++;
+	dist->sum_ns += ns;
+	if (ns < dist->min_ns)
+		dist->min_ns = ns;
+	if (ns > dist->max_ns)
+		dist->max_ns = ns;
+}
+
+static __always_inline __u32 log2_u64(__u64 v)
+{
+	__u32 r = 0;
+
+	if (v >> 32) {
+		v >>= 32;
+		r += 32;
+	}
+	if (v >> 16) {
+		v >>= 16;
+		r += 16;
+	}
+	if (v >> 8) {
+		v >>= 8;
+		r += 8;
+	}
+	if (v >> 4) {
+		v >>= 4;
+		r += 4;
+	}
+	if (v >> 2) {
+		v >>= 2;
+		r += 2;
+	}
+	return r + (v >> 1);
+}
+
+/* Keep in step with bucket_range() in hist.rs. */
+static __always_inline __u32 bucket_of(__u64 ns)
+{
+	__u32 bits, bucket;
+
+	if (ns < (1ull << HIST_MIN_BITS))
+		return 0;
+	bits = log2_u64(ns);
+	bucket = ((bits - HIST_MIN_BITS) << HIST_SUB_BITS) +
+		 ((ns >> (bits - HIST_SUB_BITS)) & ((1 << HIST_SUB_BITS) - 1));
+	return bucket < HIST_BUCKETS ? bucket : HIST_BUCKETS - 1;
+}
+
+#endif

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * State per association, and per association and stream, in tables of fixed size. A program
+ * defines struct assoc_stats and struct stream_stats, its own part of an entry, before it includes
+ * this.
+ *
+ *  - assocs:  found by id. The kernel deals out ids in sequence, so that no hash spreads better;
+ *  - streams: a pool, filled from the start, so that user space reads only what was ever used;
+ *  - places:  the index into the pool, four times as long, found by association and stream id.
+ *
+ * An association's entries outlive it until user space has shown them (one whole interval goes by
+ * after the one in which it ended), if want_reuse; else until the room is needed. When there is
+ * none, the longest silent of a few makes room, and is counted.
+ *
+ * The kernel runs every hook here under the association's socket lock, so that its entries have one
+ * writer at a time. Claims of entries may race and use cmpxchg.
+ */
+#ifndef STREAMS_H
+#define STREAMS_H
+
+#include "owner.h"
+#include "stats.h"
+
+#define ASSOC_PROBES 8 /* entries looked at before one is evicted */
+#define PLACE_PROBES 32
+#define POOL_PROBES 64
+
+#define NO_PLACE 0 /* never used: ends a search */
+#define GONE (~0u) /* was used */
+#define TO_PLACE(i) ((i) + 1)
+
+/* --- set by user space before load; tables are powers of two --- */
+const volatile __u32 assoc_mask = 0;
+const volatile __u32 stream_mask = 0;
+const volatile __u32 place_mask = 0;
+const volatile bool want_reuse = false;
+
+/* --- shared while running --- */
+__u32 epoch = 1;     /* number of the interval; user space steps it */
+__u32 pool_used = 0; /* entries of the pool ever used: at most all of them, if read with min() */
+__u32 pool_hand = 0; /* where the next search for an old entry begins */
+__u32 last_uid = 0;
+
+/* What lost its place; see Accounting in streams.rs. */
+struct accounting {
+	__u64 assocs_evicted;
+	__u64 streams_evicted;
+	__u64 events_evicted; /* events of those, which no statistics have any more */
+	__u64 events_gone;    /* events of associations whose entry was used again, shown or not */
+	__u64 no_place;	      /* events of streams for which there was no room */
+	__u64 lobby_limit;    /* waiting messages that were too many to be looked at */
+} accounting = {};
+
+struct assoc {
+	__u64 done;
+	__u32 uid;   /* differs for every association that ever had an entry; 0: free */
+	__u32 ended; /* epoch in which it ended; 0: alive */
+	__u64 first_ns;
+	__u64 last_ns; /* of its last event; then, when it ended */
+	__u64 events;
+	struct identity id;
+	struct assoc_stats stats;
+	__u64 begun;
+};
+
+struct stream {
+	__u64 done;
+	__u32 assoc_uid; /* 0: free */
+	__u32 assoc;	 /* index into assocs */
+	__u64 last_ns;
+	__u64 events;
+	__u32 place; /* index into places */
+	__u16 sid;
+	__u16 pad;
+	struct stream_stats stats;
+	__u64 begun;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct assoc);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} assocs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct stream);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} streams SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} places SEC(".maps");
+
+/* Defined by the program: make the own part of an entry ready. */
+static __always_inline void stream_made(__u32 key, struct stream *s, __u64 now);
+
+static __always_inline struct assoc *assoc_at(__u32 key)
+{
+	return bpf_map_lookup_elem(&assocs, &key);
+}
+
+static __always_inline struct stream *stream_at(__u32 key)
+{
+	return bpf_map_lookup_elem(&streams, &key);
+}
+
+static __always_inline bool was_shown(const struct assoc *a)
+{
+	return want_reuse && a->ended && epoch - a->ended >= 2;
+}
+
+/* The living association's entry, and its index. */
+static __always_inline struct assoc *find_assoc(__u32 assoc_id, __u32 *key)
+{
+	for (__u32 i = 0; i < ASSOC_PROBES; i++) {
+		struct assoc *a;
+
+		*key = (assoc_id + i) & assoc_mask;
+		a = assoc_at(*key);
+		if (a && a->id.assoc_id == assoc_id && a->uid && !a->ended)
+			return a;
+	}
+	return NULL;
+}
+
+static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __u32 assoc_id,
+					       struct sctp_transport *transport, __u32 *key)
+{
+	__u32 oldest = assoc_id & assoc_mask, old;
+	__u64 oldest_ns = ~0ull;
+	struct assoc *a;
+
+	for (__u32 i = 0; i < ASSOC_PROBES; i++) {
+		__u64 ns;
+
+		*key = (assoc_id + i) & assoc_mask;
+		a = assoc_at(*key);
+		if (!a)
+			return NULL;
+		ns = was_shown(a) ? 0 : a->last_ns; /* 0 where the entry was never used */
+		if (ns < oldest_ns) {
+			oldest = *key;
+			oldest_ns = ns;
+		}
+	}
+	*key = oldest;
+	a = assoc_at(oldest);
+	if (!a)
+		return NULL;
+	old = a->uid;
+	if (__sync_val_compare_and_swap(&a->uid, old, 0) != old)
+		return NULL; /* another CPU was faster; the next chunk finds a place */
+	begin_update(a);
+	if (old) {
+		count(&accounting.events_gone, a->events);
+		if (!was_shown(a)) {
+			count(&accounting.assocs_evicted, 1);
+			count(&accounting.events_evicted, a->events);
+		}
+	}
+	a->ended = 0;
+	a->events = 0;
+	a->first_ns = a->last_ns = bpf_ktime_get_ns();
+	__builtin_memset(&a->id, 0, sizeof(a->id));
+	__builtin_memset(&a->stats, 0, sizeof(a->stats));
+	identify(&a->id, asoc, transport);
+	a->uid = __sync_fetch_and_add(&last_uid, 1) + 1;
+	end_update(a);
+	return a;
+}
+
+static __always_inline void end_assoc(struct assoc *a)
+{
+	begin_update(a);
+	a->last_ns = bpf_ktime_get_ns();
+	a->ended = epoch;
+	end_update(a);
+}
+
+static __always_inline __u32 place_of(__u32 assoc_uid, __u16 sid)
+{
+	return (((__u64)assoc_uid << 16 | sid) * 0x9e3779b97f4a7c15ull) >> 32;
+}
+
+struct victim {
+	__u32 hand;
+	__u32 key;
+	__u64 last_ns;
+};
+
+static long look_for_victim(__u32 step, struct victim *victim)
+{
+	__u32 key = (victim->hand + step) & stream_mask;
+	struct stream *s = stream_at(key);
+	struct assoc *a;
+
+	if (!s)
+		return 1;
+	a = assoc_at(s->assoc);
+	if (!s->assoc_uid || !a || a->uid != s->assoc_uid || was_shown(a)) {
+		victim->key = key;
+		return 1;
+	}
+	if (s->last_ns < victim->last_ns) {
+		victim->key = key;
+		victim->last_ns = s->last_ns;
+	}
+	return 0;
+}
+
+/* A free entry of the pool; stream_mask + 1 where another CPU was faster. */
+static __always_inline __u32 take_stream(void)
+{
+	struct victim victim = {.last_ns = ~0ull};
+	__u32 key, old, *place;
+	struct stream *s;
+	struct assoc *a;
+
+	if (pool_used <= stream_mask) {
+		key = __sync_fetch_and_add(&pool_used, 1);
+		if (key <= stream_mask)
+			return key;
+	}
+	victim.hand = __sync_fetch_and_add(&pool_hand, POOL_PROBES);
+	victim.key = victim.hand & stream_mask;
+	bpf_loop(POOL_PROBES, look_for_victim, &victim, 0);
+	key = victim.key;
+	s = stream_at(key);
+	if (!s)
+		return stream_mask + 1;
+	old = s->assoc_uid;
+	if (__sync_val_compare_and_swap(&s->assoc_uid, old, 0) != old)
+		return stream_mask + 1;
+	a = assoc_at(s->assoc);
+	if (old && a && a->uid == old && !was_shown(a)) {
+		count(&accounting.streams_evicted, 1);
+		count(&accounting.events_evicted, s->events);
+	}
+	place = bpf_map_lookup_elem(&places, &s->place);
+	if (place)
+		__sync_val_compare_and_swap(place, TO_PLACE(key), GONE);
+	return key;
+}
+
+static __always_inline struct stream *new_stream(__u32 assoc, __u32 assoc_uid, __u16 sid, __u64 now)
+{
+	__u32 hash = place_of(assoc_uid, sid), key, slot;
+	struct stream *s;
+
+	key = take_stream();
+	s = stream_at(key);
+	if (!s)
+		return NULL;
+	for (__u32 i = 0; i < PLACE_PROBES; i++) {
+		__u32 *place, was;
+
+		slot = (hash + i) & place_mask;
+		place = bpf_map_lookup_elem(&places, &slot);
+		if (!place)
+			return NULL;
+		was = *place;
+		if ((was == NO_PLACE || was == GONE) &&
+		    __sync_val_compare_and_swap(place, was, TO_PLACE(key)) == was) {
+			begin_update(s);
+			s->assoc = assoc;
+			s->sid = sid;
+			s->place = slot;
+			s->events = 0;
+			s->last_ns = now;
+			stream_made(key, s, now);
+			s->assoc_uid = assoc_uid;
+			end_update(s);
+			return s;
+		}
+	}
+	return NULL; /* the entry is an orphan, and will be found by the next search */
+}
+
+/*
+ * The entry of a stream, which is made where it is new, and its index. One function rather than a
+ * copy in every caller: its loops cost the verifier dear.
+ */
+static __noinline struct stream *stream_of(__u32 assoc, __u32 assoc_uid, __u16 sid, __u64 now)
+{
+	__u32 hash = place_of(assoc_uid, sid);
+	struct stream *s;
+
+	for (__u32 i = 0; i < PLACE_PROBES; i++) {
+		__u32 slot = (hash + i) & place_mask, *place;
+
+		place = bpf_map_lookup_elem(&places, &slot);
+		if (!place || *place == NO_PLACE)
+			break;
+		s = stream_at(*place - 1);
+		if (s && s->assoc_uid == assoc_uid && s->sid == sid)
+			return s;
+	}
+	s = new_stream(assoc, assoc_uid, sid, now);
+	if (!s)
+		count(&accounting.no_place, 1);
+	return s;
+}
+
+#endif

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * What an association's streams carry: chunks really sent (a chunk that does not fit into a packet
+ * is offered again, so only what was appended counts), and how long received messages waited in
+ * the kernel's ordering lobby behind a missing one of their stream.
+ */
+#include "sctp.h"
+
+struct assoc_stats {
+	__u32 outcnt;	    /* outbound streams */
+	__u32 lobby;	    /* messages that wait, of all streams, as counted here */
+	__u32 upheavals;    /* running functions after which the lobby is counted anew */
+	bool data_upheaval; /* the reception of data is one of them */
+};
+
+struct stream_stats {
+	/* sent */
+	__u64 payload_bytes;
+	__u64 chunks;
+	__u64 unordered;
+	__u64 messages;
+	__u64 rtx_chunks;
+	__u64 rtx_bytes;
+	/* received */
+	__u64 hol_messages;   /* that had to wait */
+	__u64 hol_wait_ns;    /* sum over them: the integral of waiting */
+	__u64 hol_blocked_ns; /* time with at least one of them */
+	__u64 hol_ns;	      /* when these were last brought up to date */
+	__u64 waiting;	      /* in the lobby now */
+};
+
+#include "streams.h"
+
+/* --- set by user space before load --- */
+const volatile bool want_extended = false; /* the receive side too */
+
+#define MAX_LOBBY 8192 /* waiting messages looked at; 6.1 accepts this for bpf_loop() */
+
+static __always_inline void stream_made(__u32 key, struct stream *s, __u64 now)
+{
+	__builtin_memset(&s->stats, 0, sizeof(s->stats));
+	s->stats.hol_ns = now;
+}
+
+/* --- the ordering lobby --- */
+
+/* So many messages of a stream came into the lobby, or left it. */
+static __always_inline void waiting_changed(__u32 key, __u32 assoc_uid, __u16 sid, __s32 by,
+					    __u64 now, bool moved)
+{
+	struct stream *s = stream_of(key, assoc_uid, sid, now);
+	struct stream_stats *stats;
+	__s64 waiting;
+
+	if (!s)
+		return;
+	stats = &s->stats;
+	begin_update(s);
+	s->last_ns = now;
+	if (stats->waiting) {
+		stats->hol_wait_ns += stats->waiting * (now - stats->hol_ns);
+		stats->hol_blocked_ns += now - stats->hol_ns;
+	}
+	stats->hol_ns = now;
+	waiting = stats->waiting + by;
+	stats->waiting = waiting > 0 ? waiting : 0;
+	if (moved && by > 0)
+		stats->hol_messages += by;
+	end_update(s);
+}
+
+struct walk {
+	__u64 head;
+	__u64 skb;
+	__u64 now;
+	__u32 assoc; /* index */
+	__u32 assoc_uid;
+	__u32 met;
+	__s32 by;
+	bool moved;
+};
+
+static long lobby_step(__u32 step, struct walk *walk)
+{
+	struct sk_buff *skb = (void *)walk->skb;
+	struct sctp_ulpevent *event;
+
+	if (walk->skb == walk->head || !skb)
+		return 1;
+	event = (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
+	waiting_changed(walk->assoc, walk->assoc_uid, BPF_CORE_READ(event, stream), walk->by,
+			walk->now, walk->moved);
+	walk->met++;
+	walk->skb = (__u64)BPF_CORE_READ(skb, next);
+	return 0;
+}
+
+/*
+ * Adds by to the count of each message in the lobby. What happens to it may concern any stream: so
+ * all are counted off before, and on again after it.
+ */
+static __always_inline void walk_lobby(struct sctp_association *asoc, __u32 key, struct assoc *a,
+				       __s32 by, bool moved, __u64 now)
+{
+	struct walk walk = {
+		.now = now, .assoc = key, .assoc_uid = a->uid, .by = by, .moved = moved};
+
+	walk.head = (__u64)asoc + bpf_core_field_offset(struct sctp_association, ulpq.lobby);
+	walk.skb = (__u64)BPF_CORE_READ(asoc, ulpq.lobby.next);
+	bpf_loop(MAX_LOBBY, lobby_step, &walk, 0);
+	a->stats.lobby = by > 0 ? BPF_CORE_READ(asoc, ulpq.lobby.qlen) : 0;
+	if (a->stats.lobby > walk.met && by > 0)
+		count(&accounting.lobby_limit, a->stats.lobby - walk.met);
+}
+
+/* The lobby is about to change in unknown ways. Such functions call each other. */
+static __always_inline void upheaval(struct sctp_association *asoc, __u32 key, struct assoc *a)
+{
+	if (!a->stats.upheavals++ && a->stats.lobby)
+		walk_lobby(asoc, key, a, -1, false, bpf_ktime_get_ns());
+}
+
+static __always_inline void upheaval_over(struct sctp_association *asoc, __u32 key, struct assoc *a)
+{
+	if (!a->stats.upheavals || --a->stats.upheavals)
+		return;
+	if (BPF_CORE_READ(asoc, ulpq.lobby.qlen))
+		walk_lobby(asoc, key, a, 1, false, bpf_ktime_get_ns());
+}
+
+static __always_inline int on_upheaval(bool trusted, struct sctp_association *asoc)
+{
+	__u32 key;
+	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id), &key);
+
+	if (a)
+		upheaval(asoc, key, a);
+	return 0;
+}
+
+static __always_inline int on_upheaval_over(bool trusted, struct sctp_association *asoc)
+{
+	__u32 key;
+	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id), &key);
+
+	if (a)
+		upheaval_over(asoc, key, a);
+	return 0;
+}
+
+static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_association *asoc,
+					      struct sctp_transport *transport, __u32 *key)
+{
+	__u32 assoc_id = GET(trusted, asoc, assoc_id);
+	struct assoc *a = find_assoc(assoc_id, key);
+
+	if (a)
+		return a;
+	a = new_assoc(asoc, assoc_id, transport, key);
+	if (!a) {
+		count(&accounting.no_place, 1);
+		return NULL;
+	}
+	if (want_extended && GET(trusted, asoc, ulpq.lobby.qlen))
+		walk_lobby(asoc, *key, a, 1, true, a->last_ns);
+	return a;
+}
+
+/* Before a received chunk goes through reassembly and ordering. */
+static __always_inline int on_data(bool trusted, struct sctp_ulpq *ulpq)
+{
+	/*
+	 * In partial delivery mode messages of all streams pile up for reassembly, and pass on in
+	 * one go when it ends.
+	 */
+	struct sctp_association *asoc;
+	struct assoc *a;
+	__u32 key;
+
+	if (!GET(trusted, ulpq, pd_mode))
+		return 0;
+	asoc = GET(trusted, ulpq, asoc);
+	a = find_assoc(GET(trusted, asoc, assoc_id), &key);
+	if (a) {
+		a->stats.data_upheaval = true;
+		upheaval(asoc, key, a);
+	}
+	return 0;
+}
+
+/* After that: at most messages of its own stream came or went. */
+static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
+					struct sctp_chunk *chunk)
+{
+	struct sctp_association *asoc = GET(trusted, ulpq, asoc);
+	__u32 lobby = GET(trusted, ulpq, lobby.qlen), key;
+	struct data_header data = {};
+	struct sctp_transport *transport;
+	struct assoc *a;
+	__s32 by;
+
+	a = find_assoc(GET(trusted, asoc, assoc_id), &key);
+	if (!a && !lobby)
+		return 0;
+	if (!a) {
+		transport = GET(trusted, chunk, transport);
+		if (wanted(trusted, asoc, transport))
+			assoc_of(trusted, asoc, transport, &key);
+		return 0;
+	}
+	if (a->stats.data_upheaval) {
+		a->stats.data_upheaval = false;
+		upheaval_over(asoc, key, a);
+		return 0;
+	}
+	if (a->stats.upheavals)
+		return 0;
+	by = lobby - a->stats.lobby;
+	if (!by)
+		return 0;
+	a->stats.lobby = lobby;
+	bpf_probe_read_kernel(&data, sizeof(data), GET(trusted, chunk, chunk_hdr) + 1);
+	waiting_changed(key, a->uid, bpf_ntohs(data.stream), by, bpf_ktime_get_ns(), true);
+	return 0;
+}
+
+/* --- sending --- */
+
+static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
+				     struct sctp_chunk *chunk)
+{
+	struct sctp_chunkhdr *hdr = GET(trusted, chunk, chunk_hdr);
+	struct sctp_transport *transport;
+	struct sctp_association *asoc;
+	struct stream *s;
+	struct assoc *a;
+	__u8 type, flags;
+	__u32 key, bytes;
+	__u64 now;
+
+	type = GET(trusted, hdr, type);
+	if (type != SCTP_CID_DATA && type != SCTP_CID_I_DATA && type != SCTP_CID_RECONF)
+		return 0;
+	transport = GET(trusted, packet, transport);
+	asoc = GET(trusted, transport, asoc);
+	if (type == SCTP_CID_RECONF) {
+		/* More streams may have been added (RFC 6525 4.5). */
+		a = find_assoc(GET(trusted, asoc, assoc_id), &key);
+		if (a)
+			a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
+		return 0;
+	}
+	if (!wanted(trusted, asoc, transport))
+		return 0;
+	a = assoc_of(trusted, asoc, transport, &key);
+	if (!a)
+		return 0;
+	now = bpf_ktime_get_ns();
+	a->last_ns = now;
+	a->events++;
+	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
+	s = stream_of(key, a->uid, GET(trusted, chunk, sinfo.sinfo_stream), now);
+	if (!s)
+		return 0;
+	bytes = bpf_ntohs(GET(trusted, hdr, length));
+	bytes -= type == SCTP_CID_DATA ? DATA_HEADER_SIZE : I_DATA_HEADER_SIZE;
+	flags = GET(trusted, hdr, flags);
+	begin_update(s);
+	s->last_ns = now;
+	s->events++;
+	if (GET(trusted, chunk, sent_count) > 1) {
+		s->stats.rtx_chunks++;
+		s->stats.rtx_bytes += bytes;
+	} else {
+		s->stats.chunks++;
+		s->stats.payload_bytes += bytes;
+		if (flags & SCTP_DATA_UNORDERED)
+			s->stats.unordered++;
+		if (flags & SCTP_DATA_LAST_FRAG)
+			s->stats.messages++;
+	}
+	end_update(s);
+	return 0;
+}
+
+static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
+{
+	__u32 key;
+	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id), &key);
+
+	if (!a)
+		return 0;
+	if (want_extended && a->stats.lobby)
+		walk_lobby(asoc, key, a, -1, false, bpf_ktime_get_ns());
+	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
+	end_assoc(a);
+	return 0;
+}
+
+/*
+ * --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere ---
+ *
+ * The lobby changes only in functions that the kernel calls by pointer, so that none of them can
+ * be inlined away (struct sctp_stream_interleave), and where it is flushed.
+ */
+
+SEC("fexit/sctp_packet_append_chunk")
+int BPF_PROG(streamutil_append, struct sctp_packet *packet, struct sctp_chunk *chunk, int ret)
+{
+	return ret == SCTP_XMIT_OK ? on_append(true, packet, chunk) : 0;
+}
+
+SEC("fentry/sctp_association_free")
+int BPF_PROG(streamutil_free, struct sctp_association *asoc)
+{
+	return on_free(true, asoc);
+}
+
+SEC("fentry/sctp_ulpq_tail_data")
+int BPF_PROG(streamutil_data, struct sctp_ulpq *ulpq)
+{
+	return on_data(true, ulpq);
+}
+
+SEC("fexit/sctp_ulpq_tail_data")
+int BPF_PROG(streamutil_data_over, struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
+{
+	return on_data_over(true, ulpq, chunk);
+}
+
+SEC("fexit/sctp_ulpevent_idata")
+int BPF_PROG(streamutil_idata_over, struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
+{
+	return on_data_over(true, ulpq, chunk);
+}
+
+#define UPHEAVAL(name, function)                                                                   \
+	SEC("fentry/" #function)                                                                   \
+	int BPF_PROG(streamutil_##name, struct sctp_ulpq *ulpq)                                    \
+	{                                                                                          \
+		return on_upheaval(true, ulpq->asoc);                                              \
+	}                                                                                          \
+	SEC("fexit/" #function)                                                                    \
+	int BPF_PROG(streamutil_##name##_over, struct sctp_ulpq *ulpq)                             \
+	{                                                                                          \
+		return on_upheaval_over(true, ulpq->asoc);                                         \
+	}                                                                                          \
+	SEC("kprobe/" #function)                                                                   \
+	int BPF_KPROBE(streamutil_##name##_kprobe, struct sctp_ulpq *ulpq)                         \
+	{                                                                                          \
+		struct sctp_association *asoc = BPF_CORE_READ(ulpq, asoc);                         \
+                                                                                                   \
+		frame_enter(ctx, (__u64)asoc, 0);                                                  \
+		return on_upheaval(false, asoc);                                                   \
+	}                                                                                          \
+	SEC("kretprobe/" #function)                                                                \
+	int BPF_KRETPROBE(streamutil_##name##_over_kprobe)                                         \
+	{                                                                                          \
+		struct frame frame;                                                                \
+                                                                                                   \
+		return frame_leave(ctx, &frame) ? on_upheaval_over(false, (void *)frame.arg[0])    \
+						: 0;                                               \
+	}
+
+#include "frame.h"
+
+UPHEAVAL(renege, sctp_ulpq_renege)
+UPHEAVAL(irenege, sctp_renege_events)
+UPHEAVAL(fwdtsn, sctp_handle_fwdtsn)
+UPHEAVAL(iftsn, sctp_handle_iftsn)
+UPHEAVAL(flush, sctp_ulpq_flush)
+
+SEC("kprobe/sctp_packet_append_chunk")
+int BPF_KPROBE(streamutil_append_kprobe, struct sctp_packet *packet, struct sctp_chunk *chunk)
+{
+	return frame_enter(ctx, (__u64)packet, (__u64)chunk);
+}
+
+SEC("kretprobe/sctp_packet_append_chunk")
+int BPF_KRETPROBE(streamutil_append_over_kprobe, int ret)
+{
+	struct frame frame;
+
+	if (!frame_leave(ctx, &frame) || ret != SCTP_XMIT_OK)
+		return 0;
+	return on_append(false, (void *)frame.arg[0], (void *)frame.arg[1]);
+}
+
+SEC("kprobe/sctp_ulpq_tail_data")
+int BPF_KPROBE(streamutil_data_kprobe, struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
+{
+	frame_enter(ctx, (__u64)ulpq, (__u64)chunk);
+	return on_data(false, ulpq);
+}
+
+SEC("kretprobe/sctp_ulpq_tail_data")
+int BPF_KRETPROBE(streamutil_data_over_kprobe)
+{
+	struct frame frame;
+
+	if (!frame_leave(ctx, &frame))
+		return 0;
+	return on_data_over(false, (void *)frame.arg[0], (void *)frame.arg[1]);
+}
+
+SEC("kprobe/sctp_ulpevent_idata")
+int BPF_KPROBE(streamutil_idata_kprobe, struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
+{
+	return frame_enter(ctx, (__u64)ulpq, (__u64)chunk);
+}
+
+SEC("kretprobe/sctp_ulpevent_idata")
+int BPF_KRETPROBE(streamutil_idata_over_kprobe)
+{
+	struct frame frame;
+
+	if (!frame_leave(ctx, &frame))
+		return 0;
+	return on_data_over(false, (void *)frame.arg[0], (void *)frame.arg[1]);
+}
+
+SEC("kprobe/sctp_association_free")
+int BPF_KPROBE(streamutil_free_kprobe, struct sctp_association *asoc)
+{
+	return on_free(false, asoc);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,252 @@
+//! Arrival intervals of DATA chunks and their jitter (`jitter.bpf.c`), per association and stream.
+
+use std::{mem::MaybeUninit, os::fd::AsFd, time::Duration};
+
+use libbpf_rs::{
+    Link, MapCore, MapFlags,
+    skel::{OpenSkel, Skel, SkelBuilder},
+};
+
+pub use crate::streams::{Accounting, Association, Config};
+use crate::{
+    Dist, Error, Rung,
+    attach::{attach_loaded, climb, malformed},
+    dist::dist,
+    hist::BUCKETS,
+    kernel,
+    pod::{self, Pod},
+    streams::{Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
+};
+
+#[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
+#[allow(clippy::undocumented_unsafe_blocks, dead_code)]
+mod skel {
+    include!(concat!(env!("OUT_DIR"), "/jitter.skel.rs"));
+}
+use skel::{JitterSkel, JitterSkelBuilder, types};
+
+stream_entries!(types);
+// SAFETY: a struct of integers, generated from the C one.
+unsafe impl Pod for types::hist {}
+const _: () = assert!(size_of::<types::hist>() == 4 * BUCKETS);
+
+/// Words that an interval needs of the one before it, per stream: association and stream id, and the histogram.
+const EARLIER: usize = 2 + BUCKETS;
+
+/// Intervals between arrivals, and how they vary.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    /// How many.
+    pub count: u64,
+    /// Intervals between them: one less, since the first ends none.
+    pub interval: Dist,
+    /// J += (|D - Dprev| - J) / 16 over the intervals D since the start; `None` before there are two of them.
+    pub jitter: Option<Duration>,
+}
+
+/// Statistics of one stream of one association.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Whose.
+    pub association: Association,
+    /// Stream identifier.
+    pub stream_id: u16,
+    /// Chunks.
+    pub chunks: Arrivals,
+    /// Whole user messages, when the last of their chunks came; only if [`Config::extended`].
+    pub messages: Arrivals,
+    /// Chunks that came after one of the same association with a higher TSN.
+    pub reordered: u64,
+}
+
+/// A running trace.
+pub struct Jitter {
+    // Declared, and so dropped, in this order.
+    links: Vec<Link>,
+    tables: Tables<types::assoc, types::stream>,
+    skel: JitterSkel<'static>,
+    extended: bool,
+    /// Per stream, [`EARLIER`] words as they stood at the last interval. Zeroed memory of fixed size, of which only what
+    /// is used is resident.
+    earlier: Vec<u32>,
+}
+
+impl Jitter {
+    /// Loads and attaches the programs.
+    ///
+    /// # Errors
+    /// [`Error::Absent`] where something is missing here, [`Error::Refused`] where the kernel does not accept the
+    /// programs on any rung.
+    pub fn open(config: &Config) -> Result<Self, Error> {
+        kernel::can_trace()?;
+        climb(config.rung, |rung| Self::open_on(rung, config))
+    }
+
+    fn open_on(rung: Rung, config: &Config) -> Result<Self, Error> {
+        // The skeleton borrows its object; one per process and run, so it may stay until exit.
+        let object = Box::leak(Box::new(MaybeUninit::uninit()));
+        let mut open = JitterSkelBuilder::default().open(object)?;
+        let len = prepare_streams!(open, config, rung);
+        let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
+        rodata.want_windows = config.intervals;
+        rodata.want_extended = config.extended;
+        open.maps.hists.set_max_entries(if config.extended { len } else { 1 })?;
+        if !config.extended {
+            open.progs.jitter_reassembled.set_autoload(false);
+            open.progs.jitter_reassembled_kprobe.set_autoload(false);
+        }
+        let skel = open.load()?;
+        Ok(Self {
+            links: attach_loaded(skel.object())?,
+            tables: Tables::new(&skel.maps.assocs.as_fd(), &skel.maps.streams.as_fd(), len)?,
+            skel,
+            extended: config.extended,
+            earlier: vec![0; if config.extended && config.intervals { len as usize * EARLIER } else { 0 }],
+        })
+    }
+
+    /// Detaches the programs: nothing changes any more, and statistics are exact.
+    pub fn detach(&mut self) {
+        self.links.clear();
+    }
+
+    /// Ends the current interval and gives its number.
+    pub fn step(&mut self) -> u32 {
+        step_epoch!(self.skel)
+    }
+
+    /// Statistics since the start, of every stream.
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    pub fn totals(&self) -> Result<Vec<Stats>, Error> {
+        let each = self.tables.each(pool_used!(self.skel));
+        each.map(|(_, association, _, stream)| {
+            let hist = self.hist(stream.stats.hist)?;
+            Ok(Stats {
+                association,
+                stream_id: stream.sid,
+                chunks: arrivals(stream.events, &stream.stats.chunk, hist.as_ref()),
+                messages: arrivals(stream.stats.messages, &stream.stats.message, None),
+                reordered: stream.stats.reordered,
+            })
+        })
+        .collect()
+    }
+
+    /// Statistics of the interval with this number, which [`Jitter::step`] has just ended, of every stream on which
+    /// something came. Needs [`Config::intervals`].
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    pub fn interval(&mut self, number: u32) -> Result<Vec<Stats>, Error> {
+        let mut found = Vec::new();
+        for (index, association, _, stream) in self.tables.each(pool_used!(self.skel)) {
+            let window = &stream.stats.window[(number & 1) as usize];
+            if window.epoch != number || window.chunks == 0 {
+                continue;
+            }
+            let mut hist = self.hist(stream.stats.hist)?;
+            let earlier = self.earlier.get_mut(index * EARLIER..(index + 1) * EARLIER);
+            if let (Some(hist), Some([uid, sid, earlier @ ..])) = (&mut hist, earlier) {
+                let own = (association.uid, u32::from(stream.sid));
+                let same = (*uid, *sid) == own;
+                (*uid, *sid) = own;
+                for (count, before) in hist.iter_mut().zip(earlier) {
+                    let before = std::mem::replace(before, *count);
+                    if same {
+                        *count = count.wrapping_sub(before);
+                    }
+                }
+            }
+            let of = |count: u32, window, total| Arrivals { count: count.into(), interval: window, ..total };
+            found.push(Stats {
+                association,
+                stream_id: stream.sid,
+                chunks: of(
+                    window.chunks,
+                    dist!(window.chunk, hist.as_ref()),
+                    arrivals(0, &stream.stats.chunk, None),
+                ),
+                messages: of(
+                    window.messages,
+                    dist!(window.message, None),
+                    arrivals(0, &stream.stats.message, None),
+                ),
+                reordered: window.reordered.into(),
+            });
+        }
+        Ok(found)
+    }
+
+    /// The books so far.
+    #[must_use]
+    pub fn accounting(&self) -> Accounting {
+        stream_accounting!(self.skel, self.tables)
+    }
+
+    /// The histogram of a stream; `None` unless extended. Read by a system call, as mapped they would all count as memory
+    /// of this process.
+    fn hist(&self, index: u32) -> Result<Option<[u32; BUCKETS]>, Error> {
+        if !self.extended {
+            return Ok(None);
+        }
+        let mut bytes = [0; size_of::<types::hist>()];
+        self.skel.maps.hists.lookup_into(&index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
+        Ok(pod::read::<types::hist>(&bytes).map(|h| h.chunk))
+    }
+}
+
+fn arrivals(count: u64, arrivals: &types::arrivals, hist: Option<&[u32; BUCKETS]>) -> Arrivals {
+    Arrivals {
+        count,
+        interval: dist!(arrivals.interval, hist),
+        jitter: (arrivals.interval.count > 1).then(|| unscale(arrivals.jitter16_ns)),
+    }
+}
+
+/// The estimate from its 16-fold.
+fn unscale(jitter16_ns: u64) -> Duration {
+    Duration::from_nanos((jitter16_ns + 8) / 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// `arrive()` of the kernel side, word for word.
+    fn fixed_point(intervals: &[u64]) -> Duration {
+        let mut jitter16 = 0_u64;
+        for pair in intervals.windows(2) {
+            jitter16 = jitter16.wrapping_add(pair[1].abs_diff(pair[0]).wrapping_sub((jitter16 + 8) >> 4));
+        }
+        unscale(jitter16)
+    }
+
+    fn reference_ns(intervals: &[u64]) -> f64 {
+        intervals.windows(2).fold(0.0, |j, pair| j + (pair[1].abs_diff(pair[0]) as f64 - j) / 16.0)
+    }
+
+    #[test]
+    fn a_steady_stream_has_no_jitter() {
+        assert_eq!(fixed_point(&[20_000_000; 100]), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_constant_difference_is_the_jitter() {
+        let alternating: Vec<u64> = (0..1000).map(|n| 1_000_000 + n % 2 * 50_000).collect();
+        assert!(fixed_point(&alternating).abs_diff(Duration::from_micros(50)) < Duration::from_nanos(100));
+    }
+
+    proptest! {
+        #[test]
+        fn fixed_point_is_within_a_tenth_of_a_microsecond(
+            intervals in prop::collection::vec(0_u64..100_000_000_000, 0..2000),
+        ) {
+            let error = fixed_point(&intervals).as_nanos() as f64 - reference_ns(&intervals);
+            prop_assert!(error.abs() < 100.0, "{error} ns");
+        }
+    }
+}

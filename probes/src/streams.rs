@@ -1,0 +1,206 @@
+//! State per association, and per association and stream (`streams.h`), of the commands that have it.
+
+use std::{io, os::fd::AsFd, time::Duration};
+
+use crate::{Filter, Identity, Rung, pod::Pod, table::Table};
+
+/// What to trace, and how much room to take for it. All memory is taken at start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whose events.
+    pub filter: Filter,
+    /// Hand out the statistics of each interval, not only totals.
+    pub intervals: bool,
+    /// Gather what the scripts do not have, too.
+    pub extended: bool,
+    /// Keep what has ended as long as there is room. Else it goes one interval after the one in which it ended.
+    pub keep_ended: bool,
+    /// Pairs of association and stream that fit (rounded up to a power of two); more evict those that were silent
+    /// longest.
+    pub max_streams: u32,
+    /// Only this rung of the ladder; `None`: the best that works.
+    pub rung: Option<Rung>,
+}
+
+/// An association that was traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Association {
+    /// Who; its path is the one on which it was first seen.
+    pub id: Identity,
+    /// Differs for every association of this run, where the kernel's id may come again.
+    pub uid: u32,
+    /// The number of the interval in which it ended; `None` while it lives.
+    pub ended: Option<u32>,
+    /// When it was first seen, on `CLOCK_MONOTONIC`.
+    pub first: Duration,
+    /// When it ended, or was last seen.
+    pub last: Duration,
+    /// Events of all its streams.
+    pub events: u64,
+}
+
+/// What was seen, and what lost its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accounting {
+    /// Events seen.
+    pub events: u64,
+    /// Associations whose place was taken by newer ones, before they had ended and been shown.
+    pub assocs_evicted: u64,
+    /// Streams, likewise.
+    pub streams_evicted: u64,
+    /// Events that are missing in the statistics for that.
+    pub events_evicted: u64,
+    /// Events for which no place was found.
+    pub no_place: u64,
+    /// Messages in a lobby too long to be looked through.
+    pub lobby_limit: u64,
+}
+
+/// An entry of `assocs`.
+pub(crate) trait AssocEntry: Pod {
+    fn is_whole(&self) -> bool;
+    /// `None` where it is free.
+    fn association(&self) -> Option<Association>;
+}
+
+/// An entry of `streams`.
+pub(crate) trait StreamEntry: Pod {
+    fn is_whole(&self) -> bool;
+    /// Uid and index of its association; uid 0 where it is free.
+    fn assoc(&self) -> (u32, usize);
+}
+
+/// The two tables as this process sees them.
+pub(crate) struct Tables<A, S> {
+    assocs: Table<A>,
+    streams: Table<S>,
+}
+
+impl<A: AssocEntry, S: StreamEntry> Tables<A, S> {
+    pub(crate) fn new(assocs: &impl AsFd, streams: &impl AsFd, len: u32) -> io::Result<Self> {
+        Ok(Self { assocs: Table::new(assocs, len)?, streams: Table::new(streams, len)? })
+    }
+
+    /// Every stream with its index and its association, among the first `used` of the pool: no page of the others is
+    /// touched.
+    pub(crate) fn each(&self, used: u32) -> impl Iterator<Item = (usize, Association, A, S)> + '_ {
+        (0..self.streams.len().min(used as usize)).filter_map(|index| {
+            let stream = self.streams.whole(index, S::is_whole)?;
+            let (uid, assoc) = stream.assoc();
+            if uid == 0 {
+                return None;
+            }
+            let entry = self.assocs.whole(assoc, A::is_whole)?;
+            let association = entry.association().filter(|a| a.uid == uid)?;
+            Some((index, association, entry, stream))
+        })
+    }
+
+    /// Events of all associations in the table.
+    pub(crate) fn events(&self) -> u64 {
+        (0..self.assocs.len())
+            .filter_map(|index| self.assocs.whole(index, A::is_whole)?.association())
+            .map(|a| a.events)
+            .sum()
+    }
+}
+
+/// Makes the entries of a skeleton's tables known. Each program has its own types with the same members: hence macros.
+macro_rules! stream_entries {
+    ($types:ident) => {
+        // SAFETY: a struct of integers, generated from the C one.
+        unsafe impl $crate::pod::Pod for $types::assoc {}
+        // SAFETY: as above.
+        unsafe impl $crate::pod::Pod for $types::stream {}
+        // SAFETY: as above.
+        unsafe impl $crate::pod::Pod for $types::accounting {}
+
+        impl $crate::streams::AssocEntry for $types::assoc {
+            fn is_whole(&self) -> bool {
+                self.done == self.begun
+            }
+
+            fn association(&self) -> Option<$crate::streams::Association> {
+                (self.uid != 0).then(|| $crate::streams::Association {
+                    id: $crate::assoc::identity!(&self.id),
+                    uid: self.uid,
+                    ended: (self.ended != 0).then_some(self.ended),
+                    first: std::time::Duration::from_nanos(self.first_ns),
+                    last: std::time::Duration::from_nanos(self.last_ns),
+                    events: self.events,
+                })
+            }
+        }
+
+        impl $crate::streams::StreamEntry for $types::stream {
+            fn is_whole(&self) -> bool {
+                self.done == self.begun
+            }
+
+            fn assoc(&self) -> (u32, usize) {
+                (self.assoc_uid, self.assoc as usize)
+            }
+        }
+    };
+}
+pub(crate) use stream_entries;
+
+/// Configures an open skeleton for a rung: its programs, filter and tables. Gives the length of the tables.
+macro_rules! prepare_streams {
+    ($open:expr, $config:expr, $rung:expr) => {{
+        use libbpf_rs::skel::OpenSkel;
+        let config: &$crate::streams::Config = $config;
+        $crate::attach::choose_rung($open.open_object_mut(), $rung);
+        $crate::assoc::set_filter!($open, &config.filter, $rung)?;
+        let len = config.max_streams.max(64).next_power_of_two();
+        let rodata = $open.maps.rodata_data.as_deref_mut().ok_or_else($crate::attach::malformed)?;
+        rodata.assoc_mask = len - 1;
+        rodata.stream_mask = len - 1;
+        rodata.place_mask = 4 * len - 1;
+        rodata.want_reuse = !config.keep_ended;
+        $open.maps.assocs.set_max_entries(len)?;
+        $open.maps.streams.set_max_entries(len)?;
+        $open.maps.places.set_max_entries(4 * len)?;
+        $open.maps.frames.set_autocreate($rung == $crate::Rung::Kprobe)?;
+        len
+    }};
+}
+pub(crate) use prepare_streams;
+
+/// Ends the current interval and gives its number.
+macro_rules! step_epoch {
+    ($skel:expr) => {
+        $skel.maps.data_data.as_deref_mut().map_or(0, |data| {
+            let ended = data.epoch;
+            $crate::pod::store(&mut data.epoch, ended.wrapping_add(1));
+            ended
+        })
+    };
+}
+pub(crate) use step_epoch;
+
+/// How many entries of the pool were ever used.
+macro_rules! pool_used {
+    ($skel:expr) => {
+        $skel.maps.bss_data.as_deref().map_or(0, |bss| $crate::pod::load(&bss.pool_used))
+    };
+}
+pub(crate) use pool_used;
+
+/// The books of a skeleton.
+macro_rules! stream_accounting {
+    ($skel:expr, $tables:expr) => {
+        $skel.maps.bss_data.as_deref().map_or_else($crate::streams::Accounting::default, |bss| {
+            let a = $crate::pod::load(&bss.accounting);
+            $crate::streams::Accounting {
+                events: $tables.events() + a.events_gone,
+                assocs_evicted: a.assocs_evicted,
+                streams_evicted: a.streams_evicted,
+                events_evicted: a.events_evicted,
+                no_place: a.no_place,
+                lobby_limit: a.lobby_limit,
+            }
+        })
+    };
+}
+pub(crate) use stream_accounting;

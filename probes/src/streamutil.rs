@@ -1,0 +1,248 @@
+//! What the streams of an association carry (`streamutil.bpf.c`).
+
+use std::{mem::MaybeUninit, os::fd::AsFd, time::Duration};
+
+use libbpf_rs::{
+    Link, OpenObject,
+    skel::{OpenSkel, Skel, SkelBuilder},
+};
+use nix::time::{ClockId, clock_gettime};
+
+pub use crate::streams::{Accounting, Association, Config};
+use crate::{
+    Error, Rung,
+    attach::{attach_loaded, climb, malformed},
+    kernel,
+    streams::{Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
+};
+
+#[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
+#[allow(clippy::undocumented_unsafe_blocks, dead_code)]
+mod skel {
+    include!(concat!(env!("OUT_DIR"), "/streamutil.skel.rs"));
+}
+use skel::{StreamutilSkel, StreamutilSkelBuilder, types};
+
+stream_entries!(types);
+
+/// Words that an interval needs of the one before it, per stream: association and stream id, and [`COUNTERS`].
+const EARLIER: usize = 1 + COUNTERS;
+const COUNTERS: usize = 9;
+
+/// One stream of one association: what was sent on it, and how what was received on it had to wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stream {
+    /// Stream identifier.
+    pub stream_id: u16,
+    /// User data sent, without retransmissions.
+    pub payload_bytes: u64,
+    /// Its chunks.
+    pub chunks: u64,
+    /// Chunks of those that were sent unordered.
+    pub unordered: u64,
+    /// Messages sent to their end.
+    pub messages: u64,
+    /// Chunks sent again.
+    pub rtx_chunks: u64,
+    /// User data in those.
+    pub rtx_bytes: u64,
+    /// Received messages that had to wait for one before them.
+    pub hol_messages: u64,
+    /// How long they waited, all taken together.
+    pub hol_wait: Duration,
+    /// How long at least one of them waited.
+    pub hol_blocked: Duration,
+}
+
+impl Stream {
+    /// Is there nothing to tell of it?
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.chunks == 0 && self.rtx_chunks == 0 && self.hol_wait.is_zero()
+    }
+}
+
+/// One association.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Who.
+    pub association: Association,
+    /// Outbound streams: as negotiated, and added since (RFC 6525).
+    pub total_streams: u32,
+    /// How long the statistics cover.
+    pub period: Duration,
+    /// Streams that are not idle, by their identifiers.
+    pub streams: Vec<Stream>,
+}
+
+/// A running trace.
+pub struct Streamutil {
+    // Declared, and so dropped, in this order.
+    links: Vec<Link>,
+    tables: Tables<types::assoc, types::stream>,
+    skel: StreamutilSkel<'static>,
+    /// When the last interval ended, on `CLOCK_MONOTONIC`.
+    stepped: Duration,
+    /// When the programs were detached.
+    detached: Option<Duration>,
+    /// Per stream, [`EARLIER`] words as they stood at the last interval. Zeroed memory of fixed size, of which only what
+    /// is used is resident.
+    earlier: Vec<u64>,
+}
+
+impl Streamutil {
+    /// Loads and attaches the programs.
+    ///
+    /// # Errors
+    /// [`Error::Absent`] where something is missing here, [`Error::Refused`] where the kernel does not accept the
+    /// programs on any rung.
+    pub fn open(config: &Config) -> Result<Self, Error> {
+        kernel::can_trace()?;
+        climb(config.rung, |rung| Self::open_on(rung, config))
+    }
+
+    fn open_on(rung: Rung, config: &Config) -> Result<Self, Error> {
+        // The skeleton borrows its object; one per process and run, so it may stay until exit.
+        let object = Box::leak(Box::new(MaybeUninit::uninit()));
+        let mut open = StreamutilSkelBuilder::default().open(object)?;
+        let len = prepare_streams!(open, config, rung);
+        let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
+        rodata.want_extended = config.extended;
+        if !config.extended {
+            leave_out_receive_side(open.open_object_mut());
+        }
+        let skel = open.load()?;
+        Ok(Self {
+            links: attach_loaded(skel.object())?,
+            tables: Tables::new(&skel.maps.assocs.as_fd(), &skel.maps.streams.as_fd(), len)?,
+            skel,
+            stepped: now(),
+            detached: None,
+            earlier: vec![0; if config.intervals { len as usize * EARLIER } else { 0 }],
+        })
+    }
+
+    /// Detaches the programs: nothing changes any more, and statistics are exact.
+    pub fn detach(&mut self) {
+        self.links.clear();
+        self.detached = Some(now());
+    }
+
+    /// Ends the current interval and gives its number.
+    pub fn step(&mut self) -> u32 {
+        step_epoch!(self.skel)
+    }
+
+    /// Statistics since the start, of every association.
+    #[must_use]
+    pub fn totals(&self) -> Vec<Stats> {
+        let now = self.now();
+        let each = self.tables.each(pool_used!(self.skel));
+        group(each.map(|(_, association, assoc, stream)| {
+            let until = if association.ended.is_some() { association.last } else { now };
+            let period = until.saturating_sub(association.first);
+            (association, assoc.stats.outcnt, period, named(stream.sid, counters(&stream, now)))
+        }))
+    }
+
+    /// Statistics since the last call, of every association of which there are any. Needs [`Config::intervals`].
+    pub fn interval(&mut self) -> Vec<Stats> {
+        let now = self.now();
+        let period = now.saturating_sub(self.stepped);
+        self.stepped = now;
+        let earlier = &mut self.earlier;
+        let each = self.tables.each(pool_used!(self.skel));
+        group(each.map(|(index, association, assoc, stream)| {
+            let mut counters = counters(&stream, now);
+            if let Some([own, earlier @ ..]) = earlier.get_mut(index * EARLIER..(index + 1) * EARLIER) {
+                let key = u64::from(association.uid) << 16 | u64::from(stream.sid);
+                let same = std::mem::replace(own, key) == key;
+                for (counter, before) in counters.iter_mut().zip(earlier) {
+                    let before = std::mem::replace(before, *counter);
+                    if same {
+                        *counter = counter.saturating_sub(before);
+                    }
+                }
+            }
+            (association, assoc.stats.outcnt, period, named(stream.sid, counters))
+        }))
+    }
+
+    /// The books so far.
+    #[must_use]
+    pub fn accounting(&self) -> Accounting {
+        stream_accounting!(self.skel, self.tables)
+    }
+
+    fn now(&self) -> Duration {
+        self.detached.unwrap_or_else(now)
+    }
+}
+
+fn leave_out_receive_side(object: &mut OpenObject) {
+    const SENDING: [&str; 5] = [
+        "streamutil_append",
+        "streamutil_append_kprobe",
+        "streamutil_append_over_kprobe",
+        "streamutil_free",
+        "streamutil_free_kprobe",
+    ];
+    for mut program in object.progs_mut() {
+        let name = program.name().to_string_lossy();
+        if name.starts_with("streamutil_") && !SENDING.contains(&&*name) {
+            program.set_autoload(false);
+        }
+    }
+}
+
+fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
+/// The counters of an entry, with what waits now waiting until `now`.
+fn counters(stream: &types::stream, now: Duration) -> [u64; COUNTERS] {
+    let s = &stream.stats;
+    let since = if s.waiting > 0 { (now.as_nanos() as u64).saturating_sub(s.hol_ns) } else { 0 };
+    [
+        s.payload_bytes,
+        s.chunks,
+        s.unordered,
+        s.messages,
+        s.rtx_chunks,
+        s.rtx_bytes,
+        s.hol_messages,
+        s.hol_wait_ns + s.waiting * since,
+        s.hol_blocked_ns + since,
+    ]
+}
+
+fn named(stream_id: u16, counters: [u64; COUNTERS]) -> Stream {
+    let [payload_bytes, chunks, unordered, messages, rtx_chunks, rtx_bytes, hol_messages, wait, blocked] =
+        counters;
+    Stream {
+        stream_id,
+        payload_bytes,
+        chunks,
+        unordered,
+        messages,
+        rtx_chunks,
+        rtx_bytes,
+        hol_messages,
+        hol_wait: Duration::from_nanos(wait),
+        hol_blocked: Duration::from_nanos(blocked),
+    }
+}
+
+/// Streams by association, in a steady order; idle ones left out.
+fn group(each: impl Iterator<Item = (Association, u32, Duration, Stream)>) -> Vec<Stats> {
+    let mut each: Vec<_> = each.filter(|(_, _, _, stream)| !stream.is_idle()).collect();
+    each.sort_by_key(|(a, _, _, stream)| (a.id.assoc_id, a.uid, stream.stream_id));
+    let mut found: Vec<Stats> = Vec::new();
+    for (association, total_streams, period, stream) in each {
+        match found.last_mut() {
+            Some(last) if last.association.uid == association.uid => last.streams.push(stream),
+            _ => found.push(Stats { association, total_streams, period, streams: vec![stream] }),
+        }
+    }
+    found
+}
