@@ -144,7 +144,7 @@ macro_rules! identity_columns {
     }};
     ($row:ty, $id:expr) => {{
         const OWN: fn(&$row) -> &$crate::Identity = $id;
-        $crate::identity_columns!($row, maybe |row| Some(OWN(row)))
+        $crate::identity_columns!($row, maybe | row | Some(OWN(row)))
     }};
 }
 

@@ -263,7 +263,8 @@ impl Bufmon {
                 stats.stall_max = stats.stall_max.max(lasts);
             }
             Ok(stats)
-        }).collect()
+        })
+        .collect()
     }
 
     /// Statistics of the interval that ends now, of every association that has any; the next interval begins. Needs
@@ -280,7 +281,8 @@ impl Bufmon {
             let (zero_window, stalled) = lasting(&a, now);
             let mut since = (Duration::ZERO, Duration::ZERO);
             if let Some(told) = self.told.get_mut(of.index as usize) {
-                let before = std::mem::replace(told, Told { uid: of.serial(), zero_window, stalled, ..*told });
+                let before =
+                    std::mem::replace(told, Told { uid: of.serial(), zero_window, stalled, ..*told });
                 if before.uid != told.uid {
                     since = (zero_window, stalled);
                 } else {
@@ -299,7 +301,11 @@ impl Bufmon {
                 earlier.since(of, util.iter_mut().chain(outqueue).chain(rwnd).chain(wait));
             }
             let stats = stats(of, &a, window, hist.as_ref(), now);
-            found.push(if self.extended { Stats { zero_window: since.0, stalled: since.1, ..stats } } else { stats });
+            found.push(if self.extended {
+                Stats { zero_window: since.0, stalled: since.1, ..stats }
+            } else {
+                stats
+            });
         }
         Ok(found)
     }

@@ -18,8 +18,16 @@ const CSV: &[Column<Stats>] = &[
         doc: "mean use of the send buffer",
         get: |s| Value::Fixed(percent(s.util_ppm.mean()).unwrap_or(0.0), 1),
     },
-    Column { name: "Min_Util_%", doc: "smallest", get: |s| Value::Fixed(pct(s.util_ppm.min).unwrap_or(0.0), 1) },
-    Column { name: "Max_Util_%", doc: "largest", get: |s| Value::Fixed(pct(s.util_ppm.max).unwrap_or(0.0), 1) },
+    Column {
+        name: "Min_Util_%",
+        doc: "smallest",
+        get: |s| Value::Fixed(pct(s.util_ppm.min).unwrap_or(0.0), 1),
+    },
+    Column {
+        name: "Max_Util_%",
+        doc: "largest",
+        get: |s| Value::Fixed(pct(s.util_ppm.max).unwrap_or(0.0), 1),
+    },
     Column { name: "Util_Samples", doc: "looks at it", get: |s| Value::Int(s.util_ppm.count) },
     Column {
         name: "Avg_Outqueue_bytes",
@@ -39,12 +47,20 @@ const CSV: &[Column<Stats>] = &[
     },
     Column { name: "Min_RWND_bytes", doc: "smallest", get: |s| Value::Int(s.rwnd_bytes.min.unwrap_or(0)) },
     Column { name: "RWND_Samples", doc: "SACKs", get: |s| Value::Int(s.rwnd_bytes.count) },
-    Column { name: "Sndbuf_Wait_Events", doc: "sends that waited for room", get: |s| Value::Int(s.wait.count) },
+    Column {
+        name: "Sndbuf_Wait_Events",
+        doc: "sends that waited for room",
+        get: |s| Value::Int(s.wait.count),
+    },
 ];
 
 /// The same by the names of JSON, with nothing where there are no samples.
 const JSON: &[Column<Stats>] = &[
-    Column { name: "util_avg_pct", doc: "mean use of the send buffer", get: |s| fixed(percent(s.util_ppm.mean())) },
+    Column {
+        name: "util_avg_pct",
+        doc: "mean use of the send buffer",
+        get: |s| fixed(percent(s.util_ppm.mean())),
+    },
     Column { name: "util_min_pct", doc: "smallest", get: |s| fixed(pct(s.util_ppm.min)) },
     Column { name: "util_max_pct", doc: "largest", get: |s| fixed(pct(s.util_ppm.max)) },
     Column { name: "util_samples", doc: "looks at it", get: |s| Value::Int(s.util_ppm.count) },
@@ -74,29 +90,61 @@ const MORE: &[Column<Stats>] = &[
     Column { name: "util_p50_pct", doc: "median use of the send buffer", get: |s| util_percentile(s, 0) },
     Column { name: "util_p90_pct", doc: "90th percentile", get: |s| util_percentile(s, 1) },
     Column { name: "util_p99_pct", doc: "99th percentile", get: |s| util_percentile(s, 2) },
-    Column { name: "outqueue_p50_bytes", doc: "median of the outqueue", get: |s| percentile(&s.outqueue_bytes, 0) },
+    Column {
+        name: "outqueue_p50_bytes",
+        doc: "median of the outqueue",
+        get: |s| percentile(&s.outqueue_bytes, 0),
+    },
     Column { name: "outqueue_p90_bytes", doc: "90th percentile", get: |s| percentile(&s.outqueue_bytes, 1) },
     Column { name: "outqueue_p99_bytes", doc: "99th percentile", get: |s| percentile(&s.outqueue_bytes, 2) },
-    Column { name: "rwnd_p50_bytes", doc: "median of the peer's window", get: |s| percentile(&s.rwnd_bytes, 0) },
+    Column {
+        name: "rwnd_p50_bytes",
+        doc: "median of the peer's window",
+        get: |s| percentile(&s.rwnd_bytes, 0),
+    },
     Column { name: "rwnd_p90_bytes", doc: "90th percentile", get: |s| percentile(&s.rwnd_bytes, 1) },
     Column { name: "rwnd_p99_bytes", doc: "99th percentile", get: |s| percentile(&s.rwnd_bytes, 2) },
     Column { name: "rwnd_max_bytes", doc: "largest", get: |s| Value::int(s.rwnd_bytes.max) },
-    Column { name: "wait_total_us", doc: "time that sends waited, all together", get: |s| Value::Float(us(s.wait.sum)) },
+    Column {
+        name: "wait_total_us",
+        doc: "time that sends waited, all together",
+        get: |s| Value::Float(us(s.wait.sum)),
+    },
     Column { name: "wait_avg_us", doc: "mean wait", get: |s| Value::float(s.wait.mean_us()) },
     Column { name: "wait_min_us", doc: "shortest", get: |s| Value::us(s.wait.min) },
     Column { name: "wait_max_us", doc: "longest", get: |s| Value::us(s.wait.max) },
     Column { name: "wait_p50_us", doc: "median", get: |s| Value::us(s.wait.percentiles.map(|p| p[0])) },
-    Column { name: "wait_p90_us", doc: "90th percentile", get: |s| Value::us(s.wait.percentiles.map(|p| p[1])) },
-    Column { name: "wait_p99_us", doc: "99th percentile", get: |s| Value::us(s.wait.percentiles.map(|p| p[2])) },
+    Column {
+        name: "wait_p90_us",
+        doc: "90th percentile",
+        get: |s| Value::us(s.wait.percentiles.map(|p| p[1])),
+    },
+    Column {
+        name: "wait_p99_us",
+        doc: "99th percentile",
+        get: |s| Value::us(s.wait.percentiles.map(|p| p[2])),
+    },
     Column { name: "refused_events", doc: "sends refused (EAGAIN)", get: |s| Value::Int(s.refused) },
-    Column { name: "zero_window_events", doc: "times that the peer closed its window", get: |s| Value::Int(s.zero_windows) },
-    Column { name: "zero_window_ms", doc: "how long it was closed", get: |s| Value::Float(ms(s.zero_window)) },
+    Column {
+        name: "zero_window_events",
+        doc: "times that the peer closed its window",
+        get: |s| Value::Int(s.zero_windows),
+    },
+    Column {
+        name: "zero_window_ms",
+        doc: "how long it was closed",
+        get: |s| Value::Float(ms(s.zero_window)),
+    },
     Column {
         name: "in_flight_max_bytes",
         doc: "the most that was sent and not acknowledged",
         get: |s| Value::int(s.is_sender().then_some(s.in_flight_max_bytes)),
     },
-    Column { name: "recv_util_avg_pct", doc: "mean use of the receive buffer", get: |s| fixed(percent(s.recv_ppm.mean())) },
+    Column {
+        name: "recv_util_avg_pct",
+        doc: "mean use of the receive buffer",
+        get: |s| fixed(percent(s.recv_ppm.mean())),
+    },
     Column { name: "recv_util_max_pct", doc: "largest", get: |s| fixed(pct(s.recv_ppm.max)) },
     Column { name: "recv_samples", doc: "SACKs sent", get: |s| Value::Int(s.recv_ppm.count) },
     Column {
@@ -120,10 +168,14 @@ type Event = (Wait, Option<Identity>);
 /// A `sample` object: a send that waited.
 const SAMPLE: &[&[Column<Event>]] = &[
     &[Column { name: "assoc_id", doc: "association id", get: |(w, _)| Value::Int(w.assoc_id.into()) }],
-    identity_columns!(Event, maybe |(_, id)| id.as_ref()),
+    identity_columns!(Event, maybe | (_, id) | id.as_ref()),
     &[
         Column { name: "wait_us", doc: "how long it waited", get: |(w, _)| Value::Float(us(w.wait)) },
-        Column { name: "msg_bytes", doc: "length of its message", get: |(w, _)| Value::Int(w.msg_bytes.into()) },
+        Column {
+            name: "msg_bytes",
+            doc: "length of its message",
+            get: |(w, _)| Value::Int(w.msg_bytes.into()),
+        },
     ],
 ];
 
@@ -132,13 +184,31 @@ type Verdict = (Stall, Duration);
 const STALL: &[&[Column<Verdict>]] = &[
     &[Column { name: "assoc_id", doc: "association id", get: |(s, _)| Value::Int(s.id.assoc_id.into()) }],
     identity_columns!(Verdict, |(s, _)| &s.id),
-    &[Column { name: "lasted_ms", doc: "for how long, so far", get: |(_, lasted)| Value::Float(ms(*lasted)) },
-    Column { name: "over", doc: "it is over", get: |(s, _)| Value::Bool(s.until.is_some()) },
-    Column { name: "unacked_bytes", doc: "outstanding or queued", get: |(s, _)| Value::Int(s.bytes) },
-    Column { name: "t3_expiries", doc: "T3-rtx expiries meanwhile", get: |(s, _)| Value::Int(s.t3_expiries.into()) },
-    Column { name: "waiting_sends", doc: "sends that wait for room", get: |(s, _)| Value::Int(s.waiting.into()) },
-    Column { name: "cause", doc: "why", get: |(s, _)| Value::Text(cause(s.cause).to_owned()) },
-    Column { name: "cause_text", doc: "why, in words", get: |(s, _)| Value::Text(words(s.cause).to_owned()) }],
+    &[
+        Column {
+            name: "lasted_ms",
+            doc: "for how long, so far",
+            get: |(_, lasted)| Value::Float(ms(*lasted)),
+        },
+        Column { name: "over", doc: "it is over", get: |(s, _)| Value::Bool(s.until.is_some()) },
+        Column { name: "unacked_bytes", doc: "outstanding or queued", get: |(s, _)| Value::Int(s.bytes) },
+        Column {
+            name: "t3_expiries",
+            doc: "T3-rtx expiries meanwhile",
+            get: |(s, _)| Value::Int(s.t3_expiries.into()),
+        },
+        Column {
+            name: "waiting_sends",
+            doc: "sends that wait for room",
+            get: |(s, _)| Value::Int(s.waiting.into()),
+        },
+        Column { name: "cause", doc: "why", get: |(s, _)| Value::Text(cause(s.cause).to_owned()) },
+        Column {
+            name: "cause_text",
+            doc: "why, in words",
+            get: |(s, _)| Value::Text(words(s.cause).to_owned()),
+        },
+    ],
 ];
 
 /// Prints waits, stalls and statistics in the form that was asked for.
@@ -202,7 +272,9 @@ impl Report {
                     let time = clock.rfc3339(stall.since);
                     out.json(&self.rows.event("stall", &time, STALL, &(stall, lasted)))?;
                 }
-                Format::Text => out.text(&stall_line(&stall, lasted, &clock.time_of_day(stall.since, &self.zone)))?,
+                Format::Text => {
+                    out.text(&stall_line(&stall, lasted, &clock.time_of_day(stall.since, &self.zone)))?
+                }
                 Format::Csv => {}
             }
         }
@@ -303,7 +375,11 @@ fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
     }
     if let (Some(avg), Some(max)) = (s.wait.mean_us(), s.wait.max) {
         let total = ms(s.wait.sum);
-        out.text(&format!("    Wait time: {total:.3} ms in all, {:.3} ms avg, {:.3} ms max", avg / 1e3, ms(max)))?;
+        out.text(&format!(
+            "    Wait time: {total:.3} ms in all, {:.3} ms avg, {:.3} ms max",
+            avg / 1e3,
+            ms(max)
+        ))?;
     }
     out.text(&format!("    Refused (EAGAIN): {}", s.refused))?;
     out.text(&format!("  In flight: {} bytes maximum", s.in_flight_max_bytes))?;
@@ -343,5 +419,7 @@ fn window_block(name: &str, bytes: &Levels, out: &mut Out) -> Result<()> {
 }
 
 fn percentile_line(bytes: &Levels, out: &mut Out) -> Result<()> {
-    bytes.percentiles.map_or(Ok(()), |[p50, p90, p99]| out.text(&format!("    p50/p90/p99: {p50}/{p90}/{p99} bytes")))
+    bytes
+        .percentiles
+        .map_or(Ok(()), |[p50, p90, p99]| out.text(&format!("    p50/p90/p99: {p50}/{p90}/{p99} bytes")))
 }

@@ -3,9 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
-use cli::{
-    Clock, Column, Common, Format, Out, Period, Rows, TimesOfDay, Value, ends, identity_columns, ms,
-};
+use cli::{Clock, Column, Common, Format, Out, Period, Rows, TimesOfDay, Value, ends, identity_columns, ms};
 use jiff::tz::TimeZone;
 use probes::{
     Dist, EntryRef, Identity,
@@ -86,7 +84,11 @@ macro_rules! value_columns {
     ($row:ty, $get:expr) => {{
         const VALUES: fn(&$row) -> &Values = $get;
         &[
-            Column { name: "error_count", doc: "errors in a row", get: |r| Value::Int(VALUES(r).error_count.into()) },
+            Column {
+                name: "error_count",
+                doc: "errors in a row",
+                get: |r| Value::Int(VALUES(r).error_count.into()),
+            },
             Column {
                 name: "error_limit",
                 doc: "more errors in a row make the path inactive",
@@ -132,7 +134,7 @@ type Event = (Update, Option<Identity>);
 /// What `sample` and `path` objects begin with.
 const WHOSE: &[Column<Event>] =
     &[Column { name: "assoc_id", doc: "association id", get: |(u, _)| Value::Int(u.assoc_id.into()) }];
-const EVENT_IDENTITY: &[Column<Event>] = identity_columns!(Event, maybe |(_, id)| id.as_ref());
+const EVENT_IDENTITY: &[Column<Event>] = identity_columns!(Event, maybe | (_, id) | id.as_ref());
 const WHICH: &[Column<Event>] = &[
     Column { name: "path", doc: "peer's address of this path", get: |(_, id)| address(id.as_ref()) },
     Column {
@@ -423,13 +425,19 @@ mod tests {
             "0            10.9.2.2        5000   1000.00    20.50      4.00       08:27:59    "
         );
         let v6 = Identity { path: Some("fd00:1234:5678:9abc:def0:1234:5678:9abc".parse().unwrap()), ..id };
-        assert!(text_row(&update(Cause::Primary), Some(&v6), "").contains(" fd00:1234:5678:9abc:def0:1234:5678:9abc 5000 "));
+        assert!(
+            text_row(&update(Cause::Primary), Some(&v6), "")
+                .contains(" fd00:1234:5678:9abc:def0:1234:5678:9abc 5000 ")
+        );
     }
 
     #[test]
     fn each_cause_has_its_own_time() {
         let t = Duration::from_millis(500);
-        assert_eq!((rtt(&update(Cause::Rtt { rtt: t })), old_rto(&update(Cause::Rtt { rtt: t }))), (Some(t), None));
+        assert_eq!(
+            (rtt(&update(Cause::Rtt { rtt: t })), old_rto(&update(Cause::Rtt { rtt: t }))),
+            (Some(t), None)
+        );
         let t3 = update(Cause::T3 { old_rto: t });
         assert_eq!((rtt(&t3), old_rto(&t3), cause(&t3)), (None, Some(t), "t3"));
     }

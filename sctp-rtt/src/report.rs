@@ -60,7 +60,7 @@ type Event = (Sample, Option<Identity>);
 /// A `sample` object.
 const SAMPLE: &[&[Column<Event>]] = &[
     &[Column { name: "assoc_id", doc: "association id", get: |(s, _)| Value::Int(s.assoc_id.into()) }],
-    identity_columns!(Event, maybe |(_, id)| id.as_ref()),
+    identity_columns!(Event, maybe | (_, id) | id.as_ref()),
     &[
         Column {
             name: "path",

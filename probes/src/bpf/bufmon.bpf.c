@@ -32,11 +32,11 @@ struct stats {
 struct evidence {
 	__u64 since_ns; /* 0: it does not */
 	__u64 until_ns;
-	__u64 bytes;	    /* the most that was queued or in flight in that time */
-	__u32 t3_expiries;  /* in that time */
-	__u8 zero_window;   /* the peer had closed its window */
-	__u8 sender_waits;  /* a send waited for room */
-	__u8 own_queue;	    /* nothing was in flight */
+	__u64 bytes;	   /* the most that was queued or in flight in that time */
+	__u32 t3_expiries; /* in that time */
+	__u8 zero_window;  /* the peer had closed its window */
+	__u8 sender_waits; /* a send waited for room */
+	__u8 own_queue;	   /* nothing was in flight */
 	__u8 pad;
 };
 
@@ -473,8 +473,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 /* A T3-rtx timer has expired, and nothing is marked for retransmission yet. */
 static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 {
-	struct sctp_association *asoc =
-		BPF_CORE_READ((struct sctp_transport *)transport, asoc);
+	struct sctp_association *asoc = BPF_CORE_READ((struct sctp_transport *)transport, asoc);
 	struct entry *entry;
 	__u32 key, bytes;
 
@@ -553,19 +552,19 @@ static __always_inline int on_free(struct sctp_association *asoc)
 SEC("fentry/sctp_association_free")
 int BPF_PROG(bufmon_free, struct sctp_association *asoc)
 {
-	return on_free((void *)ctx[0]);
+	return on_free((void *)argument(ctx, 0));
 }
 
 SEC("fentry/sctp_transport_lower_cwnd")
 int BPF_PROG(bufmon_x_lower_cwnd, struct sctp_transport *transport, __u32 reason)
 {
-	return on_lower_cwnd(ctx[0], reason);
+	return on_lower_cwnd(argument(ctx, 0), reason);
 }
 
 SEC("fentry/sctp_make_sack")
 int BPF_PROG(bufmon_x_make_sack, struct sctp_association *asoc)
 {
-	return on_make_sack(true, asoc, ctx[0]);
+	return on_make_sack(true, asoc, argument(ctx, 0));
 }
 
 SEC("fentry/sctp_outq_sack")
@@ -581,7 +580,7 @@ SEC("fexit/sctp_sendmsg_to_asoc")
 int BPF_PROG(bufmon_sent, struct sctp_association *asoc, void *msg, __u64 len,
 	     struct sctp_transport *transport, void *sinfo, int ret)
 {
-	return on_sent(true, asoc, ctx[0], ret);
+	return on_sent(true, asoc, argument(ctx, 0), ret);
 }
 
 SEC("fentry/sctp_datamsg_from_user")
@@ -593,7 +592,7 @@ int BPF_PROG(bufmon_room)
 SEC("fentry/sctp_sendmsg_to_asoc")
 int BPF_PROG(bufmon_send, struct sctp_association *asoc, void *msg, __u64 len)
 {
-	return on_send(true, asoc, ctx[0], len);
+	return on_send(true, asoc, argument(ctx, 0), len);
 }
 
 #include "frame.h"

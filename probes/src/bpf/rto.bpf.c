@@ -210,8 +210,8 @@ static __always_inline void look_at(struct values *v, __u64 transport)
 		v->pmtu = BPF_CORE_READ(t, pathmtu);
 		v->error_limit = BPF_CORE_READ(t, pathmaxrxt);
 		v->path_state = BPF_CORE_READ(t, state);
-		v->primary = (__u64)BPF_CORE_READ(asoc_of(transport), peer.primary_path) ==
-			     transport;
+		v->primary =
+			(__u64)BPF_CORE_READ(asoc_of(transport), peer.primary_path) == transport;
 	}
 	v->error_count = BPF_CORE_READ(t, error_count);
 }
@@ -771,13 +771,13 @@ static __always_inline int on_free(struct sctp_association *asoc)
 SEC("fexit/sctp_transport_update_rto")
 int BPF_PROG(rto_update, struct sctp_transport *transport, __u32 rtt)
 {
-	return on_rtt(ctx[0], rtt);
+	return on_rtt(argument(ctx, 0), rtt);
 }
 
 SEC("fexit/sctp_transport_lower_cwnd")
 int BPF_PROG(rto_lower_cwnd, struct sctp_transport *transport, __u32 reason)
 {
-	return on_lower_cwnd(ctx[0], reason);
+	return on_lower_cwnd(argument(ctx, 0), reason);
 }
 
 SEC("fexit/sctp_generate_t3_rtx_event")
@@ -789,7 +789,7 @@ int BPF_PROG(rto_t3_leave)
 SEC("fentry/sctp_generate_t3_rtx_event")
 int BPF_PROG(rto_t3_enter, struct timer_list *t)
 {
-	return on_t3_timer((void *)ctx[0]);
+	return on_t3_timer((void *)argument(ctx, 0));
 }
 
 SEC("fexit/sctp_generate_heartbeat_event")
@@ -801,26 +801,25 @@ int BPF_PROG(rto_x_heartbeat_leave)
 SEC("fentry/sctp_generate_heartbeat_event")
 int BPF_PROG(rto_x_heartbeat_enter, struct timer_list *t)
 {
-	return on_heartbeat_timer((void *)ctx[0]);
+	return on_heartbeat_timer((void *)argument(ctx, 0));
 }
 
 SEC("fentry/sctp_assoc_control_transport")
 int BPF_PROG(rto_x_control, struct sctp_association *asoc, struct sctp_transport *transport,
 	     __u32 command)
 {
-	return on_control(ctx[1], command);
+	return on_control(argument(ctx, 1), command);
 }
 
 SEC("fentry/sctp_assoc_set_primary")
 int BPF_PROG(rto_x_primary, struct sctp_association *asoc, struct sctp_transport *transport)
 {
-	return on_primary((void *)ctx[0], ctx[1]);
+	return on_primary((void *)argument(ctx, 0), argument(ctx, 1));
 }
 
 static __always_inline int on_pmtud(__u64 transport, __u32 reason)
 {
-	if (reason == SCTP_RTXR_PMTUD &&
-	    wanted(false, asoc_of(transport), TRANSPORT(transport)))
+	if (reason == SCTP_RTXR_PMTUD && wanted(false, asoc_of(transport), TRANSPORT(transport)))
 		on_retransmit(transport, ~0u);
 	return 0;
 }
@@ -828,7 +827,7 @@ static __always_inline int on_pmtud(__u64 transport, __u32 reason)
 SEC("fentry/sctp_retransmit")
 int BPF_PROG(rto_x_retransmit, struct sctp_outq *q, struct sctp_transport *transport, __u32 reason)
 {
-	return on_pmtud(ctx[1], reason);
+	return on_pmtud(argument(ctx, 1), reason);
 }
 
 SEC("fentry/sctp_association_free")

@@ -20,7 +20,8 @@ struct stats {
 	struct dist prompt;
 };
 
-struct state {};
+struct state {
+};
 
 #include "entries.h"
 #include "ring.h"
@@ -271,8 +272,7 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 		count(&accounting.retransmitted, 1);
 		a->packet_unknown = true; /* the receiver counts this packet, we do not */
 		begin_update(path);
-		for_stats(stats, path)
-			stats->retransmitted++;
+		for_stats(stats, path) stats->retransmitted++;
 		end_update(path);
 		return 0;
 	}
@@ -283,7 +283,7 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	new.path = a->last_path;
 	if (want_extended) {
 		new.note = wire_packet(trusted, a, packet, transport,
-					 bpf_ntohs(GET(trusted, hdr, length)));
+				       bpf_ntohs(GET(trusted, hdr, length)));
 		if (GET(trusted, hdr, flags) & SCTP_DATA_SACK_IMM)
 			new.note |= PACKET_SACK_IMM;
 	}
