@@ -13,8 +13,11 @@ mount -t bpf bpf /sys/fs/bpf
 mount -t tracefs tracefs /sys/kernel/tracing
 /sbin/ip link set lo up
 # A tap's times are those of processing, not of queueing before it: what a program in the kernel sees, too.
-echo 0 >/proc/sys/net/core/netstamp_prequeue
+echo 0 >/proc/sys/net/core/netdev_tstamp_prequeue
 
+# Built in since 6.12.
+/sbin/modprobe -q virtio_pci
+/sbin/modprobe -q virtio_console
 for port in /sys/class/virtio-ports/*; do
 	eval "$(cat "$port/name")=/dev/${port##*/}"
 done

@@ -109,7 +109,7 @@ capture() {
 		echo $! >"$interface.pid"
 	done
 	for interface in "$@"; do
-		until_true 10 grep -q "listening on" "$interface.tcpdump"
+		until_true 10 grep -qs "listening on" "$interface.tcpdump"
 	done
 }
 
@@ -132,7 +132,7 @@ capture_stop() {
 serve() {
 	b sctp-traffic server "$@" >server.json 2>server.err &
 	server=$!
-	until_true 10 grep -q listening server.err
+	until_true 10 grep -qs listening server.err
 }
 
 # send ARGUMENTS...: sctp-traffic as client in a, to its end. Its truth goes to client.json.
@@ -174,10 +174,4 @@ exits() {
 	shift 2
 	timeout 30 "$@" >"$name.out" 2>"$name.err" && status=0 || status=$?
 	[ $status = "$expected" ] || fail "$*: exit status $status, not $expected: $(cat "$name.err")"
-}
-
-# unload_sctp: as on a machine that has never used it. What is left of earlier cases goes away by and by.
-unload_sctp() {
-	rmmod sctp_diag 2>/dev/null || true
-	[ ! -d /sys/module/sctp ] || until_true 30 rmmod sctp 2>/dev/null
 }

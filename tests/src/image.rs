@@ -17,7 +17,7 @@ use crate::kernel::Kernel;
 const PROGRAMS: [&str; 5] = ["ip", "tc", "ethtool", "tcpdump", "kmod"];
 
 /// Modules that the guest may load, each with all that it depends on.
-const MODULES: [&str; 17] = [
+const MODULES: [&str; 19] = [
     "act_bpf",
     "act_gact",
     "act_mirred",
@@ -35,6 +35,8 @@ const MODULES: [&str; 17] = [
     "sctp_diag",
     "udp_tunnel",
     "veth",
+    "virtio_console",
+    "virtio_pci",
 ];
 
 /// The first process and the functions that cases call.

@@ -66,7 +66,9 @@ fn main() -> Result<ExitCode> {
                 })
                 .collect::<Result<Vec<_>>>()?;
             let mode = if smp { Mode::Smp } else { Mode::Icount };
-            run("run", Series::from_name(&kernel)?, mode, &cases, vm::to_stderr)
+            let code = run("run", Series::from_name(&kernel)?, mode, &cases, vm::to_stderr)?;
+            eprintln!("results are in {}", vm::results_folder().join("run").display());
+            Ok(code)
         }
         Action::Demo { command } => {
             let cases = [Case::new("demo", &DEMO.replace("COMMAND", &command))];
@@ -91,6 +93,5 @@ fn run(name: &str, series: Series, mode: Mode, cases: &[Case], live: impl FnMut(
             code = ExitCode::FAILURE;
         }
     }
-    eprintln!("results are in {}", results.folder.display());
     Ok(code)
 }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::capture::{self, Frame};
+use sctptrace_tests::command;
 use sctptrace_tests::truth::rtt::Flow;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -48,7 +51,7 @@ pub struct Stats {
 
 #[derive(Debug, Deserialize)]
 pub struct PeerPath {
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,4 +93,22 @@ impl Association {
 pub fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
+}
+
+/// Let the Python script check an output: see `contract.py` for the forms.
+pub fn contract(folder: &Path, form: &str, files: &[&str]) -> Result<()> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/contract.py");
+    let files = files.iter().map(|file| folder.join(file));
+    command::run(Command::new("python3").arg(script).arg(form).args(files))
+        .with_context(|| form.to_owned())?;
+    Ok(())
+}
+
+/// One line that names the command and the reason.
+pub fn ensure_sentence(folder: &Path, tool: &str, name: &str, reason: &str) -> Result<()> {
+    let errors = text(&folder.join(format!("{name}.err")))?;
+    let good =
+        errors.lines().count() == 1 && errors.starts_with(&format!("{tool}: ")) && errors.contains(reason);
+    ensure!(good, "{name}: not one sentence about {reason:?}: {errors}");
+    Ok(())
 }

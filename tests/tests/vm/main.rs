@@ -3,6 +3,7 @@
 //! A trial is named `<kernel>-<mode>/<case>`. Cases of one kernel and mode share a boot; only those that the
 //! filter leaves run. What a case wrote stays in `target/bed/<kernel>-<mode>/<case>/`.
 
+mod absent;
 mod bed;
 mod compare;
 mod rtt;
@@ -18,6 +19,8 @@ use crate::suite::Suite;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut suite = Suite::default();
+    // Before anything loads SCTP.
+    absent::add(&mut suite);
     bed::add(&mut suite);
     rtt::add(&mut suite);
     rtt_flags::add(&mut suite);

@@ -29,7 +29,7 @@ struct Exact {
 const CLOSE: (f64, f64) = (20.0, 50.0);
 
 /// Bursts: while the sending process holds the socket, the kernel queues SACKs *after* the tap has seen them.
-const QUEUED: (f64, f64) = (50.0, 300.0);
+const QUEUED: (f64, f64) = (50.0, 2000.0);
 
 const EXACT: [Exact; 10] = [
     Exact {

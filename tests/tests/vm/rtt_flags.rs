@@ -2,20 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use sctptrace_tests::command;
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::vm::{Case, Mode};
 
-use crate::compare::{text, traffic};
+use crate::compare::{contract, ensure_sentence, text, traffic};
 use crate::rtt::Seen;
 use crate::suite::Suite;
 
 /// Every form at once, over the same two associations.
 const FORMS: &str = "
-topology; path 10ms 2%
+topology; path 10ms
 serve --bind 10.2.0.1 --associations 2
 trace text sctp-rtt
 trace csv sctp-rtt -c
@@ -60,17 +58,16 @@ trace_stop
 const PID: &str = "
 topology; path 10ms
 serve --bind 10.2.0.1 --associations 2 --port 5000,5001 --echo
+echoing=$(pidof sctp-traffic)
 /sbin/ip netns exec a sctp-traffic client --bind 10.1.0.1 --local-port 6000 --port 5000 --echo \\
     --count 20 --delay 12000 >client.json &
 first=$!
 /sbin/ip netns exec a sctp-traffic client --bind 10.1.0.1 --local-port 6001 --port 5001 --echo \\
     --count 20 --delay 12000 >other.json &
 other=$!
-trace first sctp-rtt --json -q -f first.json -p $first
-trace other sctp-rtt --json -q -f other-rtt.json --pid $other
-mv other.tracer other-rtt.tracer; mv other.err other-rtt.err
-trace server sctp-rtt --json -q -f server-rtt.json -p $(pgrep -f 'sctp-traffic server' | tail -1)
-mv server.tracer server-rtt.tracer; mv server.err server-rtt.err
+trace rtt-first sctp-rtt --json -q -f rtt-first.json -p $first
+trace rtt-other sctp-rtt --json -q -f rtt-other.json --pid $other
+trace rtt-server sctp-rtt --json -q -f rtt-server.json -p $echoing
 wait $first $other
 trace_stop
 ";
@@ -106,9 +103,6 @@ umount small
 
 /// Where it cannot trace, and what it does not understand.
 const REFUSALS: &str = "
-unload_sctp
-exits 3 no-module sctp-rtt
-[ ! -d /sys/module/sctp ] || fail 'the tool loaded the module'
 modprobe sctp
 exits 3 no-root su -s /bin/sh nobody -c sctp-rtt
 for flags in --nonsense '-i 0' '-i -1' '-i soon' '-p none' '-d 0' '--addr here' '--json -c' '--lport 70000'; do
@@ -117,22 +111,6 @@ for flags in --nonsense '-i 0' '-i -1' '-i soon' '-p none' '-d 0' '--addr here' 
 done
 exits 0 help sctp-rtt --help
 exits 1 no-folder sctp-rtt -f /proc/none/rtt.csv
-";
-
-/// SCTP that comes later.
-const WAIT: &str = "
-unload_sctp
-sctp-rtt --wait >rtt.out 2>rtt.err &
-echo $! >rtt.tracer
-sleep 2
-[ -d /proc/$(cat rtt.tracer) ] || fail 'it did not wait'
-[ ! -d /sys/module/sctp ] || fail 'the tool loaded the module'
-topology; path 10ms
-until_true 60 attached $(cat rtt.tracer)
-sleep 0.5
-serve --bind 10.2.0.1
-send --bind 10.1.0.1 --count 50
-trace_stop
 ";
 
 /// What a person waits for, and what a machine pays.
@@ -157,23 +135,13 @@ pub fn add(suite: &mut Suite) {
     let mut icount = |name, script, check: fn(&Path) -> Result<()>| {
         suite.add(Series::V6_12, Mode::Icount, Case::new(name, script), check);
     };
+    icount("rtt-refusals", REFUSALS, check_refusals);
     icount("rtt-forms", FORMS, check_forms);
     icount("rtt-filters", FILTERS, check_filters);
     icount("rtt-pid", PID, check_pid);
     icount("rtt-signals", SIGNALS, check_signals);
     icount("rtt-ends", ENDS, check_ends);
-    icount("rtt-refusals", REFUSALS, check_refusals);
-    icount("rtt-wait", WAIT, check_wait);
     suite.add(Series::V6_12, Mode::Smp, Case::new("rtt-figures", FIGURES), check_figures);
-}
-
-/// Let the Python script check an output.
-fn contract(folder: &Path, form: &str, files: &[&str]) -> Result<()> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/contract.py");
-    let files = files.iter().map(|file| folder.join(file));
-    command::run(Command::new("python3").arg(script).arg(form).args(files))
-        .with_context(|| form.to_owned())?;
-    Ok(())
 }
 
 fn check_forms(folder: &Path) -> Result<()> {
@@ -235,9 +203,9 @@ fn check_filters(folder: &Path) -> Result<()> {
 }
 
 fn check_pid(folder: &Path) -> Result<()> {
-    ensure_ports(folder, "first", &[A0])?;
-    ensure_ports(folder, "other-rtt", &[A1])?;
-    ensure_ports(folder, "server-rtt", &[B0, B1])
+    ensure_ports(folder, "rtt-first", &[A0])?;
+    ensure_ports(folder, "rtt-other", &[A1])?;
+    ensure_ports(folder, "rtt-server", &[B0, B1])
 }
 
 fn check_signals(folder: &Path) -> Result<()> {
@@ -253,26 +221,12 @@ fn check_ends(folder: &Path) -> Result<()> {
     ensure!(file("head.out")?.lines().count() == 3, "head: {}", file("head.out")?);
     ensure!(file("head.status")? == "0\n" && file("head.err")?.is_empty(), "head: {}", file("head.err")?);
     ensure!(file("full.status")? == "1\n", "full disk: exit status {}", file("full.status")?);
-    ensure_sentence(folder, "full", "No space left")
-}
-
-/// One line that names the command and the reason.
-fn ensure_sentence(folder: &Path, name: &str, reason: &str) -> Result<()> {
-    let errors = text(&folder.join(format!("{name}.err")))?;
-    let good = errors.lines().count() == 1 && errors.starts_with("sctp-rtt: ") && errors.contains(reason);
-    ensure!(good, "{name}: not one sentence about {reason:?}: {errors}");
-    Ok(())
+    ensure_sentence(folder, "sctp-rtt", "full", "No space left")
 }
 
 fn check_refusals(folder: &Path) -> Result<()> {
-    ensure_sentence(folder, "no-module", "modprobe sctp")?;
-    ensure_sentence(folder, "no-root", "root")?;
-    ensure_sentence(folder, "no-folder", "/proc/none")
-}
-
-fn check_wait(folder: &Path) -> Result<()> {
-    ensure!(text(&folder.join("rtt.status"))? == "0\n", "{}", text(&folder.join("rtt.err"))?);
-    contract(folder, "rtt-text", &["rtt.out"])
+    ensure_sentence(folder, "sctp-rtt", "no-root", "root")?;
+    ensure_sentence(folder, "sctp-rtt", "no-folder", "/proc/none")
 }
 
 fn check_figures(folder: &Path) -> Result<()> {
