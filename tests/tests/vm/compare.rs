@@ -12,6 +12,7 @@ use sctptrace_tests::command;
 use sctptrace_tests::truth::rtt::Flow;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// The packets that the taps of these interfaces saw.
 pub fn captured(folder: &Path, interfaces: &[&str]) -> Result<Vec<Frame>> {
@@ -40,6 +41,14 @@ pub struct Association {
     pub stats: Stats,
     pub paths: Vec<PeerPath>,
     pub sent: BTreeMap<u16, Count>,
+    pub sending: Sending,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Sending {
+    pub blocked_sends: u64,
+    pub blocked_us: u64,
+    pub refused_sends: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -52,6 +61,8 @@ pub struct Stats {
 #[derive(Debug, Deserialize)]
 pub struct PeerPath {
     pub address: SocketAddr,
+    pub rto_ms: u32,
+    pub srtt_ms: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,4 +122,44 @@ pub fn ensure_sentence(folder: &Path, tool: &str, name: &str, reason: &str) -> R
         errors.lines().count() == 1 && errors.starts_with(&format!("{tool}: ")) && errors.contains(reason);
     ensure!(good, "{name}: not one sentence about {reason:?}: {errors}");
     Ok(())
+}
+
+/// All that a run of a tool with `--json -f NAME.json` printed.
+pub struct Report {
+    objects: Vec<Value>,
+    /// The `end` object.
+    pub end: Value,
+}
+
+impl Report {
+    /// Read it, and make sure that the tool ended well and reported no loss.
+    pub fn read(folder: &Path, name: &str) -> Result<Self> {
+        let status = text(&folder.join(format!("{name}.status")))?;
+        let errors = text(&folder.join(format!("{name}.err")))?;
+        ensure!(status.trim() == "0" && errors.is_empty(), "{name}: status {}: {errors}", status.trim());
+        let mut objects: Vec<Value> = objects(&folder.join(format!("{name}.json")))?;
+        let end = objects.pop().context("no objects")?;
+        ensure!(end["type"] == "end", "the last object: {end}");
+        ensure!(end["lost"] == 0 && end["evicted"] == 0, "{end}");
+        let skipped = end["skipped"].as_object().context("skipped")?;
+        ensure!(skipped.values().all(|count| *count == 0), "{end}");
+        Ok(Self { objects, end })
+    }
+
+    /// The objects of a type.
+    pub fn objects<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.objects.iter().filter(move |object| object["type"] == kind)
+    }
+
+    /// The same, typed.
+    pub fn of<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<T>> {
+        self.objects(kind)
+            .map(|object| serde_json::from_value(object.clone()).with_context(|| object.to_string()))
+            .collect()
+    }
+
+    /// A member of the objects of a type, summed up.
+    pub fn sum(&self, kind: &str, key: &str) -> u64 {
+        self.objects(kind).filter_map(|object| object[key].as_u64()).sum()
+    }
 }

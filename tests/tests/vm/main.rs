@@ -5,7 +5,9 @@
 
 mod absent;
 mod bed;
+mod bufmon;
 mod compare;
+mod rto;
 mod rtt;
 mod rtt_flags;
 mod suite;
@@ -22,6 +24,8 @@ fn main() -> ExitCode {
     // Before anything loads SCTP.
     absent::add(&mut suite);
     bed::add(&mut suite);
+    bufmon::add(&mut suite);
+    rto::add(&mut suite);
     rtt::add(&mut suite);
     rtt_flags::add(&mut suite);
     let trials = suite.trials(&arguments);
