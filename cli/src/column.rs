@@ -113,7 +113,7 @@ pub fn us(time: Duration) -> f64 {
 /// Milliseconds, with all their digits.
 #[must_use]
 pub fn ms(time: Duration) -> f64 {
-    us(time) / 1e3
+    time.as_nanos() as f64 / 1e6
 }
 
 /// The columns that tell whose a row is: `local`, `peer` and `netns` of the [`Identity`](probes::Identity) that `$id`

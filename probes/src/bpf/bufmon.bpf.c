@@ -282,7 +282,9 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 				   __u64 address)
 {
 	struct sctp_association *asoc = GET(trusted, q, asoc);
-	struct sctp_chunkhdr *chunk_hdr;
+	struct sctp_chunkhdr *chunk_hdr = GET(trusted, chunk, chunk_hdr);
+	/* A SHUTDOWN comes here too, with a window of the kernel's own invention. */
+	bool is_sack = GET(trusted, chunk_hdr, type) == SCTP_CID_SACK;
 	struct sack_header hdr;
 	struct entry *entry;
 	__u32 cum_tsn, key;
@@ -302,15 +304,14 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	cum_tsn = bpf_ntohl(hdr.cum_tsn_ack);
 	begin_update(entry);
 	entry->last_ns = now;
-	look_at(trusted, entry, key, asoc);
+	if (is_sack)
+		look_at(trusted, entry, key, asoc);
 	if (want_extended && (!entry->state.seen || tsn_before(entry->state.cum_tsn, cum_tsn))) {
 		stop_clock(entry, now);
 		entry->state.cum_tsn = cum_tsn;
 		entry->state.seen = true;
 	}
-	/* A SHUTDOWN comes here too, with a window of the kernel's own invention. */
-	chunk_hdr = GET(trusted, chunk, chunk_hdr);
-	if (GET(trusted, chunk_hdr, type) == SCTP_CID_SACK)
+	if (is_sack)
 		on_window(entry, key, bpf_ntohl(hdr.a_rwnd), now);
 	if (want_extended) {
 		__u32 queued = GET(trusted, asoc, outqueue.out_qlen);

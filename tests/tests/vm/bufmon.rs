@@ -8,7 +8,7 @@ use sctptrace_tests::sctp::Chunk;
 use sctptrace_tests::vm::{Case, Mode};
 use serde_json::Value;
 
-use crate::compare::{Association, Report, captured, contract, text, traffic};
+use crate::compare::{Association, Report, captured, contract, same_by_kprobes, text, traffic};
 use crate::suite::Suite;
 
 /// What `TRACE` stands for.
@@ -17,7 +17,7 @@ const TRACE: &str = "trace bufmon sctp-bufmon --json -q -f bufmon.json --netns /
 /// A reader that takes 10 ms for each message.
 const SLOW_READER: &str = "topology; path 10ms
     serve --bind 10.2.0.1 --read-delay 10 --rcvbuf 30000; capture a0; TRACE
-    send --bind 10.1.0.1 --count 500 --size 1000 --sndbuf 20000 --blocked --nodelay
+    send --bind 10.1.0.1 --count 500 --size 1000 --sndbuf 20000 --blocked --nodelay --linger 3000
     trace_stop; capture_stop";
 
 /// The same for the second of two associations of one socket, whose buffer they share or not.
@@ -26,7 +26,7 @@ const POLICY: &str = "topology; path 10ms
     serve --bind 10.2.0.1 --one-to-many --associations 2 --port 5000,5001 --read-delay 5 --rcvbuf 30000
     TRACE
     send --bind 10.1.0.1 --one-to-many --associations 2 --port 5000,5001 --count 200 --size 1000 --sndbuf 20000 \\
-        --nodelay
+        --nodelay --linger 3000
     trace_stop";
 
 const UNBLOCKED: &str = "topology; path 10ms
@@ -36,7 +36,7 @@ const UNBLOCKED: &str = "topology; path 10ms
 
 const NONBLOCKING: &str = "topology; path 10ms
     serve --bind 10.2.0.1 --read-delay 10 --rcvbuf 30000; TRACE
-    send --bind 10.1.0.1 --count 300 --size 1000 --sndbuf 20000 --nonblocking --nodelay
+    send --bind 10.1.0.1 --count 300 --size 1000 --sndbuf 20000 --nonblocking --nodelay --linger 3000
     trace_stop";
 
 const READER_STOPS: &str = "topology; path 10ms
@@ -66,7 +66,7 @@ const FORMS: &str = "topology; path 10ms
     trace extended sctp-bufmon -x --netns /run/netns/a
     trace kprobe sctp-bufmon -c -q --rung kprobe --netns /run/netns/a
     trace kprobe-extended sctp-bufmon -x -q --rung kprobe --netns /run/netns/a
-    send --bind 10.1.0.1 --associations 2 --count 300 --size 1000 --sndbuf 20000
+    send --bind 10.1.0.1 --associations 2 --count 300 --size 1000 --sndbuf 20000 --linger 3000
     trace_stop INT";
 
 /// The cases.
@@ -228,7 +228,7 @@ fn check_reader_stops(folder: &Path) -> Result<()> {
     // The other side's receive buffer was full meanwhile.
     let server: Vec<Value> = crate::compare::objects(&folder.join("server-side.json"))?;
     let server = server.iter().find(|object| object["type"] == "summary").context("no server side")?;
-    ensure!(number(server, "recv_util_max_pct")? > 80.0 && server["own_rwnd_min_bytes"] == 0, "{server}");
+    ensure!(number(server, "recv_util_max_pct")? > 50.0 && server["own_rwnd_min_bytes"] == 0, "{server}");
     let text = text(&folder.join("extended.out"))?;
     ensure!(text.matches(" stalled since ").count() == 1, "{text}");
     Ok(())
@@ -263,7 +263,5 @@ fn check_forms(folder: &Path) -> Result<()> {
     contract(folder, "bufmon-csv", &["csv.out"])?;
     contract(folder, "bufmon-csv-quiet", &["csv-quiet.out"])?;
     contract(folder, "bufmon-file", &["file.out", "rows/bufmon.csv"])?;
-    let [csv, kprobe] = ["csv-quiet.out", "kprobe.out"].map(|name| text(&folder.join(name)));
-    ensure!(csv? == kprobe?, "the kprobe rung counts otherwise");
-    Ok(())
+    same_by_kprobes(folder)
 }
