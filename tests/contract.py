@@ -224,6 +224,127 @@ def bufmon_file(output, file):
     bufmon_csv_rows(lines_of(file))
 
 
+FIXED3 = r"(\d+\.\d{3})"
+
+
+def blocks(lines, pattern):
+    """The values of blocks of lines that follow each other without anything between."""
+    text = "".join(line + "\n" for line in lines)
+    found, end = [], 0
+    while end < len(text):
+        block = pattern.match(text, end)
+        expect(block, f"no block: {text[end : end + 200]!r}")
+        found.append(block.groups())
+        end = block.end()
+    expect(found, "no block at all")
+    return found
+
+
+JITTER_BANNER = "Tracing SCTP packet reception jitter... Hit Ctrl-C to end"
+JITTER_BLOCK = re.compile(
+    rf"Stream (\d+):\n"
+    rf"  Samples: (\d+)\n"
+    rf"  Packet Interval: {FIXED3} us avg, {FIXED3}/{FIXED3} min/max\n"
+    rf"  Jitter: {FIXED3} us\n"
+)
+
+
+def jitter_values(stream, samples, avg, low, high, jitter):
+    expect(int(samples) > 0 and float(low) <= float(avg) <= float(high), f"stream {stream}: {avg} {low} {high}")
+    return int(stream), (int(samples), float(avg), float(low), float(high), float(jitter))
+
+
+def jitter_text(output, _file):
+    rows = [jitter_values(*block) for block in blocks(strip_frame(output, JITTER_BANNER), JITTER_BLOCK)]
+    # Each interval's streams come in their order; samples never become fewer.
+    seen = {}
+    for stream, values in rows:
+        expect(values[0] >= seen.get(stream, (0,))[0], f"stream {stream}: samples become fewer")
+        seen[stream] = values
+    last = [stream for stream, _ in rows[-len(seen) :]]
+    expect(last == sorted(seen), f"the last block has streams {last}")
+
+
+def jitter_rows(lines, samples):
+    rows = list(csv.reader(lines, strict=True))
+    columns = ["stream_id", samples, "delta_avg_us", "delta_min_us", "delta_max_us", "jitter_us"]
+    expect(rows[0] == columns, f"header: {rows[0]}")
+    expect(len(rows) > 1, "no rows")
+    for row in rows[1:]:
+        expect(all(re.fullmatch(FIXED3, value) for value in row[2:]), f"not three decimals: {row}")
+        jitter_values(*row)
+    streams = [int(row[0]) for row in rows[1:]]
+    expect(streams == sorted(set(streams)), f"streams: {streams}")
+
+
+def jitter_csv(output, _file):
+    jitter_rows(strip_frame(output, JITTER_BANNER), "samples")
+
+
+def jitter_csv_quiet(output, _file):
+    jitter_rows(lines_of(output), "samples")
+
+
+def jitter_file(output, file):
+    lines = strip_frame(output, JITTER_BANNER)
+    expect(lines == [], f"on standard output: {lines}")
+    jitter_rows(lines_of(file), "sample_count")
+
+
+STREAMUTIL_BANNER = "Tracing SCTP stream utilization... Ctrl+C to end"
+STREAMUTIL_BLOCK = re.compile(
+    r"Association (\d+):\n"
+    r"  Streams: (\d+) active out of (\d+) total\n"
+    r"  Data: (\d+) bytes across (\d+) chunks\n"
+    r"  Ordering: (\d+) ordered, (\d+) unordered\n"
+    r"  Stream Utilization Index: (\d\.\d{4})\n"
+    r"  Stream Parallelism: (\d+\.\d)%\n"
+)
+STREAMUTIL_COLUMNS = (
+    "assoc_id,total_streams,active_streams,total_bytes,total_chunks,ordered,unordered,sui,stream_parallelism"
+)
+
+
+def streamutil_values(active, total, data, chunks, ordered, unordered, sui, parallelism):
+    values = [active, total, data, chunks, ordered, unordered]
+    active, total, data, chunks, ordered, unordered = map(int, values)
+    expect(0 < active <= total and data > 0 and chunks == ordered + unordered, f"values: {values}")
+    expect(0 <= float(sui) <= 1 and abs(float(parallelism) - 100 * active / total) <= 0.051, f"{sui} {parallelism}")
+
+
+def streamutil_text(output, _file):
+    chunks = {}
+    for assoc, *values in blocks(strip_frame(output, STREAMUTIL_BANNER), STREAMUTIL_BLOCK):
+        streamutil_values(*values)
+        expect(int(values[3]) >= chunks.get(assoc, 0), f"association {assoc}: chunks become fewer")
+        chunks[assoc] = int(values[3])
+
+
+def streamutil_rows(lines):
+    expect(lines[0] == STREAMUTIL_COLUMNS, f"header: {lines[0]}")
+    expect(len(lines) > 1, "no rows")
+    rows = list(csv.reader(lines[1:], strict=True))
+    for _, total, active, *values in rows:
+        expect(re.fullmatch(r"\d\.\d{4}", values[-2]) and re.fullmatch(r"\d+\.\d", values[-1]), f"decimals: {values}")
+        streamutil_values(active, total, *values)
+    expect(len({row[0] for row in rows}) == len(rows), "an association twice")
+
+
+def streamutil_csv(output, _file):
+    banner = "Tracing SCTP stream utilization to stdout in CSV format... Ctrl+C to end"
+    streamutil_rows(strip_frame(output, banner))
+
+
+def streamutil_csv_quiet(output, _file):
+    streamutil_rows(lines_of(output))
+
+
+def streamutil_file(output, file):
+    lines = strip_frame(output, STREAMUTIL_BANNER)
+    expect(lines == [], f"on standard output: {lines}")
+    streamutil_rows(lines_of(file))
+
+
 FORMS = {
     "bufmon-text": bufmon_text,
     "bufmon-csv": bufmon_csv,
@@ -238,6 +359,16 @@ FORMS = {
     "rtt-csv-quiet": rtt_csv_quiet,
     "rtt-csv-file": rtt_csv_file,
     "rtt-file": rtt_file,
+    "jitter-text": jitter_text,
+    "jitter-csv": jitter_csv,
+    "jitter-csv-quiet": jitter_csv_quiet,
+    "jitter-csv-file": jitter_file,
+    "jitter-file": jitter_file,
+    "streamutil-text": streamutil_text,
+    "streamutil-csv": streamutil_csv,
+    "streamutil-csv-quiet": streamutil_csv_quiet,
+    "streamutil-csv-file": streamutil_file,
+    "streamutil-file": streamutil_file,
 }
 
 

@@ -1,5 +1,7 @@
 //! Rows of statistics as CSV lines or JSON objects: the one way they leave a command.
 
+use std::borrow::Borrow;
+
 use anyhow::Result;
 use serde_json::{Map, Value as Json};
 
@@ -67,18 +69,29 @@ impl<Row> Rows<Row> {
     ///
     /// # Errors
     /// Where they cannot be written.
-    pub fn print(&self, out: &mut Out, period: Period, rows: &[Row]) -> Result<()> {
+    pub fn print(
+        &self,
+        out: &mut Out,
+        period: Period,
+        rows: impl IntoIterator<Item = impl Borrow<Row>>,
+    ) -> Result<()> {
+        let print = self.printer(period);
+        rows.into_iter().try_for_each(|row| print(out, row.borrow()))
+    }
+
+    /// Prints rows of a period one by one, as [`Rows::print`] does, with one and the same time.
+    pub fn printer(&self, period: Period) -> impl Fn(&mut Out, &Row) -> Result<()> {
         let now = Clock::now().rfc3339_now();
-        match self.format {
+        move |out, row| match self.format {
             Format::Csv if self.timestamp == (period == Period::Interval) => {
                 let first: &[&str] = if self.timestamp { &[&now] } else { &[] };
-                rows.iter().try_for_each(|row| out.row(&csv_row(first, &self.columns, row)))
+                out.row(&csv_row(first, &self.columns, row))
             }
-            Format::Json => rows.iter().try_for_each(|row| {
+            Format::Json => {
                 let mut object = self.object(period.name(), &now);
                 object.extend(json_object(&self.columns, row));
                 out.json(&object)
-            }),
+            }
             Format::Csv | Format::Text => Ok(()),
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     hist::BUCKETS,
     kernel,
     pod::{self, Pod},
-    streams::{Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
+    streams::{Place, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -30,8 +30,12 @@ stream_entries!(types);
 unsafe impl Pod for types::hist {}
 const _: () = assert!(size_of::<types::hist>() == 4 * BUCKETS);
 
-/// Words that an interval needs of the one before it, per stream: association and stream id, and the histogram.
-const EARLIER: usize = 2 + BUCKETS;
+/// A histogram as it stood at the last interval, which the next needs: a stream fills few of its buckets.
+#[derive(Default)]
+struct Earlier {
+    own: (u32, u32, u16),
+    filled: Box<[(u16, u32)]>,
+}
 
 /// Intervals between arrivals, and how they vary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,9 +70,8 @@ pub struct Jitter {
     tables: Tables<types::assoc, types::stream>,
     skel: JitterSkel<'static>,
     extended: bool,
-    /// Per stream, [`EARLIER`] words as they stood at the last interval. Zeroed memory of fixed size, of which only what
-    /// is used is resident.
-    earlier: Vec<u32>,
+    /// By place in the pool, as far as it is used.
+    earlier: Vec<Earlier>,
 }
 
 impl Jitter {
@@ -101,7 +104,7 @@ impl Jitter {
             tables: Tables::new(&skel.maps.assocs.as_fd(), &skel.maps.streams.as_fd(), len)?,
             skel,
             extended: config.extended,
-            earlier: vec![0; if config.extended && config.intervals { len as usize * EARLIER } else { 0 }],
+            earlier: Vec::new(),
         })
     }
 
@@ -115,13 +118,13 @@ impl Jitter {
         step_epoch!(self.skel)
     }
 
-    /// Statistics since the start, of every stream.
-    ///
-    /// # Errors
-    /// Where the kernel does not let a table be read.
-    pub fn totals(&self) -> Result<Vec<Stats>, Error> {
-        let each = self.tables.each(pool_used!(self.skel));
-        each.map(|(_, association, _, stream)| {
+    /// Statistics since the start, of every stream of those associations that are due.
+    pub fn totals(
+        &self,
+        is_due: impl Fn(&Association) -> bool,
+    ) -> impl Iterator<Item = Result<Stats, Error>> {
+        let places = self.tables.sorted(pool_used!(self.skel), is_due);
+        places.into_iter().filter_map(|place| self.tables.get(&place)).map(|(association, _, stream)| {
             let hist = self.hist(stream.stats.hist)?;
             Ok(Stats {
                 association,
@@ -131,52 +134,53 @@ impl Jitter {
                 reordered: stream.stats.reordered,
             })
         })
-        .collect()
     }
 
     /// Statistics of the interval with this number, which [`Jitter::step`] has just ended, of every stream on which
     /// something came. Needs [`Config::intervals`].
-    ///
-    /// # Errors
-    /// Where the kernel does not let a table be read.
-    pub fn interval(&mut self, number: u32) -> Result<Vec<Stats>, Error> {
-        let mut found = Vec::new();
-        for (index, association, _, stream) in self.tables.each(pool_used!(self.skel)) {
-            let window = &stream.stats.window[(number & 1) as usize];
+    pub fn interval(&mut self, number: u32) -> impl Iterator<Item = Result<Stats, Error>> {
+        let places = self.tables.sorted(pool_used!(self.skel), |_| true);
+        places.into_iter().filter_map(move |place| {
+            let (association, _, stream) = self.tables.get(&place)?;
+            let window = stream.stats.window[(number & 1) as usize];
             if window.epoch != number || window.chunks == 0 {
-                continue;
+                return None;
             }
-            let mut hist = self.hist(stream.stats.hist)?;
-            let earlier = self.earlier.get_mut(index * EARLIER..(index + 1) * EARLIER);
-            if let (Some(hist), Some([uid, sid, earlier @ ..])) = (&mut hist, earlier) {
-                let own = (association.uid, u32::from(stream.sid));
-                let same = (*uid, *sid) == own;
-                (*uid, *sid) = own;
-                for (count, before) in hist.iter_mut().zip(earlier) {
-                    let before = std::mem::replace(before, *count);
-                    if same {
-                        *count = count.wrapping_sub(before);
-                    }
-                }
-            }
-            let of = |count: u32, window, total| Arrivals { count: count.into(), interval: window, ..total };
-            found.push(Stats {
+            let hist = self.hist(stream.stats.hist).transpose();
+            let hist = hist.map(|h| h.map(|h| self.since(&place, h))).transpose();
+            Some(hist.map(|hist| Stats {
                 association,
                 stream_id: stream.sid,
-                chunks: of(
-                    window.chunks,
-                    dist!(window.chunk, hist.as_ref()),
-                    arrivals(0, &stream.stats.chunk, None),
-                ),
-                messages: of(
-                    window.messages,
-                    dist!(window.message, None),
-                    arrivals(0, &stream.stats.message, None),
-                ),
+                chunks: Arrivals {
+                    count: window.chunks.into(),
+                    interval: dist!(window.chunk, hist.as_ref()),
+                    ..arrivals(0, &stream.stats.chunk, None)
+                },
+                messages: Arrivals {
+                    count: window.messages.into(),
+                    interval: dist!(window.message, None),
+                    ..arrivals(0, &stream.stats.message, None)
+                },
                 reordered: window.reordered.into(),
-            });
+            }))
+        })
+    }
+
+    /// What a histogram got since the last interval in which it got something; as it stands now is kept for the next.
+    fn since(&mut self, place: &Place, mut hist: [u32; BUCKETS]) -> [u32; BUCKETS] {
+        let index = place.index as usize;
+        if index >= self.earlier.len() {
+            self.earlier.resize_with(index + 1, Earlier::default);
         }
-        Ok(found)
+        let filled = hist.iter().enumerate().filter(|(_, count)| **count > 0);
+        let now = Earlier { own: place.key, filled: filled.map(|(b, count)| (b as u16, *count)).collect() };
+        let before = std::mem::replace(&mut self.earlier[index], now);
+        if before.own == place.key {
+            for (bucket, count) in before.filled {
+                hist[usize::from(bucket)] = hist[usize::from(bucket)].wrapping_sub(count);
+            }
+        }
+        hist
     }
 
     /// The books so far.

@@ -68,6 +68,15 @@ pub(crate) trait StreamEntry: Pod {
     fn is_whole(&self) -> bool;
     /// Uid and index of its association; uid 0 where it is free.
     fn assoc(&self) -> (u32, usize);
+    fn stream_id(&self) -> u16;
+}
+
+/// Where a stream is.
+pub(crate) struct Place {
+    /// Id and uid of its association, and its own.
+    pub(crate) key: (u32, u32, u16),
+    /// Of the entry in the pool.
+    pub(crate) index: u32,
 }
 
 /// The two tables as this process sees them.
@@ -81,19 +90,35 @@ impl<A: AssocEntry, S: StreamEntry> Tables<A, S> {
         Ok(Self { assocs: Table::new(assocs, len)?, streams: Table::new(streams, len)? })
     }
 
-    /// Every stream with its index and its association, among the first `used` of the pool: no page of the others is
-    /// touched.
-    pub(crate) fn each(&self, used: u32) -> impl Iterator<Item = (usize, Association, A, S)> + '_ {
-        (0..self.streams.len().min(used as usize)).filter_map(|index| {
-            let stream = self.streams.whole(index, S::is_whole)?;
-            let (uid, assoc) = stream.assoc();
-            if uid == 0 {
-                return None;
-            }
-            let entry = self.assocs.whole(assoc, A::is_whole)?;
-            let association = entry.association().filter(|a| a.uid == uid)?;
-            Some((index, association, entry, stream))
-        })
+    /// Where the streams of those associations are that are due, in a steady order: by association, then by stream. Only
+    /// the first `used` of the pool are looked at, and no page of the others is touched.
+    pub(crate) fn sorted(&self, used: u32, is_due: impl Fn(&Association) -> bool) -> Vec<Place> {
+        let each = (0..self.streams.len().min(used as usize)).filter_map(|index| {
+            let (association, _, stream) = self.at(index)?;
+            let key = (association.id.assoc_id, association.uid, stream.stream_id());
+            is_due(&association).then_some(Place { key, index: index as u32 })
+        });
+        let mut places: Vec<_> = each.collect();
+        places.sort_unstable_by_key(|place| place.key);
+        places
+    }
+
+    /// The stream at a place and its association, unless it has made room for another meanwhile.
+    pub(crate) fn get(&self, place: &Place) -> Option<(Association, A, S)> {
+        let found = self.at(place.index as usize)?;
+        let key = (found.0.id.assoc_id, found.0.uid, found.2.stream_id());
+        (key == place.key).then_some(found)
+    }
+
+    fn at(&self, index: usize) -> Option<(Association, A, S)> {
+        let stream = self.streams.whole(index, S::is_whole)?;
+        let (uid, assoc) = stream.assoc();
+        if uid == 0 {
+            return None;
+        }
+        let entry = self.assocs.whole(assoc, A::is_whole)?;
+        let association = entry.association().filter(|a| a.uid == uid)?;
+        Some((association, entry, stream))
     }
 
     /// Events of all associations in the table.
@@ -139,6 +164,10 @@ macro_rules! stream_entries {
 
             fn assoc(&self) -> (u32, usize) {
                 (self.assoc_uid, self.assoc as usize)
+            }
+
+            fn stream_id(&self) -> u16 {
+                self.sid
             }
         }
     };

@@ -1,6 +1,6 @@
 //! What the streams of an association carry (`streamutil.bpf.c`).
 
-use std::{mem::MaybeUninit, os::fd::AsFd, time::Duration};
+use std::{iter, mem::MaybeUninit, os::fd::AsFd, time::Duration};
 
 use libbpf_rs::{
     Link, OpenObject,
@@ -13,7 +13,7 @@ use crate::{
     Error, Rung,
     attach::{attach_loaded, climb, malformed},
     kernel,
-    streams::{Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
+    streams::{Place, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -133,39 +133,47 @@ impl Streamutil {
         step_epoch!(self.skel)
     }
 
-    /// Statistics since the start, of every association.
-    #[must_use]
-    pub fn totals(&self) -> Vec<Stats> {
+    /// Statistics since the start, of those associations that are due.
+    pub fn totals(&self, is_due: impl Fn(&Association) -> bool) -> impl Iterator<Item = Stats> {
         let now = self.now();
-        let each = self.tables.each(pool_used!(self.skel));
-        group(each.map(|(_, association, assoc, stream)| {
+        let places = self.tables.sorted(pool_used!(self.skel), is_due);
+        let streams = places.into_iter().filter_map(move |place| {
+            let (association, assoc, stream) = self.tables.get(&place)?;
             let until = if association.ended.is_some() { association.last } else { now };
             let period = until.saturating_sub(association.first);
-            (association, assoc.stats.outcnt, period, named(stream.sid, counters(&stream, now)))
-        }))
+            Some((association, assoc.stats.outcnt, period, named(stream.sid, counters(&stream, now))))
+        });
+        group(streams)
     }
 
     /// Statistics since the last call, of every association of which there are any. Needs [`Config::intervals`].
-    pub fn interval(&mut self) -> Vec<Stats> {
+    pub fn interval(&mut self) -> impl Iterator<Item = Stats> {
         let now = self.now();
         let period = now.saturating_sub(self.stepped);
         self.stepped = now;
-        let earlier = &mut self.earlier;
-        let each = self.tables.each(pool_used!(self.skel));
-        group(each.map(|(index, association, assoc, stream)| {
-            let mut counters = counters(&stream, now);
-            if let Some([own, earlier @ ..]) = earlier.get_mut(index * EARLIER..(index + 1) * EARLIER) {
-                let key = u64::from(association.uid) << 16 | u64::from(stream.sid);
-                let same = std::mem::replace(own, key) == key;
-                for (counter, before) in counters.iter_mut().zip(earlier) {
-                    let before = std::mem::replace(before, *counter);
-                    if same {
-                        *counter = counter.saturating_sub(before);
-                    }
+        let places = self.tables.sorted(pool_used!(self.skel), |_| true);
+        let streams = places.into_iter().filter_map(move |place| {
+            let (association, assoc, stream) = self.tables.get(&place)?;
+            let counters = self.since(&place, counters(&stream, now));
+            Some((association, assoc.stats.outcnt, period, named(stream.sid, counters)))
+        });
+        group(streams)
+    }
+
+    /// What counters got since the last interval; as they stand now is kept for the next.
+    fn since(&mut self, place: &Place, mut counters: [u64; COUNTERS]) -> [u64; COUNTERS] {
+        let start = place.index as usize * EARLIER;
+        if let Some([own, earlier @ ..]) = self.earlier.get_mut(start..start + EARLIER) {
+            let key = u64::from(place.key.1) << 16 | u64::from(place.key.2);
+            let same = std::mem::replace(own, key) == key;
+            for (counter, before) in counters.iter_mut().zip(earlier) {
+                let before = std::mem::replace(before, *counter);
+                if same {
+                    *counter = counter.saturating_sub(before);
                 }
             }
-            (association, assoc.stats.outcnt, period, named(stream.sid, counters))
-        }))
+        }
+        counters
     }
 
     /// The books so far.
@@ -180,11 +188,13 @@ impl Streamutil {
 }
 
 fn leave_out_receive_side(object: &mut OpenObject) {
-    const SENDING: [&str; 5] = [
+    const SENDING: [&str; 7] = [
         "streamutil_append",
+        "streamutil_append_twin",
         "streamutil_append_kprobe",
         "streamutil_append_over_kprobe",
         "streamutil_free",
+        "streamutil_free_twin",
         "streamutil_free_kprobe",
     ];
     for mut program in object.progs_mut() {
@@ -233,16 +243,15 @@ fn named(stream_id: u16, counters: [u64; COUNTERS]) -> Stream {
     }
 }
 
-/// Streams by association, in a steady order; idle ones left out.
-fn group(each: impl Iterator<Item = (Association, u32, Duration, Stream)>) -> Vec<Stats> {
-    let mut each: Vec<_> = each.filter(|(_, _, _, stream)| !stream.is_idle()).collect();
-    each.sort_by_key(|(a, _, _, stream)| (a.id.assoc_id, a.uid, stream.stream_id));
-    let mut found: Vec<Stats> = Vec::new();
-    for (association, total_streams, period, stream) in each {
-        match found.last_mut() {
-            Some(last) if last.association.uid == association.uid => last.streams.push(stream),
-            _ => found.push(Stats { association, total_streams, period, streams: vec![stream] }),
+/// Streams, which come by association, as associations; idle ones left out.
+fn group(streams: impl Iterator<Item = (Association, u32, Duration, Stream)>) -> impl Iterator<Item = Stats> {
+    let mut streams = streams.filter(|(_, _, _, stream)| !stream.is_idle()).peekable();
+    iter::from_fn(move || {
+        let (association, total_streams, period, first) = streams.next()?;
+        let mut own = vec![first];
+        while let Some((_, _, _, next)) = streams.next_if(|(a, ..)| a.uid == association.uid) {
+            own.push(next);
         }
-    }
-    found
+        Some(Stats { association, total_streams, period, streams: own })
+    })
 }

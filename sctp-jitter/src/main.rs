@@ -46,7 +46,7 @@ impl Command {
     fn step(&mut self, out: &mut Out) -> Result<u32> {
         let number = self.probe.step();
         if self.report.has_intervals() {
-            self.report.interval(out, self.probe.interval(number)?)?;
+            self.report.interval(out, self.probe.interval(number))?;
         }
         Ok(number)
     }
@@ -59,7 +59,8 @@ impl Tool for Command {
 
     fn interval(&mut self, out: &mut Out) -> Result<()> {
         let number = self.step(out)?;
-        self.report.totals(out, number, self.probe.totals()?)
+        let Some(due) = self.report.due(number) else { return Ok(()) };
+        self.report.totals(out, self.probe.totals(due))
     }
 
     fn stop(&mut self) {
@@ -68,7 +69,8 @@ impl Tool for Command {
 
     fn end(&mut self, out: &mut Out) -> Result<()> {
         let number = self.step(out)?;
-        self.report.summary(out, number, self.probe.totals()?)
+        let due = self.report.due_at_end(number);
+        self.report.summary(out, self.probe.totals(due))
     }
 
     fn accounting(&self) -> Accounting {

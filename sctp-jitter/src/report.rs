@@ -6,7 +6,7 @@ use anyhow::Result;
 use cli::{Column, Common, Format, Out, Period, Rows, Value, ends, identity_columns, us};
 use probes::{
     Dist,
-    jitter::{Arrivals, Stats},
+    jitter::{Association, Stats},
 };
 
 /// A row: one stream identifier over all associations, or, extended, one stream of one association.
@@ -100,13 +100,13 @@ impl Row {
     }
 
     /// Adds the intervals of another association.
-    fn merge(&mut self, chunks: &Arrivals) {
-        let (n, more) = (self.interval.count as f64, chunks.interval.count as f64);
-        self.jitter_us = match (self.jitter_us, chunks.jitter.map(us)) {
+    fn merge(&mut self, interval: &Dist, jitter_us: Option<f64>) {
+        let (n, more) = (self.interval.count as f64, interval.count as f64);
+        self.jitter_us = match (self.jitter_us, jitter_us) {
             (None, None) => None,
             (a, b) => Some((a.unwrap_or(0.0) * n + b.unwrap_or(0.0) * more) / (n + more)),
         };
-        self.interval.merge(&chunks.interval);
+        self.interval.merge(interval);
     }
 
     /// As it is printed: the script's is 0 with a single interval.
@@ -121,9 +121,15 @@ struct Merged(BTreeMap<u16, Row>);
 
 impl Merged {
     fn add(&mut self, stats: &Stats) {
-        let id = stats.stream_id;
-        let row = self.0.entry(id).or_insert_with(|| Row { stream_id: id, ..Row::default() });
-        row.merge(&stats.chunks);
+        self.row(stats.stream_id).merge(&stats.chunks.interval, stats.chunks.jitter.map(us));
+    }
+
+    fn add_row(&mut self, row: &Row) {
+        self.row(row.stream_id).merge(&row.interval, row.jitter_us);
+    }
+
+    fn row(&mut self, stream_id: u16) -> &mut Row {
+        self.0.entry(stream_id).or_insert_with(|| Row { stream_id, ..Row::default() })
     }
 
     /// Those that have intervals.
@@ -140,6 +146,8 @@ pub struct Report {
     intervals: bool,
     /// What ended associations had, of which the kernel side may know nothing any more.
     ended: Merged,
+    /// Nothing comes after this.
+    at_end: bool,
 }
 
 impl Report {
@@ -156,6 +164,7 @@ impl Report {
             extended: common.is_extended(),
             intervals: common.has_interval_rows(),
             ended: Merged::default(),
+            at_end: false,
         }
     }
 
@@ -170,73 +179,70 @@ impl Report {
     }
 
     /// Rows or objects of an interval.
-    pub fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
-        let rows = if self.extended {
-            extended(stats)
-        } else {
-            let mut merged = Merged::default();
-            stats.iter().for_each(|s| merged.add(s));
-            merged.rows()
-        };
-        self.rows.print(out, Period::Interval, &rows)
-    }
-
-    /// What is due of the totals at the end of the interval `number`.
-    pub fn totals(&mut self, out: &mut Out, number: u32, stats: Vec<Stats>) -> Result<()> {
+    pub fn interval(&self, out: &mut Out, mut stats: impl AllStats) -> Result<()> {
         if self.extended {
-            if self.format == Format::Json {
-                return self.ends(out, stats, |s| s.association.ended == Some(number));
-            }
-            return self.text(out, &extended(stats));
+            let print = self.rows.printer(Period::Interval);
+            return stats.try_for_each(|s| print(out, &Row::extended(s?)));
         }
-        let rows = self.merge(number, &stats);
-        self.text(out, &rows)
+        let mut merged = Merged::default();
+        for stats in stats {
+            merged.add(&stats?);
+        }
+        self.rows.print(out, Period::Interval, merged.rows())
     }
 
-    /// What is due at the end of the run; `number` is the last interval's.
-    pub fn summary(&mut self, out: &mut Out, number: u32, stats: Vec<Stats>) -> Result<()> {
-        if self.format == Format::Json {
-            return self.ends(out, stats, |s| s.association.ended.is_none_or(|ended| ended == number));
-        }
-        let rows = if self.extended { extended(stats) } else { self.merge(number, &stats) };
-        self.text(out, &rows)?;
-        self.rows.print(out, Period::Summary, &rows)
+    /// Whose totals are due at the end of the interval `number`.
+    pub fn due(&self, number: u32) -> Option<impl Fn(&Association) -> bool + use<>> {
+        // Merged rows take over what ends, in any form.
+        let nothing = self.extended && self.format == Format::Csv;
+        let living_too = self.format == Format::Text;
+        (!nothing).then_some(move |a: &Association| a.ended.map_or(living_too, |ended| ended == number))
     }
 
-    /// Summaries of those streams of which no more will come.
-    fn ends(&self, out: &mut Out, stats: Vec<Stats>, is_due: impl Fn(&Stats) -> bool) -> Result<()> {
-        self.rows.print(out, Period::Summary, &extended(stats.into_iter().filter(is_due).collect()))
+    /// Whose are due at the end of the run; `number` is the last interval's. What was shown or taken over is not
+    /// repeated.
+    pub fn due_at_end(&self, number: u32) -> impl Fn(&Association) -> bool + use<> {
+        let all = self.extended && self.format != Format::Json;
+        move |a: &Association| all || a.ended.is_none_or(|ended| ended == number)
     }
 
-    /// Rows over all associations, past ones too.
-    fn merge(&mut self, number: u32, stats: &[Stats]) -> Vec<Row> {
-        let mut merged = self.ended.clone();
-        for s in stats {
-            match s.association.ended {
-                Some(ended) if ended < number => {} // taken over already
-                Some(_) => {
-                    self.ended.add(s);
-                    merged.add(s);
-                }
-                None => merged.add(s),
-            }
+    /// Totals before the end of the run.
+    pub fn totals(&mut self, out: &mut Out, mut stats: impl AllStats) -> Result<()> {
+        if self.extended {
+            let print = self.printer();
+            return stats.try_for_each(|s| print(out, &Row::extended(s?)));
         }
-        merged.rows()
+        let mut living = Merged::default();
+        for stats in stats {
+            let stats = stats?;
+            if stats.association.ended.is_some() { self.ended.add(&stats) } else { living.add(&stats) }
+        }
+        // Merged rows are over all associations, those that ended before too.
+        self.ended.0.values().for_each(|row| living.add_row(row));
+        let print = self.printer();
+        living.rows().iter().try_for_each(|row| print(out, row))
     }
 
-    fn text(&self, out: &mut Out, rows: &[Row]) -> Result<()> {
-        if self.format != Format::Text {
-            return Ok(());
+    /// Prints a row of totals, if the form has them by now.
+    fn printer(&self) -> impl Fn(&mut Out, &Row) -> Result<()> {
+        let print = self.rows.printer(Period::Summary);
+        move |out, row| match self.format {
+            Format::Text => text_row(row, out),
+            Format::Csv if !self.at_end => Ok(()),
+            Format::Csv | Format::Json => print(out, row),
         }
-        rows.iter().try_for_each(|row| text_row(row, out))
+    }
+
+    /// Totals at its end.
+    pub fn summary(&mut self, out: &mut Out, stats: impl AllStats) -> Result<()> {
+        self.at_end = true;
+        self.totals(out, stats)
     }
 }
 
-/// A row per stream of an association, in a steady order.
-fn extended(mut stats: Vec<Stats>) -> Vec<Row> {
-    stats.sort_by_key(|s| (s.association.id.assoc_id, s.association.uid, s.stream_id));
-    stats.into_iter().map(Row::extended).collect()
-}
+/// What a probe hands out.
+pub trait AllStats: Iterator<Item = Result<Stats, probes::Error>> {}
+impl<T: Iterator<Item = Result<Stats, probes::Error>>> AllStats for T {}
 
 fn fixed(value_us: Option<f64>) -> Value {
     value_us.map_or(Value::Null, |v| Value::Fixed(v, 3))
@@ -289,6 +295,8 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use probes::jitter::Arrivals;
+
     use super::*;
 
     fn arrivals(count: u64, mean_us: u64, jitter_us: u64) -> Arrivals {
@@ -301,7 +309,7 @@ mod tests {
 
     fn merged(all: &[Arrivals]) -> Row {
         let mut row = Row::default();
-        all.iter().for_each(|a| row.merge(a));
+        all.iter().for_each(|a| row.merge(&a.interval, a.jitter.map(us)));
         row
     }
 

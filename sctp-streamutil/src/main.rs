@@ -69,7 +69,8 @@ impl Tool for Command {
 
     fn interval(&mut self, out: &mut Out) -> Result<()> {
         let number = self.step(out)?;
-        if self.report.has_totals() { self.report.totals(out, number, self.probe.totals()) } else { Ok(()) }
+        let Some(due) = self.report.due(number) else { return Ok(()) };
+        self.report.totals(out, self.probe.totals(due))
     }
 
     fn stop(&mut self) {
@@ -78,7 +79,7 @@ impl Tool for Command {
 
     fn end(&mut self, out: &mut Out) -> Result<()> {
         let number = self.step(out)?;
-        self.report.summary(out, number, self.probe.totals())
+        self.report.totals(out, self.probe.totals(self.report.due_at_end(number)))
     }
 
     fn accounting(&self) -> Accounting {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use cli::{Column, Common, Format, Out, Period, Rows, Value, ends, identity_columns, json_object, us};
-use probes::streamutil::{Stats, Stream};
+use probes::streamutil::{Association, Stats, Stream};
 
 /// A row: one association, or one stream of it.
 struct Row {
@@ -199,9 +199,17 @@ impl Report {
         self.intervals
     }
 
-    /// Is something of the totals due before the end?
-    pub fn has_totals(&self) -> bool {
-        self.format != Format::Csv
+    /// Whose totals are due at the end of the interval `number`: of what has ended before, nothing any more.
+    pub fn due(&self, number: u32) -> Option<impl Fn(&Association) -> bool + use<>> {
+        let living_too = self.format == Format::Text;
+        (self.format != Format::Csv)
+            .then_some(move |a: &Association| a.ended.map_or(living_too, |ended| ended == number))
+    }
+
+    /// Whose are due at the end of the run; `number` is the last interval's. An object is not repeated.
+    pub fn due_at_end(&self, number: u32) -> impl Fn(&Association) -> bool + use<> {
+        let all = self.format != Format::Json;
+        move |a: &Association| all || a.ended.is_none_or(|ended| ended == number)
     }
 
     /// The CSV header.
@@ -210,45 +218,28 @@ impl Report {
     }
 
     /// Rows or objects of an interval.
-    pub fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
-        self.rows.print(out, Period::Interval, &self.arrange(stats))
+    pub fn interval(&self, out: &mut Out, stats: impl Iterator<Item = Stats>) -> Result<()> {
+        self.rows.print(out, Period::Interval, self.arrange(stats))
     }
 
-    /// What is due of the totals at the end of the interval `number`: of what has ended before, nothing any more.
-    pub fn totals(&self, out: &mut Out, number: u32, mut stats: Vec<Stats>) -> Result<()> {
-        if self.format == Format::Json {
-            stats.retain(|s| s.association.ended == Some(number));
-            return self.rows.print(out, Period::Summary, &self.arrange(stats));
+    /// Totals.
+    pub fn totals(&self, out: &mut Out, stats: impl Iterator<Item = Stats>) -> Result<()> {
+        match self.format {
+            Format::Text => self.arrange(stats).try_for_each(|row| text_row(&row, self.extended, out)),
+            _ => self.rows.print(out, Period::Summary, self.arrange(stats)),
         }
-        stats.retain(|s| s.association.ended.is_none_or(|ended| ended == number));
-        self.text(out, stats)
-    }
-
-    /// What is due at the end of the run; `number` is the last interval's.
-    pub fn summary(&self, out: &mut Out, number: u32, mut stats: Vec<Stats>) -> Result<()> {
-        if self.format == Format::Json {
-            stats.retain(|s| s.association.ended.is_none_or(|ended| ended == number));
-        }
-        if self.format == Format::Text {
-            return self.text(out, stats);
-        }
-        self.rows.print(out, Period::Summary, &self.arrange(stats))
     }
 
     /// Rows as they are printed: per association; in extended CSV per stream.
-    fn arrange(&self, stats: Vec<Stats>) -> Vec<Row> {
+    fn arrange(&self, stats: impl Iterator<Item = Stats>) -> impl Iterator<Item = Row> {
         let per_stream = self.extended && self.format == Format::Csv;
-        let each = stats.into_iter().flat_map(|stats| {
+        let each = stats.flat_map(move |stats| {
             let streams: Vec<_> =
                 if per_stream { stream_rows(&stats).map(Some).collect() } else { vec![None] };
             streams.into_iter().map(move |stream| Row { stats: stats.clone(), stream })
         });
         // The script knows senders only.
-        each.filter(|row| self.extended || row.active() > 0).collect()
-    }
-
-    fn text(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
-        self.arrange(stats).iter().try_for_each(|row| text_row(row, self.extended, out))
+        each.filter(|row| self.extended || row.active() > 0)
     }
 }
 

@@ -190,9 +190,11 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 			return 0;
 		}
 	}
+	tsn = GET(trusted, event, tsn);
+	if (is_repeated(a, (__u64)event, tsn))
+		return 0;
 	a->last_ns = now;
 	a->events++;
-	tsn = GET(trusted, event, tsn);
 	late = a->stats.has_top && tsn_before(tsn, a->stats.top_tsn);
 	if (!late) {
 		a->stats.top_tsn = tsn;
@@ -252,6 +254,13 @@ int BPF_PROG(jitter_arrival, struct sctp_association *asoc, struct sctp_chunk *c
 	return event ? on_arrival(true, asoc, chunk, event) : 0;
 }
 
+SEC("fexit/sctp_ulpevent_make_rcvmsg")
+int BPF_PROG(jitter_arrival_twin, struct sctp_association *asoc, struct sctp_chunk *chunk, int gfp,
+	     struct sctp_ulpevent *event)
+{
+	return event ? on_arrival(true, asoc, chunk, event) : 0;
+}
+
 SEC("fentry/sctp_make_reassembled_event")
 int BPF_PROG(jitter_reassembled, struct net *net, struct sk_buff_head *queue, struct sk_buff *first,
 	     struct sk_buff *last)
@@ -261,6 +270,12 @@ int BPF_PROG(jitter_reassembled, struct net *net, struct sk_buff_head *queue, st
 
 SEC("fentry/sctp_association_free")
 int BPF_PROG(jitter_free, struct sctp_association *asoc)
+{
+	return on_free(true, asoc);
+}
+
+SEC("fentry/sctp_association_free")
+int BPF_PROG(jitter_free_twin, struct sctp_association *asoc)
 {
 	return on_free(true, asoc);
 }

@@ -58,6 +58,7 @@ struct assoc {
 	__u64 first_ns;
 	__u64 last_ns; /* of its last event; then, when it ended */
 	__u64 events;
+	__u64 last_event[2]; /* see is_repeated() */
 	struct identity id;
 	struct assoc_stats stats;
 	__u64 begun;
@@ -117,42 +118,78 @@ static __always_inline bool was_shown(const struct assoc *a)
 	return want_reuse && a->ended && epoch - a->ended >= 2;
 }
 
+/*
+ * Searches look at the first place here, where nearly all end, and at the others in a bpf_loop(),
+ * which the verifier goes through once instead of once per step.
+ */
+struct assoc_search {
+	__u32 assoc_id;
+	__u32 key; /* what was found: the association, or the oldest entry */
+	__u64 oldest_ns;
+	bool found;
+};
+
+static __always_inline bool is_assoc(const struct assoc *a, __u32 assoc_id)
+{
+	return a && a->id.assoc_id == assoc_id && a->uid && !a->ended;
+}
+
+static long find_assoc_step(__u32 step, struct assoc_search *search)
+{
+	__u32 key = (search->assoc_id + 1 + step) & assoc_mask;
+
+	if (!is_assoc(assoc_at(key), search->assoc_id))
+		return 0;
+	search->key = key;
+	search->found = true;
+	return 1;
+}
+
 /* The living association's entry, and its index. */
 static __always_inline struct assoc *find_assoc(__u32 assoc_id, __u32 *key)
 {
-	for (__u32 i = 0; i < ASSOC_PROBES; i++) {
-		struct assoc *a;
+	struct assoc_search search = {.assoc_id = assoc_id};
+	struct assoc *a;
 
-		*key = (assoc_id + i) & assoc_mask;
-		a = assoc_at(*key);
-		if (a && a->id.assoc_id == assoc_id && a->uid && !a->ended)
-			return a;
+	*key = assoc_id & assoc_mask;
+	a = assoc_at(*key);
+	if (is_assoc(a, assoc_id))
+		return a;
+	if (!a || !a->uid)
+		return NULL; /* entries are taken in this order, and never given back */
+	bpf_loop(ASSOC_PROBES - 1, find_assoc_step, &search, 0);
+	if (!search.found)
+		return NULL;
+	*key = search.key;
+	return assoc_at(search.key);
+}
+
+static long oldest_assoc_step(__u32 step, struct assoc_search *search)
+{
+	__u32 key = (search->assoc_id + step) & assoc_mask;
+	struct assoc *a = assoc_at(key);
+	__u64 ns;
+
+	if (!a)
+		return 1;
+	ns = was_shown(a) ? 0 : a->last_ns; /* 0 where the entry was never used */
+	if (ns < search->oldest_ns) {
+		search->key = key;
+		search->oldest_ns = ns;
 	}
-	return NULL;
+	return 0;
 }
 
 static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __u32 assoc_id,
 					       struct sctp_transport *transport, __u32 *key)
 {
-	__u32 oldest = assoc_id & assoc_mask, old;
-	__u64 oldest_ns = ~0ull;
+	struct assoc_search search = {.assoc_id = assoc_id, .oldest_ns = ~0ull};
 	struct assoc *a;
+	__u32 old;
 
-	for (__u32 i = 0; i < ASSOC_PROBES; i++) {
-		__u64 ns;
-
-		*key = (assoc_id + i) & assoc_mask;
-		a = assoc_at(*key);
-		if (!a)
-			return NULL;
-		ns = was_shown(a) ? 0 : a->last_ns; /* 0 where the entry was never used */
-		if (ns < oldest_ns) {
-			oldest = *key;
-			oldest_ns = ns;
-		}
-	}
-	*key = oldest;
-	a = assoc_at(oldest);
+	bpf_loop(ASSOC_PROBES, oldest_assoc_step, &search, 0);
+	*key = search.key;
+	a = assoc_at(search.key);
 	if (!a)
 		return NULL;
 	old = a->uid;
@@ -175,6 +212,22 @@ static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __
 	a->uid = __sync_fetch_and_add(&last_uid, 1) + 1;
 	end_update(a);
 	return a;
+}
+
+/*
+ * The kernel does not run a program that interrupts itself on a CPU (__bpf_prog_enter_recur()): so
+ * it is blind where a softirq, which serves one association, breaks into the very program at work
+ * for another. Therefore each program of fentry and fexit that counts is there twice. Of a twin
+ * that breaks into the other, the interrupted one is left out, but not both; and where both run,
+ * the second finds what the first has left: an association's events come one after the other.
+ */
+static __always_inline bool is_repeated(struct assoc *a, __u64 object, __u64 number)
+{
+	if (a->last_event[0] == object && a->last_event[1] == number)
+		return true;
+	a->last_event[0] = object;
+	a->last_event[1] = number;
+	return false;
 }
 
 static __always_inline void end_assoc(struct assoc *a)
@@ -250,62 +303,90 @@ static __always_inline __u32 take_stream(void)
 	return key;
 }
 
-static __always_inline struct stream *new_stream(__u32 assoc, __u32 assoc_uid, __u16 sid, __u64 now)
+struct place_search {
+	__u32 hash;
+	__u32 assoc_uid;
+	__u32 sid;
+	__u32 key;   /* of the entry */
+	__u32 place; /* where its index stands */
+	bool found;
+};
+
+static long take_place_step(__u32 step, struct place_search *search)
 {
-	__u32 hash = place_of(assoc_uid, sid), key, slot;
-	struct stream *s;
+	__u32 slot = (search->hash + step) & place_mask, *place, was;
 
-	key = take_stream();
-	s = stream_at(key);
-	if (!s)
-		return NULL;
-	for (__u32 i = 0; i < PLACE_PROBES; i++) {
-		__u32 *place, was;
-
-		slot = (hash + i) & place_mask;
-		place = bpf_map_lookup_elem(&places, &slot);
-		if (!place)
-			return NULL;
-		was = *place;
-		if ((was == NO_PLACE || was == GONE) &&
-		    __sync_val_compare_and_swap(place, was, TO_PLACE(key)) == was) {
-			begin_update(s);
-			s->assoc = assoc;
-			s->sid = sid;
-			s->place = slot;
-			s->events = 0;
-			s->last_ns = now;
-			stream_made(key, s, now);
-			s->assoc_uid = assoc_uid;
-			end_update(s);
-			return s;
-		}
-	}
-	return NULL; /* the entry is an orphan, and will be found by the next search */
+	place = bpf_map_lookup_elem(&places, &slot);
+	if (!place)
+		return 1;
+	was = *place;
+	if (was != NO_PLACE && was != GONE)
+		return 0;
+	if (__sync_val_compare_and_swap(place, was, TO_PLACE(search->key)) != was)
+		return 0;
+	search->place = slot;
+	search->found = true;
+	return 1;
 }
 
-/*
- * The entry of a stream, which is made where it is new, and its index. One function rather than a
- * copy in every caller: its loops cost the verifier dear.
- */
+static __always_inline bool is_stream(const struct stream *s, __u32 assoc_uid, __u16 sid)
+{
+	return s && s->assoc_uid == assoc_uid && s->sid == sid;
+}
+
+static long find_stream_step(__u32 step, struct place_search *search)
+{
+	__u32 slot = (search->hash + 1 + step) & place_mask, *place, key;
+
+	place = bpf_map_lookup_elem(&places, &slot);
+	if (!place || *place == NO_PLACE)
+		return 1;
+	key = *place - 1;
+	if (!is_stream(stream_at(key), search->assoc_uid, search->sid))
+		return 0;
+	search->key = key;
+	search->found = true;
+	return 1;
+}
+
+/* The entry of a stream, which is made where it is new. */
 static __noinline struct stream *stream_of(__u32 assoc, __u32 assoc_uid, __u16 sid, __u64 now)
 {
-	__u32 hash = place_of(assoc_uid, sid);
+	struct place_search search = {
+		.hash = place_of(assoc_uid, sid), .assoc_uid = assoc_uid, .sid = sid};
+	__u32 slot = search.hash & place_mask, *place;
 	struct stream *s;
 
-	for (__u32 i = 0; i < PLACE_PROBES; i++) {
-		__u32 slot = (hash + i) & place_mask, *place;
-
-		place = bpf_map_lookup_elem(&places, &slot);
-		if (!place || *place == NO_PLACE)
-			break;
+	place = bpf_map_lookup_elem(&places, &slot);
+	if (!place)
+		return NULL;
+	if (*place != NO_PLACE) {
 		s = stream_at(*place - 1);
-		if (s && s->assoc_uid == assoc_uid && s->sid == sid)
+		if (is_stream(s, assoc_uid, sid))
 			return s;
+		bpf_loop(PLACE_PROBES - 1, find_stream_step, &search, 0);
+		if (search.found)
+			return stream_at(search.key);
 	}
-	s = new_stream(assoc, assoc_uid, sid, now);
-	if (!s)
+
+	search.key = take_stream();
+	s = stream_at(search.key);
+	if (s)
+		bpf_loop(PLACE_PROBES, take_place_step, &search, 0);
+	if (!s || !search.found) {
+		/* The entry, if there is one, is free, and will be found by the next search. */
 		count(&accounting.no_place, 1);
+		return NULL;
+	}
+	begin_update(s);
+	s->assoc = assoc;
+	s->sid = sid;
+	s->place = search.place;
+	s->events = 0;
+	s->last_ns = now;
+	stream_made(search.key, s, now);
+	s->assoc_uid = assoc_uid;
+	end_update(s);
 	return s;
 }
 

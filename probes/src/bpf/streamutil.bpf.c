@@ -181,7 +181,7 @@ static __always_inline int on_data(bool trusted, struct sctp_ulpq *ulpq)
 		return 0;
 	asoc = GET(trusted, ulpq, asoc);
 	a = find_assoc(GET(trusted, asoc, assoc_id), &key);
-	if (a) {
+	if (a && !a->stats.data_upheaval) {
 		a->stats.data_upheaval = true;
 		upheaval(asoc, key, a);
 	}
@@ -235,7 +235,7 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	struct stream *s;
 	struct assoc *a;
 	__u8 type, flags;
-	__u32 key, bytes;
+	__u32 key, bytes, sent_count;
 	__u64 now;
 
 	type = GET(trusted, hdr, type);
@@ -255,6 +255,9 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	a = assoc_of(trusted, asoc, transport, &key);
 	if (!a)
 		return 0;
+	sent_count = GET(trusted, chunk, sent_count);
+	if (is_repeated(a, (__u64)chunk, (__u64)GET(trusted, asoc, next_tsn) << 32 | sent_count))
+		return 0;
 	now = bpf_ktime_get_ns();
 	a->last_ns = now;
 	a->events++;
@@ -268,7 +271,7 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	begin_update(s);
 	s->last_ns = now;
 	s->events++;
-	if (GET(trusted, chunk, sent_count) > 1) {
+	if (sent_count > 1) {
 		s->stats.rtx_chunks++;
 		s->stats.rtx_bytes += bytes;
 	} else {
@@ -304,35 +307,28 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
  * be inlined away (struct sctp_stream_interleave), and where it is flushed.
  */
 
-SEC("fexit/sctp_packet_append_chunk")
-int BPF_PROG(streamutil_append, struct sctp_packet *packet, struct sctp_chunk *chunk, int ret)
-{
-	return ret == SCTP_XMIT_OK ? on_append(true, packet, chunk) : 0;
-}
+/* See is_repeated() for twins. */
+#define WITH_TWIN(section, name, work, ...)                                                        \
+	SEC(section)                                                                               \
+	int BPF_PROG(streamutil_##name, __VA_ARGS__)                                               \
+	{                                                                                          \
+		return work;                                                                       \
+	}                                                                                          \
+	SEC(section)                                                                               \
+	int BPF_PROG(streamutil_##name##_twin, __VA_ARGS__)                                        \
+	{                                                                                          \
+		return work;                                                                       \
+	}
 
-SEC("fentry/sctp_association_free")
-int BPF_PROG(streamutil_free, struct sctp_association *asoc)
-{
-	return on_free(true, asoc);
-}
-
-SEC("fentry/sctp_ulpq_tail_data")
-int BPF_PROG(streamutil_data, struct sctp_ulpq *ulpq)
-{
-	return on_data(true, ulpq);
-}
-
-SEC("fexit/sctp_ulpq_tail_data")
-int BPF_PROG(streamutil_data_over, struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
-{
-	return on_data_over(true, ulpq, chunk);
-}
-
-SEC("fexit/sctp_ulpevent_idata")
-int BPF_PROG(streamutil_idata_over, struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
-{
-	return on_data_over(true, ulpq, chunk);
-}
+WITH_TWIN("fexit/sctp_packet_append_chunk", append,
+	  ret == SCTP_XMIT_OK ? on_append(true, packet, chunk) : 0, struct sctp_packet *packet,
+	  struct sctp_chunk *chunk, int ret)
+WITH_TWIN("fentry/sctp_association_free", free, on_free(true, asoc), struct sctp_association *asoc)
+WITH_TWIN("fentry/sctp_ulpq_tail_data", data, on_data(true, ulpq), struct sctp_ulpq *ulpq)
+WITH_TWIN("fexit/sctp_ulpq_tail_data", data_over, on_data_over(true, ulpq, chunk),
+	  struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
+WITH_TWIN("fexit/sctp_ulpevent_idata", idata_over, on_data_over(true, ulpq, chunk),
+	  struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
 
 #define UPHEAVAL(name, function)                                                                   \
 	SEC("fentry/" #function)                                                                   \

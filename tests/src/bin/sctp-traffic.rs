@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Parser, Subcommand};
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use sctptrace_tests::socket::{
     AssocStats, AssocValue, InitMessage, Outgoing, Path, PathParameters, RtoInfo, SackInfo, SctpSocket,
     option,
@@ -159,6 +159,9 @@ struct Client {
     /// Pause between the last acknowledgement and closing, in ms.
     #[arg(long, default_value_t = 0)]
     linger: u64,
+    /// Serve all associations in turn, without a thread for each: for thousands of them. Takes no counters.
+    #[arg(long)]
+    crowd: bool,
 }
 
 /// What one end did.
@@ -403,6 +406,9 @@ fn receive_all(socket: &SctpSocket, count: usize, server: &Server) -> Result<Vec
 fn run_client(common: &Common, client: &Client) -> Result<Truth> {
     thread::sleep(Duration::from_millis(client.delay));
     let family = *client.to.first().context("no address to connect to")?;
+    if client.crowd {
+        return run_crowd(common, client, family);
+    }
     let mut workers = Vec::new();
     let mut shared: Option<Arc<Line>> = None;
     for index in 0..common.associations {
@@ -431,6 +437,38 @@ fn run_client(common: &Common, client: &Client) -> Result<Truth> {
         }));
     }
     Ok(Truth { role: "client", pid: std::process::id(), associations: gather(workers)? })
+}
+
+/// Every association has its own socket, all are open at once, and each has its messages before the next.
+fn run_crowd(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> {
+    let files = common.associations as u64 + 100;
+    setrlimit(Resource::RLIMIT_NOFILE, files, files).context("cannot open so many sockets")?;
+    let to: Vec<SocketAddr> = client.to.iter().map(|ip| (*ip, common.port[0]).into()).collect();
+    let message = vec![b'.'; client.size];
+    let mut sockets = Vec::new();
+    for _ in 0..common.associations {
+        let socket = common.socket(family)?;
+        let assoc_id = socket.connect(&to)?;
+        sockets.push((socket, assoc_id));
+    }
+    for (socket, assoc_id) in &sockets {
+        for index in 0..client.count {
+            let stream = (index % u64::from(common.streams)) as u16;
+            socket
+                .send(&message, Outgoing { assoc_id: *assoc_id, stream, ppid: 1, ..Outgoing::default() })?;
+        }
+    }
+    for (socket, assoc_id) in &sockets {
+        drain(socket, *assoc_id)?;
+    }
+    thread::sleep(Duration::from_millis(client.linger));
+    for (socket, assoc_id) in &sockets {
+        socket.send(b"bye!", Outgoing { assoc_id: *assoc_id, ppid: FAREWELL, ..Outgoing::default() })?;
+    }
+    for (socket, assoc_id) in &sockets {
+        drain(socket, *assoc_id)?;
+    }
+    Ok(Truth { role: "client", pid: std::process::id(), associations: Vec::new() })
 }
 
 /// A client's socket, and how many messages came back on it.

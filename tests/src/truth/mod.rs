@@ -1,3 +1,4 @@
 //! What a tool should have seen, computed from captures alone.
 
 pub mod rtt;
+pub mod streams;

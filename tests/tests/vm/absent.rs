@@ -11,7 +11,8 @@ use crate::compare::{contract, ensure_sentence, text};
 use crate::suite::Suite;
 
 /// The commands, and the form of their text output.
-const TOOLS: [(&str, &str); 1] = [("sctp-rtt", "rtt-text")];
+const TOOLS: [(&str, &str); 3] =
+    [("sctp-rtt", "rtt-text"), ("sctp-jitter", "jitter-text"), ("sctp-streamutil", "streamutil-text")];
 
 /// Each command refuses, waits if told to, and starts once the module is there.
 const SCRIPT: &str = "

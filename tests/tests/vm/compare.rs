@@ -33,6 +33,29 @@ pub fn text(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
+/// The objects of one type that a tool wrote to `NAME.json`.
+pub fn of_type<T: DeserializeOwned>(folder: &Path, name: &str, kind: &str) -> Result<Vec<T>> {
+    let objects: Vec<Value> = objects(&folder.join(format!("{name}.json")))?;
+    objects
+        .into_iter()
+        .filter(|object| object["type"] == kind)
+        .map(|object| serde_json::from_value(object.clone()).with_context(|| object.to_string()))
+        .collect()
+}
+
+/// The tool ended well, and its books say that nothing was lost, evicted or skipped.
+pub fn no_loss(folder: &Path, name: &str, tool: &str) -> Result<()> {
+    let [status, errors] = ["status", "err"].map(|end| text(&folder.join(format!("{name}.{end}"))));
+    let (status, errors) = (status?, errors?);
+    ensure!(status.trim() == "0" && errors.is_empty(), "{tool} exited with {}: {errors}", status.trim());
+    let ends: Vec<Value> = of_type(folder, name, "end")?;
+    let [end] = ends.as_slice() else { anyhow::bail!("not one end object: {ends:?}") };
+    ensure!(end["lost"] == 0 && end["evicted"] == 0, "{end}");
+    let skipped = end["skipped"].as_object().context("skipped is no object")?;
+    ensure!(skipped.values().all(|count| *count == 0), "{end}");
+    Ok(())
+}
+
 /// What one end of `sctp-traffic` says of an association.
 #[derive(Debug, Deserialize)]
 pub struct Association {

@@ -7,9 +7,12 @@ mod absent;
 mod bed;
 mod bufmon;
 mod compare;
+mod jitter;
 mod rto;
 mod rtt;
 mod rtt_flags;
+mod streams_flags;
+mod streamutil;
 mod suite;
 
 use std::process::ExitCode;
@@ -26,8 +29,11 @@ fn main() -> ExitCode {
     bed::add(&mut suite);
     bufmon::add(&mut suite);
     rto::add(&mut suite);
+    jitter::add(&mut suite);
     rtt::add(&mut suite);
     rtt_flags::add(&mut suite);
+    streamutil::add(&mut suite);
+    streams_flags::add(&mut suite);
     let trials = suite.trials(&arguments);
     libtest_mimic::run(&arguments, trials).exit_code()
 }

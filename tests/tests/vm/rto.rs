@@ -171,8 +171,8 @@ fn check_common(folder: &Path) -> Result<Report> {
             let of_path = |sample: &&Sample| {
                 sample.assoc_id == association.assoc_id && sample.ip_address == path.address.ip()
             };
-            let all = paths.values().flatten().filter(of_path);
-            if let Some(last) = all.last() {
+            let mut all = paths.values().flatten().filter(of_path);
+            if let Some(last) = all.next_back() {
                 ensure!(last.port == path.address.port(), "port: {last:?}");
                 ensure!(last.rto_ms == f64::from(path.rto_ms), "RTO of {path:?}: {last:?}");
                 // The kernel says jiffies here: sctp_getsockopt_sctp_status() converts only the RTO.

@@ -26,7 +26,7 @@ trace_stop INT
 ";
 
 /// Two clients that echo and one that does not. All are connected before the tools start.
-const FILTERS: &str = "
+pub const FILTERS: &str = "
 topology; path 10ms
 serve --bind 10.2.0.1 --associations 2 --port 5000,5001 --echo
 echoing=$(pidof sctp-traffic)
