@@ -5,7 +5,7 @@ use std::{env, ffi::OsString, path::PathBuf};
 use libbpf_cargo::SkeletonBuilder;
 
 /// `src/bpf/NAME.bpf.c`, one per command.
-const PROGRAMS: &[&str] = &["jitter", "rtt", "streamutil"];
+const PROGRAMS: &[&str] = &["bufmon", "jitter", "rto", "rtt", "streamutil"];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

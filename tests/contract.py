@@ -121,6 +121,109 @@ def rtt_file(output, file):
             expect(abs(float(text) - value) <= 0.0006, f"{text} in the file, {value} in the summary")
 
 
+RTO_COLUMNS = ["transport_id", "ip_address", "port", "samples", "rto_avg_ms", "srtt_avg_ms", "rttvar_avg_ms"]
+
+
+def rto_text(output, _file):
+    lines = strip_frame(output, "Tracing SCTP RTO updates... Hit Ctrl-C to end")
+    widths = "%-12s %-15s %-6s %-10s %-10s %-10s %-12s"
+    names = ("TRANSPORT", "IP", "PORT", "RTO(ms)", "SRTT(ms)", "RTTVAR(ms)", "TIME")
+    expect(lines[0] == widths % names, f"header: {lines[0]!r}")
+    rows = [line for line in lines[1:] if re.match(r"\d", line)]
+    expect(lines[1 : 1 + len(rows)] == rows and rows, "rows, then the summary")
+    shown = {}
+    for row in rows:
+        transport, ip, port, *times, time = row.split()
+        expect(re.fullmatch(TIME, time), f"time: {row!r}")
+        form = "%-12d %-15s %-6d %-10.2f %-10.2f %-10.2f %-12s"
+        expect(row == form % (int(transport), ip, int(port), *map(float, times), time), f"widths: {row!r}")
+        shown.setdefault((transport, ip, port), []).append(list(map(float, times)))
+    summary = lines[1 + len(rows) :]
+    expect(len(summary) == 5 * len(shown), f"the summary has {len(summary)} lines")
+    for first in range(0, len(summary), 5):
+        block = re.fullmatch(
+            r"Transport (\d+) \((.*):(\d+)\):\n  Samples: (\d+)\n  RTO: (\d+\.\d{2}) ms avg\n"
+            r"  SRTT: (\d+\.\d{2}) ms avg\n  RTTVAR: (\d+\.\d{2}) ms avg",
+            "\n".join(summary[first : first + 5]),
+        )
+        expect(block, f"summary: {summary[first : first + 5]}")
+        *path, samples, rto, srtt, rttvar = block.groups()
+        of_path = shown[tuple(path)]
+        expect(int(samples) == len(of_path), f"{len(of_path)} rows of {path}, Samples: {samples}")
+        for column, mean in enumerate(map(float, (rto, srtt, rttvar))):
+            exact = sum(times[column] for times in of_path) / len(of_path)
+            expect(abs(exact - mean) < 0.0051, f"{path}: mean {mean}, not {exact}")
+
+
+def rto_csv_rows(lines):
+    rows = list(csv.reader(lines, strict=True))
+    expect(rows[0] == RTO_COLUMNS and len(rows) > 1, f"header: {rows[0]}")
+    for row in rows[1:]:
+        expect(len(row) == len(RTO_COLUMNS), f"columns: {row}")
+        expect(all(re.fullmatch(r"\d+\.\d{2}", value) for value in row[4:]), f"decimals: {row}")
+        expect(all(row[i].isdigit() for i in (0, 2, 3)), f"not whole: {row}")
+
+
+def rto_csv(output, _file):
+    rto_csv_rows(strip_frame(output, "Tracing SCTP RTO updates to stdout in CSV format... Ctrl+C to end"))
+
+
+def rto_csv_quiet(output, _file):
+    rto_csv_rows(lines_of(output))
+
+
+def rto_file(output, file):
+    lines = strip_frame(output, "Tracing SCTP RTO updates to file 'rows/rto.csv'... Ctrl+C to end")
+    expect(lines == [], f"rows on standard output: {lines}")
+    rto_csv_rows(lines_of(file))
+
+
+BUFMON_BANNER = "Tracing SCTP buffer utilisation... Hit Ctrl-C to end"
+BUFMON_COLUMNS = (
+    "Association ID,Avg_Util_%,Min_Util_%,Max_Util_%,Util_Samples,Avg_Outqueue_bytes,Max_Outqueue_bytes,"
+    "Outqueue_Samples,Avg_RWND_bytes,Min_RWND_bytes,RWND_Samples,Sndbuf_Wait_Events"
+)
+
+
+def bufmon_text(output, _file):
+    text = "\n".join(strip_frame(output, BUFMON_BANNER)) + "\n"
+    one = r"(\d+\.\d)"
+    block = re.compile(
+        r"\nAssociation (\d+):\n"
+        rf"  Send Buffer utilisation:\n    Average: {one}%\n    Min/Max: {one}%/{one}%\n    Samples: (\d+)\n"
+        rf"  Outqueue Size:\n    Average: {one} bytes\n    Maximum: (\d+) bytes\n    Samples: (\d+)\n"
+        rf"  Receiver Window \(RWND\):\n    Average: {one} bytes\n    Minimum: (\d+) bytes\n    Samples: (\d+)\n"
+        r"  Send Buffer Pressure:\n    Wait events: (\d+)\n"
+    )
+    rest = block.sub("", text)
+    expect(rest == "" and len(block.findall(text)) == 2, f"not two blocks: {text!r}")
+
+
+def bufmon_csv_rows(lines):
+    expect(lines[0] == BUFMON_COLUMNS, f"header: {lines[0]}")
+    rows = list(csv.reader(lines[1:], strict=True))
+    expect(rows, "no rows")
+    for row in rows:
+        expect(len(row) == 12, f"columns: {row}")
+        expect(all(re.fullmatch(r"\d+\.\d", row[i]) for i in (1, 2, 3, 5, 8)), f"decimals: {row}")
+        expect(all(row[i].isdigit() for i in (0, 4, 6, 7, 9, 10, 11)), f"not whole: {row}")
+        expect(float(row[2]) <= float(row[1]) <= float(row[3]), f"average beyond extremes: {row}")
+
+
+def bufmon_csv(output, _file):
+    bufmon_csv_rows(strip_frame(output, BUFMON_BANNER))
+
+
+def bufmon_csv_quiet(output, _file):
+    bufmon_csv_rows(lines_of(output))
+
+
+def bufmon_file(output, file):
+    lines = strip_frame(output, BUFMON_BANNER)
+    expect(lines == [], f"rows on standard output: {lines}")
+    bufmon_csv_rows(lines_of(file))
+
+
 FIXED3 = r"(\d+\.\d{3})"
 
 
@@ -243,6 +346,14 @@ def streamutil_file(output, file):
 
 
 FORMS = {
+    "bufmon-text": bufmon_text,
+    "bufmon-csv": bufmon_csv,
+    "bufmon-csv-quiet": bufmon_csv_quiet,
+    "bufmon-file": bufmon_file,
+    "rto-text": rto_text,
+    "rto-csv": rto_csv,
+    "rto-csv-quiet": rto_csv_quiet,
+    "rto-file": rto_file,
     "rtt-text": rtt_text,
     "rtt-csv": rtt_csv,
     "rtt-csv-quiet": rtt_csv_quiet,

@@ -44,6 +44,32 @@ impl Clock {
     }
 }
 
+/// Local times of day of a batch of events, of which many are in the same second.
+pub struct TimesOfDay<'a> {
+    clock: &'a Clock,
+    zone: &'a TimeZone,
+    second: u64,
+    text: String,
+}
+
+impl<'a> TimesOfDay<'a> {
+    /// By this clock, in this zone.
+    #[must_use]
+    pub fn new(clock: &'a Clock, zone: &'a TimeZone) -> Self {
+        Self { clock, zone, second: u64::MAX, text: String::new() }
+    }
+
+    /// A moment of `CLOCK_MONOTONIC` as local `HH:MM:SS`. Seconds of the two clocks need not begin together: at most one
+    /// second off, until the next event.
+    pub fn of(&mut self, at: Duration) -> &str {
+        if self.second != at.as_secs() {
+            self.second = at.as_secs();
+            self.text = self.clock.time_of_day(at, self.zone);
+        }
+        &self.text
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

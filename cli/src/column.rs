@@ -26,6 +26,8 @@ pub enum Value {
     Fixed(f64, usize),
     /// A word.
     Text(String),
+    /// True or false.
+    Bool(bool),
     /// Objects of their own; only for JSON.
     List(Vec<Map<String, Json>>),
     /// Unknown: empty in CSV, `null` in JSON.
@@ -51,6 +53,24 @@ impl Value {
         time.map_or(Self::Null, |t| Self::Fixed(us(t), 3))
     }
 
+    /// Milliseconds as a [`Value::Float`], or [`Value::Null`] for `None`.
+    #[must_use]
+    pub fn ms(time: Option<Duration>) -> Self {
+        Self::float(time.map(ms))
+    }
+
+    /// A [`Value::Int`], or [`Value::Null`] for `None`.
+    #[must_use]
+    pub fn int(value: Option<impl Into<u64>>) -> Self {
+        value.map_or(Self::Null, |v| Self::Int(v.into()))
+    }
+
+    /// A number with so many decimals, or [`Value::Null`] for `None`.
+    #[must_use]
+    pub fn fixed(value: Option<f64>, decimals: usize) -> Self {
+        value.map_or(Self::Null, |v| Self::Fixed(v, decimals))
+    }
+
     /// A [`Value::Text`] of anything that can be displayed, or [`Value::Null`] for `None`.
     #[must_use]
     pub fn text(value: Option<impl ToString>) -> Self {
@@ -63,6 +83,7 @@ impl Value {
             Self::Float(f) => format!("{f:?}"),
             Self::Fixed(f, decimals) => format!("{f:.decimals$}"),
             Self::Text(text) => text.clone(),
+            Self::Bool(yes) => yes.to_string(),
             Self::List(_) | Self::Null => String::new(),
         }
     }
@@ -76,6 +97,7 @@ impl Value {
                 Json::from((f * scale).round() / scale)
             }
             Self::Text(text) => Json::from(text.as_str()),
+            Self::Bool(yes) => Json::from(*yes),
             Self::List(objects) => objects.iter().cloned().map(Json::Object).collect(),
             Self::Null => Json::Null,
         }
@@ -88,29 +110,41 @@ pub fn us(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
 }
 
+/// Milliseconds, with all their digits.
+#[must_use]
+pub fn ms(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e6
+}
+
 /// The columns that tell whose a row is: `local`, `peer` and `netns` of the [`Identity`](probes::Identity) that `$id`
 /// finds in it.
+///
+/// `maybe $id` finds it or not, as that of an event may be gone.
 #[macro_export]
 macro_rules! identity_columns {
-    ($row:ty, $id:expr) => {{
-        const ID: fn(&$row) -> &$crate::Identity = $id;
+    ($row:ty, maybe $id:expr) => {{
+        const ID: fn(&$row) -> Option<&$crate::Identity> = $id;
         &[
             $crate::Column {
                 name: "local",
                 doc: "own address and port",
-                get: |row| $crate::Value::text(ID(row).local),
+                get: |row| $crate::Value::text(ID(row).and_then(|id| id.local)),
             },
             $crate::Column {
                 name: "peer",
                 doc: "peer's address and port",
-                get: |row| $crate::Value::text(ID(row).peer),
+                get: |row| $crate::Value::text(ID(row).and_then(|id| id.peer)),
             },
             $crate::Column {
                 name: "netns",
                 doc: "inode of the network namespace",
-                get: |row| $crate::Value::Int(ID(row).netns.into()),
+                get: |row| $crate::Value::int(ID(row).map(|id| id.netns)),
             },
         ]
+    }};
+    ($row:ty, $id:expr) => {{
+        const OWN: fn(&$row) -> &$crate::Identity = $id;
+        $crate::identity_columns!($row, maybe | row | Some(OWN(row)))
     }};
 }
 

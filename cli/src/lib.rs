@@ -10,8 +10,8 @@ mod rows;
 mod run;
 mod streams;
 
-pub use clock::Clock;
-pub use column::{Column, Value, csv_header, csv_row, ends, json_object, us};
+pub use clock::{Clock, TimesOfDay};
+pub use column::{Column, Value, csv_header, csv_row, ends, json_object, ms, us};
 pub use flags::{Common, Format, parse};
 pub use out::Out;
 pub use probes::Identity;

@@ -102,4 +102,17 @@ impl<Row> Rows<Row> {
             .into_iter()
             .collect()
     }
+
+    /// The object of an event: `kind` is its `type`, `time` when it happened.
+    pub fn event<Event>(
+        &self,
+        kind: &str,
+        time: &str,
+        columns: &[&[Column<Event>]],
+        event: &Event,
+    ) -> Map<String, Json> {
+        let mut object = self.object(kind, time);
+        object.extend(json_object(columns, event));
+        object
+    }
 }

@@ -105,6 +105,15 @@ pub(crate) fn choose_rung(object: &mut OpenObject, rung: Rung) {
     }
 }
 
+/// Leaves out the programs whose names begin so, of all rungs.
+pub(crate) fn leave_out(object: &mut OpenObject, prefix: &str) {
+    for mut program in object.progs_mut() {
+        if program.name().to_string_lossy().starts_with(prefix) {
+            program.set_autoload(false);
+        }
+    }
+}
+
 /// Attaches every program that was loaded, in the order of the source, and runs the iterator of `-p` if it was.
 pub(crate) fn attach_loaded(object: &Object) -> Result<Vec<Link>, Error> {
     let (iterators, programs): (Vec<_>, Vec<_>) = object

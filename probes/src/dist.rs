@@ -50,15 +50,60 @@ impl Dist {
     }
 }
 
+/// Count, sum and extremes of numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Levels {
+    /// Number of samples.
+    pub count: u64,
+    /// Their sum.
+    pub sum: u64,
+    /// The smallest; `None` where there are no samples.
+    pub min: Option<u64>,
+    /// The largest.
+    pub max: Option<u64>,
+    /// 50th, 90th and 99th percentile, within 1/32 of their value; `None` without samples or histogram.
+    pub percentiles: Option<[u64; 3]>,
+}
+
+impl Levels {
+    /// As the kernel side keeps it. Its histogram has them as if they were microseconds.
+    pub(crate) fn of(count: u64, sum: u64, [min, max]: [u64; 2], hist: Option<&[u32; BUCKETS]>) -> Self {
+        let some = count > 0;
+        let rounded = |p: Duration| ((p.as_nanos() + 500) / 1000) as u64;
+        Self {
+            count,
+            sum,
+            min: some.then_some(min),
+            max: some.then_some(max),
+            percentiles: hist.filter(|_| some).map(|h| percentiles(h).map(|p| rounded(p).clamp(min, max))),
+        }
+    }
+
+    /// The mean; `None` where there are no samples.
+    #[must_use]
+    pub fn mean(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum as f64 / self.count as f64)
+    }
+}
+
 /// A [`Dist`] of a `struct dist` and perhaps its histogram. Each program has its own skeleton types with the same members:
 /// hence a macro.
 macro_rules! dist {
     ($dist:expr, $hist:expr) => {{
         let dist = &$dist;
-        $crate::dist::Dist::of(dist.count, dist.sum_ns, [dist.min_ns, dist.max_ns], $hist)
+        $crate::dist::Dist::of(dist.count, dist.sum, [dist.min, dist.max], $hist)
     }};
 }
 pub(crate) use dist;
+
+/// [`Levels`] of a `struct dist` and perhaps its histogram.
+macro_rules! levels {
+    ($dist:expr, $hist:expr) => {{
+        let dist = &$dist;
+        $crate::dist::Levels::of(dist.count, dist.sum, [dist.min, dist.max], $hist)
+    }};
+}
+pub(crate) use levels;
 
 #[cfg(test)]
 mod tests {

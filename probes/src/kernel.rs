@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
-use nix::time::{ClockId, clock_getres};
+use nix::time::{ClockId, clock_getres, clock_gettime};
 use thiserror::Error;
 
 /// Why SCTP cannot be traced here.
@@ -103,6 +103,12 @@ fn effective_caps(status: &str) -> Option<u64> {
 /// Where the kernel has no such clock (older than 2.6.32).
 pub fn jiffy() -> io::Result<Duration> {
     Ok(clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)?.into())
+}
+
+/// `CLOCK_MONOTONIC`, by which the kernel side stamps events.
+#[must_use]
+pub fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
 #[cfg(test)]

@@ -7,12 +7,16 @@
 mod assoc;
 mod attach;
 mod btf_map;
+pub mod bufmon;
 mod dist;
+mod entries;
 mod hist;
 pub mod jitter;
 pub mod kernel;
 mod pod;
 mod ready;
+mod ring;
+pub mod rto;
 pub mod rtt;
 pub mod streams;
 pub mod streamutil;
@@ -20,5 +24,6 @@ mod table;
 
 pub use assoc::{Filter, Identity, PidNamespace};
 pub use attach::{Error, Rung};
-pub use dist::Dist;
+pub use dist::{Dist, Levels};
+pub use entries::EntryRef;
 pub use ready::async_fd;

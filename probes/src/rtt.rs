@@ -1,29 +1,22 @@
 //! Round-trip times of DATA chunks (`rtt.bpf.c`): from a chunk's first transmission to the SACK that first covers its
 //! TSN, cumulatively or by a gap block. Chunks ever retransmitted give no sample (Karn's algorithm, RFC 9260 6.3.1 C5).
 
-use std::{
-    cell::RefCell,
-    io,
-    mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    rc::Rc,
-    time::Duration,
-};
+use std::{mem::MaybeUninit, os::fd::AsFd, time::Duration};
 
 use libbpf_rs::{
-    Link, MapCore, MapFlags, RingBuffer, RingBufferBuilder,
-    skel::{OpenSkel, SkelBuilder},
+    Link, MapCore, MapFlags,
+    skel::{OpenSkel, Skel, SkelBuilder},
 };
 
 use crate::{
     Error, Filter, Identity, Rung,
-    assoc::{identity, set_filter},
-    attach::{climb, malformed},
+    assoc::set_filter,
+    attach::{attach_loaded, choose_rung, climb, malformed},
     dist::dist,
+    entries::{Earlier, Entries, Entry, EntryRef, entries, next_epoch, window},
     hist::BUCKETS,
-    kernel,
-    pod::{self, Pod},
-    table::Table,
+    kernel, pod,
+    ring::{Ring, ring_methods},
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -34,22 +27,12 @@ mod skel {
 pub use crate::dist::Dist;
 use skel::{RttSkel, RttSkelBuilder, types};
 
-// SAFETY: structs of integers, generated from the C ones.
-unsafe impl Pod for types::event {}
-// SAFETY: as above.
-unsafe impl Pod for types::path {}
-// SAFETY: as above.
-unsafe impl Pod for types::hist {}
-// SAFETY: as above.
-unsafe impl Pod for types::accounting {}
+entries!(types);
 
 /// Slots of a set of `inflight` (`SET_SLOTS`).
 const SET_SLOTS: u32 = 4;
 /// Bytes of the ring buffer: 20,000 samples.
 const RING_BYTES: u32 = 1 << 20;
-
-/// Words that an interval needs of the one before it, per path.
-const EARLIER: usize = 1 + 2 * BUCKETS;
 
 /// What to trace, and how much room to take for it. All memory is taken at start.
 #[derive(Clone, Debug)]
@@ -82,16 +65,9 @@ pub struct Sample {
     /// TSN.
     pub tsn: u32,
     /// The path it was sent on, for [`Rtt::identity`].
-    pub path: PathRef,
+    pub path: EntryRef,
     /// The SACK was due at once (see [`Stats::prompt`]).
     pub prompt: bool,
-}
-
-/// Names a path without its addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PathRef {
-    index: u32,
-    uid: u32,
 }
 
 /// Statistics of one path.
@@ -136,17 +112,14 @@ pub struct Accounting {
 pub struct Rtt {
     // Declared, and so dropped, in this order: no event comes from a detached program.
     links: Vec<Link>,
-    ring: Option<RingBuffer<'static>>,
-    paths: Rc<Table<types::path>>,
+    ring: Option<Ring<Sample>>,
+    paths: Entries<types::entry>,
     skel: RttSkel<'static>,
-    received: Rc<RefCell<Vec<Sample>>>,
     extended: bool,
-    epoch: u32,
-    /// Per path, [`EARLIER`] words: its uid and its histograms as they stood at the last interval. Zeroed memory of
-    /// fixed size, of which only what is used is resident.
-    earlier: Vec<u32>,
-    identities: Vec<Option<(u32, Identity)>>,
+    earlier: Option<Earlier>,
 }
+
+ring_methods!(Rtt, Sample);
 
 impl Rtt {
     /// Loads and attaches the programs.
@@ -166,77 +139,34 @@ impl Rtt {
         let object = Box::leak(Box::new(MaybeUninit::uninit()));
         let mut open = RttSkelBuilder::default().open(object)?;
 
+        choose_rung(open.open_object_mut(), rung);
         set_filter!(open, &config.filter, rung)?;
         let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
         rodata.want_events = config.samples;
         rodata.want_windows = config.intervals;
         rodata.want_extended = config.extended;
         rodata.assoc_mask = max_paths - 1;
-        rodata.path_mask = max_paths - 1;
+        rodata.entry_mask = max_paths - 1;
         rodata.set_mask = sets - 1;
         let max_hists = if config.extended { max_paths } else { 1 };
         open.maps.inflight.set_max_entries(sets)?;
         open.maps.assocs.set_max_entries(max_paths)?;
-        open.maps.paths.set_max_entries(max_paths)?;
+        open.maps.entries.set_max_entries(max_paths)?;
         open.maps.hists.set_max_entries(max_hists)?;
         if config.samples {
             open.maps.events.set_max_entries(RING_BYTES)?;
         }
-        let progs = &mut open.progs;
-        let fentry = rung == Rung::Fentry;
-        progs.rtt_append.set_autoload(fentry);
-        progs.rtt_sack.set_autoload(fentry);
-        progs.rtt_free.set_autoload(fentry);
-        progs.rtt_append_enter_kprobe.set_autoload(!fentry);
-        progs.rtt_append_kprobe.set_autoload(!fentry);
-        progs.rtt_sack_kprobe.set_autoload(!fentry);
-        progs.rtt_free_kprobe.set_autoload(!fentry);
-        open.maps.frames.set_autocreate(!fentry)?;
-
+        open.maps.frames.set_autocreate(rung == Rung::Kprobe)?;
         let skel = open.load()?;
-        let progs = &skel.progs;
-        let mut attach = Vec::new();
-        let mut iterator = None;
-        if config.filter.pid.is_some() {
-            attach.extend(if fentry {
-                [&progs.owner_made, &progs.owner_sends]
-            } else {
-                [&progs.owner_made_kprobe, &progs.owner_sends_kprobe]
-            });
-            iterator = Some(&progs.owner_has);
-        }
-        // Acknowledgements first: a chunk is not seen sent before its SACK can be seen.
-        if fentry {
-            attach.extend([&progs.rtt_free, &progs.rtt_sack, &progs.rtt_append]);
-        } else {
-            attach.extend([&progs.rtt_free_kprobe, &progs.rtt_sack_kprobe]);
-            attach.extend([&progs.rtt_append_enter_kprobe, &progs.rtt_append_kprobe]);
-        }
-        let links = crate::attach::attach_all(&attach, iterator)?;
-
-        let received = Rc::new(RefCell::new(Vec::new()));
-        let ring = if config.samples {
-            let into = Rc::clone(&received);
-            let mut builder = RingBufferBuilder::new();
-            builder.add(&skel.maps.events, move |bytes| {
-                into.borrow_mut().extend(decode(bytes));
-                0
-            })?;
-            Some(builder.build()?)
-        } else {
-            None
-        };
-        let slots = max_paths as usize;
+        let links = attach_loaded(skel.object())?;
+        let ring = config.samples.then(|| Ring::new(&skel.maps.events, decode)).transpose()?;
         Ok(Self {
             links,
             ring,
-            paths: Rc::new(Table::new(&skel.maps.paths.as_fd(), max_paths)?),
+            paths: Entries::new(&skel.maps.entries.as_fd(), max_paths)?,
             skel,
-            received,
             extended: config.extended,
-            epoch: 0,
-            earlier: vec![0; if config.extended && config.intervals { slots * EARLIER } else { 0 }],
-            identities: vec![None; if config.samples { slots } else { 0 }],
+            earlier: (config.extended && config.intervals).then(|| Earlier::new(max_paths, 2 * BUCKETS)),
         })
     }
 
@@ -245,48 +175,9 @@ impl Rtt {
         self.links.clear();
     }
 
-    /// A descriptor that becomes readable when the kernel wakes us for samples; `None` without [`Config::samples`].
-    ///
-    /// # Errors
-    /// Where there is no descriptor left.
-    pub fn fd(&self) -> io::Result<Option<OwnedFd>> {
-        let Some(ring) = &self.ring else { return Ok(None) };
-        // SAFETY: the ring buffer lives, and its epoll descriptor with it, longer than this borrow.
-        unsafe { BorrowedFd::borrow_raw(ring.epoll_fd()) }.try_clone_to_owned().map(Some)
-    }
-
-    /// Asks to be woken at the next sample. Samples that came before are not announced: call [`Rtt::samples`] between
-    /// this and waiting.
-    pub fn wake_me(&mut self) {
-        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            pod::store(&mut bss.want_wakeup, 1);
-        }
-    }
-
-    /// Moves at most `limit` samples from the ring buffer into `into`. Returns whether there may be more.
-    ///
-    /// # Errors
-    /// Where libbpf fails to read the ring buffer.
-    pub fn samples(&mut self, into: &mut Vec<Sample>, limit: usize) -> Result<bool, Error> {
-        let Some(ring) = &self.ring else { return Ok(false) };
-        let n = ring.consume_raw_n(limit);
-        let read = usize::try_from(n).map_err(|_| io::Error::from_raw_os_error(-n))?;
-        into.append(&mut self.received.borrow_mut());
-        Ok(read >= limit)
-    }
-
     /// Whose path a sample's is; `None` where it was evicted meanwhile.
-    pub fn identity(&mut self, path: PathRef) -> Option<Identity> {
-        let index = path.index as usize;
-        let known = self.identities.get_mut(index)?;
-        if known.as_ref().is_none_or(|(uid, _)| *uid != path.uid) {
-            let entry = whole(&self.paths, index)?;
-            if entry.uid != path.uid {
-                return None;
-            }
-            *known = Some((entry.uid, identity!(&entry.id)));
-        }
-        known.as_ref().map(|(_, id)| *id)
+    pub fn identity(&mut self, path: EntryRef) -> Option<Identity> {
+        self.paths.identity(path)
     }
 
     /// Statistics since the start, of every path that has any.
@@ -294,20 +185,8 @@ impl Rtt {
     /// # Errors
     /// Where the kernel does not let a table be read.
     pub fn totals(&self) -> Result<Vec<Stats>, Error> {
-        let mut found = Vec::new();
-        for (index, path) in self.live_paths() {
-            if path.all.count == 0 && path.retransmitted == 0 {
-                continue;
-            }
-            let hist = self.hist(index)?;
-            found.push(Stats {
-                id: identity!(&path.id),
-                retransmitted: path.retransmitted,
-                all: dist!(path.all, hist.as_ref().map(|h| &h.all)),
-                prompt: dist!(path.prompt, hist.as_ref().map(|h| &h.prompt)),
-            });
-        }
-        Ok(found)
+        let live = self.paths.live().filter(|(_, path)| !is_idle(&path.stats));
+        live.map(|(of, path)| Ok(stats(path.identity(), &path.stats, self.hist(of)?.as_ref()))).collect()
     }
 
     /// Statistics of the interval that ends now, of every path that has any; the next interval begins. Needs
@@ -316,35 +195,15 @@ impl Rtt {
     /// # Errors
     /// Where the kernel does not let a table be read.
     pub fn interval(&mut self) -> Result<Vec<Stats>, Error> {
-        let ended = self.epoch;
-        self.epoch = self.epoch.wrapping_add(1);
-        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            pod::store(&mut bss.epoch, self.epoch);
-        }
+        let ended = next_epoch!(self.skel);
         let mut found = Vec::new();
-        for (index, path) in self.live_paths() {
-            let window = &path.window[(ended & 1) as usize];
-            if window.epoch != ended || window.all.count == 0 && window.retransmitted == 0 {
-                continue;
+        for (of, path) in self.paths.live() {
+            let Some(window) = window!(path, ended).filter(|w| !is_idle(w)) else { continue };
+            let mut hist = self.hist(of)?;
+            if let (Some(hist), Some(earlier)) = (&mut hist, &mut self.earlier) {
+                earlier.since(of, hist.all.iter_mut().chain(&mut hist.prompt));
             }
-            let mut hist = self.hist(index)?;
-            let earlier = self.earlier.get_mut(index * EARLIER..(index + 1) * EARLIER);
-            if let (Some(hist), Some([uid, earlier @ ..])) = (&mut hist, earlier) {
-                let same = *uid == path.uid;
-                *uid = path.uid;
-                for (count, before) in hist.all.iter_mut().chain(&mut hist.prompt).zip(earlier) {
-                    let before = std::mem::replace(before, *count);
-                    if same {
-                        *count = count.wrapping_sub(before);
-                    }
-                }
-            }
-            found.push(Stats {
-                id: identity!(&path.id),
-                retransmitted: window.retransmitted.into(),
-                all: dist!(window.all, hist.as_ref().map(|h| &h.all)),
-                prompt: dist!(window.prompt, hist.as_ref().map(|h| &h.prompt)),
-            });
+            found.push(stats(path.identity(), window, hist.as_ref()));
         }
         Ok(found)
     }
@@ -355,7 +214,7 @@ impl Rtt {
         let Some(bss) = self.skel.maps.bss_data.as_deref() else { return Accounting::default() };
         let a = pod::load(&bss.accounting);
         Accounting {
-            samples: self.live_paths().map(|(_, path)| path.all.count).sum::<u64>() + a.samples_evicted,
+            samples: self.paths.live().map(|(_, path)| path.stats.all.count).sum::<u64>() + a.samples_evicted,
             lost: a.lost,
             chunks_evicted: a.slots_evicted,
             assocs_evicted: a.assocs_evicted,
@@ -367,27 +226,29 @@ impl Rtt {
         }
     }
 
-    /// Every path with its index, whole.
-    fn live_paths(&self) -> impl Iterator<Item = (usize, types::path)> + use<> {
-        let paths = Rc::clone(&self.paths);
-        (0..paths.len()).filter_map(move |index| Some((index, whole(&paths, index)?)))
-    }
-
     /// The histograms of a path; `None` unless extended. Read by a system call, as mapped they would all count as memory
     /// of this process.
-    fn hist(&self, index: usize) -> Result<Option<types::hist>, Error> {
+    fn hist(&self, of: EntryRef) -> Result<Option<types::hist>, Error> {
         if !self.extended {
             return Ok(None);
         }
         let mut bytes = [0; size_of::<types::hist>()];
-        self.skel.maps.hists.lookup_into(&(index as u32).to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
+        self.skel.maps.hists.lookup_into(&of.index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
         Ok(pod::read(&bytes))
     }
 }
 
-/// An entry that no writer was busy with; `None` where it is free.
-fn whole(paths: &Table<types::path>, index: usize) -> Option<types::path> {
-    paths.whole(index, |path| path.done == path.begun).filter(|path| path.transport != 0)
+fn is_idle(stats: &types::stats) -> bool {
+    stats.all.count == 0 && stats.retransmitted == 0
+}
+
+fn stats(id: Identity, stats: &types::stats, hist: Option<&types::hist>) -> Stats {
+    Stats {
+        id,
+        retransmitted: stats.retransmitted,
+        all: dist!(stats.all, hist.map(|h| &h.all)),
+        prompt: dist!(stats.prompt, hist.map(|h| &h.prompt)),
+    }
 }
 
 /// A record of the ring buffer; `None` where it is too short.
@@ -398,7 +259,7 @@ fn decode(bytes: &[u8]) -> Option<Sample> {
         rtt: Duration::from_nanos(event.rtt_ns),
         assoc_id: event.assoc_id,
         tsn: event.tsn,
-        path: PathRef { index: event.path, uid: event.path_uid },
+        path: EntryRef { index: event.path, uid: event.path_uid },
         prompt: event.prompt != 0,
     })
 }
@@ -430,7 +291,7 @@ mod tests {
                 rtt: Duration::from_nanos(rtt),
                 assoc_id,
                 tsn,
-                path: PathRef { index, uid },
+                path: EntryRef { index, uid },
                 prompt,
             };
             prop_assert_eq!(decode(&bytes), Some(sample));

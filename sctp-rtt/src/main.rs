@@ -71,7 +71,7 @@ impl Tool for Command {
     }
 
     fn events(&mut self, out: &mut Out) -> Result<bool> {
-        let more = self.probe.samples(&mut self.batch, BATCH)?;
+        let more = self.probe.take(&mut self.batch, BATCH)?;
         self.report.samples(out, self.batch.drain(..), |path| self.probe.identity(path))?;
         Ok(more)
     }

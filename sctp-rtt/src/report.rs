@@ -1,13 +1,12 @@
 //! The rows of `sctp-rtt`: what is printed, in which form.
 
 use anyhow::Result;
-use cli::{Clock, Column, Common, Format, Out, Period, Rows, Value, ends, identity_columns, us};
+use cli::{Clock, Column, Common, Format, Out, Period, Rows, TimesOfDay, Value, ends, identity_columns, us};
 use jiff::tz::TimeZone;
 use probes::{
-    Identity,
-    rtt::{Dist, PathRef, Sample, Stats},
+    EntryRef, Identity,
+    rtt::{Dist, Sample, Stats},
 };
-use serde::Serialize;
 
 /// The columns that the Python script has too.
 const COLUMNS: &[Column<Stats>] = &[
@@ -56,21 +55,23 @@ pub struct Report {
     zone: TimeZone,
 }
 
+type Event = (Sample, Option<Identity>);
+
 /// A `sample` object.
-#[derive(Serialize)]
-struct SampleObject {
-    r#type: &'static str,
-    tool: &'static str,
-    time: String,
-    assoc_id: u32,
-    local: Option<String>,
-    peer: Option<String>,
-    netns: Option<u32>,
-    path: Option<String>,
-    tsn: u32,
-    rtt_us: f64,
-    prompt: bool,
-}
+const SAMPLE: &[&[Column<Event>]] = &[
+    &[Column { name: "assoc_id", doc: "association id", get: |(s, _)| Value::Int(s.assoc_id.into()) }],
+    identity_columns!(Event, maybe | (_, id) | id.as_ref()),
+    &[
+        Column {
+            name: "path",
+            doc: "peer's address of this path",
+            get: |(_, id)| Value::text(id.and_then(|id| id.path)),
+        },
+        Column { name: "tsn", doc: "TSN of the chunk", get: |(s, _)| Value::Int(s.tsn.into()) },
+        Column { name: "rtt_us", doc: "acknowledgement latency", get: |(s, _)| Value::Float(us(s.rtt)) },
+        Column { name: "prompt", doc: "the SACK was due at once", get: |(s, _)| Value::Bool(s.prompt) },
+    ],
+];
 
 impl Report {
     /// A report as the flags ask for it.
@@ -104,20 +105,17 @@ impl Report {
         &self,
         out: &mut Out,
         samples: impl Iterator<Item = Sample>,
-        mut identity: impl FnMut(PathRef) -> Option<Identity>,
+        mut identity: impl FnMut(EntryRef) -> Option<Identity>,
     ) -> Result<()> {
         let clock = Clock::now();
-        let mut last_second = (u64::MAX, String::new());
+        let mut times = TimesOfDay::new(&clock, &self.zone);
         for sample in samples {
             if self.format == Format::Json {
-                out.json(&sample_object(&sample, identity(sample.path), &clock))?;
+                let (id, time) = (identity(sample.path), clock.rfc3339(sample.at));
+                out.json(&self.rows.event("sample", &time, SAMPLE, &(sample, id)))?;
                 continue;
             }
-            if last_second.0 != sample.at.as_secs() {
-                // Seconds of the two clocks need not begin together: at most one second off, until the next sample.
-                last_second = (sample.at.as_secs(), clock.time_of_day(sample.at, &self.zone));
-            }
-            let mut row = text_row(&sample, &last_second.1);
+            let mut row = text_row(&sample, times.of(sample.at));
             if self.extended {
                 let prompt = if sample.prompt { "yes" } else { "no" };
                 let path = identity(sample.path).and_then(|id| id.path);
@@ -173,22 +171,6 @@ fn percentile(dist: &Dist, which: usize) -> Value {
 fn text_row(sample: &Sample, time_of_day: &str) -> String {
     let rtt_ms = us(sample.rtt) / 1e3;
     format!("{:<8} {:<10} {:<10.3} {:<8}", sample.assoc_id, sample.tsn, rtt_ms, time_of_day)
-}
-
-fn sample_object(sample: &Sample, id: Option<Identity>, clock: &Clock) -> SampleObject {
-    SampleObject {
-        r#type: "sample",
-        tool: "rtt",
-        time: clock.rfc3339(sample.at),
-        assoc_id: sample.assoc_id,
-        local: id.and_then(|id| id.local).map(|a| a.to_string()),
-        peer: id.and_then(|id| id.peer).map(|a| a.to_string()),
-        netns: id.map(|id| id.netns),
-        path: id.and_then(|id| id.path).map(|a| a.to_string()),
-        tsn: sample.tsn,
-        rtt_us: us(sample.rtt),
-        prompt: sample.prompt,
-    }
 }
 
 fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {

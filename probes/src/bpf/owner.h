@@ -110,9 +110,8 @@ int owner_has(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-/* Does the filter let this path of this association through? */
-static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
-				   struct sctp_transport *transport)
+/* Does the filter let this association through, whatever its paths? */
+static __always_inline bool wanted_assoc(bool trusted, struct sctp_association *asoc)
 {
 	if (filter.assoc_id && GET(trusted, asoc, assoc_id) != (__s32)filter.assoc_id)
 		return false;
@@ -122,8 +121,6 @@ static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
 		return false;
 	if (filter.netns && netns_of(trusted, asoc) != filter.netns)
 		return false;
-	if (filter.family && !addr_is(&transport->ipaddr) && !addr_is(&transport->saddr))
-		return false;
 	if (filter.tgid) {
 		__u64 sk = (__u64)GET(trusted, asoc, base.sk);
 
@@ -131,6 +128,15 @@ static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
 			return false;
 	}
 	return true;
+}
+
+/* ... and this path of it? */
+static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
+				   struct sctp_transport *transport)
+{
+	if (filter.family && !addr_is(&transport->ipaddr) && !addr_is(&transport->saddr))
+		return false;
+	return wanted_assoc(trusted, asoc);
 }
 
 #endif

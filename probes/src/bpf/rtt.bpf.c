@@ -6,32 +6,32 @@
  * Three tables, all of fixed size, all arrays (no allocation, no hash walk):
  *  - inflight: the chunks that wait for their SACK, found by association and TSN;
  *  - assocs:   scratch state of a sending association, found by its id;
- *  - paths:    identity and statistics, one entry per path: what user space reads.
+ *  - entries:  identity and statistics, one entry per path: what user space reads.
  *
  * The kernel runs both hooks under the association's socket lock, so that one association's
  * entries have one writer at a time. Claims of free entries may race and use cmpxchg.
  */
-#include "owner.h"
+#include "chunks.h"
 #include "stats.h"
 
-#define SET_SLOTS 4
-#define PROBES 8 /* entries looked at before one is evicted */
-#define MAX_SCAN                                                                                   \
-	8192 /* TSNs and gap blocks looked at per SACK: 6.1 accepts this for bpf_loop()            \
-	      */
+struct stats {
+	__u64 retransmitted;
+	struct dist all;
+	struct dist prompt;
+};
+
+struct state {
+};
+
+#include "entries.h"
+#include "ring.h"
+
+#define PROBES 8 /* entries of assocs looked at before one is evicted */
 
 /* --- set by user space before load --- */
 const volatile bool want_events = false;   /* one ring buffer record per sample */
-const volatile bool want_windows = false;  /* statistics of each interval too */
 const volatile bool want_extended = false; /* histograms, and prompt samples apart */
 const volatile __u32 assoc_mask = 0;
-const volatile __u32 path_mask = 0;
-const volatile __u32 set_mask = 0;
-
-/* --- shared while running --- */
-__u32 epoch = 0;       /* number of the interval; user space steps it */
-__u32 submitted = 0;   /* records so far; no harm if two CPUs count one */
-__u32 want_wakeup = 0; /* user space is asleep and wants to hear of the next record */
 
 /* What gave no sample or lost its place; see Accounting in rtt.rs. */
 struct accounting {
@@ -46,24 +46,13 @@ struct accounting {
 	__u64 scan_limit;      /* chunks left out because a SACK covered too many */
 } accounting = {};
 
-struct slot {
-	__u32 assoc_id; /* 0: free */
-	__u32 tsn;
-	__u64 sent_ns;
-	__u32 path;   /* index into paths */
-	__u32 packet; /* running number of the wire packet, bit 31: I-bit */
-};
-
+/* The note of a slot: running number of its wire packet, and its I-bit. */
 #define PACKET_SACK_IMM (1u << 31)
-
-struct set {
-	struct slot slot[SET_SLOTS];
-};
 
 struct assoc {
 	__u32 assoc_id;	 /* 0: free */
 	__u32 first_tsn; /* first TSN seen sent */
-	__u32 last_path; /* where its last chunk went: an index into paths */
+	__u32 last_path; /* where its last chunk went: an index into entries */
 	__u32 pad;
 	__u64 last_ns;
 	/* Gap blocks repeat on every SACK; these tell what is new in the next one. */
@@ -77,26 +66,6 @@ struct assoc {
 	__u32 acked_packet; /* highest one acknowledged */
 	__u64 packet_size;  /* sctp_packet.size after the last chunk */
 	__u64 wire_size;    /* of the current wire packet: a GSO packet holds several */
-};
-
-struct window {
-	__u32 epoch;
-	__u32 retransmitted;
-	struct dist all;
-	struct dist prompt;
-};
-
-struct path {
-	__u64 done;
-	__u64 transport; /* its address, the key together with id.assoc_id; 0: free */
-	__u64 last_ns;
-	__u32 uid; /* differs for every path that ever had this entry */
-	struct identity id;
-	__u64 retransmitted;
-	struct dist all;
-	struct dist prompt;
-	struct window window[2]; /* of even and odd epochs */
-	__u64 begun;
 };
 
 struct hist {
@@ -121,23 +90,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct set);
-} inflight SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
 	__type(value, struct assoc);
 } assocs SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct path);
-	__uint(map_flags, BPF_F_MMAPABLE);
-} paths SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -146,63 +100,7 @@ struct {
 	__type(value, struct hist);
 } hists SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4096);
-} events SEC(".maps");
-
 /* --- tables --- */
-
-static __always_inline struct set *set_of(__u32 assoc_id, __u32 tsn)
-{
-	/* Consecutive TSNs lie in consecutive sets; associations start far apart. */
-	__u32 key = (assoc_id * 0x9e3779b1u + tsn) & set_mask;
-
-	return bpf_map_lookup_elem(&inflight, &key);
-}
-
-static __always_inline struct slot *slot_of(__u32 assoc_id, __u32 tsn)
-{
-	struct set *set = set_of(assoc_id, tsn);
-
-	if (!set)
-		return NULL;
-	for (int i = 0; i < SET_SLOTS; i++) {
-		if (set->slot[i].tsn == tsn && set->slot[i].assoc_id == assoc_id)
-			return &set->slot[i];
-	}
-	return NULL;
-}
-
-static __always_inline void forget(__u32 assoc_id, __u32 tsn)
-{
-	struct slot *slot = slot_of(assoc_id, tsn);
-
-	if (slot)
-		slot->assoc_id = 0;
-}
-
-static __always_inline void remember(const struct slot *new)
-{
-	struct set *set = set_of(new->assoc_id, new->tsn);
-	struct slot *oldest;
-
-	if (!set)
-		return;
-	oldest = &set->slot[0];
-	for (int i = 0; i < SET_SLOTS; i++) {
-		struct slot *slot = &set->slot[i];
-
-		if (!slot->assoc_id) {
-			*slot = *new;
-			return;
-		}
-		if (slot->sent_ns < oldest->sent_ns)
-			oldest = slot;
-	}
-	count(&accounting.slots_evicted, 1);
-	*oldest = *new;
-}
 
 static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 {
@@ -247,16 +145,6 @@ static __always_inline struct assoc *new_assoc(__u32 assoc_id, __u32 first_tsn)
 	return a;
 }
 
-static __always_inline __u32 path_key(__u64 address, __u32 probe)
-{
-	return ((__u32)(((address >> 5) * 0x9e3779b97f4a7c15ull) >> 32) + probe) & path_mask;
-}
-
-static __always_inline struct path *path_at(__u32 key)
-{
-	return bpf_map_lookup_elem(&paths, &key);
-}
-
 static long clear_bucket(__u32 bucket, struct hist **hist)
 {
 	if (bucket >= HIST_BUCKETS)
@@ -274,70 +162,29 @@ static __always_inline void clear_hist(__u32 key)
 		bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
 }
 
-/* The index of a path, which is made where it is new; path_mask + 1 on failure. */
-static __always_inline __u32 intern_path(struct sctp_association *asoc, __u32 assoc_id,
-					 struct sctp_packet *packet)
+static __always_inline void reset_stats(struct stats *stats)
 {
-	__u32 oldest = 0;
-	__u64 oldest_ns = ~0ull, old, address;
-	struct path *path;
-
-	/* As a number: the verifier lets nobody calculate with a typed pointer. */
-	bpf_core_read(&address, sizeof(address), &packet->transport);
-
-	for (__u32 i = 0; i < PROBES; i++) {
-		__u32 key = path_key(address, i);
-
-		path = path_at(key);
-		if (!path)
-			return path_mask + 1;
-		if (path->transport == address && path->id.assoc_id == assoc_id)
-			return key;
-		if (path->last_ns < oldest_ns) {
-			oldest = key;
-			oldest_ns = path->last_ns;
-		}
-	}
-	path = path_at(oldest);
-	if (!path)
-		return path_mask + 1;
-	old = path->transport;
-	if (__sync_val_compare_and_swap(&path->transport, old, address) != old)
-		return path_mask + 1; /* another CPU was faster; the next chunk finds a place */
-	begin_update(path);
-	if (old) {
-		count(&accounting.paths_evicted, 1);
-		count(&accounting.samples_evicted, path->all.count);
-		if (want_extended)
-			clear_hist(oldest);
-	}
-	path->uid++;
-	__builtin_memset(&path->id, 0, sizeof(path->id));
-	identify(&path->id, asoc, (struct sctp_transport *)address);
-	path->last_ns = bpf_ktime_get_ns();
-	path->retransmitted = 0;
-	reset(&path->all);
-	reset(&path->prompt);
-	__builtin_memset(path->window, 0, sizeof(path->window));
-	path->window[0].epoch = path->window[1].epoch =
-		epoch - 1; /* so that the first use resets */
-	end_update(path);
-	return oldest;
+	stats->retransmitted = 0;
+	reset(&stats->all);
+	reset(&stats->prompt);
 }
 
-/* The statistics of the current interval, emptied where they are an older one's. */
-static __always_inline struct window *window_of(struct path *path)
+static __always_inline void entry_leaves(__u32 key, struct entry *entry)
 {
-	__u32 now = *(volatile __u32 *)&epoch;
-	struct window *window = &path->window[now & 1];
+	count(&accounting.paths_evicted, 1);
+	count(&accounting.samples_evicted, entry->stats.all.count);
+	if (want_extended)
+		clear_hist(key);
+}
 
-	if (window->epoch != now) {
-		window->epoch = now;
-		window->retransmitted = 0;
-		reset(&window->all);
-		reset(&window->prompt);
-	}
-	return window;
+/* The index of the path that a packet takes; beyond the table on failure. */
+static __always_inline __u32 path_of(struct sctp_association *asoc, __u32 assoc_id,
+				     struct sctp_packet *packet)
+{
+	__u64 transport;
+
+	bpf_core_read(&transport, sizeof(transport), &packet->transport);
+	return intern(transport, assoc_id, asoc, transport);
 }
 
 /* --- sending --- */
@@ -372,10 +219,10 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	struct sctp_transport *transport;
 	struct sctp_association *asoc;
 	struct sctp_chunkhdr *hdr;
-	struct path *path;
+	struct entry *path;
 	struct assoc *a;
 	struct slot new = {};
-	__u32 assoc_id, tsn;
+	__u32 assoc_id, tsn, evicted;
 	bool again;
 	__u8 type;
 
@@ -412,10 +259,10 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 		if (!a)
 			return 0;
 	}
-	path = path_at(a->last_path);
-	if (!path || path->transport != (__u64)transport || path->id.assoc_id != assoc_id) {
-		a->last_path = intern_path(asoc, assoc_id, packet);
-		path = path_at(a->last_path);
+	path = entry_at(a->last_path);
+	if (!path || path->object != (__u64)transport || path->id.assoc_id != assoc_id) {
+		a->last_path = path_of(asoc, assoc_id, packet);
+		path = entry_at(a->last_path);
 		if (!path) {
 			count(&accounting.slots_evicted, 1);
 			return 0;
@@ -425,9 +272,7 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 		count(&accounting.retransmitted, 1);
 		a->packet_unknown = true; /* the receiver counts this packet, we do not */
 		begin_update(path);
-		path->retransmitted++;
-		if (want_windows)
-			window_of(path)->retransmitted++;
+		for_stats(stats, path) stats->retransmitted++;
 		end_update(path);
 		return 0;
 	}
@@ -437,13 +282,14 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	new.sent_ns = bpf_ktime_get_ns();
 	new.path = a->last_path;
 	if (want_extended) {
-		new.packet = wire_packet(trusted, a, packet, transport,
-					 bpf_ntohs(GET(trusted, hdr, length)));
+		new.note = wire_packet(trusted, a, packet, transport,
+				       bpf_ntohs(GET(trusted, hdr, length)));
 		if (GET(trusted, hdr, flags) & SCTP_DATA_SACK_IMM)
-			new.packet |= PACKET_SACK_IMM;
+			new.note |= PACKET_SACK_IMM;
 	}
 	a->last_ns = new.sent_ns;
-	remember(&new);
+	if (remember(&new, &evicted))
+		count(&accounting.slots_evicted, 1);
 	return 0;
 }
 
@@ -465,33 +311,13 @@ struct sack {
 	__u32 prompt_packet; /* samples of this packet are prompt */
 };
 
-/*
- * User space is woken by the first record after it fell asleep, and again when the ring is half
- * full; it reads at leisure between. The default, a wake-up whenever the reader has caught up,
- * costs more than all the rest here.
- */
-static __always_inline void submit(struct event *event)
-{
-	__u64 flags = BPF_RB_NO_WAKEUP;
-
-	if (want_wakeup) {
-		want_wakeup = 0;
-		flags = BPF_RB_FORCE_WAKEUP;
-	} else if (++submitted % 256 == 0 &&
-		   bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >
-			   bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 2) {
-		flags = BPF_RB_FORCE_WAKEUP;
-	}
-	bpf_ringbuf_submit(event, flags);
-}
-
 static __always_inline void sample(const struct sack *sack, const struct slot *slot)
 {
 	__u64 rtt = sack->now - slot->sent_ns;
 	bool prompt = want_extended && sack->prompt &&
-		      (slot->packet & ~PACKET_SACK_IMM) == sack->prompt_packet;
+		      (slot->note & ~PACKET_SACK_IMM) == sack->prompt_packet;
 	__u32 key = slot->path;
-	struct path *path = path_at(key);
+	struct entry *path = entry_at(key);
 
 	if (!path || path->id.assoc_id != slot->assoc_id) {
 		count(&accounting.samples_evicted, 1);
@@ -499,15 +325,11 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 	}
 	begin_update(path);
 	path->last_ns = sack->now;
-	add(&path->all, rtt);
-	if (prompt)
-		add(&path->prompt, rtt);
-	if (want_windows) {
-		struct window *window = window_of(path);
-
-		add(&window->all, rtt);
+	for_stats(stats, path)
+	{
+		add(&stats->all, rtt);
 		if (prompt)
-			add(&window->prompt, rtt);
+			add(&stats->prompt, rtt);
 	}
 	if (want_extended) {
 		struct hist *hist = bpf_map_lookup_elem(&hists, &key);
@@ -577,7 +399,7 @@ static __always_inline bool slot_packet(__u32 assoc_id, __u32 tsn, __u32 *packet
 	struct slot *slot = slot_of(assoc_id, tsn);
 
 	if (slot)
-		*packet = slot->packet;
+		*packet = slot->note;
 	return slot;
 }
 
@@ -767,12 +589,15 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 	return 0;
 }
 
-/* --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere --- */
+/*
+ * --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere ---
+ * Attached in this order, acknowledgements first: a chunk is not seen sent before its SACK can be.
+ */
 
-SEC("fexit/sctp_packet_append_chunk")
-int BPF_PROG(rtt_append, struct sctp_packet *packet, struct sctp_chunk *chunk, int ret)
+SEC("fentry/sctp_association_free")
+int BPF_PROG(rtt_free, struct sctp_association *asoc)
 {
-	return ret == SCTP_XMIT_OK ? on_append(true, packet, chunk) : 0;
+	return on_free(true, asoc);
 }
 
 SEC("fentry/sctp_outq_sack")
@@ -781,13 +606,25 @@ int BPF_PROG(rtt_sack, struct sctp_outq *q, struct sctp_chunk *chunk)
 	return on_sack(true, q, chunk);
 }
 
-SEC("fentry/sctp_association_free")
-int BPF_PROG(rtt_free, struct sctp_association *asoc)
+SEC("fexit/sctp_packet_append_chunk")
+int BPF_PROG(rtt_append, struct sctp_packet *packet, struct sctp_chunk *chunk, int ret)
 {
-	return on_free(true, asoc);
+	return ret == SCTP_XMIT_OK ? on_append(true, packet, chunk) : 0;
 }
 
 #include "frame.h"
+
+SEC("kprobe/sctp_association_free")
+int BPF_KPROBE(rtt_free_kprobe, struct sctp_association *asoc)
+{
+	return on_free(false, asoc);
+}
+
+SEC("kprobe/sctp_outq_sack")
+int BPF_KPROBE(rtt_sack_kprobe, struct sctp_outq *q, struct sctp_chunk *chunk)
+{
+	return on_sack(false, q, chunk);
+}
 
 SEC("kprobe/sctp_packet_append_chunk")
 int BPF_KPROBE(rtt_append_enter_kprobe, struct sctp_packet *packet, struct sctp_chunk *chunk)
@@ -803,18 +640,6 @@ int BPF_KRETPROBE(rtt_append_kprobe, int ret)
 	if (!frame_leave(ctx, &frame) || ret != SCTP_XMIT_OK)
 		return 0;
 	return on_append(false, (void *)frame.arg[0], (void *)frame.arg[1]);
-}
-
-SEC("kprobe/sctp_outq_sack")
-int BPF_KPROBE(rtt_sack_kprobe, struct sctp_outq *q, struct sctp_chunk *chunk)
-{
-	return on_sack(false, q, chunk);
-}
-
-SEC("kprobe/sctp_association_free")
-int BPF_KPROBE(rtt_free_kprobe, struct sctp_association *asoc)
-{
-	return on_free(false, asoc);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

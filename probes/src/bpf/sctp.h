@@ -42,6 +42,25 @@
 /* include/net/sctp/constants.h: enum sctp_xmit */
 #define SCTP_XMIT_OK 0
 
+/* include/net/sctp/constants.h: enum sctp_lower_cwnd */
+#define SCTP_LOWER_CWND_T3_RTX 0
+#define SCTP_LOWER_CWND_FAST_RTX 1
+#define SCTP_LOWER_CWND_INACTIVE 3
+
+/* include/net/sctp/constants.h: enum sctp_retransmit_reason, enum sctp_transport_cmd */
+#define SCTP_RTXR_PMTUD 2
+#define SCTP_TRANSPORT_UP 0
+#define SCTP_TRANSPORT_DOWN 1
+#define SCTP_TRANSPORT_PF 2
+
+/* include/uapi/linux/sctp.h: enum sctp_spinfo_state */
+#define SCTP_INACTIVE 0
+#define SCTP_PF 1
+#define SCTP_ACTIVE 2
+#define SCTP_UNCONFIRMED 3
+
+#define EAGAIN 11
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct list_head {
@@ -56,8 +75,18 @@ struct net {
 	struct ns_common ns;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
 struct sock {
 	__u16 sk_protocol;
+	int sk_sndbuf;
+	int sk_wmem_queued;
+	int sk_rcvbuf;
+	struct {
+		atomic_t rmem_alloc;
+	} sk_backlog;
 };
 
 struct socket {
@@ -84,6 +113,7 @@ struct signal_struct {
 
 struct task_struct {
 	struct signal_struct *signal;
+	unsigned long nvcsw; /* how often it went to sleep */
 };
 
 struct file;
@@ -130,16 +160,44 @@ struct sctp_ep_common {
 	struct sctp_bind_addr bind_addr;
 };
 
+struct timer_list {
+	unsigned long expires;
+};
+
 struct sctp_transport {
 	struct list_head transports;
+	__u32 hb_sent : 1;
 	union sctp_addr ipaddr;
 	struct sctp_association *asoc;
+	unsigned long rto; /* jiffies, as the next three */
+	__u32 rtt;
+	__u32 rttvar;
+	__u32 srtt;
+	__u32 cwnd;
+	__u32 ssthresh;
+	__u32 flight_size;
 	union sctp_addr saddr;
+	__u16 pathmaxrxt;
 	__u32 pathmtu;
+	int state; /* enum sctp_spinfo_state */
+	unsigned short error_count;
+	struct timer_list T3_rtx_timer;
+	struct timer_list hb_timer;
 };
 
 struct sctp_outq {
 	struct sctp_association *asoc;
+	unsigned int out_qlen;	 /* bytes never sent yet */
+	__u32 outstanding_bytes; /* sent and not acknowledged */
+};
+
+struct sctp_endpoint {
+	__u32 sndbuf_policy;
+	__u32 rcvbuf_policy;
+};
+
+enum sctp_state {
+	SCTP_STATE_CLOSED = 0,
 };
 
 struct sk_buff {
@@ -165,14 +223,22 @@ struct sctp_stream {
 struct sctp_association {
 	struct sctp_ep_common base;
 	__s32 assoc_id;
+	struct sctp_endpoint *ep;
 	struct {
 		struct list_head transport_addr_list;
 		__u16 port; /* host order */
+		struct sctp_transport *primary_path;
 	} peer;
+	enum sctp_state state;
+	unsigned long rto_max;
 	__u32 next_tsn;
 	__u32 ctsn_ack_point;
 	__u32 adv_peer_ack_point;
+	__u32 a_rwnd; /* what we advertise */
+	int sndbuf_used;
+	atomic_t rmem_alloc;
 	struct sctp_stream stream;
+	struct sctp_outq outqueue;
 	struct sctp_ulpq ulpq;
 };
 
@@ -252,6 +318,18 @@ struct gap_ack_block {
  * numbers, and every load is a helper call. The flag is a constant after inlining.
  */
 #define GET(trusted, object, field) ((trusted) ? (object)->field : BPF_CORE_READ(object, field))
+
+/*
+ * The n-th argument of an fentry or fexit program as a number: the verifier lets nobody calculate
+ * with a typed pointer, nor take its address for a key. Costs no call: it is inlined.
+ */
+static __always_inline __u64 argument(void *ctx, __u32 n)
+{
+	__u64 value = 0;
+
+	bpf_get_func_arg(ctx, n, &value);
+	return value;
+}
 
 /* Serial number arithmetic, RFC 9260 1.6. */
 static __always_inline bool tsn_before(__u32 a, __u32 b)

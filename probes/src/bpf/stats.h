@@ -11,11 +11,12 @@
 #define HIST_OCTAVES 25
 #define HIST_BUCKETS (HIST_OCTAVES << HIST_SUB_BITS)
 
+/* Of nanoseconds, bytes or millionths. */
 struct dist {
 	__u64 count;
-	__u64 sum_ns;
-	__u64 min_ns;
-	__u64 max_ns;
+	__u64 sum;
+	__u64 min;
+	__u64 max;
 };
 
 /*
@@ -43,19 +44,19 @@ static __always_inline void count(__u64 *counter, __u64 n)
 static __always_inline void reset(struct dist *dist)
 {
 	dist->count = 0;
-	dist->sum_ns = 0;
-	dist->min_ns = ~0ull;
-	dist->max_ns = 0;
+	dist->sum = 0;
+	dist->min = ~0ull;
+	dist->max = 0;
 }
 
-static __always_inline void add(struct dist *dist, __u64 ns)
+static __always_inline void add(struct dist *dist, __u64 value)
 {
 	dist->count++;
-	dist->sum_ns += ns;
-	if (ns < dist->min_ns)
-		dist->min_ns = ns;
-	if (ns > dist->max_ns)
-		dist->max_ns = ns;
+	dist->sum += value;
+	if (value < dist->min)
+		dist->min = value;
+	if (value > dist->max)
+		dist->max = value;
 }
 
 static __always_inline __u32 log2_u64(__u64 v)

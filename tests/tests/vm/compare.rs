@@ -12,6 +12,7 @@ use sctptrace_tests::command;
 use sctptrace_tests::truth::rtt::Flow;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// The packets that the taps of these interfaces saw.
 pub fn captured(folder: &Path, interfaces: &[&str]) -> Result<Vec<Frame>> {
@@ -34,7 +35,7 @@ pub fn text(path: &Path) -> Result<String> {
 
 /// The objects of one type that a tool wrote to `NAME.json`.
 pub fn of_type<T: DeserializeOwned>(folder: &Path, name: &str, kind: &str) -> Result<Vec<T>> {
-    let objects: Vec<serde_json::Value> = objects(&folder.join(format!("{name}.json")))?;
+    let objects: Vec<Value> = objects(&folder.join(format!("{name}.json")))?;
     objects
         .into_iter()
         .filter(|object| object["type"] == kind)
@@ -47,7 +48,7 @@ pub fn no_loss(folder: &Path, name: &str, tool: &str) -> Result<()> {
     let [status, errors] = ["status", "err"].map(|end| text(&folder.join(format!("{name}.{end}"))));
     let (status, errors) = (status?, errors?);
     ensure!(status.trim() == "0" && errors.is_empty(), "{tool} exited with {}: {errors}", status.trim());
-    let ends: Vec<serde_json::Value> = of_type(folder, name, "end")?;
+    let ends: Vec<Value> = of_type(folder, name, "end")?;
     let [end] = ends.as_slice() else { anyhow::bail!("not one end object: {ends:?}") };
     ensure!(end["lost"] == 0 && end["evicted"] == 0, "{end}");
     let skipped = end["skipped"].as_object().context("skipped is no object")?;
@@ -63,6 +64,14 @@ pub struct Association {
     pub stats: Stats,
     pub paths: Vec<PeerPath>,
     pub sent: BTreeMap<u16, Count>,
+    pub sending: Sending,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Sending {
+    pub blocked_sends: u64,
+    pub blocked_us: u64,
+    pub refused_sends: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,6 +84,8 @@ pub struct Stats {
 #[derive(Debug, Deserialize)]
 pub struct PeerPath {
     pub address: SocketAddr,
+    pub rto_ms: u32,
+    pub srtt_ms: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -134,4 +145,60 @@ pub fn ensure_sentence(folder: &Path, tool: &str, name: &str, reason: &str) -> R
         errors.lines().count() == 1 && errors.starts_with(&format!("{tool}: ")) && errors.contains(reason);
     ensure!(good, "{name}: not one sentence about {reason:?}: {errors}");
     Ok(())
+}
+
+/// The rows of `csv-quiet.out` and `kprobe.out` have the same numbers, within 2 %: the kernel drops a kprobe that
+/// interrupts another one's program (`trace_call_bpf()`).
+pub fn same_by_kprobes(folder: &Path) -> Result<()> {
+    let [csv, kprobe] = ["csv-quiet.out", "kprobe.out"].map(|name| text(&folder.join(name)));
+    let (csv, kprobe) = (csv?, kprobe?);
+    let fields = |text: &str| text.replace('\n', ",").split(',').map(str::to_owned).collect::<Vec<_>>();
+    let (csv_fields, kprobe_fields) = (fields(&csv), fields(&kprobe));
+    let same = csv_fields.len() == kprobe_fields.len()
+        && csv_fields.iter().zip(&kprobe_fields).all(|(one, other)| match (one.parse(), other.parse()) {
+            (Ok::<f64, _>(one), Ok::<f64, _>(other)) => (one - other).abs() <= 0.02 * one.max(other),
+            _ => one == other,
+        });
+    ensure!(same, "the kprobe rung counts otherwise:\n{csv}\n{kprobe}");
+    Ok(())
+}
+
+/// All that a run of a tool with `--json -f NAME.json` printed.
+pub struct Report {
+    objects: Vec<Value>,
+    /// The `end` object.
+    pub end: Value,
+}
+
+impl Report {
+    /// Read it, and make sure that the tool ended well and reported no loss.
+    pub fn read(folder: &Path, name: &str) -> Result<Self> {
+        let status = text(&folder.join(format!("{name}.status")))?;
+        let errors = text(&folder.join(format!("{name}.err")))?;
+        ensure!(status.trim() == "0" && errors.is_empty(), "{name}: status {}: {errors}", status.trim());
+        let mut objects: Vec<Value> = objects(&folder.join(format!("{name}.json")))?;
+        let end = objects.pop().context("no objects")?;
+        ensure!(end["type"] == "end", "the last object: {end}");
+        ensure!(end["lost"] == 0 && end["evicted"] == 0, "{end}");
+        let skipped = end["skipped"].as_object().context("skipped")?;
+        ensure!(skipped.values().all(|count| *count == 0), "{end}");
+        Ok(Self { objects, end })
+    }
+
+    /// The objects of a type.
+    pub fn objects<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.objects.iter().filter(move |object| object["type"] == kind)
+    }
+
+    /// The same, typed.
+    pub fn of<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<T>> {
+        self.objects(kind)
+            .map(|object| serde_json::from_value(object.clone()).with_context(|| object.to_string()))
+            .collect()
+    }
+
+    /// A member of the objects of a type, summed up.
+    pub fn sum(&self, kind: &str, key: &str) -> u64 {
+        self.objects(kind).filter_map(|object| object[key].as_u64()).sum()
+    }
 }

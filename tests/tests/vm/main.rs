@@ -5,8 +5,10 @@
 
 mod absent;
 mod bed;
+mod bufmon;
 mod compare;
 mod jitter;
+mod rto;
 mod rtt;
 mod rtt_flags;
 mod streams_flags;
@@ -25,6 +27,8 @@ fn main() -> ExitCode {
     // Before anything loads SCTP.
     absent::add(&mut suite);
     bed::add(&mut suite);
+    bufmon::add(&mut suite);
+    rto::add(&mut suite);
     jitter::add(&mut suite);
     rtt::add(&mut suite);
     rtt_flags::add(&mut suite);

@@ -1,0 +1,648 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * Buffers of associations: how full the send buffer is, what waits in it, how long senders wait for
+ * room, and the window that the peer advertises.
+ *
+ * Looked at are every SACK, as it comes in, and every send that reached an association, as it ends.
+ * sctp_wait_for_sndbuf() is inlined in all kernels seen; a send has waited in it if its thread went
+ * to sleep (task->nvcsw) between the entry of sctp_sendmsg_to_asoc() and sctp_datamsg_from_user(),
+ * or the end of the former where the latter is never reached.
+ *
+ * Nothing goes to user space per event, but for one record per wait if those are wanted.
+ */
+#include "stats.h"
+
+struct stats {
+	struct dist util; /* of the send buffer, millionths */
+	struct dist outqueue;
+	struct dist rwnd;
+	struct dist wait;     /* ns */
+	struct dist recv;     /* use of the receive buffer, millionths */
+	struct dist own_rwnd; /* what we advertise */
+	__u64 refused;
+	__u64 zero_windows;
+	__u64 zero_window_ns;
+	__u64 in_flight_max;
+	__u64 stalls;
+	__u64 stall_ns;
+	__u64 stall_max_ns;
+};
+
+/* Why the cumulative TSN stands still. */
+struct evidence {
+	__u64 since_ns; /* 0: it does not */
+	__u64 until_ns;
+	__u64 bytes;	   /* the most that was queued or in flight in that time */
+	__u32 t3_expiries; /* in that time */
+	__u8 zero_window;  /* the peer had closed its window */
+	__u8 sender_waits; /* a send waited for room */
+	__u8 own_queue;	   /* nothing was in flight */
+	__u8 pad;
+};
+
+struct state {
+	struct evidence now;  /* data is outstanding or queued; see Stall in bufmon.rs */
+	struct evidence last; /* the last time it stood still for too long */
+	__u64 rto_ns;	      /* of the primary path, when the cumulative TSN moved last */
+	__u64 zero_window_ns; /* since then the window is zero; 0: it is not */
+	__u32 cum_tsn;
+	__u32 waiting; /* sends that wait for room now */
+	__u32 seen;    /* cum_tsn is valid */
+	__u32 ended;
+};
+
+#include "entries.h"
+#include "ring.h"
+
+/* --- set by user space before load --- */
+const volatile bool want_events = false;   /* one ring buffer record per wait */
+const volatile bool want_extended = false; /* stalls, the receive side, histograms */
+const volatile __u64 jiffy_ns = 0;
+
+/* See Accounting in bufmon.rs. */
+struct accounting {
+	__u64 lost; /* records that did not fit into the ring buffer */
+	__u64 assocs_evicted;
+	__u64 samples_evicted; /* samples that went with them, or found no place */
+	__u64 waits_unknown;   /* sends that may have waited, for which there was no room */
+} accounting = {};
+
+struct event {
+	__u64 time_ns; /* CLOCK_MONOTONIC, when the wait ended */
+	__u64 wait_ns;
+	__u32 assoc_id;
+	__u32 entry;
+	__u32 uid;
+	__u32 msg_bytes;
+};
+
+const struct event *event_type = NULL; /* so that the skeleton knows the record's type */
+
+/* Bytes and millionths count as if they were microseconds, to fit the buckets. */
+struct hist {
+	__u32 util[HIST_BUCKETS];
+	__u32 outqueue[HIST_BUCKETS];
+	__u32 rwnd[HIST_BUCKETS];
+	__u32 wait[HIST_BUCKETS];
+};
+
+#define HIST_UNIT 1000
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hist);
+} hists SEC(".maps");
+
+/* A send that cannot be finished at once, by thread. */
+struct send {
+	__u64 start_ns;
+	__u64 nvcsw;
+	__u64 asoc;
+	__u32 assoc_id;
+	__u32 msg_bytes;
+	bool full;    /* no room at its start: it is counted in waiting */
+	bool closed;  /* it has to set up the association first, which may fail */
+	bool waiting; /* for room */
+};
+
+/* LRU: on the kprobe rung, a return that the kernel missed leaves its send. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct send);
+} sends SEC(".maps");
+
+static long clear_bucket(__u32 bucket, struct hist **hist)
+{
+	if (bucket >= HIST_BUCKETS)
+		return 1;
+	(*hist)->util[bucket] = 0;
+	(*hist)->outqueue[bucket] = 0;
+	(*hist)->rwnd[bucket] = 0;
+	(*hist)->wait[bucket] = 0;
+	return 0;
+}
+
+static __always_inline void reset_stats(struct stats *stats)
+{
+	__builtin_memset(stats, 0, sizeof(*stats));
+	reset(&stats->util);
+	reset(&stats->outqueue);
+	reset(&stats->rwnd);
+	reset(&stats->wait);
+	reset(&stats->recv);
+	reset(&stats->own_rwnd);
+}
+
+static __always_inline void entry_leaves(__u32 key, struct entry *entry)
+{
+	count(&accounting.assocs_evicted, 1);
+	count(&accounting.samples_evicted, entry->stats.util.count);
+	if (want_extended) {
+		struct hist *hist = bpf_map_lookup_elem(&hists, &key);
+
+		if (hist)
+			bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
+	}
+}
+
+static __always_inline void into_hist(__u32 *buckets, __u64 ns)
+{
+	__u32 bucket = bucket_of(ns);
+
+	if (bucket < HIST_BUCKETS)
+		buckets[bucket]++;
+}
+
+static __always_inline __u32 key_of(__u64 asoc, __u32 assoc_id)
+{
+	struct sctp_association *a = (void *)asoc;
+
+	return intern(asoc, assoc_id, a, (__u64)BPF_CORE_READ(a, peer.primary_path));
+}
+
+/* --- standing still --- */
+
+static __always_inline void stop_clock(struct entry *entry, __u64 now)
+{
+	struct state *state = &entry->state;
+	__u64 lasted = now - state->now.since_ns;
+
+	if (state->now.since_ns && lasted > state->rto_ns) {
+		state->last = state->now;
+		state->last.until_ns = now;
+		for_stats(stats, entry)
+		{
+			stats->stalls++;
+			stats->stall_ns += lasted;
+			if (lasted > stats->stall_max_ns)
+				stats->stall_max_ns = lasted;
+		}
+	}
+	state->now.since_ns = 0;
+}
+
+static __always_inline void start_clock(bool trusted, struct entry *entry,
+					struct sctp_association *asoc, __u64 now)
+{
+	struct sctp_transport *primary = GET(trusted, asoc, peer.primary_path);
+
+	__builtin_memset(&entry->state.now, 0, sizeof(entry->state.now));
+	entry->state.now.since_ns = now;
+	entry->state.now.zero_window = entry->state.zero_window_ns != 0;
+	entry->state.rto_ns = GET(trusted, primary, rto) * jiffy_ns;
+}
+
+/* --- looking at an association --- */
+
+static __always_inline __u64 millionths(__s64 part, __s64 whole)
+{
+	if (part <= 0 || whole <= 0)
+		return 0;
+	return (__u64)part * 1000000 / (__u64)whole;
+}
+
+/* As sctp_wspace() counts it. */
+static __always_inline void send_buffer(bool trusted, struct sctp_association *asoc, int *used,
+					int *total)
+{
+	struct sctp_endpoint *ep = GET(trusted, asoc, ep);
+	struct sock *sk = GET(trusted, asoc, base.sk);
+
+	*used = GET(trusted, ep, sndbuf_policy) ? GET(trusted, asoc, sndbuf_used)
+						: GET(trusted, sk, sk_wmem_queued);
+	*total = GET(trusted, sk, sk_sndbuf);
+}
+
+static __always_inline void look_at(bool trusted, struct entry *entry, __u32 key,
+				    struct sctp_association *asoc)
+{
+	__u32 in_flight = GET(trusted, asoc, outqueue.outstanding_bytes);
+	__u32 queued = GET(trusted, asoc, outqueue.out_qlen);
+	int used, total;
+	__u64 util;
+
+	send_buffer(trusted, asoc, &used, &total);
+	util = millionths(used, total);
+	for_stats(stats, entry)
+	{
+		add(&stats->util, util);
+		add(&stats->outqueue, queued);
+		if (in_flight > stats->in_flight_max)
+			stats->in_flight_max = in_flight;
+	}
+	if (want_extended) {
+		struct hist *hist = bpf_map_lookup_elem(&hists, &key);
+		struct evidence *now = &entry->state.now;
+
+		if (hist) {
+			into_hist(hist->util, util * HIST_UNIT);
+			into_hist(hist->outqueue, (__u64)queued * HIST_UNIT);
+		}
+		if ((__u64)in_flight + queued > now->bytes)
+			now->bytes = (__u64)in_flight + queued;
+		now->own_queue = !in_flight;
+	}
+}
+
+/* --- SACKs --- */
+
+static __always_inline void on_window(struct entry *entry, __u32 key, __u32 rwnd, __u64 now)
+{
+	struct state *state = &entry->state;
+	__u64 closed_ns = 0;
+	bool closes = false;
+
+	if (!rwnd && !state->zero_window_ns) {
+		state->zero_window_ns = now;
+		state->now.zero_window = true;
+		closes = true;
+	} else if (rwnd && state->zero_window_ns) {
+		closed_ns = now - state->zero_window_ns;
+		state->zero_window_ns = 0;
+	}
+	for_stats(stats, entry)
+	{
+		add(&stats->rwnd, rwnd);
+		stats->zero_windows += closes;
+		stats->zero_window_ns += closed_ns;
+	}
+	if (want_extended) {
+		struct hist *hist = bpf_map_lookup_elem(&hists, &key);
+
+		if (hist)
+			into_hist(hist->rwnd, (__u64)rwnd * HIST_UNIT);
+	}
+}
+
+static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sctp_chunk *chunk,
+				   __u64 address)
+{
+	struct sctp_association *asoc = GET(trusted, q, asoc);
+	struct sctp_chunkhdr *chunk_hdr = GET(trusted, chunk, chunk_hdr);
+	/* A SHUTDOWN comes here too, with a window of the kernel's own invention. */
+	bool is_sack = GET(trusted, chunk_hdr, type) == SCTP_CID_SACK;
+	struct sack_header hdr;
+	struct entry *entry;
+	__u32 cum_tsn, key;
+	__u64 now;
+
+	if (!wanted(trusted, asoc, GET(trusted, asoc, peer.primary_path)))
+		return 0;
+	if (bpf_probe_read_kernel(&hdr, sizeof(hdr), GET(trusted, chunk, subh.v)))
+		return 0;
+	key = key_of(address, GET(trusted, asoc, assoc_id));
+	entry = entry_at(key);
+	if (!entry) {
+		count(&accounting.samples_evicted, 1);
+		return 0;
+	}
+	now = bpf_ktime_get_ns();
+	cum_tsn = bpf_ntohl(hdr.cum_tsn_ack);
+	begin_update(entry);
+	entry->last_ns = now;
+	if (is_sack)
+		look_at(trusted, entry, key, asoc);
+	if (want_extended && (!entry->state.seen || tsn_before(entry->state.cum_tsn, cum_tsn))) {
+		stop_clock(entry, now);
+		entry->state.cum_tsn = cum_tsn;
+		entry->state.seen = true;
+	}
+	if (is_sack)
+		on_window(entry, key, bpf_ntohl(hdr.a_rwnd), now);
+	if (want_extended) {
+		__u32 queued = GET(trusted, asoc, outqueue.out_qlen);
+
+		if (cum_tsn == GET(trusted, asoc, next_tsn) - 1 && !queued) {
+			entry->state.now.since_ns = 0; /* nothing is left */
+		} else if (!entry->state.now.since_ns) {
+			start_clock(trusted, entry, asoc, now);
+			entry->state.now.bytes = queued;
+		}
+	}
+	end_update(entry);
+	return 0;
+}
+
+/* --- sends --- */
+
+static __always_inline struct task_struct *current(void)
+{
+	return (struct task_struct *)bpf_get_current_task();
+}
+
+static __always_inline __u32 thread(void)
+{
+	return bpf_get_current_pid_tgid();
+}
+
+static __always_inline int on_send(bool trusted, struct sctp_association *asoc, __u64 address,
+				   __u64 msg_bytes)
+{
+	bool closed = GET(trusted, asoc, state) == SCTP_STATE_CLOSED;
+	struct send send = {};
+	__u32 tid = thread();
+	struct entry *entry;
+	int used, total;
+
+	send_buffer(trusted, asoc, &used, &total);
+	if (used < total && !closed)
+		return 0; /* by far the most */
+	if (!wanted(trusted, asoc, GET(trusted, asoc, peer.primary_path)))
+		return 0;
+	send.start_ns = bpf_ktime_get_ns();
+	send.nvcsw = BPF_CORE_READ(current(), nvcsw);
+	send.asoc = address;
+	send.assoc_id = GET(trusted, asoc, assoc_id);
+	send.msg_bytes = msg_bytes;
+	send.full = used >= total;
+	send.closed = closed;
+	send.waiting = send.full;
+	if (send.full) {
+		entry = entry_at(key_of(address, send.assoc_id));
+		if (entry) {
+			begin_update(entry);
+			entry->state.waiting++;
+			entry->state.now.sender_waits = true;
+			end_update(entry);
+		}
+	}
+	if (bpf_map_update_elem(&sends, &tid, &send, BPF_ANY))
+		count(&accounting.waits_unknown, 1);
+	return 0;
+}
+
+/* The wait for room, if there was one, is over. */
+static __always_inline void wait_ends(struct send *send)
+{
+	__u64 now = bpf_ktime_get_ns(), wait_ns = now - send->start_ns;
+	bool slept = BPF_CORE_READ(current(), nvcsw) != send->nvcsw;
+	__u32 key = find_entry(send->asoc, send->assoc_id);
+	struct entry *entry = entry_at(key);
+	struct event *event;
+
+	if (!send->waiting)
+		return;
+	send->waiting = false;
+	if (!entry)
+		return;
+	begin_update(entry);
+	if (entry->state.waiting)
+		entry->state.waiting--;
+	entry->last_ns = now;
+	if (slept) {
+		for_stats(stats, entry) add(&stats->wait, wait_ns);
+		if (want_extended) {
+			struct hist *hist = bpf_map_lookup_elem(&hists, &key);
+
+			if (hist)
+				into_hist(hist->wait, wait_ns);
+		}
+	}
+	end_update(entry);
+	if (!slept || !want_events)
+		return;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		count(&accounting.lost, 1);
+		return;
+	}
+	event->time_ns = now;
+	event->wait_ns = wait_ns;
+	event->assoc_id = send->assoc_id;
+	event->entry = key;
+	event->uid = entry->uid;
+	event->msg_bytes = send->msg_bytes;
+	submit(event);
+}
+
+static __always_inline int on_room(void)
+{
+	__u32 tid = thread();
+	struct send *send = bpf_map_lookup_elem(&sends, &tid);
+
+	if (send)
+		wait_ends(send);
+	return 0;
+}
+
+static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, __u64 address,
+				   int ret)
+{
+	bool refused = ret == -EAGAIN;
+	__u32 tid = thread(), key;
+	struct entry *entry;
+	struct send *send;
+
+	send = bpf_map_lookup_elem(&sends, &tid);
+	if (send) {
+		bool closed = send->closed;
+
+		wait_ends(send);
+		bpf_map_delete_elem(&sends, &tid);
+		if (closed)
+			return 0;
+	}
+	/* After any other error the association may be gone. */
+	if (ret < 0 && !refused)
+		return 0;
+	if (!wanted(trusted, asoc, GET(trusted, asoc, peer.primary_path)))
+		return 0;
+	key = key_of(address, GET(trusted, asoc, assoc_id));
+	entry = entry_at(key);
+	if (!entry) {
+		count(&accounting.samples_evicted, 1);
+		return 0;
+	}
+	begin_update(entry);
+	entry->last_ns = bpf_ktime_get_ns();
+	if (want_extended && !refused && !entry->state.now.since_ns)
+		start_clock(trusted, entry, asoc, entry->last_ns);
+	look_at(trusted, entry, key, asoc);
+	if (refused) {
+		for_stats(stats, entry) stats->refused++;
+	}
+	end_update(entry);
+	return 0;
+}
+
+/* --- the rest --- */
+
+/* A T3-rtx timer has expired, and nothing is marked for retransmission yet. */
+static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
+{
+	struct sctp_association *asoc = BPF_CORE_READ((struct sctp_transport *)transport, asoc);
+	struct entry *entry;
+	__u32 key, bytes;
+
+	if (reason != SCTP_LOWER_CWND_T3_RTX ||
+	    !wanted(false, asoc, BPF_CORE_READ(asoc, peer.primary_path)))
+		return 0;
+	key = key_of((__u64)asoc, BPF_CORE_READ(asoc, assoc_id));
+	entry = entry_at(key);
+	if (!entry)
+		return 0;
+	bytes = BPF_CORE_READ(asoc, outqueue.outstanding_bytes) +
+		BPF_CORE_READ(asoc, outqueue.out_qlen);
+	begin_update(entry);
+	entry->last_ns = bpf_ktime_get_ns();
+	if (!entry->state.now.since_ns)
+		start_clock(false, entry, asoc, entry->last_ns);
+	entry->state.now.t3_expiries++;
+	if (bytes > entry->state.now.bytes)
+		entry->state.now.bytes = bytes;
+	end_update(entry);
+	return 0;
+}
+
+/* We answer with a SACK: the receive side. */
+static __always_inline int on_make_sack(bool trusted, struct sctp_association *asoc, __u64 address)
+{
+	struct sctp_endpoint *ep;
+	struct entry *entry;
+	struct sock *sk;
+	__u32 own_rwnd;
+	__u64 recv;
+	int used;
+
+	if (!wanted(trusted, asoc, GET(trusted, asoc, peer.primary_path)))
+		return 0;
+	entry = entry_at(key_of(address, GET(trusted, asoc, assoc_id)));
+	if (!entry)
+		return 0;
+	ep = GET(trusted, asoc, ep);
+	sk = GET(trusted, asoc, base.sk);
+	used = GET(trusted, ep, rcvbuf_policy) ? GET(trusted, asoc, rmem_alloc.counter)
+					       : GET(trusted, sk, sk_backlog.rmem_alloc.counter);
+	recv = millionths(used, GET(trusted, sk, sk_rcvbuf));
+	own_rwnd = GET(trusted, asoc, a_rwnd);
+	begin_update(entry);
+	entry->last_ns = bpf_ktime_get_ns();
+	for_stats(stats, entry)
+	{
+		add(&stats->recv, recv);
+		add(&stats->own_rwnd, own_rwnd);
+	}
+	end_update(entry);
+	return 0;
+}
+
+static __always_inline int on_free(struct sctp_association *asoc)
+{
+	__u32 key = find_entry((__u64)asoc, BPF_CORE_READ(asoc, assoc_id));
+	struct entry *entry = entry_at(key);
+	__u64 now = bpf_ktime_get_ns(), closed_ns;
+
+	if (!entry || entry->state.ended)
+		return 0;
+	begin_update(entry);
+	stop_clock(entry, now);
+	closed_ns = entry->state.zero_window_ns ? now - entry->state.zero_window_ns : 0;
+	for_stats(stats, entry) stats->zero_window_ns += closed_ns;
+	entry->state.zero_window_ns = 0;
+	entry->state.ended = true;
+	end_update(entry);
+	return 0;
+}
+
+/* --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere --- */
+
+SEC("fentry/sctp_association_free")
+int BPF_PROG(bufmon_free, struct sctp_association *asoc)
+{
+	return on_free((void *)argument(ctx, 0));
+}
+
+SEC("fentry/sctp_transport_lower_cwnd")
+int BPF_PROG(bufmon_x_lower_cwnd, struct sctp_transport *transport, __u32 reason)
+{
+	return on_lower_cwnd(argument(ctx, 0), reason);
+}
+
+SEC("fentry/sctp_make_sack")
+int BPF_PROG(bufmon_x_make_sack, struct sctp_association *asoc)
+{
+	return on_make_sack(true, asoc, argument(ctx, 0));
+}
+
+SEC("fentry/sctp_outq_sack")
+int BPF_PROG(bufmon_sack, struct sctp_outq *q, struct sctp_chunk *chunk)
+{
+	__u64 address;
+
+	bpf_core_read(&address, sizeof(address), &q->asoc);
+	return on_sack(true, q, chunk, address);
+}
+
+SEC("fexit/sctp_sendmsg_to_asoc")
+int BPF_PROG(bufmon_sent, struct sctp_association *asoc, void *msg, __u64 len,
+	     struct sctp_transport *transport, void *sinfo, int ret)
+{
+	return on_sent(true, asoc, argument(ctx, 0), ret);
+}
+
+SEC("fentry/sctp_datamsg_from_user")
+int BPF_PROG(bufmon_room)
+{
+	return on_room();
+}
+
+SEC("fentry/sctp_sendmsg_to_asoc")
+int BPF_PROG(bufmon_send, struct sctp_association *asoc, void *msg, __u64 len)
+{
+	return on_send(true, asoc, argument(ctx, 0), len);
+}
+
+#include "frame.h"
+
+SEC("kprobe/sctp_association_free")
+int BPF_KPROBE(bufmon_free_kprobe, struct sctp_association *asoc)
+{
+	return on_free(asoc);
+}
+
+SEC("kprobe/sctp_transport_lower_cwnd")
+int BPF_KPROBE(bufmon_x_lower_cwnd_kprobe, struct sctp_transport *transport, __u32 reason)
+{
+	return on_lower_cwnd((__u64)transport, reason);
+}
+
+SEC("kprobe/sctp_make_sack")
+int BPF_KPROBE(bufmon_x_make_sack_kprobe, struct sctp_association *asoc)
+{
+	return on_make_sack(false, asoc, (__u64)asoc);
+}
+
+SEC("kprobe/sctp_outq_sack")
+int BPF_KPROBE(bufmon_sack_kprobe, struct sctp_outq *q, struct sctp_chunk *chunk)
+{
+	return on_sack(false, q, chunk, (__u64)BPF_CORE_READ(q, asoc));
+}
+
+SEC("kretprobe/sctp_sendmsg_to_asoc")
+int BPF_KRETPROBE(bufmon_sent_kprobe, int ret)
+{
+	struct frame frame;
+
+	if (!frame_leave(ctx, &frame))
+		return 0;
+	return on_sent(false, (void *)frame.arg[0], frame.arg[0], ret);
+}
+
+SEC("kprobe/sctp_datamsg_from_user")
+int BPF_KPROBE(bufmon_room_kprobe)
+{
+	return on_room();
+}
+
+SEC("kprobe/sctp_sendmsg_to_asoc")
+int BPF_KPROBE(bufmon_send_kprobe, struct sctp_association *asoc, void *msg, __u64 len)
+{
+	frame_enter(ctx, (__u64)asoc, 0);
+	return on_send(false, asoc, (__u64)asoc, len);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * One entry per path, or per association: its identity and statistics, which user space reads from
+ * the same memory. A program defines struct stats, which are kept since the start and for each
+ * interval, and struct state, which is kept once, and includes this after them.
+ *
+ * The kernel runs every hook under the association's socket lock, so that an entry has one writer
+ * at a time. Claims of free entries may race and use cmpxchg.
+ */
+#ifndef ENTRIES_H
+#define ENTRIES_H
+
+#include "owner.h"
+#include "stats.h"
+
+#define ENTRY_PROBES 8 /* entries looked at before one is evicted */
+
+/* --- set by user space before load --- */
+const volatile __u32 entry_mask = 0;
+const volatile bool want_windows = false; /* statistics of each interval too */
+
+/* --- shared while running --- */
+__u32 epoch = 0; /* number of the interval; user space steps it */
+__u32 entries_made = 0;
+
+struct window {
+	__u32 epoch;
+	__u32 pad;
+	struct stats stats;
+};
+
+struct entry {
+	__u64 done;
+	__u64 object; /* its address, the key together with id.assoc_id; 0: free */
+	__u64 last_ns;
+	__u32 uid; /* running number of all entries ever made */
+	__u32 pad;
+	struct identity id;
+	struct state state;
+	struct stats stats;
+	struct window window[2]; /* of even and odd epochs */
+	__u64 begun;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct entry);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} entries SEC(".maps");
+
+/* Defined by the program: empty the statistics, and: another one takes this entry. */
+static __always_inline void reset_stats(struct stats *stats);
+static __always_inline void entry_leaves(__u32 key, struct entry *entry);
+
+static __always_inline struct entry *entry_at(__u32 key)
+{
+	return bpf_map_lookup_elem(&entries, &key);
+}
+
+static __always_inline __u32 entry_key(__u64 object, __u32 probe)
+{
+	return ((__u32)(((object >> 5) * 0x9e3779b97f4a7c15ull) >> 32) + probe) & entry_mask;
+}
+
+/* The index of an object's entry; entry_mask + 1 where it has none. */
+static __always_inline __u32 find_entry(__u64 object, __u32 assoc_id)
+{
+	for (__u32 i = 0; i < ENTRY_PROBES; i++) {
+		__u32 key = entry_key(object, i);
+		struct entry *entry = entry_at(key);
+
+		if (entry && entry->object == object && entry->id.assoc_id == assoc_id)
+			return key;
+	}
+	return entry_mask + 1;
+}
+
+/*
+ * The same, made where it is new; entry_mask + 1 on failure. The addresses come as numbers: the
+ * verifier lets nobody calculate with a typed pointer.
+ */
+static __always_inline __u32 intern(__u64 object, __u32 assoc_id, struct sctp_association *asoc,
+				    __u64 transport)
+{
+	__u32 oldest = 0;
+	__u64 oldest_ns = ~0ull, old;
+	struct entry *entry;
+
+	for (__u32 i = 0; i < ENTRY_PROBES; i++) {
+		__u32 key = entry_key(object, i);
+
+		entry = entry_at(key);
+		if (!entry)
+			return entry_mask + 1;
+		if (entry->object == object && entry->id.assoc_id == assoc_id)
+			return key;
+		if (entry->last_ns < oldest_ns) { /* 0 where it was never used */
+			oldest = key;
+			oldest_ns = entry->last_ns;
+		}
+	}
+	entry = entry_at(oldest);
+	if (!entry)
+		return entry_mask + 1;
+	old = entry->object;
+	if (__sync_val_compare_and_swap(&entry->object, old, object) != old)
+		return entry_mask + 1; /* another CPU was faster; the next event finds a place */
+	begin_update(entry);
+	if (old)
+		entry_leaves(oldest, entry);
+	entry->uid = __sync_fetch_and_add(&entries_made, 1);
+	__builtin_memset(&entry->id, 0, sizeof(entry->id));
+	identify(&entry->id, asoc, (struct sctp_transport *)transport);
+	entry->last_ns = bpf_ktime_get_ns();
+	__builtin_memset(&entry->state, 0, sizeof(entry->state));
+	reset_stats(&entry->stats);
+	/* So that the first use resets them. */
+	entry->window[0].epoch = entry->window[1].epoch = epoch - 1;
+	end_update(entry);
+	return oldest;
+}
+
+/* The statistics of the current interval, emptied where they are an older one's. */
+static __always_inline struct stats *window_of(struct entry *entry)
+{
+	__u32 now = *(volatile __u32 *)&epoch;
+	struct window *window = &entry->window[now & 1];
+
+	if (window->epoch != now) {
+		window->epoch = now;
+		reset_stats(&window->stats);
+	}
+	return &window->stats;
+}
+
+/* Do something to the statistics since the start, and to those of the interval if wanted. */
+#define for_stats(stats, entry)                                                                    \
+	for (int n_ = 0; n_ < 1 + want_windows; n_++)                                              \
+		for (struct stats *stats = n_ ? window_of(entry) : &(entry)->stats; stats;         \
+		     stats = NULL)
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* Records of single events to user space. */
+#ifndef RING_H
+#define RING_H
+
+#include "sctp.h"
+
+__u32 submitted = 0;   /* records so far; no harm if two CPUs count one */
+__u32 want_wakeup = 0; /* user space is asleep and wants to hear of the next record */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} events SEC(".maps");
+
+/*
+ * User space is woken by the first record after it fell asleep, and again when the ring is half
+ * full; it reads at leisure between. The default, a wake-up whenever the reader has caught up,
+ * costs more than all the rest here.
+ */
+static __always_inline void submit(void *event)
+{
+	__u64 flags = BPF_RB_NO_WAKEUP;
+
+	if (want_wakeup) {
+		want_wakeup = 0;
+		flags = BPF_RB_FORCE_WAKEUP;
+	} else if (++submitted % 256 == 0 &&
+		   bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >
+			   bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 2) {
+		flags = BPF_RB_FORCE_WAKEUP;
+	}
+	bpf_ringbuf_submit(event, flags);
+}
+
+#endif

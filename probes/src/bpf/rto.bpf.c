@@ -1,0 +1,969 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/*
+ * Retransmission timeouts: every update of a path's RTO with the values after it.
+ *
+ *  - a round-trip time, of data or of a HEARTBEAT: sctp_transport_update_rto();
+ *  - a T3-rtx expiry: the timer's function, and inside it sctp_transport_lower_cwnd(), which runs
+ *    after the back-off (sctp_do_8_2_transport_strike()) and before any retransmission;
+ *  - a HEARTBEAT that was not answered before the next one: likewise.
+ *
+ * A timer's function that finds the socket busy only starts the timer again, and is no expiry.
+ *
+ * Extended, also: path states, retransmissions by reason, and spurious ones: of a TSN that the peer
+ * had. It says so itself (duplicate TSNs of its SACK, RFC 9260 3.3.4), or its acknowledgement comes
+ * sooner after the retransmission than the path can answer.
+ */
+#include "chunks.h"
+#include "stats.h"
+
+struct stats {
+	struct dist rto; /* ns, as the next two: after each update */
+	struct dist srtt;
+	struct dist rttvar;
+	__u64 t3_expiries;
+	__u64 heartbeat_timeouts;
+	__u64 t3_retransmits; /* times that a path's data was marked for retransmission, and why */
+	__u64 fast_retransmits;
+	__u64 pmtud_retransmits;
+	__u64 rtx_chunks; /* sent again on this path */
+	__u64 spurious;	  /* retransmissions for this path's sake of what the peer had */
+};
+
+/* A path as it was after its last event. */
+struct values {
+	__u32 rto; /* jiffies, as the next three */
+	__u32 srtt;
+	__u32 rttvar;
+	__u32 rtt; /* of the last sample */
+	__u32 cwnd;
+	__u32 ssthresh;
+	__u32 flight;
+	__u32 pmtu;
+	__u16 error_count;
+	__u16 error_limit;
+	__u8 path_state;
+	__u8 primary;
+	__u16 pad;
+};
+
+struct state {
+	struct values last;
+	__u32 pad;
+	__u64 min_rtt_ns; /* of the path itself, without the delay of SACKs; 0: unknown */
+};
+
+#include "entries.h"
+#include "ring.h"
+
+/* --- set by user space before load --- */
+const volatile bool want_events = false;   /* one ring buffer record per update */
+const volatile bool want_extended = false; /* see above */
+const volatile __u64 jiffy_ns = 0;
+
+/* See Accounting in rto.rs. */
+struct accounting {
+	__u64 lost; /* records that did not fit into the ring buffer */
+	__u64 paths_evicted;
+	__u64 updates_evicted; /* updates that went with them, or found no place */
+	__u64 assocs_left_out; /* associations whose retransmissions are not looked into */
+	__u64 chunks_evicted;  /* retransmitted chunks that made room for newer ones */
+	__u64 scan_limit;      /* retransmitted chunks left out because a SACK covered too many */
+} accounting = {};
+
+/* Keep in step with Cause in rto.rs. */
+enum cause {
+	CAUSE_RTT,
+	CAUSE_HEARTBEAT,
+	CAUSE_T3,
+	CAUSE_HEARTBEAT_TIMEOUT,
+	CAUSE_STATE,
+	CAUSE_PRIMARY,
+};
+
+struct event {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u32 assoc_id;
+	__u32 path;
+	__u32 path_uid;
+	__u8 cause;
+	__u8 old_state;
+	__u16 pad;
+	__u32 old_rto; /* jiffies */
+	struct values values;
+};
+
+const struct event *event_type = NULL; /* so that the skeleton knows the record's type */
+
+struct hist {
+	__u32 rto[HIST_BUCKETS];
+	__u32 srtt[HIST_BUCKETS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hist);
+} hists SEC(".maps");
+
+/* The timer whose function runs on this CPU: in softirq context, so there is at most one. */
+struct timer {
+	__u64 transport; /* 0: none */
+	__u64 old_rto;	 /* jiffies */
+	bool is_heartbeat;
+	bool unanswered; /* the last HEARTBEAT was */
+	bool alive;	 /* the association is not closed */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct timer);
+} timers SEC(".maps");
+
+/* An association's data under way; only if extended. */
+struct assoc {
+	__u32 sack_depth; /* a SACK is at work */
+	__u32 rtx_open;	  /* retransmitted TSNs not acknowledged */
+	__u32 rtx_low;	  /* they lie from here ... */
+	__u32 rtx_high;	  /* ... to here */
+	__u32 rtx_path;	  /* for whose sake the last were marked: an index into entries */
+	/*
+	 * The round-trip time of the path itself is measured with two packets: the receiver has to
+	 * answer the second one at once (RFC 9260 6.2). So it is a sample if one SACK covers both,
+	 * from when the second was sent.
+	 */
+	__u32 probe_tsn; /* first TSN of the first packet */
+	__u32 probe_end; /* first TSN of the second */
+	__u32 probe_path;
+	__u64 probe_ns; /* when the second was sent; 0: not yet */
+	__u64 packet_size;
+	bool probing;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct assoc);
+} assocs SEC(".maps");
+
+static long clear_bucket(__u32 bucket, struct hist **hist)
+{
+	if (bucket >= HIST_BUCKETS)
+		return 1;
+	(*hist)->rto[bucket] = 0;
+	(*hist)->srtt[bucket] = 0;
+	return 0;
+}
+
+static __always_inline void reset_stats(struct stats *stats)
+{
+	__builtin_memset(stats, 0, sizeof(*stats));
+	reset(&stats->rto);
+	reset(&stats->srtt);
+	reset(&stats->rttvar);
+}
+
+static __always_inline void entry_leaves(__u32 key, struct entry *entry)
+{
+	count(&accounting.paths_evicted, 1);
+	count(&accounting.updates_evicted, entry->stats.rto.count);
+	if (want_extended) {
+		struct hist *hist = bpf_map_lookup_elem(&hists, &key);
+
+		if (hist)
+			bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
+	}
+}
+
+/*
+ * What follows happens once per round trip or more rarely, so that reading by helper calls does not
+ * matter, and one function serves fentry and kprobe. An address is a number here.
+ */
+#define TRANSPORT(address) ((struct sctp_transport *)(address))
+
+static __always_inline struct sctp_association *asoc_of(__u64 transport)
+{
+	return BPF_CORE_READ(TRANSPORT(transport), asoc);
+}
+
+static __noinline __u32 path_of(__u64 transport)
+{
+	struct sctp_association *asoc = asoc_of(transport);
+
+	return intern(transport, BPF_CORE_READ(asoc, assoc_id), asoc, transport);
+}
+
+static __always_inline void look_at(struct values *v, __u64 transport)
+{
+	struct sctp_transport *t = TRANSPORT(transport);
+
+	v->rto = BPF_CORE_READ(t, rto);
+	v->srtt = BPF_CORE_READ(t, srtt);
+	v->rttvar = BPF_CORE_READ(t, rttvar);
+	if (want_extended) {
+		v->cwnd = BPF_CORE_READ(t, cwnd);
+		v->ssthresh = BPF_CORE_READ(t, ssthresh);
+		v->flight = BPF_CORE_READ(t, flight_size);
+		v->pmtu = BPF_CORE_READ(t, pathmtu);
+		v->error_limit = BPF_CORE_READ(t, pathmaxrxt);
+		v->path_state = BPF_CORE_READ(t, state);
+		v->primary =
+			(__u64)BPF_CORE_READ(asoc_of(transport), peer.primary_path) == transport;
+	}
+	v->error_count = BPF_CORE_READ(t, error_count);
+}
+
+static __always_inline void into_hist(__u32 *buckets, __u64 ns)
+{
+	__u32 bucket = bucket_of(ns);
+
+	if (bucket < HIST_BUCKETS)
+		buckets[bucket]++;
+}
+
+static __always_inline void tell(struct entry *path, __u32 key, __u8 cause, __u32 old_rto,
+				 __u8 old_state)
+{
+	struct event *event;
+
+	if (!want_events)
+		return;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		count(&accounting.lost, 1);
+		return;
+	}
+	event->time_ns = path->last_ns;
+	event->assoc_id = path->id.assoc_id;
+	event->path = key;
+	event->path_uid = path->uid;
+	event->cause = cause;
+	event->old_state = old_state;
+	event->pad = 0;
+	event->old_rto = old_rto;
+	event->values = path->state.last;
+	submit(event);
+}
+
+/* The RTO of a path was set anew. */
+static __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
+{
+	__u32 key = path_of(transport);
+	struct entry *path = entry_at(key);
+	struct values *v;
+
+	if (!path) {
+		count(&accounting.updates_evicted, 1);
+		return 0;
+	}
+	v = &path->state.last;
+	begin_update(path);
+	path->last_ns = bpf_ktime_get_ns();
+	look_at(v, transport);
+	v->rtt = rtt;
+	if (cause == CAUSE_HEARTBEAT_TIMEOUT) {
+		for_stats(stats, path) stats->heartbeat_timeouts++;
+	} else {
+		for_stats(stats, path)
+		{
+			add(&stats->rto, v->rto * jiffy_ns);
+			add(&stats->srtt, v->srtt * jiffy_ns);
+			add(&stats->rttvar, v->rttvar * jiffy_ns);
+			if (cause == CAUSE_T3)
+				stats->t3_expiries++;
+		}
+	}
+	if (want_extended && cause != CAUSE_HEARTBEAT_TIMEOUT) {
+		struct hist *hist = bpf_map_lookup_elem(&hists, &key);
+
+		if (hist) {
+			into_hist(hist->rto, v->rto * jiffy_ns);
+			into_hist(hist->srtt, v->srtt * jiffy_ns);
+		}
+	}
+	if (want_extended && cause == CAUSE_HEARTBEAT && rtt > 1) {
+		/* A HEARTBEAT ACK is never delayed. A time in jiffies may be one too long. */
+		__u64 min = (rtt - 1) * jiffy_ns;
+
+		if (!path->state.min_rtt_ns || min < path->state.min_rtt_ns)
+			path->state.min_rtt_ns = min;
+	}
+	end_update(path);
+	tell(path, key, cause, old_rto, v->path_state);
+	return 0;
+}
+
+static __always_inline struct assoc *find_assoc(__u32 assoc_id)
+{
+	return bpf_map_lookup_elem(&assocs, &assoc_id);
+}
+
+static __always_inline struct assoc *make_assoc(__u32 assoc_id)
+{
+	struct assoc *a = find_assoc(assoc_id);
+
+	if (!a) {
+		struct assoc new = {.rtx_path = entry_mask + 1};
+
+		if (bpf_map_update_elem(&assocs, &assoc_id, &new, BPF_NOEXIST))
+			count(&accounting.assocs_left_out, 1);
+		a = find_assoc(assoc_id);
+	}
+	return a;
+}
+
+/* --- updates --- */
+
+static __always_inline int on_rtt(__u64 transport, __u32 rtt)
+{
+	struct sctp_association *asoc = asoc_of(transport);
+	__u32 cause = CAUSE_RTT;
+
+	if (!wanted(false, asoc, TRANSPORT(transport)))
+		return 0;
+	if (want_extended) {
+		struct assoc *a = find_assoc(BPF_CORE_READ(asoc, assoc_id));
+
+		if (!a || !a->sack_depth)
+			cause = CAUSE_HEARTBEAT;
+	}
+	return on_update(transport, cause, 0, rtt);
+}
+
+static __always_inline struct timer *timer_here(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&timers, &zero);
+}
+
+static __always_inline bool is_alive(__u64 transport)
+{
+	return BPF_CORE_READ(asoc_of(transport), state) != SCTP_STATE_CLOSED;
+}
+
+static __always_inline int timer_enter(__u64 transport, bool is_heartbeat)
+{
+	struct timer *timer = timer_here();
+
+	if (!timer || !wanted(false, asoc_of(transport), TRANSPORT(transport)))
+		return 0;
+	timer->transport = transport;
+	timer->old_rto = BPF_CORE_READ(TRANSPORT(transport), rto);
+	timer->is_heartbeat = is_heartbeat;
+	timer->unanswered = BPF_CORE_READ_BITFIELD_PROBED(TRANSPORT(transport), hb_sent);
+	timer->alive = is_alive(transport);
+	return 0;
+}
+
+static __always_inline int on_t3_timer(struct timer_list *t)
+{
+	return timer_enter((__u64)t - bpf_core_field_offset(struct sctp_transport, T3_rtx_timer),
+			   false);
+}
+
+static __always_inline int on_heartbeat_timer(struct timer_list *t)
+{
+	return timer_enter((__u64)t - bpf_core_field_offset(struct sctp_transport, hb_timer), true);
+}
+
+/*
+ * A timer's function ends. If the association was alive at its start and is closed now, and nothing
+ * was marked for retransmission, this expiry was one too many (RFC 9260 8.1): it counts as an
+ * expiry, and leaves the RTO as it was. (Its memory stays until the end of the softirq: it is freed
+ * by RCU.)
+ */
+static __always_inline int timer_leave(void)
+{
+	struct timer *timer = timer_here();
+
+	if (!timer)
+		return 0;
+	if (timer->transport && !timer->is_heartbeat && timer->alive && !is_alive(timer->transport))
+		on_update(timer->transport, CAUSE_T3, timer->old_rto, 0);
+	timer->transport = 0;
+	return 0;
+}
+
+/* Why a path's data was marked for retransmission. */
+static __always_inline void on_retransmit(__u64 transport, __u32 reason)
+{
+	__u32 key = path_of(transport);
+	struct entry *path = entry_at(key);
+	struct assoc *a;
+
+	if (!path)
+		return;
+	a = make_assoc(path->id.assoc_id);
+	if (a)
+		a->rtx_path = key;
+	begin_update(path);
+	for_stats(stats, path)
+	{
+		if (reason == SCTP_LOWER_CWND_T3_RTX)
+			stats->t3_retransmits++;
+		else if (reason == SCTP_LOWER_CWND_FAST_RTX)
+			stats->fast_retransmits++;
+		else
+			stats->pmtud_retransmits++;
+	}
+	end_update(path);
+}
+
+static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
+{
+	struct timer *timer = timer_here();
+	__u32 old_rto;
+
+	if (want_extended &&
+	    (reason == SCTP_LOWER_CWND_T3_RTX || reason == SCTP_LOWER_CWND_FAST_RTX) &&
+	    wanted(false, asoc_of(transport), TRANSPORT(transport)))
+		on_retransmit(transport, reason);
+	if (!timer || timer->transport != transport)
+		return 0; /* not by a timer, see sctp_transport_immediate_rtx() */
+	old_rto = timer->old_rto;
+	if (reason == SCTP_LOWER_CWND_T3_RTX && !timer->is_heartbeat) {
+		__u32 new_rto = BPF_CORE_READ(TRANSPORT(transport), rto);
+
+		/* It was read before the lock was taken; a SACK may have come between. */
+		if (new_rto != 2 * old_rto && new_rto < BPF_CORE_READ(asoc_of(transport), rto_max))
+			old_rto = new_rto / 2;
+		timer->transport = 0;
+		return on_update(transport, CAUSE_T3, old_rto, 0);
+	}
+	if (reason == SCTP_LOWER_CWND_INACTIVE && timer->is_heartbeat && want_extended) {
+		timer->transport = 0;
+		if (timer->unanswered)
+			return on_update(transport, CAUSE_HEARTBEAT_TIMEOUT, old_rto, 0);
+	}
+	return 0;
+}
+
+/* --- path states --- */
+
+static __always_inline int on_change(__u64 transport, __u32 cause, __u8 new_state)
+{
+	__u32 key;
+	struct entry *path;
+	__u8 old_state;
+
+	if (!wanted(false, asoc_of(transport), TRANSPORT(transport)))
+		return 0;
+	key = path_of(transport);
+	path = entry_at(key);
+	if (!path)
+		return 0;
+	old_state = BPF_CORE_READ(TRANSPORT(transport), state);
+	begin_update(path);
+	path->last_ns = bpf_ktime_get_ns();
+	look_at(&path->state.last, transport);
+	if (cause == CAUSE_STATE)
+		path->state.last.path_state = new_state;
+	else
+		path->state.last.primary = true;
+	end_update(path);
+	tell(path, key, cause, path->state.last.rto, old_state);
+	return 0;
+}
+
+/* At the entry of sctp_assoc_control_transport(): what it is about to do. */
+static __always_inline int on_control(__u64 transport, __u32 command)
+{
+	__u8 old_state = BPF_CORE_READ(TRANSPORT(transport), state), new_state;
+
+	if (command == SCTP_TRANSPORT_UP)
+		new_state = SCTP_ACTIVE;
+	else if (command == SCTP_TRANSPORT_PF)
+		new_state = SCTP_PF;
+	else if (command == SCTP_TRANSPORT_DOWN && old_state != SCTP_UNCONFIRMED)
+		new_state = SCTP_INACTIVE;
+	else
+		return 0;
+	return new_state != old_state ? on_change(transport, CAUSE_STATE, new_state) : 0;
+}
+
+static __always_inline int on_primary(struct sctp_association *asoc, __u64 transport)
+{
+	__u64 old = (__u64)BPF_CORE_READ(asoc, peer.primary_path);
+
+	return old && old != transport ? on_change(transport, CAUSE_PRIMARY, 0) : 0;
+}
+
+/* --- spurious retransmissions --- */
+
+/*
+ * The note of a slot: for whose sake (an index into entries), how often the chunk was sent again
+ * and how often for nothing (at most 31 and 15), and whether it was acknowledged.
+ */
+#define NOTE_PATH 0xfffff
+#define NOTE_RTX (1u << 20)
+#define NOTE_SPURIOUS (1u << 25)
+#define NOTE_ACKED (1u << 31)
+#define rtx_of(note) ((note) / NOTE_RTX % 32)
+#define spurious_of(note) ((note) / NOTE_SPURIOUS % 16)
+
+static __always_inline void sent_again(struct assoc *a, __u32 assoc_id, __u32 tsn, __u32 key)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct slot *slot = slot_of(assoc_id, tsn);
+	struct slot new = {
+		.assoc_id = assoc_id,
+		.tsn = tsn,
+		.sent_ns = now,
+		.path = key,
+		.note = NOTE_RTX + ((a->rtx_path <= entry_mask ? a->rtx_path : key) & NOTE_PATH),
+	};
+	bool is_open = false;
+	__u32 evicted;
+
+	if (slot) {
+		is_open = !(slot->note & NOTE_ACKED);
+		if (is_open && rtx_of(slot->note) < 31)
+			new.note = slot->note + NOTE_RTX;
+		slot->sent_ns = now;
+		slot->path = key;
+		slot->note = new.note;
+	} else if (remember(&new, &evicted) && !(evicted & NOTE_ACKED)) {
+		count(&accounting.chunks_evicted, 1);
+	}
+	if (!a->rtx_open || tsn_before(tsn, a->rtx_low))
+		a->rtx_low = tsn;
+	if (!a->rtx_open || tsn_before(a->rtx_high, tsn))
+		a->rtx_high = tsn;
+	if (!is_open)
+		a->rtx_open++;
+	if (a->probing && !tsn_before(tsn, a->probe_tsn)) {
+		a->probing = false;
+		a->probe_ns = 0;
+	}
+}
+
+static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
+				     struct sctp_chunk *chunk)
+{
+	struct sctp_chunkhdr *hdr = GET(trusted, chunk, chunk_hdr);
+	__u8 type = GET(trusted, hdr, type);
+	struct sctp_transport *transport;
+	struct sctp_association *asoc;
+	__u64 size, padded, address;
+	struct entry *path;
+	struct assoc *a;
+	__u32 tsn, key;
+	bool again;
+
+	if (type != SCTP_CID_DATA && type != SCTP_CID_I_DATA)
+		return 0;
+	transport = GET(trusted, packet, transport);
+	asoc = GET(trusted, transport, asoc);
+	if (!wanted(trusted, asoc, transport))
+		return 0;
+	a = make_assoc(GET(trusted, asoc, assoc_id));
+	if (!a)
+		return 0;
+	again = GET(trusted, chunk, sent_count) > 1;
+	size = GET(trusted, packet, size);
+	padded = (bpf_ntohs(GET(trusted, hdr, length)) + 3) & ~3u;
+	if (!again && (a->probe_ns || (a->probing && size - padded == a->packet_size))) {
+		a->packet_size = size;
+		return 0; /* by far the most */
+	}
+	bpf_core_read(&address, sizeof(address), &packet->transport);
+	key = path_of(address);
+	path = entry_at(key);
+	if (!path)
+		return 0;
+	if (again) {
+		__be32 sent_tsn = 0;
+
+		bpf_probe_read_kernel(&sent_tsn, sizeof(sent_tsn), (void *)(hdr + 1));
+		sent_again(a, path->id.assoc_id, bpf_ntohl(sent_tsn), key);
+		begin_update(path);
+		for_stats(stats, path) stats->rtx_chunks++;
+		end_update(path);
+		return 0;
+	}
+	/* A chunk sent for the first time has the last TSN given out. */
+	tsn = GET(trusted, asoc, next_tsn) - 1;
+	if (!a->probing) {
+		a->probing = true;
+		a->probe_tsn = tsn;
+		a->probe_path = key;
+	} else if (a->probe_path == key) {
+		a->probe_end = tsn;
+		a->probe_ns = bpf_ktime_get_ns();
+	} else {
+		a->probing = false;
+	}
+	a->packet_size = size;
+	return 0;
+}
+
+static __always_inline void is_spurious(__u32 assoc_id, struct slot *slot)
+{
+	struct entry *path = entry_at(slot->note & NOTE_PATH);
+
+	if (spurious_of(slot->note) >= rtx_of(slot->note) || spurious_of(slot->note) == 15)
+		return; /* told already */
+	slot->note += NOTE_SPURIOUS;
+	if (!path || path->id.assoc_id != assoc_id)
+		return;
+	begin_update(path);
+	for_stats(stats, path) stats->spurious++;
+	end_update(path);
+}
+
+/* A SACK at work. */
+struct sack {
+	__u64 now;
+	__u64 next; /* address of the next gap block or duplicate */
+	__u32 assoc_id;
+	__u32 cum_tsn;
+	__u32 tsn; /* next to look at */
+	__u32 end; /* last of this run */
+	__u32 low; /* what is worth a look */
+	__u32 high;
+	__u32 acked; /* found so far */
+	__u16 blocks;
+	__u16 duplicates;
+};
+
+/* One step: look at a TSN, or go to the next gap block. */
+static long sack_step(__u32 step, struct sack *sack)
+{
+	struct slot *slot;
+	struct entry *path;
+
+	if (tsn_before(sack->end, sack->tsn)) {
+		struct gap_ack_block block;
+
+		if (!sack->blocks)
+			return 1;
+		sack->blocks--;
+		if (bpf_probe_read_kernel(&block, sizeof(block), (void *)sack->next))
+			return 1;
+		sack->next += sizeof(block);
+		sack->tsn = sack->cum_tsn + bpf_ntohs(block.start);
+		sack->end = sack->cum_tsn + bpf_ntohs(block.end);
+		if (tsn_before(sack->tsn, sack->low))
+			sack->tsn = sack->low;
+		if (tsn_before(sack->high, sack->end))
+			sack->end = sack->high;
+		return 0;
+	}
+	slot = slot_of(sack->assoc_id, sack->tsn);
+	sack->tsn++;
+	if (!slot || (slot->note & NOTE_ACKED))
+		return 0;
+	slot->note |= NOTE_ACKED;
+	sack->acked++;
+	path = entry_at(slot->path);
+	if (path && path->id.assoc_id == sack->assoc_id &&
+	    sack->now - slot->sent_ns < path->state.min_rtt_ns)
+		is_spurious(sack->assoc_id, slot);
+	return 0;
+}
+
+static long duplicate_step(__u32 step, struct sack *sack)
+{
+	struct slot *slot;
+	__be32 tsn;
+
+	if (step >= sack->duplicates ||
+	    bpf_probe_read_kernel(&tsn, sizeof(tsn), (void *)(sack->next + step * sizeof(tsn))))
+		return 1;
+	slot = slot_of(sack->assoc_id, bpf_ntohl(tsn));
+	if (slot)
+		is_spurious(sack->assoc_id, slot);
+	return 0;
+}
+
+static __always_inline void finish_probe(struct assoc *a, __u32 assoc_id, __u32 cum_tsn, __u64 now)
+{
+	struct entry *path;
+
+	if (!a->probing || tsn_before(cum_tsn, a->probe_tsn))
+		return;
+	path = entry_at(a->probe_path);
+	if (a->probe_ns && !tsn_before(cum_tsn, a->probe_end) && path &&
+	    path->id.assoc_id == assoc_id) {
+		__u64 rtt = now - a->probe_ns;
+
+		if (!path->state.min_rtt_ns || rtt < path->state.min_rtt_ns) {
+			begin_update(path);
+			path->state.min_rtt_ns = rtt;
+			end_update(path);
+		}
+	}
+	a->probing = false;
+	a->probe_ns = 0;
+}
+
+static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sctp_chunk *chunk)
+{
+	struct sctp_association *asoc = GET(trusted, q, asoc);
+	__u32 assoc_id = GET(trusted, asoc, assoc_id), acked;
+	struct sack sack = {};
+	struct sack_header hdr;
+	struct assoc *a;
+	__u64 duplicates;
+	void *subh;
+
+	if (!wanted_assoc(trusted, asoc))
+		return 0;
+	a = make_assoc(assoc_id);
+	if (!a)
+		return 0;
+	a->sack_depth = 1;
+	subh = GET(trusted, chunk, subh.v);
+	if (bpf_probe_read_kernel(&hdr, sizeof(hdr), subh))
+		return 0;
+	sack.now = bpf_ktime_get_ns();
+	sack.assoc_id = assoc_id;
+	sack.cum_tsn = bpf_ntohl(hdr.cum_tsn_ack);
+	sack.blocks = bpf_ntohs(hdr.num_gap_ack_blocks);
+	sack.duplicates = bpf_ntohs(hdr.num_dup_tsns);
+	sack.next = (__u64)(subh + sizeof(hdr));
+	duplicates = sack.next + sack.blocks * sizeof(struct gap_ack_block);
+	acked = GET(trusted, asoc, ctsn_ack_point);
+	finish_probe(a, assoc_id, sack.cum_tsn, sack.now);
+
+	if (a->rtx_open) {
+		sack.low = a->rtx_low;
+		sack.high = a->rtx_high;
+		sack.tsn = tsn_before(acked + 1, sack.low) ? sack.low : acked + 1;
+		sack.end = tsn_before(sack.high, sack.cum_tsn) ? sack.high : sack.cum_tsn;
+		if (bpf_loop(MAX_SCAN, sack_step, &sack, 0) >= MAX_SCAN)
+			count(&accounting.scan_limit, 1);
+		a->rtx_open -= sack.acked < a->rtx_open ? sack.acked : a->rtx_open;
+		if (!tsn_before(sack.cum_tsn, a->rtx_high))
+			a->rtx_open = 0;
+	}
+	if (sack.duplicates) {
+		sack.next = duplicates;
+		bpf_loop(MAX_SCAN, duplicate_step, &sack, 0);
+	}
+	return 0;
+}
+
+static __always_inline int on_sack_done(bool trusted, struct sctp_outq *q)
+{
+	struct sctp_association *asoc = GET(trusted, q, asoc);
+	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
+
+	if (a)
+		a->sack_depth = 0;
+	return 0;
+}
+
+static __always_inline int on_free(struct sctp_association *asoc)
+{
+	__u32 assoc_id = BPF_CORE_READ(asoc, assoc_id);
+
+	bpf_map_delete_elem(&assocs, &assoc_id);
+	return 0;
+}
+
+/* --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere --- */
+
+SEC("fexit/sctp_transport_update_rto")
+int BPF_PROG(rto_update, struct sctp_transport *transport, __u32 rtt)
+{
+	return on_rtt(argument(ctx, 0), rtt);
+}
+
+SEC("fexit/sctp_transport_lower_cwnd")
+int BPF_PROG(rto_lower_cwnd, struct sctp_transport *transport, __u32 reason)
+{
+	return on_lower_cwnd(argument(ctx, 0), reason);
+}
+
+SEC("fexit/sctp_generate_t3_rtx_event")
+int BPF_PROG(rto_t3_leave)
+{
+	return timer_leave();
+}
+
+SEC("fentry/sctp_generate_t3_rtx_event")
+int BPF_PROG(rto_t3_enter, struct timer_list *t)
+{
+	return on_t3_timer((void *)argument(ctx, 0));
+}
+
+SEC("fexit/sctp_generate_heartbeat_event")
+int BPF_PROG(rto_x_heartbeat_leave)
+{
+	return timer_leave();
+}
+
+SEC("fentry/sctp_generate_heartbeat_event")
+int BPF_PROG(rto_x_heartbeat_enter, struct timer_list *t)
+{
+	return on_heartbeat_timer((void *)argument(ctx, 0));
+}
+
+SEC("fentry/sctp_assoc_control_transport")
+int BPF_PROG(rto_x_control, struct sctp_association *asoc, struct sctp_transport *transport,
+	     __u32 command)
+{
+	return on_control(argument(ctx, 1), command);
+}
+
+SEC("fentry/sctp_assoc_set_primary")
+int BPF_PROG(rto_x_primary, struct sctp_association *asoc, struct sctp_transport *transport)
+{
+	return on_primary((void *)argument(ctx, 0), argument(ctx, 1));
+}
+
+static __always_inline int on_pmtud(__u64 transport, __u32 reason)
+{
+	if (reason == SCTP_RTXR_PMTUD && wanted(false, asoc_of(transport), TRANSPORT(transport)))
+		on_retransmit(transport, ~0u);
+	return 0;
+}
+
+SEC("fentry/sctp_retransmit")
+int BPF_PROG(rto_x_retransmit, struct sctp_outq *q, struct sctp_transport *transport, __u32 reason)
+{
+	return on_pmtud(argument(ctx, 1), reason);
+}
+
+SEC("fentry/sctp_association_free")
+int BPF_PROG(rto_x_free, struct sctp_association *asoc)
+{
+	return on_free(asoc);
+}
+
+SEC("fexit/sctp_outq_sack")
+int BPF_PROG(rto_x_sack_done, struct sctp_outq *q)
+{
+	return on_sack_done(true, q);
+}
+
+SEC("fentry/sctp_outq_sack")
+int BPF_PROG(rto_x_sack, struct sctp_outq *q, struct sctp_chunk *chunk)
+{
+	return on_sack(true, q, chunk);
+}
+
+SEC("fexit/sctp_packet_append_chunk")
+int BPF_PROG(rto_x_append, struct sctp_packet *packet, struct sctp_chunk *chunk, int ret)
+{
+	return ret == SCTP_XMIT_OK ? on_append(true, packet, chunk) : 0;
+}
+
+#include "frame.h"
+
+SEC("kretprobe/sctp_transport_update_rto")
+int BPF_KRETPROBE(rto_update_kprobe)
+{
+	struct frame frame;
+
+	return frame_leave(ctx, &frame) ? on_rtt(frame.arg[0], frame.arg[1]) : 0;
+}
+
+SEC("kprobe/sctp_transport_update_rto")
+int BPF_KPROBE(rto_update_enter_kprobe, struct sctp_transport *transport, __u32 rtt)
+{
+	return frame_enter(ctx, (__u64)transport, rtt);
+}
+
+SEC("kretprobe/sctp_transport_lower_cwnd")
+int BPF_KRETPROBE(rto_lower_cwnd_kprobe)
+{
+	struct frame frame;
+
+	return frame_leave(ctx, &frame) ? on_lower_cwnd(frame.arg[0], frame.arg[1]) : 0;
+}
+
+SEC("kprobe/sctp_transport_lower_cwnd")
+int BPF_KPROBE(rto_lower_cwnd_enter_kprobe, struct sctp_transport *transport, __u32 reason)
+{
+	return frame_enter(ctx, (__u64)transport, reason);
+}
+
+SEC("kretprobe/sctp_generate_t3_rtx_event")
+int BPF_KRETPROBE(rto_t3_leave_kprobe)
+{
+	return timer_leave();
+}
+
+SEC("kprobe/sctp_generate_t3_rtx_event")
+int BPF_KPROBE(rto_t3_enter_kprobe, struct timer_list *t)
+{
+	return on_t3_timer(t);
+}
+
+SEC("kretprobe/sctp_generate_heartbeat_event")
+int BPF_KRETPROBE(rto_x_heartbeat_leave_kprobe)
+{
+	return timer_leave();
+}
+
+SEC("kprobe/sctp_generate_heartbeat_event")
+int BPF_KPROBE(rto_x_heartbeat_enter_kprobe, struct timer_list *t)
+{
+	return on_heartbeat_timer(t);
+}
+
+SEC("kprobe/sctp_assoc_control_transport")
+int BPF_KPROBE(rto_x_control_kprobe, struct sctp_association *asoc,
+	       struct sctp_transport *transport, __u32 command)
+{
+	return on_control((__u64)transport, command);
+}
+
+SEC("kprobe/sctp_assoc_set_primary")
+int BPF_KPROBE(rto_x_primary_kprobe, struct sctp_association *asoc,
+	       struct sctp_transport *transport)
+{
+	return on_primary(asoc, (__u64)transport);
+}
+
+SEC("kprobe/sctp_retransmit")
+int BPF_KPROBE(rto_x_retransmit_kprobe, struct sctp_outq *q, struct sctp_transport *transport,
+	       __u32 reason)
+{
+	return on_pmtud((__u64)transport, reason);
+}
+
+SEC("kprobe/sctp_association_free")
+int BPF_KPROBE(rto_x_free_kprobe, struct sctp_association *asoc)
+{
+	return on_free(asoc);
+}
+
+SEC("kretprobe/sctp_outq_sack")
+int BPF_KRETPROBE(rto_x_sack_done_kprobe)
+{
+	struct frame frame;
+
+	return frame_leave(ctx, &frame) ? on_sack_done(false, (void *)frame.arg[0]) : 0;
+}
+
+SEC("kprobe/sctp_outq_sack")
+int BPF_KPROBE(rto_x_sack_kprobe, struct sctp_outq *q, struct sctp_chunk *chunk)
+{
+	frame_enter(ctx, (__u64)q, 0);
+	return on_sack(false, q, chunk);
+}
+
+SEC("kretprobe/sctp_packet_append_chunk")
+int BPF_KRETPROBE(rto_x_append_kprobe, int ret)
+{
+	struct frame frame;
+
+	if (!frame_leave(ctx, &frame) || ret != SCTP_XMIT_OK)
+		return 0;
+	return on_append(false, (void *)frame.arg[0], (void *)frame.arg[1]);
+}
+
+SEC("kprobe/sctp_packet_append_chunk")
+int BPF_KPROBE(rto_x_append_enter_kprobe, struct sctp_packet *packet, struct sctp_chunk *chunk)
+{
+	return frame_enter(ctx, (__u64)packet, (__u64)chunk);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

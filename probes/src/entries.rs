@@ -1,0 +1,166 @@
+//! Entries of paths or associations (`entries.h`): who they are, and their statistics.
+
+use std::{io, os::fd::AsFd};
+
+use crate::{Identity, pod::Pod, table::Table};
+
+/// Names an entry without its addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EntryRef {
+    /// Running number of all entries ever made.
+    pub(crate) uid: u32,
+    pub(crate) index: u32,
+}
+
+impl EntryRef {
+    /// The number of entries that were made before this one: a small number, in the order of appearance.
+    #[must_use]
+    pub fn serial(self) -> u32 {
+        self.uid
+    }
+}
+
+/// `struct entry` of a program.
+pub(crate) trait Entry: Pod {
+    fn is_whole(&self) -> bool;
+    fn is_free(&self) -> bool;
+    fn uid(&self) -> u32;
+    fn identity(&self) -> Identity;
+}
+
+/// The table as this process sees it.
+pub(crate) struct Entries<E> {
+    table: Table<E>,
+    /// Identities that were asked for, by index.
+    known: Vec<Option<(u32, Identity)>>,
+}
+
+impl<E: Entry> Entries<E> {
+    pub(crate) fn new(map: &impl AsFd, len: u32) -> io::Result<Self> {
+        Ok(Self { table: Table::new(map, len)?, known: vec![None; len as usize] })
+    }
+
+    /// Every entry that is in use, whole.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (EntryRef, E)> + '_ {
+        (0..self.table.len() as u32).filter_map(|index| {
+            let entry = self.whole(index)?;
+            Some((EntryRef { uid: entry.uid(), index }, entry))
+        })
+    }
+
+    /// Whose an entry is; `None` where it was evicted meanwhile.
+    pub(crate) fn identity(&mut self, wanted: EntryRef) -> Option<Identity> {
+        if let Some((uid, id)) = self.known.get(wanted.index as usize)?
+            && *uid == wanted.uid
+        {
+            return Some(*id);
+        }
+        let entry = self.whole(wanted.index).filter(|e| e.uid() == wanted.uid)?;
+        self.known[wanted.index as usize] = Some((wanted.uid, entry.identity()));
+        Some(entry.identity())
+    }
+
+    fn whole(&self, index: u32) -> Option<E> {
+        self.table.whole(index as usize, E::is_whole).filter(|e| !e.is_free())
+    }
+}
+
+/// Makes the entries of a skeleton known. Each program has its own types with the same members: hence macros.
+macro_rules! entries {
+    ($types:ident) => {
+        // SAFETY: a struct of integers, generated from the C one.
+        unsafe impl $crate::pod::Pod for $types::entry {}
+        // SAFETY: as above.
+        unsafe impl $crate::pod::Pod for $types::hist {}
+        // SAFETY: as above.
+        unsafe impl $crate::pod::Pod for $types::event {}
+        // SAFETY: as above.
+        unsafe impl $crate::pod::Pod for $types::accounting {}
+
+        impl $crate::entries::Entry for $types::entry {
+            fn is_whole(&self) -> bool {
+                self.done == self.begun
+            }
+
+            fn is_free(&self) -> bool {
+                self.object == 0
+            }
+
+            fn uid(&self) -> u32 {
+                self.uid
+            }
+
+            fn identity(&self) -> $crate::Identity {
+                $crate::assoc::identity!(&self.id)
+            }
+        }
+    };
+}
+pub(crate) use entries;
+
+/// Ends the current interval and gives its number.
+macro_rules! next_epoch {
+    ($skel:expr) => {
+        $skel.maps.bss_data.as_deref_mut().map_or(0, |bss| {
+            let ended = bss.epoch;
+            $crate::pod::store(&mut bss.epoch, ended.wrapping_add(1));
+            ended
+        })
+    };
+}
+pub(crate) use next_epoch;
+
+/// The statistics of an entry in the interval with this number; `None` where it has none.
+macro_rules! window {
+    ($entry:expr, $number:expr) => {{
+        let window = &$entry.window[($number & 1) as usize];
+        (window.epoch == $number).then_some(&window.stats)
+    }};
+}
+pub(crate) use window;
+
+/// Histograms in which an interval looks for what was there before it.
+pub(crate) struct Earlier {
+    words: usize,
+    counts: Vec<u32>,
+}
+
+impl Earlier {
+    /// For `entries` of `words` each; zeroed memory of fixed size, of which only what is used is resident.
+    pub(crate) fn new(entries: u32, words: usize) -> Self {
+        Self { words, counts: vec![0; entries as usize * (1 + words)] }
+    }
+
+    /// Turns counts since the start into those since the last call.
+    pub(crate) fn since<'a>(&mut self, of: EntryRef, now: impl Iterator<Item = &'a mut u32>) {
+        let start = of.index as usize * (1 + self.words);
+        let Some([uid, counts @ ..]) = self.counts.get_mut(start..start + 1 + self.words) else { return };
+        let same = std::mem::replace(uid, of.uid) == of.uid;
+        for (count, before) in now.zip(counts) {
+            let before = std::mem::replace(before, *count);
+            if same {
+                *count = count.wrapping_sub(before);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_has_what_came_since_the_last_one() {
+        let mut earlier = Earlier::new(2, 3);
+        let mut since = |uid, counts: [u32; 3]| {
+            let mut counts = counts;
+            earlier.since(EntryRef { uid, index: 1 }, counts.iter_mut());
+            counts
+        };
+        assert_eq!(since(7, [1, 2, 3]), [1, 2, 3]);
+        assert_eq!(since(7, [2, 2, 5]), [1, 0, 2]);
+        // Another one has the entry now.
+        assert_eq!(since(8, [1, 0, 0]), [1, 0, 0]);
+        assert_eq!(since(8, [1, 4, 0]), [0, 4, 0]);
+    }
+}
