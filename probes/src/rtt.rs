@@ -11,7 +11,7 @@ use libbpf_rs::{
 use crate::{
     Error, Filter, Identity, Rung,
     assoc::set_filter,
-    attach::{attach_loaded, choose_rung, climb, malformed},
+    attach::{attach_loaded, choose_rung, climb, interruptions, malformed},
     dist::dist,
     entries::{Earlier, Entries, Entry, EntryRef, entries, next_epoch, window},
     hist::BUCKETS,
@@ -106,6 +106,11 @@ pub struct Accounting {
     pub before_start: u64,
     /// Chunks left out because one SACK covered more than 8,192 of them.
     pub scan_limit: u64,
+    /// Chunks given up by PR-SCTP (RFC 3758): acknowledged by FORWARD TSN, if at all.
+    pub abandoned: u64,
+    /// Chunks of which the transmission or the SACK was not seen, as the kernel does not run a program that interrupts
+    /// itself. The kernel tells how often, not for what: at most so many.
+    pub interrupted: u64,
 }
 
 /// A running trace.
@@ -223,6 +228,8 @@ impl Rtt {
             retransmitted: a.retransmitted,
             before_start: a.before_start,
             scan_limit: a.scan_limit,
+            abandoned: a.abandoned,
+            interrupted: a.sack_missed + interruptions(self.skel.object(), "rtt_append"),
         }
     }
 

@@ -111,6 +111,16 @@ impl Tool for Command {
                     count: a.before_start,
                 },
                 Skipped {
+                    reason: "abandoned",
+                    sentence: "the chunk was given up (PR-SCTP)",
+                    count: a.abandoned,
+                },
+                Skipped {
+                    reason: "interrupted",
+                    sentence: "at most: an interrupt broke into the program at work, and the kernel does not run it twice",
+                    count: a.interrupted,
+                },
+                Skipped {
                     reason: "scan_limit",
                     sentence: "one SACK covered more than 8,192 chunks",
                     count: a.scan_limit,

@@ -44,6 +44,7 @@ struct accounting {
 	__u64 abandoned;       /* chunks given up by PR-SCTP */
 	__u64 before_start;    /* chunks sent before the trace began */
 	__u64 scan_limit;      /* chunks left out because a SACK covered too many */
+	__u64 sack_missed;     /* chunks acknowledged by a SACK for which no program ran */
 } accounting = {};
 
 /* The note of a slot: running number of its wire packet, and its I-bit. */
@@ -53,13 +54,15 @@ struct assoc {
 	__u32 assoc_id;	 /* 0: free */
 	__u32 first_tsn; /* first TSN seen sent */
 	__u32 last_path; /* where its last chunk went: an index into entries */
-	__u32 pad;
 	__u64 last_ns;
 	/* Gap blocks repeat on every SACK; these tell what is new in the next one. */
+	__u32 acked;   /* cumulative TSN of the last SACK */
 	__u32 gap_top; /* highest TSN scanned */
 	__u32 covered; /* cumulative TSN + TSNs in gap blocks, of the last SACK */
 	__u32 inexact; /* TSNs up to here were left unscanned (valid if has_inexact) */
+	__u32 missed;  /* TSNs up to here may be in a SACK that was not seen (if has_missed) */
 	bool has_inexact;
+	bool has_missed;
 	bool packet_unknown; /* acked_packet may lag */
 	/* Which wire packet a chunk travels in. */
 	__u32 packet;
@@ -139,6 +142,7 @@ static __always_inline struct assoc *new_assoc(__u32 assoc_id, __u32 first_tsn)
 		count(&accounting.assocs_evicted, 1);
 	__builtin_memset(a, 0, sizeof(*a));
 	a->first_tsn = first_tsn;
+	a->acked = first_tsn - 1;
 	a->gap_top = first_tsn - 1;
 	a->last_path = ~0u;
 	a->assoc_id = assoc_id;
@@ -303,10 +307,12 @@ struct sack {
 	__u32 tsn; /* next to look at */
 	__u32 end; /* last of this run */
 	__u32 cum_tsn;
-	__u32 floor;   /* TSNs up to here are not new */
-	__u32 skip_to; /* and up to here were abandoned, or wait for no sample */
-	__u32 top;     /* highest TSN that can have been sent */
-	__u16 blocks;  /* gap blocks still to come */
+	__u32 floor;	 /* TSNs up to here are not new */
+	__u32 abandoned; /* and up to here were given up */
+	__u32 missed;	 /* and up to here an earlier SACK may have covered, unseen */
+	__u32 inexact;	 /* and up to here were left unscanned */
+	__u32 top;	 /* highest TSN that can have been sent */
+	__u16 blocks;	 /* gap blocks still to come */
 	bool prompt;
 	__u32 prompt_packet; /* samples of this packet are prompt */
 };
@@ -388,7 +394,11 @@ static long sack_step(__u32 step, struct sack *sack)
 	slot = slot_of(sack->assoc_id, tsn);
 	if (!slot)
 		return 0;
-	if (tsn_before(sack->skip_to, tsn))
+	if (!tsn_before(sack->abandoned, tsn))
+		count(&accounting.abandoned, 1);
+	else if (!tsn_before(sack->missed, tsn))
+		count(&accounting.sack_missed, 1);
+	else if (tsn_before(sack->inexact, tsn)) /* else counted as scan_limit */
 		sample(sack, slot);
 	slot->assoc_id = 0;
 	return 0;
@@ -467,7 +477,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	struct sack sack = {};
 	struct gap_sum sum = {};
 	struct sack_header hdr;
-	__u32 acked, abandoned, newest, gap_top, last_gap_top, covered;
+	__u32 acked, highest, newest, gap_top, last_gap_top, covered;
 	struct assoc *a;
 	void *subh;
 	long steps;
@@ -484,14 +494,38 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	sack.gaps = (__u64)(subh + sizeof(hdr));
 	sack.blocks = bpf_ntohs(hdr.num_gap_ack_blocks);
 	sack.top = GET(trusted, asoc, next_tsn) - 1;
-	acked = GET(trusted, asoc, ctsn_ack_point);
-	abandoned = GET(trusted, asoc, adv_peer_ack_point);
 	a->last_ns = sack.now;
 
-	/* First the cumulative part: everything in (acked, cum_tsn] ... */
 	if (tsn_before(sack.top, sack.cum_tsn))
 		return 0; /* never sent; the kernel answers with ABORT */
-	sack.tsn = acked + 1;
+	/*
+	 * The kernel does not run a program that interrupts itself on a CPU, as a softirq may that
+	 * serves another association (__bpf_prog_enter_recur()). If the association has got ahead
+	 * of what was seen here, a SACK was missed so: what that covered would give late samples,
+	 * and gives none.
+	 */
+	acked = GET(trusted, asoc, ctsn_ack_point);
+	sack.missed = acked;
+	highest = GET(trusted, asoc, highest_sacked);
+	if (tsn_before(sack.top, highest))
+		highest = sack.top;
+	if (tsn_before(a->gap_top, highest)) {
+		a->has_missed = true;
+		a->missed = highest;
+	}
+	if (a->has_missed) {
+		if (tsn_before(sack.missed, a->missed))
+			sack.missed = a->missed;
+		if (!tsn_before(sack.cum_tsn, a->missed))
+			a->has_missed = false;
+	}
+	if (tsn_before(a->acked, acked))
+		sack.tsn = a->acked + 1;
+	else
+		sack.tsn = acked + 1;
+	a->acked = sack.cum_tsn;
+
+	/* First the cumulative part: everything up to cum_tsn ... */
 	sack.end = sack.cum_tsn;
 	if (tsn_before(sack.tsn, a->first_tsn) && !tsn_before(sack.end, sack.tsn)) {
 		__u32 end = tsn_before(sack.end, a->first_tsn) ? sack.end : a->first_tsn - 1;
@@ -499,14 +533,13 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 		count(&accounting.before_start, end + 1 - sack.tsn);
 		sack.tsn = end + 1;
 	}
-	sack.skip_to = acked;
-	if (tsn_before(sack.skip_to, abandoned))
-		sack.skip_to = abandoned;
+	sack.abandoned = GET(trusted, asoc, adv_peer_ack_point);
+	sack.inexact = sack.missed;
 	if (a->has_inexact) {
+		if (tsn_before(sack.inexact, a->inexact))
+			sack.inexact = a->inexact;
 		if (!tsn_before(sack.cum_tsn, a->inexact))
 			a->has_inexact = false;
-		if (tsn_before(sack.skip_to, a->inexact))
-			sack.skip_to = a->inexact;
 	}
 
 	/* ... then the gap blocks, of which mostly only what lies above gap_top is new. */
