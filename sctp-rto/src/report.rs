@@ -243,7 +243,7 @@ impl Report {
 
     /// Rows or objects of an interval.
     pub fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
-        self.rows.print(out, Period::Interval, &self.arrange(stats))
+        self.rows.print(out, Period::Interval, self.arrange(stats))
     }
 
     /// What is due at the end.
