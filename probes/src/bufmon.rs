@@ -3,19 +3,19 @@
 use std::{mem::MaybeUninit, os::fd::AsFd, time::Duration};
 
 use libbpf_rs::{
-    Link, MapCore, MapFlags,
+    Link,
     skel::{OpenSkel, Skel, SkelBuilder},
 };
 
 use crate::{
     Dist, EntryRef, Error, Filter, Identity, Rung,
     assoc::set_filter,
-    attach::{attach_loaded, choose_rung, climb, leave_out, malformed},
+    attach::{attach_loaded, choose_rung, leave_out, malformed},
     dist::{Levels, dist, levels},
-    entries::{Earlier, Entries, Entry, entries, next_epoch, window},
-    hist::BUCKETS,
+    entries::{Earlier, Entries, Entry, entries, entry_probe, next_epoch, window},
+    hist::{BUCKETS, each},
     kernel, pod,
-    ring::{Ring, ring_methods},
+    ring::Ring,
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -166,8 +166,6 @@ pub struct Bufmon {
     skel: BufmonSkel<'static>,
     extended: bool,
     earlier: Option<Earlier>,
-    /// When the programs were detached.
-    detached: Option<Duration>,
     /// Per entry, what was handed out before.
     told: Vec<Told>,
 }
@@ -185,19 +183,9 @@ struct Told {
     stalled: Duration,
 }
 
-ring_methods!(Bufmon, Wait);
+entry_probe!(Bufmon, types, assocs, Config, Wait, 4);
 
 impl Bufmon {
-    /// Loads and attaches the programs.
-    ///
-    /// # Errors
-    /// [`Error::Absent`] where something is missing here, [`Error::Refused`] where the kernel does not accept the
-    /// programs on any rung.
-    pub fn open(config: &Config) -> Result<Self, Error> {
-        kernel::can_trace()?;
-        climb(config.rung, |rung| Self::open_on(rung, config))
-    }
-
     fn open_on(rung: Rung, config: &Config) -> Result<Self, Error> {
         let max_assocs = config.max_assocs.max(8).next_power_of_two();
         // The skeleton borrows its object; one per process and run, so it may stay until exit.
@@ -232,20 +220,8 @@ impl Bufmon {
             skel,
             extended: config.extended,
             earlier: (config.extended && config.intervals).then(|| Earlier::new(max_assocs, 4 * BUCKETS)),
-            detached: None,
             told: vec![Told::default(); if config.extended { max_assocs as usize } else { 0 }],
         })
-    }
-
-    /// Detaches the programs: nothing changes any more, and statistics are exact.
-    pub fn detach(&mut self) {
-        self.links.clear();
-        self.detached = Some(kernel::now());
-    }
-
-    /// Whose a wait is; `None` where it was evicted meanwhile.
-    pub fn identity(&mut self, association: EntryRef) -> Option<Identity> {
-        self.assocs.identity(association)
     }
 
     /// Statistics since the start, of every association that has any.
@@ -256,7 +232,7 @@ impl Bufmon {
         let live = self.assocs.live().filter(|(_, a)| !is_idle(&a.stats));
         let now = self.now();
         live.map(|(of, a)| {
-            let mut stats = stats(of, &a, &a.stats, self.hist(of)?.as_ref(), now);
+            let mut stats = stats(of, &a, &a.stats, self.hist(of)?.as_ref().map(|h| each(&h.counts)), now);
             (stats.zero_window, stats.stalled) = lasting(&a, now);
             if let Some(lasts) = stalled_for(&a.state, now) {
                 stats.stalls += 1;
@@ -297,10 +273,9 @@ impl Bufmon {
             };
             let mut hist = self.hist(of)?;
             if let (Some(hist), Some(earlier)) = (&mut hist, &mut self.earlier) {
-                let types::hist { util, outqueue, rwnd, wait } = hist;
-                earlier.since(of, util.iter_mut().chain(outqueue).chain(rwnd).chain(wait));
+                earlier.since(of, hist.counts.iter_mut());
             }
-            let stats = stats(of, &a, window, hist.as_ref(), now);
+            let stats = stats(of, &a, window, hist.as_ref().map(|h| each(&h.counts)), now);
             found.push(if self.extended {
                 Stats { zero_window: since.0, stalled: since.1, ..stats }
             } else {
@@ -355,18 +330,7 @@ impl Bufmon {
     }
 
     fn now(&self) -> Duration {
-        self.detached.unwrap_or_else(kernel::now)
-    }
-
-    /// The histograms of an association; `None` unless extended. Read by a system call, as mapped they would all count as
-    /// memory of this process.
-    fn hist(&self, of: EntryRef) -> Result<Option<types::hist>, Error> {
-        if !self.extended {
-            return Ok(None);
-        }
-        let mut bytes = [0; size_of::<types::hist>()];
-        self.skel.maps.hists.lookup_into(&of.index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
-        Ok(pod::read(&bytes))
+        kernel::now()
     }
 }
 
@@ -392,7 +356,7 @@ fn stats(
     of: EntryRef,
     a: &types::entry,
     stats: &types::stats,
-    hist: Option<&types::hist>,
+    hist: Option<&[[u32; BUCKETS]]>,
     now: Duration,
 ) -> Stats {
     let stall_cause = match stalled_for(&a.state, now) {
@@ -402,10 +366,10 @@ fn stats(
     Stats {
         association: of,
         id: Identity { path: None, ..a.identity() },
-        util_ppm: levels!(stats.util, hist.map(|h| &h.util)),
-        outqueue_bytes: levels!(stats.outqueue, hist.map(|h| &h.outqueue)),
-        rwnd_bytes: levels!(stats.rwnd, hist.map(|h| &h.rwnd)),
-        wait: dist!(stats.wait, hist.map(|h| &h.wait)),
+        util_ppm: levels!(stats.util, hist.map(|h| &h[0])),
+        outqueue_bytes: levels!(stats.outqueue, hist.map(|h| &h[1])),
+        rwnd_bytes: levels!(stats.rwnd, hist.map(|h| &h[2])),
+        wait: dist!(stats.wait, hist.map(|h| &h[3])),
         refused: stats.refused,
         zero_windows: stats.zero_windows,
         zero_window: Duration::from_nanos(stats.zero_window_ns),
@@ -448,8 +412,6 @@ fn decode(bytes: &[u8]) -> Option<Wait> {
         msg_bytes: event.msg_bytes,
     })
 }
-
-const _: () = assert!(size_of::<types::hist>() == 4 * 4 * BUCKETS);
 
 #[cfg(test)]
 mod tests {

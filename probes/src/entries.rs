@@ -98,6 +98,73 @@ macro_rules! entries {
 }
 pub(crate) use entries;
 
+/// What all probes with entries and records have: `$records` of `$probe`, whose fields are named alike but for the
+/// table `$entries`, and whose entries have `$hists` histograms.
+macro_rules! entry_probe {
+    ($probe:ident, $types:ident, $entries:ident, $config:ident, $record:ty, $hists:literal) => {
+        const _: () = assert!(size_of::<$types::hist>() == $hists * 4 * $crate::hist::BUCKETS);
+
+        impl $probe {
+            /// Loads and attaches the programs.
+            ///
+            /// # Errors
+            /// [`Error::Absent`] where something is missing here, [`Error::Refused`] where the kernel does not accept
+            /// the programs on any rung.
+            pub fn open(config: &$config) -> Result<Self, Error> {
+                $crate::kernel::can_trace()?;
+                $crate::attach::climb(config.rung, |rung| Self::open_on(rung, config))
+            }
+
+            /// Detaches the programs: nothing changes any more, and statistics are exact.
+            pub fn detach(&mut self) {
+                self.links.clear();
+            }
+
+            /// A descriptor that becomes readable when the kernel wakes us; `None` where no records were asked for.
+            ///
+            /// # Errors
+            /// Where there is no descriptor left.
+            pub fn fd(&self) -> std::io::Result<Option<std::os::fd::OwnedFd>> {
+                self.ring.as_ref().map(|ring| ring.fd()).transpose()
+            }
+
+            /// Asks to be woken at the next record. Those that came before are not announced: take them between this
+            /// and waiting.
+            pub fn wake_me(&mut self) {
+                if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+                    $crate::pod::store(&mut bss.want_wakeup, 1);
+                }
+            }
+
+            /// Moves at most `limit` records into `into`. Returns whether there may be more.
+            ///
+            /// # Errors
+            /// Where libbpf fails to read the ring buffer.
+            pub fn take(&mut self, into: &mut Vec<$record>, limit: usize) -> Result<bool, Error> {
+                self.ring.as_ref().map_or(Ok(false), |ring| ring.take(into, limit))
+            }
+
+            /// Whose a record is; `None` where it was evicted meanwhile.
+            pub fn identity(&mut self, of: $crate::EntryRef) -> Option<Identity> {
+                self.$entries.identity(of)
+            }
+
+            /// The histograms of an entry; `None` unless extended. Read by a system call, as mapped they would all
+            /// count as memory of this process.
+            fn hist(&self, of: $crate::EntryRef) -> Result<Option<$types::hist>, Error> {
+                use libbpf_rs::{MapCore, MapFlags};
+                if !self.extended {
+                    return Ok(None);
+                }
+                let mut bytes = [0; size_of::<$types::hist>()];
+                self.skel.maps.hists.lookup_into(&of.index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
+                Ok($crate::pod::read(&bytes))
+            }
+        }
+    };
+}
+pub(crate) use entry_probe;
+
 /// Ends the current interval and gives its number.
 macro_rules! next_epoch {
     ($skel:expr) => {

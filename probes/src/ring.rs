@@ -47,35 +47,3 @@ impl<T: 'static> Ring<T> {
         Ok(read >= limit)
     }
 }
-
-/// The part of a probe's face that all with a ring buffer have: fields `ring` and `skel`.
-macro_rules! ring_methods {
-    ($probe:ident, $record:ty) => {
-        impl $probe {
-            /// A descriptor that becomes readable when the kernel wakes us; `None` where no records were asked for.
-            ///
-            /// # Errors
-            /// Where there is no descriptor left.
-            pub fn fd(&self) -> std::io::Result<Option<std::os::fd::OwnedFd>> {
-                self.ring.as_ref().map(|ring| ring.fd()).transpose()
-            }
-
-            /// Asks to be woken at the next record. Those that came before are not announced: take them between this
-            /// and waiting.
-            pub fn wake_me(&mut self) {
-                if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-                    $crate::pod::store(&mut bss.want_wakeup, 1);
-                }
-            }
-
-            /// Moves at most `limit` records into `into`. Returns whether there may be more.
-            ///
-            /// # Errors
-            /// Where libbpf fails to read the ring buffer.
-            pub fn take(&mut self, into: &mut Vec<$record>, limit: usize) -> Result<bool, $crate::Error> {
-                self.ring.as_ref().map_or(Ok(false), |ring| ring.take(into, limit))
-            }
-        }
-    };
-}
-pub(crate) use ring_methods;

@@ -3,19 +3,19 @@
 use std::{mem::MaybeUninit, os::fd::AsFd, time::Duration};
 
 use libbpf_rs::{
-    Link, MapCore, MapFlags,
+    Link,
     skel::{OpenSkel, Skel, SkelBuilder},
 };
 
 use crate::{
     Dist, EntryRef, Error, Filter, Identity, Rung,
     assoc::set_filter,
-    attach::{attach_loaded, choose_rung, climb, leave_out, malformed},
+    attach::{attach_loaded, choose_rung, leave_out, malformed},
     dist::dist,
-    entries::{Earlier, Entries, Entry, entries, next_epoch, window},
-    hist::BUCKETS,
+    entries::{Earlier, Entries, Entry, entries, entry_probe, next_epoch, window},
+    hist::{BUCKETS, each},
     kernel, pod,
-    ring::{Ring, ring_methods},
+    ring::Ring,
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -230,22 +230,13 @@ pub struct Rto {
     paths: Entries<types::entry>,
     skel: RtoSkel<'static>,
     units: Units,
+    extended: bool,
     earlier: Option<Earlier>,
 }
 
-ring_methods!(Rto, Update);
+entry_probe!(Rto, types, paths, Config, Update, 2);
 
 impl Rto {
-    /// Loads and attaches the programs.
-    ///
-    /// # Errors
-    /// [`Error::Absent`] where something is missing here, [`Error::Refused`] where the kernel does not accept the
-    /// programs on any rung.
-    pub fn open(config: &Config) -> Result<Self, Error> {
-        kernel::can_trace()?;
-        climb(config.rung, |rung| Self::open_on(rung, config))
-    }
-
     fn open_on(rung: Rung, config: &Config) -> Result<Self, Error> {
         let max_paths = config.max_paths.max(8).next_power_of_two();
         let sets = config.max_retransmitted.div_ceil(SET_SLOTS).max(8).next_power_of_two();
@@ -286,18 +277,9 @@ impl Rto {
             paths: Entries::new(&skel.maps.entries.as_fd(), max_paths)?,
             skel,
             units,
+            extended: config.extended,
             earlier: (config.extended && config.intervals).then(|| Earlier::new(max_paths, 2 * BUCKETS)),
         })
-    }
-
-    /// Detaches the programs: nothing changes any more, and statistics are exact.
-    pub fn detach(&mut self) {
-        self.links.clear();
-    }
-
-    /// Whose path an update is; `None` where it was evicted meanwhile.
-    pub fn identity(&mut self, path: EntryRef) -> Option<Identity> {
-        self.paths.identity(path)
     }
 
     /// Statistics since the start, of every path that has any.
@@ -306,7 +288,10 @@ impl Rto {
     /// Where the kernel does not let a table be read.
     pub fn totals(&self) -> Result<Vec<Stats>, Error> {
         let live = self.paths.live().filter(|(_, path)| !is_idle(&path.stats));
-        live.map(|(of, path)| Ok(self.stats(of, &path, &path.stats, self.hist(of)?.as_ref()))).collect()
+        live.map(|(of, path)| {
+            Ok(self.stats(of, &path, &path.stats, self.hist(of)?.as_ref().map(|h| each(&h.counts))))
+        })
+        .collect()
     }
 
     /// Statistics of the interval that ends now, of every path that has any; the next interval begins. Needs
@@ -321,9 +306,9 @@ impl Rto {
             let Some(window) = window!(path, ended).filter(|w| !is_idle(w)) else { continue };
             let mut hist = self.hist(of)?;
             if let (Some(hist), Some(earlier)) = (&mut hist, &mut self.earlier) {
-                earlier.since(of, hist.rto.iter_mut().chain(&mut hist.srtt));
+                earlier.since(of, hist.counts.iter_mut());
             }
-            found.push(self.stats(of, &path, window, hist.as_ref()));
+            found.push(self.stats(of, &path, window, hist.as_ref().map(|h| each(&h.counts))));
         }
         Ok(found)
     }
@@ -349,13 +334,13 @@ impl Rto {
         of: EntryRef,
         path: &types::entry,
         stats: &types::stats,
-        hist: Option<&types::hist>,
+        hist: Option<&[[u32; BUCKETS]]>,
     ) -> Stats {
         Stats {
             path: of,
             id: path.identity(),
-            rto: dist!(stats.rto, hist.map(|h| &h.rto)),
-            srtt: dist!(stats.srtt, hist.map(|h| &h.srtt)),
+            rto: dist!(stats.rto, hist.map(|h| &h[0])),
+            srtt: dist!(stats.srtt, hist.map(|h| &h[1])),
             rttvar: dist!(stats.rttvar, None),
             t3_expiries: stats.t3_expiries,
             heartbeat_timeouts: stats.heartbeat_timeouts,
@@ -366,17 +351,6 @@ impl Rto {
             spurious: stats.spurious,
             last: self.units.values(&path.state.last),
         }
-    }
-
-    /// The histograms of a path; `None` unless extended. Read by a system call, as mapped they would all count as memory
-    /// of this process.
-    fn hist(&self, of: EntryRef) -> Result<Option<types::hist>, Error> {
-        if !self.units.extended {
-            return Ok(None);
-        }
-        let mut bytes = [0; size_of::<types::hist>()];
-        self.skel.maps.hists.lookup_into(&of.index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
-        Ok(pod::read(&bytes))
     }
 }
 
@@ -430,5 +404,3 @@ fn is_idle(stats: &types::stats) -> bool {
     let counters = [s.rto.count, s.heartbeat_timeouts, s.t3_retransmits, s.fast_retransmits];
     counters.iter().chain(&[s.pmtud_retransmits, s.rtx_chunks, s.spurious]).all(|n| *n == 0)
 }
-
-const _: () = assert!(size_of::<types::hist>() == 2 * 4 * BUCKETS);

@@ -4,19 +4,19 @@
 use std::{mem::MaybeUninit, os::fd::AsFd, time::Duration};
 
 use libbpf_rs::{
-    Link, MapCore, MapFlags,
+    Link,
     skel::{OpenSkel, Skel, SkelBuilder},
 };
 
 use crate::{
     Error, Filter, Identity, Rung,
     assoc::set_filter,
-    attach::{attach_loaded, choose_rung, climb, interruptions, malformed},
+    attach::{attach_loaded, choose_rung, interruptions, malformed},
     dist::dist,
-    entries::{Earlier, Entries, Entry, EntryRef, entries, next_epoch, window},
-    hist::BUCKETS,
-    kernel, pod,
-    ring::{Ring, ring_methods},
+    entries::{Earlier, Entries, Entry, EntryRef, entries, entry_probe, next_epoch, window},
+    hist::{BUCKETS, each},
+    pod,
+    ring::Ring,
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -124,19 +124,9 @@ pub struct Rtt {
     earlier: Option<Earlier>,
 }
 
-ring_methods!(Rtt, Sample);
+entry_probe!(Rtt, types, paths, Config, Sample, 2);
 
 impl Rtt {
-    /// Loads and attaches the programs.
-    ///
-    /// # Errors
-    /// [`Error::Absent`] where something is missing here, [`Error::Refused`] where the kernel does not accept the
-    /// programs on any rung.
-    pub fn open(config: &Config) -> Result<Self, Error> {
-        kernel::can_trace()?;
-        climb(config.rung, |rung| Self::open_on(rung, config))
-    }
-
     fn open_on(rung: Rung, config: &Config) -> Result<Self, Error> {
         let max_paths = config.max_paths.max(8).next_power_of_two();
         let sets = config.max_outstanding.div_ceil(SET_SLOTS).max(8).next_power_of_two();
@@ -175,23 +165,16 @@ impl Rtt {
         })
     }
 
-    /// Detaches the programs: nothing changes any more, and statistics are exact.
-    pub fn detach(&mut self) {
-        self.links.clear();
-    }
-
-    /// Whose path a sample's is; `None` where it was evicted meanwhile.
-    pub fn identity(&mut self, path: EntryRef) -> Option<Identity> {
-        self.paths.identity(path)
-    }
-
     /// Statistics since the start, of every path that has any.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.
     pub fn totals(&self) -> Result<Vec<Stats>, Error> {
         let live = self.paths.live().filter(|(_, path)| !is_idle(&path.stats));
-        live.map(|(of, path)| Ok(stats(path.identity(), &path.stats, self.hist(of)?.as_ref()))).collect()
+        live.map(|(of, path)| {
+            Ok(stats(path.identity(), &path.stats, self.hist(of)?.as_ref().map(|h| each(&h.counts))))
+        })
+        .collect()
     }
 
     /// Statistics of the interval that ends now, of every path that has any; the next interval begins. Needs
@@ -206,9 +189,9 @@ impl Rtt {
             let Some(window) = window!(path, ended).filter(|w| !is_idle(w)) else { continue };
             let mut hist = self.hist(of)?;
             if let (Some(hist), Some(earlier)) = (&mut hist, &mut self.earlier) {
-                earlier.since(of, hist.all.iter_mut().chain(&mut hist.prompt));
+                earlier.since(of, hist.counts.iter_mut());
             }
-            found.push(stats(path.identity(), window, hist.as_ref()));
+            found.push(stats(path.identity(), window, hist.as_ref().map(|h| each(&h.counts))));
         }
         Ok(found)
     }
@@ -232,29 +215,18 @@ impl Rtt {
             interrupted: a.sack_missed + interruptions(self.skel.object(), "rtt_append"),
         }
     }
-
-    /// The histograms of a path; `None` unless extended. Read by a system call, as mapped they would all count as memory
-    /// of this process.
-    fn hist(&self, of: EntryRef) -> Result<Option<types::hist>, Error> {
-        if !self.extended {
-            return Ok(None);
-        }
-        let mut bytes = [0; size_of::<types::hist>()];
-        self.skel.maps.hists.lookup_into(&of.index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
-        Ok(pod::read(&bytes))
-    }
 }
 
 fn is_idle(stats: &types::stats) -> bool {
     stats.all.count == 0 && stats.retransmitted == 0
 }
 
-fn stats(id: Identity, stats: &types::stats, hist: Option<&types::hist>) -> Stats {
+fn stats(id: Identity, stats: &types::stats, hist: Option<&[[u32; BUCKETS]]>) -> Stats {
     Stats {
         id,
         retransmitted: stats.retransmitted,
-        all: dist!(stats.all, hist.map(|h| &h.all)),
-        prompt: dist!(stats.prompt, hist.map(|h| &h.prompt)),
+        all: dist!(stats.all, hist.map(|h| &h[0])),
+        prompt: dist!(stats.prompt, hist.map(|h| &h[1])),
     }
 }
 
@@ -270,8 +242,6 @@ fn decode(bytes: &[u8]) -> Option<Sample> {
         prompt: event.prompt != 0,
     })
 }
-
-const _: () = assert!(size_of::<types::hist>() == 2 * 4 * BUCKETS);
 
 #[cfg(test)]
 mod tests {

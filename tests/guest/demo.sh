@@ -1,9 +1,21 @@
-# The demonstration: COMMAND over a path of 20 ms that loses 2 % of the packets.
+# The demonstration: COMMAND over a path of 20 ms that loses 2 % of the packets, and what makes it interesting.
 topology
 path 10ms 2%
-serve --bind 10.2.0.1
-COMMAND --duration 8 >"$LIVE" 2>&1 &
+flags= server= client="--count 800 --rate 100 --size 200 --nodelay"
+case COMMAND in
+sctp-rto) flags=-x ;;
+sctp-bufmon)
+	# The reader sleeps for four seconds, and is slow then.
+	flags=-x server="--read-after 4000 --read-delay 4 --rcvbuf 30000"
+	client="--count 600 --size 1000 --sndbuf 20000 --linger 1000"
+	;;
+esac
+serve --bind 10.2.0.1 $server
+COMMAND $flags --duration 10 >"$LIVE" 2>&1 &
 tracer=$!
 until_true 60 attached $tracer
-send --bind 10.1.0.1 --count 800 --rate 100 --size 200 --nodelay
+if [ COMMAND = sctp-rto ]; then
+	(sleep 3 && path_down 0 && sleep 3 && path 10ms 2%) &
+fi
+send --bind 10.1.0.1 $client
 wait $tracer

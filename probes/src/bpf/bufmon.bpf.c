@@ -51,12 +51,20 @@ struct state {
 	__u32 ended;
 };
 
+#define HISTS 4
+#define HIST_UTIL 0
+#define HIST_OUTQUEUE 1
+#define HIST_RWND 2
+#define HIST_WAIT 3
+/* Bytes and millionths count as if they were microseconds, to fit the buckets. */
+#define HIST_UNIT 1000
+
 #include "entries.h"
+#include "hists.h"
 #include "ring.h"
 
 /* --- set by user space before load --- */
-const volatile bool want_events = false;   /* one ring buffer record per wait */
-const volatile bool want_extended = false; /* stalls, the receive side, histograms */
+const volatile bool want_events = false; /* one ring buffer record per wait */
 const volatile __u64 jiffy_ns = 0;
 
 /* See Accounting in bufmon.rs. */
@@ -78,23 +86,6 @@ struct event {
 
 const struct event *event_type = NULL; /* so that the skeleton knows the record's type */
 
-/* Bytes and millionths count as if they were microseconds, to fit the buckets. */
-struct hist {
-	__u32 util[HIST_BUCKETS];
-	__u32 outqueue[HIST_BUCKETS];
-	__u32 rwnd[HIST_BUCKETS];
-	__u32 wait[HIST_BUCKETS];
-};
-
-#define HIST_UNIT 1000
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct hist);
-} hists SEC(".maps");
-
 /* A send that cannot be finished at once, by thread. */
 struct send {
 	__u64 start_ns;
@@ -115,17 +106,6 @@ struct {
 	__type(value, struct send);
 } sends SEC(".maps");
 
-static long clear_bucket(__u32 bucket, struct hist **hist)
-{
-	if (bucket >= HIST_BUCKETS)
-		return 1;
-	(*hist)->util[bucket] = 0;
-	(*hist)->outqueue[bucket] = 0;
-	(*hist)->rwnd[bucket] = 0;
-	(*hist)->wait[bucket] = 0;
-	return 0;
-}
-
 static __always_inline void reset_stats(struct stats *stats)
 {
 	__builtin_memset(stats, 0, sizeof(*stats));
@@ -141,20 +121,7 @@ static __always_inline void entry_leaves(__u32 key, struct entry *entry)
 {
 	count(&accounting.assocs_evicted, 1);
 	count(&accounting.samples_evicted, entry->stats.util.count);
-	if (want_extended) {
-		struct hist *hist = bpf_map_lookup_elem(&hists, &key);
-
-		if (hist)
-			bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
-	}
-}
-
-static __always_inline void into_hist(__u32 *buckets, __u64 ns)
-{
-	__u32 bucket = bucket_of(ns);
-
-	if (bucket < HIST_BUCKETS)
-		buckets[bucket]++;
+	clear_hist(key);
 }
 
 static __always_inline __u32 key_of(__u64 asoc, __u32 assoc_id)
@@ -235,13 +202,10 @@ static __always_inline void look_at(bool trusted, struct entry *entry, __u32 key
 			stats->in_flight_max = in_flight;
 	}
 	if (want_extended) {
-		struct hist *hist = bpf_map_lookup_elem(&hists, &key);
 		struct evidence *now = &entry->state.now;
 
-		if (hist) {
-			into_hist(hist->util, util * HIST_UNIT);
-			into_hist(hist->outqueue, (__u64)queued * HIST_UNIT);
-		}
+		into_hist(key, HIST_UTIL, util * HIST_UNIT);
+		into_hist(key, HIST_OUTQUEUE, (__u64)queued * HIST_UNIT);
 		if ((__u64)in_flight + queued > now->bytes)
 			now->bytes = (__u64)in_flight + queued;
 		now->own_queue = !in_flight;
@@ -270,12 +234,8 @@ static __always_inline void on_window(struct entry *entry, __u32 key, __u32 rwnd
 		stats->zero_windows += closes;
 		stats->zero_window_ns += closed_ns;
 	}
-	if (want_extended) {
-		struct hist *hist = bpf_map_lookup_elem(&hists, &key);
-
-		if (hist)
-			into_hist(hist->rwnd, (__u64)rwnd * HIST_UNIT);
-	}
+	if (want_extended)
+		into_hist(key, HIST_RWND, (__u64)rwnd * HIST_UNIT);
 }
 
 static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sctp_chunk *chunk,
@@ -395,12 +355,8 @@ static __always_inline void wait_ends(struct send *send)
 	entry->last_ns = now;
 	if (slept) {
 		for_stats(stats, entry) add(&stats->wait, wait_ns);
-		if (want_extended) {
-			struct hist *hist = bpf_map_lookup_elem(&hists, &key);
-
-			if (hist)
-				into_hist(hist->wait, wait_ns);
-		}
+		if (want_extended)
+			into_hist(key, HIST_WAIT, wait_ns);
 	}
 	end_update(entry);
 	if (!slept || !want_events)

@@ -52,12 +52,16 @@ struct state {
 	__u64 min_rtt_ns; /* of the path itself, without the delay of SACKs; 0: unknown */
 };
 
+#define HISTS 2
+#define HIST_RTO 0
+#define HIST_SRTT 1
+
 #include "entries.h"
+#include "hists.h"
 #include "ring.h"
 
 /* --- set by user space before load --- */
-const volatile bool want_events = false;   /* one ring buffer record per update */
-const volatile bool want_extended = false; /* see above */
+const volatile bool want_events = false; /* one ring buffer record per update */
 const volatile __u64 jiffy_ns = 0;
 
 /* See Accounting in rto.rs. */
@@ -93,18 +97,6 @@ struct event {
 };
 
 const struct event *event_type = NULL; /* so that the skeleton knows the record's type */
-
-struct hist {
-	__u32 rto[HIST_BUCKETS];
-	__u32 srtt[HIST_BUCKETS];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct hist);
-} hists SEC(".maps");
 
 /* The timer whose function runs on this CPU: in softirq context, so there is at most one. */
 struct timer {
@@ -149,15 +141,6 @@ struct {
 	__type(value, struct assoc);
 } assocs SEC(".maps");
 
-static long clear_bucket(__u32 bucket, struct hist **hist)
-{
-	if (bucket >= HIST_BUCKETS)
-		return 1;
-	(*hist)->rto[bucket] = 0;
-	(*hist)->srtt[bucket] = 0;
-	return 0;
-}
-
 static __always_inline void reset_stats(struct stats *stats)
 {
 	__builtin_memset(stats, 0, sizeof(*stats));
@@ -170,12 +153,7 @@ static __always_inline void entry_leaves(__u32 key, struct entry *entry)
 {
 	count(&accounting.paths_evicted, 1);
 	count(&accounting.updates_evicted, entry->stats.rto.count);
-	if (want_extended) {
-		struct hist *hist = bpf_map_lookup_elem(&hists, &key);
-
-		if (hist)
-			bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
-	}
+	clear_hist(key);
 }
 
 /*
@@ -214,14 +192,6 @@ static __always_inline void look_at(struct values *v, __u64 transport)
 			(__u64)BPF_CORE_READ(asoc_of(transport), peer.primary_path) == transport;
 	}
 	v->error_count = BPF_CORE_READ(t, error_count);
-}
-
-static __always_inline void into_hist(__u32 *buckets, __u64 ns)
-{
-	__u32 bucket = bucket_of(ns);
-
-	if (bucket < HIST_BUCKETS)
-		buckets[bucket]++;
 }
 
 static __always_inline void tell(struct entry *path, __u32 key, __u8 cause, __u32 old_rto,
@@ -277,12 +247,8 @@ static __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u
 		}
 	}
 	if (want_extended && cause != CAUSE_HEARTBEAT_TIMEOUT) {
-		struct hist *hist = bpf_map_lookup_elem(&hists, &key);
-
-		if (hist) {
-			into_hist(hist->rto, v->rto * jiffy_ns);
-			into_hist(hist->srtt, v->srtt * jiffy_ns);
-		}
+		into_hist(key, HIST_RTO, v->rto * jiffy_ns);
+		into_hist(key, HIST_SRTT, v->srtt * jiffy_ns);
 	}
 	if (want_extended && cause == CAUSE_HEARTBEAT && rtt > 1) {
 		/* A HEARTBEAT ACK is never delayed. A time in jiffies may be one too long. */

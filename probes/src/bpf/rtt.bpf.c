@@ -23,14 +23,19 @@ struct stats {
 struct state {
 };
 
+/* One of all samples, one of the prompt ones. */
+#define HISTS 2
+#define HIST_ALL 0
+#define HIST_PROMPT 1
+
 #include "entries.h"
+#include "hists.h"
 #include "ring.h"
 
 #define PROBES 8 /* entries of assocs looked at before one is evicted */
 
 /* --- set by user space before load --- */
-const volatile bool want_events = false;   /* one ring buffer record per sample */
-const volatile bool want_extended = false; /* histograms, and prompt samples apart */
+const volatile bool want_events = false; /* one ring buffer record per sample */
 const volatile __u32 assoc_mask = 0;
 
 /* What gave no sample or lost its place; see Accounting in rtt.rs. */
@@ -71,11 +76,6 @@ struct assoc {
 	__u64 wire_size;    /* of the current wire packet: a GSO packet holds several */
 };
 
-struct hist {
-	__u32 all[HIST_BUCKETS];
-	__u32 prompt[HIST_BUCKETS];
-};
-
 struct event {
 	__u64 time_ns; /* CLOCK_MONOTONIC, when the SACK was processed */
 	__u64 rtt_ns;
@@ -95,13 +95,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct assoc);
 } assocs SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct hist);
-} hists SEC(".maps");
 
 /* --- tables --- */
 
@@ -149,23 +142,6 @@ static __always_inline struct assoc *new_assoc(__u32 assoc_id, __u32 first_tsn)
 	return a;
 }
 
-static long clear_bucket(__u32 bucket, struct hist **hist)
-{
-	if (bucket >= HIST_BUCKETS)
-		return 1;
-	(*hist)->all[bucket] = 0;
-	(*hist)->prompt[bucket] = 0;
-	return 0;
-}
-
-static __always_inline void clear_hist(__u32 key)
-{
-	struct hist *hist = bpf_map_lookup_elem(&hists, &key);
-
-	if (hist)
-		bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
-}
-
 static __always_inline void reset_stats(struct stats *stats)
 {
 	stats->retransmitted = 0;
@@ -177,8 +153,7 @@ static __always_inline void entry_leaves(__u32 key, struct entry *entry)
 {
 	count(&accounting.paths_evicted, 1);
 	count(&accounting.samples_evicted, entry->stats.all.count);
-	if (want_extended)
-		clear_hist(key);
+	clear_hist(key);
 }
 
 /* The index of the path that a packet takes; beyond the table on failure. */
@@ -338,14 +313,9 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 			add(&stats->prompt, rtt);
 	}
 	if (want_extended) {
-		struct hist *hist = bpf_map_lookup_elem(&hists, &key);
-		__u32 bucket = bucket_of(rtt);
-
-		if (hist && bucket < HIST_BUCKETS) {
-			hist->all[bucket]++;
-			if (prompt)
-				hist->prompt[bucket]++;
-		}
+		into_hist(key, HIST_ALL, rtt);
+		if (prompt)
+			into_hist(key, HIST_PROMPT, rtt);
 	}
 	end_update(path);
 	if (want_events) {

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* Histograms of entries, beside them; a program defines HISTS, how many each has. */
+#ifndef HISTS_H
+#define HISTS_H
+
+#include "stats.h"
+
+const volatile bool want_extended = false; /* set by user space before load */
+
+struct hist {
+	__u32 counts[HISTS * HIST_BUCKETS]; /* flat: skeletons know no array of arrays */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hist);
+} hists SEC(".maps");
+
+static long clear_bucket(__u32 bucket, struct hist **hist)
+{
+	if (bucket >= HIST_BUCKETS)
+		return 1;
+	for (int i = 0; i < HISTS; i++)
+		(*hist)->counts[i * HIST_BUCKETS + bucket] = 0;
+	return 0;
+}
+
+static __always_inline void clear_hist(__u32 key)
+{
+	struct hist *hist = bpf_map_lookup_elem(&hists, &key);
+
+	if (want_extended && hist)
+		bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
+}
+
+static __always_inline void into_hist(__u32 key, __u32 which, __u64 ns)
+{
+	struct hist *hist = bpf_map_lookup_elem(&hists, &key);
+	__u32 bucket = bucket_of(ns);
+
+	if (hist && bucket < HIST_BUCKETS)
+		hist->counts[which * HIST_BUCKETS + bucket]++;
+}
+
+#endif
