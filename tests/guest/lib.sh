@@ -148,13 +148,12 @@ trace() {
 	"$@" >"$name.out" 2>"$name.err" &
 	echo $! >"$name.tracer"
 	until_true 60 attached $!
-	# Its other hooks follow at once.
-	sleep 0.5
 }
 
-# attached PID: the process holds a BPF link; or it ended, which the case will see from its status.
+# attached PID: all its hooks are in place, after which it gives up every capability; or it ended, which the case will
+# see from its status.
 attached() {
-	grep -qs "^link_type" /proc/$1/fdinfo/* || [ ! -d /proc/$1 ]
+	grep -qs "^CapEff:.*0000000000000000" /proc/$1/status || [ ! -d /proc/$1 ]
 }
 
 # trace_stop [SIGNAL]: end all tools; each one's exit status goes to NAME.status.

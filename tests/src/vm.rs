@@ -186,7 +186,10 @@ fn lock() -> Result<Flock<File>> {
     let folder = cache_dir()?;
     fs::create_dir_all(&folder)?;
     let file = File::create(folder.join("vm.lock"))?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).or_else(|(file, _)| {
+        to_stderr("waiting for another machine to end");
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
+    })
 }
 
 /// Pass the guest's lines on until QEMU ends. False if it had to be killed.

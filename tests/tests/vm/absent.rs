@@ -32,7 +32,6 @@ topology; path 10ms
 for tracer in *.tracer; do
     until_true 60 attached $(cat $tracer)
 done
-sleep 0.5
 serve --bind 10.2.0.1
 send --bind 10.1.0.1 --count 50
 trace_stop

@@ -22,13 +22,17 @@ struct Exact {
     script: &'static str,
     /// Limits of the error's 50th and 99th percentile, in us.
     limits: (f64, f64),
+    /// Longest true RTT of a prompt sample, in us: on a path with nothing but delay, no SACK that was due at once comes
+    /// later, and one that waited for the timer or a second packet does.
+    prompt: Option<f64>,
 }
 
 /// What issue A asks for. Between the tap and `sctp_outq_sack` lie 5 to 10 us, between `sctp_packet_append_chunk`
 /// and the tap another 1 to 20: the later chunks of a packet and its checksum.
 const CLOSE: (f64, f64) = (20.0, 50.0);
 
-/// Bursts: while the sending process holds the socket, the kernel queues SACKs *after* the tap has seen them.
+/// Bursts: while the sending process holds the socket, sctp_rcv() puts SACKs into its backlog, after the tap has seen
+/// them and before sctp_outq_sack(): the tool shows when the kernel dealt with them.
 const QUEUED: (f64, f64) = (50.0, 2000.0);
 
 const EXACT: [Exact; 10] = [
@@ -39,6 +43,7 @@ const EXACT: [Exact; 10] = [
             serve --bind 10.2.0.1 --streams 4; capture a0; TRACE
             send --bind 10.1.0.1 --count 1000 --rate 500 --streams 4 --nodelay",
         limits: CLOSE,
+        prompt: Some(21_000.0),
     },
     Exact {
         name: "rtt-loss",
@@ -47,6 +52,7 @@ const EXACT: [Exact; 10] = [
             serve --bind 10.2.0.1 --streams 4; capture a0; TRACE
             send --bind 10.1.0.1 --count 2000 --rate 200 --streams 4 --nodelay",
         limits: CLOSE,
+        prompt: Some(21_000.0),
     },
     Exact {
         name: "rtt-loss-bursts",
@@ -55,6 +61,7 @@ const EXACT: [Exact; 10] = [
             serve --bind 10.2.0.1 --streams 4; capture a0; TRACE
             send --bind 10.1.0.1 --count 3000 --rate 2000 --streams 4 --nodelay",
         limits: QUEUED,
+        prompt: None,
     },
     Exact {
         name: "rtt-full-speed",
@@ -63,6 +70,7 @@ const EXACT: [Exact; 10] = [
             serve --bind 10.2.0.1; capture a0; TRACE
             send --bind 10.1.0.1 --count 20000 --size 100",
         limits: CLOSE,
+        prompt: None,
     },
     Exact {
         name: "rtt-bundled",
@@ -71,6 +79,7 @@ const EXACT: [Exact; 10] = [
             serve --bind 10.2.0.1; capture a0; TRACE
             send --bind 10.1.0.1 --count 5000 --size 60 --rate 2500",
         limits: CLOSE,
+        prompt: None,
     },
     Exact {
         name: "rtt-idata",
@@ -80,6 +89,7 @@ const EXACT: [Exact; 10] = [
             serve --bind 10.2.0.1 --idata --streams 3; capture a0; TRACE
             send --bind 10.1.0.1 --idata --streams 3 --count 400 --rate 50 --size 4000 --unordered-every 4",
         limits: CLOSE,
+        prompt: None,
     },
     Exact {
         name: "rtt-ipv6",
@@ -88,6 +98,7 @@ const EXACT: [Exact; 10] = [
             serve --bind fd00:2:0::1; capture a0; TRACE
             send --bind fd00:1:0::1 --to fd00:2:0::1 --count 1000 --rate 200 --nodelay",
         limits: CLOSE,
+        prompt: Some(21_000.0),
     },
     Exact {
         name: "rtt-one-to-many",
@@ -96,6 +107,7 @@ const EXACT: [Exact; 10] = [
             serve --bind 10.2.0.1 --one-to-many --associations 6 --port 5000,5001,5002; capture a0; TRACE
             send --bind 10.1.0.1 --one-to-many --associations 6 --port 5000,5001,5002 --count 300 --rate 100",
         limits: CLOSE,
+        prompt: Some(21_000.0),
     },
     Exact {
         name: "rtt-two-paths",
@@ -105,6 +117,7 @@ const EXACT: [Exact; 10] = [
             (sleep 1; path_down 0) &
             send --bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --count 400 --rate 100 --nodelay --path-retrans 1",
         limits: CLOSE,
+        prompt: None,
     },
     Exact {
         name: "rtt-udp",
@@ -114,12 +127,13 @@ const EXACT: [Exact; 10] = [
             serve --bind 10.2.0.1; capture a0; TRACE
             send --bind 10.1.0.1 --count 500 --rate 200 --nodelay",
         limits: CLOSE,
+        prompt: Some(21_000.0),
     },
 ];
 
 /// The cases.
 pub fn add(suite: &mut Suite) {
-    for Exact { name, taps, script, limits } in EXACT {
+    for Exact { name, taps, script, limits, prompt } in EXACT {
         let script = script.replace("TRACE", "trace rtt sctp-rtt --json -q -f rtt.json");
         let case = Case::new(name, &format!("{script}\ntrace_stop\ncapture_stop\n"));
         suite.add(Series::V6_12, Mode::Icount, case, move |folder| {
@@ -135,6 +149,9 @@ pub fn add(suite: &mut Suite) {
             }
             let figures = compare(&flows, &seen, limits)?;
             check_summaries(&flows, &seen)?;
+            if let Some(longest_us) = prompt {
+                check_prompt(&seen, longest_us)?;
+            }
             if name == "rtt-two-paths" {
                 let paths: HashSet<_> = seen.samples.iter().map(|sample| sample.path).collect();
                 ensure!(paths.len() == 2, "samples on {paths:?} only");
@@ -250,6 +267,16 @@ fn compare(flows: &[Flow], seen: &Seen, limits: (f64, f64)) -> Result<String> {
     );
     ensure!(p50 <= limits.0 && p99 <= limits.1, "{figures}");
     Ok(figures)
+}
+
+/// Prompt samples are those of the path, and others are not all of them. (That each sample is true was checked before.)
+fn check_prompt(seen: &Seen, longest_us: f64) -> Result<()> {
+    let (prompt, other): (Vec<_>, Vec<_>) = seen.samples.iter().partition(|sample| sample.prompt);
+    ensure!(!prompt.is_empty(), "no prompt sample");
+    let late = prompt.iter().find(|sample| sample.rtt_us > longest_us);
+    ensure!(late.is_none(), "prompt, but later than {longest_us} us: {late:?}");
+    ensure!(other.iter().any(|sample| sample.rtt_us > longest_us), "no sample that had to wait");
+    Ok(())
 }
 
 /// One row per association and path, which says what its samples say.

@@ -94,7 +94,6 @@ mkdir small
 mount -t tmpfs -o size=16k small small
 sctp-rtt --json -f small/rtt.json >full.out 2>full.err && echo 0 >full.status || echo $? >full.status &
 for tool in $(sleep 1; pidof sctp-rtt); do until_true 60 attached $tool; done
-sleep 0.5
 send --bind 10.1.0.1 --associations 2 --port 5000,5001 --count 500 --rate 100
 until_true 20 test -s head.status
 until_true 20 test -s full.status
