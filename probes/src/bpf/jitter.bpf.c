@@ -8,7 +8,8 @@
 #include "sctp.h"
 
 struct assoc_stats {
-	__u32 top_tsn; /* highest TSN that has arrived */
+	__u64 packet_ns; /* when the packet came whose chunks are looked at now */
+	__u32 top_tsn;	 /* highest TSN that has arrived */
 	bool has_top;
 };
 
@@ -146,11 +147,11 @@ static __always_inline void on_message(struct stream_stats *stats, __u64 now)
 static __always_inline int on_reassembled(struct sk_buff *last)
 {
 	struct sctp_ulpevent *event = (void *)last + bpf_core_field_offset(struct sk_buff, cb);
-	__u64 now = bpf_ktime_get_ns();
 	struct sctp_association *asoc;
-	__u32 key;
 	struct stream *s;
 	struct assoc *a;
+	__u32 key;
+	__u64 now;
 
 	/* A partial delivery (RFC 6458 8.1.21) takes the first fragments only. */
 	if (!(BPF_CORE_READ(event, msg_flags) & SCTP_DATA_LAST_FRAG))
@@ -159,12 +160,32 @@ static __always_inline int on_reassembled(struct sk_buff *last)
 	a = find_assoc(BPF_CORE_READ(asoc, assoc_id), &key);
 	if (!a)
 		return 0;
+	now = a->stats.packet_ns;
 	s = stream_of(key, a->uid, BPF_CORE_READ(event, stream), now);
 	if (!s)
 		return 0;
 	begin_update(s);
 	on_message(&s->stats, now);
 	end_update(s);
+	return 0;
+}
+
+/*
+ * A packet comes, perhaps out of the backlog of a socket that was in use: its chunks all arrive
+ * now, and not one after the other as the kernel goes through them.
+ */
+static __always_inline int on_packet(bool trusted, struct sctp_chunk *chunk)
+{
+	struct sctp_ep_common *rcvr = GET(trusted, chunk, rcvr);
+	struct sctp_association *asoc = (void *)rcvr; /* its first member, base */
+	struct assoc *a;
+	__u32 key;
+
+	if (GET(trusted, rcvr, type) != SCTP_EP_TYPE_ASSOCIATION)
+		return 0;
+	a = find_assoc(BPF_CORE_READ(asoc, assoc_id), &key);
+	if (a)
+		a->stats.packet_ns = bpf_ktime_get_ns();
 	return 0;
 }
 
@@ -180,7 +201,6 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 
 	if (!wanted(trusted, asoc, transport))
 		return 0;
-	now = bpf_ktime_get_ns();
 	assoc_id = GET(trusted, asoc, assoc_id);
 	a = find_assoc(assoc_id, &key);
 	if (!a) {
@@ -189,7 +209,9 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 			count(&accounting.no_place, 1);
 			return 0;
 		}
+		a->stats.packet_ns = a->first_ns;
 	}
+	now = a->stats.packet_ns;
 	tsn = GET(trusted, event, tsn);
 	if (is_repeated(a, (__u64)event, tsn))
 		return 0;
@@ -261,6 +283,18 @@ int BPF_PROG(jitter_arrival_twin, struct sctp_association *asoc, struct sctp_chu
 	return event ? on_arrival(true, asoc, chunk, event) : 0;
 }
 
+SEC("fentry/sctp_inq_push")
+int BPF_PROG(jitter_packet, struct sctp_inq *inqueue, struct sctp_chunk *chunk)
+{
+	return on_packet(true, chunk);
+}
+
+SEC("fentry/sctp_inq_push")
+int BPF_PROG(jitter_packet_twin, struct sctp_inq *inqueue, struct sctp_chunk *chunk)
+{
+	return on_packet(true, chunk);
+}
+
 SEC("fentry/sctp_make_reassembled_event")
 int BPF_PROG(jitter_reassembled, struct net *net, struct sk_buff_head *queue, struct sk_buff *first,
 	     struct sk_buff *last)
@@ -296,6 +330,12 @@ int BPF_KRETPROBE(jitter_arrival_kprobe, struct sctp_ulpevent *event)
 	if (!frame_leave(ctx, &frame) || !event)
 		return 0;
 	return on_arrival(false, (void *)frame.arg[0], (void *)frame.arg[1], event);
+}
+
+SEC("kprobe/sctp_inq_push")
+int BPF_KPROBE(jitter_packet_kprobe, struct sctp_inq *inqueue, struct sctp_chunk *chunk)
+{
+	return on_packet(false, chunk);
 }
 
 SEC("kprobe/sctp_make_reassembled_event")

@@ -117,6 +117,7 @@ struct task_struct {
 };
 
 struct file;
+struct sctp_inq;
 
 struct in6_addr {
 	union {
@@ -154,7 +155,13 @@ struct sctp_bind_addr {
 	__u16 port; /* host order */
 };
 
+enum sctp_endpoint_type {
+	SCTP_EP_TYPE_SOCKET,
+	SCTP_EP_TYPE_ASSOCIATION,
+};
+
 struct sctp_ep_common {
+	enum sctp_endpoint_type type;
 	struct sock *sk;
 	struct net *net;
 	struct sctp_bind_addr bind_addr;
@@ -261,6 +268,7 @@ struct sctp_chunk {
 	struct sctp_chunkhdr *chunk_hdr;
 	struct sctp_sndrcvinfo sinfo; /* of outgoing data */
 	struct sctp_association *asoc;
+	struct sctp_ep_common *rcvr;	  /* for whom it came */
 	struct sctp_transport *transport; /* that it came on */
 };
 

@@ -161,6 +161,7 @@ static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_associat
 		count(&accounting.no_place, 1);
 		return NULL;
 	}
+	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
 	if (want_extended && GET(trusted, asoc, ulpq.lobby.qlen))
 		walk_lobby(asoc, *key, a, 1, true, a->last_ns);
 	return a;

@@ -212,6 +212,7 @@ fn check_blocked(folder: &Path) -> Result<()> {
     let [blocked] = receiver.streams.as_slice() else {
         anyhow::bail!("not one stream that waited: {receiver:?}");
     };
+    ensure!(receiver.total_streams == 4, "{receiver:?}");
     ensure!(blocked.stream_id == 2 && blocked.hol_messages > 5, "{blocked:?}");
     ensure!(blocked.hol_blocked_us > 300_000.0, "{blocked:?}");
     Ok(())
