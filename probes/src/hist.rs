@@ -90,7 +90,7 @@ mod tests {
         ) {
             let got = percentile(&hist(&values), p).as_nanos() as f64;
             values.sort_unstable();
-            let rank = ((p as f64 / 100.0 * values.len() as f64).ceil() as usize).clamp(1, values.len());
+            let rank = (p as usize * values.len()).div_ceil(100).max(1);
             let exact = values[rank - 1] as f64;
             prop_assert!((got - exact).abs() <= exact / 32.0 + 1.0, "{got} for {exact}");
         }
