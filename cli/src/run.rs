@@ -99,6 +99,16 @@ pub struct Skipped {
     pub count: u64,
 }
 
+impl Skipped {
+    /// Events missed because the kernel does not run a program that interrupts itself on a CPU.
+    #[must_use]
+    pub fn interrupted(count: u64) -> Self {
+        let sentence =
+            "at most: an interrupt broke into the program at work, and the kernel does not run it twice";
+        Self { reason: "interrupted", sentence, count }
+    }
+}
+
 /// What a command says first, and what it is called.
 pub struct Banners {
     /// The command's name, e.g. `sctp-rtt`.

@@ -139,14 +139,14 @@ pub(crate) fn attach_all(
     Ok(links)
 }
 
-/// How often the kernel did not run a program of ours because it interrupted itself on a CPU: a softirq that serves one
+/// How often the kernel did not run a program whose name begins so because it interrupted itself on a CPU: a softirq that serves one
 /// association breaks into the program at work for another (`__bpf_prog_enter_recur()`). Kernels count it for fentry and
 /// fexit. An upper limit of the events missed, as a hook sees others too.
-pub(crate) fn interruptions(object: &Object, name: &str) -> u64 {
+pub(crate) fn interruptions(object: &Object, prefix: &str) -> u64 {
     let misses = |fd: i32| {
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
         info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok())
     };
-    let programs = object.progs().filter(|p| p.name().to_string_lossy() == name);
+    let programs = object.progs().filter(|p| p.name().to_string_lossy().starts_with(prefix));
     programs.filter_map(|p| misses(p.as_fd().as_raw_fd())).sum()
 }

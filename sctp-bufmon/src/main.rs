@@ -100,6 +100,7 @@ impl Tool for Command {
                     a.samples_evicted,
                 ),
                 skipped("waits_unknown", "too many sends waited at the same time", a.waits_unknown),
+                Skipped::interrupted(a.interrupted),
             ],
         }
     }

@@ -112,6 +112,7 @@ impl Tool for Command {
                     a.assocs_left_out,
                 ),
                 skipped("scan_limit", "one SACK covered more than 8,192 chunks", a.scan_limit),
+                Skipped::interrupted(a.interrupted),
             ],
         }
     }

@@ -115,11 +115,7 @@ impl Tool for Command {
                     sentence: "the chunk was given up (PR-SCTP)",
                     count: a.abandoned,
                 },
-                Skipped {
-                    reason: "interrupted",
-                    sentence: "at most: an interrupt broke into the program at work, and the kernel does not run it twice",
-                    count: a.interrupted,
-                },
+                Skipped::interrupted(a.interrupted),
                 Skipped {
                     reason: "scan_limit",
                     sentence: "one SACK covered more than 8,192 chunks",
