@@ -99,6 +99,13 @@ pub struct Skipped {
     pub count: u64,
 }
 
+/// Events at which the kernel did not run a program.
+#[must_use]
+pub fn missed(count: u64) -> Skipped {
+    let sentence = "the kernel does not run a program that interrupts itself";
+    Skipped { reason: "missed", sentence, count }
+}
+
 /// What a command says first, and what it is called.
 pub struct Banners {
     /// The command's name, e.g. `sctp-rtt`.

@@ -94,6 +94,7 @@ impl Tool for Command {
             lost: a.lost,
             evicted: a.assocs_evicted,
             skipped: vec![
+                cli::missed(self.probe.missed()),
                 skipped(
                     "evicted",
                     "their association had to make room for another: use --max-assocs",

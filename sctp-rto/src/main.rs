@@ -101,6 +101,7 @@ impl Tool for Command {
             lost: a.lost,
             evicted: a.paths_evicted + a.chunks_evicted,
             skipped: vec![
+                cli::missed(self.probe.missed()),
                 skipped(
                     "evicted",
                     "their path had to make room for another: use --max-paths",

@@ -100,6 +100,7 @@ impl Tool for Command {
             lost: a.lost,
             evicted: a.chunks_evicted + a.assocs_evicted + a.paths_evicted,
             skipped: vec![
+                cli::missed(self.probe.missed()),
                 Skipped {
                     reason: "retransmitted",
                     sentence: "the chunk was retransmitted, and nothing tells which transmission was acknowledged",
