@@ -16,5 +16,5 @@ pub use flags::{Common, Format, parse};
 pub use out::Out;
 pub use probes::Identity;
 pub use rows::{Period, Rows};
-pub use run::{Accounting, Banners, Skipped, Tool, run};
+pub use run::{Accounting, Banners, Skipped, Tool, missed, run};
 pub use streams::Room;

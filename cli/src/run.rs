@@ -99,14 +99,11 @@ pub struct Skipped {
     pub count: u64,
 }
 
-impl Skipped {
-    /// Events missed because the kernel does not run a program that interrupts itself on a CPU.
-    #[must_use]
-    pub fn interrupted(count: u64) -> Self {
-        let sentence =
-            "at most: an interrupt broke into the program at work, and the kernel does not run it twice";
-        Self { reason: "interrupted", sentence, count }
-    }
+/// Events at which the kernel did not run a program.
+#[must_use]
+pub fn missed(count: u64) -> Skipped {
+    let sentence = "the kernel does not run a program that interrupts itself";
+    Skipped { reason: "missed", sentence, count }
 }
 
 /// What a command says first, and what it is called.

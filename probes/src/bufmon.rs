@@ -10,7 +10,7 @@ use libbpf_rs::{
 use crate::{
     Dist, EntryRef, Error, Filter, Identity, Rung,
     assoc::set_filter,
-    attach::{attach_loaded, choose_rung, interruptions, leave_out, malformed},
+    attach::{attach_loaded, choose_rung, leave_out, malformed},
     dist::{Levels, dist, levels},
     entries::{Earlier, Entries, Entry, entries, entry_probe, next_epoch, window},
     hist::{BUCKETS, each},
@@ -155,8 +155,6 @@ pub struct Accounting {
     pub samples_evicted: u64,
     /// Sends that found no room, of which it is not known whether they waited.
     pub waits_unknown: u64,
-    /// Events that were not seen, as the kernel does not run a program that interrupts itself: at most so many.
-    pub interrupted: u64,
 }
 
 /// A running trace.
@@ -328,7 +326,6 @@ impl Bufmon {
             assocs_evicted: a.assocs_evicted,
             samples_evicted: a.samples_evicted,
             waits_unknown: a.waits_unknown,
-            interrupted: interruptions(self.skel.object(), "bufmon_"),
         }
     }
 

@@ -149,6 +149,14 @@ macro_rules! entry_probe {
                 self.$entries.identity(of)
             }
 
+            /// Events at which the kernel did not run a program, because it was at work already on that CPU for another
+            /// event.
+            #[must_use]
+            pub fn missed(&self) -> u64 {
+                use libbpf_rs::skel::Skel;
+                $crate::attach::missed(self.skel.object())
+            }
+
             /// The histograms of an entry; `None` unless extended. Read by a system call, as mapped they would all
             /// count as memory of this process.
             fn hist(&self, of: $crate::EntryRef) -> Result<Option<$types::hist>, Error> {

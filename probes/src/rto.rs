@@ -10,7 +10,7 @@ use libbpf_rs::{
 use crate::{
     Dist, EntryRef, Error, Filter, Identity, Rung,
     assoc::set_filter,
-    attach::{attach_loaded, choose_rung, interruptions, leave_out, malformed},
+    attach::{attach_loaded, choose_rung, leave_out, malformed},
     dist::dist,
     entries::{Earlier, Entries, Entry, entries, entry_probe, next_epoch, window},
     hist::{BUCKETS, each},
@@ -220,8 +220,6 @@ pub struct Accounting {
     pub chunks_evicted: u64,
     /// SACKs that covered more than 8,192 chunks.
     pub scan_limit: u64,
-    /// Events that were not seen, as the kernel does not run a program that interrupts itself: at most so many.
-    pub interrupted: u64,
 }
 
 /// A running trace.
@@ -328,7 +326,6 @@ impl Rto {
             assocs_left_out: a.assocs_left_out,
             chunks_evicted: a.chunks_evicted,
             scan_limit: a.scan_limit,
-            interrupted: interruptions(self.skel.object(), "rto_"),
         }
     }
 

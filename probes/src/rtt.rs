@@ -11,7 +11,7 @@ use libbpf_rs::{
 use crate::{
     Error, Filter, Identity, Rung,
     assoc::set_filter,
-    attach::{attach_loaded, choose_rung, interruptions, malformed},
+    attach::{attach_loaded, choose_rung, malformed},
     dist::dist,
     entries::{Earlier, Entries, Entry, EntryRef, entries, entry_probe, next_epoch, window},
     hist::{BUCKETS, each},
@@ -108,9 +108,8 @@ pub struct Accounting {
     pub scan_limit: u64,
     /// Chunks given up by PR-SCTP (RFC 3758): acknowledged by FORWARD TSN, if at all.
     pub abandoned: u64,
-    /// Chunks of which the transmission or the SACK was not seen, as the kernel does not run a program that interrupts
-    /// itself. The kernel tells how often, not for what: at most so many.
-    pub interrupted: u64,
+    /// Chunks acknowledged by a SACK at which the kernel did not run the program: samples would be late.
+    pub sack_missed: u64,
 }
 
 /// A running trace.
@@ -212,7 +211,7 @@ impl Rtt {
             before_start: a.before_start,
             scan_limit: a.scan_limit,
             abandoned: a.abandoned,
-            interrupted: a.sack_missed + interruptions(self.skel.object(), "rtt_append"),
+            sack_missed: a.sack_missed,
         }
     }
 }

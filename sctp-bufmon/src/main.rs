@@ -94,13 +94,13 @@ impl Tool for Command {
             lost: a.lost,
             evicted: a.assocs_evicted,
             skipped: vec![
+                cli::missed(self.probe.missed()),
                 skipped(
                     "evicted",
                     "their association had to make room for another: use --max-assocs",
                     a.samples_evicted,
                 ),
                 skipped("waits_unknown", "too many sends waited at the same time", a.waits_unknown),
-                Skipped::interrupted(a.interrupted),
             ],
         }
     }

