@@ -476,10 +476,9 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	 */
 	acked = GET(trusted, asoc, ctsn_ack_point);
 	sack.missed = acked;
+	/* Of any value at the side that was sent the INIT: sctp_unpack_cookie() leaves it alone. */
 	highest = GET(trusted, asoc, highest_sacked);
-	if (tsn_before(sack.top, highest))
-		highest = sack.top;
-	if (tsn_before(a->gap_top, highest)) {
+	if (!tsn_before(sack.top, highest) && tsn_before(a->gap_top, highest)) {
 		a->has_missed = true;
 		a->missed = highest;
 	}
