@@ -626,8 +626,9 @@ static long sack_step(__u32 step, struct sack *sack)
 	slot->note |= NOTE_ACKED;
 	sack->acked++;
 	path = entry_at(slot->path);
+	/* With a margin: the smallest time measured is not yet the smallest there is. */
 	if (path && path->id.assoc_id == sack->assoc_id &&
-	    sack->now - slot->sent_ns < path->state.min_rtt_ns)
+	    sack->now - slot->sent_ns < path->state.min_rtt_ns / 8 * 7)
 		is_spurious(sack->assoc_id, slot);
 	return 0;
 }

@@ -51,9 +51,9 @@ const IPV6: &str = "topology; path 10ms 3%
 
 /// An idle second path, with heartbeats.
 const HEARTBEAT: &str = "topology; path 10ms; path 30ms 0% 1
-    serve --bind 10.2.0.1,10.2.1.1; TRACE
+    serve --bind 10.2.0.1,10.2.1.1; capture a1; TRACE
     send --bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --count 800 --rate 100 --heartbeat 1000 --nodelay
-    STOP";
+    STOP; capture_stop";
 
 /// Path 0 fails under traffic and comes back; path 1 fails while it is idle. SACKs are not held back for so long that
 /// the timer would expire for them.
@@ -271,9 +271,10 @@ fn check_ipv6(folder: &Path) -> Result<()> {
 
 fn check_heartbeat(folder: &Path) -> Result<()> {
     let report = check_common(folder)?;
+    let idle: IpAddr = "10.2.1.1".parse()?;
     let mut heartbeats: HashMap<IpAddr, usize> = HashMap::new();
     for sample in report.of::<Sample>("sample")? {
-        let is_idle = sample.ip_address == "10.2.1.1".parse::<IpAddr>()?;
+        let is_idle = sample.ip_address == idle;
         ensure!(!is_idle || sample.cause == "heartbeat", "{sample:?}");
         if is_idle {
             let rtt = sample.rtt_ms.context("no round-trip time")?;
@@ -283,7 +284,13 @@ fn check_heartbeat(folder: &Path) -> Result<()> {
             *heartbeats.entry(sample.ip_address).or_default() += 1;
         }
     }
-    ensure!(heartbeats.get(&"10.2.1.1".parse()?).is_some_and(|n| *n >= 3), "{heartbeats:?}");
+    let acks = captured(folder, &["a1"])?
+        .iter()
+        .filter(|frame| frame.source.ip() == idle)
+        .flat_map(|frame| &frame.packet.chunks)
+        .filter(|chunk| matches!(chunk, Chunk::Heartbeat { ack: true, .. }))
+        .count();
+    ensure!(acks > 0 && heartbeats.get(&idle) == Some(&acks), "{heartbeats:?}, {acks} HEARTBEAT ACKs");
     Ok(())
 }
 
