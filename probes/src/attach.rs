@@ -117,13 +117,19 @@ pub(crate) fn leave_out(object: &mut OpenObject, prefix: &str) {
     }
 }
 
-/// Attaches every program that was loaded, in the order of the source, and runs the iterator of `-p` if it was.
+/// Attaches every program that was loaded, in the order of the source, and then runs the iterator of `-p` if it was, so
+/// that no socket slips between.
 pub(crate) fn attach_loaded(object: &Object) -> Result<Vec<Link>, Error> {
     let (iterators, programs): (Vec<_>, Vec<_>) = object
         .progs_mut()
         .filter(|p| p.autoload())
         .partition(|p| p.section().to_string_lossy().starts_with("iter/"));
-    attach_all(&programs.iter().collect::<Vec<_>>(), iterators.first())
+    let links = programs.iter().map(|p| p.attach()).collect::<Result<Vec<_>, _>>()?;
+    if let Some(program) = iterators.first() {
+        let link = program.attach_iter_with_opts(IterOpts::None)?;
+        io::copy(&mut Iter::new(&link)?, &mut io::sink())?;
+    }
+    Ok(links)
 }
 
 /// How often the kernel left out a program of an object because it would have interrupted itself (fentry) or another
@@ -139,18 +145,4 @@ pub(crate) fn missed(object: &Object) -> u64 {
         if result == 0 { info.recursion_misses } else { 0 }
     };
     object.progs_mut().filter(|p| p.autoload()).map(misses).sum()
-}
-
-/// Attaches programs to the hooks that their section names say, and runs an iterator once, after the first programs,
-/// so that nothing slips between.
-pub(crate) fn attach_all(
-    programs: &[&ProgramMut<'_>],
-    iterator: Option<&ProgramMut<'_>>,
-) -> Result<Vec<Link>, Error> {
-    let links = programs.iter().map(|p| p.attach()).collect::<Result<Vec<_>, _>>()?;
-    if let Some(program) = iterator {
-        let link = program.attach_iter_with_opts(IterOpts::None)?;
-        io::copy(&mut Iter::new(&link)?, &mut io::sink())?;
-    }
-    Ok(links)
 }

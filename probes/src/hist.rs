@@ -13,7 +13,7 @@ pub(crate) fn each(counts: &[u32]) -> &[[u32; BUCKETS]] {
 }
 
 /// 50th, 90th and 99th percentile of a log-linear histogram of times, by the nearest-rank rule, as the middle of their
-/// buckets: off by at most 1/32. It has 16 buckets per octave from 4.1 us to 137 s (`bucket_of()` in `rtt.bpf.c`); what
+/// buckets: off by at most 1/32. It has 16 buckets per octave from 4.1 us to 137 s (`bucket_of()` in `stats.h`); what
 /// is below or above counts in the first or last one. Zeros where it is empty.
 pub(crate) fn percentiles(counts: &[u32; BUCKETS]) -> [Duration; 3] {
     [50, 90, 99].map(|p| percentile(counts, p))

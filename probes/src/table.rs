@@ -41,7 +41,7 @@ impl<T: Pod> Table<T> {
     }
 
     /// A copy of an entry, word by word upwards, so that the entry's first and last words can tell whether it is whole
-    /// (`struct path` in `rtt.bpf.c`).
+    /// (`begun` and `done`: see `stats.h`).
     pub(crate) fn get(&self, index: usize) -> Option<T> {
         if index >= self.len {
             return None;
