@@ -28,14 +28,9 @@ use skel::{JitterSkel, JitterSkelBuilder, types};
 stream_entries!(types);
 // SAFETY: a struct of integers, generated from the C one.
 unsafe impl Pod for types::hist {}
+// SAFETY: as above.
+unsafe impl Pod for types::earlier {}
 const _: () = assert!(size_of::<types::hist>() == 4 * BUCKETS);
-
-/// A histogram as it stood at the last interval, which the next needs: a stream fills few of its buckets.
-#[derive(Default)]
-struct Earlier {
-    own: (u32, u32, u16),
-    filled: Box<[(u16, u32)]>,
-}
 
 /// Intervals between arrivals, and how they vary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,8 +65,6 @@ pub struct Jitter {
     tables: Tables<types::assoc, types::stream>,
     skel: JitterSkel<'static>,
     extended: bool,
-    /// By place in the pool, as far as it is used.
-    earlier: Vec<Earlier>,
 }
 
 impl Jitter {
@@ -94,6 +87,7 @@ impl Jitter {
         rodata.want_windows = config.intervals;
         rodata.want_extended = config.extended;
         open.maps.hists.set_max_entries(if config.extended { len } else { 1 })?;
+        open.maps.earlier.set_max_entries(if config.extended && config.intervals { len } else { 1 })?;
         if !config.extended {
             open.progs.jitter_reassembled.set_autoload(false);
             open.progs.jitter_reassembled_kprobe.set_autoload(false);
@@ -104,7 +98,6 @@ impl Jitter {
             tables: Tables::new(&skel.maps.assocs.as_fd(), &skel.maps.streams.as_fd(), len)?,
             skel,
             extended: config.extended,
-            earlier: Vec::new(),
         })
     }
 
@@ -120,11 +113,11 @@ impl Jitter {
 
     /// Statistics since the start, of every stream of those associations that are due.
     pub fn totals(
-        &self,
+        &mut self,
         is_due: impl Fn(&Association) -> bool,
     ) -> impl Iterator<Item = Result<Stats, Error>> {
-        let places = self.tables.sorted(pool_used!(self.skel), is_due);
-        places.into_iter().filter_map(|place| self.tables.get(&place)).map(|(association, _, stream)| {
+        let due = self.tables.sort(pool_used!(self.skel), is_due);
+        (0..due).filter_map(|n| self.tables.get(n)).map(|(_, association, _, stream)| {
             let hist = self.hist(stream.stats.hist)?;
             Ok(Stats {
                 association,
@@ -139,15 +132,15 @@ impl Jitter {
     /// Statistics of the interval with this number, which [`Jitter::step`] has just ended, of every stream on which
     /// something came. Needs [`Config::intervals`].
     pub fn interval(&mut self, number: u32) -> impl Iterator<Item = Result<Stats, Error>> {
-        let places = self.tables.sorted(pool_used!(self.skel), |_| true);
-        places.into_iter().filter_map(move |place| {
-            let (association, _, stream) = self.tables.get(&place)?;
+        let all = self.tables.sort(pool_used!(self.skel), |_| true);
+        (0..all).filter_map(move |n| {
+            let (place, association, _, stream) = self.tables.get(n)?;
             let window = stream.stats.window[(number & 1) as usize];
             if window.epoch != number || window.chunks == 0 {
                 return None;
             }
             let hist = self.hist(stream.stats.hist).transpose();
-            let hist = hist.map(|h| h.map(|h| self.since(&place, h))).transpose();
+            let hist = hist.map(|h| h.and_then(|h| self.since(&place, h))).transpose();
             Some(hist.map(|hist| Stats {
                 association,
                 stream_id: stream.sid,
@@ -167,20 +160,23 @@ impl Jitter {
     }
 
     /// What a histogram got since the last interval in which it got something; as it stands now is kept for the next.
-    fn since(&mut self, place: &Place, mut hist: [u32; BUCKETS]) -> [u32; BUCKETS] {
-        let index = place.index as usize;
-        if index >= self.earlier.len() {
-            self.earlier.resize_with(index + 1, Earlier::default);
+    fn since(&self, place: &Place, mut hist: [u32; BUCKETS]) -> Result<[u32; BUCKETS], Error> {
+        let index = place.index.to_ne_bytes();
+        let (assoc_id, uid, sid) = place.key;
+        let mut bytes = [0; size_of::<types::earlier>()];
+        self.skel.maps.earlier.lookup_into(&index, &mut bytes, MapFlags::ANY)?;
+        let earlier: types::earlier = pod::read(&bytes).ok_or_else(malformed)?;
+        let words = [assoc_id, uid, sid.into()].into_iter().chain(hist);
+        for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *bytes = word.to_ne_bytes();
         }
-        let filled = hist.iter().enumerate().filter(|(_, count)| **count > 0);
-        let now = Earlier { own: place.key, filled: filled.map(|(b, count)| (b as u16, *count)).collect() };
-        let before = std::mem::replace(&mut self.earlier[index], now);
-        if before.own == place.key {
-            for (bucket, count) in before.filled {
-                hist[usize::from(bucket)] = hist[usize::from(bucket)].wrapping_sub(count);
+        self.skel.maps.earlier.update(&index, &bytes, MapFlags::ANY)?;
+        if (earlier.assoc_id, earlier.uid, earlier.sid) == (assoc_id, uid, sid.into()) {
+            for (count, before) in hist.iter_mut().zip(earlier.hist.chunk) {
+                *count = count.wrapping_sub(before);
             }
         }
-        hist
+        Ok(hist)
     }
 
     /// The books so far.

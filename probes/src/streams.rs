@@ -1,6 +1,6 @@
 //! State per association, and per association and stream (`streams.h`), of the commands that have it.
 
-use std::{io, os::fd::AsFd, time::Duration};
+use std::{io, mem, os::fd::AsFd, time::Duration};
 
 use crate::{Filter, Identity, Rung, pod::Pod, table::Table};
 
@@ -72,6 +72,7 @@ pub(crate) trait StreamEntry: Pod {
 }
 
 /// Where a stream is.
+#[derive(Clone, Copy)]
 pub(crate) struct Place {
     /// Id and uid of its association, and its own.
     pub(crate) key: (u32, u32, u16),
@@ -83,31 +84,41 @@ pub(crate) struct Place {
 pub(crate) struct Tables<A, S> {
     assocs: Table<A>,
     streams: Table<S>,
+    /// Those that were last sorted. Resident from the start, so that memory does not grow with traffic.
+    places: Vec<Place>,
 }
 
 impl<A: AssocEntry, S: StreamEntry> Tables<A, S> {
     pub(crate) fn new(assocs: &impl AsFd, streams: &impl AsFd, len: u32) -> io::Result<Self> {
-        Ok(Self { assocs: Table::new(assocs, len)?, streams: Table::new(streams, len)? })
+        Ok(Self {
+            assocs: Table::new(assocs, len)?,
+            streams: Table::new(streams, len)?,
+            places: vec![Place { key: (0, 0, u16::MAX), index: 0 }; len as usize],
+        })
     }
 
-    /// Where the streams of those associations are that are due, in a steady order: by association, then by stream. Only
-    /// the first `used` of the pool are looked at, and no page of the others is touched.
-    pub(crate) fn sorted(&self, used: u32, is_due: impl Fn(&Association) -> bool) -> Vec<Place> {
-        let each = (0..self.streams.len().min(used as usize)).filter_map(|index| {
+    /// Puts the streams of those associations that are due into a steady order: by association, then by stream. Gives
+    /// their number. Only the first `used` of the pool are looked at, and no page of the others is touched.
+    pub(crate) fn sort(&mut self, used: u32, is_due: impl Fn(&Association) -> bool) -> usize {
+        let mut places = mem::take(&mut self.places);
+        places.clear();
+        places.extend((0..self.streams.len().min(used as usize)).filter_map(|index| {
             let (association, _, stream) = self.at(index)?;
             let key = (association.id.assoc_id, association.uid, stream.stream_id());
             is_due(&association).then_some(Place { key, index: index as u32 })
-        });
-        let mut places: Vec<_> = each.collect();
+        }));
         places.sort_unstable_by_key(|place| place.key);
-        places
+        self.places = places;
+        self.places.len()
     }
 
-    /// The stream at a place and its association, unless it has made room for another meanwhile.
-    pub(crate) fn get(&self, place: &Place) -> Option<(Association, A, S)> {
+    /// The stream that came out as number `n`, where it is, and its association; nothing if it has made room for another
+    /// meanwhile.
+    pub(crate) fn get(&self, n: usize) -> Option<(Place, Association, A, S)> {
+        let place = *self.places.get(n)?;
         let found = self.at(place.index as usize)?;
         let key = (found.0.id.assoc_id, found.0.uid, found.2.stream_id());
-        (key == place.key).then_some(found)
+        (key == place.key).then_some((place, found.0, found.1, found.2))
     }
 
     fn at(&self, index: usize) -> Option<(Association, A, S)> {

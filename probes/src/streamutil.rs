@@ -28,6 +28,8 @@ stream_entries!(types);
 /// Words that an interval needs of the one before it, per stream: association and stream id, and [`COUNTERS`].
 const EARLIER: usize = 1 + COUNTERS;
 const COUNTERS: usize = 9;
+/// Of no association.
+const NOBODY: u64 = u64::MAX;
 
 /// One stream of one association: what was sent on it, and how what was received on it had to wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,8 +87,8 @@ pub struct Streamutil {
     stepped: Duration,
     /// When the programs were detached.
     detached: Option<Duration>,
-    /// Per stream, [`EARLIER`] words as they stood at the last interval. Zeroed memory of fixed size, of which only what
-    /// is used is resident.
+    /// By place in the pool, [`EARLIER`] words as they stood at the last interval. Resident from the start, so that
+    /// memory does not grow with traffic.
     earlier: Vec<u64>,
 }
 
@@ -118,7 +120,7 @@ impl Streamutil {
             skel,
             stepped: now(),
             detached: None,
-            earlier: vec![0; if config.intervals { len as usize * EARLIER } else { 0 }],
+            earlier: vec![NOBODY; if config.intervals { len as usize * EARLIER } else { 0 }],
         })
     }
 
@@ -134,11 +136,11 @@ impl Streamutil {
     }
 
     /// Statistics since the start, of those associations that are due.
-    pub fn totals(&self, is_due: impl Fn(&Association) -> bool) -> impl Iterator<Item = Stats> {
+    pub fn totals(&mut self, is_due: impl Fn(&Association) -> bool) -> impl Iterator<Item = Stats> {
         let now = self.now();
-        let places = self.tables.sorted(pool_used!(self.skel), is_due);
-        let streams = places.into_iter().filter_map(move |place| {
-            let (association, assoc, stream) = self.tables.get(&place)?;
+        let due = self.tables.sort(pool_used!(self.skel), is_due);
+        let streams = (0..due).filter_map(move |n| {
+            let (_, association, assoc, stream) = self.tables.get(n)?;
             let until = if association.ended.is_some() { association.last } else { now };
             let period = until.saturating_sub(association.first);
             Some((association, assoc.stats.outcnt, period, named(stream.sid, counters(&stream, now))))
@@ -151,9 +153,9 @@ impl Streamutil {
         let now = self.now();
         let period = now.saturating_sub(self.stepped);
         self.stepped = now;
-        let places = self.tables.sorted(pool_used!(self.skel), |_| true);
-        let streams = places.into_iter().filter_map(move |place| {
-            let (association, assoc, stream) = self.tables.get(&place)?;
+        let all = self.tables.sort(pool_used!(self.skel), |_| true);
+        let streams = (0..all).filter_map(move |n| {
+            let (place, association, assoc, stream) = self.tables.get(n)?;
             let counters = self.since(&place, counters(&stream, now));
             Some((association, assoc.stats.outcnt, period, named(stream.sid, counters)))
         });

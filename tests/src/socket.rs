@@ -43,6 +43,10 @@ pub mod option {
     pub const CONNECTX: i32 = 110;
     /// Counters of an association: [`super::AssocStats`].
     pub const GET_ASSOC_STATS: i32 = 112;
+    /// Which requests of RFC 6525 may change streams: [`super::AssocValue`].
+    pub const ENABLE_STREAM_RESET: i32 = 118;
+    /// Ask for more streams: [`super::MoreStreams`].
+    pub const ADD_STREAMS: i32 = 121;
     /// Offer I-DATA: [`super::AssocValue`].
     pub const INTERLEAVING_SUPPORTED: i32 = 125;
 }
@@ -95,6 +99,10 @@ plain!(
 plain!(
     /// `struct sctp_assoc_value`.
     AssocValue { assoc_id: i32, value: u32, }
+);
+plain!(
+    /// `struct sctp_add_streams`: numbers of streams to add.
+    MoreStreams { assoc_id: i32, instreams: u16, outstreams: u16, }
 );
 plain!(
     /// `struct sctp_paddrinfo`: times in ms, `cwnd` in bytes.

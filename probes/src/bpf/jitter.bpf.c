@@ -57,8 +57,25 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct hist);
-	__uint(map_flags, BPF_F_MMAPABLE);
 } hists SEC(".maps");
+
+/*
+ * For user space alone: histograms as they stood at the last interval, which the next needs. They
+ * are kept here because room for the worst case costs a process nothing until it is read.
+ */
+struct earlier {
+	__u32 assoc_id;
+	__u32 uid;
+	__u32 sid;
+	struct hist hist;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct earlier);
+} earlier SEC(".maps");
 
 static long clear_bucket(__u32 bucket, struct hist **hist)
 {

@@ -16,8 +16,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use sctptrace_tests::socket::{
-    AssocStats, AssocValue, InitMessage, Outgoing, Path, PathParameters, RtoInfo, SackInfo, SctpSocket,
-    option,
+    AssocStats, AssocValue, InitMessage, MoreStreams, Outgoing, Path, PathParameters, RtoInfo, SackInfo,
+    SctpSocket, option,
 };
 use serde::Serialize;
 
@@ -27,6 +27,8 @@ const FAREWELL: u32 = 0x6279_6521;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// `SPP_HB_ENABLE` of `linux/sctp.h`.
 const HEARTBEAT_ENABLE: u32 = 1;
+/// `SCTP_ENABLE_CHANGE_ASSOC_REQ` of `linux/sctp.h`.
+const ENABLE_MORE_STREAMS: u32 = 4;
 
 #[derive(Parser)]
 #[command(about = "Make SCTP traffic and tell what was done", version)]
@@ -141,6 +143,9 @@ struct Client {
     /// Half of the messages on stream 0, a quarter on 1, and so on, instead of round robin.
     #[arg(long)]
     skew: bool,
+    /// Half-way, add so many streams and use them too (RFC 6525, with net.sctp.reconf_enable=1 in both namespaces).
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    add_streams: u16,
     /// Do not wait for room in the send buffer: count refusals and try again after a millisecond.
     #[arg(long)]
     nonblocking: bool,
@@ -237,6 +242,7 @@ impl Common {
             &RtoInfo { assoc_id: 0, initial: self.rto_initial, max: self.rto_max, min: self.rto_min },
         )?;
         socket.set(option::NODELAY, &i32::from(self.nodelay))?;
+        socket.set(option::ENABLE_STREAM_RESET, &AssocValue { assoc_id: 0, value: ENABLE_MORE_STREAMS })?;
         if self.idata {
             socket.set(option::FRAGMENT_INTERLEAVE, &1)?;
             socket
@@ -494,7 +500,7 @@ impl Line {
 fn send_all(line: &Line, assoc_id: i32, streams: u16, client: &Client) -> Result<Association> {
     let socket = &line.socket;
     thread::sleep(Duration::from_millis(client.pause));
-    let streams = u64::from(socket.status(assoc_id)?.outstreams.min(streams));
+    let mut streams = u64::from(socket.status(assoc_id)?.outstreams.min(streams));
     let message = vec![b'.'; client.size];
     let mut sent: BTreeMap<u16, Count> = BTreeMap::new();
     let mut sending = Sending::default();
@@ -503,6 +509,9 @@ fn send_all(line: &Line, assoc_id: i32, streams: u16, client: &Client) -> Result
         if let Some(rate) = client.rate {
             let due = begin + Duration::from_secs_f64(index as f64 / rate);
             thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        if client.add_streams > 0 && index == client.count / 2 {
+            streams = add_streams(socket, assoc_id, client.add_streams)?;
         }
         let stream =
             if client.skew { u64::from(index.trailing_ones()).min(streams - 1) } else { index % streams }
@@ -525,6 +534,18 @@ fn send_all(line: &Line, assoc_id: i32, streams: u16, client: &Client) -> Result
     done.sending = sending;
     thread::sleep(Duration::from_millis(client.linger));
     Ok(done)
+}
+
+/// Add streams, and wait until they are there. Gives the number of all.
+fn add_streams(socket: &SctpSocket, assoc_id: i32, more: u16) -> Result<u64> {
+    let before = socket.status(assoc_id)?.outstreams;
+    socket
+        .set(option::ADD_STREAMS, &MoreStreams { assoc_id, instreams: 0, outstreams: more })
+        .context("no streams can be added: is net.sctp.reconf_enable=1?")?;
+    // The kernel has them at once, but sends nothing on any stream before the peer has agreed.
+    wait_for("more streams", || Ok(socket.status(assoc_id)?.outstreams == before + more))?;
+    drain(socket, assoc_id)?;
+    Ok(u64::from(before + more))
 }
 
 fn send_one(

@@ -61,6 +61,7 @@ pub fn no_loss(folder: &Path, name: &str, tool: &str) -> Result<()> {
 pub struct Association {
     pub assoc_id: u32,
     pub local_port: u16,
+    pub out_streams: u64,
     pub stats: Stats,
     pub paths: Vec<PeerPath>,
     pub sent: BTreeMap<u16, Count>,

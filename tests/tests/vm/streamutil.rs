@@ -9,7 +9,7 @@ use sctptrace_tests::truth::streams::{Flow, flows};
 use sctptrace_tests::vm::{Case, Mode};
 use serde::Deserialize;
 
-use crate::compare::{captured, no_loss, of_type};
+use crate::compare::{captured, no_loss, of_type, traffic};
 use crate::suite::Suite;
 
 /// How far the waiting time of a stream may be off, in us.
@@ -20,7 +20,7 @@ const WAIT_LIMIT_US: f64 = 200.0;
 const EACH_WAIT_LIMIT_US: f64 = 50.0;
 
 /// Traffic of which every stream is compared. `TRACE` starts the tool.
-const EXACT: [(&str, &str); 7] = [
+const EXACT: [(&str, &str); 8] = [
     (
         "streamutil-clean",
         "topology; path 10ms
@@ -58,6 +58,13 @@ const EXACT: [(&str, &str); 7] = [
         send --bind 10.1.0.1 --count 400 --rate 50 --size 4000 --streams 4",
     ),
     (
+        "streamutil-added",
+        "topology; path 10ms 2%
+        for ns in a b; do $ns sysctl -qw net.sctp.reconf_enable=1; done
+        serve --bind 10.2.0.1 --streams 3; capture a0 b0; TRACE
+        send --bind 10.1.0.1 --streams 3 --add-streams 4 --count 700 --rate 200 --nodelay",
+    ),
+    (
         "streamutil-idata",
         "topology; path 10ms 2%
         for ns in a b; do $ns sysctl -qw net.sctp.intl_enable=1; done
@@ -66,18 +73,22 @@ const EXACT: [(&str, &str); 7] = [
     ),
 ];
 
-/// One chunk of stream 2 of four (message 102, number 25 of its stream) is kept back for a second; then its
-/// retransmission gets through.
-const BLOCKED: &str = "
+/// Chunks for which `MATCH` holds are kept back for a second or so; then their retransmissions get through.
+const KEEP_BACK: &str = "
 topology; path 10ms
 serve --bind 10.2.0.1 --streams 4; capture a0 b0; TRACE
 modprobe sch_ingress; modprobe cls_u32; modprobe act_gact
 tc -n r qdisc add dev ra0 clsact
-tc -n r filter add dev ra0 ingress protocol ip u32 match ip protocol 132 0xff \\
-    match u8 0 0xff at 32 match u16 2 0xffff at 40 match u16 25 0xffff at 42 action drop
+tc -n r filter add dev ra0 ingress protocol ip u32 match ip protocol 132 0xff MATCH action drop
 (sleep 3; tc -n r qdisc del dev ra0 clsact) &
 send --bind 10.1.0.1 --count 400 --rate 50 --streams 4 --nodelay
 ";
+
+/// One chunk of stream 2 of four: message 102, number 25 of its stream.
+const ONE_CHUNK: &str = "match u8 0 0xff at 32 match u16 2 0xffff at 40 match u16 25 0xffff at 42";
+
+/// All of stream 0, of which every chunk is unordered (`--unordered-every 4`).
+const UNORDERED: &str = "match u8 0 0xff at 32 match u16 0 0xffff at 40";
 
 /// The cases.
 pub fn add(suite: &mut Suite) {
@@ -90,8 +101,14 @@ pub fn add(suite: &mut Suite) {
             Ok(())
         });
     }
+    let unordered = KEEP_BACK.replace("MATCH", UNORDERED).replace("--rate", "--unordered-every 4 --rate");
+    let case = Case::new("streamutil-unordered-late", &script(&unordered));
+    suite.add(Series::V6_12, Mode::Icount, case, |folder| {
+        eprintln!("    streamutil-unordered-late: {}", compare(folder, 0.0)?);
+        check_unordered_late(folder)
+    });
     for series in [Series::V6_1, Series::V6_12] {
-        let case = Case::new("streamutil-blocked", &script(BLOCKED));
+        let case = Case::new("streamutil-blocked", &script(&KEEP_BACK.replace("MATCH", ONE_CHUNK)));
         suite.add(series, Mode::Icount, case, |folder| {
             eprintln!("    streamutil-blocked: {}", compare(folder, 0.0)?);
             check_blocked(folder)
@@ -147,9 +164,13 @@ fn compare(folder: &Path, each_wait_limit_us: f64) -> Result<String> {
         found.with_context(|| format!("no summary of {local} to {peer}"))
     };
     let (mut chunks, mut rtx, mut waits, mut worst_us) = (0, 0, 0, 0.0_f64);
+    let clients = traffic(folder, "client.json")?;
     for flow in flows(&captured(folder, &["a0"])?) {
         let summary = find(flow.source_port, flow.destination_port)?;
         compare_sent(&flow, summary)?;
+        let client =
+            clients.iter().find(|client| client.local_port == flow.source_port).context("no client")?;
+        ensure!(summary.total_streams == client.out_streams, "of {}: {summary:?}", client.out_streams);
         chunks += summary.total_chunks;
         rtx += summary.rtx_chunks;
     }
@@ -215,5 +236,17 @@ fn check_blocked(folder: &Path) -> Result<()> {
     ensure!(receiver.total_streams == 4, "{receiver:?}");
     ensure!(blocked.stream_id == 2 && blocked.hol_messages > 5, "{blocked:?}");
     ensure!(blocked.hol_blocked_us > 300_000.0, "{blocked:?}");
+    Ok(())
+}
+
+/// The chunks that were kept back came late, and what came with them waited for nothing.
+fn check_unordered_late(folder: &Path) -> Result<()> {
+    let flows = flows(&captured(folder, &["b0"])?);
+    let late = flows.iter().find(|flow| flow.destination_port == 5000).context("no flow")?;
+    let late = late.streams.get(&0).context("nothing on stream 0")?;
+    ensure!(late.reordered > 5 && late.unordered + 1 == late.chunks, "not kept back: {late:?}");
+    let summaries: Vec<Summary> = of_type(folder, "streamutil", "summary")?;
+    let waited = summaries.iter().flat_map(|summary| &summary.streams).find(|s| s.hol_messages > 0);
+    ensure!(waited.is_none(), "{waited:?}");
     Ok(())
 }
