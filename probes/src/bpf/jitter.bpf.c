@@ -60,8 +60,8 @@ struct {
 } hists SEC(".maps");
 
 /*
- * For user space alone: histograms as they stood at the last interval, which the next needs. They
- * are kept here because room for the worst case costs a process nothing until it is read.
+ * For user space alone: histograms as they stood at the last interval, which the next needs. Here,
+ * as all of a map's memory is taken at start, where that of a process would grow with traffic.
  */
 struct earlier {
 	__u32 assoc_id;

@@ -61,7 +61,7 @@ trace_stop
 
 /// What is gathered before it is written, and an allocator's working room, in kB: no state, and the same for one
 /// association.
-const BATCHES_KB: f64 = 200.0;
+const BATCHES_KB: f64 = 100.0;
 
 /// The cases.
 pub fn add(suite: &mut Suite) {
