@@ -63,6 +63,9 @@ pub struct Common {
     /// Use this kind of hook only (for tests)
     #[arg(long, hide = true)]
     rung: Option<RungName>,
+    /// Load, print what each program cost the verifier, and end (for tests)
+    #[arg(long, hide = true)]
+    pub load_stats: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -188,7 +188,16 @@ async fn trace<T: Tool>(
     }
     probes::kernel::can_trace().map_err(probes::Error::from)?;
     let mut out = Out::new(common.file.as_deref())?;
+    if common.load_stats {
+        probes::verifier::watch();
+    }
     let mut tool = open()?;
+    if common.load_stats {
+        for cost in probes::verifier::costs() {
+            out.text(&format!("{},{},{}", cost.program, cost.instructions, cost.states))?;
+        }
+        return out.flush();
+    }
     drop_privileges().context("cannot drop privileges")?;
     let started = Instant::now();
 

@@ -11,7 +11,7 @@ use libbpf_rs::libbpf_sys::{bpf_prog_get_info_by_fd, bpf_prog_info};
 use libbpf_rs::{Iter, IterOpts, Link, Object, OpenObject, PrintLevel, ProgramMut, set_print};
 use thiserror::Error;
 
-use crate::kernel::Absent;
+use crate::{kernel::Absent, verifier};
 
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,10 @@ fn detail(log: &str) -> String {
 /// libbpf's warnings go here instead of the terminal: they matter only if nothing works.
 static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-fn remember(_: PrintLevel, line: String) {
+fn remember(level: PrintLevel, line: String) {
+    if level == PrintLevel::Debug {
+        return verifier::note(&line);
+    }
     let line = line.trim().trim_start_matches("libbpf: ").to_owned();
     log().push(line);
 }
@@ -71,7 +74,8 @@ const VERIFIER: &str = "BEGIN PROG LOAD LOG";
 /// is only certain once the program is loaded and attached. A program that the verifier refuses is no reason to climb
 /// down, though, but a fault of ours, and must not hide behind a slower rung.
 pub(crate) fn climb<T>(rung: Option<Rung>, open: impl Fn(Rung) -> Result<T, Error>) -> Result<T, Error> {
-    set_print(Some((PrintLevel::Warn, remember)));
+    let level = if verifier::is_watched() { PrintLevel::Debug } else { PrintLevel::Warn };
+    set_print(Some((level, remember)));
     let both = [Rung::Fentry, Rung::Kprobe];
     let mut first = None;
     for rung in rung.as_ref().map_or(&both[..], slice::from_ref) {
@@ -96,6 +100,9 @@ pub(crate) fn malformed() -> Error {
 
 /// Has only the programs of a rung loaded, as their section names say.
 pub(crate) fn choose_rung(object: &mut OpenObject, rung: Rung) {
+    if verifier::is_watched() {
+        verifier::ask(object);
+    }
     for mut program in object.progs_mut() {
         let section = program.section().to_string_lossy();
         let of = match section.split('/').next() {

@@ -21,6 +21,7 @@ pub mod rtt;
 pub mod streams;
 pub mod streamutil;
 mod table;
+pub mod verifier;
 
 pub use assoc::{Filter, Identity, PidNamespace};
 pub use attach::{Error, Rung};

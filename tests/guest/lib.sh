@@ -141,11 +141,12 @@ send() {
 	wait $server
 }
 
-# trace NAME TOOL ARGUMENTS...: run a tool in the background, with NAME.out and NAME.err; it traces when this returns.
+# trace NAME TOOL ARGUMENTS...: run a tool in the background, with NAME.out and NAME.err, on the rung that $RUNG asks
+# for; it traces when this returns.
 trace() {
 	local name=$1
 	shift
-	"$@" >"$name.out" 2>"$name.err" &
+	"$@" $RUNG >"$name.out" 2>"$name.err" &
 	echo $! >"$name.tracer"
 	until_true 60 attached $!
 }

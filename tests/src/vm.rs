@@ -101,14 +101,13 @@ impl Results {
 }
 
 impl Vm {
-    /// Boot, run the cases one after the other, and unpack what they wrote. Waits for another machine's end first.
+    /// Boot, run the cases one after the other, and unpack what they wrote. The caller holds [`lock`].
     ///
     /// `live` gets each line that the guest sends while it runs: one per case, and whatever a case writes to `$LIVE`.
     ///
     /// # Errors
     /// When the machine cannot be prepared or started; a failure *in* it is part of the results.
     pub fn run(&self, cases: &[Case], live: impl FnMut(&str)) -> Result<Results> {
-        let lock = lock()?;
         let folder = results_folder().join(&self.name);
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
@@ -125,7 +124,6 @@ impl Vm {
         let ended = watch(&mut qemu, limit, live)?;
         unpack(&archive, &folder)?;
         fs::remove_file(&initrd)?;
-        drop(lock);
 
         let failure = kernel_fault(&console).or_else(|| {
             let text = format!("the machine did not end within {} s", limit.as_secs());
@@ -181,13 +179,16 @@ pub fn results_folder() -> PathBuf {
     crate::programs::target_folder().join("bed")
 }
 
-/// One machine at a time, whoever asks.
-fn lock() -> Result<Flock<File>> {
+/// For one process at a time, as machines keep the CPUs busy. Waits for another one's end.
+///
+/// # Errors
+/// Where the cache's folder cannot be used.
+pub fn lock() -> Result<Flock<File>> {
     let folder = cache_dir()?;
     fs::create_dir_all(&folder)?;
     let file = File::create(folder.join("vm.lock"))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).or_else(|(file, _)| {
-        to_stderr("waiting for another machine to end");
+        to_stderr("waiting for the machines of another process to end");
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
     })
 }

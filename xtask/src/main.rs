@@ -21,6 +21,7 @@ Commands:
                        unit, build, vm
       --kernel SERIES  Only VM tests of this kernel: 6.1, 6.12 or 7.3
       --case TEXT      Only VM tests whose name contains TEXT
+      --write          Write what VM tests compare with the last time: README's table of kernels, tests/verifier.csv
   help            Show this
 
 Both install missing Debian packages first (as root, or through sudo) and say which.";

@@ -33,6 +33,7 @@ pub struct Options {
     only: Vec<String>,
     kernel: Option<String>,
     case: Option<String>,
+    write: bool,
 }
 
 impl Options {
@@ -41,6 +42,10 @@ impl Options {
         let mut options = Self::default();
         let mut arguments = arguments.iter();
         while let Some(flag) = arguments.next() {
+            if *flag == "--write" {
+                options.write = true;
+                continue;
+            }
             let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
             match *flag {
                 "--only" if STEPS.iter().any(|(name, _)| name == value) => {
@@ -54,7 +59,7 @@ impl Options {
             }
         }
         // A choice among the VM tests means these.
-        if options.only.is_empty() && (options.kernel.is_some() || options.case.is_some()) {
+        if options.only.is_empty() && (options.kernel.is_some() || options.case.is_some() || options.write) {
             options.only.push("vm".to_owned());
         }
         Ok(options)
@@ -110,12 +115,15 @@ fn vm(options: &Options) -> Result<(), Failure> {
         "vm",
         "--",
     ]);
-    // Trials are named <kernel>-<mode>/<case>.
+    // Trials are named <kernel>-<mode or rung>/<case>.
     command.args(&options.case);
     if let Some(kernel) = &options.kernel {
         for other in KERNELS.iter().filter(|other| *other != kernel) {
             command.args(["--skip", &format!("{other}-")]);
         }
+    }
+    if options.write {
+        command.env("SCTPTRACE_WRITE", "1");
     }
     run(&mut command)
 }

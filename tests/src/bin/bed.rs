@@ -85,6 +85,7 @@ fn main() -> Result<ExitCode> {
 
 fn run(name: &str, series: Series, mode: Mode, cases: &[Case], live: impl FnMut(&str)) -> Result<ExitCode> {
     let machine = Vm { name: name.to_owned(), series, mode, programs: programs::build()? };
+    let _lock = vm::lock()?;
     let results = machine.run(cases, live)?;
     let mut code = ExitCode::SUCCESS;
     for case in cases {

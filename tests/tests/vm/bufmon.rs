@@ -71,21 +71,21 @@ const FORMS: &str = "topology; path 10ms
 
 /// The cases.
 pub fn add(suite: &mut Suite) {
-    let mut add = |series, name: &str, script: &str, check: fn(&Path) -> Result<()>| {
-        let script = script.replace("TRACE", TRACE);
-        suite.add(series, Mode::Icount, Case::new(name, &script), check);
+    let case = |name: &str, script: &str| Case::new(name, &script.replace("TRACE", TRACE));
+    let mut compare = |name: &str, script: &str, check: fn(&Path) -> Result<()>| {
+        suite.compare("bufmon", &case(name, script), check);
     };
+    compare("bufmon-slow-reader", SLOW_READER, check_slow_reader);
+    compare("bufmon-socket-policy", &POLICY.replace("POLICY", "0"), check_shared);
+    compare("bufmon-association-policy", &POLICY.replace("POLICY", "1"), check_own);
+    compare("bufmon-unblocked", UNBLOCKED, check_unblocked);
+    compare("bufmon-nonblocking", NONBLOCKING, check_nonblocking);
+    compare("bufmon-reader-stops", READER_STOPS, check_reader_stops);
+    compare("bufmon-blackout", BLACKOUT, check_blackout);
+    compare("bufmon-full-speed", FULL_SPEED, check_full_speed);
     for series in [Series::V6_12, Series::V6_1] {
-        add(series, "bufmon-slow-reader", SLOW_READER, check_slow_reader);
-        add(series, "bufmon-forms", FORMS, check_forms);
+        suite.add(series, Mode::Icount, case("bufmon-forms", FORMS), check_forms);
     }
-    add(Series::V6_12, "bufmon-socket-policy", &POLICY.replace("POLICY", "0"), check_shared);
-    add(Series::V6_12, "bufmon-association-policy", &POLICY.replace("POLICY", "1"), check_own);
-    add(Series::V6_12, "bufmon-unblocked", UNBLOCKED, check_unblocked);
-    add(Series::V6_12, "bufmon-nonblocking", NONBLOCKING, check_nonblocking);
-    add(Series::V6_12, "bufmon-reader-stops", READER_STOPS, check_reader_stops);
-    add(Series::V6_12, "bufmon-blackout", BLACKOUT, check_blackout);
-    add(Series::V6_12, "bufmon-full-speed", FULL_SPEED, check_full_speed);
 }
 
 /// The report, the only association's summary, and what the client says of it.

@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use sctptrace_tests::kernel::Series;
 use sctptrace_tests::truth::streams::{flows, intervals_us, jitter_us};
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::Case;
 use serde::Deserialize;
 
 use crate::compare::{captured, no_loss, of_type, percentile};
@@ -58,7 +57,7 @@ pub fn add(suite: &mut Suite) {
     for (name, traffic) in EXACT {
         let traffic = traffic.replace("TRACE", "trace jitter sctp-jitter --json -q -f jitter.json");
         let case = Case::new(name, &format!("{traffic}\ntrace_stop\ncapture_stop\n"));
-        suite.add(Series::V6_12, Mode::Icount, case, move |folder| {
+        suite.compare("jitter", &case, move |folder| {
             eprintln!("    {name}: {}", compare(folder)?);
             Ok(())
         });

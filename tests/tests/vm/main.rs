@@ -1,19 +1,22 @@
 //! Tests that need a kernel: `cargo test -p sctptrace-tests --features vm [FILTER]`.
 //!
-//! A trial is named `<kernel>-<mode>/<case>`. Cases of one kernel and mode share a boot; only those that the
-//! filter leaves run. What a case wrote stays in `target/bed/<kernel>-<mode>/<case>/`.
+//! A trial is named `<machine>/<case>`, where a machine is `<kernel>-<mode>`, or `<kernel>-<rung>` for comparisons with
+//! the truth, which run on every kernel and each rung of the hook ladder. Cases of one machine share a boot; only those
+//! that the filter leaves run. What a case wrote stays in `target/bed/<machine>/<case>/`.
 
 mod absent;
 mod bed;
 mod bufmon;
 mod compare;
 mod jitter;
+mod matrix;
 mod rto;
 mod rtt;
 mod rtt_flags;
 mod streams_flags;
 mod streamutil;
 mod suite;
+mod verifier;
 
 use std::process::ExitCode;
 
@@ -34,6 +37,17 @@ fn main() -> ExitCode {
     rtt_flags::add(&mut suite);
     streamutil::add(&mut suite);
     streams_flags::add(&mut suite);
-    let trials = suite.trials(&arguments);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    verifier::add(&mut suite);
+    let (trials, matrix) = suite.trials(&arguments);
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if !conclusion.has_failed()
+        && let Err(error) = matrix.conclude()
+    {
+        eprintln!("{error:#}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
 }

@@ -85,21 +85,22 @@ const FORMS: &str = "topology; path 10ms 2%
 
 /// The cases.
 pub fn add(suite: &mut Suite) {
-    let mut add = |series, name: &str, script: &str, check: fn(&Path) -> Result<()>| {
-        let script = script.replace("TRACE", TRACE).replace("STOP", STOP);
-        suite.add(series, Mode::Icount, Case::new(name, &script), check);
+    let case =
+        |name: &str, script: &str| Case::new(name, &script.replace("TRACE", TRACE).replace("STOP", STOP));
+    let mut compare = |name: &str, script: &str, check: fn(&Path) -> Result<()>| {
+        suite.compare("rto", &case(name, script), check);
     };
+    compare("rto-loss", LOSS, check_loss);
+    compare("rto-clean", CLEAN, check_clean);
+    compare("rto-blackout", BLACKOUT, check_blackout);
+    compare("rto-full-speed", FULL_SPEED, check_clean);
+    compare("rto-ipv6", IPV6, check_ipv6);
+    compare("rto-heartbeat", HEARTBEAT, check_heartbeat);
+    compare("rto-states", STATES, check_states);
+    compare("rto-spurious", SPURIOUS, check_spurious);
     for series in [Series::V6_12, Series::V6_1] {
-        add(series, "rto-loss", LOSS, check_loss);
-        add(series, "rto-forms", FORMS, check_forms);
+        suite.add(series, Mode::Icount, case("rto-forms", FORMS), check_forms);
     }
-    add(Series::V6_12, "rto-clean", CLEAN, check_clean);
-    add(Series::V6_12, "rto-blackout", BLACKOUT, check_blackout);
-    add(Series::V6_12, "rto-full-speed", FULL_SPEED, check_clean);
-    add(Series::V6_12, "rto-ipv6", IPV6, check_ipv6);
-    add(Series::V6_12, "rto-heartbeat", HEARTBEAT, check_heartbeat);
-    add(Series::V6_12, "rto-states", STATES, check_states);
-    add(Series::V6_12, "rto-spurious", SPURIOUS, check_spurious);
 }
 
 /// A `sample` object.

@@ -5,9 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use sctptrace_tests::kernel::Series;
 use sctptrace_tests::truth::rtt::{Flow, flows};
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::Case;
 use serde::Deserialize;
 
 use crate::compare::{captured, objects, percentile, text, traffic};
@@ -136,7 +135,7 @@ pub fn add(suite: &mut Suite) {
     for Exact { name, taps, script, limits, prompt } in EXACT {
         let script = script.replace("TRACE", "trace rtt sctp-rtt --json -q -f rtt.json");
         let case = Case::new(name, &format!("{script}\ntrace_stop\ncapture_stop\n"));
-        suite.add(Series::V6_12, Mode::Icount, case, move |folder| {
+        suite.compare("rtt", &case, move |folder| {
             let seen = Seen::read(folder, "rtt")?;
             let flows: Vec<_> = flows(&captured(folder, taps)?);
             ensure!(!flows.is_empty(), "the capture holds no DATA");

@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use sctptrace_tests::kernel::Series;
 use sctptrace_tests::truth::streams::{Flow, flows};
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::Case;
 use serde::Deserialize;
 
 use crate::compare::{captured, no_loss, of_type, traffic};
@@ -96,24 +95,22 @@ pub fn add(suite: &mut Suite) {
     let script = |script: &str| format!("{}\ntrace_stop\ncapture_stop\n", script.replace("TRACE", trace));
     for (name, traffic) in EXACT {
         let case = Case::new(name, &script(traffic));
-        suite.add(Series::V6_12, Mode::Icount, case, move |folder| {
+        suite.compare("streamutil", &case, move |folder| {
             eprintln!("    {name}: {}", compare(folder, EACH_WAIT_LIMIT_US)?);
             Ok(())
         });
     }
     let unordered = KEEP_BACK.replace("MATCH", UNORDERED).replace("--rate", "--unordered-every 4 --rate");
     let case = Case::new("streamutil-unordered-late", &script(&unordered));
-    suite.add(Series::V6_12, Mode::Icount, case, |folder| {
+    suite.compare("streamutil", &case, |folder| {
         eprintln!("    streamutil-unordered-late: {}", compare(folder, 0.0)?);
         check_unordered_late(folder)
     });
-    for series in [Series::V6_1, Series::V6_12] {
-        let case = Case::new("streamutil-blocked", &script(&KEEP_BACK.replace("MATCH", ONE_CHUNK)));
-        suite.add(series, Mode::Icount, case, |folder| {
-            eprintln!("    streamutil-blocked: {}", compare(folder, 0.0)?);
-            check_blocked(folder)
-        });
-    }
+    let case = Case::new("streamutil-blocked", &script(&KEEP_BACK.replace("MATCH", ONE_CHUNK)));
+    suite.compare("streamutil", &case, |folder| {
+        eprintln!("    streamutil-blocked: {}", compare(folder, 0.0)?);
+        check_blocked(folder)
+    });
 }
 
 /// A `summary` object.

@@ -1,16 +1,24 @@
 //! Trials that share a machine.
 
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::collections::VecDeque;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::programs;
-use sctptrace_tests::vm::{Case, Mode, Results, Vm, to_stderr};
+use sctptrace_tests::vm::{self, Case, Mode, Results, Vm, to_stderr};
+
+use crate::matrix::{Cell, Matrix};
 
 /// What is asserted of the folder that a case left. The case's script has ended with status 0 by then.
 pub type Check = Box<dyn Fn(&Path) -> Result<()> + Send>;
+
+/// The rungs of the hook ladder, as `--rung` names them.
+pub const RUNGS: [&str; 2] = ["fentry", "kprobe"];
 
 /// All cases, by the machine that they run on.
 #[derive(Default)]
@@ -19,19 +27,17 @@ pub struct Suite {
 }
 
 struct Group {
+    name: String,
     series: Series,
     mode: Mode,
-    cases: Vec<(Case, Check)>,
+    cases: Vec<Member>,
 }
 
-impl Group {
-    fn name(&self) -> String {
-        let mode = match self.mode {
-            Mode::Icount => "icount",
-            Mode::Smp => "smp",
-        };
-        format!("{}-{mode}", self.series.name())
-    }
+struct Member {
+    case: Case,
+    check: Check,
+    /// What it is a comparison of, if it is one.
+    cell: Option<Cell>,
 }
 
 impl Suite {
@@ -43,41 +49,125 @@ impl Suite {
         case: Case,
         check: impl Fn(&Path) -> Result<()> + Send + 'static,
     ) {
-        let found = self.groups.iter_mut().find(|group| group.series == series && group.mode == mode);
-        let group = match found {
-            Some(group) => group,
-            None => {
-                self.groups.push(Group { series, mode, cases: Vec::new() });
-                let last = self.groups.len() - 1;
-                &mut self.groups[last]
-            }
+        let name = match mode {
+            Mode::Icount => "icount",
+            Mode::Smp => "smp",
         };
-        group.cases.push((case, Box::new(check)));
+        let member = Member { case, check: Box::new(check), cell: None };
+        self.push(&format!("{}-{name}", series.name()), series, mode, member);
     }
 
-    /// The trials. The first one of a machine boots it, with the cases that the arguments leave.
-    pub fn trials(self, arguments: &Arguments) -> Vec<Trial> {
+    /// Add a comparison of a tool with the truth: on every kernel, and on each rung of the hook ladder.
+    pub fn compare(
+        &mut self,
+        tool: &'static str,
+        case: &Case,
+        check: impl Fn(&Path) -> Result<()> + Clone + Send + 'static,
+    ) {
+        for series in Series::ALL {
+            for rung in RUNGS {
+                let mut case = case.clone();
+                case.script = format!("RUNG='--rung {rung}'\n{}", case.script);
+                let cell = Some(Cell { series: series.name(), rung, tool });
+                let member = Member { case, check: Box::new(check.clone()), cell };
+                self.push(&format!("{}-{rung}", series.name()), series, Mode::Icount, member);
+            }
+        }
+    }
+
+    fn push(&mut self, name: &str, series: Series, mode: Mode, member: Member) {
+        match self.groups.iter_mut().find(|group| group.name == name) {
+            Some(group) => group.cases.push(member),
+            None => self.groups.push(Group { name: name.to_owned(), series, mode, cases: vec![member] }),
+        }
+    }
+
+    /// The trials, and the matrix that they fill in. The first trial starts all machines, with the cases that the
+    /// arguments leave.
+    pub fn trials(self, arguments: &Arguments) -> (Vec<Trial>, Arc<Matrix>) {
+        let matrix = Arc::new(Matrix::default());
+        let pool = Arc::new(Pool::default());
         let mut trials = Vec::new();
         for group in self.groups {
-            let name = group.name();
-            let (series, mode) = (group.series, group.mode);
-            let selected: Vec<_> = group
-                .cases
-                .into_iter()
-                .filter(|(case, _)| selects(arguments, &trial_name(&name, case)))
-                .collect();
-            let cases: Vec<_> = selected.iter().map(|(case, _)| case.clone()).collect();
-            let machine =
-                Arc::new(Machine { name: name.clone(), series, mode, cases, results: OnceLock::new() });
-            for (case, check) in selected {
-                let machine = Arc::clone(&machine);
-                trials.push(Trial::test(trial_name(&name, &case), move || {
-                    let folder = machine.results()?.case(&case.name).map_err(failed)?;
-                    check(&folder).map_err(failed)
+            let trial_name = |case: &Case| format!("{}/{}", group.name, case.name);
+            let (selected, rest): (Vec<_>, Vec<_>) =
+                group.cases.into_iter().partition(|member| selects(arguments, &trial_name(&member.case)));
+            for cell in rest.into_iter().filter_map(|member| member.cell) {
+                matrix.left_out(cell);
+            }
+            let machine = Arc::new(Machine {
+                name: group.name.clone(),
+                series: group.series,
+                mode: group.mode,
+                cases: selected.iter().map(|member| member.case.clone()).collect(),
+                results: OnceLock::new(),
+            });
+            pool.machines.lock().unwrap_or_else(PoisonError::into_inner).push_back(Arc::clone(&machine));
+            for Member { case, check, cell } in selected {
+                let (machine, pool, matrix) = (Arc::clone(&machine), Arc::clone(&pool), Arc::clone(&matrix));
+                trials.push(Trial::test(trial_name(&case), move || {
+                    pool.start();
+                    let results = machine.results.wait().as_ref();
+                    let folder = results.map_err(Failed::from)?.case(&case.name).map_err(failed)?;
+                    check(&folder).map_err(failed)?;
+                    if let Some(cell) = cell {
+                        matrix.agreed(cell);
+                    }
+                    Ok(())
                 }));
             }
         }
-        trials
+        (trials, matrix)
+    }
+}
+
+/// Machines to run: those that count instructions on as many CPUs as there are, then those in real time, which want to
+/// be alone.
+#[derive(Default)]
+struct Pool {
+    machines: Mutex<VecDeque<Arc<Machine>>>,
+    started: OnceLock<()>,
+}
+
+impl Pool {
+    fn start(self: &Arc<Self>) {
+        self.started.get_or_init(|| {
+            let pool = Arc::clone(self);
+            thread::spawn(move || pool.run());
+        });
+    }
+
+    fn run(&self) {
+        let ready = programs::build().and_then(|programs| Ok((programs, vm::lock()?)));
+        let (programs, _lock) = match ready {
+            Ok(ready) => ready,
+            Err(error) => {
+                for machine in self.machines().drain(..) {
+                    machine.end(Err(anyhow!("{error:#}")));
+                }
+                return;
+            }
+        };
+        let (counting, real): (Vec<_>, Vec<_>) =
+            self.machines().drain(..).partition(|machine| machine.mode == Mode::Icount);
+        let counting = Mutex::new(VecDeque::from(counting));
+        let next = || counting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        thread::scope(|scope| {
+            for _ in 0..thread::available_parallelism().map_or(1, Into::into) {
+                scope.spawn(|| {
+                    while let Some(machine) = next() {
+                        machine.run(&programs);
+                    }
+                });
+            }
+        });
+        for machine in real {
+            machine.run(&programs);
+        }
+    }
+
+    fn machines(&self) -> MutexGuard<'_, VecDeque<Arc<Machine>>> {
+        self.machines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,20 +180,23 @@ struct Machine {
 }
 
 impl Machine {
-    fn results(&self) -> Result<&Results, Failed> {
-        let results = self.results.get_or_init(|| self.run().map_err(|error| format!("{error:#}")));
-        results.as_ref().map_err(|error| error.into())
+    fn run(&self, programs: &[PathBuf]) {
+        if self.cases.is_empty() {
+            return;
+        }
+        let programs = programs.to_vec();
+        let machine = Vm { name: self.name.clone(), series: self.series, mode: self.mode, programs };
+        self.end(machine.run(&self.cases, |line| to_stderr(&format!("{}: {line}", self.name))));
     }
 
-    fn run(&self) -> Result<Results> {
-        let programs = programs::build()?;
-        let machine = Vm { name: self.name.clone(), series: self.series, mode: self.mode, programs };
-        machine.run(&self.cases, to_stderr)
+    fn end(&self, results: Result<Results>) {
+        self.results.get_or_init(|| results.map_err(|error| format!("{error:#}")));
     }
 }
 
-fn trial_name(machine: &str, case: &Case) -> String {
-    format!("{machine}/{}", case.name)
+/// Whether files that hold what was seen are to be written anew, instead of compared.
+pub fn writes() -> bool {
+    env::var_os("SCTPTRACE_WRITE").is_some()
 }
 
 fn failed(error: anyhow::Error) -> Failed {

@@ -1,0 +1,93 @@
+//! Which comparisons agreed, by kernel, rung and command: the table in README.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail, ensure};
+use sctptrace_tests::kernel::Series;
+
+use crate::suite::{RUNGS, writes};
+
+/// The table's columns.
+const TOOLS: [&str; 5] = ["rtt", "rto", "bufmon", "jitter", "streamutil"];
+/// What the table stands between.
+const MARKS: [&str; 2] =
+    ["<!-- matrix: written by `cargo xtask test --write` -->\n", "<!-- end of matrix -->\n"];
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+
+/// A cell of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cell {
+    /// Kernel series.
+    pub series: &'static str,
+    /// Rung of the hook ladder.
+    pub rung: &'static str,
+    /// Command, without `sctp-`.
+    pub tool: &'static str,
+}
+
+/// The table.
+#[derive(Default)]
+pub struct Matrix(Mutex<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    agreed: BTreeMap<Cell, u32>,
+    incomplete: bool,
+}
+
+impl Matrix {
+    /// A comparison agreed.
+    pub fn agreed(&self, cell: Cell) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).agreed.entry(cell).or_default() += 1;
+    }
+
+    /// A comparison is not run.
+    pub fn left_out(&self, _: Cell) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).incomplete = true;
+    }
+
+    /// Compare with the table in README, or write it there; nothing if some comparisons were left out.
+    ///
+    /// # Errors
+    /// Where README has another table, or none.
+    pub fn conclude(&self) -> Result<()> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.incomplete {
+            return Ok(());
+        }
+        let readme = fs::read_to_string(README).context("cannot read README.md")?;
+        let [begin, end] = MARKS;
+        let parts = readme
+            .split_once(begin)
+            .and_then(|(before, rest)| rest.split_once(end).map(|(table, after)| (before, table, after)));
+        let Some((before, old, after)) = parts else { bail!("README.md has no place for the matrix") };
+        let table = counts.table();
+        if writes() {
+            fs::write(README, [before, begin, &table, end, after].concat())
+                .context("cannot write README.md")?;
+        } else {
+            ensure!(table == old, "README.md has another matrix: run `cargo xtask test --write`\n{table}");
+        }
+        Ok(())
+    }
+}
+
+impl Counts {
+    fn table(&self) -> String {
+        let heads = TOOLS.map(|tool| format!("sctp-{tool}")).join(" | ");
+        let mut table = format!("| kernel | hooks | {heads} |\n|---|---|{}\n", "---|".repeat(TOOLS.len()));
+        for series in Series::ALL.map(Series::name) {
+            for rung in RUNGS {
+                let cells = TOOLS.map(|tool| {
+                    let agreed = self.agreed.get(&Cell { series, rung, tool }).copied().unwrap_or_default();
+                    agreed.to_string()
+                });
+                let _ = writeln!(table, "| {series} | {rung} | {} |", cells.join(" | "));
+            }
+        }
+        table
+    }
+}
