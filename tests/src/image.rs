@@ -40,8 +40,11 @@ const MODULES: [&str; 19] = [
 ];
 
 /// The first process and the functions that cases call.
-const GUEST_FILES: [(&str, &str); 2] =
-    [("init", include_str!("../guest/init.sh")), ("lib.sh", include_str!("../guest/lib.sh"))];
+const GUEST_FILES: [(&str, &str); 3] = [
+    ("init", include_str!("../guest/init.sh")),
+    ("lib.sh", include_str!("../guest/lib.sh")),
+    ("bench.sh", include_str!("../guest/bench.sh")),
+];
 
 /// A root file system under construction.
 pub struct Image {

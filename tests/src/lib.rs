@@ -1,5 +1,6 @@
 //! The test bed: boots stock kernels, makes SCTP traffic, captures it, and computes the truth from the capture.
 
+pub mod bench;
 pub mod capture;
 pub mod command;
 pub mod image;

@@ -179,11 +179,14 @@ pub fn results_folder() -> PathBuf {
     crate::programs::target_folder().join("bed")
 }
 
+/// Held by who runs machines.
+pub type Lock = Flock<File>;
+
 /// For one process at a time, as machines keep the CPUs busy. Waits for another one's end.
 ///
 /// # Errors
 /// Where the cache's folder cannot be used.
-pub fn lock() -> Result<Flock<File>> {
+pub fn lock() -> Result<Lock> {
     let folder = cache_dir()?;
     fs::create_dir_all(&folder)?;
     let file = File::create(folder.join("vm.lock"))?;

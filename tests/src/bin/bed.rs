@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use sctptrace_tests::kernel::{Kernel, Series};
 use sctptrace_tests::vm::{Case, Mode, Vm};
-use sctptrace_tests::{programs, vm};
+use sctptrace_tests::{bench, programs, vm};
 
 #[derive(Parser)]
 #[command(about, version)]
@@ -37,6 +37,8 @@ enum Action {
         #[arg(long)]
         smp: bool,
     },
+    /// Measure what the commands cost.
+    Bench,
     /// Show a command on live traffic over a lossy path.
     Demo {
         /// The command.
@@ -69,6 +71,12 @@ fn main() -> Result<ExitCode> {
             let code = run("run", Series::from_name(&kernel)?, mode, &cases, vm::to_stderr)?;
             eprintln!("results are in {}", vm::results_folder().join("run").display());
             Ok(code)
+        }
+        Action::Bench => {
+            for (name, value) in bench::run()? {
+                println!("{name}: {value:.1}");
+            }
+            Ok(ExitCode::SUCCESS)
         }
         Action::Demo { command } => {
             let cases = [Case::new("demo", &DEMO.replace("COMMAND", &command))];

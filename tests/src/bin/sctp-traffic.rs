@@ -5,6 +5,7 @@
 //! counters. The server takes its own when the farewell arrives: by then all else has.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -174,6 +175,10 @@ struct Client {
 struct Truth {
     role: &'static str,
     pid: u32,
+    /// CPU time of all tasks of the machine meanwhile, interrupts included, idling not; of the client, and where there
+    /// is a crowd from the first message to the last acknowledgement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    busy_ns: Option<u64>,
     associations: Vec<Association>,
 }
 
@@ -348,7 +353,7 @@ fn serve(common: &Common, server: &Server) -> Result<Truth> {
             }));
         }
     }
-    Ok(Truth { role: "server", pid: std::process::id(), associations: gather(workers)? })
+    Ok(Truth { role: "server", pid: std::process::id(), busy_ns: None, associations: gather(workers)? })
 }
 
 /// How many of `total` things fall on place `index` of `places`, dealt out in turn.
@@ -415,6 +420,7 @@ fn run_client(common: &Common, client: &Client) -> Result<Truth> {
     if client.crowd {
         return run_crowd(common, client, family);
     }
+    let begin = busy_ns();
     let mut workers = Vec::new();
     let mut shared: Option<Arc<Line>> = None;
     for index in 0..common.associations {
@@ -442,7 +448,8 @@ fn run_client(common: &Common, client: &Client) -> Result<Truth> {
             send_all(&line, assoc_id, streams, &client).map(|association| vec![association])
         }));
     }
-    Ok(Truth { role: "client", pid: std::process::id(), associations: gather(workers)? })
+    let associations = gather(workers)?;
+    Ok(Truth { role: "client", pid: std::process::id(), busy_ns: busy_since(begin), associations })
 }
 
 /// Every association has its own socket, all are open at once, and each has its messages before the next.
@@ -457,6 +464,7 @@ fn run_crowd(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> 
         let assoc_id = socket.connect(&to)?;
         sockets.push((socket, assoc_id));
     }
+    let begin = busy_ns();
     for (socket, assoc_id) in &sockets {
         for index in 0..client.count {
             let stream = (index % u64::from(common.streams)) as u16;
@@ -467,6 +475,7 @@ fn run_crowd(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> 
     for (socket, assoc_id) in &sockets {
         drain(socket, *assoc_id)?;
     }
+    let busy_ns = busy_since(begin);
     thread::sleep(Duration::from_millis(client.linger));
     for (socket, assoc_id) in &sockets {
         socket.send(b"bye!", Outgoing { assoc_id: *assoc_id, ppid: FAREWELL, ..Outgoing::default() })?;
@@ -474,7 +483,7 @@ fn run_crowd(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> 
     for (socket, assoc_id) in &sockets {
         drain(socket, *assoc_id)?;
     }
-    Ok(Truth { role: "client", pid: std::process::id(), associations: Vec::new() })
+    Ok(Truth { role: "client", pid: std::process::id(), busy_ns, associations: Vec::new() })
 }
 
 /// A client's socket, and how many messages came back on it.
@@ -578,6 +587,19 @@ fn send_one(
 /// How often this thread has gone to sleep of its own accord.
 fn sleeps() -> Result<i64> {
     Ok(getrusage(UsageWho::RUSAGE_THREAD)?.voluntary_context_switches())
+}
+
+/// Time that the machine's CPUs have run tasks (`rq_cpu_time` in `/proc/schedstat`).
+fn busy_ns() -> Option<u64> {
+    // A task's time counts when it leaves the CPU.
+    thread::sleep(Duration::from_millis(2));
+    let schedstat = fs::read_to_string("/proc/schedstat").ok()?;
+    let cpus = schedstat.lines().filter(|line| line.starts_with("cpu"));
+    cpus.map(|cpu| cpu.split_whitespace().nth(7)?.parse::<u64>().ok()).sum()
+}
+
+fn busy_since(begin: Option<u64>) -> Option<u64> {
+    Some(busy_ns()? - begin?)
 }
 
 fn micros(since: Instant) -> u64 {

@@ -73,7 +73,7 @@ const FORMS: &str = "topology; path 10ms
 pub fn add(suite: &mut Suite) {
     let case = |name: &str, script: &str| Case::new(name, &script.replace("TRACE", TRACE));
     let mut compare = |name: &str, script: &str, check: fn(&Path) -> Result<()>| {
-        suite.compare("bufmon", &case(name, script), check);
+        suite.compare("bufmon", &case(name, script), move |folder, _| check(folder));
     };
     compare("bufmon-slow-reader", SLOW_READER, check_slow_reader);
     compare("bufmon-socket-policy", &POLICY.replace("POLICY", "0"), check_shared);

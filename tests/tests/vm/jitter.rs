@@ -57,7 +57,7 @@ pub fn add(suite: &mut Suite) {
     for (name, traffic) in EXACT {
         let traffic = traffic.replace("TRACE", "trace jitter sctp-jitter --json -q -f jitter.json");
         let case = Case::new(name, &format!("{traffic}\ntrace_stop\ncapture_stop\n"));
-        suite.compare("jitter", &case, move |folder| {
+        suite.compare("jitter", &case, move |folder, _| {
             eprintln!("    {name}: {}", compare(folder)?);
             Ok(())
         });

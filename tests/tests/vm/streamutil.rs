@@ -95,19 +95,19 @@ pub fn add(suite: &mut Suite) {
     let script = |script: &str| format!("{}\ntrace_stop\ncapture_stop\n", script.replace("TRACE", trace));
     for (name, traffic) in EXACT {
         let case = Case::new(name, &script(traffic));
-        suite.compare("streamutil", &case, move |folder| {
+        suite.compare("streamutil", &case, move |folder, _| {
             eprintln!("    {name}: {}", compare(folder, EACH_WAIT_LIMIT_US)?);
             Ok(())
         });
     }
     let unordered = KEEP_BACK.replace("MATCH", UNORDERED).replace("--rate", "--unordered-every 4 --rate");
     let case = Case::new("streamutil-unordered-late", &script(&unordered));
-    suite.compare("streamutil", &case, |folder| {
+    suite.compare("streamutil", &case, |folder, _| {
         eprintln!("    streamutil-unordered-late: {}", compare(folder, 0.0)?);
         check_unordered_late(folder)
     });
     let case = Case::new("streamutil-blocked", &script(&KEEP_BACK.replace("MATCH", ONE_CHUNK)));
-    suite.compare("streamutil", &case, |folder| {
+    suite.compare("streamutil", &case, |folder, _| {
         eprintln!("    streamutil-blocked: {}", compare(folder, 0.0)?);
         check_blocked(folder)
     });

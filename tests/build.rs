@@ -1,0 +1,18 @@
+//! Compiles the programs that do nothing.
+
+use std::{env, ffi::OsString, path::PathBuf};
+
+use libbpf_cargo::SkeletonBuilder;
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
+    // Debian keeps <asm/types.h>, which <linux/bpf.h> needs, in a folder per architecture.
+    let clang_args: [OsString; 2] = ["-idirafter".into(), format!("/usr/include/{arch}-linux-gnu").into()];
+    SkeletonBuilder::new()
+        .source("src/bpf/floor.bpf.c")
+        .clang_args(clang_args)
+        .build_and_generate(out.join("floor.skel.rs"))
+        .unwrap_or_else(|e| panic!("cannot build floor.bpf.c (is clang installed?): {e:#}"));
+    println!("cargo:rerun-if-changed=src/bpf");
+}

@@ -1,0 +1,53 @@
+# What the bench calls, beside lib.sh.
+
+# own PID: CPU time of a process so far, in ns.
+own() { cut -d' ' -f1 "/proc/$1/schedstat"; }
+
+# locked PID: kernel memory of its maps and programs, in bytes.
+locked() { cat /proc/$1/fdinfo/* 2>/dev/null | awk '/^memlock:/ { sum += $2 } END { print sum + 0 }'; }
+
+# bench NAME SERVE SEND [COMMAND...]: a transfer under commands. Leaves NAME.json, the client's truth, and for each
+# command NAME.N.own: CPU time in ns at its banner, before and after the transfer; peak and kernel memory in bytes.
+bench() {
+	local name=$1 send=$3 command index=0 tracer before
+	serve $2
+	shift 3
+	for command in "$@"; do
+		index=$((index + 1))
+		trace "$name.$index" $command
+		own "$(cat "$name.$index.tracer")" >"$name.$index.own"
+	done
+	# The RCU work of attaching is over.
+	sleep 1
+	for tracer in "$name".*.tracer; do
+		[ -e "$tracer" ] && own "$(cat "$tracer")" >>"${tracer%.tracer}.own"
+	done
+	[ -z "$STATS" ] || bpf-objects --stats >"$name.before"
+	send $send
+	[ -z "$STATS" ] || bpf-objects --stats >"$name.after"
+	for tracer in "$name".*.tracer; do
+		[ -e "$tracer" ] || continue
+		before=$(cat "$tracer")
+		{
+			own "$before"
+			awk '/^VmHWM:/ { print $2 * 1024 }' "/proc/$before/status"
+			locked "$before"
+		} >>"${tracer%.tracer}.own"
+	done
+	mv client.json "$name.json"
+	[ -z "$*" ] || trace_stop
+	rm -f "$name".*.out "$name".*.rows
+}
+
+# floor NAME KIND SERVE SEND: a transfer under a program that does nothing.
+floor() {
+	serve $3
+	bpf-floor "$2" 2>floor.err &
+	local pid=$!
+	until_true 20 grep -qs attached floor.err
+	sleep 1
+	send $4
+	mv client.json "$1.json"
+	kill $pid
+	wait $pid || true
+}
