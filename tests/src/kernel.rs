@@ -15,6 +15,8 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// A kernel series the bed knows how to fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Series {
+    /// Debian 11's: too old to be traced.
+    V5_10,
     /// Debian 12's own.
     V6_1,
     /// Debian 12's newer one.
@@ -24,12 +26,13 @@ pub enum Series {
 }
 
 impl Series {
-    /// Every series, oldest first.
-    pub const ALL: [Self; 3] = [Self::V6_1, Self::V6_12, Self::V7_3];
+    /// Every series that can be traced, oldest first.
+    pub const TRACED: [Self; 3] = [Self::V6_1, Self::V6_12, Self::V7_3];
 
     /// `6.12` and the like: what the command line and the cache call it.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::V5_10 => "5.10",
             Self::V6_1 => "6.1",
             Self::V6_12 => "6.12",
             Self::V7_3 => "7.3",
@@ -40,13 +43,14 @@ impl Series {
     const fn meta_package(self) -> &'static str {
         match self {
             Self::V6_12 => "linux-image-6.12-cloud-amd64",
-            Self::V6_1 | Self::V7_3 => "linux-image-cloud-amd64",
+            Self::V5_10 | Self::V6_1 | Self::V7_3 => "linux-image-cloud-amd64",
         }
     }
 
     /// The suite to add to the machine's own, where the series is not in them.
     const fn extra_suite(self) -> Option<&'static str> {
         match self {
+            Self::V5_10 => Some("bullseye"),
             Self::V7_3 => Some("trixie-backports"),
             Self::V6_1 | Self::V6_12 => None,
         }
@@ -57,10 +61,11 @@ impl Series {
     /// # Errors
     /// When there is none.
     pub fn from_name(name: &str) -> Result<Self> {
-        Self::ALL
+        [Self::V5_10]
             .into_iter()
+            .chain(Self::TRACED)
             .find(|series| series.name() == name)
-            .with_context(|| format!("no kernel {name}: choose from 6.1, 6.12, 7.3"))
+            .with_context(|| format!("no kernel {name}: choose from 5.10, 6.1, 6.12, 7.3"))
     }
 }
 

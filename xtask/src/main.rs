@@ -19,7 +19,7 @@ Commands:
   test [OPTIONS]  Check everything
       --only STEP      Only this step; may be repeated. Steps: packages, fmt, clippy, clang-format, deny,
                        unit, build, vm
-      --kernel SERIES  Only VM tests of this kernel: 6.1, 6.12 or 7.3
+      --kernel SERIES  Only VM tests of this kernel: 5.10, 6.1, 6.12 or 7.3
       --case TEXT      Only VM tests whose name contains TEXT
       --write          Write what VM tests compare with the last time: README's table of kernels, tests/verifier.csv
   help            Show this

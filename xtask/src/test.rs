@@ -23,7 +23,7 @@ const STEPS: [(&str, Step); 8] = [
 ];
 
 /// The kernels that VM tests boot.
-const KERNELS: [&str; 3] = ["6.1", "6.12", "7.3"];
+const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "7.3"];
 
 type Step = fn(&Options) -> Result<(), Failure>;
 
@@ -85,12 +85,13 @@ pub fn run_steps(options: &Options) -> Result<(), Failure> {
 }
 
 fn clang_format() -> Result<(), Failure> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../probes/src/bpf");
-    let files = fs::read_dir(folder).map_err(|error| Failure::new(folder, error))?;
-    let sources = files
-        .filter_map(Result::ok)
-        .map(|file| file.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "c" || extension == "h"));
+    let mut sources = Vec::new();
+    for folder in ["probes/src/bpf", "tests/src/bpf"] {
+        let folder = format!("{}/../{folder}", env!("CARGO_MANIFEST_DIR"));
+        let files = fs::read_dir(&folder).map_err(|error| Failure::new(&folder, error))?;
+        sources.extend(files.filter_map(Result::ok).map(|file| file.path()));
+    }
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "c" || extension == "h"));
     run(Command::new("clang-format").args(["--dry-run", "-Werror"]).args(sources))
 }
 

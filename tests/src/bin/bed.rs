@@ -38,7 +38,11 @@ enum Action {
         smp: bool,
     },
     /// Measure what the commands cost.
-    Bench,
+    Bench {
+        /// Only one transfer, once.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Show a command on live traffic over a lossy path.
     Demo {
         /// The command.
@@ -72,8 +76,8 @@ fn main() -> Result<ExitCode> {
             eprintln!("results are in {}", vm::results_folder().join("run").display());
             Ok(code)
         }
-        Action::Bench => {
-            for (name, value) in bench::run()? {
+        Action::Bench { quick } => {
+            for (name, value) in bench::run(quick)? {
                 println!("{name}: {value:.1}");
             }
             Ok(ExitCode::SUCCESS)

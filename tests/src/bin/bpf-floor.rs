@@ -1,4 +1,5 @@
-//! Attaches a program that does nothing, and waits to be killed: what a hook costs by itself.
+//! Attaches a program that does nothing, and waits to be killed: what a hook costs by itself. With `split`, one that needs
+//! a type of the sctp module's own.
 
 use std::env;
 use std::mem::MaybeUninit;
@@ -14,7 +15,7 @@ mod skel {
 }
 
 fn main() -> Result<()> {
-    let kind = env::args().nth(1).context("which: fentry, fexit, kprobe or kretprobe?")?;
+    let kind = env::args().nth(1).context("which: fentry, fexit, kprobe, kretprobe or split?")?;
     let mut object = MaybeUninit::uninit();
     let mut open = skel::FloorSkelBuilder::default().open(&mut object)?;
     for mut program in open.open_object_mut().progs_mut() {
@@ -27,6 +28,7 @@ fn main() -> Result<()> {
         &skel.progs.floor_fexit,
         &skel.progs.floor_kprobe,
         &skel.progs.floor_kretprobe,
+        &skel.progs.floor_split,
     ];
     let program = programs.iter().find(|program| program.autoload()).context("no such kind")?;
     let _link = program.attach()?;

@@ -6,10 +6,12 @@
 
 mod absent;
 mod bed;
+mod btf;
 mod bufmon;
 mod compare;
 mod jitter;
 mod matrix;
+
 mod rto;
 mod rtt;
 mod rtt_flags;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     // Before anything loads SCTP.
     absent::add(&mut suite);
     bed::add(&mut suite);
+    btf::add(&mut suite);
     bufmon::add(&mut suite);
     rto::add(&mut suite);
     jitter::add(&mut suite);

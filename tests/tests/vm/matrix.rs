@@ -79,7 +79,7 @@ impl Counts {
     fn table(&self) -> String {
         let heads = TOOLS.map(|tool| format!("sctp-{tool}")).join(" | ");
         let mut table = format!("| kernel | hooks | {heads} |\n|---|---|{}\n", "---|".repeat(TOOLS.len()));
-        for series in Series::ALL.map(Series::name) {
+        for series in Series::TRACED.map(Series::name) {
             for rung in RUNGS {
                 let cells = TOOLS.map(|tool| {
                     let agreed = self.agreed.get(&Cell { series, rung, tool }).copied().unwrap_or_default();

@@ -1,0 +1,33 @@
+//! Type information of kernels: Debian 11's has none of modules; newer ones have some of a module's types in `vmlinux` too,
+//! and some distributions none.
+
+use std::path::Path;
+
+use sctptrace_tests::kernel::Series;
+use sctptrace_tests::vm::{Case, Mode};
+
+use crate::compare::ensure_sentence;
+use crate::suite::Suite;
+
+const TOOLS: [&str; 5] = ["sctp-rtt", "sctp-rto", "sctp-bufmon", "sctp-jitter", "sctp-streamutil"];
+
+/// libbpf finds a type that only the module's own type information has.
+const SPLIT: &str = "
+modprobe sctp
+! grep -q sctp_flush_ctx /sys/kernel/btf/vmlinux || fail 'not only the module has the type'
+grep -q sctp_flush_ctx /sys/kernel/btf/sctp || fail 'the module has no such type'
+bpf-floor split 2>split.err &
+until_true 20 grep -qs attached split.err
+kill $!
+";
+
+/// The cases.
+pub fn add(suite: &mut Suite) {
+    let script = format!("modprobe sctp; for tool in {}; do exits 3 $tool $tool; done", TOOLS.join(" "));
+    suite.add(Series::V5_10, Mode::Icount, Case::new("too-old", &script), |folder: &Path| {
+        TOOLS.iter().try_for_each(|tool| ensure_sentence(folder, tool, tool, "CONFIG_DEBUG_INFO_BTF_MODULES"))
+    });
+    for series in Series::TRACED {
+        suite.add(series, Mode::Icount, Case::new("split-btf", SPLIT), |_| Ok(()));
+    }
+}
