@@ -11,7 +11,10 @@ use libbpf_rs::libbpf_sys::{bpf_prog_get_info_by_fd, bpf_prog_info};
 use libbpf_rs::{Iter, IterOpts, Link, Object, OpenObject, PrintLevel, ProgramMut, set_print};
 use thiserror::Error;
 
-use crate::{kernel::Absent, verifier};
+use crate::{
+    kernel::{Absent, is_module},
+    verifier,
+};
 
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +116,21 @@ pub(crate) fn choose_rung(object: &mut OpenObject, rung: Rung) {
         let chosen = of == Some(rung);
         program.set_autoload(chosen);
     }
+}
+
+/// Names the module of each function that is to be hooked, of the programs that are to be loaded. libbpf else goes through
+/// all types of `vmlinux` for it, and through them again for every module: a good 10 million instructions per program.
+pub(crate) fn name_module(object: &mut OpenObject) -> Result<(), Error> {
+    if !is_module() {
+        return Ok(());
+    }
+    for mut program in object.progs_mut().filter(|program| program.autoload()) {
+        let section = program.section().to_string_lossy().into_owned();
+        if let Some(("fentry" | "fexit", function)) = section.split_once('/') {
+            program.set_attach_target(0, Some(format!("sctp:{function}")))?;
+        }
+    }
+    Ok(())
 }
 
 /// Leaves out the programs whose names begin so, of all rungs.

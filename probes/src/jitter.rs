@@ -10,7 +10,7 @@ use libbpf_rs::{
 pub use crate::streams::{Accounting, Association, Config};
 use crate::{
     Dist, Error, Rung,
-    attach::{attach_loaded, climb, malformed},
+    attach::{attach_loaded, climb, malformed, name_module},
     dist::dist,
     hist::BUCKETS,
     kernel,
@@ -92,6 +92,7 @@ impl Jitter {
             open.progs.jitter_reassembled.set_autoload(false);
             open.progs.jitter_reassembled_kprobe.set_autoload(false);
         }
+        name_module(open.open_object_mut())?;
         let skel = open.load()?;
         Ok(Self {
             links: attach_loaded(skel.object())?,

@@ -55,8 +55,7 @@ pub fn can_trace() -> Result<(), Absent> {
     if !privileged() {
         return Err(Absent::NotPrivileged);
     }
-    // A built-in SCTP has its types in vmlinux and no file of its own; only a module's folder has `initstate`.
-    if Path::new("/sys/module/sctp/initstate").exists() && !Path::new("/sys/kernel/btf/sctp").exists() {
+    if is_module() && !Path::new("/sys/kernel/btf/sctp").exists() {
         return Err(Absent::NoModuleBtf);
     }
     Ok(())
@@ -70,6 +69,12 @@ pub fn has_sctp() -> bool {
         Ok(state) => state.trim() == "live",
         Err(_) => Path::new("/sys/module/sctp").exists() || Path::new("/proc/net/sctp").exists(),
     }
+}
+
+/// Is SCTP a module? A built-in one has its types in vmlinux and no file of its own; only a module's folder has
+/// `initstate`.
+pub(crate) fn is_module() -> bool {
+    Path::new("/sys/module/sctp/initstate").exists()
 }
 
 /// Is there a file of the module for this kernel? True where it cannot be known.

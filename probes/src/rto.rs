@@ -10,7 +10,7 @@ use libbpf_rs::{
 use crate::{
     Dist, EntryRef, Error, Filter, Identity, Rung,
     assoc::set_filter,
-    attach::{attach_loaded, choose_rung, leave_out, malformed},
+    attach::{attach_loaded, choose_rung, leave_out, malformed, name_module},
     dist::dist,
     entries::{Earlier, Entries, Entry, entries, entry_probe, next_epoch, window},
     hist::{BUCKETS, each},
@@ -266,6 +266,7 @@ impl Rto {
             open.maps.events.set_max_entries(RING_BYTES)?;
         }
         open.maps.frames.set_autocreate(rung == Rung::Kprobe)?;
+        name_module(open.open_object_mut())?;
         let skel = open.load()?;
         let links = attach_loaded(skel.object())?;
         let units = Units { jiffy, extended: config.extended };

@@ -11,7 +11,7 @@ use libbpf_rs::{
 use crate::{
     Error, Filter, Identity, Rung,
     assoc::set_filter,
-    attach::{attach_loaded, choose_rung, malformed},
+    attach::{attach_loaded, choose_rung, leave_out, malformed, name_module},
     dist::dist,
     entries::{Earlier, Entries, Entry, EntryRef, entries, entry_probe, next_epoch, window},
     hist::{BUCKETS, each},
@@ -135,6 +135,9 @@ impl Rtt {
 
         choose_rung(open.open_object_mut(), rung);
         set_filter!(open, &config.filter, rung)?;
+        // Which path and packet a chunk is in is only told by the costlier hook.
+        let exact = config.extended || config.filter.addr.is_some();
+        leave_out(open.open_object_mut(), if exact { "rtt_assign" } else { "rtt_append" });
         let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
         rodata.want_events = config.samples;
         rodata.want_windows = config.intervals;
@@ -151,6 +154,7 @@ impl Rtt {
             open.maps.events.set_max_entries(RING_BYTES)?;
         }
         open.maps.frames.set_autocreate(rung == Rung::Kprobe)?;
+        name_module(open.open_object_mut())?;
         let skel = open.load()?;
         let links = attach_loaded(skel.object())?;
         let ring = config.samples.then(|| Ring::new(&skel.maps.events, decode)).transpose()?;

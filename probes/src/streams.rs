@@ -33,8 +33,8 @@ pub struct Association {
     pub ended: Option<u32>,
     /// When it was first seen, on `CLOCK_MONOTONIC`.
     pub first: Duration,
-    /// When it ended, or was last seen.
-    pub last: Duration,
+    /// When it ended, on that clock; zero while it lives.
+    pub ended_at: Duration,
     /// Events of all its streams.
     pub events: u64,
 }
@@ -162,7 +162,7 @@ macro_rules! stream_entries {
                     uid: self.uid,
                     ended: (self.ended != 0).then_some(self.ended),
                     first: std::time::Duration::from_nanos(self.first_ns),
-                    last: std::time::Duration::from_nanos(self.last_ns),
+                    ended_at: std::time::Duration::from_nanos(self.ended_ns),
                     events: self.events,
                 })
             }

@@ -11,7 +11,7 @@ use nix::time::{ClockId, clock_gettime};
 pub use crate::streams::{Accounting, Association, Config};
 use crate::{
     Error, Rung,
-    attach::{attach_loaded, climb, malformed},
+    attach::{attach_loaded, climb, leave_out, malformed, name_module},
     kernel,
     streams::{Place, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
 };
@@ -110,9 +110,13 @@ impl Streamutil {
         let len = prepare_streams!(open, config, rung);
         let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
         rodata.want_extended = config.extended;
+        // Which path a chunk takes is only told by the costlier hook.
+        let other = if config.filter.addr.is_some() { "streamutil_assign" } else { "streamutil_append" };
+        leave_out(open.open_object_mut(), other);
         if !config.extended {
             leave_out_receive_side(open.open_object_mut());
         }
+        name_module(open.open_object_mut())?;
         let skel = open.load()?;
         Ok(Self {
             links: attach_loaded(skel.object())?,
@@ -141,7 +145,7 @@ impl Streamutil {
         let due = self.tables.sort(pool_used!(self.skel), is_due);
         let streams = (0..due).filter_map(move |n| {
             let (_, association, assoc, stream) = self.tables.get(n)?;
-            let until = if association.ended.is_some() { association.last } else { now };
+            let until = if association.ended.is_some() { association.ended_at } else { now };
             let period = until.saturating_sub(association.first);
             Some((association, assoc.stats.outcnt, period, named(stream.sid, counters(&stream, now))))
         });
@@ -190,7 +194,10 @@ impl Streamutil {
 }
 
 fn leave_out_receive_side(object: &mut OpenObject) {
-    const SENDING: [&str; 7] = [
+    const SENDING: [&str; 10] = [
+        "streamutil_assign",
+        "streamutil_assign_twin",
+        "streamutil_assign_kprobe",
         "streamutil_append",
         "streamutil_append_twin",
         "streamutil_append_kprobe",

@@ -59,10 +59,10 @@ const FORMS: [(&str, &str); 3] = [("CSV", "-c"), ("text", ""), ("JSON", "--json"
 const FLOORS: [&str; 4] = ["fentry", "fexit", "kprobe", "kretprobe"];
 
 /// Commands that run at once, and what they are called.
-fn modes() -> Vec<(String, Vec<String>)> {
+fn modes(quick: bool) -> Vec<(String, Vec<String>)> {
     let mut modes = Vec::new();
     for tool in TOOLS {
-        for (form, flags) in FORMS {
+        for (form, flags) in &FORMS[..if quick { 1 } else { FORMS.len() }] {
             modes.push((format!("{tool} {form}"), vec![format!("sctp-{tool} {flags}")]));
         }
     }
@@ -70,7 +70,7 @@ fn modes() -> Vec<(String, Vec<String>)> {
     modes
 }
 
-/// Run everything; or, `quick`, only the first transfer, once.
+/// Run everything; or, `quick`, only the first transfer, once, and with CSV only.
 ///
 /// # Errors
 /// When a machine or a measurement fails.
@@ -82,7 +82,7 @@ pub fn run(quick: bool) -> Result<Figures> {
     }
     let programs = programs::build()?;
     let _lock = vm::lock()?;
-    let cases: Vec<Case> = transfers.iter().enumerate().map(|(index, t)| case(index, t)).collect();
+    let cases: Vec<Case> = transfers.iter().enumerate().map(|(index, t)| case(index, t, quick)).collect();
     // Each on a machine of its own: they take about the same time.
     let folders = thread::scope(|scope| {
         let threads: Vec<_> = cases
@@ -103,7 +103,7 @@ pub fn run(quick: bool) -> Result<Figures> {
     })?;
     let mut figures = Figures::new();
     for (transfer, folder) in transfers.iter().zip(&folders) {
-        evaluate(transfer, folder, &mut figures)?;
+        evaluate(transfer, folder, quick, &mut figures)?;
     }
     for program in &programs {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
@@ -115,13 +115,13 @@ pub fn run(quick: bool) -> Result<Figures> {
 }
 
 /// The measurements of a transfer. Those without a command stand between the others, as the machine changes with time.
-fn case(index: usize, transfer: &Transfer) -> Case {
+fn case(index: usize, transfer: &Transfer, quick: bool) -> Case {
     let Transfer { serve, send, rounds, .. } = transfer;
     let serve = format!("--bind 10.2.0.1 {serve}");
     let send = format!("--bind 10.1.0.1 {send}");
     let mut script = format!(". /bench.sh\ntopology\nbench warm '{serve}' '{send}'\n");
     for round in 0..*rounds {
-        for (mode, (_, commands)) in modes().iter().enumerate() {
+        for (mode, (_, commands)) in modes(quick).iter().enumerate() {
             if mode % 3 == 0 {
                 let _ = writeln!(script, "bench none.{round}-{mode} '{serve}' '{send}'");
             }
@@ -195,11 +195,11 @@ fn median(mut values: Vec<f64>) -> Result<f64> {
     values.get(values.len() / 2).copied().context("nothing was measured")
 }
 
-fn evaluate(transfer: &Transfer, folder: &Path, figures: &mut Figures) -> Result<()> {
+fn evaluate(transfer: &Transfer, folder: &Path, quick: bool, figures: &mut Figures) -> Result<()> {
     let Transfer { name: of, chunks, rounds, .. } = transfer;
     let mut none = Vec::new();
     for round in 0..*rounds {
-        for mode in (0..modes().len()).step_by(3) {
+        for mode in (0..modes(quick).len()).step_by(3) {
             none.push(measured(folder, &format!("none.{round}-{mode}"), *chunks)?.busy);
         }
     }
@@ -209,7 +209,7 @@ fn evaluate(transfer: &Transfer, folder: &Path, figures: &mut Figures) -> Result
     let mut put = |name: String, value: f64| figures.insert(name, value);
     put(format!("none: {of}: instructions per chunk"), base);
     put(format!("none: {of}: spread"), spread);
-    for (mode, (name, _)) in modes().iter().enumerate() {
+    for (mode, (name, _)) in modes(quick).iter().enumerate() {
         let runs = (0..*rounds)
             .map(|round| measured(folder, &format!("{mode}.{round}"), *chunks))
             .collect::<Result<Vec<_>>>()?;

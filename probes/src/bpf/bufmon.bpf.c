@@ -106,6 +106,17 @@ struct {
 	__type(value, struct send);
 } sends SEC(".maps");
 
+/* At least as many as there are in sends: mostly none, which saves the search. */
+__u32 sends_open = 0;
+
+static __always_inline struct send *find_send(__u32 *tid)
+{
+	if (!*(volatile __u32 *)&sends_open)
+		return NULL;
+	*tid = bpf_get_current_pid_tgid();
+	return bpf_map_lookup_elem(&sends, tid);
+}
+
 static __always_inline void reset_stats(struct stats *stats)
 {
 	__builtin_memset(stats, 0, sizeof(*stats));
@@ -127,7 +138,11 @@ static __always_inline void entry_leaves(__u32 key, struct entry *entry)
 static __always_inline __u32 key_of(__u64 asoc, __u32 assoc_id)
 {
 	struct sctp_association *a = (void *)asoc;
+	__u32 key = entry_key(asoc, 0);
+	struct entry *entry = entry_at(key);
 
+	if (entry && entry->object == asoc && entry->id.assoc_id == assoc_id)
+		return key; /* nearly always */
 	return intern(asoc, assoc_id, a, (__u64)BPF_CORE_READ(a, peer.primary_path));
 }
 
@@ -294,19 +309,14 @@ static __always_inline struct task_struct *current(void)
 	return (struct task_struct *)bpf_get_current_task();
 }
 
-static __always_inline __u32 thread(void)
-{
-	return bpf_get_current_pid_tgid();
-}
-
 static __always_inline int on_send(bool trusted, struct sctp_association *asoc, __u64 address,
 				   __u64 msg_bytes)
 {
 	bool closed = GET(trusted, asoc, state) == SCTP_STATE_CLOSED;
 	struct send send = {};
-	__u32 tid = thread();
 	struct entry *entry;
 	int used, total;
+	__u32 tid;
 
 	send_buffer(trusted, asoc, &used, &total);
 	if (used < total && !closed)
@@ -330,8 +340,11 @@ static __always_inline int on_send(bool trusted, struct sctp_association *asoc, 
 			end_update(entry);
 		}
 	}
+	tid = bpf_get_current_pid_tgid();
 	if (bpf_map_update_elem(&sends, &tid, &send, BPF_ANY))
 		count(&accounting.waits_unknown, 1);
+	else
+		__sync_fetch_and_add(&sends_open, 1);
 	return 0;
 }
 
@@ -377,8 +390,8 @@ static __always_inline void wait_ends(struct send *send)
 
 static __always_inline int on_room(void)
 {
-	__u32 tid = thread();
-	struct send *send = bpf_map_lookup_elem(&sends, &tid);
+	__u32 tid;
+	struct send *send = find_send(&tid);
 
 	if (send)
 		wait_ends(send);
@@ -389,16 +402,17 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 				   int ret)
 {
 	bool refused = ret == -EAGAIN;
-	__u32 tid = thread(), key;
 	struct entry *entry;
 	struct send *send;
+	__u32 tid, key;
 
-	send = bpf_map_lookup_elem(&sends, &tid);
+	send = find_send(&tid);
 	if (send) {
 		bool closed = send->closed;
 
 		wait_ends(send);
-		bpf_map_delete_elem(&sends, &tid);
+		if (!bpf_map_delete_elem(&sends, &tid))
+			__sync_fetch_and_add(&sends_open, -1);
 		if (closed)
 			return 0;
 	}
@@ -414,9 +428,9 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 		return 0;
 	}
 	begin_update(entry);
-	entry->last_ns = bpf_ktime_get_ns();
+	/* SACKs keep last_ns up to date. */
 	if (want_extended && !refused && !entry->state.now.since_ns)
-		start_clock(trusted, entry, asoc, entry->last_ns);
+		start_clock(trusted, entry, asoc, bpf_ktime_get_ns());
 	look_at(trusted, entry, key, asoc);
 	if (refused) {
 		for_stats(stats, entry) stats->refused++;

@@ -8,8 +8,9 @@
 #include "sctp.h"
 
 struct assoc_stats {
-	__u64 packet_ns; /* when the packet came whose chunks are looked at now */
-	__u32 top_tsn;	 /* highest TSN that has arrived */
+	__u64 packet_ns;  /* when the packet came whose chunks are looked at now */
+	__u64 packet_end; /* where the last of them ended */
+	__u32 top_tsn;	  /* highest TSN that has arrived */
 	bool has_top;
 };
 
@@ -93,7 +94,7 @@ static __always_inline void clear_hist(__u32 key)
 		bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
 }
 
-static __always_inline void stream_made(__u32 key, struct stream *s, __u64 now)
+static __always_inline void stream_made(__u32 key, struct stream *s)
 {
 	__builtin_memset(&s->stats, 0, sizeof(s->stats));
 	reset(&s->stats.chunk.interval);
@@ -178,7 +179,7 @@ static __always_inline int on_reassembled(struct sk_buff *last)
 	if (!a)
 		return 0;
 	now = a->stats.packet_ns;
-	s = stream_of(key, a->uid, BPF_CORE_READ(event, stream), now);
+	s = stream_of(key, a->uid, BPF_CORE_READ(event, stream));
 	if (!s)
 		return 0;
 	begin_update(s);
@@ -188,22 +189,15 @@ static __always_inline int on_reassembled(struct sk_buff *last)
 }
 
 /*
- * A packet comes, perhaps out of the backlog of a socket that was in use: its chunks all arrive
- * now, and not one after the other as the kernel goes through them.
+ * When the packet of a chunk came: its chunks all arrive then, and not one after the other as the
+ * kernel goes through them. A chunk that begins where the last one ends is of the same packet.
  */
-static __always_inline int on_packet(bool trusted, struct sctp_chunk *chunk)
+static __always_inline __u64 packet_time(bool trusted, struct assoc *a, struct sctp_chunk *chunk)
 {
-	struct sctp_ep_common *rcvr = GET(trusted, chunk, rcvr);
-	struct sctp_association *asoc = (void *)rcvr; /* its first member, base */
-	struct assoc *a;
-	__u32 key;
-
-	if (GET(trusted, rcvr, type) != SCTP_EP_TYPE_ASSOCIATION)
-		return 0;
-	a = find_assoc(BPF_CORE_READ(asoc, assoc_id), &key);
-	if (a)
+	if (a->stats.packet_end != (__u64)GET(trusted, chunk, chunk_hdr))
 		a->stats.packet_ns = bpf_ktime_get_ns();
-	return 0;
+	a->stats.packet_end = (__u64)GET(trusted, chunk, chunk_end);
+	return a->stats.packet_ns;
 }
 
 static __always_inline int on_arrival(bool trusted, struct sctp_association *asoc,
@@ -226,24 +220,23 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 			count(&accounting.no_place, 1);
 			return 0;
 		}
-		a->stats.packet_ns = a->first_ns;
 	}
-	now = a->stats.packet_ns;
 	tsn = GET(trusted, event, tsn);
 	if (is_repeated(a, (__u64)event, tsn))
 		return 0;
-	a->last_ns = now;
+	now = packet_time(trusted, a, chunk);
+	a->last_jiffies = bpf_jiffies64();
 	a->events++;
 	late = a->stats.has_top && tsn_before(tsn, a->stats.top_tsn);
 	if (!late) {
 		a->stats.top_tsn = tsn;
 		a->stats.has_top = true;
 	}
-	s = stream_of(key, a->uid, GET(trusted, event, stream), now);
+	s = stream_of(key, a->uid, GET(trusted, event, stream));
 	if (!s)
 		return 0;
 	begin_update(s);
-	s->last_ns = now;
+	s->last_jiffies = bpf_jiffies64();
 	s->events++;
 	if (late)
 		s->stats.reordered++;
@@ -286,49 +279,19 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 
 /* --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere --- */
 
-SEC("fexit/sctp_ulpevent_make_rcvmsg")
-int BPF_PROG(jitter_arrival, struct sctp_association *asoc, struct sctp_chunk *chunk, int gfp,
-	     struct sctp_ulpevent *event)
-{
-	return event ? on_arrival(true, asoc, chunk, event) : 0;
-}
-
-SEC("fexit/sctp_ulpevent_make_rcvmsg")
-int BPF_PROG(jitter_arrival_twin, struct sctp_association *asoc, struct sctp_chunk *chunk, int gfp,
-	     struct sctp_ulpevent *event)
-{
-	return event ? on_arrival(true, asoc, chunk, event) : 0;
-}
-
-SEC("fentry/sctp_inq_push")
-int BPF_PROG(jitter_packet, struct sctp_inq *inqueue, struct sctp_chunk *chunk)
-{
-	return on_packet(true, chunk);
-}
-
-SEC("fentry/sctp_inq_push")
-int BPF_PROG(jitter_packet_twin, struct sctp_inq *inqueue, struct sctp_chunk *chunk)
-{
-	return on_packet(true, chunk);
-}
+/* See is_repeated() for twins. */
+WITH_TWIN("fexit/sctp_ulpevent_make_rcvmsg", jitter_arrival,
+	  !event || is_marked((__u64)event, event->tsn) ? 0 : on_arrival(true, asoc, chunk, event),
+	  struct sctp_association *asoc, struct sctp_chunk *chunk, int gfp,
+	  struct sctp_ulpevent *event)
+WITH_TWIN("fentry/sctp_association_free", jitter_free, on_free(true, asoc),
+	  struct sctp_association *asoc)
 
 SEC("fentry/sctp_make_reassembled_event")
 int BPF_PROG(jitter_reassembled, struct net *net, struct sk_buff_head *queue, struct sk_buff *first,
 	     struct sk_buff *last)
 {
 	return on_reassembled(last);
-}
-
-SEC("fentry/sctp_association_free")
-int BPF_PROG(jitter_free, struct sctp_association *asoc)
-{
-	return on_free(true, asoc);
-}
-
-SEC("fentry/sctp_association_free")
-int BPF_PROG(jitter_free_twin, struct sctp_association *asoc)
-{
-	return on_free(true, asoc);
 }
 
 #include "frame.h"
@@ -347,12 +310,6 @@ int BPF_KRETPROBE(jitter_arrival_kprobe, struct sctp_ulpevent *event)
 	if (!frame_leave(ctx, &frame) || !event)
 		return 0;
 	return on_arrival(false, (void *)frame.arg[0], (void *)frame.arg[1], event);
-}
-
-SEC("kprobe/sctp_inq_push")
-int BPF_KPROBE(jitter_packet_kprobe, struct sctp_inq *inqueue, struct sctp_chunk *chunk)
-{
-	return on_packet(false, chunk);
 }
 
 SEC("kprobe/sctp_make_reassembled_event")

@@ -156,13 +156,17 @@ static __always_inline void entry_leaves(__u32 key, struct entry *entry)
 	clear_hist(key);
 }
 
-/* The index of the path that a packet takes; beyond the table on failure. */
+/* The index of the path that a packet takes, or else of the primary one; beyond the table on
+ * failure. */
 static __always_inline __u32 path_of(struct sctp_association *asoc, __u32 assoc_id,
 				     struct sctp_packet *packet)
 {
 	__u64 transport;
 
-	bpf_core_read(&transport, sizeof(transport), &packet->transport);
+	if (packet)
+		bpf_core_read(&transport, sizeof(transport), &packet->transport);
+	else
+		bpf_core_read(&transport, sizeof(transport), &asoc->peer.primary_path);
 	return intern(transport, assoc_id, asoc, transport);
 }
 
@@ -192,27 +196,20 @@ static __always_inline __u32 wire_packet(bool trusted, struct assoc *a, struct s
 	return a->packet;
 }
 
-static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
-				     struct sctp_chunk *chunk)
+/*
+ * A chunk is put into a packet; again, if it was in one before. next: the TSN that a new one has.
+ * Without a packet any path of the association will do.
+ */
+static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
+				   struct sctp_transport *transport, struct sctp_packet *packet,
+				   struct sctp_chunk *chunk, __u32 next, bool again)
 {
-	struct sctp_transport *transport;
-	struct sctp_association *asoc;
-	struct sctp_chunkhdr *hdr;
+	struct sctp_chunkhdr *hdr = GET(trusted, chunk, chunk_hdr);
+	__u32 assoc_id = GET(trusted, asoc, assoc_id), evicted;
 	struct entry *path;
 	struct assoc *a;
 	struct slot new = {};
-	__u32 assoc_id, tsn, evicted;
-	bool again;
-	__u8 type;
 
-	hdr = GET(trusted, chunk, chunk_hdr);
-	type = GET(trusted, hdr, type);
-	if (type != SCTP_CID_DATA && type != SCTP_CID_I_DATA)
-		return 0;
-	transport = GET(trusted, packet, transport);
-	asoc = GET(trusted, transport, asoc);
-	assoc_id = GET(trusted, asoc, assoc_id);
-	again = GET(trusted, chunk, sent_count) > 1;
 	if (again) {
 		/*
 		 * Karn's algorithm: no sample for this TSN, ever (RFC 9260 6.3.1 C5), even where
@@ -226,20 +223,15 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	if (!wanted(trusted, asoc, transport))
 		return 0;
 
-	/*
-	 * A chunk gets its TSN in sctp_packet_append_data(), just before it is counted as sent
-	 * here for the first time: it is the last one given out. (subh is a union, through which
-	 * 6.1's verifier lets no pointer pass: reading the TSN itself takes a helper call.)
-	 */
-	tsn = GET(trusted, asoc, next_tsn) - 1;
 	a = find_assoc(assoc_id);
 	if (!a) {
-		a = new_assoc(assoc_id, again ? tsn + 1 : tsn);
+		a = new_assoc(assoc_id, next);
 		if (!a)
 			return 0;
 	}
 	path = entry_at(a->last_path);
-	if (!path || path->object != (__u64)transport || path->id.assoc_id != assoc_id) {
+	if (!path || path->id.assoc_id != assoc_id ||
+	    (packet && path->object != (__u64)transport)) {
 		a->last_path = path_of(asoc, assoc_id, packet);
 		path = entry_at(a->last_path);
 		if (!path) {
@@ -257,10 +249,10 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	}
 
 	new.assoc_id = assoc_id;
-	new.tsn = tsn;
+	new.tsn = next;
 	new.sent_ns = bpf_ktime_get_ns();
 	new.path = a->last_path;
-	if (want_extended) {
+	if (packet && want_extended) {
 		new.note = wire_packet(trusted, a, packet, transport,
 				       bpf_ntohs(GET(trusted, hdr, length)));
 		if (GET(trusted, hdr, flags) & SCTP_DATA_SACK_IMM)
@@ -270,6 +262,42 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	if (remember(&new, &evicted))
 		count(&accounting.slots_evicted, 1);
 	return 0;
+}
+
+/*
+ * sctp_packet_append_data() asks for a TSN when it has taken a chunk of data, new or not: one call
+ * for each, where sctp_packet_append_chunk() is called for those too that have to wait, and tells
+ * at its end only. But it does not say on which path.
+ */
+static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
+{
+	struct sctp_association *asoc = GET(trusted, chunk, asoc);
+
+	return on_sent(trusted, asoc, GET(trusted, asoc, peer.primary_path), NULL, chunk,
+		       GET(trusted, asoc, next_tsn), GET(trusted, chunk, sent_count) > 0);
+}
+
+/*
+ * The same, where path and packet matter. By now a new chunk has its TSN, which is the last one
+ * given out. (subh is a union, through which 6.1's verifier lets no pointer pass: reading the TSN
+ * itself takes a helper call.)
+ */
+static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
+				     struct sctp_chunk *chunk)
+{
+	struct sctp_chunkhdr *hdr = GET(trusted, chunk, chunk_hdr);
+	struct sctp_transport *transport;
+	struct sctp_association *asoc;
+	__u8 type = GET(trusted, hdr, type);
+	bool again;
+
+	if (type != SCTP_CID_DATA && type != SCTP_CID_I_DATA)
+		return 0;
+	transport = GET(trusted, packet, transport);
+	asoc = GET(trusted, transport, asoc);
+	again = GET(trusted, chunk, sent_count) > 1;
+	return on_sent(trusted, asoc, transport, packet, chunk,
+		       GET(trusted, asoc, next_tsn) - !again, again);
 }
 
 /* --- acknowledgement --- */
@@ -608,6 +636,12 @@ int BPF_PROG(rtt_sack, struct sctp_outq *q, struct sctp_chunk *chunk)
 	return on_sack(true, q, chunk);
 }
 
+SEC("fentry/sctp_chunk_assign_tsn")
+int BPF_PROG(rtt_assign, struct sctp_chunk *chunk)
+{
+	return on_assign(true, chunk);
+}
+
 SEC("fexit/sctp_packet_append_chunk")
 int BPF_PROG(rtt_append, struct sctp_packet *packet, struct sctp_chunk *chunk, int ret)
 {
@@ -626,6 +660,12 @@ SEC("kprobe/sctp_outq_sack")
 int BPF_KPROBE(rtt_sack_kprobe, struct sctp_outq *q, struct sctp_chunk *chunk)
 {
 	return on_sack(false, q, chunk);
+}
+
+SEC("kprobe/sctp_chunk_assign_tsn")
+int BPF_KPROBE(rtt_assign_kprobe, struct sctp_chunk *chunk)
+{
+	return on_assign(false, chunk);
 }
 
 SEC("kprobe/sctp_packet_append_chunk")

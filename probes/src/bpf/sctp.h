@@ -29,9 +29,6 @@
 #define SCTP_CID_SHUTDOWN 7
 #define SCTP_CID_I_DATA 64
 
-/* RFC 6525 3 */
-#define SCTP_CID_RECONF 130
-
 /* RFC 9260 3.3.1: unordered, and the first and last fragment of a message. */
 #define SCTP_DATA_LAST_FRAG 0x01
 #define SCTP_DATA_FIRST_FRAG 0x02
@@ -117,7 +114,6 @@ struct task_struct {
 };
 
 struct file;
-struct sctp_inq;
 
 struct in6_addr {
 	union {
@@ -155,13 +151,7 @@ struct sctp_bind_addr {
 	__u16 port; /* host order */
 };
 
-enum sctp_endpoint_type {
-	SCTP_EP_TYPE_SOCKET,
-	SCTP_EP_TYPE_ASSOCIATION,
-};
-
 struct sctp_ep_common {
-	enum sctp_endpoint_type type;
 	struct sock *sk;
 	struct net *net;
 	struct sctp_bind_addr bind_addr;
@@ -266,9 +256,9 @@ struct sctp_chunk {
 		void *v;
 	} subh;
 	struct sctp_chunkhdr *chunk_hdr;
+	__u8 *chunk_end;
 	struct sctp_sndrcvinfo sinfo; /* of outgoing data */
 	struct sctp_association *asoc;
-	struct sctp_ep_common *rcvr;	  /* for whom it came */
 	struct sctp_transport *transport; /* that it came on */
 };
 

@@ -56,7 +56,8 @@ struct assoc {
 	__u32 uid;   /* differs for every association that ever had an entry; 0: free */
 	__u32 ended; /* epoch in which it ended; 0: alive */
 	__u64 first_ns;
-	__u64 last_ns; /* of its last event; then, when it ended */
+	__u64 ended_ns;
+	__u64 last_jiffies; /* of its last event: who was silent longest makes room */
 	__u64 events;
 	__u64 last_event[2]; /* see is_repeated() */
 	struct identity id;
@@ -68,7 +69,7 @@ struct stream {
 	__u64 done;
 	__u32 assoc_uid; /* 0: free */
 	__u32 assoc;	 /* index into assocs */
-	__u64 last_ns;
+	__u64 last_jiffies;
 	__u64 events;
 	__u32 place; /* index into places */
 	__u16 sid;
@@ -101,7 +102,7 @@ struct {
 } places SEC(".maps");
 
 /* Defined by the program: make the own part of an entry ready. */
-static __always_inline void stream_made(__u32 key, struct stream *s, __u64 now);
+static __always_inline void stream_made(__u32 key, struct stream *s);
 
 static __always_inline struct assoc *assoc_at(__u32 key)
 {
@@ -125,7 +126,7 @@ static __always_inline bool was_shown(const struct assoc *a)
 struct assoc_search {
 	__u32 assoc_id;
 	__u32 key; /* what was found: the association, or the oldest entry */
-	__u64 oldest_ns;
+	__u64 oldest;
 	bool found;
 };
 
@@ -145,10 +146,21 @@ static long find_assoc_step(__u32 step, struct assoc_search *search)
 	return 1;
 }
 
+/* See find_assoc(): not at the first place. */
+static __noinline struct assoc *find_assoc_further(__u32 assoc_id, __u32 *key)
+{
+	struct assoc_search search = {.assoc_id = assoc_id};
+
+	bpf_loop(ASSOC_PROBES - 1, find_assoc_step, &search, 0);
+	if (!search.found)
+		return NULL;
+	*key = search.key;
+	return assoc_at(search.key);
+}
+
 /* The living association's entry, and its index. */
 static __always_inline struct assoc *find_assoc(__u32 assoc_id, __u32 *key)
 {
-	struct assoc_search search = {.assoc_id = assoc_id};
 	struct assoc *a;
 
 	*key = assoc_id & assoc_mask;
@@ -157,25 +169,21 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id, __u32 *key)
 		return a;
 	if (!a || !a->uid)
 		return NULL; /* entries are taken in this order, and never given back */
-	bpf_loop(ASSOC_PROBES - 1, find_assoc_step, &search, 0);
-	if (!search.found)
-		return NULL;
-	*key = search.key;
-	return assoc_at(search.key);
+	return find_assoc_further(assoc_id, key);
 }
 
 static long oldest_assoc_step(__u32 step, struct assoc_search *search)
 {
 	__u32 key = (search->assoc_id + step) & assoc_mask;
 	struct assoc *a = assoc_at(key);
-	__u64 ns;
+	__u64 last;
 
 	if (!a)
 		return 1;
-	ns = was_shown(a) ? 0 : a->last_ns; /* 0 where the entry was never used */
-	if (ns < search->oldest_ns) {
+	last = was_shown(a) ? 0 : a->last_jiffies; /* 0 where the entry was never used */
+	if (last < search->oldest) {
 		search->key = key;
-		search->oldest_ns = ns;
+		search->oldest = last;
 	}
 	return 0;
 }
@@ -183,7 +191,7 @@ static long oldest_assoc_step(__u32 step, struct assoc_search *search)
 static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __u32 assoc_id,
 					       struct sctp_transport *transport, __u32 *key)
 {
-	struct assoc_search search = {.assoc_id = assoc_id, .oldest_ns = ~0ull};
+	struct assoc_search search = {.assoc_id = assoc_id, .oldest = ~0ull};
 	struct assoc *a;
 	__u32 old;
 
@@ -205,7 +213,8 @@ static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __
 	}
 	a->ended = 0;
 	a->events = 0;
-	a->first_ns = a->last_ns = bpf_ktime_get_ns();
+	a->first_ns = bpf_ktime_get_ns();
+	a->last_jiffies = bpf_jiffies64();
 	__builtin_memset(&a->id, 0, sizeof(a->id));
 	__builtin_memset(&a->stats, 0, sizeof(a->stats));
 	identify(&a->id, asoc, transport);
@@ -221,6 +230,35 @@ static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __
  * that breaks into the other, the interrupted one is left out, but not both; and where both run,
  * the second finds what the first has left: an association's events come one after the other.
  */
+#define MARKS 128 /* CPUs further on share them */
+
+struct mark {
+	__u64 object;
+	__u64 number;
+	__u64 pad[6]; /* a cache line of its own */
+} marks[MARKS] = {};
+
+static __always_inline struct mark *mark_of_this_cpu(void)
+{
+	return &marks[bpf_get_smp_processor_id() % MARKS];
+}
+
+/*
+ * Of two twins at one event the second need not look further, which is told by what the first left
+ * on this CPU; if that was overwritten meanwhile, is_repeated() has the last word. (The kernel runs
+ * them in either order.)
+ */
+static __always_inline bool is_marked(__u64 object, __u64 number)
+{
+	struct mark *mark = &marks[bpf_get_smp_processor_id() % MARKS];
+
+	if (mark->object == object && mark->number == number)
+		return true;
+	mark->object = object;
+	mark->number = number;
+	return false;
+}
+
 static __always_inline bool is_repeated(struct assoc *a, __u64 object, __u64 number)
 {
 	if (a->last_event[0] == object && a->last_event[1] == number)
@@ -230,10 +268,22 @@ static __always_inline bool is_repeated(struct assoc *a, __u64 object, __u64 num
 	return false;
 }
 
+#define WITH_TWIN(section, name, work, ...)                                                        \
+	SEC(section)                                                                               \
+	int BPF_PROG(name, __VA_ARGS__)                                                            \
+	{                                                                                          \
+		return work;                                                                       \
+	}                                                                                          \
+	SEC(section)                                                                               \
+	int BPF_PROG(name##_twin, __VA_ARGS__)                                                     \
+	{                                                                                          \
+		return work;                                                                       \
+	}
+
 static __always_inline void end_assoc(struct assoc *a)
 {
 	begin_update(a);
-	a->last_ns = bpf_ktime_get_ns();
+	a->ended_ns = bpf_ktime_get_ns();
 	a->ended = epoch;
 	end_update(a);
 }
@@ -246,7 +296,7 @@ static __always_inline __u32 place_of(__u32 assoc_uid, __u16 sid)
 struct victim {
 	__u32 hand;
 	__u32 key;
-	__u64 last_ns;
+	__u64 last_jiffies;
 };
 
 static long look_for_victim(__u32 step, struct victim *victim)
@@ -262,9 +312,9 @@ static long look_for_victim(__u32 step, struct victim *victim)
 		victim->key = key;
 		return 1;
 	}
-	if (s->last_ns < victim->last_ns) {
+	if (s->last_jiffies < victim->last_jiffies) {
 		victim->key = key;
-		victim->last_ns = s->last_ns;
+		victim->last_jiffies = s->last_jiffies;
 	}
 	return 0;
 }
@@ -272,7 +322,7 @@ static long look_for_victim(__u32 step, struct victim *victim)
 /* A free entry of the pool; stream_mask + 1 where another CPU was faster. */
 static __always_inline __u32 take_stream(void)
 {
-	struct victim victim = {.last_ns = ~0ull};
+	struct victim victim = {.last_jiffies = ~0ull};
 	__u32 key, old, *place;
 	struct stream *s;
 	struct assoc *a;
@@ -349,8 +399,8 @@ static long find_stream_step(__u32 step, struct place_search *search)
 	return 1;
 }
 
-/* The entry of a stream, which is made where it is new. */
-static __noinline struct stream *stream_of(__u32 assoc, __u32 assoc_uid, __u16 sid, __u64 now)
+/* See stream_of(): not at the first place. */
+static __noinline struct stream *stream_further(__u32 assoc, __u32 assoc_uid, __u16 sid)
 {
 	struct place_search search = {
 		.hash = place_of(assoc_uid, sid), .assoc_uid = assoc_uid, .sid = sid};
@@ -361,9 +411,6 @@ static __noinline struct stream *stream_of(__u32 assoc, __u32 assoc_uid, __u16 s
 	if (!place)
 		return NULL;
 	if (*place != NO_PLACE) {
-		s = stream_at(*place - 1);
-		if (is_stream(s, assoc_uid, sid))
-			return s;
 		bpf_loop(PLACE_PROBES - 1, find_stream_step, &search, 0);
 		if (search.found)
 			return stream_at(search.key);
@@ -383,11 +430,26 @@ static __noinline struct stream *stream_of(__u32 assoc, __u32 assoc_uid, __u16 s
 	s->sid = sid;
 	s->place = search.place;
 	s->events = 0;
-	s->last_ns = now;
-	stream_made(search.key, s, now);
+	s->last_jiffies = bpf_jiffies64();
+	stream_made(search.key, s);
 	s->assoc_uid = assoc_uid;
 	end_update(s);
 	return s;
+}
+
+/* The entry of a stream, which is made where it is new. */
+static __always_inline struct stream *stream_of(__u32 assoc, __u32 assoc_uid, __u16 sid)
+{
+	__u32 slot = place_of(assoc_uid, sid) & place_mask, *place;
+	struct stream *s;
+
+	place = bpf_map_lookup_elem(&places, &slot);
+	if (place && *place != NO_PLACE) {
+		s = stream_at(*place - 1);
+		if (is_stream(s, assoc_uid, sid))
+			return s;
+	}
+	return stream_further(assoc, assoc_uid, sid);
 }
 
 #endif

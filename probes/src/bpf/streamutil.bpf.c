@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
  * What an association's streams carry: chunks really sent (a chunk that does not fit into a packet
- * is offered again, so only what was appended counts), and how long received messages waited in
+ * is offered again, so only what was taken counts), and how long received messages waited in
  * the kernel's ordering lobby behind a missing one of their stream.
  */
 #include "sctp.h"
@@ -36,10 +36,9 @@ const volatile bool want_extended = false; /* the receive side too */
 
 #define MAX_LOBBY 8192 /* waiting messages looked at; 6.1 accepts this for bpf_loop() */
 
-static __always_inline void stream_made(__u32 key, struct stream *s, __u64 now)
+static __always_inline void stream_made(__u32 key, struct stream *s)
 {
 	__builtin_memset(&s->stats, 0, sizeof(s->stats));
-	s->stats.hol_ns = now;
 }
 
 /* --- the ordering lobby --- */
@@ -48,7 +47,7 @@ static __always_inline void stream_made(__u32 key, struct stream *s, __u64 now)
 static __always_inline void waiting_changed(__u32 key, __u32 assoc_uid, __u16 sid, __s32 by,
 					    __u64 now, bool moved)
 {
-	struct stream *s = stream_of(key, assoc_uid, sid, now);
+	struct stream *s = stream_of(key, assoc_uid, sid);
 	struct stream_stats *stats;
 	__s64 waiting;
 
@@ -56,7 +55,7 @@ static __always_inline void waiting_changed(__u32 key, __u32 assoc_uid, __u16 si
 		return;
 	stats = &s->stats;
 	begin_update(s);
-	s->last_ns = now;
+	s->last_jiffies = bpf_jiffies64();
 	if (stats->waiting) {
 		stats->hol_wait_ns += stats->waiting * (now - stats->hol_ns);
 		stats->hol_blocked_ns += now - stats->hol_ns;
@@ -163,7 +162,7 @@ static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_associat
 	}
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
 	if (want_extended && GET(trusted, asoc, ulpq.lobby.qlen))
-		walk_lobby(asoc, *key, a, 1, true, a->last_ns);
+		walk_lobby(asoc, *key, a, 1, true, a->first_ns);
 	return a;
 }
 
@@ -227,52 +226,46 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 
 /* --- sending --- */
 
-static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
+/* Tells apart the times that a chunk is sent. */
+static __always_inline __u64 sending(bool trusted, struct sctp_association *asoc,
 				     struct sctp_chunk *chunk)
 {
-	struct sctp_chunkhdr *hdr = GET(trusted, chunk, chunk_hdr);
-	struct sctp_transport *transport;
-	struct sctp_association *asoc;
+	return (__u64)GET(trusted, asoc, next_tsn) << 32 | GET(trusted, chunk, sent_count);
+}
+
+/* A chunk is put into a packet; again, if it was in one before. */
+static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
+				   struct sctp_transport *transport, struct sctp_chunk *chunk,
+				   bool again)
+{
+	struct sctp_chunkhdr *hdr;
 	struct stream *s;
 	struct assoc *a;
-	__u8 type, flags;
-	__u32 key, bytes, sent_count;
-	__u64 now;
+	__u32 key, bytes;
+	__u8 flags;
 
-	type = GET(trusted, hdr, type);
-	if (type != SCTP_CID_DATA && type != SCTP_CID_I_DATA && type != SCTP_CID_RECONF)
-		return 0;
-	transport = GET(trusted, packet, transport);
-	asoc = GET(trusted, transport, asoc);
-	if (type == SCTP_CID_RECONF) {
-		/* More streams may have been added (RFC 6525 4.5). */
-		a = find_assoc(GET(trusted, asoc, assoc_id), &key);
-		if (a)
-			a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
-		return 0;
-	}
 	if (!wanted(trusted, asoc, transport))
 		return 0;
 	a = assoc_of(trusted, asoc, transport, &key);
 	if (!a)
 		return 0;
-	sent_count = GET(trusted, chunk, sent_count);
-	if (is_repeated(a, (__u64)chunk, (__u64)GET(trusted, asoc, next_tsn) << 32 | sent_count))
+	if (is_repeated(a, (__u64)chunk, sending(trusted, asoc, chunk)))
 		return 0;
-	now = bpf_ktime_get_ns();
-	a->last_ns = now;
+	a->last_jiffies = bpf_jiffies64();
 	a->events++;
+	/* More streams may have been added (RFC 6525 4.5). */
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
-	s = stream_of(key, a->uid, GET(trusted, chunk, sinfo.sinfo_stream), now);
+	s = stream_of(key, a->uid, GET(trusted, chunk, sinfo.sinfo_stream));
 	if (!s)
 		return 0;
+	hdr = GET(trusted, chunk, chunk_hdr);
 	bytes = bpf_ntohs(GET(trusted, hdr, length));
-	bytes -= type == SCTP_CID_DATA ? DATA_HEADER_SIZE : I_DATA_HEADER_SIZE;
+	bytes -= GET(trusted, hdr, type) == SCTP_CID_DATA ? DATA_HEADER_SIZE : I_DATA_HEADER_SIZE;
 	flags = GET(trusted, hdr, flags);
 	begin_update(s);
-	s->last_ns = now;
+	s->last_jiffies = bpf_jiffies64();
 	s->events++;
-	if (sent_count > 1) {
+	if (again) {
 		s->stats.rtx_chunks++;
 		s->stats.rtx_bytes += bytes;
 	} else {
@@ -285,6 +278,34 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	}
 	end_update(s);
 	return 0;
+}
+
+/*
+ * sctp_packet_append_data() asks for a TSN when it has taken a chunk of data, new or not: one call
+ * for each, where sctp_packet_append_chunk() is called for those too that have to wait, and tells
+ * at its end only.
+ */
+static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
+{
+	struct sctp_association *asoc = GET(trusted, chunk, asoc);
+
+	return on_sent(trusted, asoc, GET(trusted, asoc, peer.primary_path), chunk,
+		       GET(trusted, chunk, sent_count) > 0);
+}
+
+/* The same, where the path matters. */
+static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
+				     struct sctp_chunk *chunk)
+{
+	struct sctp_chunkhdr *hdr = GET(trusted, chunk, chunk_hdr);
+	struct sctp_transport *transport;
+	__u8 type = GET(trusted, hdr, type);
+
+	if (type != SCTP_CID_DATA && type != SCTP_CID_I_DATA)
+		return 0;
+	transport = GET(trusted, packet, transport);
+	return on_sent(trusted, GET(trusted, transport, asoc), transport, chunk,
+		       GET(trusted, chunk, sent_count) > 1);
 }
 
 static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
@@ -309,26 +330,19 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
  */
 
 /* See is_repeated() for twins. */
-#define WITH_TWIN(section, name, work, ...)                                                        \
-	SEC(section)                                                                               \
-	int BPF_PROG(streamutil_##name, __VA_ARGS__)                                               \
-	{                                                                                          \
-		return work;                                                                       \
-	}                                                                                          \
-	SEC(section)                                                                               \
-	int BPF_PROG(streamutil_##name##_twin, __VA_ARGS__)                                        \
-	{                                                                                          \
-		return work;                                                                       \
-	}
-
-WITH_TWIN("fexit/sctp_packet_append_chunk", append,
+WITH_TWIN("fentry/sctp_chunk_assign_tsn", streamutil_assign,
+	  is_marked((__u64)chunk, sending(true, chunk->asoc, chunk)) ? 0 : on_assign(true, chunk),
+	  struct sctp_chunk *chunk)
+WITH_TWIN("fexit/sctp_packet_append_chunk", streamutil_append,
 	  ret == SCTP_XMIT_OK ? on_append(true, packet, chunk) : 0, struct sctp_packet *packet,
 	  struct sctp_chunk *chunk, int ret)
-WITH_TWIN("fentry/sctp_association_free", free, on_free(true, asoc), struct sctp_association *asoc)
-WITH_TWIN("fentry/sctp_ulpq_tail_data", data, on_data(true, ulpq), struct sctp_ulpq *ulpq)
-WITH_TWIN("fexit/sctp_ulpq_tail_data", data_over, on_data_over(true, ulpq, chunk),
+WITH_TWIN("fentry/sctp_association_free", streamutil_free, on_free(true, asoc),
+	  struct sctp_association *asoc)
+WITH_TWIN("fentry/sctp_ulpq_tail_data", streamutil_data, on_data(true, ulpq),
+	  struct sctp_ulpq *ulpq)
+WITH_TWIN("fexit/sctp_ulpq_tail_data", streamutil_data_over, on_data_over(true, ulpq, chunk),
 	  struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
-WITH_TWIN("fexit/sctp_ulpevent_idata", idata_over, on_data_over(true, ulpq, chunk),
+WITH_TWIN("fexit/sctp_ulpevent_idata", streamutil_idata_over, on_data_over(true, ulpq, chunk),
 	  struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
 
 #define UPHEAVAL(name, function)                                                                   \
@@ -366,6 +380,12 @@ UPHEAVAL(irenege, sctp_renege_events)
 UPHEAVAL(fwdtsn, sctp_handle_fwdtsn)
 UPHEAVAL(iftsn, sctp_handle_iftsn)
 UPHEAVAL(flush, sctp_ulpq_flush)
+
+SEC("kprobe/sctp_chunk_assign_tsn")
+int BPF_KPROBE(streamutil_assign_kprobe, struct sctp_chunk *chunk)
+{
+	return on_assign(false, chunk);
+}
 
 SEC("kprobe/sctp_packet_append_chunk")
 int BPF_KPROBE(streamutil_append_kprobe, struct sctp_packet *packet, struct sctp_chunk *chunk)
