@@ -4,6 +4,7 @@
 
 mod clock;
 mod column;
+mod create;
 mod flags;
 mod out;
 mod rows;
