@@ -4,6 +4,7 @@
 
 mod clock;
 mod column;
+mod confine;
 mod create;
 mod flags;
 mod out;

@@ -23,7 +23,7 @@ pub mod streamutil;
 mod table;
 
 pub use assoc::{Filter, Identity, PidNamespace};
-pub use attach::{Error, Rung};
+pub use attach::{BPF_COMMANDS, Error, IOCTL_REQUEST, Rung};
 pub use dist::{Dist, Levels};
 pub use entries::EntryRef;
 pub use ready::async_fd;

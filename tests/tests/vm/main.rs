@@ -8,6 +8,7 @@ mod bed;
 mod bufmon;
 mod compare;
 mod jitter;
+mod privilege;
 mod rto;
 mod rtt;
 mod rtt_flags;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     jitter::add(&mut suite);
     rtt::add(&mut suite);
     rtt_flags::add(&mut suite);
+    privilege::add(&mut suite);
     streamutil::add(&mut suite);
     streams_flags::add(&mut suite);
     let trials = suite.trials(&arguments);
