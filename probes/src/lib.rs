@@ -4,6 +4,8 @@
 //! Units: the kernel side stores nanoseconds; what is returned here says its unit in its type
 //! ([`std::time::Duration`]) or its name.
 
+#![allow(unsafe_code)]
+
 mod assoc;
 mod attach;
 mod btf_map;
