@@ -4,6 +4,8 @@
 
 mod clock;
 mod column;
+mod confine;
+mod create;
 mod flags;
 mod out;
 mod rows;

@@ -1,14 +1,14 @@
 //! Where lines go: stdout for people, stdout or FILE for rows. Whole lines only, written at the end of each batch.
 
 use std::{
-    fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+
+use crate::create::create;
 
 /// Bytes gathered before they are written in mid-batch.
 const BATCH: usize = 32 * 1024;
@@ -31,7 +31,7 @@ impl Out {
     /// # Errors
     /// Where FILE cannot be made.
     pub fn new(file: Option<&Path>) -> Result<Self> {
-        let rows = file.map(create).transpose()?;
+        let rows = file.map(Sink::file).transpose()?;
         Ok(Self { text: Sink::new("standard output".to_owned(), Box::new(io::stdout())), rows })
     }
 
@@ -78,6 +78,12 @@ impl Out {
 }
 
 impl Sink {
+    fn file(path: &Path) -> Result<Self> {
+        let name = format!("'{}'", path.display());
+        let file = create(path).with_context(|| format!("cannot make the file {name}"))?;
+        Ok(Self::new(name, Box::new(file)))
+    }
+
     fn new(name: String, writer: Box<dyn Write>) -> Self {
         Self { name, writer, pending: Vec::with_capacity(2 * BATCH) }
     }
@@ -99,25 +105,10 @@ impl Sink {
     }
 }
 
-fn create(path: &Path) -> Result<Sink> {
-    let name = format!("'{}'", path.display());
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("cannot make the folder '{}'", folder.display()))?;
-    }
-    // 0640: addresses of peers are not for everybody.
-    let file: File = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o640)
-        .open(path)
-        .with_context(|| format!("cannot make the file {name}"))?;
-    Ok(Sink::new(name, Box::new(file)))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -10,8 +10,6 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use caps::CapSet;
-use nix::sys::prctl::set_no_new_privs;
 use probes::async_fd;
 use serde_json::{Map, json};
 use tokio::{
@@ -22,7 +20,7 @@ use tokio::{
     time::{MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 
-use crate::{Clock, Common, Format, Out};
+use crate::{Clock, Common, Format, Out, confine::confine};
 
 /// Pause after a batch of samples: rows appear within 100 ms, and a busy host wakes us 20 times a second at most.
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
@@ -198,7 +196,9 @@ async fn trace<T: Tool>(
         }
         return out.flush();
     }
-    drop_privileges().context("cannot drop privileges")?;
+    let ring = tool.fd()?.map(|fd| async_fd(fd, Interest::READABLE)).transpose()?;
+    let stdout = watch_stdout();
+    confine().context("cannot confine itself")?;
     let started = Instant::now();
 
     let format = common.format();
@@ -210,7 +210,7 @@ async fn trace<T: Tool>(
     tool.begin(&mut out)?;
     out.flush()?;
 
-    watch(&mut tool, common, &mut out, &mut signals, started).await?;
+    watch(&mut tool, common, &mut out, Wakers { signals, ring, stdout }, started).await?;
 
     tool.stop();
     while tool.events(&mut out)? {}
@@ -230,13 +230,11 @@ async fn trace<T: Tool>(
     Ok(())
 }
 
-/// From here on the command reads its tables, writes its output and nothing else: what is attached stays attached, and
-/// the kernel lets anybody use a map by its descriptor (`__sys_bpf()`).
-fn drop_privileges() -> Result<()> {
-    for set in [CapSet::Ambient, CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
-        caps::clear(None, set)?;
-    }
-    Ok(set_no_new_privs()?)
+/// What the loop waits for, besides time.
+struct Wakers {
+    signals: Signals,
+    ring: Option<AsyncFd<OwnedFd>>,
+    stdout: Option<AsyncFd<OwnedFd>>,
 }
 
 /// The loop: until a signal, the end of `--duration`, or the reader of stdout leaves.
@@ -244,11 +242,10 @@ async fn watch<T: Tool>(
     tool: &mut T,
     common: &Common,
     out: &mut Out,
-    signals: &mut Signals,
+    wakers: Wakers,
     started: Instant,
 ) -> Result<()> {
-    let ring = tool.fd()?.map(|fd| async_fd(fd, Interest::READABLE)).transpose()?;
-    let stdout = watch_stdout();
+    let Wakers { mut signals, ring, stdout } = wakers;
     let mut ticks = interval_at((started + common.interval).into(), common.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let end = common.duration.and_then(|d| started.checked_add(d));

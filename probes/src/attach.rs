@@ -7,7 +7,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use libbpf_rs::libbpf_sys::{bpf_prog_get_info_by_fd, bpf_prog_info};
+use libbpf_rs::libbpf_sys::{
+    BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD, bpf_cmd, bpf_prog_get_info_by_fd,
+    bpf_prog_info,
+};
 use libbpf_rs::{Iter, IterOpts, Link, Object, OpenObject, PrintLevel, ProgramMut, set_print};
 use thiserror::Error;
 
@@ -25,6 +28,12 @@ pub enum Rung {
     /// kprobes and kretprobes: everywhere, at several times the cost.
     Kprobe,
 }
+
+/// All that reading an open probe asks of bpf(2): histograms, and how often programs were left out.
+pub const BPF_COMMANDS: [bpf_cmd; 3] = [BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD];
+
+/// All that detaching asks of ioctl(2): `PERF_EVENT_IOC_DISABLE`, for kprobes.
+pub const IOCTL_REQUEST: u32 = 0x2401;
 
 /// Why a probe could not be opened or read.
 #[derive(Debug, Error)]

@@ -4,6 +4,8 @@
 //! Units: the kernel side stores nanoseconds; what is returned here says its unit in its type
 //! ([`std::time::Duration`]) or its name.
 
+#![allow(unsafe_code)]
+
 mod assoc;
 mod attach;
 mod btf_map;
@@ -24,7 +26,7 @@ mod table;
 pub mod verifier;
 
 pub use assoc::{Filter, Identity, PidNamespace};
-pub use attach::{Error, Rung};
+pub use attach::{BPF_COMMANDS, Error, IOCTL_REQUEST, Rung};
 pub use dist::{Dist, Levels};
 pub use entries::EntryRef;
 pub use ready::async_fd;

@@ -151,10 +151,10 @@ trace() {
 	until_true 60 attached $!
 }
 
-# attached PID: all its hooks are in place, after which it gives up every capability; or it ended, which the case will
-# see from its status.
+# attached PID: all its hooks are in place, after which it confines itself; or it ended, which the case will see from
+# its status.
 attached() {
-	grep -qs "^CapEff:.*0000000000000000" /proc/$1/status || [ ! -d /proc/$1 ]
+	grep -qs "^Seccomp:.*2" /proc/$1/status || [ ! -d /proc/$1 ]
 }
 
 # trace_stop [SIGNAL]: end all tools; each one's exit status goes to NAME.status.

@@ -1,5 +1,7 @@
 //! SCTP sockets, as far as the traffic generator uses them (RFC 6458, and Linux's own options from `linux/sctp.h`).
 
+#![allow(unsafe_code)]
+
 use std::io;
 use std::mem::{size_of, size_of_val};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
-#[allow(clippy::undocumented_unsafe_blocks, dead_code)]
+#[allow(clippy::undocumented_unsafe_blocks, dead_code, unsafe_code)]
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/floor.skel.rs"));
 }

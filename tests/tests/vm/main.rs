@@ -11,7 +11,7 @@ mod bufmon;
 mod compare;
 mod jitter;
 mod matrix;
-
+mod privilege;
 mod rto;
 mod rtt;
 mod rtt_flags;
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     jitter::add(&mut suite);
     rtt::add(&mut suite);
     rtt_flags::add(&mut suite);
+    privilege::add(&mut suite);
     streamutil::add(&mut suite);
     streams_flags::add(&mut suite);
     verifier::add(&mut suite);

@@ -1,0 +1,267 @@
+//! Making the output file, as root, perhaps in a folder in which anybody may have laid a trap.
+//!
+//! A folder is *shared* if everybody can write to it, or if it is another user's inside a shared one. In a shared folder
+//! no symbolic link is followed, and a file that is there already must be the user's own and have no other name. (The
+//! kernel's `fs.protected_*` do the like, but only where they are switched on, for sticky folders, and for the last
+//! step.) Elsewhere links work as ever.
+
+use std::{
+    collections::VecDeque,
+    ffi::{OsStr, OsString},
+    fs::File,
+    mem,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, OFlag, openat, readlinkat},
+    sys::{
+        stat::{FileStat, Mode, SFlag, fstat, mkdirat},
+        statfs::{PROC_SUPER_MAGIC, fstatfs},
+    },
+    unistd::geteuid,
+};
+
+/// Links on the way, as many as the kernel follows.
+const MAX_LINKS: usize = 40;
+
+/// Makes or empties a file. Missing folders are made.
+pub(crate) fn create(path: &Path) -> Result<File> {
+    let mut folder = Folder::start(path.as_os_str())?;
+    let mut steps = names(path.as_os_str());
+    let mut links = 0;
+    while let Some(name) = steps.pop_front() {
+        let last = steps.is_empty();
+        let Some(mut found) = folder.find(&name, last)? else {
+            return folder.make(&name);
+        };
+        let stat = fstat(&found)?;
+        if kind(&stat) == SFlag::S_IFLNK {
+            ensure!(!folder.shared, "{} is a symbolic link {TRAP}", quoted(&name));
+            if !folder.is_proc()? {
+                links += 1;
+                ensure!(links <= MAX_LINKS, Errno::ELOOP);
+                let target = readlinkat(&found, "")?;
+                if target.as_bytes().starts_with(b"/") {
+                    folder = Folder::start(&target)?;
+                }
+                let rest = mem::replace(&mut steps, names(&target));
+                steps.extend(rest);
+                continue;
+            }
+            // What it stands for is an open file or folder of a process, and its text no path.
+            found = openat(&folder.fd, name.as_os_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        } else if last && folder.shared {
+            ensure!(is_ours(&stat), "{} is another user's {TRAP}", quoted(&name));
+            let linked = kind(&stat) == SFlag::S_IFREG && stat.st_nlink > 1;
+            ensure!(!linked, "{} is a file with another name (hard link) {TRAP}", quoted(&name));
+        }
+        if last {
+            // That very file, whatever has the name by now.
+            let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+            return Ok(File::options().write(true).truncate(true).open(path)?);
+        }
+        folder = Folder::new(found, folder.shared)?;
+    }
+    bail!(Errno::ENOENT)
+}
+
+/// The end of a refusal.
+const TRAP: &str = "in a folder that everybody can write to: remove it, or choose another folder";
+
+struct Folder {
+    fd: OwnedFd,
+    shared: bool,
+}
+
+impl Folder {
+    /// Where a path begins.
+    fn start(path: &OsStr) -> Result<Self> {
+        let start = if path.as_bytes().starts_with(b"/") { "/" } else { "." };
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Self::new(openat(AT_FDCWD, start, flags, Mode::empty())?, false)
+    }
+
+    fn new(fd: OwnedFd, inside_shared: bool) -> Result<Self> {
+        let stat = fstat(&fd)?;
+        let for_all = Mode::from_bits_truncate(stat.st_mode).contains(Mode::S_IWOTH);
+        Ok(Self { fd, shared: for_all || inside_shared && !is_ours(&stat) })
+    }
+
+    /// What has that name, unopened, which may be a link; a missing folder is made, and a missing file `None`.
+    fn find(&self, name: &OsStr, last: bool) -> Result<Option<OwnedFd>> {
+        let open = |flags| {
+            let flags = flags | OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            openat(&self.fd, name, flags, Mode::empty())
+        };
+        if last {
+            return match open(OFlag::empty()) {
+                Err(Errno::ENOENT) => Ok(None),
+                found => Ok(Some(found?)),
+            };
+        }
+        // O_DIRECTORY has autofs mount what belongs here.
+        let mut found = open(OFlag::O_DIRECTORY);
+        if matches!(found, Err(Errno::ENOENT)) {
+            match mkdirat(&self.fd, name, Mode::from_bits_truncate(0o777)) {
+                Ok(()) | Err(Errno::EEXIST) => found = open(OFlag::O_DIRECTORY),
+                e => e.with_context(|| format!("cannot make the folder {}", quoted(name)))?,
+            }
+        }
+        match found {
+            Err(Errno::ENOTDIR) => Ok(Some(open(OFlag::empty())?)),
+            found => Ok(Some(found?)),
+        }
+    }
+
+    /// A new file. 0640: addresses of peers are not for everybody.
+    fn make(&self, name: &OsStr) -> Result<File> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        Ok(openat(&self.fd, name, flags, Mode::from_bits_truncate(0o640))?.into())
+    }
+
+    fn is_proc(&self) -> Result<bool> {
+        Ok(fstatfs(&self.fd)?.filesystem_type() == PROC_SUPER_MAGIC)
+    }
+}
+
+/// The names on the way; a slash at the end asks for a folder, which cannot be written to.
+fn names(path: &OsStr) -> VecDeque<OsString> {
+    let mut names: VecDeque<_> = path
+        .as_bytes()
+        .split(|b| *b == b'/')
+        .filter(|n| !n.is_empty())
+        .map(|n| OsString::from_vec(n.to_vec()))
+        .collect();
+    if path.as_bytes().ends_with(b"/") {
+        names.push_back(".".into());
+    }
+    names
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+/// Does it belong to this user, or to root?
+fn is_ours(stat: &FileStat) -> bool {
+    stat.st_uid == 0 || stat.st_uid == geteuid().as_raw()
+}
+
+fn quoted(name: &OsStr) -> String {
+    format!("'{}'", name.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{self, Permissions, hard_link},
+        io::{Read, Write},
+        os::unix::fs::{PermissionsExt, symlink},
+        path::PathBuf,
+    };
+
+    use nix::unistd::pipe;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A folder of this user's with one that everybody can write to in it, and a file `victim`.
+    fn folders() -> (TempDir, PathBuf, PathBuf) {
+        let own = tempfile::tempdir().unwrap();
+        let (shared, victim) = (own.path().join("shared"), own.path().join("victim"));
+        fs::create_dir(&shared).unwrap();
+        fs::set_permissions(&shared, Permissions::from_mode(0o1777)).unwrap();
+        fs::write(&victim, "precious").unwrap();
+        (own, shared, victim)
+    }
+
+    fn refused(path: &Path, why: &str) {
+        let error = create(path).unwrap_err().to_string();
+        assert!(error.contains(why) && error.contains("everybody can write to"), "{error}");
+    }
+
+    #[test]
+    fn links_in_a_shared_folder_are_not_followed() {
+        let (own, shared, victim) = folders();
+        symlink(&victim, shared.join("file")).unwrap();
+        symlink(own.path(), shared.join("folder")).unwrap();
+        symlink(own.path().join("new"), shared.join("dangling")).unwrap();
+        symlink(shared.join("file"), own.path().join("indirect")).unwrap();
+        hard_link(&victim, shared.join("hard")).unwrap();
+        for path in
+            ["shared/file", "shared/folder/victim", "shared/folder/new/x", "shared/dangling", "indirect"]
+        {
+            refused(&own.path().join(path), "symbolic link");
+        }
+        refused(&shared.join("hard"), "hard link");
+        assert_eq!(fs::read_to_string(victim).unwrap(), "precious");
+        assert!(!own.path().join("new").exists());
+    }
+
+    #[test]
+    fn own_files_in_a_shared_folder_are_made_and_emptied() {
+        let (_own, shared, _) = folders();
+        for path in ["x", "a/b/x"].map(|path| shared.join(path)) {
+            for text in ["long", "s"] {
+                create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+                assert_eq!(fs::read_to_string(&path).unwrap(), text);
+                assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn links_elsewhere_are_followed() {
+        let (own, _, victim) = folders();
+        let at = |path| own.path().join(path);
+        fs::create_dir(at("folder")).unwrap();
+        symlink("../victim", at("folder/file")).unwrap();
+        symlink("folder", at("link")).unwrap();
+        symlink(at("new"), at("dangling")).unwrap();
+        hard_link(&victim, at("hard")).unwrap();
+        for (path, target) in [
+            ("folder/file", "victim"),
+            ("link/file", "victim"),
+            ("link/../hard", "victim"),
+            ("dangling", "new"),
+        ] {
+            create(&at(path)).unwrap().write_all(path.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(at(target)).unwrap(), path);
+        }
+    }
+
+    #[test]
+    fn open_files_and_devices_are_taken() {
+        create(Path::new("/dev/null")).unwrap();
+        let (mut reader, writer) = pipe().map(|(r, w)| (File::from(r), w)).unwrap();
+        let path = format!("/dev/fd/{}", writer.as_raw_fd());
+        create(Path::new(&path)).unwrap().write_all(b"x").unwrap();
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "x");
+    }
+
+    #[test]
+    fn what_is_no_file_is_an_error() {
+        let (own, _, victim) = folders();
+        symlink("loop", own.path().join("loop")).unwrap();
+        for (path, why) in [
+            (PathBuf::new(), Errno::ENOENT),
+            (own.path().join("missing/"), Errno::EISDIR),
+            (own.path().to_owned(), Errno::EISDIR),
+            (own.path().join("loop"), Errno::ELOOP),
+            (victim.join("x"), Errno::ENOTDIR),
+        ] {
+            let error = format!("{:#}", create(&path).unwrap_err());
+            assert!(error.contains(why.desc()), "{path:?}: {error}");
+        }
+    }
+}
