@@ -9,8 +9,6 @@
 
 struct assoc_stats {
 	__u64 packet_ns; /* when the packet came whose chunks are looked at now */
-	__u32 top_tsn;	 /* highest TSN that has arrived */
-	bool has_top;
 };
 
 #include "stats.h"
@@ -217,11 +215,8 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 		return 0;
 	a->last_ns = now;
 	a->events++;
-	late = a->stats.has_top && tsn_before(tsn, a->stats.top_tsn);
-	if (!late) {
-		a->stats.top_tsn = tsn;
-		a->stats.has_top = true;
-	}
+	/* The chunk is in the map by now. A peer that restarts begins a new one. */
+	late = tsn_before(tsn, GET(trusted, asoc, peer.tsn_map.max_tsn_seen));
 	s = stream_of(key, a->uid, GET(trusted, event, stream), now);
 	if (!s)
 		return 0;
