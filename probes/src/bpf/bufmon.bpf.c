@@ -266,7 +266,8 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	entry->last_ns = now;
 	if (is_sack)
 		look_at(trusted, entry, key, asoc);
-	if (want_extended && (!entry->state.seen || tsn_before(entry->state.cum_tsn, cum_tsn))) {
+	/* The kernel drops SACKs that were overtaken; and a peer that restarts renumbers. */
+	if (want_extended && (!entry->state.seen || cum_tsn != entry->state.cum_tsn)) {
 		stop_clock(entry, now);
 		entry->state.cum_tsn = cum_tsn;
 		entry->state.seen = true;
