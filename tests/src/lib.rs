@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod command;
+pub mod hostile;
 pub mod image;
 pub mod kernel;
 pub mod programs;
@@ -9,3 +10,4 @@ pub mod sctp;
 pub mod socket;
 pub mod truth;
 pub mod vm;
+pub mod wire;

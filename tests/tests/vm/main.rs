@@ -7,6 +7,7 @@ mod absent;
 mod bed;
 mod bufmon;
 mod compare;
+mod hostile;
 mod jitter;
 mod rto;
 mod rtt;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     rtt_flags::add(&mut suite);
     streamutil::add(&mut suite);
     streams_flags::add(&mut suite);
+    hostile::add(&mut suite);
     let trials = suite.trials(&arguments);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
