@@ -62,7 +62,7 @@ pub fn add(suite: &mut Suite) {
 
 /// Limits of the error of round-trip times, as in the cases of `sctp-rtt`: here chunks wait in the backlog of a socket
 /// that five commands look at.
-const CLOSE: (f64, f64) = (100.0, 5000.0);
+const CLOSE: (f64, f64) = (50.0, 1500.0);
 
 /// What came to b, and what left a and b, against what the five commands say.
 fn check(folder: &Path, limits: (f64, f64)) -> Result<()> {
