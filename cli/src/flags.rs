@@ -151,6 +151,26 @@ fn try_parse<T: CommandFactory + FromArgMatches>(
     Ok(flags)
 }
 
+/// Any arguments, each ended by a line feed, are taken or refused, and never panic.
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub fn fuzz_flags(bytes: &[u8]) {
+    use std::os::unix::ffi::OsStrExt;
+
+    #[derive(clap::Parser)]
+    struct Flags {
+        #[command(flatten)]
+        common: Common,
+    }
+    let args = bytes.split(|byte| *byte == b'\n').map(|arg| std::ffi::OsStr::from_bytes(arg).to_owned());
+    let args = std::iter::once("x".into()).chain(args);
+    if let Ok(Flags { common }) = try_parse(args, |flags: &Flags| &flags.common) {
+        assert!(!common.interval.is_zero() && common.duration.is_none_or(|d| !d.is_zero()));
+        assert!(!common.timestamp || common.format() == Format::Csv);
+        let _ = common.filter();
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse::<f64>()
         .ok()
@@ -247,6 +267,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_arguments_panic(
+            args in prop::collection::vec(
+                prop_oneof![
+                    "--?(interval|csv|file|json|timestamp|duration|pid|lport|addr|netns|rung|nothing)(=.*)?",
+                    "-[icfxTqdph]+.*",
+                    ".*",
+                ],
+                0..6,
+            ),
+        ) {
+            fuzz_flags(args.join("\n").as_bytes());
+        }
+
         #[test]
         fn seconds_never_panic(text: String) {
             if let Ok(d) = seconds(&text) {

@@ -14,6 +14,9 @@ mod streams;
 
 pub use clock::{Clock, TimesOfDay};
 pub use column::{Column, Value, csv_header, csv_row, ends, json_object, ms, us};
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub use flags::fuzz_flags;
 pub use flags::{Common, Format, parse};
 pub use out::Out;
 pub use probes::Identity;

@@ -402,8 +402,19 @@ fn cause(evidence: &types::evidence) -> StallCause {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz(tables: &crate::fuzz::Bytes<'_>) {
+    let hist: Option<types::hist> = pod::read(tables.rest);
+    for (of, a) in tables.entries::<types::entry>().iter().flat_map(Entries::live) {
+        for now in [0, u64::MAX].map(Duration::from_nanos) {
+            lasting(&a, now);
+            stats(of, &a, &a.stats, hist.as_ref().map(|h| each(&h.counts)), now);
+        }
+    }
+}
+
 /// A record of the ring buffer; `None` where it is too short.
-fn decode(bytes: &[u8]) -> Option<Wait> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<Wait> {
     let event: types::event = pod::read(bytes)?;
     Some(Wait {
         at: Duration::from_nanos(event.time_ns),

@@ -39,7 +39,7 @@ impl Dist {
             sum: Duration::from_nanos(sum),
             min: some.then_some(min),
             max: some.then_some(max),
-            percentiles: hist.filter(|_| some).map(|h| percentiles(h).map(|p| p.clamp(min, max))),
+            percentiles: hist.filter(|_| some).map(|h| percentiles(h).map(|p| p.min(max).max(min))),
         }
     }
 
@@ -75,7 +75,7 @@ impl Levels {
             sum,
             min: some.then_some(min),
             max: some.then_some(max),
-            percentiles: hist.filter(|_| some).map(|h| percentiles(h).map(|p| rounded(p).clamp(min, max))),
+            percentiles: hist.filter(|_| some).map(|h| percentiles(h).map(|p| rounded(p).min(max).max(min))),
         }
     }
 

@@ -198,6 +198,15 @@ impl Jitter {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz(tables: &crate::fuzz::Bytes<'_>) {
+    let hist = pod::read::<types::hist>(tables.rest).map(|h| h.chunk);
+    tables.streams::<types::assoc, types::stream>(|_, _, stream| {
+        arrivals(stream.events, &stream.stats.chunk, hist.as_ref());
+        arrivals(stream.stats.messages, &stream.stats.message, None);
+    });
+}
+
 fn arrivals(count: u64, arrivals: &types::arrivals, hist: Option<&[u32; BUCKETS]>) -> Arrivals {
     Arrivals {
         count,
@@ -208,7 +217,7 @@ fn arrivals(count: u64, arrivals: &types::arrivals, hist: Option<&[u32; BUCKETS]
 
 /// The estimate from its 16-fold.
 fn unscale(jitter16_ns: u64) -> Duration {
-    Duration::from_nanos((jitter16_ns + 8) / 16)
+    Duration::from_nanos(jitter16_ns.saturating_add(8) / 16)
 }
 
 #[cfg(test)]

@@ -12,6 +12,9 @@ mod btf_map;
 pub mod bufmon;
 mod dist;
 mod entries;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hist;
 pub mod jitter;
 pub mod kernel;

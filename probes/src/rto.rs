@@ -218,7 +218,7 @@ pub struct Accounting {
     pub assocs_left_out: u64,
     /// Retransmitted chunks whose place was taken by newer ones before they were acknowledged.
     pub chunks_evicted: u64,
-    /// SACKs that covered more than 8,192 chunks.
+    /// SACKs that covered more than 8,192 chunks, or had gap blocks for as many.
     pub scan_limit: u64,
 }
 
@@ -337,6 +337,25 @@ impl Rto {
         stats: &types::stats,
         hist: Option<&[[u32; BUCKETS]]>,
     ) -> Stats {
+        self.units.stats(of, path, stats, hist)
+    }
+}
+
+/// What the kernel side's numbers mean.
+#[derive(Clone, Copy)]
+struct Units {
+    jiffy: Duration,
+    extended: bool,
+}
+
+impl Units {
+    fn stats(
+        self,
+        of: EntryRef,
+        path: &types::entry,
+        stats: &types::stats,
+        hist: Option<&[[u32; BUCKETS]]>,
+    ) -> Stats {
         Stats {
             path: of,
             id: path.identity(),
@@ -350,19 +369,10 @@ impl Rto {
             pmtud_retransmits: stats.pmtud_retransmits,
             rtx_chunks: stats.rtx_chunks,
             spurious: stats.spurious,
-            last: self.units.values(&path.state.last),
+            last: self.values(&path.state.last),
         }
     }
-}
 
-/// What the kernel side's numbers mean.
-#[derive(Clone, Copy)]
-struct Units {
-    jiffy: Duration,
-    extended: bool,
-}
-
-impl Units {
     fn values(self, v: &types::values) -> Values {
         Values {
             rto: self.jiffy * v.rto,
@@ -398,6 +408,20 @@ impl Units {
             values: self.values(&event.values),
         }
     }
+}
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz(tables: &crate::fuzz::Bytes<'_>) {
+    let units = Units { jiffy: Duration::from_millis(4), extended: true };
+    let hist: Option<types::hist> = pod::read(tables.rest);
+    for (of, path) in tables.entries::<types::entry>().iter().flat_map(Entries::live) {
+        units.stats(of, &path, &path.stats, hist.as_ref().map(|h| each(&h.counts)));
+    }
+}
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn decode(bytes: &[u8]) -> Option<Update> {
+    Some(Units { jiffy: Duration::from_millis(4), extended: true }.update(&pod::read(bytes)?))
 }
 
 fn is_idle(stats: &types::stats) -> bool {

@@ -104,7 +104,7 @@ pub struct Accounting {
     pub retransmitted: u64,
     /// Chunks sent before the trace began.
     pub before_start: u64,
-    /// Chunks left out because one SACK covered more than 8,192 of them.
+    /// Chunks left out because one SACK covered more than 8,192 of them, or had gap blocks for as many.
     pub scan_limit: u64,
     /// Chunks given up by PR-SCTP (RFC 3758): acknowledged by FORWARD TSN, if at all.
     pub abandoned: u64,
@@ -233,8 +233,18 @@ fn stats(id: Identity, stats: &types::stats, hist: Option<&[[u32; BUCKETS]]>) ->
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz(tables: &crate::fuzz::Bytes<'_>) {
+    let hist: Option<types::hist> = pod::read(tables.rest);
+    for (_, path) in tables.entries::<types::entry>().iter().flat_map(Entries::live) {
+        for of in [Some(&path.stats), window!(path, 0), window!(path, 1)].into_iter().flatten() {
+            stats(path.identity(), of, hist.as_ref().map(|h| each(&h.counts)));
+        }
+    }
+}
+
 /// A record of the ring buffer; `None` where it is too short.
-fn decode(bytes: &[u8]) -> Option<Sample> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<Sample> {
     let event: types::event = pod::read(bytes)?;
     Some(Sample {
         at: Duration::from_nanos(event.time_ns),

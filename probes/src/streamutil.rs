@@ -218,6 +218,16 @@ fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz(tables: &crate::fuzz::Bytes<'_>) {
+    let mut streams = Vec::new();
+    tables.streams::<types::assoc, types::stream>(|association, assoc, stream| {
+        let counters = counters(&stream, Duration::from_secs(1 << 40));
+        streams.push((association, assoc.stats.outcnt, association.last, named(stream.sid, counters)));
+    });
+    group(streams.into_iter()).for_each(drop);
+}
+
 /// The counters of an entry, with what waits now waiting until `now`.
 fn counters(stream: &types::stream, now: Duration) -> [u64; COUNTERS] {
     let s = &stream.stats;
@@ -230,8 +240,8 @@ fn counters(stream: &types::stream, now: Duration) -> [u64; COUNTERS] {
         s.rtx_chunks,
         s.rtx_bytes,
         s.hol_messages,
-        s.hol_wait_ns + s.waiting * since,
-        s.hol_blocked_ns + since,
+        s.hol_wait_ns.saturating_add(s.waiting.saturating_mul(since)),
+        s.hol_blocked_ns.saturating_add(since),
     ]
 }
 

@@ -112,7 +112,7 @@ impl Tool for Command {
                     "there was no room for their association's retransmissions: use --max-paths",
                     a.assocs_left_out,
                 ),
-                skipped("scan_limit", "one SACK covered more than 8,192 chunks", a.scan_limit),
+                skipped("scan_limit", "one SACK covered or named more than 8,192 chunks", a.scan_limit),
             ],
         }
     }

@@ -123,7 +123,7 @@ impl Tool for Command {
                 },
                 Skipped {
                     reason: "scan_limit",
-                    sentence: "one SACK covered more than 8,192 chunks",
+                    sentence: "one SACK covered or named more than 8,192 chunks",
                     count: a.scan_limit,
                 },
             ],

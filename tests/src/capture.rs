@@ -9,7 +9,7 @@ use etherparse::{NetSlice, SlicedPacket, TransportSlice, ip_number};
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{LegacyPcapReader, Linktype, PcapBlockOwned, PcapError};
 
-use crate::sctp::Packet;
+use crate::sctp::{Malformed, Packet};
 
 /// The port that SCTP over UDP (RFC 6951) has.
 const ENCAPSULATION_PORT: u16 = 9899;
@@ -32,16 +32,30 @@ pub struct Frame {
 /// # Errors
 /// When a file cannot be read, is cut short, or holds a packet that was.
 pub fn read(paths: &[impl AsRef<Path>]) -> Result<Vec<Frame>> {
+    read_by(paths, Packet::parse)
+}
+
+/// The same, where packets may make no sense: see [`Packet::parse_hostile`].
+///
+/// # Errors
+/// When a file cannot be read, or is cut short.
+pub fn read_hostile(paths: &[impl AsRef<Path>]) -> Result<Vec<Frame>> {
+    read_by(paths, Packet::parse_hostile)
+}
+
+type Parse = fn(&[u8]) -> Result<Packet, Malformed>;
+
+fn read_by(paths: &[impl AsRef<Path>], parse: Parse) -> Result<Vec<Frame>> {
     let mut frames = Vec::new();
     for path in paths {
-        read_one(path.as_ref(), &mut frames)
+        read_one(path.as_ref(), parse, &mut frames)
             .with_context(|| format!("cannot read the capture {}", path.as_ref().display()))?;
     }
     frames.sort_by_key(|frame| frame.time_ns);
     Ok(frames)
 }
 
-fn read_one(path: &Path, frames: &mut Vec<Frame>) -> Result<()> {
+fn read_one(path: &Path, parse: Parse, frames: &mut Vec<Frame>) -> Result<()> {
     let mut reader = LegacyPcapReader::new(1 << 20, File::open(path)?)?;
     loop {
         match reader.next() {
@@ -54,7 +68,7 @@ fn read_one(path: &Path, frames: &mut Vec<Frame>) -> Result<()> {
                     PcapBlockOwned::Legacy(block) => {
                         ensure!(block.caplen == block.origlen, "a packet is cut short: capture with -s 0");
                         let time_ns = u64::from(block.ts_sec) * 1_000_000_000 + u64::from(block.ts_usec);
-                        frames.extend(frame(time_ns, block.data)?);
+                        frames.extend(frame(time_ns, parse, block.data)?);
                     }
                     PcapBlockOwned::NG(_) => bail!("a pcapng block"),
                 }
@@ -72,7 +86,7 @@ fn read_one(path: &Path, frames: &mut Vec<Frame>) -> Result<()> {
 }
 
 /// The SCTP packet of an Ethernet frame, if it holds one.
-fn frame(time_ns: u64, bytes: &[u8]) -> Result<Option<Frame>> {
+fn frame(time_ns: u64, parse: Parse, bytes: &[u8]) -> Result<Option<Frame>> {
     let sliced = SlicedPacket::from_ethernet(bytes)?;
     let Some(net) = &sliced.net else { return Ok(None) };
     let (source, destination): (IpAddr, IpAddr) = match net {
@@ -95,7 +109,7 @@ fn frame(time_ns: u64, bytes: &[u8]) -> Result<Option<Frame>> {
         },
         Some(_) => return Ok(None),
     };
-    let packet = Packet::parse(payload)?;
+    let packet = parse(payload)?;
     Ok(Some(Frame {
         time_ns,
         source: (source, packet.source).into(),
@@ -109,7 +123,7 @@ mod tests {
     use etherparse::{PacketBuilder, ip_number};
 
     use super::frame;
-    use crate::sctp::Chunk;
+    use crate::sctp::{Chunk, Packet};
 
     /// A SHUTDOWN with the cumulative TSN 9, from port 1 to 2.
     const SHUTDOWN: [u8; 20] = [0, 1, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 7, 0, 0, 8, 0, 0, 0, 9];
@@ -125,7 +139,7 @@ mod tests {
             };
             let mut bytes = Vec::new();
             ip.write(&mut bytes, ip_number::SCTP, &SHUTDOWN).unwrap();
-            let frame = frame(5, &bytes).unwrap().unwrap();
+            let frame = frame(5, Packet::parse, &bytes).unwrap().unwrap();
             assert_eq!(frame.packet.chunks, [Chunk::Shutdown(9)]);
             assert_eq!((frame.source.port(), frame.destination.port(), frame.source.is_ipv6()), (1, 2, v6));
         }
@@ -137,7 +151,7 @@ mod tests {
             PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64).udp(9899, 9899);
         let mut bytes = Vec::new();
         builder.write(&mut bytes, &SHUTDOWN).unwrap();
-        let frame = frame(5, &bytes).unwrap().unwrap();
+        let frame = frame(5, Packet::parse, &bytes).unwrap().unwrap();
         assert_eq!(frame.source, "10.0.0.1:1".parse().unwrap());
         assert_eq!(frame.packet.chunks, [Chunk::Shutdown(9)]);
     }
@@ -147,6 +161,6 @@ mod tests {
         let builder = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4([1; 4], [2; 4], 64).udp(53, 53);
         let mut bytes = Vec::new();
         builder.write(&mut bytes, &SHUTDOWN).unwrap();
-        assert_eq!(frame(5, &bytes).unwrap(), None);
+        assert_eq!(frame(5, Packet::parse, &bytes).unwrap(), None);
     }
 }

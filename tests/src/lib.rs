@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod capture;
 pub mod command;
+pub mod hostile;
 pub mod image;
 pub mod kernel;
 pub mod programs;
@@ -10,3 +11,4 @@ pub mod sctp;
 pub mod socket;
 pub mod truth;
 pub mod vm;
+pub mod wire;

@@ -50,6 +50,8 @@ pub enum Chunk {
     ForwardTsn(u32),
     /// ABORT.
     Abort,
+    /// RE-CONFIG that grants an SSN/TSN reset (RFC 6525 4.4), with the TSN that its sender sends next.
+    Reset(u32),
     /// Any other type.
     Other(u8),
 }
@@ -172,6 +174,25 @@ impl Packet {
         }
         Ok(Self { source, destination, tag, chunks })
     }
+
+    /// Read a packet as far as Linux gets: up to a chunk that makes no sense. The gap blocks of a SACK may lie beyond its
+    /// end, in the rest of the packet (`sctp_sm_pull_sack()`).
+    ///
+    /// # Errors
+    /// When there is no whole common header.
+    pub fn parse_hostile(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut packet = Self::parse(bytes.get(..12).ok_or(Malformed::Short)?)?;
+        let mut rest = &bytes[12..];
+        while let [kind, flags, high, low, ref body @ ..] = *rest {
+            let length = usize::from(u16::from_be_bytes([high, low]));
+            let whole = length.checked_sub(4).and_then(|length| body.get(..length));
+            let value = if kind == 3 && length >= 16 { whole.and(Some(body)) } else { whole };
+            let Some(Ok(chunk)) = value.map(|value| Chunk::parse(kind, flags, Cursor(value))) else { break };
+            packet.chunks.push(chunk);
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        }
+        Ok(packet)
+    }
 }
 
 impl Chunk {
@@ -216,6 +237,11 @@ impl Chunk {
             4 | 5 => Self::Heartbeat { ack: kind == 5, info: body.0.to_vec() },
             6 => Self::Abort,
             7 => Self::Shutdown(body.u32()?),
+            // Re-configuration Response, and its result: performed.
+            130 if body.0.len() == 20 && body.0[..4] == [0, 16, 0, 20] && body.0[8..12] == [0, 0, 0, 1] => {
+                body.take(12)?;
+                Self::Reset(body.u32()?)
+            }
             192 | 194 => Self::ForwardTsn(body.u32()?),
             other => Self::Other(other),
         })
@@ -225,7 +251,7 @@ impl Chunk {
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
-    use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
+    use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
     use super::{Chunk, Data, Malformed, Packet, Sack, after};
 
@@ -289,6 +315,12 @@ mod tests {
             Chunk::Heartbeat { ack, info } => (4 + u8::from(*ack), 0, info.clone()),
             Chunk::Abort => (6, 0, body),
             Chunk::Shutdown(tsn) => (7, 0, tsn.to_be_bytes().to_vec()),
+            Chunk::Reset(tsn) => {
+                body.extend([0, 16, 0, 20, 9, 9, 9, 9, 0, 0, 0, 1]);
+                body.extend(tsn.to_be_bytes());
+                body.extend([8; 4]);
+                (130, 0, body)
+            }
             Chunk::ForwardTsn(tsn) => (192, 0, tsn.to_be_bytes().to_vec()),
             Chunk::Other(kind) => (*kind, 0, body),
         }
@@ -325,6 +357,7 @@ mod tests {
                 .prop_map(|(ack, tag, a_rwnd, streams, tsn)| Chunk::Init { ack, tag, a_rwnd, streams, tsn }),
             any::<(bool, Vec<u8>)>().prop_map(|(ack, info)| Chunk::Heartbeat { ack, info }),
             any::<u32>().prop_map(Chunk::Shutdown),
+            any::<u32>().prop_map(Chunk::Reset),
             any::<u32>().prop_map(Chunk::ForwardTsn),
             Just(Chunk::Abort),
             (8..64_u8).prop_map(Chunk::Other),
@@ -338,12 +371,19 @@ mod tests {
         }
 
         #[test]
+        fn random_chunks_never_panic(bytes in vec(any::<u8>(), 12..200)) {
+            prop_assert!(Packet::parse_hostile(&bytes).is_ok());
+        }
+
+        #[test]
         fn packets_survive_the_round_trip(
             (source, destination, tag) in any::<(u16, u16, u32)>(),
             chunks in vec(chunk(), 0..12),
         ) {
             let packet = Packet { source, destination, tag, chunks };
-            prop_assert_eq!(Packet::parse(&encode(&packet)), Ok(packet));
+            let bytes = encode(&packet);
+            prop_assert_eq!(Packet::parse_hostile(&bytes), Packet::parse(&bytes));
+            prop_assert_eq!(Packet::parse(&bytes), Ok(packet));
         }
 
         #[test]
@@ -358,6 +398,28 @@ mod tests {
         let mut bytes = vec![0; 12];
         bytes.extend([0, 3, 0, 3]);
         assert_eq!(Packet::parse(&bytes), Err(Malformed::Length));
+    }
+
+    #[test]
+    fn a_hostile_packet_ends_where_it_makes_no_sense() {
+        let sack = Chunk::Sack(Sack { cumulative: 1, a_rwnd: 2, gaps: vec![(3, 4)], duplicates: Vec::new() });
+        let mut bytes =
+            encode(&Packet { source: 1, destination: 2, tag: 3, chunks: vec![sack, Chunk::Shutdown(5)] });
+        let found = |bytes: &[u8]| Packet::parse_hostile(bytes).unwrap().chunks;
+        // It claims three blocks; the other two are the SHUTDOWN.
+        bytes[25] = 3;
+        let claimed = vec![(3, 4), (0x700, 8), (0, 5)];
+        let sack = Chunk::Sack(Sack { cumulative: 1, a_rwnd: 2, gaps: claimed, duplicates: Vec::new() });
+        assert_eq!(found(&bytes), [sack, Chunk::Shutdown(5)]);
+        // Four are more than there is.
+        bytes[25] = 4;
+        assert_eq!(found(&bytes), []);
+        // Chunks without or beyond an end.
+        bytes[25] = 1;
+        bytes[35] = 3;
+        assert_eq!(found(&bytes).len(), 1);
+        bytes[35] = 9;
+        assert_eq!(found(&bytes).len(), 1);
     }
 
     #[test]

@@ -45,8 +45,12 @@ pub mod option {
     pub const CONNECTX: i32 = 110;
     /// Counters of an association: [`super::AssocStats`].
     pub const GET_ASSOC_STATS: i32 = 112;
-    /// Which requests of RFC 6525 may change streams: [`super::AssocValue`].
+    /// Offer RE-CONFIG: [`super::AssocValue`].
+    pub const RECONFIG_SUPPORTED: i32 = 117;
+    /// Which requests of RE-CONFIG (RFC 6525) to make and to grant: [`super::AssocValue`].
     pub const ENABLE_STREAM_RESET: i32 = 118;
+    /// Ask the peer to reset all stream and transmission sequence numbers: an association id.
+    pub const RESET_ASSOC: i32 = 120;
     /// Ask for more streams: [`super::MoreStreams`].
     pub const ADD_STREAMS: i32 = 121;
     /// Offer I-DATA: [`super::AssocValue`].

@@ -138,7 +138,7 @@ static __always_inline void entry_leaves(__u32 key, struct entry *entry)
 static __always_inline __u32 key_of(__u64 asoc, __u32 assoc_id)
 {
 	struct sctp_association *a = (void *)asoc;
-	__u32 key = entry_key(asoc, 0);
+	__u32 key = entry_key(asoc, assoc_id, 0);
 	struct entry *entry = entry_at(key);
 
 	if (entry && entry->object == asoc && entry->id.assoc_id == assoc_id)
@@ -281,7 +281,8 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	entry->last_ns = now;
 	if (is_sack)
 		look_at(trusted, entry, key, asoc);
-	if (want_extended && (!entry->state.seen || tsn_before(entry->state.cum_tsn, cum_tsn))) {
+	/* The kernel drops SACKs that were overtaken; and a peer that restarts renumbers. */
+	if (want_extended && (!entry->state.seen || cum_tsn != entry->state.cum_tsn)) {
 		stop_clock(entry, now);
 		entry->state.cum_tsn = cum_tsn;
 		entry->state.seen = true;

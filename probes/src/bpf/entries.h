@@ -59,16 +59,19 @@ static __always_inline struct entry *entry_at(__u32 key)
 	return bpf_map_lookup_elem(&entries, &key);
 }
 
-static __always_inline __u32 entry_key(__u64 object, __u32 probe)
+/* The kernel soon has the memory of one that is gone for another: its address alone says little. */
+static __always_inline __u32 entry_key(__u64 object, __u32 assoc_id, __u32 probe)
 {
-	return ((__u32)(((object >> 5) * 0x9e3779b97f4a7c15ull) >> 32) + probe) & entry_mask;
+	__u64 hash = ((object >> 5) ^ (__u64)assoc_id << 32) * 0x9e3779b97f4a7c15ull;
+
+	return ((__u32)(hash >> 32) + probe) & entry_mask;
 }
 
 /* The index of an object's entry; entry_mask + 1 where it has none. */
 static __always_inline __u32 find_entry(__u64 object, __u32 assoc_id)
 {
 	for (__u32 i = 0; i < ENTRY_PROBES; i++) {
-		__u32 key = entry_key(object, i);
+		__u32 key = entry_key(object, assoc_id, i);
 		struct entry *entry = entry_at(key);
 
 		if (entry && entry->object == object && entry->id.assoc_id == assoc_id)
@@ -89,7 +92,7 @@ static __always_inline __u32 intern(__u64 object, __u32 assoc_id, struct sctp_as
 	struct entry *entry;
 
 	for (__u32 i = 0; i < ENTRY_PROBES; i++) {
-		__u32 key = entry_key(object, i);
+		__u32 key = entry_key(object, assoc_id, i);
 
 		entry = entry_at(key);
 		if (!entry)

@@ -10,8 +10,6 @@
 struct assoc_stats {
 	__u64 packet_ns;  /* when the packet came whose chunks are looked at now */
 	__u64 packet_end; /* where the last of them ended */
-	__u32 top_tsn;	  /* highest TSN that has arrived */
-	bool has_top;
 };
 
 #include "stats.h"
@@ -227,11 +225,8 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 	now = packet_time(trusted, a, chunk);
 	a->last_jiffies = bpf_jiffies64();
 	a->events++;
-	late = a->stats.has_top && tsn_before(tsn, a->stats.top_tsn);
-	if (!late) {
-		a->stats.top_tsn = tsn;
-		a->stats.has_top = true;
-	}
+	/* The chunk is in the map by now. A peer that restarts begins a new one. */
+	late = tsn_before(tsn, GET(trusted, asoc, peer.tsn_map.max_tsn_seen));
 	s = stream_of(key, a->uid, GET(trusted, event, stream));
 	if (!s)
 		return 0;

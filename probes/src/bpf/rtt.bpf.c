@@ -58,12 +58,14 @@ struct accounting {
 struct assoc {
 	__u32 assoc_id;	 /* 0: free */
 	__u32 first_tsn; /* first TSN seen sent */
+	__u32 last_tsn;	 /* last TSN seen sent */
 	__u32 last_path; /* where its last chunk went: an index into entries */
 	__u64 last_ns;
 	/* Gap blocks repeat on every SACK; these tell what is new in the next one. */
 	__u32 acked;   /* cumulative TSN of the last SACK */
 	__u32 gap_top; /* highest TSN scanned */
-	__u32 covered; /* cumulative TSN + TSNs in gap blocks, of the last SACK */
+	__u64 digest;  /* of what the last SACK covered, as far as it was sent */
+	__u32 highest; /* highest_sacked after the last SACK */
 	__u32 inexact; /* TSNs up to here were left unscanned (valid if has_inexact) */
 	__u32 missed;  /* TSNs up to here may be in a SACK that was not seen (if has_missed) */
 	bool has_inexact;
@@ -111,7 +113,17 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 	return NULL;
 }
 
-static __always_inline struct assoc *new_assoc(__u32 assoc_id, __u32 first_tsn)
+/* Numbers begin here. */
+static __always_inline void begin_at(struct assoc *a, __u32 first_tsn)
+{
+	a->first_tsn = first_tsn;
+	a->last_tsn = first_tsn - 1;
+	a->acked = first_tsn - 1;
+	a->gap_top = first_tsn - 1;
+}
+
+static __always_inline struct assoc *new_assoc(__u32 assoc_id, __u32 first_tsn,
+					       __u32 highest_sacked)
 {
 	__u32 oldest = assoc_id & assoc_mask;
 	__u64 oldest_ns = ~0ull;
@@ -134,9 +146,8 @@ static __always_inline struct assoc *new_assoc(__u32 assoc_id, __u32 first_tsn)
 	if (a->assoc_id)
 		count(&accounting.assocs_evicted, 1);
 	__builtin_memset(a, 0, sizeof(*a));
-	a->first_tsn = first_tsn;
-	a->acked = first_tsn - 1;
-	a->gap_top = first_tsn - 1;
+	begin_at(a, first_tsn);
+	a->highest = highest_sacked;
 	a->last_path = ~0u;
 	a->assoc_id = assoc_id;
 	return a;
@@ -196,6 +207,37 @@ static __always_inline __u32 wire_packet(bool trusted, struct assoc *a, struct s
 	return a->packet;
 }
 
+/* TSNs of an association that will not be acknowledged any more. */
+struct end {
+	__u32 assoc_id;
+	__u32 tsn;
+	__u32 end;
+};
+
+static long end_step(__u32 step, struct end *end)
+{
+	if (tsn_before(end->end, end->tsn))
+		return 1;
+	forget(end->assoc_id, end->tsn);
+	end->tsn++;
+	return 0;
+}
+
+/*
+ * A peer that lost its memory restarts the association (RFC 9260 5.2), and an SSN/TSN reset
+ * (RFC 6525 4.3) renumbers it: the next TSN may be any.
+ */
+static __always_inline void renumber(struct assoc *a, __u32 tsn)
+{
+	struct end end = {.assoc_id = a->assoc_id, .tsn = a->acked + 1, .end = a->last_tsn};
+
+	bpf_loop(MAX_SCAN, end_step, &end, 0);
+	begin_at(a, tsn);
+	a->has_missed = false;
+	a->has_inexact = false;
+	a->packet_unknown = true;
+}
+
 /*
  * A chunk is put into a packet; again, if it was in one before. next: the TSN that a new one has.
  * Without a packet any path of the association will do.
@@ -209,6 +251,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	struct entry *path;
 	struct assoc *a;
 	struct slot new = {};
+	__u32 left_out;
 
 	if (again) {
 		/*
@@ -225,9 +268,16 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 
 	a = find_assoc(assoc_id);
 	if (!a) {
-		a = new_assoc(assoc_id, next);
+		a = new_assoc(assoc_id, next, GET(trusted, asoc, highest_sacked));
 		if (!a)
 			return 0;
+	}
+	if (!again) {
+		/* A few are left out where the kernel did not run the program (see on_sack()). */
+		left_out = next - a->last_tsn - 1;
+		if (left_out && (left_out >> 16 || GET(trusted, asoc, ctsn_ack_point) == next - 1))
+			renumber(a, next);
+		a->last_tsn = next;
 	}
 	path = entry_at(a->last_path);
 	if (!path || path->id.assoc_id != assoc_id ||
@@ -396,7 +446,9 @@ static long sack_step(__u32 step, struct sack *sack)
 		count(&accounting.abandoned, 1);
 	else if (!tsn_before(sack->missed, tsn))
 		count(&accounting.sack_missed, 1);
-	else if (tsn_before(sack->inexact, tsn)) /* else counted as scan_limit */
+	else if (!tsn_before(sack->inexact, tsn))
+		count(&accounting.scan_limit, 1);
+	else
 		sample(sack, slot);
 	slot->assoc_id = 0;
 	return 0;
@@ -437,15 +489,26 @@ static __always_inline void judge(struct sack *sack, struct assoc *a, __u32 newe
 	a->packet_unknown = false;
 }
 
-/* How many TSNs do the gap blocks cover, how many of them above the old top, and up to where? */
+/* What the gap blocks say, with TSNs relative to the cumulative one. */
 struct gap_sum {
 	__u64 gaps;
-	__u32 old_top; /* all relative to the cumulative TSN */
-	__u32 covered;
-	__u32 above;
+	__u64 digest;	  /* of what they cover, up to top */
+	__u64 old_digest; /* up to old_top */
+	__u32 top;	  /* highest TSN sent */
+	__u32 old_top;	  /* gap_top after the last SACK */
+	__u32 max_end;
 	__u32 last_end;
 	__u16 blocks;
 };
+
+static __always_inline __u64 digest(__u64 before, __u32 start, __u32 end, __u32 top)
+{
+	if (end > top)
+		end = top;
+	if (start > end)
+		return before;
+	return (before ^ (start << 16 | end)) * 0x9e3779b97f4a7c15ull;
+}
 
 static long gap_step(__u32 step, struct gap_sum *sum)
 {
@@ -458,13 +521,11 @@ static long gap_step(__u32 step, struct gap_sum *sum)
 		return 1;
 	start = bpf_ntohs(block.start);
 	end = bpf_ntohs(block.end);
-	sum->covered += end - start + 1;
-	if (start <= sum->old_top)
-		start = sum->old_top + 1;
-	if (start <= end)
-		sum->above += end - start + 1;
-	if (end > sum->last_end)
-		sum->last_end = end;
+	sum->digest = digest(sum->digest, start, end, sum->top);
+	sum->old_digest = digest(sum->old_digest, start, end, sum->old_top);
+	if (end > sum->max_end)
+		sum->max_end = end;
+	sum->last_end = end;
 	return 0;
 }
 
@@ -475,7 +536,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	struct sack sack = {};
 	struct gap_sum sum = {};
 	struct sack_header hdr;
-	__u32 acked, highest, newest, gap_top, last_gap_top, covered;
+	__u32 acked, highest, newest, gap_top, last_gap_top;
 	struct assoc *a;
 	void *subh;
 	long steps;
@@ -496,6 +557,8 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 
 	if (tsn_before(sack.top, sack.cum_tsn))
 		return 0; /* never sent; the kernel answers with ABORT */
+	if ((sack.top - a->last_tsn) >> 16)
+		renumber(a, sack.top + 1);
 	/*
 	 * The kernel does not run a program that interrupts itself on a CPU, as a softirq may that
 	 * serves another association (__bpf_prog_enter_recur()). If the association has got ahead
@@ -504,11 +567,15 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	 */
 	acked = GET(trusted, asoc, ctsn_ack_point);
 	sack.missed = acked;
-	/* Of any value at the side that was sent the INIT: sctp_unpack_cookie() leaves it alone. */
+	/*
+	 * highest_sacked is of any value at first (sctp_unpack_cookie() leaves it alone), and goes
+	 * as far as a peer's gap blocks say, sent or not: it is only followed.
+	 */
 	highest = GET(trusted, asoc, highest_sacked);
-	if (!tsn_before(sack.top, highest) && tsn_before(a->gap_top, highest)) {
+	if (highest != a->highest) {
 		a->has_missed = true;
-		a->missed = highest;
+		a->missed = tsn_before(sack.top, highest) ? sack.top : highest;
+		a->highest = highest;
 	}
 	if (a->has_missed) {
 		if (tsn_before(sack.missed, a->missed))
@@ -539,68 +606,65 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 			a->has_inexact = false;
 	}
 
-	/* ... then the gap blocks, of which mostly only what lies above gap_top is new. */
+	/*
+	 * ... then the gap blocks, of which mostly only what lies above gap_top is new. Nothing
+	 * keeps a peer from letting them overlap, end before they begin, take back what they said
+	 * (RFC 9260 6.2.1), or cover what was never sent.
+	 */
 	last_gap_top = a->gap_top;
 	gap_top = sack.cum_tsn;
-	covered = sack.cum_tsn;
+	sum.digest = sack.cum_tsn;
+	sum.old_digest = sack.cum_tsn;
 	if (sack.blocks) {
 		sum.gaps = sack.gaps;
+		sum.top = sack.top - sack.cum_tsn;
 		sum.old_top =
 			tsn_before(sack.cum_tsn, last_gap_top) ? last_gap_top - sack.cum_tsn : 0;
 		sum.blocks = sack.blocks;
 		bpf_loop(MAX_SCAN, gap_step, &sum, 0);
-		gap_top = sack.cum_tsn + sum.last_end;
+		gap_top = sack.cum_tsn + sum.max_end;
+		if (sack.blocks > MAX_SCAN) {
+			struct gap_ack_block last = {};
+
+			bpf_probe_read_kernel(
+				&last, sizeof(last),
+				(void *)(sack.gaps + (sack.blocks - 1) * sizeof(last)));
+			sum.last_end = bpf_ntohs(last.end);
+			sum.digest = ~sum.digest; /* of no other SACK */
+			gap_top = sack.top;
+		}
 		if (tsn_before(sack.top, gap_top))
 			gap_top = sack.top;
-		covered += sum.covered;
 	}
 	if (tsn_before(gap_top, last_gap_top))
 		gap_top = last_gap_top;
-	/*
-	 * If the cumulative TSN stands still and the blocks have grown by just what lies above the
-	 * old top, nothing below it is new (no hole was filled late).
-	 */
+	/* If it covers what the last one did but for what lies above the old top, look there. */
 	sack.floor = sack.cum_tsn;
-	if (sack.blocks && sack.cum_tsn == acked && tsn_before(sack.floor, last_gap_top) &&
-	    covered - a->covered == sum.above)
+	if (sack.blocks && sack.blocks <= MAX_SCAN && tsn_before(sack.floor, last_gap_top) &&
+	    sum.old_digest == a->digest)
 		sack.floor = last_gap_top;
+	if (tsn_before(a->highest, sack.cum_tsn + sum.last_end))
+		a->highest = sack.cum_tsn + sum.last_end;
 
 	if (want_extended) {
 		bool shutdown;
 
 		chunk_hdr = GET(trusted, chunk, chunk_hdr);
 		shutdown = GET(trusted, chunk_hdr, type) == SCTP_CID_SHUTDOWN;
-		newest = sack.blocks ? sack.cum_tsn + sum.last_end : sack.cum_tsn;
+		newest = sack.cum_tsn + sum.max_end;
 		judge(&sack, a, newest, sack.blocks, shutdown);
 	}
-	a->covered = covered;
+	a->digest = sum.digest;
 	a->gap_top = gap_top;
 
 	steps = bpf_loop(MAX_SCAN, sack_step, &sack, 0);
 	if (steps >= MAX_SCAN) {
 		/* Too much for one SACK: what is left would give late samples, so it gives none. */
-		__u32 from = sack.tsn, to = gap_top;
-
 		a->has_inexact = true;
-		a->inexact = to;
-		count(&accounting.scan_limit, to + 1 - from);
+		a->inexact = gap_top;
+		if (!tsn_before(sack.cum_tsn, sack.tsn))
+			count(&accounting.scan_limit, sack.cum_tsn + 1 - sack.tsn);
 	}
-	return 0;
-}
-
-/* An association ends: its chunks will not be acknowledged any more. */
-struct end {
-	__u32 assoc_id;
-	__u32 tsn;
-	__u32 end;
-};
-
-static long end_step(__u32 step, struct end *end)
-{
-	if (tsn_before(end->end, end->tsn))
-		return 1;
-	forget(end->assoc_id, end->tsn);
-	end->tsn++;
 	return 0;
 }
 
@@ -612,8 +676,8 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 	if (!a)
 		return 0;
 	end.assoc_id = a->assoc_id;
-	end.tsn = GET(trusted, asoc, ctsn_ack_point) + 1;
-	end.end = GET(trusted, asoc, next_tsn) - 1;
+	end.tsn = a->acked + 1;
+	end.end = a->last_tsn;
 	bpf_loop(MAX_SCAN, end_step, &end, 0);
 	__builtin_memset(a, 0, sizeof(*a));
 	return 0;

@@ -217,11 +217,16 @@ struct sctp_stream {
 	__u16 outcnt;
 };
 
+struct sctp_tsnmap {
+	__u32 max_tsn_seen;
+};
+
 struct sctp_association {
 	struct sctp_ep_common base;
 	__s32 assoc_id;
 	struct sctp_endpoint *ep;
 	struct {
+		struct sctp_tsnmap tsn_map; /* of what came */
 		struct list_head transport_addr_list;
 		__u16 port; /* host order */
 		struct sctp_transport *primary_path;

@@ -21,8 +21,14 @@ pub struct Flow {
     pub bytes: u64,
     /// What became of every TSN. The order is that of numbers, not of sending.
     pub tsns: BTreeMap<u32, Tsn>,
+    /// Windows of the SACKs that its sender took.
+    pub windows: Vec<u32>,
     /// The highest TSN acknowledged in sequence so far.
     point: u32,
+    /// The next TSN to be sent for the first time.
+    next: u32,
+    /// Its sender has said that the association is no more.
+    closed: bool,
 }
 
 /// What became of one TSN.
@@ -36,7 +42,12 @@ pub struct Tsn {
     pub transmissions: u32,
     /// When the first SACK that covers it came in, in ns.
     pub acknowledged_ns: Option<u64>,
+    /// By then a SACK had named more than [`CROWD`] gap blocks and chunks.
+    pub crowded: bool,
 }
+
+/// What the kernel side looks at in one SACK (`MAX_SCAN`).
+const CROWD: u64 = 8192;
 
 impl Tsn {
     /// Its round-trip time in ns: known if it was acknowledged after having been sent once (Karn).
@@ -61,17 +72,27 @@ pub fn flows(frames: &[Frame]) -> Vec<Flow> {
         let here = (packet.source, packet.destination, packet.tag);
         for chunk in &packet.chunks {
             match chunk {
-                Chunk::Init { ack: true, tag, .. } => {
+                Chunk::Init { ack: true, tag, tsn, .. } => {
                     let there = (packet.destination, packet.source, *tag);
                     opposite.insert(here, there);
                     opposite.insert(there, here);
+                    flows.entry(here).or_insert_with(|| Flow::new(frame, *tsn));
+                }
+                // One that answers a packet of no association has that packet's tag.
+                Chunk::Abort => {
+                    let answered = (packet.destination, packet.source, packet.tag);
+                    for key in [Some(&here), opposite.get(&answered)].into_iter().flatten() {
+                        flows.entry(*key).and_modify(|flow| flow.closed = true);
+                    }
                 }
                 Chunk::Data(data) if opposite.contains_key(&here) => {
                     flows.entry(here).or_insert_with(|| Flow::new(frame, data.tsn)).send(frame, data);
                 }
                 Chunk::Sack(sack) => {
-                    if let Some(flow) = opposite.get(&here).and_then(|there| flows.get_mut(there)) {
-                        flow.acknowledge(frame.time_ns, sack);
+                    if let Some(flow) = opposite.get(&here).and_then(|there| flows.get_mut(there))
+                        && flow.acknowledge(frame.time_ns, sack)
+                    {
+                        flow.windows.push(sack.a_rwnd);
                     }
                 }
                 Chunk::Shutdown(cumulative) => {
@@ -89,7 +110,7 @@ pub fn flows(frames: &[Frame]) -> Vec<Flow> {
             }
         }
     }
-    flows.into_values().collect()
+    flows.into_values().filter(|flow| !flow.tsns.is_empty() || !flow.windows.is_empty()).collect()
 }
 
 impl Flow {
@@ -101,31 +122,54 @@ impl Flow {
             transmissions: 0,
             bytes: 0,
             tsns: BTreeMap::new(),
+            windows: Vec::new(),
             point: first.wrapping_sub(1),
+            next: first,
+            closed: false,
         }
     }
 
     fn send(&mut self, frame: &Frame, data: &Data) {
         self.transmissions += 1;
         let path = frame.destination.ip();
-        let new = Tsn { path, sent_ns: frame.time_ns, transmissions: 0, acknowledged_ns: None };
+        let new =
+            Tsn { path, sent_ns: frame.time_ns, transmissions: 0, acknowledged_ns: None, crowded: false };
         let tsn = self.tsns.entry(data.tsn).or_insert(new);
         if tsn.transmissions == 0 {
             self.bytes += data.payload as u64;
+            if data.tsn != self.next {
+                // All before was acknowledged, or is given up (RFC 6525 4.3: a reset).
+                self.point = data.tsn.wrapping_sub(1);
+            }
+            self.next = data.tsn.wrapping_add(1);
         }
         if tsn.acknowledged_ns.is_none() {
             tsn.transmissions += 1;
         }
     }
 
-    fn acknowledge(&mut self, time_ns: u64, sack: &Sack) {
-        // RFC 9260 6.2.1 D i: one that was overtaken says nothing.
-        if after(self.point, sack.cumulative) {
-            return;
+    /// Returns whether the sender takes it.
+    fn acknowledge(&mut self, time_ns: u64, sack: &Sack) -> bool {
+        // RFC 9260 6.2.1 D i: one that was overtaken says nothing. One of what was never sent is a lie.
+        if self.closed || after(self.point, sack.cumulative) || !after(self.next, sack.cumulative) {
+            return false;
         }
         let highest = sack.gaps.iter().map(|(_, last)| *last).max().unwrap_or(0);
         let mut next = self.point.wrapping_add(1);
-        let end = sack.cumulative.wrapping_add(u32::from(highest));
+        let mut end = sack.cumulative.wrapping_add(u32::from(highest));
+        if !after(self.next, end) {
+            end = self.next.wrapping_sub(1);
+        }
+        let length = |(first, last): &(u16, u16)| {
+            let last = (*last).min(end.wrapping_sub(sack.cumulative) as u16);
+            u64::from(last.saturating_add(1).saturating_sub(*first)) + 1
+        };
+        let named =
+            u64::from(sack.cumulative.wrapping_sub(self.point)) + sack.gaps.iter().map(length).sum::<u64>();
+        if named >= CROWD {
+            let outstanding = self.tsns.values_mut().filter(|tsn| tsn.acknowledged_ns.is_none());
+            outstanding.for_each(|tsn| tsn.crowded = true);
+        }
         while !after(next, end) {
             if let Some(tsn) = self.tsns.get_mut(&next)
                 && tsn.acknowledged_ns.is_none()
@@ -136,6 +180,7 @@ impl Flow {
             next = next.wrapping_add(1);
         }
         self.point = sack.cumulative;
+        true
     }
 
     /// DATA chunks that were sent again.
@@ -263,6 +308,43 @@ mod tests {
             frame(40, B, A, vec![sack(1, &[])]),
         ]);
         assert_eq!(rtts(&flow, &[u32::MAX, 0, 1]), [Some(20), Some(29), Some(18)]);
+    }
+
+    #[test]
+    fn what_was_never_sent_is_not_acknowledged() {
+        let flow = only_flow(&[
+            begin(),
+            frame(10, A, B, vec![data(5)]),
+            frame(20, B, A, vec![sack(6, &[])]),
+            frame(30, B, A, vec![sack(4, &[(2, 9), (3, 1), (0, 0)])]),
+            frame(40, A, B, vec![data(6)]),
+            frame(50, B, A, vec![sack(4, &[(1, 65_535)])]),
+        ]);
+        assert_eq!(rtts(&flow, &[5, 6]), [Some(40), Some(10)]);
+        assert_eq!(flow.windows.len(), 2);
+    }
+
+    #[test]
+    fn numbers_begin_anew() {
+        let flow = only_flow(&[
+            begin(),
+            frame(10, A, B, vec![data(5)]),
+            frame(20, B, A, vec![sack(5, &[])]),
+            frame(30, A, B, vec![data(1 << 31)]),
+            frame(45, B, A, vec![sack(1 << 31, &[])]),
+        ]);
+        assert_eq!(rtts(&flow, &[5, 1 << 31]), [Some(10), Some(15)]);
+    }
+
+    #[test]
+    fn an_aborted_association_acknowledges_nothing() {
+        for tag in [8, 7] {
+            let mut abort = frame(20, A, B, vec![Chunk::Abort]);
+            abort.packet.tag = tag;
+            let frames =
+                [begin(), frame(10, A, B, vec![data(5)]), abort, frame(30, B, A, vec![sack(5, &[])])];
+            assert_eq!(rtts(&only_flow(&frames), &[5]), [None]);
+        }
     }
 
     #[test]

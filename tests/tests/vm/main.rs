@@ -9,6 +9,7 @@ mod bed;
 mod btf;
 mod bufmon;
 mod compare;
+mod hostile;
 mod jitter;
 mod matrix;
 mod privilege;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     privilege::add(&mut suite);
     streamutil::add(&mut suite);
     streams_flags::add(&mut suite);
+    hostile::add(&mut suite);
     verifier::add(&mut suite);
     let (trials, matrix) = suite.trials(&arguments);
     if arguments.list {

@@ -1,0 +1,448 @@
+//! A peer of the kernel's SCTP that breaks the rules, and the program that it talks to.
+//!
+//! The peer lives at an address that its host does not own: it sends by a raw socket and hears by a packet socket, so
+//! that no kernel answers in its stead. The kernel that it talks to is that of `sctp-fuzz echo`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{ErrorKind, Read};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Parser, Subcommand};
+use fastrand::Rng;
+use sctptrace_tests::hostile::{STREAMS, View, ask, attack};
+use sctptrace_tests::sctp::after;
+use sctptrace_tests::socket::{AssocValue, InitMessage, Outgoing, SackInfo, SctpSocket, option};
+use sctptrace_tests::wire::{self, UNORDERED, WHOLE, chunk, chunks, data, parts, word};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// How long to wait for an answer that the kernel may not give.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+#[derive(Parser)]
+#[command(about = "Break the rules of SCTP towards the kernel's, bounded and by seed", version)]
+struct Flags {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// The kernel's side: do what messages ask for.
+    Echo {
+        /// Address to bind to.
+        #[arg(long)]
+        bind: IpAddr,
+    },
+    /// Send hostile packets.
+    Attack {
+        #[command(flatten)]
+        ends: Ends,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Hostile packets to send.
+        #[arg(long, default_value_t = 2000)]
+        packets: u32,
+    },
+    /// Keep the rules, with numbers that wrap, an association that is reset, and one that restarts.
+    Wrap {
+        #[command(flatten)]
+        ends: Ends,
+        /// Messages to be sent back, in each part.
+        #[arg(long, default_value_t = 160)]
+        messages: u32,
+    },
+}
+
+#[derive(Args, Clone, Copy)]
+struct Ends {
+    /// The peer's address, which the host must not own.
+    #[arg(long, default_value = "10.1.0.9")]
+    address: Ipv4Addr,
+    /// Where the echo is.
+    #[arg(long, default_value = "10.2.0.1")]
+    to: Ipv4Addr,
+}
+
+/// The echo's port.
+const PORT: u16 = 6000;
+
+fn main() -> Result<()> {
+    match Flags::parse().action {
+        Action::Echo { bind } => echo(bind),
+        Action::Attack { ends, seed, packets } => attack_all(Wire::new(ends)?, seed, packets),
+        Action::Wrap { ends, messages } => wrap(&Wire::new(ends)?, messages),
+    }
+}
+
+// --- the kernel's side ---
+
+fn echo(address: IpAddr) -> Result<()> {
+    let socket = SctpSocket::new((address, 0).into(), true)?;
+    let streams = InitMessage { ostreams: STREAMS, max_instreams: STREAMS, ..InitMessage::default() };
+    socket.set(option::INITMSG, &streams)?;
+    socket.set(option::NODELAY, &1)?;
+    // Every packet is acknowledged at once: the capture shows what was accepted.
+    socket.set(option::DELAYED_SACK, &SackInfo { assoc_id: 0, delay: 0, frequency: 1 })?;
+    socket.set(option::RECONFIG_SUPPORTED, &AssocValue { assoc_id: 0, value: 1 })?;
+    socket.set(option::ENABLE_STREAM_RESET, &AssocValue { assoc_id: 0, value: 7 })?;
+    socket.bind(&[(address, PORT).into()])?;
+    socket.plain().listen(128)?;
+    eprintln!("listening");
+    let mut buffer = vec![0; 1 << 16];
+    let mut errors = 0;
+    loop {
+        // An association that is broken off leaves its error at the socket.
+        let got = match socket.receive(&mut buffer) {
+            Ok(got) => got,
+            Err(error) => {
+                errors += 1;
+                ensure!(errors < 10_000, "no end of errors: {error}");
+                continue;
+            }
+        };
+        let message = &buffer[..got.length];
+        let to = Outgoing {
+            assoc_id: got.assoc_id,
+            stream: got.stream % STREAMS,
+            nonblocking: true,
+            ..Outgoing::default()
+        };
+        // What cannot be sent (no room, no association any more) is not sent.
+        let times = match got.ppid {
+            ask::ECHO => 1,
+            ask::SEND => message.first().copied().unwrap_or(0),
+            ask::RESET => {
+                socket.set(option::RESET_ASSOC, &got.assoc_id)?;
+                0
+            }
+            _ => 0,
+        };
+        for _ in 0..times {
+            let _ = socket.send(message, to);
+        }
+    }
+}
+
+// --- the peer's ---
+
+/// The way to the kernel and back.
+struct Wire {
+    out: Socket,
+    tap: Socket,
+    ends: Ends,
+}
+
+impl Wire {
+    fn new(ends: Ends) -> Result<Self> {
+        let out = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+        let ip = Protocol::from(i32::from((libc::ETH_P_IP as u16).to_be()));
+        let tap = Socket::new(Domain::PACKET, Type::DGRAM, Some(ip))?;
+        tap.set_recv_buffer_size(8 << 20)?;
+        Ok(Self { out, tap, ends })
+    }
+
+    fn send(&self, source: Ipv4Addr, port: u16, tag: u32, chunks: &[u8]) -> Result<()> {
+        let packet = wire::packet(port, PORT, tag, chunks);
+        let datagram = wire::datagram(source, self.ends.to, &packet);
+        self.out.send_to(&datagram, &SocketAddrV4::new(self.ends.to, 0).into()).context("cannot send")?;
+        Ok(())
+    }
+
+    /// The next packet to one of our ports, if it comes in time.
+    fn receive(&self, port: u16, deadline: Instant) -> Result<Option<Vec<u8>>> {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.tap.set_read_timeout(Some(left))?;
+            let length = match (&self.tap).read(&mut buffer) {
+                Ok(length) => length,
+                Err(error) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) => {
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let Some((_, to, packet)) = wire::open(&buffer[..length]) else { continue };
+            if to == self.ends.address && packet.get(2..4) == Some(&port.to_be_bytes()) {
+                return Ok(Some(packet.to_vec()));
+            }
+        }
+    }
+}
+
+/// An association, seen from the peer.
+struct Association<'a> {
+    wire: &'a Wire,
+    port: u16,
+    /// The kernel's tag and ours.
+    tags: (u32, u32),
+    view: View,
+    /// The kernel's TSNs that came out of order.
+    above: BTreeSet<u32>,
+    /// Leave out this TSN until it comes again.
+    deaf_to: Option<u32>,
+    acknowledge: bool,
+    heartbeat: Option<u32>,
+    /// Request number of a reset that the kernel asked for.
+    reset: Option<u32>,
+    alive: bool,
+}
+
+impl<'a> Association<'a> {
+    /// Set one up. A second one from the same port restarts the first.
+    fn connect(wire: &'a Wire, port: u16, tag: u32, tsn: u32) -> Result<Self> {
+        let mut new = Self {
+            wire,
+            port,
+            tags: (0, tag),
+            view: View { next: tsn, ..View::default() },
+            above: BTreeSet::new(),
+            deaf_to: None,
+            acknowledge: true,
+            heartbeat: None,
+            reset: None,
+            alive: true,
+        };
+        new.send(&wire::init(tag, 1 << 20, STREAMS, tsn))?;
+        let (start, cookie) = new.answer(2, |value| {
+            let cookie = parts(value.get(16..)?).into_iter().find(|(kind, _)| *kind == 7)?.1;
+            Some(((word(value, 0), word(value, 12)), cookie.to_vec()))
+        })?;
+        new.tags.0 = start.0;
+        new.view.top = start.1.wrapping_sub(1);
+        new.view.acked = new.view.top;
+        new.send(&chunk(10, 0, &cookie))?;
+        new.answer(11, |_| Some(()))?;
+        Ok(new)
+    }
+
+    /// What `read` finds in the first chunk of that type.
+    fn answer<T>(&self, kind: u8, read: impl Fn(&[u8]) -> Option<T>) -> Result<T> {
+        let deadline = Instant::now() + 8 * PATIENCE;
+        while let Some(packet) = self.wire.receive(self.port, deadline)? {
+            for (_, _, value) in chunks(&packet).into_iter().filter(|(found, ..)| *found == kind) {
+                if let Some(found) = read(value) {
+                    return Ok(found);
+                }
+            }
+        }
+        bail!("no answer of type {kind} at port {}", self.port)
+    }
+
+    fn send(&self, chunks: &[u8]) -> Result<()> {
+        self.wire.send(self.wire.ends.address, self.port, self.tags.0, chunks)
+    }
+
+    /// Take in packets until the time is over or `done`.
+    fn listen(&mut self, time: Duration, done: impl Fn(&Self) -> bool) -> Result<()> {
+        let deadline = Instant::now() + time;
+        while self.alive && !done(self) {
+            let Some(packet) = self.wire.receive(self.port, deadline)? else { break };
+            let mut has_data = false;
+            for (kind, _, value) in chunks(&packet) {
+                match kind {
+                    0 => {
+                        self.take(word(value, 0));
+                        has_data = true;
+                    }
+                    // The kernel's word on what it accepted.
+                    3 => self.view.next = word(value, 0).wrapping_add(1),
+                    4 => self.send(&chunk(5, 0, value))?,
+                    5 => self.heartbeat = Some(word(value, 4)),
+                    // ABORT, SHUTDOWN, SHUTDOWN ACK
+                    6..=8 => self.alive = false,
+                    130 => self.reset = Some(word(value, 4)),
+                    _ => {}
+                }
+            }
+            if has_data && self.acknowledge {
+                self.sack()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A TSN of the kernel's.
+    fn take(&mut self, tsn: u32) {
+        if after(tsn, self.view.top) {
+            self.view.top = tsn;
+            if self.deaf_to == Some(tsn) {
+                return;
+            }
+        }
+        self.above.insert(tsn);
+        while self.acknowledge && self.above.remove(&self.view.acked.wrapping_add(1)) {
+            self.view.acked = self.view.acked.wrapping_add(1);
+        }
+    }
+
+    /// As RFC 9260 wants it.
+    fn sack(&self) -> Result<()> {
+        let mut gaps: Vec<(u16, u16)> = Vec::new();
+        let offsets: BTreeSet<u16> = self
+            .above
+            .iter()
+            .map(|tsn| tsn.wrapping_sub(self.view.acked) as u16)
+            .filter(|n| *n < 1 << 15)
+            .collect();
+        for offset in offsets {
+            match gaps.last_mut() {
+                Some((_, last)) if *last + 1 == offset => *last = offset,
+                _ => gaps.push((offset, offset)),
+            }
+        }
+        self.send(&wire::sack(self.view.acked, 100_000, &gaps, &[]))
+    }
+
+    /// Whether the association has survived: the answer to a HEARTBEAT comes after all that was sent before it.
+    fn survives(&mut self, number: u32) -> Result<bool> {
+        let info = [&[0, 1, 0, 8][..], &number.to_be_bytes()].concat();
+        self.send(&chunk(4, 0, &info))?;
+        self.listen(PATIENCE, |this| this.heartbeat == Some(number))?;
+        self.alive &= self.heartbeat == Some(number);
+        Ok(self.alive)
+    }
+}
+
+// --- attacks ---
+
+fn attack_all(wire: Wire, seed: u64, packets: u32) -> Result<()> {
+    let mut rng = Rng::with_seed(seed);
+    let mut sent: BTreeMap<&str, u32> = BTreeMap::new();
+    let (mut associations, mut restarts, mut port) = (0, 0, 20_000);
+    let mut current: Option<Association<'_>> = None;
+    for number in 0..packets {
+        let association = match &mut current {
+            Some(association) if association.alive => association,
+            gone => {
+                port += 1;
+                associations += 1;
+                end(gone.as_ref())?;
+                gone.insert(hostile_association(&wire, port, &mut rng)?)
+            }
+        };
+        if rng.u16(..400) == 0 {
+            restarts += 1;
+            *association = hostile_association(&wire, association.port, &mut rng)?;
+        }
+        if rng.u16(..400) == 0 {
+            flood(&wire, &mut rng)?;
+        }
+        let (name, chunks) = attack(&mut rng, association.view);
+        *sent.entry(name).or_default() += 1;
+        let cumulative = word(&chunks, 4);
+        association.send(&chunks)?;
+        if chunks[0] == 0 {
+            // Let the echo answer before the next SACK comes.
+            association.listen(Duration::from_millis(3), |_| false)?;
+        }
+        if association.survives(number)? && chunks[0] == 3 && !after(association.view.acked, cumulative) {
+            association.view.acked = cumulative;
+        }
+        // Let timers expire, now and then.
+        if rng.u8(..40) == 0 {
+            association.listen(Duration::from_millis(rng.u64(..1500)), |_| false)?;
+        }
+    }
+    end(current.as_ref())?;
+    println!("{}", serde_json::json!({ "associations": associations, "restarts": restarts, "sent": sent }));
+    Ok(())
+}
+
+/// The kernel may think that it lives.
+fn end(association: Option<&Association<'_>>) -> Result<()> {
+    association.map_or(Ok(()), |association| association.send(&chunk(6, 0, &[])))
+}
+
+fn hostile_association<'a>(wire: &'a Wire, port: u16, rng: &mut Rng) -> Result<Association<'a>> {
+    let tsn = match rng.u8(..4) {
+        0 => rng.u32(..),
+        1 => rng.u32(..40),
+        _ => 0_u32.wrapping_sub(rng.u32(1..40)),
+    };
+    let mut new = Association::connect(wire, port, rng.u32(1..), tsn)?;
+    new.acknowledge = false;
+    Ok(new)
+}
+
+/// INITs of many, from addresses that are none and from ports that nobody listens at.
+fn flood(wire: &Wire, rng: &mut Rng) -> Result<()> {
+    for _ in 0..200 {
+        let source = if rng.bool() { wire.ends.address } else { Ipv4Addr::new(10, 1, 0, rng.u8(10..250)) };
+        let init = wire::init(rng.u32(..), rng.u32(..), rng.u16(..), rng.u32(..));
+        wire.send(source, rng.u16(1..20_000), 0, &init)?;
+    }
+    Ok(())
+}
+
+// --- numbers that wrap ---
+
+fn wrap(wire: &Wire, messages: u32) -> Result<()> {
+    let before_wrap = 0_u32.wrapping_sub(messages / 2);
+    let mut association = Association::connect(wire, 30_000, 1, before_wrap)?;
+    converse(&mut association, messages)?;
+    ensure!(association.view.next < messages, "our numbers have not wrapped");
+
+    reset(&mut association, before_wrap)?;
+    converse(&mut association, messages)?;
+    ensure!(association.view.top < messages, "the kernel's numbers have not wrapped");
+
+    // Back by nearly half the circle.
+    let far = association.view.top.wrapping_add(0x9000_0000);
+    reset(&mut association, far)?;
+    converse(&mut association, messages)?;
+
+    // A peer that lost its memory comes back, while the kernel has data outstanding.
+    association.acknowledge = false;
+    ask_for(&mut association, ask::SEND, 5)?;
+    association.listen(PATIENCE, |_| false)?;
+    let mut association = Association::connect(wire, 30_000, 2, before_wrap)?;
+    converse(&mut association, messages)?;
+    ask_for(&mut association, ask::SEND, 5)?;
+    association.listen(PATIENCE, |_| false)?;
+    ensure!(association.alive, "the kernel has ended the association");
+    association.send(&chunk(6, 0, &[]))
+}
+
+/// RFC 6525 4.3: who answers an SSN/TSN reset says which TSN the other end sends next.
+fn reset(association: &mut Association<'_>, next: u32) -> Result<()> {
+    association.reset = None;
+    ask_for(association, ask::RESET, 0)?;
+    association.listen(8 * PATIENCE, |this| this.reset.is_some())?;
+    let number = association.reset.context("the kernel does not ask for a reset")?;
+    association.view.next = next;
+    association.view.top = next.wrapping_sub(1);
+    association.view.acked = association.view.top;
+    let response: Vec<u8> = [number, 1, next, next].iter().flat_map(|word| word.to_be_bytes()).collect();
+    association.send(&chunk(130, 0, &[&[0, 16, 0, 20][..], &response].concat()))
+}
+
+/// Let messages come back, out of order now and then, as if one was lost that way or this.
+fn converse(association: &mut Association<'_>, messages: u32) -> Result<()> {
+    for i in 0..messages {
+        association.deaf_to = (i % 16 == 0).then(|| association.view.top.wrapping_add(1));
+        if i % 20 == 7 {
+            let second = association.view.next.wrapping_add(1);
+            let late = association.view.next;
+            association.send(&data(WHOLE | UNORDERED, second, 1, 0, ask::ECHO, b"sooner"))?;
+            association.listen(Duration::from_millis(10), |_| false)?;
+            association.send(&data(WHOLE | UNORDERED, late, 1, 0, ask::ECHO, b"later"))?;
+            association.listen(Duration::from_millis(10), |_| false)?;
+        } else {
+            ask_for(association, ask::ECHO, 0)?;
+        }
+        ensure!(association.alive, "the kernel has ended the association");
+    }
+    association.listen(Duration::from_secs(2), |this| this.view.acked == this.view.top)?;
+    ensure!(association.view.acked == association.view.top, "some messages never came");
+    Ok(())
+}
+
+fn ask_for(association: &mut Association<'_>, ask: u32, first: u8) -> Result<()> {
+    association.send(&data(WHOLE | UNORDERED, association.view.next, 0, 0, ask, &[first; 20]))?;
+    association.listen(Duration::from_millis(10), |_| false)
+}

@@ -1,0 +1,264 @@
+//! Peers that break the rules, next to one that keeps them; and numbers that wrap.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use sctptrace_tests::capture::{self, Frame};
+use sctptrace_tests::hostile::STREAMS;
+use sctptrace_tests::kernel::Series;
+use sctptrace_tests::truth::accepted::{self, Ports};
+use sctptrace_tests::truth::rtt::{Flow, flows};
+use sctptrace_tests::truth::streams;
+use sctptrace_tests::vm::{Case, Mode};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::compare::{of_type, text, traffic};
+use crate::rtt::{Seen, check_summaries, compare};
+use crate::suite::Suite;
+
+/// Packets of the hostile peer's, which hold 65,535 bytes. Its address is none of a's.
+const BEGIN: &str = "topology 65535
+    know r ra0 a a0 10.1.0.9
+    for tool in rtt rto; do trace $tool sctp-$tool --json -q -f $tool.json --max-paths 16384; done
+    trace bufmon sctp-bufmon --json -q -f bufmon.json --max-assocs 16384
+    for tool in jitter streamutil; do trace $tool sctp-$tool --json -q -f $tool.json; done
+    capture a0 b0
+    b sctp-fuzz echo --bind 10.2.0.1 2>echo.err & echo=$!
+    until_true 10 grep -qs listening echo.err
+";
+
+const END: &str = "
+    kill $echo
+    trace_stop
+    capture_stop";
+
+const WRAP: &str = "a sctp-fuzz wrap";
+
+/// With a good association at the same time.
+const ATTACK: &str = "
+    serve --bind 10.2.0.1 --streams 4
+    a sctp-traffic client --bind 10.1.0.1 --count 1500 --rate 500 --streams 4 --nodelay >client.json & client=$!
+    a sctp-fuzz attack --seed SEED --packets PACKETS >attack.json
+    wait $client $server";
+
+/// The cases.
+pub fn add(suite: &mut Suite) {
+    let mut add = |series, mode, name: &str, script: &str, limits| {
+        let case = Case::new(name, &format!("{BEGIN}{script}{END}"));
+        suite.add(series, mode, case, move |folder| check(folder, limits));
+    };
+    for series in [Series::V6_1, Series::V6_12] {
+        add(series, Mode::Icount, "wrap", WRAP, CLOSE);
+    }
+    let attack = |seed: u32, packets: u32| {
+        ATTACK.replace("SEED", &seed.to_string()).replace("PACKETS", &packets.to_string())
+    };
+    add(Series::V6_12, Mode::Icount, "attack", &attack(1, 2000), CLOSE);
+    add(Series::V7_3, Mode::Icount, "attack", &attack(2, 500), CLOSE);
+}
+
+/// Limits of the error of round-trip times, as in the cases of `sctp-rtt`: here chunks wait in the backlog of a socket
+/// that five commands look at.
+const CLOSE: (f64, f64) = (50.0, 1500.0);
+
+/// What came to b, and what left a and b, against what the five commands say.
+fn check(folder: &Path, limits: (f64, f64)) -> Result<()> {
+    let at_b = capture::read_hostile(&[folder.join("b0.pcap")])?;
+    let mut sent: Vec<_> = flows(&at_b).into_iter().filter(|flow| flow.source_port == 6000).collect();
+    if folder.join("attack.json").exists() {
+        let attack: Value = serde_json::from_str(&text(&folder.join("attack.json"))?)?;
+        eprintln!("    {attack}");
+        let at_a = capture::read_hostile(&[folder.join("a0.pcap")])?;
+        let good = flows(&at_a)
+            .into_iter()
+            .find(|flow| flow.destination_port == 5000)
+            .context("no good association")?;
+        let client = traffic(folder, "client.json")?;
+        ensure!(client.len() == 1 && client[0].is_of(&good), "{client:?}");
+        client[0].ensure_counts(&good)?;
+        sent.push(good);
+    } else {
+        check_wraps(&sent)?;
+        // All was acknowledged soon, by whatever numbers.
+        for summary in summaries::<Value>(folder, "bufmon")? {
+            ensure!(number(&summary, "stalls")? == 0, "{summary}");
+        }
+    }
+    check_rtt(folder, &sent, limits)?;
+    check_jitter(folder, &at_b)?;
+    check_streamutil(folder, &at_b)?;
+    check_bufmon(folder, &sent)?;
+    check_rto(folder, &sent)
+}
+
+/// The kernel's TSNs have wrapped, been reset, and begun anew.
+fn check_wraps(flows: &[Flow]) -> Result<()> {
+    ensure!(flows.len() == 2, "{} flows instead of one and its restart", flows.len());
+    let wraps = |flow: &&Flow| flow.tsns.contains_key(&0) && flow.tsns.contains_key(&u32::MAX);
+    let flow = flows.iter().find(wraps).context("no TSN wrapped")?;
+    ensure!(flow.tsns.len() > 400, "{} TSNs", flow.tsns.len());
+    Ok(())
+}
+
+fn check_rtt(folder: &Path, flows: &[Flow], limits: (f64, f64)) -> Result<()> {
+    let seen = Seen::read(folder, "rtt")?;
+    let figures = compare(flows, &seen, limits)?;
+    check_summaries(flows, &seen)?;
+    eprintln!("    rtt: {figures}");
+    Ok(())
+}
+
+/// The command ended well, and lost and evicted nothing. Returns its summaries.
+fn summaries<T: for<'a> Deserialize<'a>>(folder: &Path, tool: &str) -> Result<Vec<T>> {
+    let [status, errors] = ["status", "err"].map(|end| text(&folder.join(format!("{tool}.{end}"))));
+    ensure!(status?.trim() == "0", "sctp-{tool}: {}", errors?);
+    let ends: Vec<Value> = of_type(folder, tool, "end")?;
+    let [end] = ends.as_slice() else { anyhow::bail!("not one end object: {ends:?}") };
+    ensure!(end["lost"] == 0 && end["evicted"] == 0, "{end}");
+    of_type(folder, tool, "summary")
+}
+
+/// A number of a summary object, and whose it is.
+fn ports(summary: &Value) -> Result<Ports> {
+    let port = |key: &str| {
+        let address: SocketAddr = summary[key].as_str().with_context(|| summary.to_string())?.parse()?;
+        Ok::<_, anyhow::Error>(address.port())
+    };
+    Ok((port("local")?, port("peer")?))
+}
+
+fn number(object: &Value, key: &str) -> Result<u64> {
+    object[key].as_u64().with_context(|| format!("{key}: {object}"))
+}
+
+/// Every chunk that b's kernel acknowledged is an arrival, and nothing else is.
+fn check_jitter(folder: &Path, at_b: &[Frame]) -> Result<()> {
+    let mut seen = BTreeMap::new();
+    for summary in summaries::<Value>(folder, "jitter")? {
+        let (local, peer) = ports(&summary)?;
+        if [5000, 6000].contains(&local) {
+            let key = (peer, local, number(&summary, "stream_id")?);
+            let known = seen.insert(
+                key,
+                (number(&summary, "chunks")?, number(&summary, "samples")?, number(&summary, "reordered")?),
+            );
+            ensure!(known.is_none(), "twice: {summary}");
+        }
+    }
+    let mut truth = BTreeMap::new();
+    for ((peer, local), streams) in accepted::streams(at_b, STREAMS) {
+        if ![5000, 6000].contains(&local) {
+            continue;
+        }
+        for (id, stream) in streams {
+            let key = (peer, local, u64::from(id));
+            let mut chunks = stream.arrivals_ns.len() as u64;
+            // The command decides where the capture does not.
+            let (more, .., reordered) = seen.get(&key).copied().unwrap_or((0, 0, 0));
+            let mut late = stream.reordered;
+            if more > chunks && more - chunks <= stream.unknown {
+                late += reordered.saturating_sub(late).min(more - chunks);
+                chunks = more;
+            }
+            if chunks > 0 {
+                truth.insert(key, (chunks, chunks - 1, late));
+            }
+        }
+    }
+    ensure!(!truth.is_empty(), "nothing was accepted");
+    same("chunks, intervals and reordered chunks", &truth, &seen)?;
+    let chunks: u64 = truth.values().map(|(chunks, ..)| chunks).sum();
+    let reordered: u64 = truth.values().map(|(.., reordered)| reordered).sum();
+    eprintln!("    jitter: {chunks} chunks on {} streams, {reordered} reordered", truth.len());
+    Ok(())
+}
+
+/// The first difference, if there is one.
+fn same<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
+    what: &str,
+    truth: &BTreeMap<K, V>,
+    seen: &BTreeMap<K, V>,
+) -> Result<()> {
+    for key in truth.keys().chain(seen.keys()) {
+        let (truth, seen) = (truth.get(key), seen.get(key));
+        ensure!(truth == seen, "{what} of {key:?}: {truth:?} in the capture, {seen:?} by the command");
+    }
+    Ok(())
+}
+
+/// What b's kernel sent, is what was sent.
+fn check_streamutil(folder: &Path, at_b: &[Frame]) -> Result<()> {
+    let mut seen = BTreeMap::new();
+    for summary in summaries::<Value>(folder, "streamutil")? {
+        let ports = ports(&summary)?;
+        for stream in summary["streams"].as_array().context("no streams")?.iter().filter(|_| ports.0 == 6000)
+        {
+            let counts = ["chunks", "bytes", "rtx_chunks", "rtx_bytes"].map(|key| number(stream, key));
+            let [chunks, bytes, rtx_chunks, rtx_bytes] = counts;
+            let counts = [chunks?, bytes?, rtx_chunks?, rtx_bytes?];
+            if counts[0] > 0 {
+                seen.insert((ports, number(stream, "stream_id")?), counts);
+            }
+        }
+    }
+    let mut truth: BTreeMap<_, [u64; 4]> = BTreeMap::new();
+    for flow in streams::flows(at_b).into_iter().filter(|flow| flow.source_port == 6000) {
+        for (id, stream) in flow.streams {
+            let key = ((flow.source_port, flow.destination_port), u64::from(id));
+            let counts = [stream.chunks, stream.bytes, stream.rtx_chunks, stream.rtx_bytes];
+            let sums = truth.entry(key).or_default();
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
+    }
+    ensure!(!truth.is_empty(), "nothing was sent");
+    same("chunks and bytes", &truth, &seen)
+}
+
+/// The windows are those of the SACKs that the kernel took.
+fn check_bufmon(folder: &Path, flows: &[Flow]) -> Result<()> {
+    let mut truth: BTreeMap<Ports, Vec<u32>> = BTreeMap::new();
+    for flow in flows.iter().filter(|flow| !flow.windows.is_empty()) {
+        truth.entry((flow.source_port, flow.destination_port)).or_default().extend(&flow.windows);
+    }
+    let truth: BTreeMap<_, _> = truth
+        .into_iter()
+        .map(|(ports, windows)| {
+            let edges = [windows.iter().min(), windows.iter().max()].map(|edge| edge.copied().map(u64::from));
+            (ports, (windows.len() as u64, edges))
+        })
+        .collect();
+    let mut seen = BTreeMap::new();
+    for summary in summaries::<Value>(folder, "bufmon")? {
+        let samples = number(&summary, "rwnd_samples")?;
+        if samples > 0 {
+            let edges = [summary["rwnd_min_bytes"].as_u64(), summary["rwnd_max_bytes"].as_u64()];
+            seen.insert(ports(&summary)?, (samples, edges));
+        }
+    }
+    same("number, least and largest of windows", &truth, &seen)
+}
+
+/// RTOs are between their limits, and retransmissions are those of the capture.
+fn check_rto(folder: &Path, flows: &[Flow]) -> Result<()> {
+    let mut seen: BTreeMap<Ports, u64> = BTreeMap::new();
+    for summary in summaries::<Value>(folder, "rto")? {
+        let limits = 1000.0..=60_000.0;
+        let within = |key: &str| summary[key].as_f64().is_none_or(|rto_ms| limits.contains(&rto_ms));
+        ensure!(within("rto_min_ms") && within("rto_max_ms"), "{summary}");
+        let (again, spurious) = (number(&summary, "rtx_chunks")?, number(&summary, "spurious_rtx")?);
+        ensure!(spurious <= again, "{summary}");
+        *seen.entry(ports(&summary)?).or_default() += again;
+    }
+    let mut truth: BTreeMap<Ports, u64> = BTreeMap::new();
+    for flow in flows {
+        *truth.entry((flow.source_port, flow.destination_port)).or_default() += flow.retransmissions();
+    }
+    seen.retain(|_, again| *again > 0);
+    truth.retain(|_, again| *again > 0);
+    same("retransmissions", &truth, &seen)
+}
