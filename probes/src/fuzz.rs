@@ -60,9 +60,9 @@ impl Bytes<'_> {
         let (Some((assocs, some)), Some((streams, others))) = (self.table::<A>(), self.table::<S>()) else {
             return;
         };
-        let Ok(tables) = Tables::<A, S>::new(&assocs, &streams, some.min(others)) else { return };
-        for place in tables.sorted(u32::MAX, |_| true) {
-            if let Some((association, assoc, stream)) = tables.get(&place) {
+        let Ok(mut tables) = Tables::<A, S>::new(&assocs, &streams, some.min(others)) else { return };
+        for n in 0..tables.sort(u32::MAX, |_| true) {
+            if let Some((_, association, assoc, stream)) = tables.get(n) {
                 each(association, assoc, stream);
             }
         }

@@ -223,7 +223,7 @@ pub(crate) fn fuzz(tables: &crate::fuzz::Bytes<'_>) {
     let mut streams = Vec::new();
     tables.streams::<types::assoc, types::stream>(|association, assoc, stream| {
         let counters = counters(&stream, Duration::from_secs(1 << 40));
-        streams.push((association, assoc.stats.outcnt, association.last, named(stream.sid, counters)));
+        streams.push((association, assoc.stats.outcnt, association.ended_at, named(stream.sid, counters)));
     });
     group(streams.into_iter()).for_each(drop);
 }
