@@ -11,7 +11,7 @@ use libbpf_rs::libbpf_sys::{bpf_prog_get_info_by_fd, bpf_prog_info};
 use libbpf_rs::{Iter, IterOpts, Link, Object, OpenObject, PrintLevel, ProgramMut, set_print};
 use thiserror::Error;
 
-use crate::kernel::Absent;
+use crate::kernel::{Absent, raise_files};
 
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,7 @@ const VERIFIER: &str = "BEGIN PROG LOAD LOG";
 /// down, though, but a fault of ours, and must not hide behind a slower rung.
 pub(crate) fn climb<T>(rung: Option<Rung>, open: impl Fn(Rung) -> Result<T, Error>) -> Result<T, Error> {
     set_print(Some((PrintLevel::Warn, remember)));
+    let few_files = raise_files();
     let both = [Rung::Fentry, Rung::Kprobe];
     let mut first = None;
     for rung in rung.as_ref().map_or(&both[..], slice::from_ref) {
@@ -80,10 +81,12 @@ pub(crate) fn climb<T>(rung: Option<Rung>, open: impl Fn(Rung) -> Result<T, Erro
             Err(Error::Read(e)) => first.get_or_insert(e.to_string()),
             Err(e) => first.get_or_insert(e.to_string()),
         };
-        if log().iter().any(|line| line.contains(VERIFIER)) {
+        if few_files.is_err() || log().iter().any(|line| line.contains(VERIFIER)) {
             break;
         }
     }
+    // What libbpf says of that is misleading.
+    few_files?;
     // A developer who asks for one rung gets all that libbpf and the verifier said.
     let log = if rung.is_some() { log().join("\n") } else { log().first().cloned().unwrap_or_default() };
     Err(Error::Refused { reason: first.unwrap_or_default(), log })
