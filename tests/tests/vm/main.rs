@@ -7,7 +7,9 @@ mod absent;
 mod bed;
 mod bufmon;
 mod compare;
+mod faults;
 mod jitter;
+mod limits;
 mod rto;
 mod rtt;
 mod rtt_flags;
@@ -34,6 +36,8 @@ fn main() -> ExitCode {
     rtt_flags::add(&mut suite);
     streamutil::add(&mut suite);
     streams_flags::add(&mut suite);
+    faults::add(&mut suite);
+    limits::add(&mut suite);
     let trials = suite.trials(&arguments);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
