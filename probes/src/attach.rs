@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, AsRawFd},
+    path::Path,
     ptr, slice,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -15,7 +16,7 @@ use libbpf_rs::{Iter, IterOpts, Link, Object, OpenObject, PrintLevel, ProgramMut
 use thiserror::Error;
 
 use crate::{
-    kernel::{Absent, is_module},
+    kernel::{Absent, is_module, raise_files},
     verifier,
 };
 
@@ -88,6 +89,7 @@ const VERIFIER: &str = "BEGIN PROG LOAD LOG";
 pub(crate) fn climb<T>(rung: Option<Rung>, open: impl Fn(Rung) -> Result<T, Error>) -> Result<T, Error> {
     let level = if verifier::is_watched() { PrintLevel::Debug } else { PrintLevel::Warn };
     set_print(Some((level, remember)));
+    let few_files = raise_files();
     let both = [Rung::Fentry, Rung::Kprobe];
     let mut first = None;
     for rung in rung.as_ref().map_or(&both[..], slice::from_ref) {
@@ -96,10 +98,12 @@ pub(crate) fn climb<T>(rung: Option<Rung>, open: impl Fn(Rung) -> Result<T, Erro
             Err(Error::Read(e)) => first.get_or_insert(e.to_string()),
             Err(e) => first.get_or_insert(e.to_string()),
         };
-        if log().iter().any(|line| line.contains(VERIFIER)) {
+        if few_files.is_err() || log().iter().any(|line| line.contains(VERIFIER)) {
             break;
         }
     }
+    // What libbpf says of that is misleading.
+    few_files?;
     // A developer who asks for one rung gets all that libbpf and the verifier said.
     let log = if rung.is_some() { log().join("\n") } else { log().first().cloned().unwrap_or_default() };
     Err(Error::Refused { reason: first.unwrap_or_default(), log })
@@ -130,7 +134,7 @@ pub(crate) fn choose_rung(object: &mut OpenObject, rung: Rung) {
 /// Names the module of each function that is to be hooked, of the programs that are to be loaded. libbpf else goes through
 /// all types of `vmlinux` for it, and through them again for every module: a good 10 million instructions per program.
 pub(crate) fn name_module(object: &mut OpenObject) -> Result<(), Error> {
-    if !is_module() {
+    if !is_module(Path::new("/")) {
         return Ok(());
     }
     for mut program in object.progs_mut().filter(|program| program.autoload()) {

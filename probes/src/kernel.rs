@@ -2,7 +2,10 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
-use nix::time::{ClockId, clock_getres, clock_gettime};
+use nix::{
+    sys::resource::{Resource, getrlimit, setrlimit},
+    time::{ClockId, clock_getres, clock_gettime},
+};
 use thiserror::Error;
 
 /// Why SCTP cannot be traced here.
@@ -32,6 +35,11 @@ pub enum Absent {
     /// Not enough privilege.
     #[error("tracing the kernel needs root, or CAP_SYS_ADMIN: run this command with sudo")]
     NotPrivileged,
+    /// The limit of open files is too low.
+    #[error(
+        "programs and tables in the kernel are open files, of which {0} are allowed here: run `ulimit -n {FILES}`"
+    )]
+    FewFiles(u64),
 }
 
 /// Capability number of `CAP_SYS_ADMIN`. `CAP_BPF` and `CAP_PERFMON` are not enough: libbpf finds the sctp module's
@@ -43,53 +51,63 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// # Errors
 /// The first thing that is missing, in the order in which a person would mend it.
 pub fn can_trace() -> Result<(), Absent> {
-    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+    can_trace_at(Path::new("/"))
+}
+
+/// Is SCTP loaded, or built in?
+#[must_use]
+pub fn has_sctp() -> bool {
+    has_sctp_at(Path::new("/"))
+}
+
+fn can_trace_at(root: &Path) -> Result<(), Absent> {
+    let exists = |path| root.join(path).exists();
+    if !exists("sys/kernel/btf/vmlinux") {
         return Err(Absent::NoBtf);
     }
-    if !has_sctp() {
-        return Err(match release() {
-            Some(release) if !module_installed(&release) => Absent::NotInstalled(release),
+    if !has_sctp_at(root) {
+        return Err(match release(root) {
+            Some(release) if !module_installed(root, &release) => Absent::NotInstalled(release),
             _ => Absent::NotLoaded,
         });
     }
-    if !privileged() {
+    if !privileged(root) {
         return Err(Absent::NotPrivileged);
     }
-    if is_module() && !Path::new("/sys/kernel/btf/sctp").exists() {
+    if is_module(root) && !exists("sys/kernel/btf/sctp") {
         return Err(Absent::NoModuleBtf);
     }
     Ok(())
 }
 
-/// Is SCTP loaded, or built in? `/proc/net/sctp` is there in both cases; `/sys/module/sctp` too, since the module has
+/// `/proc/net/sctp` is there for a module and where SCTP is built in; `/sys/module/sctp` too, since the module has
 /// parameters (`no_checksums`), but not while the module is still coming up.
-#[must_use]
-pub fn has_sctp() -> bool {
-    match fs::read_to_string("/sys/module/sctp/initstate") {
+fn has_sctp_at(root: &Path) -> bool {
+    match fs::read_to_string(root.join("sys/module/sctp/initstate")) {
         Ok(state) => state.trim() == "live",
-        Err(_) => Path::new("/sys/module/sctp").exists() || Path::new("/proc/net/sctp").exists(),
+        Err(_) => ["sys/module/sctp", "proc/net/sctp"].iter().any(|path| root.join(path).exists()),
     }
 }
 
 /// Is SCTP a module? A built-in one has its types in vmlinux and no file of its own; only a module's folder has
 /// `initstate`.
-pub(crate) fn is_module() -> bool {
-    Path::new("/sys/module/sctp/initstate").exists()
+pub(crate) fn is_module(root: &Path) -> bool {
+    root.join("sys/module/sctp/initstate").exists()
 }
 
 /// Is there a file of the module for this kernel? True where it cannot be known.
-fn module_installed(release: &str) -> bool {
-    fs::read_to_string(format!("/lib/modules/{release}/modules.dep"))
+fn module_installed(root: &Path, release: &str) -> bool {
+    fs::read_to_string(root.join("lib/modules").join(release).join("modules.dep"))
         .map_or(true, |deps| deps.lines().any(|l| l.contains("/sctp.ko")))
 }
 
-fn release() -> Option<String> {
-    fs::read_to_string("/proc/sys/kernel/osrelease").ok().map(|r| r.trim().to_owned())
+fn release(root: &Path) -> Option<String> {
+    fs::read_to_string(root.join("proc/sys/kernel/osrelease")).ok().map(|r| r.trim().to_owned())
 }
 
 /// Has this process `CAP_SYS_ADMIN` in effect?
-fn privileged() -> bool {
-    fs::read_to_string("/proc/self/status")
+fn privileged(root: &Path) -> bool {
+    fs::read_to_string(root.join("proc/self/status"))
         .ok()
         .and_then(|s| effective_caps(&s))
         .is_some_and(|c| c >> CAP_SYS_ADMIN & 1 == 1)
@@ -99,6 +117,24 @@ fn privileged() -> bool {
 fn effective_caps(status: &str) -> Option<u64> {
     let hex = status.lines().find_map(|l| l.strip_prefix("CapEff:"))?;
     u64::from_str_radix(hex.trim(), 16).ok()
+}
+
+/// How many descriptors a command may need: one per program, map and link, and on kprobes another per link.
+const FILES: u64 = 128;
+
+/// Lets this process open as many files as it needs, where the hard limit does: shells may set a soft one of less.
+///
+/// # Errors
+/// Where the hard limit is lower than what a command may need.
+pub(crate) fn raise_files() -> Result<(), Absent> {
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((soft, hard)) if soft < FILES => {
+            // Fewer than FILES may do.
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(FILES), hard);
+            if hard < FILES { Err(Absent::FewFiles(hard)) } else { Ok(()) }
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The length of a jiffy, in which the kernel keeps RTO, SRTT and RTTVAR: 1 / `CONFIG_HZ`. The resolution of the coarse
@@ -118,6 +154,8 @@ pub fn now() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
 
     #[test]
@@ -126,6 +164,58 @@ mod tests {
         assert_eq!(effective_caps(status), Some(1 << CAP_SYS_ADMIN));
         assert_eq!(effective_caps("Name:\tx\n"), None);
         assert_eq!(effective_caps("CapEff:\tzz\n"), None);
+    }
+
+    /// A file system of `files` (path, content), on a kernel 6.9.
+    fn root(files: &[(&str, &str)]) -> TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let all = [
+            ("proc/sys/kernel/osrelease", "6.9\n"),
+            ("proc/self/status", "CapEff:\t000001ffffffffff\n"),
+            ("sys/kernel/btf/vmlinux", ""),
+        ];
+        for (path, content) in all.iter().chain(files) {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        root
+    }
+
+    fn missing(files: &[(&str, &str)]) -> Option<Absent> {
+        can_trace_at(root(files).path()).err()
+    }
+
+    #[test]
+    fn a_module_is_there_once_it_is_live_and_has_its_types() {
+        let [live, coming] = ["live\n", "coming\n"].map(|state| ("sys/module/sctp/initstate", state));
+        let (proc_net, types) = (("proc/net/sctp/assocs", ""), ("sys/kernel/btf/sctp", ""));
+        assert!(missing(&[live, proc_net, types]).is_none());
+        assert!(matches!(missing(&[coming, proc_net, types]), Some(Absent::NotLoaded)));
+        assert!(matches!(missing(&[live, proc_net]), Some(Absent::NoModuleBtf)));
+    }
+
+    /// `param_sysfs_builtin()` makes the folder, for its parameters, but no `initstate`; the types are vmlinux's.
+    #[test]
+    fn sctp_may_be_built_in() {
+        let parameters = ("sys/module/sctp/parameters/no_checksums", "N\n");
+        let proc_net = ("proc/net/sctp/assocs", "");
+        assert!(missing(&[parameters, proc_net]).is_none());
+        assert!(missing(&[proc_net]).is_none());
+    }
+
+    #[test]
+    fn the_first_thing_that_is_missing_is_told() {
+        assert!(matches!(missing(&[]), Some(Absent::NotLoaded)));
+        let others = ("lib/modules/6.9/modules.dep", "kernel/net/dccp/dccp.ko:\n");
+        assert!(matches!(missing(&[others]), Some(Absent::NotInstalled(release)) if release == "6.9"));
+        let installed = ("lib/modules/6.9/modules.dep", "kernel/net/sctp/sctp.ko.xz: kernel/lib/crc.ko.xz\n");
+        assert!(matches!(missing(&[installed]), Some(Absent::NotLoaded)));
+        let (proc_net, nobody) = (("proc/net/sctp/assocs", ""), ("proc/self/status", "CapEff:\t0\n"));
+        assert!(matches!(missing(&[proc_net, nobody]), Some(Absent::NotPrivileged)));
+        let without_types = root(&[proc_net]);
+        fs::remove_file(without_types.path().join("sys/kernel/btf/vmlinux")).unwrap();
+        assert!(matches!(can_trace_at(without_types.path()), Err(Absent::NoBtf)));
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Tool for Command {
                     "their association had to make room for another: use --max-assocs",
                     a.samples_evicted,
                 ),
-                skipped("waits_unknown", "too many sends waited at the same time", a.waits_unknown),
+                skipped("waits_unknown", "there was no room to note their wait", a.waits_unknown),
             ],
         }
     }

@@ -102,6 +102,11 @@ impl Tool for Command {
             skipped: vec![
                 cli::missed(self.probe.missed()),
                 Skipped {
+                    reason: "evicted",
+                    sentence: "their path had to make room for another: use --max-paths",
+                    count: a.samples_evicted,
+                },
+                Skipped {
                     reason: "retransmitted",
                     sentence: "the chunk was retransmitted, and nothing tells which transmission was acknowledged",
                     count: a.retransmitted,

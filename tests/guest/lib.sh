@@ -1,5 +1,7 @@
 # What cases call. Each runs with `sh -e` in a folder of its own, whose files reach the host.
 
+TOOLS="rtt rto bufmon jitter streamutil"
+
 # busybox has applets of these names, and would take them.
 ip() { /sbin/ip "$@"; }
 tc() { /sbin/tc "$@"; }
@@ -141,13 +143,26 @@ send() {
 	wait $server
 }
 
-# trace NAME TOOL ARGUMENTS...: run a tool in the background, with NAME.out and NAME.err, on the rung that $RUNG asks
-# for; it traces when this returns.
-trace() {
+# start NAME TOOL ARGUMENTS...: run a tool in the background, with NAME.out and NAME.err, on the rung that $RUNG asks
+# for.
+start() {
 	local name=$1
 	shift
 	"$@" $RUNG >"$name.out" 2>"$name.err" &
 	echo $! >"$name.tracer"
+}
+
+# traced: all that were started trace when this returns.
+traced() {
+	local tracer
+	for tracer in *.tracer; do
+		until_true 60 attached "$(cat "$tracer")"
+	done
+}
+
+# trace NAME TOOL ARGUMENTS...: start one, and wait for it alone.
+trace() {
+	start "$@"
 	until_true 60 attached $!
 }
 
@@ -155,6 +170,11 @@ trace() {
 # its status.
 attached() {
 	grep -qs "^Seccomp:.*2" /proc/$1/status || [ ! -d /proc/$1 ]
+}
+
+# ended PID: of a child, too, that nobody has waited for.
+ended() {
+	! grep -qs "^State:.[^Z]" /proc/$1/status
 }
 
 # trace_stop [SIGNAL]: end all tools; each one's exit status goes to NAME.status.
@@ -174,4 +194,34 @@ exits() {
 	shift 2
 	timeout 30 "$@" >"$name.out" 2>"$name.err" && status=0 || status=$?
 	[ $status = "$expected" ] || fail "$*: exit status $status, not $expected: $(cat "$name.err")"
+}
+
+# kernel_state: BPF programs, maps and links, hooked functions, and users of the module.
+kernel_state() {
+	bpf-objects
+	cat /sys/kernel/tracing/enabled_functions /sys/module/sctp/refcnt
+}
+
+# no_objects: what the case before had is freed.
+no_objects() {
+	[ -z "$(bpf-objects)" ]
+}
+
+# remember: how things stand before a tool runs, for `nothing_left`.
+remember() {
+	until_true 20 no_objects
+	kernel_state >/tmp/kernel_state
+}
+
+# nothing_left: fail unless the kernel stands as it did, and no file was made outside of the case's own folder.
+nothing_left() {
+	local tries=200 files
+	# What a program held is freed late.
+	until kernel_state >kernel_state && cmp -s kernel_state /tmp/kernel_state; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || fail "left in the kernel: $(diff /tmp/kernel_state kernel_state)"
+		sleep 0.05
+	done
+	files=$(find / /tmp /sys/fs/bpf -xdev -newer /tmp/kernel_state ! -type d ! -path '/out/*')
+	[ -z "$files" ] || fail "left behind: $files"
 }

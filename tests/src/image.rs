@@ -14,7 +14,7 @@ use crate::command;
 use crate::kernel::Kernel;
 
 /// Programs taken from the machine: busybox's own versions lack what the cases need.
-const PROGRAMS: [&str; 5] = ["ip", "tc", "ethtool", "tcpdump", "kmod"];
+const PROGRAMS: [&str; 6] = ["ip", "tc", "ethtool", "tcpdump", "kmod", "script"];
 
 /// Modules that the guest may load, each with all that it depends on.
 const MODULES: [&str; 19] = [

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use crate::run::{Failure, run};
 
-const PACKAGES: [&str; 15] = [
+const PACKAGES: [&str; 16] = [
+    "bsdutils",
     "busybox-static",
     "clang",
     "clang-format",

@@ -131,7 +131,7 @@ static __always_inline void reset_stats(struct stats *stats)
 static __always_inline void entry_leaves(__u32 key, struct entry *entry)
 {
 	count(&accounting.assocs_evicted, 1);
-	count(&accounting.samples_evicted, entry->stats.util.count);
+	count(&accounting.samples_evicted, entry->stats.util.count + entry->stats.recv.count);
 	clear_hist(key);
 }
 
@@ -361,8 +361,10 @@ static __always_inline void wait_ends(struct send *send)
 	if (!send->waiting)
 		return;
 	send->waiting = false;
-	if (!entry)
+	if (!entry) {
+		count(&accounting.waits_unknown, 1);
 		return;
+	}
 	begin_update(entry);
 	if (entry->state.waiting)
 		entry->state.waiting--;
@@ -482,8 +484,10 @@ static __always_inline int on_make_sack(bool trusted, struct sctp_association *a
 	if (!wanted(trusted, asoc, GET(trusted, asoc, peer.primary_path)))
 		return 0;
 	entry = entry_at(key_of(address, GET(trusted, asoc, assoc_id)));
-	if (!entry)
+	if (!entry) {
+		count(&accounting.samples_evicted, 1);
 		return 0;
+	}
 	ep = GET(trusted, asoc, ep);
 	sk = GET(trusted, asoc, base.sk);
 	used = GET(trusted, ep, rcvbuf_policy) ? GET(trusted, asoc, rmem_alloc.counter)

@@ -106,6 +106,10 @@ struct Common {
     /// Failures after which a path is given up.
     #[arg(long)]
     path_retrans: Option<u16>,
+    /// One association after the other, each for a single message; the client's rate is that of associations. Takes no
+    /// counters: that both ends succeed says that all was sent and received.
+    #[arg(long)]
+    churn: bool,
 }
 
 #[derive(Args, Clone)]
@@ -338,7 +342,9 @@ fn serve(common: &Common, server: &Server) -> Result<Truth> {
     for (index, socket) in sockets.into_iter().enumerate() {
         let share = share(common.associations, common.port.len(), index);
         let server = server.clone();
-        if common.one_to_many {
+        if common.churn {
+            workers.push(thread::spawn(move || receive_churn(&socket, share)));
+        } else if common.one_to_many {
             workers.push(thread::spawn(move || receive_all(&socket, share, &server)));
         } else {
             workers.push(thread::spawn(move || {
@@ -414,11 +420,24 @@ fn receive_all(socket: &SctpSocket, count: usize, server: &Server) -> Result<Vec
     Ok(finished)
 }
 
+/// Accept, read one message, close; `count` times.
+fn receive_churn(socket: &SctpSocket, count: usize) -> Result<Vec<Association>> {
+    let mut buffer = vec![0; 1 << 16];
+    for _ in 0..count {
+        let got = socket.accept()?.receive(&mut buffer)?;
+        ensure!(got.length > 0 && got.complete, "the peer left without a message");
+    }
+    Ok(Vec::new())
+}
+
 fn run_client(common: &Common, client: &Client) -> Result<Truth> {
     thread::sleep(Duration::from_millis(client.delay));
     let family = *client.to.first().context("no address to connect to")?;
     if client.crowd {
         return run_crowd(common, client, family);
+    }
+    if common.churn {
+        return run_churn(common, client, family);
     }
     let begin = busy_ns();
     let mut workers = Vec::new();
@@ -486,6 +505,28 @@ fn run_crowd(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> 
     Ok(Truth { role: "client", pid: std::process::id(), busy_ns, associations: Vec::new() })
 }
 
+/// Connect, send one message, close; and again.
+fn run_churn(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> {
+    let to: Vec<SocketAddr> = client.to.iter().map(|ip| (*ip, common.port[0]).into()).collect();
+    let message = vec![b'.'; client.size];
+    let begin = Instant::now();
+    for index in 0..common.associations {
+        pace(begin, index as u64, client.rate);
+        let socket = common.socket(family)?;
+        let assoc_id = socket.connect(&to)?;
+        socket.send(&message, Outgoing { assoc_id, ppid: 1, ..Outgoing::default() })?;
+    }
+    Ok(Truth { role: "client", pid: std::process::id(), busy_ns: None, associations: Vec::new() })
+}
+
+/// Sleep until the `index`-th thing is due.
+fn pace(begin: Instant, index: u64, rate: Option<f64>) {
+    if let Some(rate) = rate {
+        let due = begin + Duration::from_secs_f64(index as f64 / rate);
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+}
+
 /// A client's socket, and how many messages came back on it.
 struct Line {
     socket: SctpSocket,
@@ -515,10 +556,7 @@ fn send_all(line: &Line, assoc_id: i32, streams: u16, client: &Client) -> Result
     let mut sending = Sending::default();
     let begin = Instant::now();
     for index in 0..client.count {
-        if let Some(rate) = client.rate {
-            let due = begin + Duration::from_secs_f64(index as f64 / rate);
-            thread::sleep(due.saturating_duration_since(Instant::now()));
-        }
+        pace(begin, index, client.rate);
         if client.add_streams > 0 && index == client.count / 2 {
             streams = add_streams(socket, assoc_id, client.add_streams)?;
         }

@@ -57,7 +57,7 @@ const FULL_SPEED: &str = "topology
     send --bind 10.1.0.1 --count 20000 --size 100 --blocked
     trace_stop; capture_stop";
 
-const FORMS: &str = "topology; path 10ms
+const FORMS: &str = "topology; path 10ms; remember
     serve --bind 10.2.0.1 --associations 2 --read-delay 2 --rcvbuf 30000
     trace text sctp-bufmon --netns /run/netns/a
     trace csv sctp-bufmon -c --netns /run/netns/a
@@ -67,7 +67,7 @@ const FORMS: &str = "topology; path 10ms
     trace kprobe sctp-bufmon -c -q --rung kprobe --netns /run/netns/a
     trace kprobe-extended sctp-bufmon -x -q --rung kprobe --netns /run/netns/a
     send --bind 10.1.0.1 --associations 2 --count 300 --size 1000 --sndbuf 20000 --linger 3000
-    trace_stop INT";
+    trace_stop INT; nothing_left";
 
 /// The cases.
 pub fn add(suite: &mut Suite) {

@@ -70,7 +70,7 @@ const SPURIOUS: &str = "topology; path 10ms
     send --bind 10.1.0.1 --count 40 --rate 1 --rto-min 100 --rto-initial 300 --rto-max 400 --nodelay
     STOP; capture_stop";
 
-const FORMS: &str = "topology; path 10ms 2%
+const FORMS: &str = "topology; path 10ms 2%; remember
     serve --bind 10.2.0.1 --associations 2
     trace text sctp-rto --netns /run/netns/a
     trace csv sctp-rto -c --netns /run/netns/a
@@ -81,7 +81,7 @@ const FORMS: &str = "topology; path 10ms 2%
     trace kprobe sctp-rto -c -q --rung kprobe --netns /run/netns/a
     trace kprobe-extended sctp-rto -x -q --rung kprobe --netns /run/netns/a
     send --bind 10.1.0.1 --associations 2 --count 300 --rate 100
-    trace_stop INT";
+    trace_stop INT; nothing_left";
 
 /// The cases.
 pub fn add(suite: &mut Suite) {

@@ -28,11 +28,11 @@ trace TOOL-stamped sctp-TOOL -c -q -T -i 1
 ";
 
 const SEND_FORMS: &str = "
-topology; path 10ms
+topology; path 10ms; remember
 serve --bind 10.2.0.1 --associations 2 --streams 4
 TRACE
 send --bind 10.1.0.1 --associations 2 --count 300 --rate 100 --streams 4 --unordered-every 3
-trace_stop INT
+trace_stop INT; nothing_left
 ";
 
 /// Ten thousand associations of four streams, open at once, and closed one after the other.

@@ -1,0 +1,318 @@
+//! What can go wrong around a command: it is ended, has nowhere to write, or its surroundings change. Whatever happens,
+//! nothing is lost silently, and nothing stays behind.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use sctptrace_tests::kernel::Series;
+use sctptrace_tests::vm::{Case, Mode};
+use serde_json::Value;
+
+use crate::compare::{Report, TOOLS, contract, ensure_sentence, objects, text, traffic};
+use crate::suite::Suite;
+
+/// Two copies of all commands, ended by two signals; then one copy is killed amid traffic. (SIGINT: see the forms of each
+/// command.)
+const SIGNALS: &str = "
+topology; path 10ms; remember
+serve --bind 10.2.0.1 --associations 2
+for signal in TERM HUP; do
+    mkdir $signal; cd $signal
+    for tool in $TOOLS; do start $tool sctp-$tool; done
+    cd ..
+done
+for signal in TERM HUP; do cd $signal; traced; cd ..; done
+send --bind 10.1.0.1 --associations 2 --count 20 --rate 100
+for signal in TERM HUP; do cd $signal; trace_stop $signal; cd ..; done
+nothing_left
+
+serve --bind 10.2.0.1
+mkdir KILL; cd KILL
+for tool in $TOOLS; do start $tool sctp-$tool --json -i 0.2 -f $tool.json; done
+traced
+a sctp-traffic client --bind 10.1.0.1 --count 200 --rate 100 >client.json &
+client=$!
+sleep 1
+trace_stop KILL
+cd ..
+wait $client $server
+nothing_left
+";
+
+/// Readers that have enough: while rows come, and of a header after which nothing comes.
+const PIPES: &str = "
+topology; path 10ms; remember
+head_of() { # NAME LINES TOOL ARGUMENTS...
+    local name=$1 lines=$2
+    shift 2
+    { \"$@\" 2>$name.err; echo $? >$name.status; } | head -n $lines >$name.out
+}
+for tool in $TOOLS; do head_of $tool-header 1 sctp-$tool -c -q & done
+wait
+serve --bind 10.2.0.1
+for tool in rtt rto; do head_of $tool-rows 3 sctp-$tool --json & done
+for tool in rtt rto; do until_true 60 pidof sctp-$tool >/dev/null; until_true 60 attached $(pidof sctp-$tool); done
+send --bind 10.1.0.1 --count 300 --rate 100
+until_true 20 test -s rtt-rows.status
+until_true 20 test -s rto-rows.status
+nothing_left
+";
+
+/// Devices that are full: in mid-run, and only when the rows of the end are due, which need a second page.
+const FULL: &str = "
+topology; path 10ms; remember
+serve --bind 10.2.0.1 --associations 60
+for tool in $TOOLS; do
+    for when in mid last; do
+        mkdir $when-$tool.disk
+        mount -t tmpfs -o size=4k disk $when-$tool.disk
+    done
+    start mid-$tool sctp-$tool --json -i 0.1 -f mid-$tool.disk/rows
+    start last-$tool sctp-$tool -c -x -f last-$tool.disk/rows
+done
+traced
+send --bind 10.1.0.1 --associations 60 --count 20 --rate 20
+for tool in $TOOLS; do
+    until_true 20 ended $(cat mid-$tool.tracer)
+    ! ended $(cat last-$tool.tracer) || fail \"last-$tool: ended before its time\"
+done
+trace_stop
+sctp-rtt 2>stdout.err >/dev/full && fail 'wrote to /dev/full' || echo $? >stdout.status
+umount *.disk
+nothing_left
+";
+
+/// What refuses a command before it begins: files that cannot be made, and a limit of open files. And what does not.
+const REFUSALS: &str = "
+modprobe sctp
+until_true 20 grep -qx 2 /sys/module/sctp/refcnt # namespaces of the case before are gone
+remember
+mkdir read-only
+mount -t tmpfs -o ro disk read-only
+for tool in $TOOLS; do
+    exits 1 folder-$tool sctp-$tool -f read-only/rows.csv
+    exits 1 missing-$tool sctp-$tool -f read-only/new/rows.csv
+    exits 1 is-folder-$tool sctp-$tool -f read-only
+    exits 3 files-$tool sh -c \"ulimit -n 20; exec sctp-$tool\"
+    exits 0 soft-$tool sh -c \"ulimit -S -n 20; ulimit -l 0; exec sctp-$tool --json -d 0.1\"
+done
+umount read-only
+nothing_left
+";
+
+/// The namespace is deleted while a process still sends in it; when that has ended it is gone.
+const NETNS: &str = "
+topology; path 10ms; remember
+stat -L -c %i /run/netns/a >inode
+serve --bind 10.2.0.1 --echo
+for tool in $TOOLS; do start $tool sctp-$tool --json -q -f $tool.json --netns /run/netns/a; done
+traced
+a sctp-traffic client --bind 10.1.0.1 --count 50 --rate 25 --echo >client.json &
+client=$!
+sleep 1
+ip netns delete a
+wait $client $server
+gone() { ! ip -n r link show ra0 >/dev/null 2>&1; }
+until_true 20 gone
+sleep 1
+trace_stop
+# As many namespaces as before, for the module counts them.
+unshare -n sleep 100 &
+nothing_left
+";
+
+/// The system clock goes back an hour amid traffic.
+const CLOCK: &str = "
+topology; path 10ms; remember
+serve --bind 10.2.0.1
+for tool in $TOOLS; do start $tool sctp-$tool --json -q -i 0.5 -d 8 -f $tool.json; done
+traced
+(sleep 2; date -s @$(($(date +%s) - 3600)) >/dev/null) &
+send --bind 10.1.0.1 --count 400 --rate 100 --nodelay
+for tracer in *.tracer; do until_true 20 ended $(cat $tracer); done
+trace_stop
+date -s @$(($(date +%s) + 3600)) >/dev/null
+nothing_left
+";
+
+/// A terminal of 40 columns in the locale C, and Ctrl-C.
+const TERMINAL: &str = "
+topology; path 10ms; remember
+serve --bind 10.2.0.1 --associations 2
+terminal() { env -i PATH=$PATH LC_ALL=C script -qec \"stty rows 25 cols 40; exec $*\" /dev/null; }
+for tool in $TOOLS; do
+    sctp-$tool --help >$tool.wide
+    terminal sctp-$tool --help </dev/null | tr -d '\\r' >$tool.help
+    { until [ -e all-sent ]; do sleep 0.1; done; printf '\\003'; until ended $(pidof sctp-$tool); do sleep 0.1; done; } |
+        terminal sctp-$tool | tr -d '\\r' >$tool.screen &
+done
+for tool in $TOOLS; do until_true 60 pidof sctp-$tool >/dev/null; until_true 60 attached $(pidof sctp-$tool); done
+send --bind 10.1.0.1 --associations 2 --count 20 --rate 100
+touch all-sent
+for tool in $TOOLS; do until_true 20 grep -q 'Tracing completed' $tool.screen; sed 's/^^C//' $tool.screen >$tool.out; done
+nothing_left
+";
+
+/// The cases.
+pub fn add(suite: &mut Suite) {
+    let mut add = |name, script, check: fn(&Path) -> Result<()>| {
+        suite.add(Series::V6_12, Mode::Icount, Case::new(name, script), check);
+    };
+    add("faults-signals", SIGNALS, check_signals);
+    add("faults-pipes", PIPES, check_pipes);
+    add("faults-full", FULL, check_full);
+    add("faults-refusals", REFUSALS, check_refusals);
+    add("faults-netns", NETNS, check_netns);
+    add("faults-clock", CLOCK, check_clock);
+    add("faults-terminal", TERMINAL, check_terminal);
+}
+
+/// The text of a run over two associations of 21 chunks each, the farewells among them; 20 intervals lie between.
+fn ensure_whole(folder: &Path, tool: &str) -> Result<()> {
+    contract(folder, &format!("{tool}-text"), &[&format!("{tool}.out")])?;
+    let (told, times) = match tool {
+        "rtt" => ("  Samples: 21\n", 2),
+        "jitter" => ("  Samples: 40\n", 1),
+        "streamutil" => (" across 21 chunks\n", 2),
+        _ => return Ok(()),
+    };
+    let output = text(&folder.join(format!("{tool}.out")))?;
+    ensure!(output.matches(told).count() >= times, "{tool}: {output}");
+    Ok(())
+}
+
+fn check_signals(folder: &Path) -> Result<()> {
+    for signal in ["TERM", "HUP"] {
+        let folder = folder.join(signal);
+        for tool in TOOLS {
+            let [status, errors] = ["status", "err"].map(|end| text(&folder.join(format!("{tool}.{end}"))));
+            ensure!((status?.as_str(), errors?.as_str()) == ("0\n", ""), "{signal}: {tool}");
+            ensure_whole(&folder, tool).with_context(|| format!("{signal}: {tool}"))?;
+        }
+    }
+    let bufmon = |signal| text(&folder.join(signal).join("bufmon.out"));
+    ensure!(bufmon("TERM")? == bufmon("HUP")?, "two copies of bufmon differ");
+
+    let folder = folder.join("KILL");
+    let mut expected = BTreeSet::from(["client.json".to_owned()]);
+    for tool in TOOLS {
+        ensure!(text(&folder.join(format!("{tool}.status")))? == "137\n", "{tool}: not killed");
+        // Whole lines, and no end.
+        let lines: Vec<Value> = objects(&folder.join(format!("{tool}.json")))?;
+        let whole = text(&folder.join(format!("{tool}.json")))?.ends_with('\n');
+        ensure!(whole && lines.iter().all(|line| line["type"] != "end"), "{tool}: {lines:?}");
+        expected.extend(["out", "err", "status", "json"].map(|end| format!("{tool}.{end}")));
+    }
+    let found: BTreeSet<String> = fs::read_dir(&folder)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    ensure!(found == expected, "files: {found:?}");
+    Ok(())
+}
+
+fn check_pipes(folder: &Path) -> Result<()> {
+    let headers = TOOLS.map(|tool| (format!("{tool}-header"), 1));
+    let rows = ["rtt", "rto"].map(|tool| (format!("{tool}-rows"), 3));
+    for (name, lines) in headers.into_iter().chain(rows) {
+        let [out, err, status] =
+            ["out", "err", "status"].map(|end| text(&folder.join(format!("{name}.{end}"))));
+        let (out, err, status) = (out?, err?, status?);
+        ensure!(
+            out.lines().count() == lines && err.is_empty() && status == "0\n",
+            "{name}: {out}{err}{status}"
+        );
+    }
+    Ok(())
+}
+
+fn check_full(folder: &Path) -> Result<()> {
+    for tool in TOOLS {
+        for when in ["mid", "last"] {
+            let name = format!("{when}-{tool}");
+            ensure!(text(&folder.join(format!("{name}.status")))? == "1\n", "{name}: exit status");
+            ensure_sentence(folder, &format!("sctp-{tool}"), &name, "No space left")?;
+        }
+    }
+    ensure!(text(&folder.join("stdout.status"))? == "1\n", "exit status with a full standard output");
+    ensure_sentence(folder, "sctp-rtt", "stdout", "standard output: No space left")
+}
+
+fn check_refusals(folder: &Path) -> Result<()> {
+    for tool in TOOLS {
+        for (name, reason) in [
+            ("folder", "'read-only/rows.csv': Read-only file system"),
+            ("missing", "'read-only/new': Read-only file system"),
+            ("is-folder", "'read-only': Is a directory"),
+            ("files", "20 are allowed here: run `ulimit -n"),
+        ] {
+            let name = format!("{name}-{tool}");
+            ensure_sentence(folder, &format!("sctp-{tool}"), &name, reason)?;
+            ensure!(text(&folder.join(format!("{name}.out")))?.is_empty(), "{name}: something on stdout");
+        }
+        let errors = text(&folder.join(format!("soft-{tool}.err")))?;
+        ensure!(errors.is_empty(), "soft-{tool}: {errors}");
+        let [end] = objects::<Value>(&folder.join(format!("soft-{tool}.out")))?
+            .try_into()
+            .map_err(|objects| anyhow::anyhow!("soft-{tool}: {objects:?}"))?;
+        ensure!(end["type"] == "end" && end["events"] == 0, "soft-{tool}: {end}");
+    }
+    Ok(())
+}
+
+fn check_netns(folder: &Path) -> Result<()> {
+    let inode: u64 = text(&folder.join("inode"))?.trim().parse()?;
+    let client = traffic(folder, "client.json")?.pop().context("no association")?;
+    for tool in TOOLS {
+        let report = Report::read(folder, tool)?;
+        let summaries: Vec<_> = report.objects("summary").collect();
+        ensure!(!summaries.is_empty(), "{tool}: no summary");
+        let right = |s: &&Value| s["netns"] == inode && s["assoc_id"] == client.assoc_id;
+        ensure!(summaries.iter().all(right), "{tool}: not {client:?} in {inode}: {summaries:?}");
+        // Chunks sent, with the farewell; echoes received.
+        let (key, chunks) = match tool {
+            "rtt" => ("samples", client.stats.data_sent),
+            "jitter" => ("chunks", client.stats.data_received),
+            "streamutil" => ("total_chunks", client.stats.data_sent),
+            _ => continue,
+        };
+        ensure!(chunks >= 50 && report.sum("summary", key) == chunks, "{tool}: not {chunks}: {summaries:?}");
+    }
+    Ok(())
+}
+
+fn check_clock(folder: &Path) -> Result<()> {
+    let client = traffic(folder, "client.json")?.pop().context("no association")?;
+    for tool in TOOLS {
+        let report = Report::read(folder, tool)?;
+        let intervals: Vec<_> = report.objects("interval").collect();
+        let time = |interval: &Value| interval["time"].as_str().unwrap_or_default().to_owned();
+        let [first, .., last] = intervals.as_slice() else { anyhow::bail!("{tool}: no intervals") };
+        ensure!(time(last) < time(first), "{tool}: the clock did not go back: {first} {last}");
+        // Of half a second, as long as traffic lasts.
+        let times: BTreeSet<_> = intervals.iter().map(|interval| time(interval)).collect();
+        ensure!((8..=10).contains(&times.len()), "{tool}: intervals of {times:?}");
+        let lasted = report.end["duration_s"].as_f64().context("duration_s")?;
+        ensure!((8.0..12.0).contains(&lasted), "{tool}: {}", report.end);
+    }
+    let report = Report::read(folder, "rtt")?;
+    let samples: Vec<_> = report.objects("sample").collect();
+    ensure!(samples.len() as u64 == client.stats.data_sent, "{} samples of {client:?}", samples.len());
+    // The path, and the 200 ms that a SACK may be held back.
+    let right = |sample: &&Value| sample["rtt_us"].as_f64().is_some_and(|us| (20e3..225e3).contains(&us));
+    ensure!(samples.iter().all(right), "{samples:?}");
+    Ok(())
+}
+
+fn check_terminal(folder: &Path) -> Result<()> {
+    for tool in TOOLS {
+        ensure_whole(folder, tool)?;
+        let [help, wide] = ["help", "wide"].map(|end| text(&folder.join(format!("{tool}.{end}"))));
+        let (help, wide) = (help?, wide?);
+        let broad = help.lines().find(|line| line.chars().count() > 40 && line.trim().contains(' '));
+        ensure!(broad.is_none(), "{tool}: wider than the terminal: {broad:?}");
+        ensure!(help.split_whitespace().eq(wide.split_whitespace()), "{tool}: words are missing: {help}");
+    }
+    Ok(())
+}
