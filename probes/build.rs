@@ -10,9 +10,12 @@ const PROGRAMS: &[&str] = &["bufmon", "jitter", "rto", "rtt", "streamutil"];
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
-    // Debian keeps <asm/types.h>, which <linux/bpf.h> needs, in a folder per architecture.
-    let mut clang_args: Vec<OsString> = ["-Wall", "-Werror", "-mcpu=v3", "-idirafter"].map(Into::into).into();
-    clang_args.push(format!("/usr/include/{arch}-linux-gnu").into());
+    let mut clang_args: Vec<OsString> = ["-Wall", "-Werror", "-mcpu=v3"].map(Into::into).into();
+    // Debian keeps <asm/types.h>, which <linux/bpf.h> needs, in a folder per architecture; its packages for cross
+    // compilers have another.
+    for folder in [format!("/usr/include/{arch}-linux-gnu"), format!("/usr/{arch}-linux-gnu/include")] {
+        clang_args.extend(["-idirafter".into(), folder.into()]);
+    }
 
     for program in PROGRAMS {
         let source = format!("src/bpf/{program}.bpf.c");

@@ -7,8 +7,10 @@ use libbpf_cargo::SkeletonBuilder;
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
-    // Debian keeps <asm/types.h>, which <linux/bpf.h> needs, in a folder per architecture.
-    let clang_args: [OsString; 2] = ["-idirafter".into(), format!("/usr/include/{arch}-linux-gnu").into()];
+    // Debian keeps <asm/types.h>, which <linux/bpf.h> needs, in a folder per architecture; its packages for cross
+    // compilers have another.
+    let folders = [format!("/usr/include/{arch}-linux-gnu"), format!("/usr/{arch}-linux-gnu/include")];
+    let clang_args = folders.into_iter().flat_map(|folder| [OsString::from("-idirafter"), folder.into()]);
     SkeletonBuilder::new()
         .source("src/bpf/floor.bpf.c")
         .clang_args(clang_args)

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::arch::Arch;
 use crate::kernel::Series;
 use crate::programs;
 use crate::vm::{self, Case, Mode, Vm, to_stderr};
@@ -80,7 +81,7 @@ pub fn run(quick: bool) -> Result<Figures> {
         transfers.truncate(1);
         transfers[0].rounds = 1;
     }
-    let programs = programs::build()?;
+    let programs = programs::build(Arch::X86_64)?;
     let _lock = vm::lock()?;
     let cases: Vec<Case> = transfers.iter().enumerate().map(|(index, t)| case(index, t, quick)).collect();
     // Each on a machine of its own: they take about the same time.
@@ -91,7 +92,8 @@ pub fn run(quick: bool) -> Result<Figures> {
                 let programs = programs.clone();
                 scope.spawn(move || {
                     let name = format!("bench-{}", case.name);
-                    let machine = Vm { name, series: Series::V6_12, mode: Mode::Icount, programs };
+                    let machine =
+                        Vm { name, arch: Arch::X86_64, series: Series::V6_12, mode: Mode::Icount, programs };
                     machine.run(std::slice::from_ref(case), to_stderr)?.case(&case.name)
                 })
             })

@@ -1,5 +1,6 @@
 //! Running the programs that the bed leans on.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,4 +33,50 @@ pub fn find(name: &str) -> Result<PathBuf> {
         .with_context(|| {
             format!("{name} is missing: `cargo xtask test --only packages` installs what the bed needs")
         })
+}
+
+/// The shared libraries of one of the machine's programs, the loader among them; none for a static one.
+///
+/// # Errors
+/// When `ldd` is missing.
+pub fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd").arg(program).output().context("cannot run ldd")?;
+    Ok(parse_ldd(&String::from_utf8_lossy(&output.stdout)))
+}
+
+fn parse_ldd(text: &str) -> Vec<PathBuf> {
+    text.lines()
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+        .map(PathBuf::from)
+        .collect()
+}
+
+/// Unpack Debian packages into a new folder, and delete them.
+///
+/// # Errors
+/// When one is broken, or the folder cannot be made.
+pub fn unpack(debs: &[PathBuf], folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder)?;
+    for deb in debs {
+        run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(folder))?;
+        fs::remove_file(deb)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_ldd;
+
+    #[test]
+    fn ldd_lines_give_paths() {
+        let text =
+            "\tlinux-vdso.so.1 (0x00007ffc)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x1)\n\t/lib64/ld.so.2 (0x2)\n";
+        let paths: Vec<_> = parse_ldd(text).into_iter().map(|path| path.display().to_string()).collect();
+        assert_eq!(paths, ["/lib/x/libc.so.6", "/lib64/ld.so.2"]);
+        assert!(parse_ldd("\tnot a dynamic executable\n").is_empty());
+    }
 }

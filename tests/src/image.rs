@@ -1,4 +1,5 @@
-//! The guest's root file system: a `newc` cpio archive made of the machine's own programs.
+//! The guest's root file system: a `newc` cpio archive made of Debian's programs, the machine's own where it is of the same
+//! architecture.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,10 +11,11 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use cpio::newc::{Builder, ModeFileType, trailer};
 
+use crate::arch::Arch;
 use crate::command;
 use crate::kernel::Kernel;
 
-/// Programs taken from the machine: busybox's own versions lack what the cases need.
+/// Programs taken from Debian: busybox's own versions lack what the cases need.
 const PROGRAMS: [&str; 6] = ["ip", "tc", "ethtool", "tcpdump", "kmod", "script"];
 
 /// Modules that the guest may load, each with all that it depends on.
@@ -48,6 +50,7 @@ const GUEST_FILES: [(&str, &str); 3] = [
 
 /// A root file system under construction.
 pub struct Image {
+    arch: Arch,
     archive: Vec<u8>,
     folders: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
@@ -57,16 +60,17 @@ impl Image {
     /// Everything that the guest needs to boot `kernel` and run cases, without the programs under test.
     ///
     /// # Errors
-    /// When a program or module is missing on this machine.
+    /// When a program or module is missing.
     pub fn new(kernel: &Kernel) -> Result<Self> {
-        let mut image = Self { archive: Vec::new(), folders: BTreeSet::new(), files: BTreeSet::new() };
+        let arch = kernel.arch;
+        let mut image = Self { arch, archive: Vec::new(), folders: BTreeSet::new(), files: BTreeSet::new() };
         for folder in ["dev", "proc", "sys", "tmp", "out", "run", "etc", "root"] {
             image.folder(Path::new(folder))?;
         }
-        image.program(&command::find("busybox")?, "bin/busybox")?;
+        image.program(&arch.program("busybox")?, "bin/busybox")?;
         image.link("bin/sh", "busybox")?;
         for name in PROGRAMS {
-            image.program(&command::find(name)?, &format!("sbin/{name}"))?;
+            image.program(&arch.program(name)?, &format!("sbin/{name}"))?;
         }
         for name in ["modprobe", "rmmod", "lsmod"] {
             image.link(&format!("sbin/{name}"), "kmod")?;
@@ -91,8 +95,7 @@ impl Image {
     /// When it cannot be read.
     pub fn program(&mut self, from: &Path, path: &str) -> Result<()> {
         self.copy(from, path)?;
-        for library in libraries(from)? {
-            let inside = library.to_string_lossy().trim_start_matches('/').to_owned();
+        for (library, inside) in self.arch.libraries(from)? {
             self.copy(&library, &inside)?;
         }
         Ok(())
@@ -179,19 +182,6 @@ impl Image {
     }
 }
 
-/// The shared libraries of a program, the loader among them; none for a static one.
-fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let output = Command::new("ldd").arg(program).output().context("cannot run ldd")?;
-    Ok(parse_ldd(&String::from_utf8_lossy(&output.stdout)))
-}
-
-fn parse_ldd(text: &str) -> Vec<PathBuf> {
-    text.lines()
-        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
-        .map(PathBuf::from)
-        .collect()
-}
-
 /// The files of `wanted` and of all that they depend on, from the text of `modules.dep`. What is
 /// built into the kernel, or unknown to it, is left out.
 fn needed_modules(depends: &str, wanted: &[&str]) -> BTreeSet<String> {
@@ -210,16 +200,7 @@ fn needed_modules(depends: &str, wanted: &[&str]) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{needed_modules, parse_ldd};
-
-    #[test]
-    fn ldd_lines_give_paths() {
-        let text =
-            "\tlinux-vdso.so.1 (0x00007ffc)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x1)\n\t/lib64/ld.so.2 (0x2)\n";
-        let paths: Vec<_> = parse_ldd(text).into_iter().map(|path| path.display().to_string()).collect();
-        assert_eq!(paths, ["/lib/x/libc.so.6", "/lib64/ld.so.2"]);
-        assert!(parse_ldd("\tnot a dynamic executable\n").is_empty());
-    }
+    use super::needed_modules;
 
     #[test]
     fn modules_come_with_what_they_need() {

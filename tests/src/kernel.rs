@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::arch::Arch;
 use crate::command;
 
 /// Debian's keys, on every Debian machine.
@@ -40,11 +41,9 @@ impl Series {
     }
 
     /// The package that depends on the newest build of the series.
-    const fn meta_package(self) -> &'static str {
-        match self {
-            Self::V6_12 => "linux-image-6.12-cloud-amd64",
-            Self::V5_10 | Self::V6_1 | Self::V7_3 => "linux-image-cloud-amd64",
-        }
+    fn meta_package(self, arch: Arch) -> String {
+        let series = if self == Self::V6_12 { "6.12-" } else { "" };
+        format!("linux-image-{series}cloud-{}", arch.debian())
     }
 
     /// The suite to add to the machine's own, where the series is not in them.
@@ -72,6 +71,8 @@ impl Series {
 /// An unpacked kernel, ready to boot.
 #[derive(Debug, Clone)]
 pub struct Kernel {
+    /// The architecture it is built for.
+    pub arch: Arch,
     /// The series it was asked for as.
     pub series: Series,
     /// Its release, as `uname -r` prints it.
@@ -87,15 +88,16 @@ impl Kernel {
     ///
     /// # Errors
     /// When apt cannot find or download the packages.
-    pub fn get(series: Series) -> Result<Self> {
-        let home = cache_dir()?.join("kernels").join(series.name());
+    pub fn get(arch: Arch, series: Series) -> Result<Self> {
+        let home = cache_dir()?.join(format!("kernels{}", arch.suffix())).join(series.name());
         if !home.is_dir() {
-            fetch(series, &home).with_context(|| format!("could not fetch kernel {}", series.name()))?;
+            fetch(arch, series, &home)
+                .with_context(|| format!("could not fetch kernel {}", series.name()))?;
         }
-        Self::unpacked(series, &home)
+        Self::unpacked(arch, series, &home)
     }
 
-    fn unpacked(series: Series, home: &Path) -> Result<Self> {
+    fn unpacked(arch: Arch, series: Series, home: &Path) -> Result<Self> {
         // Debian 13 moved /lib into /usr/lib for good.
         let modules = ["lib/modules", "usr/lib/modules"]
             .iter()
@@ -110,7 +112,7 @@ impl Kernel {
             .into_iter()
             .find(|path| path.is_file())
             .with_context(|| format!("{} holds no boot image: delete it", home.display()))?;
-        Ok(Self { series, release, vmlinuz, modules })
+        Ok(Self { arch, series, release, vmlinuz, modules })
     }
 }
 
@@ -129,27 +131,20 @@ pub fn cache_dir() -> Result<PathBuf> {
     Ok(PathBuf::from(home).join(".cache/sctptrace"))
 }
 
-fn fetch(series: Series, home: &Path) -> Result<()> {
-    eprintln!("fetching kernel {} with apt ...", series.name());
-    let mut apt = Apt::new()?;
+fn fetch(arch: Arch, series: Series, home: &Path) -> Result<()> {
+    eprintln!("fetching kernel {}{} with apt ...", series.name(), arch.suffix());
+    let mut apt = Apt::new(arch)?;
     apt.update()?;
     if let Some(suite) = series.extra_suite() {
         apt = apt.for_suite(suite)?;
         apt.update()?;
     }
-    let packages = apt.dependencies(series.meta_package())?;
+    let packages = apt.dependencies(&series.meta_package(arch))?;
     let debs = apt.download(&packages)?;
     // Unpack beside, then rename: a broken fetch leaves nothing that looks whole.
     let partial = home.with_extension("partial");
-    if partial.exists() {
-        fs::remove_dir_all(&partial)?;
-    }
-    fs::create_dir_all(&partial)?;
-    for deb in &debs {
-        command::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&partial))?;
-        fs::remove_file(deb)?;
-    }
-    let kernel = Kernel::unpacked(series, &partial)?;
+    command::unpack(&debs, &partial)?;
+    let kernel = Kernel::unpacked(arch, series, &partial)?;
     // depmod wants <base>/lib/modules/<release>.
     let base = kernel.modules.ancestors().nth(3).context("modules folder too shallow")?;
     command::run(Command::new("depmod").arg("-b").arg(base).arg(&kernel.release))?;
@@ -158,21 +153,22 @@ fn fetch(series: Series, home: &Path) -> Result<()> {
 }
 
 /// An apt with state of its own: needs no root and changes nothing on the machine.
-struct Apt {
+pub(crate) struct Apt {
+    arch: Arch,
     home: PathBuf,
     options: Vec<String>,
 }
 
 impl Apt {
     /// The machine's own sources.
-    fn new() -> Result<Self> {
-        Self::in_folder("machine")
+    pub(crate) fn new(arch: Arch) -> Result<Self> {
+        Self::in_folder(arch, "machine")
     }
 
     /// One suite, from the mirror that this apt's sources use for Debian.
     fn for_suite(&self, suite: &str) -> Result<Self> {
         let mirror = self.debian_mirror()?;
-        let mut apt = Self::in_folder(suite)?;
+        let mut apt = Self::in_folder(self.arch, suite)?;
         let list = apt.home.join("sources.list");
         fs::write(&list, format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))?;
         apt.options.push(format!("Dir::Etc::SourceList={}", list.display()));
@@ -182,19 +178,25 @@ impl Apt {
         Ok(apt)
     }
 
-    fn in_folder(name: &str) -> Result<Self> {
-        let home = cache_dir()?.join("apt").join(name);
+    fn in_folder(arch: Arch, name: &str) -> Result<Self> {
+        let home = cache_dir()?.join("apt").join(format!("{name}{}", arch.suffix()));
         for folder in ["lists/partial", "cache/archives/partial", "debs"] {
             fs::create_dir_all(home.join(folder))?;
         }
-        let options = vec![
+        let mut options = vec![
             format!("Dir::State::Lists={}", home.join("lists").display()),
             format!("Dir::Cache={}", home.join("cache").display()),
             // As root, apt would drop to a user that may not enter the cache folder.
             "APT::Sandbox::User=root".to_owned(),
             "Acquire::Languages=none".to_owned(),
         ];
-        Ok(Self { home, options })
+        if arch != Arch::X86_64 {
+            options.push(format!("APT::Architecture={}", arch.debian()));
+            options.push(format!("APT::Architectures={}", arch.debian()));
+            // What is installed here is of no use there.
+            options.push("Dir::State::Status=/dev/null".to_owned());
+        }
+        Ok(Self { arch, home, options })
     }
 
     fn command(&self, program: &str) -> Command {
@@ -206,7 +208,7 @@ impl Apt {
         command
     }
 
-    fn update(&self) -> Result<()> {
+    pub(crate) fn update(&self) -> Result<()> {
         command::run(self.command("apt-get").args(["-q", "update"]))?;
         Ok(())
     }
@@ -227,9 +229,10 @@ impl Apt {
     fn dependencies(&self, meta: &str) -> Result<Vec<String>> {
         let text =
             command::run(self.command("apt-cache").args(["depends", "--recurse", "--important", meta]))?;
+        let ending = format!("-cloud-{}", self.arch.debian());
         let mut packages: Vec<String> = text
             .lines()
-            .filter(|line| line.starts_with("linux-") && line.ends_with("-cloud-amd64") && *line != meta)
+            .filter(|line| line.starts_with("linux-") && line.ends_with(&ending) && *line != meta)
             .map(str::to_owned)
             .collect();
         packages.sort();
@@ -240,11 +243,7 @@ impl Apt {
 
     fn download(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
         command::run(self.command("apt-get").args(["-q", "download"]).args(packages))?;
-        let debs: Vec<PathBuf> = fs::read_dir(self.home.join("debs"))?
-            .filter_map(Result::ok)
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
-            .collect();
+        let debs = debs(&self.home.join("debs"))?;
         ensure!(
             debs.len() >= packages.len(),
             "apt-get downloaded {} of {} packages",
@@ -253,4 +252,21 @@ impl Apt {
         );
         Ok(debs)
     }
+    /// The packages and all that they depend on, as if nothing were installed.
+    pub(crate) fn download_with_dependencies(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        let flags = ["-q", "--yes", "--no-install-recommends", "--download-only"];
+        // Only root could lock the machine's packages, which this leaves alone.
+        let mut command = self.command("apt-get");
+        command.args(["-o", "Debug::NoLocking=true"]).args(flags).arg("install").args(packages);
+        command::run(&mut command)?;
+        debs(&self.home.join("cache/archives"))
+    }
+}
+
+fn debs(folder: &Path) -> Result<Vec<PathBuf>> {
+    Ok(fs::read_dir(folder)?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .collect())
 }

@@ -1,5 +1,6 @@
 //! The test bed: boots stock kernels, makes SCTP traffic, captures it, and computes the truth from the capture.
 
+pub mod arch;
 pub mod bench;
 pub mod capture;
 pub mod command;
@@ -9,6 +10,7 @@ pub mod kernel;
 pub mod programs;
 pub mod sctp;
 pub mod socket;
+pub mod sysroot;
 pub mod truth;
 pub mod vm;
 pub mod wire;

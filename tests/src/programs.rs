@@ -7,19 +7,25 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::arch::Arch;
+use crate::sysroot;
+
 /// Build them and return where they are.
 ///
 /// # Errors
 /// When the build fails; the compiler's messages are on standard error by then.
-pub fn build() -> Result<Vec<PathBuf>> {
+pub fn build(arch: Arch) -> Result<Vec<PathBuf>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    command
         .args(["build", "--release", "--workspace", "--exclude", "xtask", "--bins"])
         .args(["--message-format", "json-render-diagnostics", "--quiet"])
         .current_dir(workspace())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot run cargo")?;
+        .stderr(Stdio::inherit());
+    if arch != Arch::X86_64 {
+        cross(&mut command, arch)?;
+    }
+    let output = command.output().context("cannot run cargo")?;
     ensure!(output.status.success(), "the release build failed");
     let text = String::from_utf8_lossy(&output.stdout);
     let programs: Vec<PathBuf> = text
@@ -30,6 +36,22 @@ pub fn build() -> Result<Vec<PathBuf>> {
         .collect();
     ensure!(!programs.is_empty(), "the release build made no programs");
     Ok(programs)
+}
+
+/// Make a cargo command build for another architecture: by Debian's cross compiler, with the libraries of the sysroot.
+fn cross(command: &mut Command, arch: Arch) -> Result<()> {
+    let target = format!("{}-unknown-linux-gnu", arch.name());
+    let compiler = format!("{}-linux-gnu-gcc", arch.name());
+    let root = sysroot::get(arch)?;
+    let variable = target.replace('-', "_");
+    let upper = variable.to_uppercase();
+    command
+        .args(["--target", &target])
+        .env(format!("CC_{variable}"), &compiler)
+        .env(format!("CFLAGS_{variable}"), format!("--sysroot={}", root.display()))
+        .env(format!("CARGO_TARGET_{upper}_LINKER"), &compiler)
+        .env(format!("CARGO_TARGET_{upper}_RUSTFLAGS"), format!("-C link-arg=--sysroot={}", root.display()));
+    Ok(())
 }
 
 /// The workspace's folder.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::arch::Arch;
 use crate::command;
 use crate::image::Image;
 use crate::kernel::{Kernel, Series, cache_dir};
@@ -62,6 +63,8 @@ impl Case {
 pub struct Vm {
     /// The name of its folder of results.
     pub name: String,
+    /// Its architecture.
+    pub arch: Arch,
     /// The kernel to boot.
     pub series: Series,
     /// How its time passes.
@@ -113,7 +116,7 @@ impl Vm {
             fs::remove_dir_all(&folder)?;
         }
         fs::create_dir_all(&folder)?;
-        let kernel = Kernel::get(self.series)?;
+        let kernel = Kernel::get(self.arch, self.series)?;
         let initrd = folder.join("initrd.cpio");
         fs::write(&initrd, self.image(&kernel, cases)?)?;
 
@@ -150,15 +153,21 @@ impl Vm {
     }
 
     fn start(&self, kernel: &Kernel, initrd: &Path, console: &Path, archive: &Path) -> Result<Child> {
-        Command::new(command::find("qemu-system-x86_64")?)
-            .args(["-cpu", "max", "-M", "q35", "-m", "2G", "-nodefaults", "-no-reboot"])
+        let (machine, cpu, console_device) = match self.arch {
+            Arch::X86_64 => ("q35", "max", "ttyS0"),
+            // Not `max`: to emulate pointer authentication takes as long as all the rest.
+            Arch::Aarch64 => ("virt", "cortex-a76", "ttyAMA0"),
+        };
+        Command::new(command::find(&format!("qemu-system-{}", self.arch.name()))?)
+            .args(["-cpu", cpu, "-M", machine, "-m", "2G", "-nodefaults", "-no-reboot"])
             .args(["-display", "none", "-nic", "none"])
             .args(self.mode.arguments())
             .arg("-kernel")
             .arg(&kernel.vmlinuz)
             .arg("-initrd")
             .arg(initrd)
-            .args(["-append", "console=ttyS0 loglevel=5 panic=-1 rdinit=/init mitigations=off nokaslr"])
+            .arg("-append")
+            .arg(format!("console={console_device} loglevel=5 panic=-1 rdinit=/init mitigations=off nokaslr"))
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
             .args(["-device", "virtio-serial-pci"])

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use sctptrace_tests::arch::Arch;
 use sctptrace_tests::kernel::{Kernel, Series};
 use sctptrace_tests::vm::{Case, Mode, Vm};
 use sctptrace_tests::{bench, programs, vm};
@@ -24,6 +25,9 @@ enum Action {
     Fetch {
         /// Its series: 6.1, 6.12 or 7.3.
         series: String,
+        /// Its architecture: x86_64 or aarch64.
+        #[arg(long, default_value = "x86_64")]
+        arch: String,
     },
     /// Run snippets as cases, and leave their files in target/bed/run/.
     Run {
@@ -36,6 +40,9 @@ enum Action {
         /// Two CPUs in real time instead of one that counts instructions.
         #[arg(long)]
         smp: bool,
+        /// The guest's architecture: x86_64 or aarch64.
+        #[arg(long, default_value = "x86_64")]
+        arch: String,
     },
     /// Measure what the commands cost.
     Bench {
@@ -56,12 +63,12 @@ const DEMO: &str = include_str!("../../guest/demo.sh");
 
 fn main() -> Result<ExitCode> {
     match Flags::parse().action {
-        Action::Fetch { series } => {
-            let kernel = Kernel::get(Series::from_name(&series)?)?;
+        Action::Fetch { series, arch } => {
+            let kernel = Kernel::get(Arch::from_name(&arch)?, Series::from_name(&series)?)?;
             println!("{} in {}", kernel.release, kernel.vmlinuz.display());
             Ok(ExitCode::SUCCESS)
         }
-        Action::Run { scripts, kernel, smp } => {
+        Action::Run { scripts, kernel, smp, arch } => {
             let cases = scripts
                 .iter()
                 .map(|script| {
@@ -72,7 +79,13 @@ fn main() -> Result<ExitCode> {
                 })
                 .collect::<Result<Vec<_>>>()?;
             let mode = if smp { Mode::Smp } else { Mode::Icount };
-            let code = run("run", Series::from_name(&kernel)?, mode, &cases, vm::to_stderr)?;
+            let code = run(
+                "run",
+                (Arch::from_name(&arch)?, Series::from_name(&kernel)?),
+                mode,
+                &cases,
+                vm::to_stderr,
+            )?;
             eprintln!("results are in {}", vm::results_folder().join("run").display());
             Ok(code)
         }
@@ -90,13 +103,19 @@ fn main() -> Result<ExitCode> {
                     writeln!(io::stdout(), "{line}").ok();
                 }
             };
-            run("demo", Series::V6_12, Mode::Smp, &cases, show)
+            run("demo", (Arch::X86_64, Series::V6_12), Mode::Smp, &cases, show)
         }
     }
 }
 
-fn run(name: &str, series: Series, mode: Mode, cases: &[Case], live: impl FnMut(&str)) -> Result<ExitCode> {
-    let machine = Vm { name: name.to_owned(), series, mode, programs: programs::build()? };
+fn run(
+    name: &str,
+    (arch, series): (Arch, Series),
+    mode: Mode,
+    cases: &[Case],
+    live: impl FnMut(&str),
+) -> Result<ExitCode> {
+    let machine = Vm { name: name.to_owned(), arch, series, mode, programs: programs::build(arch)? };
     let _lock = vm::lock()?;
     let results = machine.run(cases, live)?;
     let mut code = ExitCode::SUCCESS;

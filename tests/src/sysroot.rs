@@ -1,0 +1,118 @@
+//! Programs and libraries of an architecture that is not the machine's: Debian's packages, unpacked into the cache.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::arch::Arch;
+use crate::command;
+use crate::kernel::{Apt, cache_dir};
+
+/// What the guest runs and what the commands are linked with; apt adds what these need.
+const PACKAGES: [&str; 9] = [
+    "bsdutils",
+    "busybox-static",
+    "ethtool",
+    "iproute2",
+    "kmod",
+    "libc6-dev",
+    "libelf-dev",
+    "tcpdump",
+    "zlib1g-dev",
+];
+
+/// The root, after fetching it if it is not there yet.
+///
+/// # Errors
+/// When apt cannot find or download the packages.
+pub fn get(arch: Arch) -> Result<PathBuf> {
+    let root = cache_dir()?.join(format!("sysroot{}", arch.suffix()));
+    if !root.is_dir() {
+        eprintln!("fetching programs and libraries for {} with apt ...", arch.name());
+        let apt = Apt::new(arch)?;
+        apt.update()?;
+        let partial = root.with_extension("partial");
+        command::unpack(&apt.download_with_dependencies(&PACKAGES)?, &partial)?;
+        fs::rename(&partial, &root)?;
+    }
+    Ok(root)
+}
+
+/// Where the libraries are. Some packages have moved to `/usr`, some have not.
+pub fn library_folders(arch: Arch, root: &Path) -> [PathBuf; 2] {
+    ["usr/lib", "lib"].map(|folder| root.join(folder).join(format!("{}-linux-gnu", arch.name())))
+}
+
+/// Where a program is.
+///
+/// # Errors
+/// When no package has it.
+pub fn program(arch: Arch, name: &str) -> Result<PathBuf> {
+    let root = get(arch)?.canonicalize()?;
+    ["usr/sbin", "usr/bin", "sbin", "bin"]
+        .iter()
+        // An absolute link leads out, to the machine's own: `/sbin/ip`.
+        .filter_map(|folder| root.join(folder).join(name).canonicalize().ok())
+        .find(|path| path.starts_with(&root))
+        .with_context(|| format!("{} holds no {name}: delete it", root.display()))
+}
+
+/// The loader and the shared libraries of a program, and where the loader looks for them; none for a static one.
+///
+/// # Errors
+/// When one is missing.
+pub fn libraries(arch: Arch, program: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let folders = library_folders(arch, &get(arch)?);
+    let mut found = BTreeMap::new();
+    let mut rest = vec![program.to_owned()];
+    while let Some(file) = rest.pop() {
+        let text = command::run(Command::new("readelf").args(["--dynamic", "--program-headers"]).arg(&file))?;
+        for inside in needed(&text, arch) {
+            let name = inside.rsplit('/').next().unwrap_or(&inside);
+            let Some(path) = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file())
+            else {
+                bail!("{} needs {name}, which no package has", file.display());
+            };
+            if found.insert(inside, path.clone()).is_none() {
+                rest.push(path);
+            }
+        }
+    }
+    Ok(found.into_iter().map(|(inside, path)| (path, inside)).collect())
+}
+
+fn needed(text: &str, arch: Arch) -> Vec<String> {
+    let bracketed = |line: &str, before: &str| {
+        line.split_once(before).and_then(|(_, rest)| rest.split_once(']')).map(|(name, _)| name.to_owned())
+    };
+    text.lines()
+        .filter_map(|line| {
+            bracketed(line, "program interpreter: /").or_else(|| {
+                bracketed(line, "Shared library: [")
+                    // Libraries name the loader too.
+                    .filter(|name| !name.starts_with("ld-"))
+                    .map(|name| format!("lib/{}-linux-gnu/{name}", arch.name()))
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::needed;
+    use crate::arch::Arch;
+
+    #[test]
+    fn readelf_names_loader_and_libraries() {
+        let text = "      [Requesting program interpreter: /lib/ld-linux-aarch64.so.1]\n\
+                    0x0000000000000001 (NEEDED)  Shared library: [libc.so.6]\n\
+                    0x0000000000000001 (NEEDED)  Shared library: [ld-linux-aarch64.so.1]\n\
+                    0x000000000000000e (SONAME)  Library soname: [libx.so.1]\n";
+        let paths = needed(text, Arch::Aarch64);
+        assert_eq!(paths, ["lib/ld-linux-aarch64.so.1", "lib/aarch64-linux-gnu/libc.so.6"]);
+        assert!(needed("There is no dynamic section in this file.\n", Arch::Aarch64).is_empty());
+    }
+}
