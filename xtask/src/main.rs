@@ -20,6 +20,7 @@ Commands:
       --only STEP      Only this step; may be repeated. Steps: packages, fmt, clippy, clang-format, deny,
                        unit, build, vm
       --kernel SERIES  Only VM tests of this kernel: 5.10, 6.1, 6.12 or 7.3
+      --arch ARCH      VM tests in guests of x86_64 (default) or aarch64: cross-built, comparisons only
       --case TEXT      Only VM tests whose name contains TEXT
       --write          Write what VM tests compare with the last time: README's table of kernels, tests/verifier.csv
   help            Show this
@@ -57,6 +58,6 @@ fn usage(error: &str) -> ExitCode {
 }
 
 fn demo(tool: &str) -> Result<(), Failure> {
-    packages::install()?;
+    packages::install(false)?;
     cargo(&["run", "--package", "sctptrace-tests", "--bin", "bed", "--", "demo", tool])
 }

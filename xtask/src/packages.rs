@@ -24,9 +24,15 @@ const PACKAGES: [&str; 16] = [
     "zlib1g-dev",
 ];
 
+/// What tests of arm64 need besides.
+const AARCH64_PACKAGES: [&str; 3] =
+    ["gcc-aarch64-linux-gnu", "linux-libc-dev-arm64-cross", "qemu-system-arm"];
+
 /// Install what is missing, after saying what.
-pub fn install() -> Result<(), Failure> {
-    let missing: Vec<&str> = PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
+pub fn install(aarch64: bool) -> Result<(), Failure> {
+    let foreign = if aarch64 { &AARCH64_PACKAGES[..] } else { &[] };
+    let missing: Vec<&str> =
+        PACKAGES.iter().chain(foreign).copied().filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }

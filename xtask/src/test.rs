@@ -9,7 +9,7 @@ use crate::run::{Failure, cargo, cargo_command, run, succeeds};
 
 /// The steps, in their order: the quick ones first.
 const STEPS: [(&str, Step); 8] = [
-    ("packages", |_| packages::install()),
+    ("packages", |options| packages::install(options.aarch64)),
     ("fmt", |_| cargo(&["fmt", "--all", "--check"])),
     ("clippy", |_| {
         let features = ["--workspace", "--all-targets", "--all-features", "--quiet"];
@@ -34,6 +34,7 @@ pub struct Options {
     kernel: Option<String>,
     case: Option<String>,
     write: bool,
+    aarch64: bool,
 }
 
 impl Options {
@@ -54,9 +55,15 @@ impl Options {
                 "--only" => return Err(format!("no step is named {value}")),
                 "--kernel" if KERNELS.contains(value) => options.kernel = Some((*value).to_owned()),
                 "--kernel" => return Err(format!("no kernel {value}: choose from {}", KERNELS.join(", "))),
+                "--arch" if ["x86_64", "aarch64"].contains(value) => options.aarch64 = *value == "aarch64",
+                "--arch" => return Err(format!("no architecture {value}: choose from x86_64, aarch64")),
                 "--case" => options.case = Some((*value).to_owned()),
                 _ => return Err(format!("unknown option {flag}")),
             }
+        }
+        // Nothing but VM tests differs there.
+        if options.only.is_empty() && options.aarch64 {
+            options.only.extend(["packages", "vm"].map(str::to_owned));
         }
         // A choice among the VM tests means these.
         if options.only.is_empty() && (options.kernel.is_some() || options.case.is_some() || options.write) {
@@ -103,6 +110,12 @@ fn deny() -> Result<(), Failure> {
     cargo(&["deny", "--all-features", "check", "licenses", "bans", "sources"])
 }
 
+/// Have the target's standard library.
+fn rust_std() -> Result<(), Failure> {
+    let target = "aarch64-unknown-linux-gnu";
+    run(Command::new("rustup").args(["target", "add", target]))
+}
+
 fn vm(options: &Options) -> Result<(), Failure> {
     let mut command = cargo_command();
     command.args([
@@ -122,6 +135,10 @@ fn vm(options: &Options) -> Result<(), Failure> {
         for other in KERNELS.iter().filter(|other| *other != kernel) {
             command.args(["--skip", &format!("{other}-")]);
         }
+    }
+    if options.aarch64 {
+        rust_std()?;
+        command.env("SCTPTRACE_ARCH", "aarch64");
     }
     if options.write {
         command.env("SCTPTRACE_WRITE", "1");

@@ -2,7 +2,8 @@
 //!
 //! A trial is named `<machine>/<case>`, where a machine is `<kernel>-<mode>`, or `<kernel>-<rung>` for comparisons with
 //! the truth, which run on every kernel and each rung of the hook ladder. Cases of one machine share a boot; only those
-//! that the filter leaves run. What a case wrote stays in `target/bed/<machine>/<case>/`.
+//! that the filter leaves run.
+//! `SCTPTRACE_ARCH=aarch64` makes the comparisons in arm64 guests, `<kernel>-arm64-<rung>`. What a case wrote stays in `target/bed/<machine>/<case>/`.
 
 mod absent;
 mod bed;
@@ -26,12 +27,20 @@ mod verifier;
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
+use sctptrace_tests::arch::Arch;
 
 use crate::suite::Suite;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let mut suite = Suite::default();
+    let arch = match Arch::chosen() {
+        Ok(arch) => arch,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut suite = Suite::new(arch);
     // Before anything loads SCTP.
     absent::add(&mut suite);
     bed::add(&mut suite);
@@ -48,6 +57,9 @@ fn main() -> ExitCode {
     limits::add(&mut suite);
     hostile::add(&mut suite);
     verifier::add(&mut suite);
+    if suite.left_out() > 0 {
+        eprintln!("{}: comparisons only, {} other cases left out", arch.name(), suite.left_out());
+    }
     let (trials, matrix) = suite.trials(&arguments);
     if arguments.list {
         return libtest_mimic::run(&arguments, trials).exit_code();

@@ -8,6 +8,7 @@ use std::thread;
 
 use anyhow::{Result, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
+use sctptrace_tests::arch::Arch;
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::programs;
 use sctptrace_tests::vm::{self, Case, Mode, Results, Vm, to_stderr};
@@ -18,9 +19,25 @@ use crate::matrix::{Cell, Matrix};
 pub type Check = Box<dyn Fn(&Path) -> Result<()> + Send>;
 
 /// The rungs of the hook ladder, as `--rung` names them.
-pub const RUNGS: [&str; 2] = ["fentry", KPROBE];
+pub const RUNGS: [&str; 2] = [FENTRY, KPROBE];
+const FENTRY: &str = "fentry";
 /// The lower one.
 pub const KPROBE: &str = "kprobe";
+
+/// The kernels and rungs that comparisons are made on. arm64's 6.1 has no fentry (direct calls came with 6.4).
+pub const fn compared(arch: Arch) -> &'static [(Series, &'static str)] {
+    match arch {
+        Arch::X86_64 => &[
+            (Series::V6_1, FENTRY),
+            (Series::V6_1, KPROBE),
+            (Series::V6_12, FENTRY),
+            (Series::V6_12, KPROBE),
+            (Series::V7_3, FENTRY),
+            (Series::V7_3, KPROBE),
+        ],
+        Arch::Aarch64 => &[(Series::V6_1, KPROBE), (Series::V6_12, FENTRY), (Series::V6_12, KPROBE)],
+    }
+}
 
 /// How often a comparison may be made that does not agree. On kprobes sometimes one does not: the kernel leaves out a
 /// kprobe that interrupts another one on its CPU (`kprobe_running()`), so that now and then an event goes unseen, and 6.1
@@ -30,8 +47,10 @@ fn attempts(rung: &str) -> u32 {
 }
 
 /// All cases, by the machine that they run on.
-#[derive(Default)]
 pub struct Suite {
+    arch: Arch,
+    /// Cases that are no comparisons: not made on a foreign architecture.
+    left_out: usize,
     groups: Vec<Group>,
 }
 
@@ -50,6 +69,16 @@ struct Member {
 }
 
 impl Suite {
+    /// One for guests of an architecture.
+    pub const fn new(arch: Arch) -> Self {
+        Self { arch, left_out: 0, groups: Vec::new() }
+    }
+
+    /// How many cases this architecture leaves out.
+    pub const fn left_out(&self) -> usize {
+        self.left_out
+    }
+
     /// Add a case: a script for the guest, and what must be true of the files that it left.
     pub fn add(
         &mut self,
@@ -58,6 +87,10 @@ impl Suite {
         case: Case,
         check: impl Fn(&Path) -> Result<()> + Send + 'static,
     ) {
+        if self.arch != Arch::X86_64 {
+            self.left_out += 1;
+            return;
+        }
         let name = match mode {
             Mode::Icount => "icount",
             Mode::Smp => "smp",
@@ -74,15 +107,22 @@ impl Suite {
         case: &Case,
         check: impl Fn(&Path, &'static str) -> Result<()> + Clone + Send + 'static,
     ) {
-        for series in Series::TRACED {
-            for rung in RUNGS {
-                let mut case = case.clone();
+        for &(series, rung) in compared(self.arch) {
+            let mut case = case.clone();
+            // Where there is but one, the command finds it by itself.
+            let only = compared(self.arch).iter().filter(|(other, _)| *other == series).count() == 1;
+            if !only {
                 case.script = format!("RUNG='--rung {rung}'\n{}", case.script);
-                let cell = Some(Cell { series: series.name(), rung, tool });
-                let check = check.clone();
-                let member = Member { case, check: Box::new(move |folder| check(folder, rung)), cell };
-                self.push(&format!("{}-{rung}", series.name()), series, Mode::Icount, member);
             }
+            let cell = Some(Cell { series: series.name(), rung, tool });
+            let check = check.clone();
+            let member = Member { case, check: Box::new(move |folder| check(folder, rung)), cell };
+            self.push(
+                &format!("{}{}-{rung}", series.name(), self.arch.suffix()),
+                series,
+                Mode::Icount,
+                member,
+            );
         }
     }
 
@@ -96,8 +136,8 @@ impl Suite {
     /// The trials, and the matrix that they fill in. The first trial starts all machines, with the cases that the
     /// arguments leave.
     pub fn trials(self, arguments: &Arguments) -> (Vec<Trial>, Arc<Matrix>) {
-        let matrix = Arc::new(Matrix::default());
-        let pool = Arc::new(Pool::default());
+        let matrix = Arc::new(Matrix::new(self.arch));
+        let pool = Arc::new(Pool::new(self.arch));
         let mut trials = Vec::new();
         for group in self.groups {
             let trial_name = |case: &Case| format!("{}/{}", group.name, case.name);
@@ -108,6 +148,7 @@ impl Suite {
             }
             let machine = Arc::new(Machine {
                 name: group.name.clone(),
+                arch: self.arch,
                 series: group.series,
                 mode: group.mode,
                 cases: selected.iter().map(|member| member.case.clone()).collect(),
@@ -140,8 +181,8 @@ impl Suite {
 
 /// Machines to run: those that count instructions on as many CPUs as there are, then those in real time, which want to
 /// be alone.
-#[derive(Default)]
 struct Pool {
+    arch: Arch,
     machines: Mutex<VecDeque<Arc<Machine>>>,
     started: OnceLock<()>,
     /// The programs to run, and the lock, until the end of this process.
@@ -149,6 +190,11 @@ struct Pool {
 }
 
 impl Pool {
+    const fn new(arch: Arch) -> Self {
+        let machines = Mutex::new(VecDeque::new());
+        Self { arch, machines, started: OnceLock::new(), ready: OnceLock::new() }
+    }
+
     fn start(self: &Arc<Self>) {
         self.started.get_or_init(|| {
             let pool = Arc::clone(self);
@@ -193,7 +239,7 @@ impl Pool {
 
     fn programs(&self) -> Result<&[PathBuf]> {
         let ready = self.ready.get_or_init(|| {
-            let ready = programs::build().and_then(|programs| Ok((programs, vm::lock()?)));
+            let ready = programs::build(self.arch).and_then(|programs| Ok((programs, vm::lock()?)));
             ready.map_err(|error| format!("{error:#}"))
         });
         ready.as_ref().map(|(programs, _)| programs.as_slice()).map_err(|error| anyhow!("{error}"))
@@ -206,6 +252,7 @@ impl Pool {
 
 struct Machine {
     name: String,
+    arch: Arch,
     series: Series,
     mode: Mode,
     cases: Vec<Case>,
@@ -221,8 +268,13 @@ impl Machine {
     }
 
     fn boot(&self, name: &str, cases: &[Case], programs: &[PathBuf]) -> Result<Results> {
-        let machine =
-            Vm { name: name.to_owned(), series: self.series, mode: self.mode, programs: programs.to_vec() };
+        let machine = Vm {
+            name: name.to_owned(),
+            arch: self.arch,
+            series: self.series,
+            mode: self.mode,
+            programs: programs.to_vec(),
+        };
         machine.run(cases, |line| to_stderr(&format!("{name}: {line}")))
     }
 
