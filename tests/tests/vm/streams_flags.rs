@@ -72,7 +72,6 @@ pub fn add(suite: &mut Suite) {
     for (series, rung) in [
         (Series::V6_12, ""),
         (Series::V6_1, ""),
-        (Series::V6_1, "--rung kprobe"),
         (Series::V6_12, "--rung kprobe"),
     ] {
         let suffix = if rung.is_empty() { "" } else { "-kprobe" };
