@@ -30,6 +30,10 @@ struct Exact {
 /// and the tap another 1 to 20: the later chunks of a packet and its checksum.
 const CLOSE: (f64, f64) = (20.0, 50.0);
 
+/// With losses: a SACK that comes while the kernel still sends again what the one before had shown to be missing has been
+/// seen by the tap, and waits. That takes up to 60 us, for one in a hundred more or less.
+const LOSSY: (f64, f64) = (20.0, 100.0);
+
 /// Bursts: while the sending process holds the socket, sctp_rcv() puts SACKs into its backlog, after the tap has seen
 /// them and before sctp_outq_sack(): the tool shows when the kernel dealt with them.
 const QUEUED: (f64, f64) = (50.0, 2000.0);
@@ -57,7 +61,7 @@ const EXACT: [Exact; 10] = [
         script: "topology; path 10ms 5%
             serve --bind 10.2.0.1 --streams 4; capture a0; TRACE
             send --bind 10.1.0.1 --count 2000 --rate 200 --streams 4 --nodelay",
-        limits: CLOSE,
+        limits: LOSSY,
         prompt: Some(21_000.0),
     },
     Exact {
@@ -84,7 +88,7 @@ const EXACT: [Exact; 10] = [
         script: "topology 1400; path 10ms 1%
             serve --bind 10.2.0.1; capture a0; TRACE
             send --bind 10.1.0.1 --count 5000 --size 60 --rate 2500",
-        limits: CLOSE,
+        limits: LOSSY,
         prompt: None,
     },
     Exact {
@@ -94,7 +98,7 @@ const EXACT: [Exact; 10] = [
             for ns in a b; do $ns sysctl -qw net.sctp.intl_enable=1; done
             serve --bind 10.2.0.1 --idata --streams 3; capture a0; TRACE
             send --bind 10.1.0.1 --idata --streams 3 --count 400 --rate 50 --size 4000 --unordered-every 4",
-        limits: CLOSE,
+        limits: LOSSY,
         prompt: None,
     },
     Exact {
@@ -103,7 +107,7 @@ const EXACT: [Exact; 10] = [
         script: "topology; path 10ms 2%
             serve --bind fd00:2:0::1; capture a0; TRACE
             send --bind fd00:1:0::1 --to fd00:2:0::1 --count 1000 --rate 200 --nodelay",
-        limits: CLOSE,
+        limits: LOSSY,
         prompt: Some(21_000.0),
     },
     Exact {
@@ -112,7 +116,7 @@ const EXACT: [Exact; 10] = [
         script: "topology; path 10ms 2%
             serve --bind 10.2.0.1 --one-to-many --associations 6 --port 5000,5001,5002; capture a0; TRACE
             send --bind 10.1.0.1 --one-to-many --associations 6 --port 5000,5001,5002 --count 300 --rate 100",
-        limits: CLOSE,
+        limits: LOSSY,
         prompt: Some(21_000.0),
     },
     Exact {
@@ -132,7 +136,7 @@ const EXACT: [Exact; 10] = [
             for ns in a b; do $ns sysctl -qw net.sctp.encap_port=9899 net.sctp.udp_port=9899; done
             serve --bind 10.2.0.1; capture a0; TRACE
             send --bind 10.1.0.1 --count 500 --rate 200 --nodelay",
-        limits: CLOSE,
+        limits: LOSSY,
         prompt: Some(21_000.0),
     },
 ];
