@@ -22,11 +22,12 @@ pub const RUNGS: [&str; 2] = ["fentry", KPROBE];
 /// The lower one.
 pub const KPROBE: &str = "kprobe";
 
-/// How often a comparison may be made that does not agree. On kprobes sometimes one does not: the kernel leaves out a
-/// kprobe that interrupts another one on its CPU (`kprobe_running()`), so that now and then an event goes unseen, and 6.1
-/// does not even count it.
+/// How often a comparison may be made that does not agree; each time is told. Losses are not seeded (Debian 12's `tc`
+/// cannot), so that now and then a run has more of them in a row than the limits on times allow for. And the kernel leaves
+/// out a kprobe that interrupts another one on its CPU (`kprobe_running()`), so that on that rung an event may go unseen,
+/// which 6.1 does not even count.
 fn attempts(rung: &str) -> u32 {
-    if rung == KPROBE { 3 } else { 1 }
+    if rung == KPROBE { 3 } else { 2 }
 }
 
 /// All cases, by the machine that they run on.
