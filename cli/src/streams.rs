@@ -47,6 +47,7 @@ impl From<streams::Accounting> for Accounting {
                     "more than 8,192 messages of an association waited for one before them",
                     a.lobby_limit,
                 ),
+                crate::missed(a.missed),
             ],
         }
     }

@@ -26,7 +26,7 @@ pub struct Identity {
 }
 
 /// What user space wants to see. Everything is decided in the kernel; `None` means any.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Association id.
     pub assoc_id: Option<u32>,
@@ -104,6 +104,7 @@ macro_rules! set_filter {
         let wanted: &$crate::Filter = $filter;
         let rodata =
             $skel.maps.rodata_data.as_deref_mut().ok_or_else(|| Error::from(ErrorKind::InvalidData))?;
+        rodata.want_filter = *wanted != $crate::Filter::default();
         let to = &mut rodata.filter;
         to.assoc_id = wanted.assoc_id.unwrap_or(0);
         to.netns = wanted.netns.unwrap_or(0);

@@ -9,8 +9,8 @@ use std::{
 };
 
 use libbpf_rs::libbpf_sys::{
-    BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD, bpf_cmd, bpf_prog_get_info_by_fd,
-    bpf_prog_info,
+    BPF_LINK_TYPE_PERF_EVENT, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD, bpf_cmd,
+    bpf_link_get_info_by_fd, bpf_link_info, bpf_prog_get_info_by_fd, bpf_prog_info,
 };
 use libbpf_rs::{Iter, IterOpts, Link, Object, OpenObject, PrintLevel, ProgramMut, set_print};
 use thiserror::Error;
@@ -157,7 +157,7 @@ pub(crate) fn leave_out(object: &mut OpenObject, prefix: &str) {
 
 /// Attaches every program that was loaded, in the order of the source, and then runs the iterator of `-p` if it was, so
 /// that no socket slips between.
-pub(crate) fn attach_loaded(object: &Object) -> Result<Vec<Link>, Error> {
+pub(crate) fn attach_loaded(object: &Object) -> Result<Links, Error> {
     let (iterators, programs): (Vec<_>, Vec<_>) = object
         .progs_mut()
         .filter(|p| p.autoload())
@@ -167,7 +167,40 @@ pub(crate) fn attach_loaded(object: &Object) -> Result<Vec<Link>, Error> {
         let link = program.attach_iter_with_opts(IterOpts::None)?;
         io::copy(&mut Iter::new(&link)?, &mut io::sink())?;
     }
-    Ok(links)
+    Ok(Links { links, missed: 0 })
+}
+
+/// What attaches programs.
+pub(crate) struct Links {
+    links: Vec<Link>,
+    missed: u64,
+}
+
+impl Links {
+    /// Detaches them.
+    pub(crate) fn detach(&mut self) {
+        self.missed = self.missed();
+        self.links.clear();
+    }
+
+    /// How often the kernel left out a kprobe that would have interrupted another one on its CPU (`kprobe_running()`).
+    /// Told since 6.7.
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed + self.links.iter().map(missed_kprobes).sum::<u64>()
+    }
+}
+
+fn missed_kprobes(link: &Link) -> u64 {
+    let mut info = bpf_link_info::default();
+    let mut len = size_of::<bpf_link_info>() as u32;
+    // SAFETY: an open descriptor, and memory of the length that is said.
+    let result =
+        unsafe { bpf_link_get_info_by_fd(link.as_fd().as_raw_fd(), ptr::from_mut(&mut info), &mut len) };
+    if result != 0 || info.type_ != BPF_LINK_TYPE_PERF_EVENT {
+        return 0;
+    }
+    // SAFETY: integers; this kind of link has this member, in which a kernel that does not know it leaves zeros.
+    unsafe { info.__bindgen_anon_1.perf_event.__bindgen_anon_1.kprobe.missed }
 }
 
 /// How often the kernel left out a program of an object because it would have interrupted itself (fentry) or another

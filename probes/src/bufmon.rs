@@ -2,15 +2,12 @@
 
 use std::{mem::MaybeUninit, os::fd::AsFd, time::Duration};
 
-use libbpf_rs::{
-    Link,
-    skel::{OpenSkel, Skel, SkelBuilder},
-};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 
 use crate::{
     Dist, EntryRef, Error, Filter, Identity, Rung,
     assoc::set_filter,
-    attach::{attach_loaded, choose_rung, leave_out, malformed, name_module},
+    attach::{Links, attach_loaded, choose_rung, leave_out, malformed, name_module},
     dist::{Levels, dist, levels},
     entries::{Earlier, Entries, Entry, entries, entry_probe, next_epoch, window},
     hist::{BUCKETS, each},
@@ -160,7 +157,7 @@ pub struct Accounting {
 /// A running trace.
 pub struct Bufmon {
     // Declared, and so dropped, in this order: no event comes from a detached program.
-    links: Vec<Link>,
+    links: Links,
     ring: Option<Ring<Wait>>,
     assocs: Entries<types::entry>,
     skel: BufmonSkel<'static>,

@@ -117,7 +117,7 @@ macro_rules! entry_probe {
 
             /// Detaches the programs: nothing changes any more, and statistics are exact.
             pub fn detach(&mut self) {
-                self.links.clear();
+                self.links.detach();
             }
 
             /// A descriptor that becomes readable when the kernel wakes us; `None` where no records were asked for.
@@ -154,7 +154,7 @@ macro_rules! entry_probe {
             #[must_use]
             pub fn missed(&self) -> u64 {
                 use libbpf_rs::skel::Skel;
-                $crate::attach::missed(self.skel.object())
+                self.links.missed() + $crate::attach::missed(self.skel.object())
             }
 
             /// The histograms of an entry; `None` unless extended. Read by a system call, as mapped they would all

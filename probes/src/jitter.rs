@@ -3,14 +3,14 @@
 use std::{mem::MaybeUninit, os::fd::AsFd, time::Duration};
 
 use libbpf_rs::{
-    Link, MapCore, MapFlags,
+    MapCore, MapFlags,
     skel::{OpenSkel, Skel, SkelBuilder},
 };
 
 pub use crate::streams::{Accounting, Association, Config};
 use crate::{
     Dist, Error, Rung,
-    attach::{attach_loaded, climb, malformed, name_module},
+    attach::{Links, attach_loaded, climb, malformed, missed, name_module},
     dist::dist,
     hist::BUCKETS,
     kernel,
@@ -61,8 +61,9 @@ pub struct Stats {
 /// A running trace.
 pub struct Jitter {
     // Declared, and so dropped, in this order.
-    links: Vec<Link>,
+    links: Links,
     tables: Tables<types::assoc, types::stream>,
+    rung: Rung,
     skel: JitterSkel<'static>,
     extended: bool,
 }
@@ -98,13 +99,14 @@ impl Jitter {
             links: attach_loaded(skel.object())?,
             tables: Tables::new(&skel.maps.assocs.as_fd(), &skel.maps.streams.as_fd(), len)?,
             skel,
+            rung,
             extended: config.extended,
         })
     }
 
     /// Detaches the programs: nothing changes any more, and statistics are exact.
     pub fn detach(&mut self) {
-        self.links.clear();
+        self.links.detach();
     }
 
     /// Ends the current interval and gives its number.
@@ -180,10 +182,15 @@ impl Jitter {
         Ok(hist)
     }
 
+    /// Of twins of fentry one at least is run; kprobes have none.
+    fn missed(&self) -> u64 {
+        if self.rung == Rung::Kprobe { self.links.missed() + missed(self.skel.object()) } else { 0 }
+    }
+
     /// The books so far.
     #[must_use]
     pub fn accounting(&self) -> Accounting {
-        stream_accounting!(self.skel, self.tables)
+        Accounting { missed: self.missed(), ..stream_accounting!(self.skel, self.tables) }
     }
 
     /// The histogram of a stream; `None` unless extended. Read by a system call, as mapped they would all count as memory

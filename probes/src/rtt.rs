@@ -3,15 +3,12 @@
 
 use std::{mem::MaybeUninit, os::fd::AsFd, time::Duration};
 
-use libbpf_rs::{
-    Link,
-    skel::{OpenSkel, Skel, SkelBuilder},
-};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 
 use crate::{
     Error, Filter, Identity, Rung,
     assoc::set_filter,
-    attach::{attach_loaded, choose_rung, leave_out, malformed, name_module},
+    attach::{Links, attach_loaded, choose_rung, leave_out, malformed, name_module},
     dist::dist,
     entries::{Earlier, Entries, Entry, EntryRef, entries, entry_probe, next_epoch, window},
     hist::{BUCKETS, each},
@@ -115,7 +112,7 @@ pub struct Accounting {
 /// A running trace.
 pub struct Rtt {
     // Declared, and so dropped, in this order: no event comes from a detached program.
-    links: Vec<Link>,
+    links: Links,
     ring: Option<Ring<Sample>>,
     paths: Entries<types::entry>,
     skel: RttSkel<'static>,

@@ -52,6 +52,8 @@ pub struct Accounting {
     pub events_evicted: u64,
     /// Events for which no place was found.
     pub no_place: u64,
+    /// Events at which the kernel did not run a program, at most.
+    pub missed: u64,
     /// Messages in a lobby too long to be looked through.
     pub lobby_limit: u64,
 }
@@ -239,6 +241,7 @@ macro_rules! stream_accounting {
                 events_evicted: a.events_evicted,
                 no_place: a.no_place,
                 lobby_limit: a.lobby_limit,
+                missed: 0,
             }
         })
     };

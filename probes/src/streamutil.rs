@@ -3,7 +3,7 @@
 use std::{iter, mem::MaybeUninit, os::fd::AsFd, time::Duration};
 
 use libbpf_rs::{
-    Link, OpenObject,
+    OpenObject,
     skel::{OpenSkel, Skel, SkelBuilder},
 };
 use nix::time::{ClockId, clock_gettime};
@@ -11,7 +11,7 @@ use nix::time::{ClockId, clock_gettime};
 pub use crate::streams::{Accounting, Association, Config};
 use crate::{
     Error, Rung,
-    attach::{attach_loaded, climb, leave_out, malformed, name_module},
+    attach::{Links, attach_loaded, climb, leave_out, malformed, missed, name_module},
     kernel,
     streams::{Place, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
 };
@@ -80,8 +80,9 @@ pub struct Stats {
 /// A running trace.
 pub struct Streamutil {
     // Declared, and so dropped, in this order.
-    links: Vec<Link>,
+    links: Links,
     tables: Tables<types::assoc, types::stream>,
+    rung: Rung,
     skel: StreamutilSkel<'static>,
     /// When the last interval ended, on `CLOCK_MONOTONIC`.
     stepped: Duration,
@@ -122,6 +123,7 @@ impl Streamutil {
             links: attach_loaded(skel.object())?,
             tables: Tables::new(&skel.maps.assocs.as_fd(), &skel.maps.streams.as_fd(), len)?,
             skel,
+            rung,
             stepped: now(),
             detached: None,
             earlier: vec![NOBODY; if config.intervals { len as usize * EARLIER } else { 0 }],
@@ -130,7 +132,7 @@ impl Streamutil {
 
     /// Detaches the programs: nothing changes any more, and statistics are exact.
     pub fn detach(&mut self) {
-        self.links.clear();
+        self.links.detach();
         self.detached = Some(now());
     }
 
@@ -182,10 +184,15 @@ impl Streamutil {
         counters
     }
 
+    /// Of twins of fentry one at least is run; kprobes have none.
+    fn missed(&self) -> u64 {
+        if self.rung == Rung::Kprobe { self.links.missed() + missed(self.skel.object()) } else { 0 }
+    }
+
     /// The books so far.
     #[must_use]
     pub fn accounting(&self) -> Accounting {
-        stream_accounting!(self.skel, self.tables)
+        Accounting { missed: self.missed(), ..stream_accounting!(self.skel, self.tables) }
     }
 
     fn now(&self) -> Duration {

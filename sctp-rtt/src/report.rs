@@ -1,5 +1,7 @@
 //! The rows of `sctp-rtt`: what is printed, in which form.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use cli::{Clock, Column, Common, Format, Out, Period, Rows, TimesOfDay, Value, ends, identity_columns, us};
 use jiff::tz::TimeZone;
@@ -109,13 +111,14 @@ impl Report {
     ) -> Result<()> {
         let clock = Clock::now();
         let mut times = TimesOfDay::new(&clock, &self.zone);
+        let mut row = String::new();
         for sample in samples {
             if self.format == Format::Json {
                 let (id, time) = (identity(sample.path), clock.rfc3339(sample.at));
                 out.json(&self.rows.event("sample", &time, SAMPLE, &(sample, id)))?;
                 continue;
             }
-            let mut row = text_row(&sample, times.of(sample.at));
+            text_row(&mut row, sample.assoc_id, sample.tsn, sample.rtt, times.of(sample.at));
             if self.extended {
                 let prompt = if sample.prompt { "yes" } else { "no" };
                 let path = identity(sample.path).and_then(|id| id.path);
@@ -168,9 +171,29 @@ fn percentile(dist: &Dist, which: usize) -> Value {
     Value::us(dist.percentiles.map(|p| p[which]))
 }
 
-fn text_row(sample: &Sample, time_of_day: &str) -> String {
-    let rtt_ms = us(sample.rtt) / 1e3;
-    format!("{:<8} {:<10} {:<10.3} {:<8}", sample.assoc_id, sample.tsn, rtt_ms, time_of_day)
+/// A row `%-8d %-10u %-10.3f %-8s`. There are many, and `format!` takes several times as long.
+fn text_row(row: &mut String, assoc_id: u32, tsn: u32, rtt: Duration, time_of_day: &str) {
+    let rtt_us = (rtt.as_nanos() as u64 + 500) / 1000;
+    let mut digits = itoa::Buffer::new();
+    row.clear();
+    row.push_str(digits.format(assoc_id));
+    let start = pad(row, 8);
+    row.push_str(digits.format(tsn));
+    let start = pad(row, start + 10);
+    row.push_str(digits.format(rtt_us / 1000));
+    row.push('.');
+    row.push_str(&digits.format(1000 + rtt_us % 1000)[1..]);
+    pad(row, start + 10);
+    row.push_str(time_of_day);
+}
+
+/// Fills a column up to its end, and gives where the next one starts.
+fn pad(row: &mut String, end: usize) -> usize {
+    while row.len() < end {
+        row.push(' ');
+    }
+    row.push(' ');
+    row.len()
 }
 
 fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
@@ -199,4 +222,33 @@ fn text_dist(name: &str, dist: &Dist, out: &mut Out) -> Result<()> {
         out.text(&format!("  {name}p50/p90/p99 RTT: {p50:.3}/{p90:.3}/{p99:.3} us"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(assoc_id: u32, tsn: u32, rtt: Duration) -> String {
+        let mut row = "of before".to_owned();
+        text_row(&mut row, assoc_id, tsn, rtt, "11:05:26");
+        row
+    }
+
+    #[test]
+    fn nanoseconds_are_rounded() {
+        let row = |ns| row(3, 1_805_979_775, Duration::from_nanos(ns));
+        assert_eq!(row(22_335_499), "3        1805979775 22.335     11:05:26");
+        assert_eq!(row(22_335_500), "3        1805979775 22.336     11:05:26");
+        assert_eq!(row(999_999_500), "3        1805979775 1000.000   11:05:26");
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_those_of_format(assoc_id: u32, tsn: u32, us in 0_u64..100_000_000_000) {
+            let expected = format!("{assoc_id:<8} {tsn:<10} {:<10.3} 11:05:26", us as f64 / 1e3);
+            prop_assert_eq!(row(assoc_id, tsn, Duration::from_micros(us)), expected);
+        }
+    }
 }

@@ -54,6 +54,61 @@ const TRANSFERS: [Transfer; 3] = [
     },
 ];
 
+/// What grows, step by step: 20,000 chunks or so, over more and more of it.
+struct Growth {
+    of: &'static str,
+    /// How many, the chunks sent, and the guest's lines for the path, the server and the client.
+    steps: [(u32, u32, &'static str, &'static str, &'static str); 3],
+}
+
+const GROWTH: [Growth; 3] = [
+    Growth {
+        of: "associations",
+        steps: [
+            (1, 20_000, "", "--one-to-many", "--crowd --count 20000"),
+            (100, 20_000, "", "--one-to-many --associations 100", "--crowd --associations 100 --count 200"),
+            (
+                10_000,
+                40_000,
+                "",
+                "--one-to-many --associations 10000 --streams 4",
+                "--crowd --associations 10000 --streams 4 --count 4",
+            ),
+        ],
+    },
+    Growth {
+        of: "streams",
+        steps: [
+            (1, 65_535, "", "--one-to-many", "--crowd --count 65535"),
+            (64, 65_535, "", "--one-to-many --streams 64", "--crowd --streams 64 --count 65535"),
+            (65_535, 65_535, "", "--one-to-many --streams 65535", "--crowd --streams 65535 --count 65535"),
+        ],
+    },
+    Growth {
+        of: "outstanding chunks",
+        steps: [
+            (1, 5001, "path 0.5ms", "", "--count 5000 --rate 1000 --nodelay"),
+            (64, 5001, "path 32ms", "", "--count 5000 --rate 1000 --nodelay"),
+            (
+                4096,
+                20_001,
+                "path 2048ms",
+                "--rcvbuf 20000000",
+                "--count 20000 --rate 1000 --nodelay --sndbuf 20000000",
+            ),
+        ],
+    },
+];
+
+/// Tables that hold the largest step.
+const ROOM: [(&str, &str); 5] = [
+    ("rtt", "--max-paths 32768"),
+    ("rto", "--max-paths 32768"),
+    ("bufmon", "--max-assocs 32768"),
+    ("jitter", "--max-streams 131072"),
+    ("streamutil", "--max-streams 131072"),
+];
+
 const TOOLS: [&str; 5] = ["rtt", "rto", "bufmon", "jitter", "streamutil"];
 /// What is printed, and the flags for it.
 const FORMS: [(&str, &str); 3] = [("CSV", "-c"), ("text", ""), ("JSON", "--json")];
@@ -83,7 +138,10 @@ pub fn run(quick: bool) -> Result<Figures> {
     }
     let programs = programs::build(Arch::X86_64)?;
     let _lock = vm::lock()?;
-    let cases: Vec<Case> = transfers.iter().enumerate().map(|(index, t)| case(index, t, quick)).collect();
+    let mut cases: Vec<Case> = transfers.iter().enumerate().map(|(index, t)| case(index, t, quick)).collect();
+    if !quick {
+        cases.push(growth_case());
+    }
     // Each on a machine of its own: they take about the same time.
     let folders = thread::scope(|scope| {
         let threads: Vec<_> = cases
@@ -106,6 +164,9 @@ pub fn run(quick: bool) -> Result<Figures> {
     let mut figures = Figures::new();
     for (transfer, folder) in transfers.iter().zip(&folders) {
         evaluate(transfer, folder, quick, &mut figures)?;
+    }
+    if let Some(folder) = folders.get(transfers.len()) {
+        evaluate_growth(folder, &mut figures)?;
     }
     for program in &programs {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
@@ -144,6 +205,36 @@ fn case(index: usize, transfer: &Transfer, quick: bool) -> Case {
     let mut case = Case::new(&format!("transfer-{index}"), &script);
     case.limit = Duration::from_secs(3000);
     case
+}
+
+fn growth_case() -> Case {
+    let mut script = String::from(". /bench.sh\ntopology\n");
+    for (growth, Growth { steps, .. }) in GROWTH.iter().enumerate() {
+        for (step, (_, _, path, serve, send)) in steps.iter().enumerate() {
+            let transfer = format!("'--bind 10.2.0.1 {serve}' '--bind 10.1.0.1 {send}'");
+            let _ = writeln!(script, "{path}\nbench none.{growth}.{step} {transfer}");
+            for (tool, room) in ROOM {
+                let _ = writeln!(script, "bench {tool}.{growth}.{step} {transfer} 'sctp-{tool} -c {room}'");
+            }
+        }
+    }
+    let mut case = Case::new("growth", &script);
+    case.limit = Duration::from_secs(3000);
+    case
+}
+
+fn evaluate_growth(folder: &Path, figures: &mut Figures) -> Result<()> {
+    for (growth, Growth { of, steps }) in GROWTH.iter().enumerate() {
+        for (step, (size, chunks, ..)) in steps.iter().enumerate() {
+            let base = measured(folder, &format!("none.{growth}.{step}"), *chunks)?.busy;
+            for (tool, _) in ROOM {
+                let m = measured(folder, &format!("{tool}.{growth}.{step}"), *chunks)?;
+                figures.insert(format!("{tool}: {size} {of}: kernel"), m.busy - m.own - base);
+                figures.insert(format!("{tool}: {size} {of}: complaints"), m.complaints);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What a measurement left.
@@ -265,4 +356,129 @@ fn stats(folder: &Path, name: &str) -> Result<Vec<(String, String, f64, f64)>> {
         })
         .filter(|(_, _, runs, _)| *runs > 0.0)
         .collect())
+}
+
+/// What the Python scripts cost on this bed, measured elsewhere: kernel side and own process per 100 B chunk, start,
+/// peak memory in MB, and how many of the events they saw.
+const SCRIPTS: [(&str, &str, &str, &str, &str, &str); 5] = [
+    ("rtt", "2,156", "19,515", "13.1 G", "240", "13.7 %"),
+    ("rto", "834", "-", "12.7 G", "241", "11.9 %"),
+    ("bufmon", "6,765", "-", "12.7 G", "241", "9.5 %"),
+    ("jitter", "3,684", "-", "25.0 G", "255", "6.7 %"),
+    ("streamutil", "2,275", "-", "12.7 G", "241", "8.9 %"),
+];
+
+/// The kernel side's goals per 100 B chunk with CSV: at most, and better.
+const GOALS: [(&str, f64, f64); 5] = [
+    ("rtt", 800.0, 500.0),
+    ("rto", 150.0, 80.0),
+    ("bufmon", 900.0, 500.0),
+    ("jitter", 450.0, 320.0),
+    ("streamutil", 450.0, 320.0),
+];
+
+/// The figures as Markdown.
+pub fn tables(figures: &Figures) -> String {
+    let get = |name: &str| figures.get(name).copied();
+    let number = |name: &str| get(name).map_or("-".to_owned(), |value| format!("{value:.0}"));
+    let scaled = |name: &str, by: f64| get(name).map_or("-".to_owned(), |value| format!("{:.1}", value / by));
+    let first = TRANSFERS[0].name;
+    let mut text = String::new();
+    let mut line = |cells: &[String]| {
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
+    };
+    let head = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let rule = |columns: usize| vec!["---".to_owned(); columns];
+
+    line(&head(&["per 100 B chunk", "the script", "sees", "at most", "goal", "CSV", "text", "JSON"]));
+    line(&rule(8));
+    for ((tool, script, _, _, _, seen), (_, most, goal)) in SCRIPTS.iter().zip(GOALS) {
+        let mut row = head(&[tool, script, seen]);
+        row.extend([most, goal].map(|goal| format!("{goal:.0}")));
+        row.extend(FORMS.map(|(form, _)| number(&format!("{tool} {form}: {first}: kernel"))));
+        line(&row);
+    }
+    line(&[]);
+    line(&head(&["own process", "the script, per chunk", "CSV", "text", "JSON"]));
+    line(&rule(5));
+    for (tool, _, script, ..) in SCRIPTS {
+        let mut row = head(&[tool, script]);
+        row.extend(FORMS.map(|(form, _)| number(&format!("{tool} {form}: {first}: own"))));
+        line(&row);
+    }
+    line(&[]);
+    let names =
+        ["", "start of the script", "CSV, M", "text, M", "JSON, M", "peak of the script, MB", "peak, MB"];
+    line(&head(&names));
+    line(&rule(names.len()));
+    for (tool, _, _, start, peak, _) in SCRIPTS {
+        let mut row = head(&[tool, start]);
+        row.extend(FORMS.map(|(form, _)| scaled(&format!("{tool} {form}: start"), 1e6)));
+        row.extend([peak.to_owned(), scaled(&format!("{tool} CSV: peak"), 1e6)]);
+        line(&row);
+    }
+    line(&[]);
+    line(&head(&["", "tables and programs with CSV, MB", "with JSON, MB", "binary, MB"]));
+    line(&rule(4));
+    for tool in TOOLS {
+        let of = |name: &str| scaled(&format!("{tool}{name}"), 1e6);
+        line(&[tool.to_owned(), of(" CSV: kernel memory"), of(" JSON: kernel memory"), of(": binary")]);
+    }
+    line(&[]);
+    line(&head(&["kernel side, % of all work", TRANSFERS[0].name, TRANSFERS[1].name, TRANSFERS[2].name]));
+    line(&rule(4));
+    for (mode, _) in modes(false).iter().filter(|(mode, _)| mode.ends_with("CSV")) {
+        let mut row = vec![mode.clone()];
+        row.extend(TRANSFERS.map(|Transfer { name, .. }| {
+            let base = get(&format!("none: {name}: instructions per chunk"));
+            let kernel = get(&format!("{mode}: {name}: kernel"));
+            base.zip(kernel).map_or("-".to_owned(), |(base, kernel)| format!("{:.1}", 100.0 * kernel / base))
+        }));
+        line(&row);
+    }
+    line(&[]);
+    line(&head(&["a program that does nothing, on a hook reached 2.2 times per chunk", "per chunk"]));
+    line(&rule(2));
+    for kind in FLOORS {
+        line(&[kind.to_owned(), number(&format!("floor: {kind}"))]);
+    }
+    for Growth { of, steps } in &GROWTH {
+        line(&[]);
+        let mut names = vec![format!("per chunk, with {of}")];
+        names.extend(steps.iter().map(|step| step.0.to_string()));
+        line(&names);
+        line(&rule(4));
+        for tool in TOOLS {
+            let mut row = vec![tool.to_owned()];
+            row.extend(steps.iter().map(|step| number(&format!("{tool}: {} {of}: kernel", step.0))));
+            line(&row);
+        }
+    }
+    text.replace("|  |\n", "\n")
+}
+
+/// Figures that are more than a tenth above those of the baseline. Of instructions per chunk, 60 more are noise.
+pub fn over(figures: &Figures, baseline: &Figures) -> Vec<String> {
+    let grown = figures.iter().filter_map(|(name, value)| {
+        let noise = if name.ends_with(": kernel") || name.ends_with(": own") { 60.0 } else { 0.0 };
+        let before = baseline.get(name)?;
+        (*value > before * 1.1 + noise).then(|| format!("{name}: {value:.0}, was {before:.0}"))
+    });
+    grown.filter(|line| !line.contains("spread") && !line.contains("per run")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_more_is_told_and_noise_is_not() {
+        let figures =
+            |all: &[(&str, f64)]| all.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect::<Figures>();
+        let before = figures(&[("a: kernel", 500.0), ("b: start", 1000.0), ("c: kernel", 50.0)]);
+        assert!(over(&before, &before).is_empty());
+        let after =
+            figures(&[("a: kernel", 620.0), ("b: start", 1090.0), ("c: kernel", 100.0), ("new: own", 9.0)]);
+        assert_eq!(over(&after, &before), ["a: kernel: 620, was 500"]);
+    }
 }

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask demo` and `cargo xtask test`.
+//! The project's own commands: `cargo xtask demo`, `cargo xtask bench` and `cargo xtask test`.
 //!
 //! Compiled first on a newcomer's machine, so it leans on the standard library alone.
 
@@ -16,6 +16,10 @@ Usage: cargo xtask COMMAND
 
 Commands:
   demo [TOOL]     Show a command (default: sctp-rtt) on live SCTP traffic: 20 ms path, 2 % loss, in a VM
+  bench [OPTIONS] Measure what the commands cost, in instructions: a quarter of an hour
+      --quick          Only one transfer, once
+      --write          Write the figures to docs/performance.md, and as the baseline
+      --check          Fail if something is more than a tenth above the baseline
   test [OPTIONS]  Check everything
       --only STEP      Only this step; may be repeated. Steps: packages, fmt, clippy, clang-format, deny,
                        unit, build, vm
@@ -25,7 +29,7 @@ Commands:
       --write          Write what VM tests compare with the last time: README's table of kernels, tests/verifier.csv
   help            Show this
 
-Both install missing Debian packages first (as root, or through sudo) and say which.";
+All install missing Debian packages first (as root, or through sudo) and say which.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["demo"] => demo("sctp-rtt"),
         ["demo", tool] if !tool.starts_with('-') => demo(tool),
+        ["bench", options @ ..] => bench(options),
         ["test", options @ ..] => match test::Options::parse(options) {
             Ok(options) => test::run_steps(&options),
             Err(error) => return usage(&error),
@@ -55,6 +60,12 @@ fn main() -> ExitCode {
 fn usage(error: &str) -> ExitCode {
     eprintln!("xtask: {error}\n\n{USAGE}");
     ExitCode::from(2)
+}
+
+fn bench(options: &[&str]) -> Result<(), Failure> {
+    packages::install()?;
+    let bed = ["run", "--package", "sctptrace-tests", "--bin", "bed", "--", "bench"];
+    cargo(&[&bed, options].concat())
 }
 
 fn demo(tool: &str) -> Result<(), Failure> {

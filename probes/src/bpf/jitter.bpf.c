@@ -201,19 +201,18 @@ static __always_inline __u64 packet_time(bool trusted, struct assoc *a, struct s
 static __always_inline int on_arrival(bool trusted, struct sctp_association *asoc,
 				      struct sctp_chunk *chunk, struct sctp_ulpevent *event)
 {
-	struct sctp_transport *transport = GET(trusted, chunk, transport);
 	__u32 assoc_id, key, tsn;
 	__u64 now, interval;
 	bool late, has_interval;
 	struct stream *s;
 	struct assoc *a;
 
-	if (!wanted(trusted, asoc, transport))
+	if (want_filter && !wanted(trusted, asoc, GET(trusted, chunk, transport)))
 		return 0;
 	assoc_id = GET(trusted, asoc, assoc_id);
 	a = find_assoc(assoc_id, &key);
 	if (!a) {
-		a = new_assoc(asoc, assoc_id, transport, &key);
+		a = new_assoc(asoc, assoc_id, GET(trusted, chunk, transport), &key);
 		if (!a) {
 			count(&accounting.no_place, 1);
 			return 0;
@@ -276,7 +275,7 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 
 /* See is_repeated() for twins. */
 WITH_TWIN("fexit/sctp_ulpevent_make_rcvmsg", jitter_arrival,
-	  !event || is_marked((__u64)event, event->tsn) ? 0 : on_arrival(true, asoc, chunk, event),
+	  !event || is_marked((__u64)event) ? 0 : on_arrival(true, asoc, chunk, event),
 	  struct sctp_association *asoc, struct sctp_chunk *chunk, int gfp,
 	  struct sctp_ulpevent *event)
 WITH_TWIN("fentry/sctp_association_free", jitter_free, on_free(true, asoc),

@@ -113,6 +113,8 @@ int owner_has(struct bpf_iter__task_file *ctx)
 /* Does the filter let this association through, whatever its paths? */
 static __always_inline bool wanted_assoc(bool trusted, struct sctp_association *asoc)
 {
+	if (!want_filter)
+		return true;
 	if (filter.assoc_id && GET(trusted, asoc, assoc_id) != (__s32)filter.assoc_id)
 		return false;
 	if (filter.lport && GET(trusted, asoc, base.bind_addr.port) != filter.lport)
@@ -130,10 +132,14 @@ static __always_inline bool wanted_assoc(bool trusted, struct sctp_association *
 	return true;
 }
 
-/* ... and this path of it? */
+/* ... and this path of it, or, if it is not told, the primary one? */
 static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport)
 {
+	if (!want_filter)
+		return true;
+	if (!transport)
+		transport = GET(trusted, asoc, peer.primary_path);
 	if (filter.family && !addr_is(&transport->ipaddr) && !addr_is(&transport->saddr))
 		return false;
 	return wanted_assoc(trusted, asoc);

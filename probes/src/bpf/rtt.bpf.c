@@ -323,8 +323,8 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 {
 	struct sctp_association *asoc = GET(trusted, chunk, asoc);
 
-	return on_sent(trusted, asoc, GET(trusted, asoc, peer.primary_path), NULL, chunk,
-		       GET(trusted, asoc, next_tsn), GET(trusted, chunk, sent_count) > 0);
+	return on_sent(trusted, asoc, NULL, NULL, chunk, GET(trusted, asoc, next_tsn),
+		       GET(trusted, chunk, sent_count) > 0);
 }
 
 /*

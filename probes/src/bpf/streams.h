@@ -234,8 +234,7 @@ static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __
 
 struct mark {
 	__u64 object;
-	__u64 number;
-	__u64 pad[6]; /* a cache line of its own */
+	__u64 pad[7]; /* a cache line of its own */
 } marks[MARKS] = {};
 
 static __always_inline struct mark *mark_of_this_cpu(void)
@@ -244,18 +243,19 @@ static __always_inline struct mark *mark_of_this_cpu(void)
 }
 
 /*
- * Of two twins at one event the second need not look further, which is told by what the first left
- * on this CPU; if that was overwritten meanwhile, is_repeated() has the last word. (The kernel runs
- * them in either order.)
+ * Of two twins at one event the second need not look further: it finds the mark that the first left
+ * on this CPU, and takes it away. If another event broke in and left its own, is_repeated() has the
+ * last word. (The kernel runs twins in either order.)
  */
-static __always_inline bool is_marked(__u64 object, __u64 number)
+static __always_inline bool is_marked(__u64 object)
 {
 	struct mark *mark = &marks[bpf_get_smp_processor_id() % MARKS];
 
-	if (mark->object == object && mark->number == number)
+	if (mark->object == object) {
+		mark->object = 0;
 		return true;
+	}
 	mark->object = object;
-	mark->number = number;
 	return false;
 }
 

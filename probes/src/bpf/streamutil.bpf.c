@@ -155,6 +155,8 @@ static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_associat
 
 	if (a)
 		return a;
+	if (!transport)
+		transport = GET(trusted, asoc, peer.primary_path);
 	a = new_assoc(asoc, assoc_id, transport, key);
 	if (!a) {
 		count(&accounting.no_place, 1);
@@ -226,17 +228,10 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 
 /* --- sending --- */
 
-/* Tells apart the times that a chunk is sent. */
-static __always_inline __u64 sending(bool trusted, struct sctp_association *asoc,
-				     struct sctp_chunk *chunk)
-{
-	return (__u64)GET(trusted, asoc, next_tsn) << 32 | GET(trusted, chunk, sent_count);
-}
-
-/* A chunk is put into a packet; again, if it was in one before. */
+/* A chunk is put into a packet, after it was in one so many times. */
 static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport, struct sctp_chunk *chunk,
-				   bool again)
+				   __u32 times)
 {
 	struct sctp_chunkhdr *hdr;
 	struct stream *s;
@@ -249,7 +244,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	a = assoc_of(trusted, asoc, transport, &key);
 	if (!a)
 		return 0;
-	if (is_repeated(a, (__u64)chunk, sending(trusted, asoc, chunk)))
+	if (is_repeated(a, (__u64)chunk, (__u64)GET(trusted, asoc, next_tsn) << 32 | times))
 		return 0;
 	a->last_jiffies = bpf_jiffies64();
 	a->events++;
@@ -265,7 +260,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	begin_update(s);
 	s->last_jiffies = bpf_jiffies64();
 	s->events++;
-	if (again) {
+	if (times) {
 		s->stats.rtx_chunks++;
 		s->stats.rtx_bytes += bytes;
 	} else {
@@ -287,10 +282,8 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
  */
 static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 {
-	struct sctp_association *asoc = GET(trusted, chunk, asoc);
-
-	return on_sent(trusted, asoc, GET(trusted, asoc, peer.primary_path), chunk,
-		       GET(trusted, chunk, sent_count) > 0);
+	return on_sent(trusted, GET(trusted, chunk, asoc), NULL, chunk,
+		       GET(trusted, chunk, sent_count));
 }
 
 /* The same, where the path matters. */
@@ -305,7 +298,7 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 		return 0;
 	transport = GET(trusted, packet, transport);
 	return on_sent(trusted, GET(trusted, transport, asoc), transport, chunk,
-		       GET(trusted, chunk, sent_count) > 1);
+		       GET(trusted, chunk, sent_count) - 1);
 }
 
 static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
@@ -331,8 +324,7 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 
 /* See is_repeated() for twins. */
 WITH_TWIN("fentry/sctp_chunk_assign_tsn", streamutil_assign,
-	  is_marked((__u64)chunk, sending(true, chunk->asoc, chunk)) ? 0 : on_assign(true, chunk),
-	  struct sctp_chunk *chunk)
+	  is_marked((__u64)chunk) ? 0 : on_assign(true, chunk), struct sctp_chunk *chunk)
 WITH_TWIN("fexit/sctp_packet_append_chunk", streamutil_append,
 	  ret == SCTP_XMIT_OK ? on_append(true, packet, chunk) : 0, struct sctp_packet *packet,
 	  struct sctp_chunk *chunk, int ret)

@@ -46,9 +46,15 @@ enum Action {
     },
     /// Measure what the commands cost.
     Bench {
-        /// Only one transfer, once.
+        /// Only one transfer, once, with CSV only; prints the figures.
         #[arg(long)]
         quick: bool,
+        /// Write docs/performance.md and the baseline, tests/bench.json.
+        #[arg(long, conflicts_with = "quick")]
+        write: bool,
+        /// Fail if something is more than a tenth above the baseline.
+        #[arg(long, conflicts_with_all = ["quick", "write"])]
+        check: bool,
     },
     /// Show a command on live traffic over a lossy path.
     Demo {
@@ -89,12 +95,13 @@ fn main() -> Result<ExitCode> {
             eprintln!("results are in {}", vm::results_folder().join("run").display());
             Ok(code)
         }
-        Action::Bench { quick } => {
-            for (name, value) in bench::run(quick)? {
+        Action::Bench { quick: true, .. } => {
+            for (name, value) in bench::run(true)? {
                 println!("{name}: {value:.1}");
             }
             Ok(ExitCode::SUCCESS)
         }
+        Action::Bench { write, check, .. } => measure(write, check),
         Action::Demo { command } => {
             let cases = [Case::new("demo", &DEMO.replace("COMMAND", &command))];
             let show = |line: &str| {
@@ -106,6 +113,31 @@ fn main() -> Result<ExitCode> {
             run("demo", (Arch::X86_64, Series::V6_12), Mode::Smp, &cases, show)
         }
     }
+}
+
+/// Where `cargo xtask bench` has written what it measured.
+const PERFORMANCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performance.md");
+const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench.json");
+const MARK: &str = "<!-- written by `cargo xtask bench --write` -->\n";
+
+fn measure(write: bool, check: bool) -> Result<ExitCode> {
+    let figures = bench::run(false)?;
+    let tables = bench::tables(&figures);
+    println!("{tables}");
+    if write {
+        let page = fs::read_to_string(PERFORMANCE).context(PERFORMANCE)?;
+        let (before, _) =
+            page.split_once(MARK).with_context(|| format!("{PERFORMANCE} has no place for tables"))?;
+        fs::write(PERFORMANCE, [before, MARK, "\n", &tables].concat()).context(PERFORMANCE)?;
+        fs::write(BASELINE, serde_json::to_string_pretty(&figures)? + "\n").context(BASELINE)?;
+    }
+    if check {
+        let baseline = fs::read_to_string(BASELINE).context(BASELINE)?;
+        let over = bench::over(&figures, &serde_json::from_str(&baseline)?);
+        over.iter().for_each(|line| eprintln!("{line}"));
+        return Ok(if over.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run(

@@ -242,8 +242,8 @@ fn check_full(folder: &Path) -> Result<()> {
 fn check_refusals(folder: &Path) -> Result<()> {
     for tool in TOOLS {
         for (name, reason) in [
-            ("folder", "'read-only/rows.csv': Read-only file system"),
-            ("missing", "'read-only/new': Read-only file system"),
+            ("folder", "'read-only/rows.csv': EROFS: Read-only file system"),
+            ("missing", "cannot make the folder 'new': EROFS: Read-only file system"),
             ("is-folder", "'read-only': Is a directory"),
             ("files", "20 are allowed here: run `ulimit -n"),
         ] {

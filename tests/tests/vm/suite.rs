@@ -39,11 +39,12 @@ pub const fn compared(arch: Arch) -> &'static [(Series, &'static str)] {
     }
 }
 
-/// How often a comparison may be made that does not agree. On kprobes sometimes one does not: the kernel leaves out a
-/// kprobe that interrupts another one on its CPU (`kprobe_running()`), so that now and then an event goes unseen, and 6.1
-/// does not even count it.
+/// How often a comparison may be made that does not agree; each time is told. Losses are not seeded (Debian 12's `tc`
+/// cannot), so that now and then a run has more of them in a row than the limits on times allow for. And the kernel leaves
+/// out a kprobe that interrupts another one on its CPU (`kprobe_running()`), so that on that rung an event may go unseen,
+/// which 6.1 does not even count.
 fn attempts(rung: &str) -> u32 {
-    if rung == KPROBE { 3 } else { 1 }
+    if rung == KPROBE { 3 } else { 2 }
 }
 
 /// All cases, by the machine that they run on.
@@ -99,13 +100,13 @@ impl Suite {
         self.push(&format!("{}-{name}", series.name()), series, mode, member);
     }
 
-    /// Add a comparison of a tool with the truth: on every kernel, and on each rung of the hook ladder, which the check is
+    /// Add a comparison of a tool with the truth: on every kernel, and on each rung of the hook ladder, as the check is
     /// told.
     pub fn compare(
         &mut self,
         tool: &'static str,
         case: &Case,
-        check: impl Fn(&Path, &'static str) -> Result<()> + Clone + Send + 'static,
+        check: impl Fn(&Path, Cell) -> Result<()> + Clone + Send + 'static,
     ) {
         for &(series, rung) in compared(self.arch) {
             let mut case = case.clone();
@@ -114,9 +115,10 @@ impl Suite {
             if !only {
                 case.script = format!("RUNG='--rung {rung}'\n{}", case.script);
             }
-            let cell = Some(Cell { series: series.name(), rung, tool });
+            let cell = Cell { series: series.name(), rung, tool };
             let check = check.clone();
-            let member = Member { case, check: Box::new(move |folder| check(folder, rung)), cell };
+            let member =
+                Member { case, check: Box::new(move |folder| check(folder, cell)), cell: Some(cell) };
             self.push(
                 &format!("{}{}-{rung}", series.name(), self.arch.suffix()),
                 series,
@@ -239,7 +241,9 @@ impl Pool {
 
     fn programs(&self) -> Result<&[PathBuf]> {
         let ready = self.ready.get_or_init(|| {
-            let ready = programs::build(self.arch).and_then(|programs| Ok((programs, vm::lock()?)));
+            // Looking again at what the last run left behind takes neither.
+            let programs = if rechecks() { Ok(Vec::new()) } else { programs::build(self.arch) };
+            let ready = programs.and_then(|programs| Ok((programs, vm::lock()?)));
             ready.map_err(|error| format!("{error:#}"))
         });
         ready.as_ref().map(|(programs, _)| programs.as_slice()).map_err(|error| anyhow!("{error}"))
@@ -275,12 +279,20 @@ impl Machine {
             mode: self.mode,
             programs: programs.to_vec(),
         };
+        if rechecks() {
+            return Ok(machine.last_results());
+        }
         machine.run(cases, |line| to_stderr(&format!("{name}: {line}")))
     }
 
     fn end(&self, results: Result<Results>) {
         self.results.get_or_init(|| results.map_err(|error| format!("{error:#}")));
     }
+}
+
+/// Whether checks are to be made again of what the last run left behind, without a machine.
+fn rechecks() -> bool {
+    env::var_os("SCTPTRACE_RECHECK").is_some()
 }
 
 /// Whether files that hold what was seen are to be written anew, instead of compared.
