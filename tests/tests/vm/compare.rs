@@ -50,12 +50,16 @@ pub fn of_type<T: DeserializeOwned>(folder: &Path, name: &str, kind: &str) -> Re
 /// chunk of another kind, a filtered association), which sees whether they are.
 const MISSED: &str = "the kernel does not run a program that interrupts itself";
 
+/// Nothing else stands on stderr.
+pub fn says_nothing(errors: &str) -> bool {
+    errors.lines().all(|line| line.ends_with(MISSED))
+}
+
 /// The tool ended well, and its books say that nothing was lost, evicted or skipped.
 pub fn no_loss(folder: &Path, name: &str, tool: &str) -> Result<()> {
     let [status, errors] = ["status", "err"].map(|end| text(&folder.join(format!("{name}.{end}"))));
     let (status, errors) = (status?, errors?);
-    let quiet = errors.lines().all(|line| line.ends_with(MISSED));
-    ensure!(status.trim() == "0" && quiet, "{tool} exited with {}: {errors}", status.trim());
+    ensure!(status.trim() == "0" && says_nothing(&errors), "{tool} exited with {}: {errors}", status.trim());
     let ends: Vec<Value> = of_type(folder, name, "end")?;
     let [end] = ends.as_slice() else { anyhow::bail!("not one end object: {ends:?}") };
     ensure!(end["lost"] == 0 && end["evicted"] == 0, "{end}");

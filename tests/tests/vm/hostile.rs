@@ -158,7 +158,9 @@ fn check_jitter(folder: &Path, at_b: &[Frame]) -> Result<()> {
             let mut chunks = stream.arrivals_ns.len() as u64;
             // The command decides where the capture does not.
             let (more, .., reordered) = seen.get(&key).copied().unwrap_or((0, 0, 0));
-            let mut late = stream.reordered;
+            // The kernel also has TSNs of chunks in its map that it refused (sctp_eat_data() reports those of streams that
+            // there are not), so that more chunks come below the highest one.
+            let mut late = stream.reordered.max(reordered.min(chunks));
             if more > chunks && more - chunks <= stream.unknown {
                 late += reordered.saturating_sub(late).min(more - chunks);
                 chunks = more;
