@@ -63,7 +63,7 @@ fn usage(error: &str) -> ExitCode {
 }
 
 fn bench(options: &[&str]) -> Result<(), Failure> {
-    packages::install()?;
+    packages::install(false)?;
     let bed = ["run", "--package", "sctptrace-tests", "--bin", "bed", "--", "bench"];
     cargo(&[&bed, options].concat())
 }
