@@ -44,7 +44,7 @@ pub const fn compared(arch: Arch) -> &'static [(Series, &'static str)] {
 /// out a kprobe that interrupts another one on its CPU (`kprobe_running()`), so that on that rung an event may go unseen,
 /// which 6.1 does not even count.
 fn attempts(rung: &str) -> u32 {
-    if rung == KPROBE { 3 } else { 2 }
+    if rung == KPROBE { 5 } else { 2 }
 }
 
 /// All cases, by the machine that they run on.
