@@ -6,6 +6,7 @@ mod clock;
 mod column;
 mod confine;
 mod create;
+mod entries;
 mod flags;
 mod out;
 mod rows;
@@ -14,6 +15,7 @@ mod streams;
 
 pub use clock::{Clock, TimesOfDay};
 pub use column::{Column, Value, csv_header, csv_row, ends, json_object, ms, us};
+pub use entries::{EntryReport, EntryTool};
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub use flags::fuzz_flags;

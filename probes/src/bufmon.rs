@@ -222,11 +222,7 @@ impl Bufmon {
         })
     }
 
-    /// Statistics since the start, of every association that has any.
-    ///
-    /// # Errors
-    /// Where the kernel does not let a table be read.
-    pub fn totals(&self) -> Result<Vec<Stats>, Error> {
+    fn read_totals(&self) -> Result<Vec<Stats>, Error> {
         let live = self.assocs.live().filter(|(_, a)| !is_idle(&a.stats));
         let now = self.now();
         live.map(|(of, a)| {
@@ -241,12 +237,7 @@ impl Bufmon {
         .collect()
     }
 
-    /// Statistics of the interval that ends now, of every association that has any; the next interval begins. Needs
-    /// [`Config::intervals`].
-    ///
-    /// # Errors
-    /// Where the kernel does not let a table be read.
-    pub fn interval(&mut self) -> Result<Vec<Stats>, Error> {
+    fn read_interval(&mut self) -> Result<Vec<Stats>, Error> {
         let ended = next_epoch!(self.skel);
         let now = self.now();
         let mut found = Vec::new();

@@ -1,8 +1,11 @@
 //! Entries of paths or associations (`entries.h`): who they are, and their statistics.
 
-use std::{io, os::fd::AsFd};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
-use crate::{Identity, pod::Pod, table::Table};
+use crate::{Error, Identity, pod::Pod, table::Table};
 
 /// Names an entry without its addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,8 +101,53 @@ macro_rules! entries {
 }
 pub(crate) use entries;
 
-/// What all probes with entries and records have: `$records` of `$probe`, whose fields are named alike but for the
-/// table `$entries`, and whose entries have `$hists` histograms.
+/// A probe with an entry per path or association, and records of single events.
+pub trait EntryProbe {
+    /// A single event.
+    type Record;
+    /// The statistics of an entry.
+    type Stats;
+
+    /// A descriptor that becomes readable when the kernel wakes us; `None` where no records were asked for.
+    ///
+    /// # Errors
+    /// Where there is no descriptor left.
+    fn fd(&self) -> io::Result<Option<OwnedFd>>;
+
+    /// Asks to be woken at the next record. Those that came before are not announced: take them between this and waiting.
+    fn wake_me(&mut self);
+
+    /// Moves at most `limit` records into `into`. Returns whether there may be more.
+    ///
+    /// # Errors
+    /// Where libbpf fails to read the ring buffer.
+    fn take(&mut self, into: &mut Vec<Self::Record>, limit: usize) -> Result<bool, Error>;
+
+    /// Whose a record is; `None` where it was evicted meanwhile.
+    fn identity(&mut self, of: EntryRef) -> Option<Identity>;
+
+    /// Statistics since the start, of every entry that has any.
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    fn totals(&self) -> Result<Vec<Self::Stats>, Error>;
+
+    /// Statistics of the interval that ends now, of every entry that has any; the next interval begins. Needs `intervals`
+    /// of the configuration.
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    fn interval(&mut self) -> Result<Vec<Self::Stats>, Error>;
+
+    /// Events at which the kernel did not run a program, because it was at work already on that CPU for another event.
+    fn missed(&self) -> u64;
+
+    /// Detaches the programs: nothing changes any more, and statistics are exact.
+    fn detach(&mut self);
+}
+
+/// Makes a probe an [`EntryProbe`]. Its fields are named alike but for the table `$entries`, its entries have `$hists`
+/// histograms, and it reads its statistics by `read_totals` and `read_interval`.
 macro_rules! entry_probe {
     ($probe:ident, $types:ident, $entries:ident, $config:ident, $record:ty, $hists:literal) => {
         const _: () = assert!(size_of::<$types::hist>() == $hists * 4 * $crate::hist::BUCKETS);
@@ -115,48 +163,6 @@ macro_rules! entry_probe {
                 $crate::attach::climb(config.rung, |rung| Self::open_on(rung, config))
             }
 
-            /// Detaches the programs: nothing changes any more, and statistics are exact.
-            pub fn detach(&mut self) {
-                self.links.detach();
-            }
-
-            /// A descriptor that becomes readable when the kernel wakes us; `None` where no records were asked for.
-            ///
-            /// # Errors
-            /// Where there is no descriptor left.
-            pub fn fd(&self) -> std::io::Result<Option<std::os::fd::OwnedFd>> {
-                self.ring.as_ref().map(|ring| ring.fd()).transpose()
-            }
-
-            /// Asks to be woken at the next record. Those that came before are not announced: take them between this
-            /// and waiting.
-            pub fn wake_me(&mut self) {
-                if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-                    $crate::pod::store(&mut bss.want_wakeup, 1);
-                }
-            }
-
-            /// Moves at most `limit` records into `into`. Returns whether there may be more.
-            ///
-            /// # Errors
-            /// Where libbpf fails to read the ring buffer.
-            pub fn take(&mut self, into: &mut Vec<$record>, limit: usize) -> Result<bool, Error> {
-                self.ring.as_ref().map_or(Ok(false), |ring| ring.take(into, limit))
-            }
-
-            /// Whose a record is; `None` where it was evicted meanwhile.
-            pub fn identity(&mut self, of: $crate::EntryRef) -> Option<Identity> {
-                self.$entries.identity(of)
-            }
-
-            /// Events at which the kernel did not run a program, because it was at work already on that CPU for another
-            /// event.
-            #[must_use]
-            pub fn missed(&self) -> u64 {
-                use libbpf_rs::skel::Skel;
-                self.links.missed() + $crate::attach::missed(self.skel.object())
-            }
-
             /// The histograms of an entry; `None` unless extended. Read by a system call, as mapped they would all
             /// count as memory of this process.
             fn hist(&self, of: $crate::EntryRef) -> Result<Option<$types::hist>, Error> {
@@ -169,9 +175,82 @@ macro_rules! entry_probe {
                 Ok($crate::pod::read(&bytes))
             }
         }
+
+        impl $crate::EntryProbe for $probe {
+            type Record = $record;
+            type Stats = Stats;
+
+            fn fd(&self) -> std::io::Result<Option<std::os::fd::OwnedFd>> {
+                self.ring.as_ref().map(|ring| ring.fd()).transpose()
+            }
+
+            fn wake_me(&mut self) {
+                if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+                    $crate::pod::store(&mut bss.want_wakeup, 1);
+                }
+            }
+
+            fn take(&mut self, into: &mut Vec<$record>, limit: usize) -> Result<bool, Error> {
+                self.ring.as_ref().map_or(Ok(false), |ring| ring.take(into, limit))
+            }
+
+            fn identity(&mut self, of: $crate::EntryRef) -> Option<$crate::Identity> {
+                self.$entries.identity(of)
+            }
+
+            fn totals(&self) -> Result<Vec<Stats>, Error> {
+                self.read_totals()
+            }
+
+            fn interval(&mut self) -> Result<Vec<Stats>, Error> {
+                self.read_interval()
+            }
+
+            fn missed(&self) -> u64 {
+                use libbpf_rs::skel::Skel;
+                self.links.missed() + $crate::attach::missed(self.skel.object())
+            }
+
+            fn detach(&mut self) {
+                self.links.detach();
+            }
+        }
     };
 }
 pub(crate) use entry_probe;
+
+/// `read_totals` and `read_interval` of a probe whose statistics come from one entry each, by its `stats`.
+macro_rules! plain_statistics {
+    ($probe:ident, $entries:ident) => {
+        impl $probe {
+            fn read_totals(&self) -> Result<Vec<Stats>, Error> {
+                let live = self.$entries.live().filter(|(_, entry)| !is_idle(&entry.stats));
+                live.map(|(of, entry)| {
+                    let hist = self.hist(of)?;
+                    Ok(self.stats(of, &entry, &entry.stats, hist.as_ref().map(|h| each(&h.counts))))
+                })
+                .collect()
+            }
+
+            fn read_interval(&mut self) -> Result<Vec<Stats>, Error> {
+                let ended = $crate::entries::next_epoch!(self.skel);
+                let mut found = Vec::new();
+                for (of, entry) in self.$entries.live() {
+                    let Some(window) = $crate::entries::window!(entry, ended).filter(|w| !is_idle(w)) else {
+                        continue;
+                    };
+                    let mut hist = self.hist(of)?;
+                    if let (Some(hist), Some(earlier)) = (&mut hist, &mut self.earlier) {
+                        earlier.since(of, hist.counts.iter_mut());
+                    }
+                    found.push(self.stats(of, &entry, window, hist.as_ref().map(|h| each(&h.counts))));
+                }
+                Ok(found)
+            }
+        }
+    };
+}
+pub(crate) use plain_statistics;
 
 /// Ends the current interval and gives its number.
 macro_rules! next_epoch {

@@ -31,5 +31,5 @@ pub mod verifier;
 pub use assoc::{Filter, Identity, PidNamespace};
 pub use attach::{BPF_COMMANDS, Error, IOCTL_REQUEST, Rung};
 pub use dist::{Dist, Levels};
-pub use entries::EntryRef;
+pub use entries::{EntryProbe, EntryRef};
 pub use ready::async_fd;

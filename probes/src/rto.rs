@@ -9,7 +9,7 @@ use crate::{
     assoc::set_filter,
     attach::{Links, attach_loaded, choose_rung, leave_out, malformed, name_module},
     dist::dist,
-    entries::{Earlier, Entries, Entry, entries, entry_probe, next_epoch, window},
+    entries::{Earlier, Entries, Entry, entries, entry_probe, plain_statistics},
     hist::{BUCKETS, each},
     kernel, pod,
     ring::Ring,
@@ -232,6 +232,7 @@ pub struct Rto {
 }
 
 entry_probe!(Rto, types, paths, Config, Update, 2);
+plain_statistics!(Rto, paths);
 
 impl Rto {
     fn open_on(rung: Rung, config: &Config) -> Result<Self, Error> {
@@ -278,37 +279,6 @@ impl Rto {
             extended: config.extended,
             earlier: (config.extended && config.intervals).then(|| Earlier::new(max_paths, 2 * BUCKETS)),
         })
-    }
-
-    /// Statistics since the start, of every path that has any.
-    ///
-    /// # Errors
-    /// Where the kernel does not let a table be read.
-    pub fn totals(&self) -> Result<Vec<Stats>, Error> {
-        let live = self.paths.live().filter(|(_, path)| !is_idle(&path.stats));
-        live.map(|(of, path)| {
-            Ok(self.stats(of, &path, &path.stats, self.hist(of)?.as_ref().map(|h| each(&h.counts))))
-        })
-        .collect()
-    }
-
-    /// Statistics of the interval that ends now, of every path that has any; the next interval begins. Needs
-    /// [`Config::intervals`].
-    ///
-    /// # Errors
-    /// Where the kernel does not let a table be read.
-    pub fn interval(&mut self) -> Result<Vec<Stats>, Error> {
-        let ended = next_epoch!(self.skel);
-        let mut found = Vec::new();
-        for (of, path) in self.paths.live() {
-            let Some(window) = window!(path, ended).filter(|w| !is_idle(w)) else { continue };
-            let mut hist = self.hist(of)?;
-            if let (Some(hist), Some(earlier)) = (&mut hist, &mut self.earlier) {
-                earlier.since(of, hist.counts.iter_mut());
-            }
-            found.push(self.stats(of, &path, window, hist.as_ref().map(|h| each(&h.counts))));
-        }
-        Ok(found)
     }
 
     /// The books so far.

@@ -10,7 +10,7 @@ use crate::{
     assoc::set_filter,
     attach::{Links, attach_loaded, choose_rung, leave_out, malformed, name_module},
     dist::dist,
-    entries::{Earlier, Entries, Entry, EntryRef, entries, entry_probe, next_epoch, window},
+    entries::{Earlier, Entries, Entry, EntryRef, entries, entry_probe, plain_statistics},
     hist::{BUCKETS, each},
     pod,
     ring::Ring,
@@ -121,6 +121,7 @@ pub struct Rtt {
 }
 
 entry_probe!(Rtt, types, paths, Config, Sample, 2);
+plain_statistics!(Rtt, paths);
 
 impl Rtt {
     fn open_on(rung: Rung, config: &Config) -> Result<Self, Error> {
@@ -165,37 +166,6 @@ impl Rtt {
         })
     }
 
-    /// Statistics since the start, of every path that has any.
-    ///
-    /// # Errors
-    /// Where the kernel does not let a table be read.
-    pub fn totals(&self) -> Result<Vec<Stats>, Error> {
-        let live = self.paths.live().filter(|(_, path)| !is_idle(&path.stats));
-        live.map(|(of, path)| {
-            Ok(stats(path.identity(), &path.stats, self.hist(of)?.as_ref().map(|h| each(&h.counts))))
-        })
-        .collect()
-    }
-
-    /// Statistics of the interval that ends now, of every path that has any; the next interval begins. Needs
-    /// [`Config::intervals`].
-    ///
-    /// # Errors
-    /// Where the kernel does not let a table be read.
-    pub fn interval(&mut self) -> Result<Vec<Stats>, Error> {
-        let ended = next_epoch!(self.skel);
-        let mut found = Vec::new();
-        for (of, path) in self.paths.live() {
-            let Some(window) = window!(path, ended).filter(|w| !is_idle(w)) else { continue };
-            let mut hist = self.hist(of)?;
-            if let (Some(hist), Some(earlier)) = (&mut hist, &mut self.earlier) {
-                earlier.since(of, hist.counts.iter_mut());
-            }
-            found.push(stats(path.identity(), window, hist.as_ref().map(|h| each(&h.counts))));
-        }
-        Ok(found)
-    }
-
     /// The books so far.
     #[must_use]
     pub fn accounting(&self) -> Accounting {
@@ -215,6 +185,16 @@ impl Rtt {
             sack_missed: a.sack_missed,
         }
     }
+
+    fn stats(
+        &self,
+        _: EntryRef,
+        path: &types::entry,
+        of: &types::stats,
+        hist: Option<&[[u32; BUCKETS]]>,
+    ) -> Stats {
+        stats(path.identity(), of, hist)
+    }
 }
 
 fn is_idle(stats: &types::stats) -> bool {
@@ -232,6 +212,8 @@ fn stats(id: Identity, stats: &types::stats, hist: Option<&[[u32; BUCKETS]]>) ->
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn fuzz(tables: &crate::fuzz::Bytes<'_>) {
+    use crate::entries::window;
+
     let hist: Option<types::hist> = pod::read(tables.rest);
     for (_, path) in tables.entries::<types::entry>().iter().flat_map(Entries::live) {
         for of in [Some(&path.stats), window!(path, 0), window!(path, 1)].into_iter().flatten() {

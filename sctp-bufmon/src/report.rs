@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use cli::{Clock, Column, Common, Format, Out, Period, Rows, Value, ends, identity_columns, ms, us};
+use cli::{
+    Accounting, Clock, Column, Common, EntryReport, Format, Out, Period, Rows, Skipped, Value, ends,
+    identity_columns, ms, us,
+};
 use jiff::tz::TimeZone;
 use probes::{
-    EntryRef, Identity, Levels,
-    bufmon::{Stall, StallCause, Stats, Wait},
+    EntryProbe, EntryRef, Identity, Levels,
+    bufmon::{Bufmon, Stall, StallCause, Stats, Wait},
 };
 
 /// The columns of the Python script. It has 0 where there are no samples.
@@ -237,33 +240,8 @@ impl Report {
         }
     }
 
-    /// Is there anything to print at every interval?
-    pub fn has_intervals(&self) -> bool {
-        self.intervals
-    }
-
-    /// The CSV header.
-    pub fn header(&self, out: &mut Out) -> Result<()> {
-        self.rows.header(out)
-    }
-
-    /// An object per wait.
-    pub fn waits(
-        &self,
-        out: &mut Out,
-        waits: impl Iterator<Item = Wait>,
-        mut identity: impl FnMut(EntryRef) -> Option<Identity>,
-    ) -> Result<()> {
-        let clock = Clock::now();
-        for wait in waits {
-            let (id, time) = (identity(wait.association), clock.rfc3339(wait.at));
-            out.json(&self.rows.event("sample", &time, SAMPLE, &(wait, id)))?;
-        }
-        Ok(())
-    }
-
     /// A line or object per stall; its time is when it began.
-    pub fn stalls(&self, out: &mut Out, stalls: Vec<Stall>) -> Result<()> {
+    fn stalls(&self, out: &mut Out, stalls: Vec<Stall>) -> Result<()> {
         let (clock, now) = (Clock::now(), probes::kernel::now());
         for stall in stalls {
             let lasted = stall.until.unwrap_or(now).saturating_sub(stall.since);
@@ -281,13 +259,46 @@ impl Report {
         Ok(())
     }
 
-    /// Rows or objects of an interval.
-    pub fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
+    fn arrange(&self, mut stats: Vec<Stats>) -> Vec<Stats> {
+        stats.sort_by_key(|s| (s.id.assoc_id, s.association));
+        stats
+    }
+}
+
+impl EntryReport for Report {
+    type Probe = Bufmon;
+
+    fn has_intervals(&self) -> bool {
+        self.intervals
+    }
+
+    fn header(&self, out: &mut Out) -> Result<()> {
+        self.rows.header(out)
+    }
+
+    fn records(
+        &self,
+        out: &mut Out,
+        records: impl Iterator<Item = Wait>,
+        mut identity: impl FnMut(EntryRef) -> Option<Identity>,
+    ) -> Result<()> {
+        let clock = Clock::now();
+        for wait in records {
+            let (id, time) = (identity(wait.association), clock.rfc3339(wait.at));
+            out.json(&self.rows.event("sample", &time, SAMPLE, &(wait, id)))?;
+        }
+        Ok(())
+    }
+
+    fn before_interval(&self, out: &mut Out, probe: &mut Bufmon) -> Result<()> {
+        self.stalls(out, probe.stalls())
+    }
+
+    fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
         self.rows.print(out, Period::Interval, self.arrange(stats))
     }
 
-    /// What is due at the end.
-    pub fn summary(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
+    fn summary(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
         let stats = self.arrange(stats);
         if self.format == Format::Text {
             stats.iter().try_for_each(|s| text_summary(s, self.extended, out))?;
@@ -295,9 +306,23 @@ impl Report {
         self.rows.print(out, Period::Summary, &stats)
     }
 
-    fn arrange(&self, mut stats: Vec<Stats>) -> Vec<Stats> {
-        stats.sort_by_key(|s| (s.id.assoc_id, s.association));
-        stats
+    fn accounting(&self, probe: &Bufmon) -> Accounting {
+        let a = probe.accounting();
+        let skipped = |reason, sentence, count| Skipped { reason, sentence, count };
+        Accounting {
+            events: a.samples,
+            lost: a.lost,
+            evicted: a.assocs_evicted,
+            skipped: vec![
+                cli::missed(probe.missed()),
+                skipped(
+                    "evicted",
+                    "their association had to make room for another: use --max-assocs",
+                    a.samples_evicted,
+                ),
+                skipped("waits_unknown", "there was no room to note their wait", a.waits_unknown),
+            ],
+        }
     }
 }
 

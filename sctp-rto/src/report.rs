@@ -3,11 +3,14 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
-use cli::{Clock, Column, Common, Format, Out, Period, Rows, TimesOfDay, Value, ends, identity_columns, ms};
+use cli::{
+    Accounting, Clock, Column, Common, EntryReport, Format, Out, Period, Rows, Skipped, TimesOfDay, Value,
+    ends, identity_columns, ms,
+};
 use jiff::tz::TimeZone;
 use probes::{
-    Dist, EntryRef, Identity,
-    rto::{Cause, PathState, Stats, Update, Values},
+    Dist, EntryProbe, EntryRef, Identity,
+    rto::{Cause, PathState, Rto, Stats, Update, Values},
 };
 
 /// The columns that the Python script has too.
@@ -187,13 +190,24 @@ impl Report {
         }
     }
 
-    /// Is there anything to print at every interval?
-    pub fn has_intervals(&self) -> bool {
+    /// In the order of appearance; without those that only had what the script does not show.
+    fn arrange(&self, mut stats: Vec<Stats>) -> Vec<Stats> {
+        stats.sort_by_key(|s| s.path);
+        if !self.extended {
+            stats.retain(|s| s.rto.count > 0);
+        }
+        stats
+    }
+}
+
+impl EntryReport for Report {
+    type Probe = Rto;
+
+    fn has_intervals(&self) -> bool {
         self.intervals
     }
 
-    /// The header of text rows or of CSV.
-    pub fn header(&self, out: &mut Out) -> Result<()> {
+    fn header(&self, out: &mut Out) -> Result<()> {
         if self.format != Format::Text {
             return self.rows.header(out);
         }
@@ -211,16 +225,15 @@ impl Report {
         out.text(&line)
     }
 
-    /// A row or object per update.
-    pub fn updates(
+    fn records(
         &self,
         out: &mut Out,
-        updates: impl Iterator<Item = Update>,
+        records: impl Iterator<Item = Update>,
         mut identity: impl FnMut(EntryRef) -> Option<Identity>,
     ) -> Result<()> {
         let clock = Clock::now();
         let mut times = TimesOfDay::new(&clock, &self.zone);
-        for update in updates {
+        for update in records {
             let id = identity(update.path);
             if self.format == Format::Json {
                 let time = clock.rfc3339(update.at);
@@ -241,13 +254,11 @@ impl Report {
         Ok(())
     }
 
-    /// Rows or objects of an interval.
-    pub fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
+    fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
         self.rows.print(out, Period::Interval, self.arrange(stats))
     }
 
-    /// What is due at the end.
-    pub fn summary(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
+    fn summary(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
         let stats = self.arrange(stats);
         if self.format == Format::Text {
             if stats.is_empty() {
@@ -258,13 +269,28 @@ impl Report {
         self.rows.print(out, Period::Summary, &stats)
     }
 
-    /// In the order of appearance; without those that only had what the script does not show.
-    fn arrange(&self, mut stats: Vec<Stats>) -> Vec<Stats> {
-        stats.sort_by_key(|s| s.path);
-        if !self.extended {
-            stats.retain(|s| s.rto.count > 0);
+    fn accounting(&self, probe: &Rto) -> Accounting {
+        let a = probe.accounting();
+        let skipped = |reason, sentence, count| Skipped { reason, sentence, count };
+        Accounting {
+            events: a.updates,
+            lost: a.lost,
+            evicted: a.paths_evicted + a.chunks_evicted,
+            skipped: vec![
+                cli::missed(probe.missed()),
+                skipped(
+                    "evicted",
+                    "their path had to make room for another: use --max-paths",
+                    a.updates_evicted,
+                ),
+                skipped(
+                    "assocs_left_out",
+                    "there was no room for their association's retransmissions: use --max-paths",
+                    a.assocs_left_out,
+                ),
+                skipped("scan_limit", "one SACK covered or named more than 8,192 chunks", a.scan_limit),
+            ],
         }
-        stats
     }
 }
 

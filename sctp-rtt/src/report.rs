@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use cli::{Clock, Column, Common, Format, Out, Period, Rows, TimesOfDay, Value, ends, identity_columns, us};
+use cli::{
+    Accounting, Clock, Column, Common, EntryReport, Format, Out, Period, Rows, Skipped, TimesOfDay, Value,
+    ends, identity_columns, us,
+};
 use jiff::tz::TimeZone;
 use probes::{
-    EntryRef, Identity,
-    rtt::{Dist, Sample, Stats},
+    EntryProbe, EntryRef, Identity,
+    rtt::{Dist, Rtt, Sample, Stats},
 };
 
 /// The columns that the Python script has too.
@@ -88,13 +91,32 @@ impl Report {
         }
     }
 
-    /// Is there anything to print at every interval?
-    pub fn has_intervals(&self) -> bool {
+    /// In a steady order; one per path if extended, else one per association that has samples.
+    fn arrange(&self, mut stats: Vec<Stats>) -> Vec<Stats> {
+        stats.sort_by_key(|s| (s.id.assoc_id, s.id.path));
+        if self.extended {
+            return stats;
+        }
+        stats.retain(|s| s.all.count > 0);
+        stats.dedup_by(|next, kept| {
+            let same = next.id.assoc_id == kept.id.assoc_id;
+            if same {
+                kept.all.merge(&next.all);
+            }
+            same
+        });
+        stats
+    }
+}
+
+impl EntryReport for Report {
+    type Probe = Rtt;
+
+    fn has_intervals(&self) -> bool {
         self.intervals
     }
 
-    /// The header of text rows or of CSV.
-    pub fn header(&self, out: &mut Out) -> Result<()> {
+    fn header(&self, out: &mut Out) -> Result<()> {
         if self.format != Format::Text {
             return self.rows.header(out);
         }
@@ -102,17 +124,16 @@ impl Report {
         out.text(&format!("{:<8} {:<10} {:<10} {:<8}{more}", "ASSOC", "TSN", "RTT(ms)", "TIME"))
     }
 
-    /// A row or object per sample.
-    pub fn samples(
+    fn records(
         &self,
         out: &mut Out,
-        samples: impl Iterator<Item = Sample>,
+        records: impl Iterator<Item = Sample>,
         mut identity: impl FnMut(EntryRef) -> Option<Identity>,
     ) -> Result<()> {
         let clock = Clock::now();
         let mut times = TimesOfDay::new(&clock, &self.zone);
         let mut row = String::new();
-        for sample in samples {
+        for sample in records {
             if self.format == Format::Json {
                 let (id, time) = (identity(sample.path), clock.rfc3339(sample.at));
                 out.json(&self.rows.event("sample", &time, SAMPLE, &(sample, id)))?;
@@ -129,13 +150,11 @@ impl Report {
         Ok(())
     }
 
-    /// Rows or objects of an interval.
-    pub fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
+    fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
         self.rows.print(out, Period::Interval, self.arrange(stats))
     }
 
-    /// What is due at the end.
-    pub fn summary(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
+    fn summary(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
         let stats = self.arrange(stats);
         if self.text_summary {
             for s in &stats {
@@ -145,21 +164,46 @@ impl Report {
         self.rows.print(out, Period::Summary, &stats)
     }
 
-    /// In a steady order; one per path if extended, else one per association that has samples.
-    fn arrange(&self, mut stats: Vec<Stats>) -> Vec<Stats> {
-        stats.sort_by_key(|s| (s.id.assoc_id, s.id.path));
-        if self.extended {
-            return stats;
+    fn accounting(&self, probe: &Rtt) -> Accounting {
+        let a = probe.accounting();
+        Accounting {
+            events: a.samples,
+            lost: a.lost,
+            evicted: a.chunks_evicted + a.assocs_evicted + a.paths_evicted,
+            skipped: vec![
+                cli::missed(probe.missed()),
+                Skipped {
+                    reason: "evicted",
+                    sentence: "their path had to make room for another: use --max-paths",
+                    count: a.samples_evicted,
+                },
+                Skipped {
+                    reason: "retransmitted",
+                    sentence: "the chunk was retransmitted, and nothing tells which transmission was acknowledged",
+                    count: a.retransmitted,
+                },
+                Skipped {
+                    reason: "before_start",
+                    sentence: "the chunk was sent before tracing began",
+                    count: a.before_start,
+                },
+                Skipped {
+                    reason: "abandoned",
+                    sentence: "the chunk was given up (PR-SCTP)",
+                    count: a.abandoned,
+                },
+                Skipped {
+                    reason: "sack_missed",
+                    sentence: "the SACK that covered the chunk was not seen",
+                    count: a.sack_missed,
+                },
+                Skipped {
+                    reason: "scan_limit",
+                    sentence: "one SACK covered or named more than 8,192 chunks",
+                    count: a.scan_limit,
+                },
+            ],
         }
-        stats.retain(|s| s.all.count > 0);
-        stats.dedup_by(|next, kept| {
-            let same = next.id.assoc_id == kept.id.assoc_id;
-            if same {
-                kept.all.merge(&next.all);
-            }
-            same
-        });
-        stats
     }
 }
 
