@@ -153,13 +153,12 @@ macro_rules! entry_probe {
         const _: () = assert!(size_of::<$types::hist>() == $hists * 4 * $crate::hist::BUCKETS);
 
         impl $probe {
-            /// Loads and attaches the programs.
+            /// Loads and attaches the programs. What may be missing here has been asked before, by [`crate::kernel::can_trace`].
             ///
             /// # Errors
-            /// [`Error::Absent`] where something is missing here, [`Error::Refused`] where the kernel does not accept
+            /// [`Error::Absent`] where too few files may be open, [`Error::Refused`] where the kernel does not accept
             /// the programs on any rung.
             pub fn open(config: &$config) -> Result<Self, Error> {
-                $crate::kernel::can_trace()?;
                 $crate::attach::climb(config.rung, |rung| Self::open_on(rung, config))
             }
 

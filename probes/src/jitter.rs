@@ -13,7 +13,6 @@ use crate::{
     attach::{Links, attach_loaded, climb, malformed, missed, name_module},
     dist::dist,
     hist::BUCKETS,
-    kernel,
     pod::{self, Pod},
     streams::{Place, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
 };
@@ -69,13 +68,12 @@ pub struct Jitter {
 }
 
 impl Jitter {
-    /// Loads and attaches the programs.
+    /// Loads and attaches the programs. What may be missing here has been asked before, by [`crate::kernel::can_trace`].
     ///
     /// # Errors
-    /// [`Error::Absent`] where something is missing here, [`Error::Refused`] where the kernel does not accept the
+    /// [`Error::Absent`] where too few files may be open, [`Error::Refused`] where the kernel does not accept the
     /// programs on any rung.
     pub fn open(config: &Config) -> Result<Self, Error> {
-        kernel::can_trace()?;
         climb(config.rung, |rung| Self::open_on(rung, config))
     }
 

@@ -12,7 +12,6 @@ pub use crate::streams::{Accounting, Association, Config};
 use crate::{
     Error, Rung,
     attach::{Links, attach_loaded, climb, leave_out, malformed, missed, name_module},
-    kernel,
     streams::{Place, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
 };
 
@@ -94,13 +93,12 @@ pub struct Streamutil {
 }
 
 impl Streamutil {
-    /// Loads and attaches the programs.
+    /// Loads and attaches the programs. What may be missing here has been asked before, by [`crate::kernel::can_trace`].
     ///
     /// # Errors
-    /// [`Error::Absent`] where something is missing here, [`Error::Refused`] where the kernel does not accept the
+    /// [`Error::Absent`] where too few files may be open, [`Error::Refused`] where the kernel does not accept the
     /// programs on any rung.
     pub fn open(config: &Config) -> Result<Self, Error> {
-        kernel::can_trace()?;
         climb(config.rung, |rung| Self::open_on(rung, config))
     }
 
