@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::arch::Arch;
 use crate::kernel::Series;
-use crate::programs;
+use crate::programs::{self, TOOLS};
 use crate::vm::{self, Case, Mode, Vm, to_stderr};
 
 /// Figures by name. Those of cost are in instructions, of memory in bytes.
@@ -109,7 +109,6 @@ const ROOM: [(&str, &str); 5] = [
     ("streamutil", "--max-streams 131072"),
 ];
 
-const TOOLS: [&str; 5] = ["rtt", "rto", "bufmon", "jitter", "streamutil"];
 /// What is printed, and the flags for it.
 const FORMS: [(&str, &str); 3] = [("CSV", "-c"), ("text", ""), ("JSON", "--json")];
 const FLOORS: [&str; 4] = ["fentry", "fexit", "kprobe", "kretprobe"];

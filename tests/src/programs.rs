@@ -10,6 +10,9 @@ use serde_json::Value;
 use crate::arch::Arch;
 use crate::sysroot;
 
+/// The commands under test, without `sctp-`; `$TOOLS` in the guest.
+pub const TOOLS: [&str; 5] = ["rtt", "rto", "bufmon", "jitter", "streamutil"];
+
 /// Build them and return where they are.
 ///
 /// # Errors

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use sctptrace_tests::kernel::Series;
+use sctptrace_tests::programs::TOOLS;
 use sctptrace_tests::vm::{Case, Mode};
 
-use crate::compare::{TOOLS, contract, ensure_sentence, text};
+use crate::compare::{contract, ensure_sentence, text};
 use crate::suite::Suite;
 
 /// Each command refuses, waits if told to, and starts once the module is there.

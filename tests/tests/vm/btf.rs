@@ -4,12 +4,11 @@
 use std::path::Path;
 
 use sctptrace_tests::kernel::Series;
+use sctptrace_tests::programs::TOOLS;
 use sctptrace_tests::vm::{Case, Mode};
 
 use crate::compare::ensure_sentence;
 use crate::suite::Suite;
-
-const TOOLS: [&str; 5] = ["sctp-rtt", "sctp-rto", "sctp-bufmon", "sctp-jitter", "sctp-streamutil"];
 
 /// libbpf finds a type that only the module's own type information has.
 const SPLIT: &str = "
@@ -23,9 +22,13 @@ kill $!
 
 /// The cases.
 pub fn add(suite: &mut Suite) {
-    let script = format!("modprobe sctp; for tool in {}; do exits 3 $tool $tool; done", TOOLS.join(" "));
-    suite.add(Series::V5_10, Mode::Icount, Case::new("too-old", &script), |folder: &Path| {
-        TOOLS.iter().try_for_each(|tool| ensure_sentence(folder, tool, tool, "CONFIG_DEBUG_INFO_BTF_MODULES"))
+    let too_old =
+        Case::new("too-old", "modprobe sctp; for tool in $TOOLS; do exits 3 sctp-$tool sctp-$tool; done");
+    suite.add(Series::V5_10, Mode::Icount, too_old, |folder: &Path| {
+        TOOLS
+            .iter()
+            .map(|tool| format!("sctp-{tool}"))
+            .try_for_each(|tool| ensure_sentence(folder, &tool, &tool, "CONFIG_DEBUG_INFO_BTF_MODULES"))
     });
     for series in Series::TRACED {
         suite.add(series, Mode::Icount, Case::new("split-btf", SPLIT), |_| Ok(()));

@@ -14,9 +14,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// All commands, without `sctp-`. As in `lib.sh`.
-pub const TOOLS: [&str; 5] = ["rtt", "rto", "bufmon", "jitter", "streamutil"];
-
 /// The packets that the taps of these interfaces saw.
 pub fn captured(folder: &Path, interfaces: &[&str]) -> Result<Vec<Frame>> {
     let paths: Vec<_> = interfaces.iter().map(|interface| folder.join(format!("{interface}.pcap"))).collect();

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
+use sctptrace_tests::programs::TOOLS;
 use sctptrace_tests::sctp::Chunk;
 use sctptrace_tests::truth::rtt::flows;
 use sctptrace_tests::vm::{Case, Mode};
 use serde_json::Value;
 
-use crate::compare::{TOOLS, captured, objects, text};
+use crate::compare::{captured, objects, text};
 use crate::suite::Suite;
 
 /// Readers of ring buffers stand still for 5 s of full speed. Every packet is acknowledged, so that each SACK updates the

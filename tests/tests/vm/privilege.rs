@@ -4,12 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
+use sctptrace_tests::programs::TOOLS;
 use sctptrace_tests::vm::{Case, Mode};
 
 use crate::compare::{ensure_sentence, text};
 use crate::suite::Suite;
-
-const TOOLS: [&str; 5] = ["rtt", "rto", "bufmon", "jitter", "streamutil"];
 
 /// Calls that no loop needs, put into each command from outside, and into a process that is not confined. `layers` has
 /// its filter of calls switched off.
@@ -21,13 +20,13 @@ chmod 600 /etc/shadow
 other=$!
 /bin/sleep 1000 &
 free=$!
-for tool in TOOLS; do
+for tool in $TOOLS; do
     trace $tool sctp-$tool --json -q
     cat /proc/$(cat $tool.tracer)/status >$tool.proc
 done
 trace layers sctp-rtt --json -q
 calls='read-shadow write-file load-program make-map socket trace kill code-memory execute'
-for tool in TOOLS; do
+for tool in $TOOLS; do
     sctp-inject --other $other $(cat $tool.tracer) get-pid $calls survey >$tool.calls
 done
 sctp-inject --other $other --suspend-seccomp $(cat layers.tracer) get-pid $calls >layers.calls
@@ -74,7 +73,7 @@ stat -c '%a %U %F' /tmp/new/rtt.csv /tmp/own/target /tmp/theirs/new.csv >own
 # As udev makes it.
 ln -s /proc/self/fd/1 /dev/stdout
 exits 0 stdout sctp-rtt -q -d 1 -f /dev/stdout
-for tool in TOOLS; do
+for tool in $TOOLS; do
     exits 3 no-root-$tool su -s /bin/sh nobody -c sctp-$tool
 done
 ";
@@ -82,7 +81,7 @@ done
 /// The cases.
 pub fn add(suite: &mut Suite) {
     let mut icount = |name, script: &str, check: fn(&Path) -> Result<()>| {
-        let case = Case::new(name, &script.replace("TOOLS", &TOOLS.join(" ")));
+        let case = Case::new(name, script);
         suite.add(Series::V6_12, Mode::Icount, case, check);
     };
     icount("privilege-calls", CALLS, check_calls);

@@ -145,8 +145,8 @@ impl Suite {
             let trial_name = |case: &Case| format!("{}/{}", group.name, case.name);
             let (selected, rest): (Vec<_>, Vec<_>) =
                 group.cases.into_iter().partition(|member| selects(arguments, &trial_name(&member.case)));
-            for cell in rest.into_iter().filter_map(|member| member.cell) {
-                matrix.left_out(cell);
+            if rest.iter().any(|member| member.cell.is_some()) {
+                matrix.left_out();
             }
             let machine = Arc::new(Machine {
                 name: group.name.clone(),
@@ -156,7 +156,7 @@ impl Suite {
                 cases: selected.iter().map(|member| member.case.clone()).collect(),
                 results: OnceLock::new(),
             });
-            pool.machines.lock().unwrap_or_else(PoisonError::into_inner).push_back(Arc::clone(&machine));
+            pool.machines().push_back(Arc::clone(&machine));
             for Member { case, check, cell } in selected {
                 let (machine, pool, matrix) = (Arc::clone(&machine), Arc::clone(&pool), Arc::clone(&matrix));
                 trials.push(Trial::test(trial_name(&case), move || {
@@ -241,7 +241,7 @@ impl Pool {
 
     fn programs(&self) -> Result<&[PathBuf]> {
         let ready = self.ready.get_or_init(|| {
-            // Looking again at what the last run left behind takes neither.
+            // Looking again at what the last run left behind takes no programs.
             let programs = if rechecks() { Ok(Vec::new()) } else { programs::build(self.arch) };
             let ready = programs.and_then(|programs| Ok((programs, vm::lock()?)));
             ready.map_err(|error| format!("{error:#}"))
