@@ -137,13 +137,7 @@ static __always_inline void entry_leaves(__u32 key, struct entry *entry)
 
 static __always_inline __u32 key_of(__u64 asoc, __u32 assoc_id)
 {
-	struct sctp_association *a = (void *)asoc;
-	__u32 key = entry_key(asoc, assoc_id, 0);
-	struct entry *entry = entry_at(key);
-
-	if (entry && entry->object == asoc && entry->id.assoc_id == assoc_id)
-		return key; /* nearly always */
-	return intern(asoc, assoc_id, a, (__u64)BPF_CORE_READ(a, peer.primary_path));
+	return intern(asoc, assoc_id, (struct sctp_association *)asoc, 0);
 }
 
 /* --- standing still --- */
