@@ -137,7 +137,7 @@ static __always_inline void entry_leaves(__u32 key, struct entry *entry)
 
 static __always_inline __u32 key_of(__u64 asoc, __u32 assoc_id)
 {
-	return intern(asoc, assoc_id, (struct sctp_association *)asoc, 0);
+	return intern(asoc, assoc_id, (struct sctp_association *)asoc, false);
 }
 
 /* --- standing still --- */

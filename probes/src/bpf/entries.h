@@ -81,11 +81,12 @@ static __always_inline __u32 find_entry(__u64 object, __u32 assoc_id)
 }
 
 /*
- * The same, made where it is new, with the primary path if no transport is told; entry_mask + 1 on
- * failure. The addresses come as numbers: the verifier lets nobody calculate with a typed pointer.
+ * The same, made where it is new; entry_mask + 1 on failure. The object is a path, or else the
+ * association, whose path is the primary one then. Its address comes as a number: the verifier lets
+ * nobody calculate with a typed pointer.
  */
 static __always_inline __u32 intern(__u64 object, __u32 assoc_id, struct sctp_association *asoc,
-				    __u64 transport)
+				    bool is_path)
 {
 	__u32 oldest = 0;
 	__u64 oldest_ns = ~0ull, old;
@@ -115,9 +116,9 @@ static __always_inline __u32 intern(__u64 object, __u32 assoc_id, struct sctp_as
 		entry_leaves(oldest, entry);
 	entry->uid = __sync_fetch_and_add(&entries_made, 1);
 	__builtin_memset(&entry->id, 0, sizeof(entry->id));
-	if (!transport)
-		transport = (__u64)BPF_CORE_READ(asoc, peer.primary_path);
-	identify(&entry->id, asoc, (struct sctp_transport *)transport);
+	identify(&entry->id, asoc,
+		 is_path ? (struct sctp_transport *)object
+			 : BPF_CORE_READ(asoc, peer.primary_path));
 	entry->last_ns = bpf_ktime_get_ns();
 	__builtin_memset(&entry->state, 0, sizeof(entry->state));
 	reset_stats(&entry->stats);

@@ -171,7 +171,7 @@ static __noinline __u32 path_of(__u64 transport)
 {
 	struct sctp_association *asoc = asoc_of(transport);
 
-	return intern(transport, BPF_CORE_READ(asoc, assoc_id), asoc, transport);
+	return intern(transport, BPF_CORE_READ(asoc, assoc_id), asoc, true);
 }
 
 static __always_inline void look_at(struct values *v, __u64 transport)

@@ -178,7 +178,7 @@ static __always_inline __u32 path_of(struct sctp_association *asoc, __u32 assoc_
 		bpf_core_read(&transport, sizeof(transport), &packet->transport);
 	else
 		bpf_core_read(&transport, sizeof(transport), &asoc->peer.primary_path);
-	return intern(transport, assoc_id, asoc, transport);
+	return intern(transport, assoc_id, asoc, true);
 }
 
 /* --- sending --- */
