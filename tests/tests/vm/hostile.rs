@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::capture::{self, Frame};
@@ -44,20 +45,40 @@ const ATTACK: &str = "
     a sctp-fuzz attack --seed SEED --packets PACKETS >attack.json
     wait $client $server";
 
+/// How far what the commands say may be from the capture.
+#[derive(Clone, Copy)]
+enum Fit {
+    /// By errors of round-trip times alone.
+    Close { rung: &'static str, limits: (f64, f64) },
+    /// On two CPUs in real time a tap sees packets in another order than the kernel deals with them, and late.
+    Loose,
+}
+
 /// The cases.
 pub fn add(suite: &mut Suite) {
-    let mut add = |series, mode, name: &str, script: &str, limits| {
-        let case = Case::new(name, &format!("{BEGIN}{script}{END}"));
-        suite.add(series, mode, case, move |folder| check(folder, limits));
+    let mut add = |series, name: &str, script: &str, fit| {
+        let (mode, rung) = match fit {
+            Fit::Close { rung, .. } => (Mode::Icount, rung),
+            Fit::Loose => (Mode::Smp, ""),
+        };
+        let case = Case::new(name, &format!("RUNG='{rung}'\n{BEGIN}{script}{END}"));
+        // Real time is that of the machine that emulates.
+        let limit = if mode == Mode::Smp { Duration::from_secs(900) } else { case.limit };
+        let case = Case { limit, ..case };
+        suite.add(series, mode, case, move |folder| check(folder, fit));
     };
+    let close = Fit::Close { rung: "", limits: CLOSE };
     for series in [Series::V6_1, Series::V6_12] {
-        add(series, Mode::Icount, "wrap", WRAP, CLOSE);
+        add(series, "wrap", WRAP, close);
     }
     let attack = |seed: u32, packets: u32| {
         ATTACK.replace("SEED", &seed.to_string()).replace("PACKETS", &packets.to_string())
     };
-    add(Series::V6_12, Mode::Icount, "attack", &attack(1, 2000), CLOSE);
-    add(Series::V7_3, Mode::Icount, "attack", &attack(2, 500), CLOSE);
+    add(Series::V6_12, "attack", &attack(1, 2000), close);
+    add(Series::V7_3, "attack", &attack(2, 500), close);
+    let kprobes = Fit::Close { rung: "--rung kprobe", limits: CLOSE };
+    add(Series::V6_12, "attack-kprobe", &attack(3, 300), kprobes);
+    add(Series::V6_12, "attack-smp", &attack(4, 150), Fit::Loose);
 }
 
 /// Limits of the error of round-trip times, as in the cases of `sctp-rtt`: here chunks wait in the backlog of a socket
@@ -65,7 +86,7 @@ pub fn add(suite: &mut Suite) {
 const CLOSE: (f64, f64) = (50.0, 1500.0);
 
 /// What came to b, and what left a and b, against what the five commands say.
-fn check(folder: &Path, limits: (f64, f64)) -> Result<()> {
+fn check(folder: &Path, fit: Fit) -> Result<()> {
     let at_b = capture::read_hostile(&[folder.join("b0.pcap")])?;
     let mut sent: Vec<_> = flows(&at_b).into_iter().filter(|flow| flow.source_port == 6000).collect();
     if folder.join("attack.json").exists() {
@@ -87,9 +108,13 @@ fn check(folder: &Path, limits: (f64, f64)) -> Result<()> {
             ensure!(number(&summary, "stalls")? == 0, "{summary}");
         }
     }
-    check_rtt(folder, &sent, limits)?;
+    check_rtt(folder, &sent, fit)?;
     check_jitter(folder, &at_b)?;
     check_streamutil(folder, &at_b)?;
+    if matches!(fit, Fit::Loose) {
+        // Which windows were taken, and which retransmissions were called for, hangs on that order.
+        return ["bufmon", "rto"].iter().try_for_each(|tool| summaries::<Value>(folder, tool).map(drop));
+    }
     check_bufmon(folder, &sent)?;
     check_rto(folder, &sent)
 }
@@ -103,12 +128,37 @@ fn check_wraps(flows: &[Flow]) -> Result<()> {
     Ok(())
 }
 
-fn check_rtt(folder: &Path, flows: &[Flow], limits: (f64, f64)) -> Result<()> {
+fn check_rtt(folder: &Path, flows: &[Flow], fit: Fit) -> Result<()> {
     let seen = Seen::read(folder, "rtt")?;
-    let figures = compare(flows, &seen, limits)?;
+    let figures = match fit {
+        Fit::Close { limits, .. } => compare(flows, &seen, limits)?,
+        Fit::Loose => known(flows, &seen)?,
+    };
     check_summaries(flows, &seen)?;
     eprintln!("    rtt: {figures}");
     Ok(())
+}
+
+/// Every sample is of a TSN that was sent, once for each time that its number began anew; and every TSN of the good
+/// association that was sent once has one, or the command says that it has not. Returns the figures for people.
+fn known(flows: &[Flow], seen: &Seen) -> Result<String> {
+    let mut sampled: BTreeMap<(Ports, u32), usize> = BTreeMap::new();
+    for sample in &seen.samples {
+        let key = ((sample.local.port(), sample.peer.port()), sample.tsn);
+        let of = |flow: &&Flow| (flow.source_port, flow.destination_port) == key.0;
+        let sent = flows.iter().filter(of).filter(|flow| flow.tsns.contains_key(&sample.tsn)).count();
+        let times = sampled.entry(key).or_default();
+        *times += 1;
+        ensure!(*times <= sent, "sent {sent} times: {sample:?}");
+    }
+    let good = flows.iter().find(|flow| flow.destination_port == 5000).context("no good association")?;
+    let ports = (good.source_port, good.destination_port);
+    let once = good.tsns.iter().filter(|(_, tsn)| tsn.rtt_ns().is_some());
+    let missing: Vec<_> = once.filter(|(number, _)| !sampled.contains_key(&(ports, **number))).collect();
+    let skipped = |reason: &str| seen.end.skipped.get(reason).copied().unwrap_or(0);
+    let told = skipped("missed") + skipped("sack_missed");
+    ensure!(missing.len() as u64 <= told, "no sample of {missing:?}; {:?}", seen.end);
+    Ok(format!("{} samples, {} of {} missing", seen.samples.len(), missing.len(), good.tsns.len()))
 }
 
 /// The command ended well, and lost and evicted nothing. Returns its summaries.
