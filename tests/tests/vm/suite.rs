@@ -35,7 +35,13 @@ pub const fn compared(arch: Arch) -> &'static [(Series, &'static str)] {
             (Series::V7_3, FENTRY),
             (Series::V7_3, KPROBE),
         ],
-        Arch::Aarch64 => &[(Series::V6_1, KPROBE), (Series::V6_12, FENTRY), (Series::V6_12, KPROBE)],
+        Arch::Aarch64 => &[
+            (Series::V6_1, KPROBE),
+            (Series::V6_12, FENTRY),
+            (Series::V6_12, KPROBE),
+            (Series::V7_3, FENTRY),
+            (Series::V7_3, KPROBE),
+        ],
     }
 }
 
