@@ -284,5 +284,12 @@ fn stopped_reader(run: &Run<'_>) -> Result<()> {
     ensure!((4000.0..7000.0).contains(&stalled), "{output}");
     let longest = *numbers(&output, "Wait time:")?.last().context("no wait")?;
     ensure!(longest > 0.9 * stalled, "one send waited nearly all that time: {output}");
+    let rows = run.output(1)?;
+    let of = |cause: &str| rows.lines().filter(|row| row.contains(cause)).count();
+    ensure!(of(" t3 ") > 1 && of(" heartbeat ") > 1, "T3-rtx expires, and HEARTBEATs are answered: {rows}");
+    let sent_again = run.client()?.stats.retransmitted;
+    ensure!(of(" t3 ") as u64 <= sent_again, "{sent_again} sent again: {rows}");
+    let errors = rows.lines().filter(|row| row.contains(" 0/5 ") || row.contains(" 1/5 ")).count();
+    ensure!(errors == rows.lines().count(), "the errors do not add up: {rows}");
     Ok(())
 }
