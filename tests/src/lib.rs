@@ -4,6 +4,7 @@ pub mod arch;
 pub mod bench;
 pub mod capture;
 pub mod command;
+pub mod docs;
 pub mod hostile;
 pub mod image;
 pub mod kernel;

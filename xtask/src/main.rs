@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask demo`, `cargo xtask bench` and `cargo xtask test`.
+//! The project's own commands: `cargo xtask demo`, `cargo xtask bench`, `cargo xtask docs` and `cargo xtask test`.
 //!
 //! Compiled first on a newcomer's machine, so it leans on the standard library alone.
 
@@ -20,6 +20,8 @@ Commands:
       --quick          Only one transfer, once
       --write          Write the figures to docs/performance.md, and as the baseline
       --check          Fail if something is more than a tenth above the baseline
+  docs [PAGE]     Run the commands that docs/ shows (or the pages whose name contains PAGE), and write there what
+                  they print
   test [OPTIONS]  Check everything
       --only STEP      Only this step; may be repeated. Steps: packages, fmt, clippy, clang-format, deny,
                        unit, build, vm
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
         ["demo"] => demo("sctp-rtt"),
         ["demo", tool] if !tool.starts_with('-') => demo(tool),
         ["bench", options @ ..] => bench(options),
+        ["docs"] => docs(""),
+        ["docs", page] if !page.starts_with('-') => docs(page),
         ["test", options @ ..] => match test::Options::parse(options) {
             Ok(options) => test::run_steps(&options),
             Err(error) => return usage(&error),
@@ -66,6 +70,11 @@ fn bench(options: &[&str]) -> Result<(), Failure> {
     packages::install(false)?;
     let bed = ["run", "--package", "sctptrace-tests", "--bin", "bed", "--", "bench"];
     cargo(&[&bed, options].concat())
+}
+
+fn docs(page: &str) -> Result<(), Failure> {
+    packages::install(false)?;
+    cargo(&["run", "--package", "sctptrace-tests", "--bin", "bed", "--", "docs", page])
 }
 
 fn demo(tool: &str) -> Result<(), Failure> {

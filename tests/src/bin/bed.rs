@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use sctptrace_tests::arch::Arch;
 use sctptrace_tests::kernel::{Kernel, Series};
 use sctptrace_tests::vm::{Case, Mode, Vm};
-use sctptrace_tests::{bench, programs, vm};
+use sctptrace_tests::{bench, docs, programs, vm};
 
 #[derive(Parser)]
 #[command(about, version)]
@@ -55,6 +55,12 @@ enum Action {
         /// Fail if something is more than a tenth above the baseline.
         #[arg(long, conflicts_with_all = ["quick", "write"])]
         check: bool,
+    },
+    /// Run the commands that docs/ shows, and write there what they print.
+    Docs {
+        /// Only pages whose name contains this.
+        #[arg(default_value = "")]
+        page: String,
     },
     /// Show a command on live traffic over a lossy path.
     Demo {
@@ -102,6 +108,7 @@ fn main() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Action::Bench { write, check, .. } => measure(write, check),
+        Action::Docs { page } => docs::refresh(&page).map(|()| ExitCode::SUCCESS),
         Action::Demo { command } => {
             let cases = [Case::new("demo", &DEMO.replace("COMMAND", &command))];
             let show = |line: &str| {

@@ -148,6 +148,9 @@ struct Client {
     /// Half of the messages on stream 0, a quarter on 1, and so on, instead of round robin.
     #[arg(long)]
     skew: bool,
+    /// Use only so many of the streams.
+    #[arg(long, value_name = "N")]
+    used_streams: Option<u16>,
     /// Half-way, add so many streams and use them too (RFC 6525, with net.sctp.reconf_enable=1 in both namespaces).
     #[arg(long, default_value_t = 0, value_name = "N")]
     add_streams: u16,
@@ -550,7 +553,8 @@ impl Line {
 fn send_all(line: &Line, assoc_id: i32, streams: u16, client: &Client) -> Result<Association> {
     let socket = &line.socket;
     thread::sleep(Duration::from_millis(client.pause));
-    let mut streams = u64::from(socket.status(assoc_id)?.outstreams.min(streams));
+    let used = client.used_streams.unwrap_or(streams).min(streams);
+    let mut streams = u64::from(socket.status(assoc_id)?.outstreams.min(used));
     let message = vec![b'.'; client.size];
     let mut sent: BTreeMap<u16, Count> = BTreeMap::new();
     let mut sending = Sending::default();

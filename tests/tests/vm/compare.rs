@@ -100,6 +100,7 @@ pub struct PeerPath {
 
 #[derive(Debug, Deserialize)]
 pub struct Count {
+    pub messages: u64,
     pub bytes: u64,
 }
 

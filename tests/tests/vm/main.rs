@@ -10,6 +10,7 @@ mod bed;
 mod btf;
 mod bufmon;
 mod compare;
+mod docs;
 mod faults;
 mod hostile;
 mod jitter;
@@ -56,6 +57,10 @@ fn main() -> ExitCode {
     faults::add(&mut suite);
     limits::add(&mut suite);
     hostile::add(&mut suite);
+    if let Err(error) = docs::add(&mut suite) {
+        eprintln!("{error:#}");
+        return ExitCode::FAILURE;
+    }
     verifier::add(&mut suite);
     if suite.left_out() > 0 {
         eprintln!("{}: comparisons only, {} other cases left out", arch.name(), suite.left_out());

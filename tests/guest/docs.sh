@@ -1,0 +1,47 @@
+# What the pages' scenes call besides lib.sh. A scene runs in a folder of its own, with a file N.command for each
+# command that the page shows.
+
+# watch: start the commands, all at once; they trace when this returns.
+watch() {
+	local command
+	for command in *.command; do
+		sh "$command" >"${command%.command}.shown" 2>&1 &
+		watchers="$watchers $!"
+	done
+	until_true 60 watching "$(ls ./*.command | wc -l)"
+}
+
+# watching COUNT: so many have all their hooks in place.
+watching() {
+	local tool pid count=0
+	for tool in $TOOLS; do
+		for pid in $(pidof "sctp-$tool"); do
+			attached "$pid" && count=$((count + 1))
+		done
+	done
+	[ $count = "$1" ]
+}
+
+# watched: the commands have ended, as they were told to by --duration.
+watched() {
+	# One by one, as `wait` tells of the last alone.
+	local watcher
+	for watcher in $watchers; do
+		wait "$watcher"
+	done
+}
+
+# lose_every N: of what a sends on path 0, every N-th packet. (netem's losses differ from run to run.)
+lose_every() {
+	modprobe sch_ingress
+	modprobe cls_matchall
+	modprobe act_gact
+	tc -n r qdisc add dev ra0 clsact
+	tc -n r filter add dev ra0 ingress protocol ip matchall action pass random determ drop "$1"
+}
+
+# end_scene: nothing is left for the next one.
+end_scene() {
+	/sbin/ip -all netns delete
+	until_true 20 no_objects
+}

@@ -1,0 +1,334 @@
+//! Pages of `docs/` that show commands at work, with output that is the bed's.
+//!
+//! A block of a page is the line `<!-- bed: SCENE -->` and fenced text: lines `# sctp-…` are commands, what follows each is
+//! what it printed. The scene is a snippet of `guest/docs/`, which makes traffic and calls `watch` and `watched` of
+//! `guest/docs.sh`; all commands that a page shows of it run at once, on the same traffic.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::arch::Arch;
+use crate::kernel::Series;
+use crate::programs;
+use crate::vm::{self, Case, Mode, Vm, to_stderr};
+
+const PAGES: [&str; 2] = [
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"),
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples"),
+];
+const SCENES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest/docs");
+const LIBRARY: &str = include_str!("../guest/docs.sh");
+
+const MARK: &str = "<!-- bed: ";
+const FENCE: &str = "```\n";
+const PROMPT: &str = "# ";
+
+/// The kernel that the pages show.
+pub const SERIES: Series = Series::V6_12;
+/// And how its time passes: numbers come out nearly the same each time.
+pub const MODE: Mode = Mode::Icount;
+
+/// A page that has blocks.
+pub struct Page {
+    path: PathBuf,
+    text: String,
+    blocks: Vec<Block>,
+}
+
+/// One of them.
+struct Block {
+    scene: String,
+    commands: Vec<String>,
+    /// Its text, without the fences, and where in the page's it begins.
+    shown: String,
+    start: usize,
+}
+
+/// A command, and what it printed.
+pub struct Shown {
+    /// As it stands in the page.
+    pub command: String,
+    /// Standard output and error.
+    pub output: String,
+}
+
+impl Page {
+    /// All pages that have blocks.
+    ///
+    /// # Errors
+    /// Where one cannot be read or understood.
+    pub fn all() -> Result<Vec<Self>> {
+        let mut paths = Vec::new();
+        for folder in PAGES {
+            for entry in fs::read_dir(folder).context(folder)? {
+                paths.push(entry?.path());
+            }
+        }
+        paths.sort();
+        let mut pages = Vec::new();
+        for path in paths.into_iter().filter(|path| path.extension().is_some_and(|end| end == "md")) {
+            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let blocks = blocks(&text).with_context(|| path.display().to_string())?;
+            if !blocks.is_empty() {
+                pages.push(Self { path, text, blocks });
+            }
+        }
+        Ok(pages)
+    }
+
+    /// The name of the case that runs its commands.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("docs-{}", self.path.file_stem().unwrap_or_default().to_string_lossy())
+    }
+
+    /// The scenes that it shows, each once.
+    #[must_use]
+    pub fn scenes(&self) -> Vec<&str> {
+        let mut scenes: Vec<&str> = Vec::new();
+        for block in &self.blocks {
+            if !scenes.contains(&block.scene.as_str()) {
+                scenes.push(&block.scene);
+            }
+        }
+        scenes
+    }
+
+    /// What runs its commands: scene by scene, each in a folder of its own.
+    ///
+    /// # Errors
+    /// Where there is no such scene.
+    pub fn case(&self) -> Result<Case> {
+        let mut script = LIBRARY.to_owned();
+        for scene in self.scenes() {
+            let path = format!("{SCENES}/{scene}.sh");
+            let traffic = fs::read_to_string(&path).context(path)?;
+            write!(script, "mkdir {scene}\ncd {scene}\n")?;
+            for (index, block) in self.blocks.iter().enumerate().filter(|(_, block)| block.scene == scene) {
+                for (number, command) in block.commands.iter().enumerate() {
+                    write!(script, "cat >{index}-{number}.command <<'END'\n{command}\nEND\n")?;
+                }
+            }
+            write!(script, "(\n{traffic})\ncd ..\nend_scene\n")?;
+        }
+        Ok(Case { limit: Duration::from_secs(240), ..Case::new(&self.name(), &script) })
+    }
+
+    /// The commands of a scene and what they printed, in the folder that the case left.
+    ///
+    /// # Errors
+    /// Where that cannot be read.
+    pub fn shown(&self, folder: &Path, scene: &str) -> Result<Vec<Shown>> {
+        let mut all = Vec::new();
+        for (index, block) in self.blocks.iter().enumerate().filter(|(_, block)| block.scene == scene) {
+            all.extend(block.run(index, folder)?);
+        }
+        Ok(all)
+    }
+
+    /// Compare what it shows with what the commands print now: the same lines but for numbers.
+    ///
+    /// # Errors
+    /// Where they differ.
+    pub fn ensure_current(&self, folder: &Path) -> Result<()> {
+        for (index, block) in self.blocks.iter().enumerate() {
+            let now = transcript(&block.run(index, folder)?);
+            let (old, new) = (shape(&block.shown), shape(&now));
+            let place = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+            ensure!(
+                old == new,
+                "{} shows other lines than its commands do (if that is meant: cargo xtask docs)\n\
+                 in block {}: {:?}, now {:?}; all of it now:\n{now}",
+                self.path.display(),
+                block.scene,
+                old.get(place),
+                new.get(place),
+            );
+        }
+        Ok(())
+    }
+
+    /// Write it anew, with what the commands printed.
+    fn refresh(&self, folder: &Path) -> Result<()> {
+        let mut text = self.text.clone();
+        for (index, block) in self.blocks.iter().enumerate().rev() {
+            let now = transcript(&block.run(index, folder)?);
+            text.replace_range(block.start..block.start + block.shown.len(), &now);
+        }
+        fs::write(&self.path, text).with_context(|| self.path.display().to_string())
+    }
+}
+
+impl Block {
+    fn run(&self, index: usize, folder: &Path) -> Result<Vec<Shown>> {
+        let shown = self.commands.iter().enumerate().map(|(number, command)| {
+            let path = folder.join(&self.scene).join(format!("{index}-{number}.shown"));
+            let output = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            Ok(Shown { command: command.clone(), output })
+        });
+        shown.collect()
+    }
+}
+
+/// Run all commands of the pages whose case's name contains `filter`, and write the pages anew.
+///
+/// # Errors
+/// When the machine or one of the scenes fails.
+pub fn refresh(filter: &str) -> Result<()> {
+    let pages: Vec<_> = Page::all()?.into_iter().filter(|page| page.name().contains(filter)).collect();
+    ensure!(!pages.is_empty(), "no page is named {filter}");
+    let cases = pages.iter().map(Page::case).collect::<Result<Vec<_>>>()?;
+    let machine = Vm {
+        name: "docs".to_owned(),
+        arch: Arch::X86_64,
+        series: SERIES,
+        mode: MODE,
+        programs: programs::build(Arch::X86_64)?,
+    };
+    let _lock = vm::lock()?;
+    let results = machine.run(&cases, to_stderr)?;
+    for page in pages {
+        page.refresh(&results.case(&page.name())?)?;
+        println!("{}", page.path.display());
+    }
+    Ok(())
+}
+
+fn transcript(shown: &[Shown]) -> String {
+    let mut text = String::new();
+    for Shown { command, output } in shown {
+        text.push_str(&[PROMPT, command, "\n", output].concat());
+    }
+    text
+}
+
+fn blocks(text: &str) -> Result<Vec<Block>> {
+    let mut blocks = Vec::new();
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once(MARK) {
+        let (scene, after) = after.split_once(" -->\n").context("a mark does not end")?;
+        let after = after.strip_prefix(FENCE).with_context(|| format!("{scene}: no fence below the mark"))?;
+        // Not where the fence follows at once.
+        let end = if after.starts_with(FENCE) { Some(0) } else { after.find("\n```\n").map(|end| end + 1) };
+        let (shown, after) = after.split_at(end.with_context(|| format!("{scene}: no second fence"))?);
+        let commands: Vec<_> = shown.lines().filter(|line| line.starts_with("# sctp-")).collect();
+        ensure!(
+            shown.starts_with(PROMPT) && !commands.is_empty(),
+            "{scene}: it does not begin with a command"
+        );
+        let commands = commands.iter().map(|line| line[PROMPT.len()..].to_owned()).collect();
+        let start = text.len() - after.len() - shown.len();
+        blocks.push(Block { scene: scene.to_owned(), commands, shown: shown.to_owned(), start });
+        rest = after;
+    }
+    Ok(blocks)
+}
+
+/// The lines without what may differ from run to run: every number is 0, and blanks are one. Of a table's row only the
+/// number of fields is left. A line that repeats the one before is left out, as there may be more or fewer of a kind.
+fn shape(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text
+        .lines()
+        .map(
+            |line| {
+                if line.starts_with(|char: char| char.is_ascii_digit()) { fields(line) } else { mask(line) }
+            },
+        )
+        .collect();
+    lines.dedup();
+    lines
+}
+
+fn fields(row: &str) -> String {
+    format!("a row of {} fields", row.split([' ', ',']).filter(|field| !field.is_empty()).count())
+}
+
+fn mask(line: &str) -> String {
+    let mut masked = String::new();
+    for char in line.trim_end().chars() {
+        let last = masked.chars().next_back();
+        match char {
+            '0'..='9' if last == Some('0') => {}
+            '0'..='9' if masked.ends_with("0.") => {
+                masked.pop();
+            }
+            '0'..='9' => masked.push('0'),
+            ' ' if last == Some(' ') => {}
+            _ => masked.push(char),
+        }
+    }
+    masked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "Words.\n\n<!-- bed: here -->\n```\n# sctp-rtt -d 1\n3 a\n\n# sctp-rto | tail -n 1\nb\n```\n\
+                        More.\n<!-- bed: there -->\n```\n# sctp-rtt\n```\n";
+
+    #[test]
+    fn blocks_are_found() {
+        let blocks = blocks(PAGE).unwrap();
+        let commands: Vec<_> =
+            blocks.iter().map(|block| (block.scene.as_str(), &block.commands[..])).collect();
+        assert_eq!(
+            commands[0],
+            ("here", &["sctp-rtt -d 1".to_owned(), "sctp-rto | tail -n 1".to_owned()][..])
+        );
+        assert_eq!(commands[1], ("there", &["sctp-rtt".to_owned()][..]));
+        for block in blocks {
+            assert_eq!(&PAGE[block.start..block.start + block.shown.len()], block.shown);
+        }
+    }
+
+    #[test]
+    fn half_a_block_is_an_error() {
+        for text in ["<!-- bed: a", "<!-- bed: a -->\nwords", "<!-- bed: a -->\n```\n# sctp-rtt\n"] {
+            assert!(blocks(text).is_err(), "{text}");
+        }
+        assert!(blocks("<!-- bed: a -->\n```\nno command\n```\n").is_err());
+    }
+
+    #[test]
+    fn numbers_are_no_shape() {
+        assert_eq!(shape("Avg:  12.500 us\n"), shape("Avg: 7 us"));
+        assert_eq!(shape("3        1805979775 22.335"), shape("12 9 1.5\n10 8 1.25\n"));
+        assert_ne!(shape("3 1805979775 22.335"), shape("3 1805979775"));
+        assert_ne!(shape("1,2,3"), shape("1,2"));
+        assert_ne!(shape("RTO: 1 ms"), shape("RTO: - ms"));
+        assert_ne!(shape("a 1\nb 1"), shape("b 1\na 1"));
+    }
+
+    #[test]
+    fn every_scene_is_there_and_shown() {
+        let mut shown = Vec::new();
+        for page in Page::all().unwrap() {
+            page.case().unwrap();
+            shown.extend(page.scenes().into_iter().map(|scene| format!("{scene}.sh")));
+        }
+        for scene in fs::read_dir(SCENES).unwrap() {
+            let name = scene.unwrap().file_name().into_string().unwrap();
+            assert!(shown.contains(&name), "no page shows {name}");
+        }
+    }
+
+    #[test]
+    fn links_lead_somewhere() {
+        let mut links = 0;
+        for folder in PAGES {
+            for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                let text = if path.is_file() { fs::read_to_string(&path).unwrap() } else { continue };
+                for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+                    assert!(Path::new(folder).join(target).exists(), "{}: {target}", path.display());
+                    links += 1;
+                }
+            }
+        }
+        assert!(links > 30, "{links} links");
+    }
+}
