@@ -5,26 +5,32 @@ mod report;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Banners, Common, EntryTool};
+use cli::{Banners, Common, EntryTool, Manual};
 use probes::bufmon::{Bufmon, Config};
 use report::Report;
 
-/// Buffers of SCTP associations: how full, how long senders wait for room, what the peer's window allows.
+/// Buffers of SCTP associations: how full, and how long senders wait for room.
 ///
 /// Looks at each association at every SACK and at every send. Use of the send buffer is counted as the kernel does when it
 /// decides whether a sender must wait. Extended, it also tells associations that stand still, and why.
 #[derive(Parser)]
-#[command(name = "sctp-bufmon", version, max_term_width = 100)]
-pub struct Flags {
+#[command(name = "sctp-bufmon", max_term_width = 100)]
+struct Flags {
     #[command(flatten)]
     common: Common,
     /// Room for this many associations; more evict the one that was silent longest
-    #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Memory", value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
+    #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
     max_assocs: u32,
 }
 
 const BANNER: &str = "Tracing SCTP buffer utilisation... Hit Ctrl-C to end";
 const BANNERS: Banners = Banners { command: "sctp-bufmon", text: BANNER, csv: BANNER, file: None };
+
+/// What its man page says of its flags and columns.
+#[must_use]
+pub fn manual() -> Manual {
+    Manual { command: cli::command::<Flags>(), tables: report::tables() }
+}
 
 /// The command.
 pub fn main() -> ExitCode {
@@ -34,7 +40,7 @@ pub fn main() -> ExitCode {
         filter: common.filter(),
         waits: common.json,
         intervals: common.has_interval_rows(),
-        extended: common.is_extended(),
+        extended: common.gathers_more(),
         max_assocs: flags.max_assocs,
         rung: common.rung(),
     };

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use cli::{Accounting, Banners, Common, Format, Out, Room, Tool};
+use cli::{Accounting, Banners, Common, Format, Manual, Out, Room, Tool};
 use probes::jitter::Jitter;
 use report::Report;
 
@@ -16,8 +16,8 @@ use report::Report;
 /// intervals D, after RFC 3550 section 6.4.1. No interval is taken across two associations; unless extended, those of
 /// all associations are merged per stream identifier.
 #[derive(Parser)]
-#[command(name = "sctp-jitter", version, max_term_width = 100)]
-pub struct Flags {
+#[command(name = "sctp-jitter", max_term_width = 100)]
+struct Flags {
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
@@ -27,12 +27,19 @@ pub struct Flags {
 const BANNER: &str = "Tracing SCTP packet reception jitter... Hit Ctrl-C to end";
 const BANNERS: Banners = Banners { command: "sctp-jitter", text: BANNER, csv: BANNER, file: None };
 
+/// What its man page says of its flags and columns.
+#[must_use]
+pub fn manual() -> Manual {
+    Manual { command: cli::command::<Flags>(), tables: report::tables() }
+}
+
 /// The command.
 pub fn main() -> ExitCode {
     let flags: Flags = cli::parse(|f: &Flags| &f.common);
     let common = &flags.common;
     // Rows per association that are only printed at the end; merged ones are taken over as associations end.
-    let keep_ended = common.format() == Format::Csv && !common.timestamp && common.is_extended();
+    let at_end = common.histogram || common.format() == Format::Csv && !common.timestamp;
+    let keep_ended = at_end && common.is_extended();
     let config = flags.room.config(common, keep_ended);
     cli::run(&BANNERS, common, || Ok(Command { probe: Jitter::open(&config)?, report: Report::new(common) }))
 }

@@ -5,7 +5,7 @@ mod report;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Banners, Common, EntryTool, Format};
+use cli::{Banners, Common, EntryTool, Format, Manual};
 use probes::rtt::{Config, Rtt};
 use report::Report;
 
@@ -14,15 +14,15 @@ use report::Report;
 /// A sample is the time from a chunk's only transmission to the SACK that first covers its TSN, cumulatively or by a
 /// gap block. Retransmitted chunks give none (Karn's algorithm).
 #[derive(Parser)]
-#[command(name = "sctp-rtt", version, max_term_width = 100)]
-pub struct Flags {
+#[command(name = "sctp-rtt", max_term_width = 100)]
+struct Flags {
     #[command(flatten)]
     common: Common,
     /// Room for this many paths; more evict the one that was silent longest
-    #[arg(long, value_name = "N", default_value_t = 4096, help_heading = "Memory", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    #[arg(long, value_name = "N", default_value_t = 4096, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     max_paths: u32,
     /// Room for this many chunks that wait for their SACK, over all associations
-    #[arg(long, value_name = "N", default_value_t = 65_536, help_heading = "Memory", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    #[arg(long, value_name = "N", default_value_t = 65_536, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     max_outstanding: u32,
 }
 
@@ -33,6 +33,12 @@ const BANNERS: Banners = Banners {
     file: Some(("Tracing SCTP RTT to file ", "... Ctrl+C to end")),
 };
 
+/// What its man page says of its flags and columns.
+#[must_use]
+pub fn manual() -> Manual {
+    Manual { command: cli::command::<Flags>(), tables: report::tables() }
+}
+
 /// The command.
 pub fn main() -> ExitCode {
     let flags: Flags = cli::parse(|f: &Flags| &f.common);
@@ -41,7 +47,7 @@ pub fn main() -> ExitCode {
         filter: common.filter(),
         samples: matches!(common.format(), Format::Text | Format::Json),
         intervals: common.has_interval_rows(),
-        extended: common.is_extended(),
+        extended: common.gathers_more(),
         max_paths: flags.max_paths,
         max_outstanding: flags.max_outstanding,
         rung: common.rung(),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use cli::{Accounting, Banners, Common, Format, Out, Room, Tool};
+use cli::{Accounting, Banners, Common, Format, Manual, Out, Room, Tool};
 use probes::streamutil::Streamutil;
 use report::Report;
 
@@ -17,11 +17,10 @@ use report::Report;
 #[derive(Parser)]
 #[command(
     name = "sctp-streamutil",
-    version,
     max_term_width = 100,
     mut_arg("interval", |a| a.default_value("5"))
 )]
-pub struct Flags {
+struct Flags {
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
@@ -35,12 +34,18 @@ const BANNERS: Banners = Banners {
     file: None,
 };
 
+/// What its man page says of its flags and columns.
+#[must_use]
+pub fn manual() -> Manual {
+    Manual { command: cli::command::<Flags>(), tables: report::tables() }
+}
+
 /// The command.
 pub fn main() -> ExitCode {
     let flags: Flags = cli::parse(|f: &Flags| &f.common);
     let common = &flags.common;
     // Rows that are only printed at the end.
-    let keep_ended = common.format() == Format::Csv && !common.timestamp;
+    let keep_ended = common.histogram || common.format() == Format::Csv && !common.timestamp;
     let config = flags.room.config(common, keep_ended);
     cli::run(&BANNERS, common, || {
         Ok(Command { probe: Streamutil::open(&config)?, report: Report::new(common) })
@@ -71,7 +76,7 @@ impl Tool for Command {
     fn interval(&mut self, out: &mut Out) -> Result<()> {
         let number = self.step(out)?;
         let Some(due) = self.report.due(number) else { return Ok(()) };
-        self.report.totals(out, self.probe.totals(due))
+        self.report.totals(out, self.probe.totals(due), false)
     }
 
     fn stop(&mut self) {
@@ -80,7 +85,7 @@ impl Tool for Command {
 
     fn end(&mut self, out: &mut Out) -> Result<()> {
         let number = self.step(out)?;
-        self.report.totals(out, self.probe.totals(self.report.due_at_end(number)))
+        self.report.totals(out, self.probe.totals(self.report.due_at_end(number)), true)
     }
 
     fn accounting(&self) -> Accounting {

@@ -11,9 +11,11 @@ mod btf;
 mod bufmon;
 mod compare;
 mod faults;
+mod histograms;
 mod hostile;
 mod jitter;
 mod limits;
+mod manual;
 mod matrix;
 mod privilege;
 mod rto;
@@ -22,6 +24,7 @@ mod rtt_flags;
 mod streams_flags;
 mod streamutil;
 mod suite;
+mod terminal;
 mod verifier;
 
 use std::process::ExitCode;
@@ -56,6 +59,9 @@ fn main() -> ExitCode {
     faults::add(&mut suite);
     limits::add(&mut suite);
     hostile::add(&mut suite);
+    histograms::add(&mut suite);
+    manual::add(&mut suite);
+    terminal::add(&mut suite);
     verifier::add(&mut suite);
     if suite.left_out() > 0 {
         eprintln!("{}: comparisons only, {} other cases left out", arch.name(), suite.left_out());
