@@ -10,7 +10,7 @@ use sctptrace_tests::kernel::Series;
 use sctptrace_tests::vm::{Case, Mode};
 use serde_json::{Map, Value};
 
-use crate::compare::{says_nothing, text};
+use crate::compare::text;
 use crate::suite::Suite;
 
 /// `EXAMPLES` starts each in a folder of its own; what ends by itself would do so before the traffic comes.
@@ -64,7 +64,9 @@ pub fn add(suite: &mut Suite) {
                 let folder = folder.join(format!("{}-{n}", page.name()));
                 let status = text(&folder.join("status"))?;
                 let errors = text(&folder.join("err"))?;
-                ensure!(status == "0\n" && says_nothing(&errors), "{}: {status}{errors}", folder.display());
+                // So many on one CPU miss some: the books say so.
+                let books = errors.lines().all(|line| line.contains(" samples skipped: "));
+                ensure!(status == "0\n" && books, "{}: {status}{errors}", folder.display());
                 ensure_known(page, &folder)?;
                 seen += 1;
             }
