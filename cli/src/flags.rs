@@ -201,6 +201,7 @@ pub fn fuzz_flags(bytes: &[u8]) {
     if let Ok(Flags { common }) = try_parse(args, |flags: &Flags| &flags.common) {
         assert!(!common.interval.is_zero() && common.duration.is_none_or(|d| !d.is_zero()));
         assert!(!common.timestamp || common.format() == Format::Csv);
+        assert!(!common.histogram || common.format() == Format::Text);
         let _ = common.filter();
     }
 }
