@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, CommandFactory, FromArgMatches, ValueEnum};
+use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, ValueEnum, error::ErrorKind};
 use probes::{Filter, Rung};
 
 /// Flags common to all commands.
@@ -19,28 +19,31 @@ pub struct Common {
     #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub interval: Duration,
     /// Print CSV instead of text
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Output")]
     pub csv: bool,
     /// Write CSV (or JSON) to FILE
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub file: Option<PathBuf>,
-    /// More columns, and a row per association and path or stream
-    #[arg(short = 'x', long)]
+    /// More columns; a row per association and path or stream
+    #[arg(short = 'x', long, help_heading = "Output")]
     pub extended: bool,
+    /// Draw histograms at the end, in powers of two
+    #[arg(short = 'H', long = "hist", help_heading = "Output")]
+    pub histogram: bool,
     /// Print JSON Lines instead of text
-    #[arg(long, conflicts_with_all = ["csv", "timestamp"])]
+    #[arg(long, conflicts_with_all = ["csv", "timestamp"], help_heading = "Output")]
     pub json: bool,
     /// CSV rows at every interval, with a first column `time`
-    #[arg(short = 'T', long)]
+    #[arg(short = 'T', long, help_heading = "Output")]
     pub timestamp: bool,
     /// No banner and no closing line
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
     /// Stop by itself
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
     /// If SCTP is not loaded, wait for it
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub wait: bool,
     /// Only associations of this process's sockets
     #[arg(short, long, value_name = "PID", help_heading = "Filters", value_parser = clap::value_parser!(u32).range(1..))]
@@ -108,6 +111,12 @@ impl Common {
         self.extended || self.json
     }
 
+    /// Does the kernel side gather what the script does not have? Histograms are of it.
+    #[must_use]
+    pub fn gathers_more(&self) -> bool {
+        self.is_extended() || self.histogram
+    }
+
     /// Whose events the kernel lets through.
     #[must_use]
     pub fn filter(&self) -> Filter {
@@ -131,6 +140,28 @@ impl Common {
     }
 }
 
+/// Usage first, so that `-h` fits a screen of 24 lines.
+const HELP: &str = "{usage-heading} {usage}\n{about-with-newline}\n{all-args}{after-help}";
+
+/// The command line of a command, as help, man page and completions show it.
+#[must_use]
+pub fn command<T: CommandFactory>() -> Command {
+    // The scripts' argparse takes unambiguous beginnings of long flags; so do we.
+    T::command()
+        .version(env!("CARGO_PKG_VERSION"))
+        .infer_long_args(true)
+        .help_template(HELP)
+        .disable_version_flag(true)
+        .arg(
+            Arg::new("version")
+                .short('V')
+                .long("version")
+                .action(ArgAction::Version)
+                .hide_short_help(true)
+                .help("Print version"),
+        )
+}
+
 /// Parses the command line. Prints help, version or a usage error and exits (0, 0, 2) where that is due.
 pub fn parse<T: CommandFactory + FromArgMatches>(common: impl Fn(&T) -> &Common) -> T {
     try_parse(std::env::args_os(), common).unwrap_or_else(|e| e.exit())
@@ -140,13 +171,16 @@ fn try_parse<T: CommandFactory + FromArgMatches>(
     args: impl IntoIterator<Item = OsString>,
     common: impl Fn(&T) -> &Common,
 ) -> Result<T, clap::Error> {
-    // The scripts' argparse takes unambiguous beginnings of long flags; so do we.
-    let mut command = T::command().infer_long_args(true);
+    let mut command = command::<T>();
     let flags = T::from_arg_matches(&command.try_get_matches_from_mut(args)?)?;
     let c = common(&flags);
     if c.timestamp && c.format() != Format::Csv {
         let why = "--timestamp adds a column to CSV: use it with --csv or --file";
-        return Err(command.error(clap::error::ErrorKind::MissingRequiredArgument, why));
+        return Err(command.error(ErrorKind::MissingRequiredArgument, why));
+    }
+    if c.histogram && c.format() != Format::Text {
+        let why = "--hist draws for people: use it without --csv, --file and --json";
+        return Err(command.error(ErrorKind::ArgumentConflict, why));
     }
     Ok(flags)
 }
@@ -167,6 +201,7 @@ pub fn fuzz_flags(bytes: &[u8]) {
     if let Ok(Flags { common }) = try_parse(args, |flags: &Flags| &flags.common) {
         assert!(!common.interval.is_zero() && common.duration.is_none_or(|d| !d.is_zero()));
         assert!(!common.timestamp || common.format() == Format::Csv);
+        assert!(!common.histogram || common.format() == Format::Text);
         let _ = common.filter();
     }
 }
@@ -240,6 +275,9 @@ mod tests {
             &["--json", "--csv"],
             &["-T"],
             &["-T", "--json"],
+            &["-H", "--json"],
+            &["-Hc"],
+            &["-H", "-f", "x"],
         ] {
             assert!(usage(args), "{args:?}");
         }
@@ -272,7 +310,7 @@ mod tests {
             args in prop::collection::vec(
                 prop_oneof![
                     "--?(interval|csv|file|json|timestamp|duration|pid|lport|addr|netns|rung|nothing)(=.*)?",
-                    "-[icfxTqdph]+.*",
+                    "-[icfxHTqdph]+.*",
                     ".*",
                 ],
                 0..6,

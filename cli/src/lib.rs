@@ -8,6 +8,8 @@ mod confine;
 mod create;
 mod entries;
 mod flags;
+mod histogram;
+mod manual;
 mod out;
 mod rows;
 mod run;
@@ -19,7 +21,9 @@ pub use entries::{EntryReport, EntryTool};
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub use flags::fuzz_flags;
-pub use flags::{Common, Format, parse};
+pub use flags::{Common, Format, command, parse};
+pub use histogram::draw;
+pub use manual::{Manual, Table};
 pub use out::Out;
 pub use probes::Identity;
 pub use rows::{Period, Rows};

@@ -17,13 +17,15 @@ use tokio::{
     runtime::Builder,
     select,
     signal::unix::{Signal, SignalKind, signal},
-    time::{MissedTickBehavior, interval_at, sleep, sleep_until},
+    time::{Interval, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 
 use crate::{Clock, Common, Format, Out, confine::confine};
 
 /// Pause after a batch of samples: rows appear within 100 ms, and a busy host wakes us 20 times a second at most.
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
+/// How often a quiet run with a FILE says on a terminal that it is alive.
+const PROGRESS: Duration = Duration::from_secs(10);
 /// How often `--wait` looks.
 const WAIT_STEP: Duration = Duration::from_millis(200);
 
@@ -198,8 +200,10 @@ async fn trace<T: Tool>(
     }
     let ring = tool.fd()?.map(|fd| async_fd(fd, Interest::READABLE)).transpose()?;
     let stdout = watch_stdout();
-    confine().context("cannot confine itself")?;
     let started = Instant::now();
+    // Confined, it could not ask whether there is a terminal.
+    let mut progress = Progress::new(banners, common, started);
+    confine().context("cannot confine itself")?;
 
     let format = common.format();
     // JSON on stdout is JSON only.
@@ -210,7 +214,9 @@ async fn trace<T: Tool>(
     tool.begin(&mut out)?;
     out.flush()?;
 
-    watch(&mut tool, common, &mut out, Wakers { signals, ring, stdout }, started).await?;
+    let watched = watch(&mut tool, common, &mut out, Wakers { signals, ring, stdout }, &mut progress).await;
+    progress.end();
+    watched?;
 
     tool.stop();
     while tool.events(&mut out)? {}
@@ -230,6 +236,48 @@ async fn trace<T: Tool>(
     Ok(())
 }
 
+/// A line on stderr, written over and over, where nothing else tells a person that something is going on.
+struct Progress<'a> {
+    command: &'a str,
+    started: Instant,
+    due: Option<Interval>,
+    said: bool,
+}
+
+impl<'a> Progress<'a> {
+    fn new(banners: &'a Banners, common: &Common, started: Instant) -> Self {
+        let silent = common.quiet && common.file.is_some() && io::stderr().is_terminal();
+        let due = silent.then(|| interval_at((started + PROGRESS).into(), PROGRESS));
+        Self { command: banners.command, started, due, said: false }
+    }
+
+    async fn due(&mut self) {
+        match &mut self.due {
+            Some(due) => drop(due.tick().await),
+            None => pending().await,
+        }
+    }
+
+    fn say(&mut self, events: u64) {
+        use std::io::Write;
+        self.said = true;
+        let _ = write!(
+            io::stderr(),
+            "\r{}: {} s, {events} events",
+            self.command,
+            self.started.elapsed().as_secs()
+        );
+    }
+
+    /// What comes next begins a line.
+    fn end(&self) {
+        use std::io::Write;
+        if self.said {
+            let _ = writeln!(io::stderr());
+        }
+    }
+}
+
 /// What the loop waits for, besides time.
 struct Wakers {
     signals: Signals,
@@ -243,8 +291,9 @@ async fn watch<T: Tool>(
     common: &Common,
     out: &mut Out,
     wakers: Wakers,
-    started: Instant,
+    progress: &mut Progress<'_>,
 ) -> Result<()> {
+    let started = progress.started;
     let Wakers { mut signals, ring, stdout } = wakers;
     let mut ticks = interval_at((started + common.interval).into(), common.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -260,6 +309,7 @@ async fn watch<T: Tool>(
             () = until(end) => return Ok(()),
             () = closed(stdout.as_ref()) => return Err(io::Error::from(ErrorKind::BrokenPipe).into()),
             _ = ticks.tick() => tool.interval(out)?,
+            () = progress.due() => progress.say(tool.accounting().events),
             () = readable(ring.as_ref()) => {
                 select! {
                     () = signals.received() => return Ok(()),

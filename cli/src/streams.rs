@@ -9,7 +9,7 @@ use crate::{Accounting, Common, Skipped};
 #[derive(Args, Clone, Debug)]
 pub struct Room {
     /// Room for this many streams, over all associations; more evict those that were silent longest
-    #[arg(long, value_name = "N", default_value_t = 16_384, help_heading = "Memory", value_parser = value_parser!(u32).range(1..=1 << 22))]
+    #[arg(long, value_name = "N", default_value_t = 16_384, help_heading = "Memory", hide_short_help = true, value_parser = value_parser!(u32).range(1..=1 << 22))]
     max_streams: u32,
 }
 
@@ -21,6 +21,7 @@ impl Room {
             filter: common.filter(),
             intervals: common.has_interval_rows(),
             extended: common.is_extended(),
+            histograms: common.histogram,
             keep_ended,
             max_streams: self.max_streams,
             rung: common.rung(),

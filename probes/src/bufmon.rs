@@ -10,7 +10,7 @@ use crate::{
     attach::{Links, attach_loaded, choose_rung, leave_out, malformed, name_module},
     dist::{Levels, dist, levels},
     entries::{Earlier, Entries, Entry, entries, entry_probe, next_epoch, window},
-    hist::{BUCKETS, each},
+    hist::{BUCKETS, Histogram, each},
     kernel, pod,
     ring::Ring,
 };
@@ -74,6 +74,10 @@ pub struct Stats {
     pub rwnd_bytes: Levels,
     /// Sends that waited for room, and how long.
     pub wait: Dist,
+    /// Of the use of the send buffer, in percent; only if [`Config::extended`], as the next.
+    pub util_histogram: Option<Histogram>,
+    /// Of the waits, in microseconds.
+    pub wait_histogram: Option<Histogram>,
     /// Sends that were refused for want of room.
     pub refused: u64,
     /// Times that the peer closed its window.
@@ -359,6 +363,9 @@ fn stats(
         outqueue_bytes: levels!(stats.outqueue, hist.map(|h| &h[1])),
         rwnd_bytes: levels!(stats.rwnd, hist.map(|h| &h[2])),
         wait: dist!(stats.wait, hist.map(|h| &h[3])),
+        // A percent is 10,000 millionths, which count as microseconds.
+        util_histogram: hist.map(|h| Histogram::of(&h[0], 10_000_000)),
+        wait_histogram: hist.map(|h| Histogram::of(&h[3], 1000)),
         refused: stats.refused,
         zero_windows: stats.zero_windows,
         zero_window: Duration::from_nanos(stats.zero_window_ns),

@@ -1,4 +1,4 @@
-//! Percentiles from the kernel side's histograms.
+//! Percentiles and powers of two from the kernel side's histograms.
 
 use std::time::Duration;
 
@@ -6,6 +6,9 @@ const MIN_BITS: u32 = 12;
 const SUB_BITS: u32 = 4;
 /// Buckets of a histogram: 16 per octave, 25 octaves.
 pub(crate) const BUCKETS: usize = 25 << SUB_BITS;
+
+/// Rows of a [`Histogram`]: of 32 bits, and of the largest bucket in microseconds.
+const ROWS: usize = 32;
 
 /// The histograms of an entry, which `hists.h` has one after the other.
 pub(crate) fn each(counts: &[u32]) -> &[[u32; BUCKETS]] {
@@ -37,6 +40,57 @@ fn bucket_range(bucket: usize) -> (u64, u64) {
         ((1 << SUB_BITS) + sub) << (octave + MIN_BITS - SUB_BITS)
     };
     (if bucket == 0 { 0 } else { start(bucket) }, start(bucket + 1))
+}
+
+/// How many values there were, by powers of two: a row from 0, then one for each power.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Histogram {
+    /// The first row ends below this power.
+    first: u32,
+    counts: [u64; ROWS],
+}
+
+impl Histogram {
+    /// Of a log-linear histogram, in units of so many nanoseconds. Each of its buckets goes to the row of its middle: so a
+    /// row may begin up to 1/32 lower than it says. What is too small for them is in the first row.
+    pub(crate) fn of(buckets: &[u32; BUCKETS], unit_ns: u64) -> Self {
+        let first = bits(bucket_range(0).1 / unit_ns).saturating_sub(1).max(1);
+        let mut counts = [0; ROWS];
+        for (bucket, count) in buckets.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let (from, to) = bucket_range(bucket);
+            let row = if bucket == 0 { 0 } else { bits(from.midpoint(to) / unit_ns).saturating_sub(first) };
+            counts[row as usize] += u64::from(*count);
+        }
+        Self { first, counts }
+    }
+
+    /// Of counts by the number of bits that a value has.
+    pub(crate) fn of_bits(by_bits: &[u32]) -> Self {
+        let mut counts = [0; ROWS];
+        for (bits, count) in by_bits.iter().enumerate() {
+            counts[bits.saturating_sub(1).min(ROWS - 1)] += u64::from(*count);
+        }
+        Self { first: 1, counts }
+    }
+
+    /// Adds the values of another one of the same units.
+    pub fn merge(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
+    }
+
+    /// The smallest and the largest value of each row, and how many there were, up to the last row that has any.
+    pub fn rows(&self) -> impl Iterator<Item = (u64, u64, u64)> {
+        let rows = self.counts.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
+        self.counts.iter().take(rows).zip(self.first..).map(move |(count, end)| {
+            let low = if end == self.first { 0 } else { 1 << (end - 1) };
+            (low, (1 << end) - 1, *count)
+        })
+    }
+}
+
+/// How many bits a number has; 0 for 0.
+fn bits(value: u64) -> u32 {
+    u64::BITS - value.leading_zeros()
 }
 
 #[cfg(test)]
@@ -76,7 +130,33 @@ mod tests {
         assert_eq!(percentiles(&hist(&[])), [Duration::ZERO; 3]);
     }
 
+    #[test]
+    fn rows_are_powers_of_two() {
+        let rows = |values: &[u64], unit| Histogram::of(&hist(values), unit).rows().collect::<Vec<_>>();
+        assert_eq!(rows(&[], 1000), []);
+        assert_eq!(rows(&[0, 3_999, 4_400, 7_800, 8_000], 1000), [(0, 3, 2), (4, 7, 2), (8, 15, 1)]);
+        assert_eq!(rows(&[900_000, 2_100_000], 1_000_000), [(0, 1, 1), (2, 3, 1)]);
+        let sizes: Vec<_> = Histogram::of_bits(&[1, 2, 0, 5]).rows().collect();
+        assert_eq!(sizes, [(0, 1, 3), (2, 3, 0), (4, 7, 5)]);
+    }
+
     proptest! {
+        #[test]
+        fn every_value_is_in_its_row_or_just_below(
+            values in prop::collection::vec(0_u64..1 << 37, 1..50),
+            unit in prop::sample::select(vec![1000_u64, 1_000_000, 10_000_000]),
+        ) {
+            let histogram = Histogram::of(&hist(&values), unit);
+            prop_assert_eq!(histogram.rows().map(|(_, _, n)| n).sum::<u64>(), values.len() as u64);
+            for (low, high, count) in histogram.rows() {
+                let fits = |v: &&u64| {
+                    let value = **v as f64 / unit as f64;
+                    value >= low as f64 * (1.0 - 1.0 / 32.0) && value < (high + 1) as f64 * (1.0 + 1.0 / 32.0)
+                };
+                prop_assert!(values.iter().filter(fits).count() as u64 >= count, "{low} {high} {count}");
+            }
+        }
+
         #[test]
         fn a_value_lies_in_its_bucket(ns in 0_u64..1 << 37) {
             let (from, to) = bucket_range(bucket_of(ns));

@@ -12,7 +12,7 @@ use crate::{
     Dist, Error, Rung,
     attach::{Links, attach_loaded, climb, malformed, missed, name_module},
     dist::dist,
-    hist::BUCKETS,
+    hist::{BUCKETS, Histogram},
     pod::{self, Pod},
     streams::{Place, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
 };
@@ -51,6 +51,9 @@ pub struct Stats {
     pub stream_id: u16,
     /// Chunks.
     pub chunks: Arrivals,
+    /// Of the intervals between them, in microseconds; only in totals, and if [`Config::histograms`] or
+    /// [`Config::extended`].
+    pub histogram: Option<Histogram>,
     /// Whole user messages, when the last of their chunks came; only if [`Config::extended`].
     pub messages: Arrivals,
     /// Chunks that came after one of the same association with a higher TSN.
@@ -81,13 +84,14 @@ impl Jitter {
         // The skeleton borrows its object; one per process and run, so it may stay until exit.
         let object = Box::leak(Box::new(MaybeUninit::uninit()));
         let mut open = JitterSkelBuilder::default().open(object)?;
+        let extended = config.extended || config.histograms;
         let len = prepare_streams!(open, config, rung);
         let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
         rodata.want_windows = config.intervals;
-        rodata.want_extended = config.extended;
-        open.maps.hists.set_max_entries(if config.extended { len } else { 1 })?;
-        open.maps.earlier.set_max_entries(if config.extended && config.intervals { len } else { 1 })?;
-        if !config.extended {
+        rodata.want_extended = extended;
+        open.maps.hists.set_max_entries(if extended { len } else { 1 })?;
+        open.maps.earlier.set_max_entries(if extended && config.intervals { len } else { 1 })?;
+        if !extended {
             open.progs.jitter_reassembled.set_autoload(false);
             open.progs.jitter_reassembled_kprobe.set_autoload(false);
         }
@@ -98,7 +102,7 @@ impl Jitter {
             tables: Tables::new(&skel.maps.assocs.as_fd(), &skel.maps.streams.as_fd(), len)?,
             skel,
             rung,
-            extended: config.extended,
+            extended,
         })
     }
 
@@ -124,6 +128,7 @@ impl Jitter {
                 association,
                 stream_id: stream.sid,
                 chunks: arrivals(stream.events, &stream.stats.chunk, hist.as_ref()),
+                histogram: hist.as_ref().map(|h| Histogram::of(h, 1000)),
                 messages: arrivals(stream.stats.messages, &stream.stats.message, None),
                 reordered: stream.stats.reordered,
             })
@@ -150,6 +155,7 @@ impl Jitter {
                     interval: dist!(window.chunk, hist.as_ref()),
                     ..arrivals(0, &stream.stats.chunk, None)
                 },
+                histogram: None,
                 messages: Arrivals {
                     count: window.messages.into(),
                     interval: dist!(window.message, None),

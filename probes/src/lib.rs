@@ -32,4 +32,5 @@ pub use assoc::{Filter, Identity, PidNamespace};
 pub use attach::{BPF_COMMANDS, Error, IOCTL_REQUEST, Rung};
 pub use dist::{Dist, Levels};
 pub use entries::{EntryProbe, EntryRef};
+pub use hist::Histogram;
 pub use ready::async_fd;

@@ -10,7 +10,7 @@ use crate::{
     attach::{Links, attach_loaded, choose_rung, leave_out, malformed, name_module},
     dist::dist,
     entries::{Earlier, Entries, Entry, entries, entry_probe, plain_statistics},
-    hist::{BUCKETS, each},
+    hist::{BUCKETS, Histogram, each},
     kernel, pod,
     ring::Ring,
 };
@@ -177,6 +177,8 @@ pub struct Stats {
     pub id: Identity,
     /// RTO after each update ([`Cause::Rtt`], [`Cause::Heartbeat`], [`Cause::T3`]).
     pub rto: Dist,
+    /// Of it, in milliseconds; only if [`Config::extended`].
+    pub histogram: Option<Histogram>,
     /// SRTT likewise.
     pub srtt: Dist,
     /// RTTVAR likewise.
@@ -327,6 +329,7 @@ impl Units {
             path: of,
             id: path.identity(),
             rto: dist!(stats.rto, hist.map(|h| &h[0])),
+            histogram: hist.map(|h| Histogram::of(&h[0], 1_000_000)),
             srtt: dist!(stats.srtt, hist.map(|h| &h[1])),
             rttvar: dist!(stats.rttvar, None),
             t3_expiries: stats.t3_expiries,

@@ -11,7 +11,7 @@ use crate::{
     attach::{Links, attach_loaded, choose_rung, leave_out, malformed, name_module},
     dist::dist,
     entries::{Earlier, Entries, Entry, EntryRef, entries, entry_probe, plain_statistics},
-    hist::{BUCKETS, each},
+    hist::{BUCKETS, Histogram, each},
     pod,
     ring::Ring,
 };
@@ -80,6 +80,8 @@ pub struct Stats {
     /// packets, of the last packet before a SACK with a gap block, or with the I-bit (RFC 9260 6.2, 6.7, 3.3.1). This
     /// is the round-trip time of the path.
     pub prompt: Dist,
+    /// Of `all`, in microseconds; only if [`Config::extended`].
+    pub histogram: Option<Histogram>,
 }
 
 /// What gave samples, what gave none, and why.
@@ -207,6 +209,7 @@ fn stats(id: Identity, stats: &types::stats, hist: Option<&[[u32; BUCKETS]]>) ->
         retransmitted: stats.retransmitted,
         all: dist!(stats.all, hist.map(|h| &h[0])),
         prompt: dist!(stats.prompt, hist.map(|h| &h[1])),
+        histogram: hist.map(|h| Histogram::of(&h[0], 1000)),
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Config {
     pub intervals: bool,
     /// Gather what the scripts do not have, too.
     pub extended: bool,
+    /// Keep histograms: of intervals between arrivals, or of lengths of messages.
+    pub histograms: bool,
     /// Keep what has ended as long as there is room. Else it goes one interval after the one in which it ended.
     pub keep_ended: bool,
     /// Pairs of association and stream that fit (rounded up to a power of two); more evict those that were silent

@@ -3,15 +3,16 @@
 use std::{iter, mem::MaybeUninit, os::fd::AsFd, time::Duration};
 
 use libbpf_rs::{
-    OpenObject,
+    MapCore, MapFlags, OpenObject,
     skel::{OpenSkel, Skel, SkelBuilder},
 };
 use nix::time::{ClockId, clock_gettime};
 
 pub use crate::streams::{Accounting, Association, Config};
 use crate::{
-    Error, Rung,
+    Error, Histogram, Rung,
     attach::{Links, attach_loaded, climb, leave_out, malformed, missed, name_module},
+    pod::{self, Pod},
     streams::{Place, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
 };
 
@@ -23,6 +24,8 @@ mod skel {
 use skel::{StreamutilSkel, StreamutilSkelBuilder, types};
 
 stream_entries!(types);
+// SAFETY: a struct of integers, generated from the C one.
+unsafe impl Pod for types::sizes {}
 
 /// Words that an interval needs of the one before it, per stream: association and stream id, and [`COUNTERS`].
 const EARLIER: usize = 1 + COUNTERS;
@@ -53,6 +56,8 @@ pub struct Stream {
     pub hol_wait: Duration,
     /// How long at least one of them waited.
     pub hol_blocked: Duration,
+    /// Of the lengths of messages sent, in bytes; only in totals, and if [`Config::histograms`].
+    pub sizes: Option<Histogram>,
 }
 
 impl Stream {
@@ -83,6 +88,7 @@ pub struct Streamutil {
     tables: Tables<types::assoc, types::stream>,
     rung: Rung,
     skel: StreamutilSkel<'static>,
+    histograms: bool,
     /// When the last interval ended, on `CLOCK_MONOTONIC`.
     stepped: Duration,
     /// When the programs were detached.
@@ -109,6 +115,8 @@ impl Streamutil {
         let len = prepare_streams!(open, config, rung);
         let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
         rodata.want_extended = config.extended;
+        rodata.want_sizes = config.histograms;
+        open.maps.sizes.set_max_entries(if config.histograms { len } else { 1 })?;
         // Which path a chunk takes is only told by the costlier hook.
         let other = if config.filter.addr.is_some() { "streamutil_assign" } else { "streamutil_append" };
         leave_out(open.open_object_mut(), other);
@@ -122,6 +130,7 @@ impl Streamutil {
             tables: Tables::new(&skel.maps.assocs.as_fd(), &skel.maps.streams.as_fd(), len)?,
             skel,
             rung,
+            histograms: config.histograms,
             stepped: now(),
             detached: None,
             earlier: vec![NOBODY; if config.intervals { len as usize * EARLIER } else { 0 }],
@@ -144,10 +153,12 @@ impl Streamutil {
         let now = self.now();
         let due = self.tables.sort(pool_used!(self.skel), is_due);
         let streams = (0..due).filter_map(move |n| {
-            let (_, association, assoc, stream) = self.tables.get(n)?;
+            let (place, association, assoc, stream) = self.tables.get(n)?;
             let until = if association.ended.is_some() { association.ended_at } else { now };
             let period = until.saturating_sub(association.first);
-            Some((association, assoc.stats.outcnt, period, named(stream.sid, counters(&stream, now))))
+            let sizes = self.sizes(place.index);
+            let stream = Stream { sizes, ..named(stream.sid, counters(&stream, now)) };
+            Some((association, assoc.stats.outcnt, period, stream))
         });
         group(streams)
     }
@@ -164,6 +175,16 @@ impl Streamutil {
             Some((association, assoc.stats.outcnt, period, named(stream.sid, counters)))
         });
         group(streams)
+    }
+
+    /// The histogram of a stream; `None` unless asked for. A look into an array cannot fail.
+    fn sizes(&self, index: u32) -> Option<Histogram> {
+        if !self.histograms {
+            return None;
+        }
+        let mut bytes = [0; size_of::<types::sizes>()];
+        self.skel.maps.sizes.lookup_into(&index.to_ne_bytes(), &mut bytes, MapFlags::ANY).ok()?;
+        pod::read::<types::sizes>(&bytes).map(|sizes| Histogram::of_bits(&sizes.by_bits))
     }
 
     /// What counters got since the last interval; as they stand now is kept for the next.
@@ -264,6 +285,7 @@ fn named(stream_id: u16, counters: [u64; COUNTERS]) -> Stream {
         hol_messages,
         hol_wait: Duration::from_nanos(wait),
         hol_blocked: Duration::from_nanos(blocked),
+        sizes: None,
     }
 }
 

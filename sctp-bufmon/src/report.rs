@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use cli::{
-    Accounting, Clock, Column, Common, EntryReport, Format, Out, Period, Rows, Skipped, Value, ends,
-    identity_columns, ms, us,
+    Accounting, Clock, Column, Common, EntryReport, Format, Out, Period, Rows, Skipped, Table, Value, draw,
+    ends, identity_columns, ms, us,
 };
 use jiff::tz::TimeZone;
 use probes::{
@@ -220,7 +220,19 @@ pub struct Report {
     format: Format,
     extended: bool,
     intervals: bool,
+    histograms: bool,
     zone: TimeZone,
+}
+
+/// All that is printed in columns.
+pub fn tables() -> Vec<Table> {
+    vec![
+        Table::of("CSV columns", &[CSV]),
+        Table::of("The same in JSON", &[ASSOC, JSON]),
+        Table::of("More with -x and --json", &[IDENTITY, MORE]),
+        Table::of("Objects of type sample: a send that waited", SAMPLE),
+        Table::of("Objects of type stall", STALL),
+    ]
 }
 
 impl Report {
@@ -236,6 +248,7 @@ impl Report {
             format: common.format(),
             extended: common.is_extended(),
             intervals: common.has_interval_rows(),
+            histograms: common.histogram,
             zone: TimeZone::system(),
         }
     }
@@ -261,6 +274,13 @@ impl Report {
 
     fn arrange(&self, mut stats: Vec<Stats>) -> Vec<Stats> {
         stats.sort_by_key(|s| (s.id.assoc_id, s.association));
+        if !self.extended {
+            stats.retain(Stats::is_sender);
+            for s in &mut stats {
+                let levels = [&mut s.util_ppm, &mut s.outqueue_bytes, &mut s.rwnd_bytes];
+                levels.into_iter().for_each(|levels| levels.percentiles = None);
+            }
+        }
         stats
     }
 }
@@ -291,7 +311,7 @@ impl EntryReport for Report {
     }
 
     fn before_interval(&self, out: &mut Out, probe: &mut Bufmon) -> Result<()> {
-        self.stalls(out, probe.stalls())
+        if self.extended { self.stalls(out, probe.stalls()) } else { Ok(()) }
     }
 
     fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
@@ -301,7 +321,12 @@ impl EntryReport for Report {
     fn summary(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
         let stats = self.arrange(stats);
         if self.format == Format::Text {
-            stats.iter().try_for_each(|s| text_summary(s, self.extended, out))?;
+            for s in &stats {
+                text_summary(s, self.extended, out)?;
+                if self.histograms {
+                    text_histograms(s, self.extended, out)?;
+                }
+            }
         }
         self.rows.print(out, Period::Summary, &stats)
     }
@@ -377,13 +402,26 @@ fn stall_line(stall: &Stall, lasted: Duration, since: &str) -> String {
     )
 }
 
+fn whose(s: &Stats, extended: bool) -> String {
+    let whose = format!("Association {}", s.id.assoc_id);
+    if extended { format!("{whose} ({})", ends(&s.id)) } else { whose }
+}
+
+fn text_histograms(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
+    let whose = whose(s, extended);
+    for (of, unit, histogram) in [
+        ("send buffer utilisation", "percent", &s.util_histogram),
+        ("sends that waited for room", "usecs", &s.wait_histogram),
+    ] {
+        let title = format!("{whose}: {of}");
+        histogram.iter().try_for_each(|histogram| draw(out, &title, unit, histogram))?;
+    }
+    Ok(())
+}
+
 fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
     out.text("")?;
-    if extended {
-        out.text(&format!("Association {} ({}):", s.id.assoc_id, ends(&s.id)))?;
-    } else {
-        out.text(&format!("Association {}:", s.id.assoc_id))?;
-    }
+    out.text(&format!("{}:", whose(s, extended)))?;
     use_block("Send Buffer", &s.util_ppm, out)?;
     if let (Some(avg), Some(max)) = (s.outqueue_bytes.mean(), s.outqueue_bytes.max) {
         out.text("  Outqueue Size:")?;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use cli::{Column, Common, Format, Out, Period, Rows, Value, ends, identity_columns, us};
+use cli::{Column, Common, Format, Out, Period, Rows, Table, Value, draw, ends, identity_columns, us};
 use probes::{
-    Dist,
+    Dist, Histogram,
     jitter::{Association, Stats},
 };
 
@@ -17,6 +17,7 @@ struct Row {
     /// Mean of the associations' jitters, weighted by their samples; `None` where there are fewer than two intervals of
     /// any of them.
     jitter_us: Option<f64>,
+    histogram: Option<Histogram>,
     /// Whose, if extended.
     stats: Option<Stats>,
 }
@@ -95,18 +96,23 @@ impl Row {
             stream_id: stats.stream_id,
             interval: stats.chunks.interval.clone(),
             jitter_us: stats.chunks.jitter.map(us),
+            histogram: stats.histogram.clone(),
             stats: Some(stats),
         }
     }
 
     /// Adds the intervals of another association.
-    fn merge(&mut self, interval: &Dist, jitter_us: Option<f64>) {
+    fn merge(&mut self, interval: &Dist, jitter_us: Option<f64>, histogram: Option<&Histogram>) {
         let (n, more) = (self.interval.count as f64, interval.count as f64);
         self.jitter_us = match (self.jitter_us, jitter_us) {
             (None, None) => None,
             (a, b) => Some((a.unwrap_or(0.0) * n + b.unwrap_or(0.0) * more) / (n + more)),
         };
         self.interval.merge(interval);
+        match (&mut self.histogram, histogram) {
+            (Some(own), Some(other)) => own.merge(other),
+            (own, other) => *own = own.take().or_else(|| other.cloned()),
+        }
     }
 
     /// As it is printed: the script's is 0 with a single interval.
@@ -121,11 +127,15 @@ struct Merged(BTreeMap<u16, Row>);
 
 impl Merged {
     fn add(&mut self, stats: &Stats) {
-        self.row(stats.stream_id).merge(&stats.chunks.interval, stats.chunks.jitter.map(us));
+        self.row(stats.stream_id).merge(
+            &stats.chunks.interval,
+            stats.chunks.jitter.map(us),
+            stats.histogram.as_ref(),
+        );
     }
 
     fn add_row(&mut self, row: &Row) {
-        self.row(row.stream_id).merge(&row.interval, row.jitter_us);
+        self.row(row.stream_id).merge(&row.interval, row.jitter_us, row.histogram.as_ref());
     }
 
     fn row(&mut self, stream_id: u16) -> &mut Row {
@@ -144,10 +154,20 @@ pub struct Report {
     format: Format,
     extended: bool,
     intervals: bool,
+    histograms: bool,
     /// What ended associations had, of which the kernel side may know nothing any more.
     ended: Merged,
     /// Nothing comes after this.
     at_end: bool,
+}
+
+/// All that is printed in columns.
+pub fn tables() -> Vec<Table> {
+    vec![
+        Table::of("CSV columns", &[STREAM, SAMPLES, COLUMNS]),
+        Table::of("With -f in place of samples", &[SAMPLE_COUNT]),
+        Table::of("More with -x and --json", &[ASSOCIATION, IDENTITY, MORE]),
+    ]
 }
 
 impl Report {
@@ -163,6 +183,7 @@ impl Report {
             format: common.format(),
             extended: common.is_extended(),
             intervals: common.has_interval_rows(),
+            histograms: common.histogram,
             ended: Merged::default(),
             at_end: false,
         }
@@ -227,7 +248,14 @@ impl Report {
     fn printer(&self) -> impl Fn(&mut Out, &Row) -> Result<()> {
         let print = self.rows.printer(Period::Summary);
         move |out, row| match self.format {
-            Format::Text => text_row(row, out),
+            Format::Text => {
+                text_row(row, out)?;
+                if !self.histograms || !self.at_end {
+                    return Ok(());
+                }
+                let title = format!("{}: intervals between arrivals", whose(row));
+                row.histogram.iter().try_for_each(|histogram| draw(out, &title, "usecs", histogram))
+            }
             Format::Csv if !self.at_end => Ok(()),
             Format::Csv | Format::Json => print(out, row),
         }
@@ -252,14 +280,17 @@ fn percentile(dist: &Dist, which: usize) -> Value {
     Value::fixed_us(dist.percentiles.map(|p| p[which]))
 }
 
-fn text_row(row: &Row, out: &mut Out) -> Result<()> {
+fn whose(row: &Row) -> String {
     match &row.stats {
-        None => out.text(&format!("Stream {}:", row.stream_id))?,
+        None => format!("Stream {}", row.stream_id),
         Some(Stats { association: a, .. }) => {
-            let ends = ends(&a.id);
-            out.text(&format!("Association {} ({ends}), stream {}:", a.id.assoc_id, row.stream_id))?;
+            format!("Association {} ({}), stream {}", a.id.assoc_id, ends(&a.id), row.stream_id)
         }
     }
+}
+
+fn text_row(row: &Row, out: &mut Out) -> Result<()> {
+    out.text(&format!("{}:", whose(row)))?;
     out.text(&format!("  Samples: {}", row.interval.count))?;
     text_intervals("Packet Interval", "Jitter", &row.interval, row.jitter(), out)?;
     let Some(stats) = &row.stats else { return Ok(()) };
@@ -309,7 +340,7 @@ mod tests {
 
     fn merged(all: &[Arrivals]) -> Row {
         let mut row = Row::default();
-        all.iter().for_each(|a| row.merge(&a.interval, a.jitter.map(us)));
+        all.iter().for_each(|a| row.merge(&a.interval, a.jitter.map(us), None));
         row
     }
 

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use cli::{
-    Accounting, Clock, Column, Common, EntryReport, Format, Out, Period, Rows, Skipped, TimesOfDay, Value,
-    ends, identity_columns, ms,
+    Accounting, Clock, Column, Common, EntryReport, Format, Out, Period, Rows, Skipped, Table, TimesOfDay,
+    Value, draw, ends, identity_columns, ms,
 };
 use jiff::tz::TimeZone;
 use probes::{
@@ -175,7 +175,18 @@ pub struct Report {
     format: Format,
     extended: bool,
     intervals: bool,
+    histograms: bool,
     zone: TimeZone,
+}
+
+/// All that is printed in columns.
+pub fn tables() -> Vec<Table> {
+    vec![
+        Table::of("CSV columns", &[COLUMNS]),
+        Table::of("More with -x and --json", &[ASSOC, IDENTITY, MORE, LAST]),
+        Table::of("Objects of type sample", &[WHOSE, EVENT_IDENTITY, WHICH, SAMPLE, EVENT_VALUES]),
+        Table::of("Objects of type path", &[WHOSE, EVENT_IDENTITY, WHICH, CHANGE, EVENT_VALUES]),
+    ]
 }
 
 impl Report {
@@ -186,6 +197,7 @@ impl Report {
             format: common.format(),
             extended: common.is_extended(),
             intervals: common.has_interval_rows(),
+            histograms: common.histogram,
             zone: TimeZone::system(),
         }
     }
@@ -195,6 +207,9 @@ impl Report {
         stats.sort_by_key(|s| s.path);
         if !self.extended {
             stats.retain(|s| s.rto.count > 0);
+            for dist in stats.iter_mut().flat_map(|s| [&mut s.rto, &mut s.srtt]) {
+                dist.percentiles = None;
+            }
         }
         stats
     }
@@ -233,7 +248,12 @@ impl EntryReport for Report {
     ) -> Result<()> {
         let clock = Clock::now();
         let mut times = TimesOfDay::new(&clock, &self.zone);
-        for update in records {
+        // Histograms have the kernel side tell more than the script's rows.
+        let is_due = |update: &Update| {
+            let cause = &update.cause;
+            self.extended || matches!(cause, Cause::Rtt { .. } | Cause::Heartbeat { .. } | Cause::T3 { .. })
+        };
+        for update in records.filter(is_due) {
             let id = identity(update.path);
             if self.format == Format::Json {
                 let time = clock.rfc3339(update.at);
@@ -264,7 +284,12 @@ impl EntryReport for Report {
             if stats.is_empty() {
                 out.text("No RTO events recorded yet.")?;
             }
-            stats.iter().try_for_each(|s| text_summary(s, self.extended, out))?;
+            for s in &stats {
+                text_summary(s, self.extended, out)?;
+                if let (true, Some(histogram)) = (self.histograms, &s.histogram) {
+                    draw(out, &format!("{}: RTO after each update", whose(s)), "msecs", histogram)?;
+                }
+            }
         }
         self.rows.print(out, Period::Summary, &stats)
     }
@@ -377,12 +402,16 @@ fn extended_text(update: &Update) -> String {
     )
 }
 
-fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
+fn whose(s: &Stats) -> String {
     let to = match (s.id.path, s.id.peer) {
         (Some(ip), Some(peer)) => SocketAddr::new(ip, peer.port()).to_string(),
         _ => "-".to_owned(),
     };
-    out.text(&format!("Transport {} ({to}):", s.path.serial()))?;
+    format!("Transport {} ({to})", s.path.serial())
+}
+
+fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
+    out.text(&format!("{}:", whose(s)))?;
     if extended {
         out.text(&format!("  Association: {} ({})", s.id.assoc_id, ends(&s.id)))?;
     }

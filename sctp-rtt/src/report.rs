@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use cli::{
-    Accounting, Clock, Column, Common, EntryReport, Format, Out, Period, Rows, Skipped, TimesOfDay, Value,
-    ends, identity_columns, us,
+    Accounting, Clock, Column, Common, EntryReport, Format, Out, Period, Rows, Skipped, Table, TimesOfDay,
+    Value, draw, ends, identity_columns, us,
 };
 use jiff::tz::TimeZone;
 use probes::{
@@ -55,6 +55,7 @@ pub struct Report {
     format: Format,
     extended: bool,
     intervals: bool,
+    histograms: bool,
     /// Text summary on stdout, also beside a FILE: as the script has it.
     text_summary: bool,
     zone: TimeZone,
@@ -78,6 +79,15 @@ const SAMPLE: &[&[Column<Event>]] = &[
     ],
 ];
 
+/// All that is printed in columns.
+pub fn tables() -> Vec<Table> {
+    vec![
+        Table::of("CSV columns", &[COLUMNS]),
+        Table::of("More with -x and --json", &[IDENTITY, MORE]),
+        Table::of("Objects of type sample", SAMPLE),
+    ]
+}
+
 impl Report {
     /// A report as the flags ask for it.
     pub fn new(common: &Common) -> Self {
@@ -86,6 +96,7 @@ impl Report {
             format: common.format(),
             extended: common.is_extended(),
             intervals: common.has_interval_rows(),
+            histograms: common.histogram,
             text_summary: !common.json && !common.csv,
             zone: TimeZone::system(),
         }
@@ -98,10 +109,14 @@ impl Report {
             return stats;
         }
         stats.retain(|s| s.all.count > 0);
+        stats.iter_mut().for_each(|s| s.all.percentiles = None);
         stats.dedup_by(|next, kept| {
             let same = next.id.assoc_id == kept.id.assoc_id;
             if same {
                 kept.all.merge(&next.all);
+                if let (Some(kept), Some(next)) = (&mut kept.histogram, &next.histogram) {
+                    kept.merge(next);
+                }
             }
             same
         });
@@ -159,6 +174,10 @@ impl EntryReport for Report {
         if self.text_summary {
             for s in &stats {
                 text_summary(s, self.extended, out)?;
+                if let (true, Some(histogram)) = (self.histograms, &s.histogram) {
+                    let title = format!("{}: acknowledgement latency", whose(s, self.extended));
+                    draw(out, &title, "usecs", histogram)?;
+                }
             }
         }
         self.rows.print(out, Period::Summary, &stats)
@@ -240,13 +259,16 @@ fn pad(row: &mut String, end: usize) -> usize {
     row.len()
 }
 
-fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
-    if extended {
-        let path = s.id.path.map_or("-".to_owned(), |p| p.to_string());
-        out.text(&format!("Association {} ({}, path {path}):", s.id.assoc_id, ends(&s.id)))?;
-    } else {
-        out.text(&format!("Association {}:", s.id.assoc_id))?;
+fn whose(s: &Stats, extended: bool) -> String {
+    if !extended {
+        return format!("Association {}", s.id.assoc_id);
     }
+    let path = s.id.path.map_or("-".to_owned(), |p| p.to_string());
+    format!("Association {} ({}, path {path})", s.id.assoc_id, ends(&s.id))
+}
+
+fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
+    out.text(&format!("{}:", whose(s, extended)))?;
     out.text(&format!("  Samples: {}", s.all.count))?;
     text_dist("", &s.all, out)?;
     if extended {

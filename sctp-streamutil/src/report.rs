@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use cli::{Column, Common, Format, Out, Period, Rows, Value, ends, identity_columns, json_object, us};
+use cli::{
+    Column, Common, Format, Out, Period, Rows, Table, Value, draw, ends, identity_columns, json_object, us,
+};
 use probes::streamutil::{Association, Stats, Stream};
 
 /// A row: one association, or one stream of it.
@@ -175,6 +177,18 @@ pub struct Report {
     format: Format,
     extended: bool,
     intervals: bool,
+    histograms: bool,
+}
+
+/// All that is printed in columns.
+pub fn tables() -> Vec<Table> {
+    vec![
+        Table::of("CSV columns", &[COLUMNS]),
+        Table::of("More with -x and --json", &[IDENTITY, MORE]),
+        Table::of("A row per stream with -x has also", &[CSV_STREAM_ID, CSV_STREAM]),
+        Table::of("JSON has instead", &[STREAMS]),
+        Table::of("Each of which has", &[STREAM_ID, STREAM]),
+    ]
 }
 
 impl Report {
@@ -191,6 +205,7 @@ impl Report {
             format: common.format(),
             extended: common.is_extended(),
             intervals: common.has_interval_rows(),
+            histograms: common.histogram,
         }
     }
 
@@ -222,10 +237,14 @@ impl Report {
         self.rows.print(out, Period::Interval, self.arrange(stats))
     }
 
-    /// Totals.
-    pub fn totals(&self, out: &mut Out, stats: impl Iterator<Item = Stats>) -> Result<()> {
+    /// Totals, at the end of an interval or of the run.
+    pub fn totals(&self, out: &mut Out, stats: impl Iterator<Item = Stats>, at_end: bool) -> Result<()> {
+        let histograms = self.histograms && at_end;
         match self.format {
-            Format::Text => self.arrange(stats).try_for_each(|row| text_row(&row, self.extended, out)),
+            Format::Text => self.arrange(stats).try_for_each(|row| {
+                text_row(&row, self.extended, out)?;
+                if histograms { text_histograms(&row, self.extended, out) } else { Ok(()) }
+            }),
             _ => self.rows.print(out, Period::Summary, self.arrange(stats)),
         }
     }
@@ -243,13 +262,31 @@ impl Report {
     }
 }
 
-fn text_row(row: &Row, extended: bool, out: &mut Out) -> Result<()> {
+fn whose(row: &Row, extended: bool) -> String {
     let id = &row.stats.association.id;
-    if extended {
-        out.text(&format!("Association {} ({}):", id.assoc_id, ends(id)))?;
-    } else {
-        out.text(&format!("Association {}:", id.assoc_id))?;
+    let whose = format!("Association {}", id.assoc_id);
+    if extended { format!("{whose} ({})", ends(id)) } else { whose }
+}
+
+fn text_histograms(row: &Row, extended: bool, out: &mut Out) -> Result<()> {
+    let whose = whose(row, extended);
+    let sizes = |s: &Stream| s.sizes.clone();
+    let all = row.stats.streams.iter().filter_map(sizes).reduce(|mut all, next| {
+        all.merge(&next);
+        all
+    });
+    all.iter().try_for_each(|all| draw(out, &format!("{whose}: messages sent"), "bytes", all))?;
+    if !extended {
+        return Ok(());
     }
+    for (stream, sizes) in row.stats.streams.iter().filter_map(|s| Some((s.stream_id, s.sizes.as_ref()?))) {
+        draw(out, &format!("{whose}, stream {stream}: messages sent"), "bytes", sizes)?;
+    }
+    Ok(())
+}
+
+fn text_row(row: &Row, extended: bool, out: &mut Out) -> Result<()> {
+    out.text(&format!("{}:", whose(row, extended)))?;
     let [bytes, chunks] = [row.sum(|s| s.payload_bytes), row.sum(|s| s.chunks)];
     out.text(&format!("  Streams: {} active out of {} total", row.active(), row.stats.total_streams))?;
     out.text(&format!("  Data: {bytes} bytes across {chunks} chunks"))?;

@@ -21,7 +21,16 @@ pub fn build(arch: Arch) -> Result<Vec<PathBuf>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--release", "--workspace", "--exclude", "xtask", "--bins"])
+        .args([
+            "build",
+            "--release",
+            "--workspace",
+            "--exclude",
+            "xtask",
+            "--exclude",
+            "sctptrace-manual",
+            "--bins",
+        ])
         .args(["--message-format", "json-render-diagnostics", "--quiet"])
         .current_dir(workspace())
         .stderr(Stdio::inherit());

@@ -5,18 +5,20 @@ use std::process::Command;
 
 use crate::run::{Failure, run};
 
-const PACKAGES: [&str; 16] = [
+const PACKAGES: [&str; 18] = [
     "bsdutils",
     "busybox-static",
     "clang",
     "clang-format",
     "ethtool",
     "gcc",
+    "groff-base",
     "iproute2",
     "kmod",
     "libc6-dev",
     "libelf-dev",
     "make",
+    "mandoc",
     "pkg-config",
     "python3",
     "qemu-system-x86",

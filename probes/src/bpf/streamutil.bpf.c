@@ -33,12 +33,34 @@ struct stream_stats {
 
 /* --- set by user space before load --- */
 const volatile bool want_extended = false; /* the receive side too */
+const volatile bool want_sizes = false;	   /* histograms of the lengths of messages */
+
+#define SIZE_BITS 33 /* a length has 0 to 32 */
+
+/* Beside the pool of streams. */
+struct sizes {
+	__u32 message; /* what was sent so far of the message under way */
+	__u32 by_bits[SIZE_BITS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sizes);
+} sizes SEC(".maps");
 
 #define MAX_LOBBY 8192 /* waiting messages looked at; 6.1 accepts this for bpf_loop() */
 
 static __always_inline void stream_made(__u32 key, struct stream *s)
 {
 	__builtin_memset(&s->stats, 0, sizeof(s->stats));
+	if (want_sizes) {
+		struct sizes *size = bpf_map_lookup_elem(&sizes, &key);
+
+		if (size)
+			__builtin_memset(size, 0, sizeof(*size));
+	}
 }
 
 /* --- the ordering lobby --- */
@@ -228,6 +250,26 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 
 /* --- sending --- */
 
+/* The chunks of a message are sent one after the other, as far as its stream is concerned. */
+static __always_inline void count_size(struct stream *s, __u32 bytes, __u8 flags)
+{
+	__u32 *place = bpf_map_lookup_elem(&places, &s->place), key, bits;
+	struct sizes *size;
+
+	if (!place)
+		return;
+	key = *place - 1;
+	size = bpf_map_lookup_elem(&sizes, &key);
+	if (!size)
+		return;
+	if (flags & SCTP_DATA_FIRST_FRAG)
+		size->message = 0;
+	size->message += bytes;
+	bits = size->message ? log2_u64(size->message) + 1 : 0;
+	if ((flags & SCTP_DATA_LAST_FRAG) && bits < SIZE_BITS)
+		size->by_bits[bits]++;
+}
+
 /* A chunk is put into a packet, after it was in one so many times. */
 static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport, struct sctp_chunk *chunk,
@@ -270,6 +312,8 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 			s->stats.unordered++;
 		if (flags & SCTP_DATA_LAST_FRAG)
 			s->stats.messages++;
+		if (want_sizes)
+			count_size(s, bytes, flags);
 	}
 	end_update(s);
 	return 0;

@@ -12,9 +12,11 @@ mod bufmon;
 mod compare;
 mod docs;
 mod faults;
+mod histograms;
 mod hostile;
 mod jitter;
 mod limits;
+mod manual;
 mod matrix;
 mod privilege;
 mod rto;
@@ -23,6 +25,7 @@ mod rtt_flags;
 mod streams_flags;
 mod streamutil;
 mod suite;
+mod terminal;
 mod verifier;
 
 use std::process::ExitCode;
@@ -61,6 +64,9 @@ fn main() -> ExitCode {
         eprintln!("{error:#}");
         return ExitCode::FAILURE;
     }
+    histograms::add(&mut suite);
+    manual::add(&mut suite);
+    terminal::add(&mut suite);
     verifier::add(&mut suite);
     if suite.left_out() > 0 {
         eprintln!("{}: comparisons only, {} other cases left out", arch.name(), suite.left_out());

@@ -1,0 +1,209 @@
+//! Man pages and shell completions of the five commands, from their flags, their columns and a written part each.
+
+use std::{
+    fs::{create_dir_all, write},
+    io,
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use clap::Command;
+use clap_complete::{
+    Generator, generate,
+    shells::{Bash, Fish, Zsh},
+};
+use clap_mangen::Man;
+use cli::{Manual, Table};
+
+/// What all pages end with.
+const COMMON: &str = include_str!("../pages/common.roff");
+
+/// A command and the written part of its page: comments in it say where the rest goes.
+pub struct Page {
+    name: &'static str,
+    manual: Manual,
+    written: &'static str,
+}
+
+/// The page of each command.
+#[must_use]
+pub fn pages() -> [Page; 5] {
+    [
+        Page {
+            name: "sctp-bufmon",
+            manual: sctp_bufmon::manual(),
+            written: include_str!("../pages/sctp-bufmon.roff"),
+        },
+        Page {
+            name: "sctp-jitter",
+            manual: sctp_jitter::manual(),
+            written: include_str!("../pages/sctp-jitter.roff"),
+        },
+        Page {
+            name: "sctp-rto",
+            manual: sctp_rto::manual(),
+            written: include_str!("../pages/sctp-rto.roff"),
+        },
+        Page {
+            name: "sctp-rtt",
+            manual: sctp_rtt::manual(),
+            written: include_str!("../pages/sctp-rtt.roff"),
+        },
+        Page {
+            name: "sctp-streamutil",
+            manual: sctp_streamutil::manual(),
+            written: include_str!("../pages/sctp-streamutil.roff"),
+        },
+    ]
+}
+
+/// An example of a page.
+#[derive(Debug)]
+pub struct Example {
+    /// The command line.
+    pub command: String,
+    /// Where it prints: a file, or standard output.
+    pub file: Option<String>,
+    /// What, as an extended regular expression.
+    pub prints: String,
+}
+
+impl Page {
+    /// The command's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its flags.
+    #[must_use]
+    pub fn command(&self) -> &Command {
+        &self.manual.command
+    }
+
+    /// What it prints.
+    #[must_use]
+    pub fn tables(&self) -> &[Table] {
+        &self.manual.tables
+    }
+
+    /// The page in roff.
+    ///
+    /// # Errors
+    /// Where the written part lacks a place.
+    pub fn roff(&self) -> Result<String> {
+        let section = |render: fn(&Man, &mut dyn io::Write) -> io::Result<()>| -> Result<String> {
+            // What only `-h` hides, clap_mangen would leave without its text.
+            let command = self.command().clone().mut_args(|flag| flag.hide_short_help(false));
+            let man = Man::new(command)
+                .title(self.name().to_uppercase())
+                .section("8")
+                .date("2026-11-24")
+                .source(format!("sctptrace {}", env!("CARGO_PKG_VERSION")))
+                .manual("System Administration");
+            let mut roff = Vec::new();
+            render(&man, &mut roff)?;
+            // Their preamble stands once, before the title.
+            let roff = String::from_utf8(roff)?;
+            Ok(roff.strip_prefix(PREAMBLE).unwrap_or(&roff).to_owned())
+        };
+        let [description, rest] = split(self.written, "options")?;
+        let [output, rest] = split(rest, "columns")?;
+        let [rest, _] = split(rest, "common")?;
+        Ok([
+            PREAMBLE,
+            &section(Man::render_title)?,
+            &section(Man::render_name_section)?,
+            &format!(".SH SYNOPSIS\n.B {}\n[\\fIOPTIONS\\fR]\n", escaped(self.name())),
+            &section(Man::render_description_section)?,
+            description,
+            // Groups of flags are parts of the one section.
+            &section(Man::render_options_section)?.replace("\n.SH ", "\n.SS "),
+            output,
+            &self.tables().iter().map(table).collect::<String>(),
+            rest,
+            &COMMON.replace("@OTHERS@", &self.others()),
+        ]
+        .concat())
+    }
+
+    /// The examples of the page.
+    ///
+    /// # Errors
+    /// Where one does not say what it prints.
+    pub fn examples(&self) -> Result<Vec<Example>> {
+        let mut examples = Vec::new();
+        let mut lines = self.written.lines();
+        while let Some(line) = lines.next() {
+            let Some(command) = line.strip_prefix("# ") else { continue };
+            let prints = lines.find_map(|line| line.strip_prefix(".\\\" prints")).context("prints what?")?;
+            let (file, prints) = prints.split_once(": ").context("prints what?")?;
+            let file = file.strip_prefix(" in ").map(str::to_owned);
+            examples.push(Example {
+                command: command.replace("\\-", "-").replace("\\(aq", "'"),
+                file,
+                prints: prints.to_owned(),
+            });
+        }
+        Ok(examples)
+    }
+
+    /// The other commands, for "see also".
+    fn others(&self) -> String {
+        let others = ["sctp-bufmon", "sctp-jitter", "sctp-rto", "sctp-rtt", "sctp-streamutil"];
+        let others = others.into_iter().filter(|other| *other != self.name());
+        others.map(|other| format!(".BR {} (8)", escaped(other))).collect::<Vec<_>>().join(",\n")
+    }
+
+    /// Writes the page and the completions into folders of `dir`, which are made.
+    ///
+    /// # Errors
+    /// Where they cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        let name = self.name();
+        put(&dir.join("man").join(format!("{name}.8")), self.roff()?.as_bytes())?;
+        let completions = dir.join("completions");
+        put(&completions.join("bash").join(name), &self.completion(Bash))?;
+        put(&completions.join("fish").join(format!("{name}.fish")), &self.completion(Fish))?;
+        put(&completions.join("zsh").join(format!("_{name}")), &self.completion(Zsh))
+    }
+
+    fn completion(&self, shell: impl Generator) -> Vec<u8> {
+        let mut script = Vec::new();
+        // bash would offer hidden flags.
+        let shown = self.command().get_arguments().filter(|flag| !flag.is_hide_set()).cloned();
+        let mut command =
+            Command::new(self.name).version(env!("CARGO_PKG_VERSION")).disable_version_flag(true).args(shown);
+        generate(shell, &mut command, self.name(), &mut script);
+        script
+    }
+}
+
+/// Defines the apostrophe.
+const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
+
+/// What stands before and after the comment `.\" place`.
+fn split<'a>(written: &'a str, place: &str) -> Result<[&'a str; 2]> {
+    let (before, after) =
+        written.split_once(&format!(".\\\" {place}\n")).with_context(|| format!("no place for {place}"))?;
+    Ok([before, after])
+}
+
+fn table(table: &Table) -> String {
+    let columns =
+        table.columns.iter().map(|(name, doc)| format!(".TP\n.B {}\n{}\n", escaped(name), escaped(doc)));
+    format!(".SS {}\n{}", escaped(table.title), columns.collect::<String>())
+}
+
+/// Text as roff: its control characters as such. (None of our lines begins with a point or apostrophe.)
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq")
+}
+
+fn put(path: &Path, content: &[u8]) -> Result<()> {
+    let put = || {
+        create_dir_all(path.parent().unwrap_or(path))?;
+        write(path, content)
+    };
+    put().with_context(|| format!("cannot write {}", path.display()))
+}

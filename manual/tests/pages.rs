@@ -1,0 +1,100 @@
+//! Pages and help say what there is, and say it well.
+
+use std::fs;
+use std::process::Command;
+
+use sctptrace_manual::{Page, pages};
+
+/// What a page reads like, in one line.
+fn plain(page: &Page) -> String {
+    let roff = page.roff().unwrap();
+    let text = roff.replace("\\-", "-").replace("\\(aq", "'").replace("\\*(Aq", "'");
+    text.replace("\\fB", "")
+        .replace("\\fI", "")
+        .replace("\\fR", "")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn every_flag_of_the_help_is_in_the_page() {
+    for page in pages() {
+        let (text, help) = (plain(&page), page.command().clone().render_long_help().to_string());
+        let flags: Vec<_> = help
+            .lines()
+            .map(str::trim_start)
+            .filter(|line| line.starts_with('-'))
+            .flat_map(|line| line.split([',', ' ']).filter(|word| word.starts_with('-')))
+            .collect();
+        assert!(flags.len() > 20, "{flags:?}");
+        for flag in flags {
+            assert!(text.contains(flag), "{}: {flag} is not in the page", page.name());
+        }
+        for help in
+            page.command().get_arguments().filter(|flag| !flag.is_hide_set()).map(|flag| flag.get_help())
+        {
+            let help = help.unwrap().to_string();
+            assert!(text.contains(&help), "{}: {help}", page.name());
+        }
+        assert!(!text.contains("--rung") && !text.contains("--load-stats"));
+    }
+}
+
+#[test]
+fn every_column_is_in_the_page() {
+    for page in pages() {
+        let text = plain(&page);
+        let columns: Vec<_> = page.tables().iter().flat_map(|table| &table.columns).collect();
+        assert!(columns.len() > 15, "{}", page.name());
+        for (name, doc) in columns {
+            assert!(!doc.is_empty() && text.contains(&format!(".TP .B {name} {doc}")), "{name}");
+        }
+    }
+}
+
+#[test]
+fn short_help_fits_a_screen() {
+    for page in pages() {
+        let help = page.command().clone().term_width(80).render_help().to_string();
+        assert!(help.lines().count() <= 24, "{}: {} lines:\n{help}", page.name(), help.lines().count());
+        assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+    }
+}
+
+#[test]
+fn every_page_has_its_parts_and_examples() {
+    for page in pages() {
+        let roff = page.roff().unwrap();
+        for part in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "OUTPUT", "HISTOGRAMS", "EXAMPLES"]
+            .into_iter()
+            .chain(["DIFFERENCES FROM THE SCRIPT", "LIMITS", "EXIT STATUS", "FILES", "SEE ALSO"])
+        {
+            assert!(roff.contains(&format!("\n.SH {part}\n")), "{}: no {part}", page.name());
+        }
+        assert!(page.examples().unwrap().len() >= 4);
+        assert!(!roff.contains('@'), "{}: a place was not filled in", page.name());
+    }
+}
+
+/// Both formatters read them without a warning. `cargo xtask test` installs them.
+#[test]
+fn pages_are_well_formed() {
+    let dir = tempfile::tempdir().unwrap();
+    for page in pages() {
+        page.write(dir.path()).unwrap();
+        let path = dir.path().join("man").join(format!("{}.8", page.name()));
+        for linter in
+            [&["mandoc", "-T", "lint", "-W", "warning"][..], &["groff", "-man", "-Tutf8", "-ww", "-z"]]
+        {
+            let output = Command::new(linter[0]).args(&linter[1..]).arg(&path).output().expect(linter[0]);
+            let said = [output.stdout, output.stderr].concat();
+            assert!(said.is_empty() && output.status.success(), "{}", String::from_utf8_lossy(&said));
+        }
+    }
+    for (shell, path) in [("bash", "bash/sctp-rtt"), ("fish", "fish/sctp-rtt.fish"), ("zsh", "zsh/_sctp-rtt")]
+    {
+        let script = fs::read_to_string(dir.path().join("completions").join(path)).unwrap();
+        assert!(script.contains("hist") && !script.contains("load-stats"), "{shell}: {script}");
+    }
+}

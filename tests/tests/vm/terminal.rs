@@ -1,0 +1,36 @@
+//! What a person at a terminal sees of a run that prints nothing.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use sctptrace_tests::kernel::Series;
+use sctptrace_tests::vm::{Case, Mode};
+
+use crate::compare::text;
+use crate::suite::Suite;
+
+/// With a terminal, without one, and where rows come on it anyway.
+const PROGRESS: &str = "
+modprobe sctp
+on_terminal() { env -i PATH=$PATH script -qec \"$*\" /dev/null; }
+on_terminal sctp-rtt -q -f rows.csv -d 25 >file.out
+sctp-rtt -q -f rows.csv -d 12 >pipe.out 2>&1
+on_terminal sctp-rtt -q -d 12 >rows.out
+";
+
+/// The cases.
+pub fn add(suite: &mut Suite) {
+    suite.add(Series::V6_12, Mode::Icount, Case::new("progress", PROGRESS), check);
+}
+
+fn check(folder: &Path) -> Result<()> {
+    let [file, pipe, rows] = ["file", "pipe", "rows"].map(|name| text(&folder.join(format!("{name}.out"))));
+    let (file, pipe, rows) = (file?, pipe?, rows?);
+    let said: Vec<_> = file.trim_end().split('\r').filter(|part| !part.is_empty()).collect();
+    let well = |line: &&str| line.starts_with("sctp-rtt: ") && line.ends_with(" s, 0 events");
+    // Twice over one another, and the terminal is left at the beginning of a line.
+    ensure!(said.len() == 2 && said.iter().all(well) && file.ends_with("\r\n"), "{file:?}");
+    ensure!(pipe.is_empty(), "{pipe:?}");
+    ensure!(!rows.contains(" events"), "{rows:?}");
+    Ok(())
+}
