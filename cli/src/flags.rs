@@ -12,6 +12,8 @@ use std::{
 use clap::{Args, CommandFactory, FromArgMatches, ValueEnum};
 use probes::{Filter, Rung};
 
+use crate::version::VERSION;
+
 /// Flags common to all commands.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
@@ -141,7 +143,7 @@ fn try_parse<T: CommandFactory + FromArgMatches>(
     common: impl Fn(&T) -> &Common,
 ) -> Result<T, clap::Error> {
     // The scripts' argparse takes unambiguous beginnings of long flags; so do we.
-    let mut command = T::command().infer_long_args(true);
+    let mut command = T::command().infer_long_args(true).version(VERSION.as_str());
     let flags = T::from_arg_matches(&command.try_get_matches_from_mut(args)?)?;
     let c = common(&flags);
     if c.timestamp && c.format() != Format::Csv {

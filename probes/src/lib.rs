@@ -27,9 +27,11 @@ pub mod streams;
 pub mod streamutil;
 mod table;
 pub mod verifier;
+mod version;
 
 pub use assoc::{Filter, Identity, PidNamespace};
 pub use attach::{BPF_COMMANDS, Error, IOCTL_REQUEST, Rung};
 pub use dist::{Dist, Levels};
 pub use entries::{EntryProbe, EntryRef};
 pub use ready::async_fd;
+pub use version::libbpf_version;
