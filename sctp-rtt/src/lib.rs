@@ -1,0 +1,50 @@
+//! `sctp-rtt`: round-trip time of SCTP DATA chunks, from transmission to the SACK that covers the TSN.
+
+mod report;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Banners, Common, EntryTool, Format};
+use probes::rtt::{Config, Rtt};
+use report::Report;
+
+/// Round-trip time of SCTP DATA chunks, per association and path.
+///
+/// A sample is the time from a chunk's only transmission to the SACK that first covers its TSN, cumulatively or by a
+/// gap block. Retransmitted chunks give none (Karn's algorithm).
+#[derive(Parser)]
+#[command(name = "sctp-rtt", version, max_term_width = 100)]
+pub struct Flags {
+    #[command(flatten)]
+    common: Common,
+    /// Room for this many paths; more evict the one that was silent longest
+    #[arg(long, value_name = "N", default_value_t = 4096, help_heading = "Memory", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    max_paths: u32,
+    /// Room for this many chunks that wait for their SACK, over all associations
+    #[arg(long, value_name = "N", default_value_t = 65_536, help_heading = "Memory", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    max_outstanding: u32,
+}
+
+const BANNERS: Banners = Banners {
+    command: "sctp-rtt",
+    text: "Tracing SCTP RTT... Ctrl+C to end",
+    csv: "Tracing SCTP RTT to stdout in CSV format... Ctrl+C to end",
+    file: Some(("Tracing SCTP RTT to file ", "... Ctrl+C to end")),
+};
+
+/// The command.
+pub fn main() -> ExitCode {
+    let flags: Flags = cli::parse(|f: &Flags| &f.common);
+    let common = &flags.common;
+    let config = Config {
+        filter: common.filter(),
+        samples: matches!(common.format(), Format::Text | Format::Json),
+        intervals: common.has_interval_rows(),
+        extended: common.is_extended(),
+        max_paths: flags.max_paths,
+        max_outstanding: flags.max_outstanding,
+        rung: common.rung(),
+    };
+    cli::run(&BANNERS, common, || Ok(EntryTool::new(Rtt::open(&config)?, Report::new(common))))
+}
