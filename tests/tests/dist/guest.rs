@@ -106,7 +106,8 @@ within() { PATH=/usr/sbin:/usr/bin /bin/nsenter -t $system -p -m /bin/chroot $ro
 active() { [ \"$(within systemctl is-active sctp-$1@web 2>active.err)\" = active ]; }
 lines() { within journalctl --namespace=sctptrace --unit=sctp-$1@web --output=cat --no-pager; }
 waiting() { lines $1 2>lines.err | grep -q 'waiting for SCTP'; }
-works() { attached \"$(pidof sctp-$1)\"; }
+# The unit's own filters of calls say nothing, but the command drops its capability once it traces.
+works() { grep -qs '^CapEff:.*0000000000000000' /proc/$(pidof sctp-$1)/status; }
 for tool in $TOOLS; do
     until_true 20 active $tool
     until_true 20 waiting $tool
@@ -257,6 +258,7 @@ fn check_units(folder: &Path) -> Result<()> {
         let status = text(&folder.join(format!("{tool}.proc")))?;
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         // Nobody's user, and confined.
+        ensure!(field("CapEff:") == Some("0000000000000000"), "{tool}: {status}");
         ensure!(field("CapBnd:") == Some("0000000000200000"), "{tool}: {status}");
         ensure!(field("Uid:").is_some_and(|ids| !ids.starts_with('0')), "{tool}: {status}");
         // The unit's filters of calls, and then the command's own.
