@@ -163,7 +163,9 @@ impl Dist {
                 .env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), &compiler);
         }
         if linking == Linking::Static {
-            command.args(["--features", "libbpf-rs/static"]).env("LIBBPF_SYS_LIBRARY_PATH", &libraries);
+            command
+                .args(["--features", "libbpf-rs/static"])
+                .env(format!("LIBBPF_SYS_LIBRARY_PATH_{variable}"), &libraries);
             flags.push("-Ctarget-feature=+crt-static".to_owned());
         }
         command
