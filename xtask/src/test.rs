@@ -1,5 +1,6 @@
 //! `cargo xtask test`: step by step, with a line for each.
 
+use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -125,6 +126,10 @@ fn rust_std() -> Result<(), Failure> {
 /// What is handed out, for this machine's architecture: `cargo xtask dist --check` makes all of it, twice.
 fn dist() -> Result<(), Failure> {
     dist::make(&dist::Options { native: true, twice: false })?;
+    if !packages::is_root() && env::var_os("CI").is_none() {
+        println!("SKIPPED: to install the packages in small systems takes root");
+        return Ok(());
+    }
     let tests = ["test", "--quiet", "--package", "sctptrace-tests", "--features", "dist", "--test", "dist"];
     cargo(&tests)
 }
