@@ -163,10 +163,13 @@ impl Dist {
                 .env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), &compiler);
         }
         if linking == Linking::Static {
-            command
-                .args(["--features", "libbpf-rs/static"])
-                .env(format!("LIBBPF_SYS_LIBRARY_PATH_{variable}"), &libraries);
             flags.push("-Ctarget-feature=+crt-static".to_owned());
+            command.args(["--features", "libbpf-rs/static"]);
+            // The build's own libbpf becomes static with it.
+            let own = X86_64.target().replace('-', "_");
+            command
+                .env(format!("LIBBPF_SYS_LIBRARY_PATH_{own}"), "/usr/lib/x86_64-linux-gnu")
+                .env(format!("LIBBPF_SYS_LIBRARY_PATH_{variable}"), &libraries);
         }
         command
             // Of the target alone: what runs while building is shared with other builds.
