@@ -78,7 +78,7 @@ pub fn make(options: &Options) -> Result<(), Failure> {
 }
 
 /// What makes packages and bills of materials.
-const TOOLS: [(&str, &str); 3] = [("deb", "3"), ("generate-rpm", "0.21"), ("cyclonedx", "0.5")];
+const TOOLS: [(&str, &str); 3] = [("deb", "^3"), ("generate-rpm", "^0.21"), ("cyclonedx", "^0.5")];
 
 /// What cargo-cyclonedx writes.
 const BILL: &str = "dist.cdx.json";
