@@ -17,6 +17,10 @@ fn main() {
         clang_args.extend(["-idirafter".into(), folder.into()]);
     }
 
+    // The objects name their sources: not by a folder of this machine.
+    let here = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    clang_args.push(format!("-ffile-prefix-map={here}=.").into());
+
     for program in PROGRAMS {
         let source = format!("src/bpf/{program}.bpf.c");
         SkeletonBuilder::new()

@@ -12,6 +12,8 @@ use std::{
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, ValueEnum, error::ErrorKind};
 use probes::{Filter, Rung};
 
+use crate::version::VERSION;
+
 /// Flags common to all commands.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
@@ -148,7 +150,7 @@ const HELP: &str = "{usage-heading} {usage}\n{about-with-newline}\n{all-args}{af
 pub fn command<T: CommandFactory>() -> Command {
     // The scripts' argparse takes unambiguous beginnings of long flags; so do we.
     T::command()
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(VERSION.as_str())
         .infer_long_args(true)
         .help_template(HELP)
         .disable_version_flag(true)

@@ -14,6 +14,7 @@ mod out;
 mod rows;
 mod run;
 mod streams;
+mod version;
 
 pub use clock::{Clock, TimesOfDay};
 pub use column::{Column, Value, csv_header, csv_row, ends, json_object, ms, us};

@@ -27,6 +27,7 @@ pub mod streams;
 pub mod streamutil;
 mod table;
 pub mod verifier;
+mod version;
 
 pub use assoc::{Filter, Identity, PidNamespace};
 pub use attach::{BPF_COMMANDS, Error, IOCTL_REQUEST, Rung};
@@ -34,3 +35,4 @@ pub use dist::{Dist, Levels};
 pub use entries::{EntryProbe, EntryRef};
 pub use hist::Histogram;
 pub use ready::async_fd;
+pub use version::libbpf_version;

@@ -149,8 +149,14 @@ pub fn run(quick: bool) -> Result<Figures> {
                 let programs = programs.clone();
                 scope.spawn(move || {
                     let name = format!("bench-{}", case.name);
-                    let machine =
-                        Vm { name, arch: Arch::X86_64, series: Series::V6_12, mode: Mode::Icount, programs };
+                    let machine = Vm {
+                        name,
+                        arch: Arch::X86_64,
+                        series: Series::V6_12,
+                        mode: Mode::Icount,
+                        programs,
+                        files: Vec::new(),
+                    };
                     machine.run(std::slice::from_ref(case), to_stderr)?.case(&case.name)
                 })
             })

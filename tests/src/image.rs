@@ -94,9 +94,9 @@ impl Image {
     /// # Errors
     /// When it cannot be read.
     pub fn program(&mut self, from: &Path, path: &str) -> Result<()> {
-        self.copy(from, path)?;
+        self.file(from, path)?;
         for (library, inside) in self.arch.libraries(from)? {
-            self.copy(&library, &inside)?;
+            self.file(&library, &inside)?;
         }
         Ok(())
     }
@@ -107,6 +107,16 @@ impl Image {
     /// When it does not fit the format (4 GB).
     pub fn bytes(&mut self, path: &str, mode: u32, content: &[u8]) -> Result<()> {
         self.entry(Path::new(path), ModeFileType::Regular, mode, content)
+    }
+
+    /// Add a file as it is.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn file(&mut self, from: &Path, path: &str) -> Result<()> {
+        let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+        let mode = fs::metadata(from)?.permissions().mode() & 0o777;
+        self.bytes(path, mode, &content)
     }
 
     /// The finished archive.
@@ -127,7 +137,7 @@ impl Image {
             let target = base.join(&module);
             fs::create_dir_all(target.parent().context("a module outside of any folder")?)?;
             fs::copy(kernel.modules.join(&module), &target)?;
-            self.copy(&target, &format!("lib/modules/{}/{module}", kernel.release))?;
+            self.file(&target, &format!("lib/modules/{}/{module}", kernel.release))?;
         }
         for list in ["modules.order", "modules.builtin", "modules.builtin.modinfo"] {
             if kernel.modules.join(list).is_file() {
@@ -141,16 +151,10 @@ impl Image {
             let list = list?.path();
             if list.extension().is_some_and(|extension| extension == "bin") {
                 let name = list.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                self.copy(&list, &format!("lib/modules/{}/{name}", kernel.release))?;
+                self.file(&list, &format!("lib/modules/{}/{name}", kernel.release))?;
             }
         }
         Ok(())
-    }
-
-    fn copy(&mut self, from: &Path, path: &str) -> Result<()> {
-        let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-        let mode = fs::metadata(from)?.permissions().mode() & 0o777;
-        self.bytes(path, mode, &content)
     }
 
     fn link(&mut self, path: &str, target: &str) -> Result<()> {

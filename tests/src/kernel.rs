@@ -167,10 +167,10 @@ impl Apt {
 
     /// One suite, from the mirror that this apt's sources use for Debian.
     fn for_suite(&self, suite: &str) -> Result<Self> {
-        let mirror = self.debian_mirror()?;
+        let source = self.source(suite)?;
         let mut apt = Self::in_folder(self.arch, suite)?;
         let list = apt.home.join("sources.list");
-        fs::write(&list, format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))?;
+        fs::write(&list, source + "\n")?;
         apt.options.push(format!("Dir::Etc::SourceList={}", list.display()));
         for part in ["SourceParts", "Preferences", "PreferencesParts"] {
             apt.options.push(format!("Dir::Etc::{part}=/dev/null"));
@@ -211,6 +211,11 @@ impl Apt {
     pub(crate) fn update(&self) -> Result<()> {
         command::run(self.command("apt-get").args(["-q", "update"]))?;
         Ok(())
+    }
+
+    /// What a `sources.list` says of one suite, at the mirror of this apt's sources.
+    pub(crate) fn source(&self, suite: &str) -> Result<String> {
+        Ok(format!("deb [signed-by={KEYRING}] {} {suite} main", self.debian_mirror()?))
     }
 
     fn debian_mirror(&self) -> Result<String> {

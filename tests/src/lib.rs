@@ -12,6 +12,7 @@ pub mod programs;
 pub mod sctp;
 pub mod socket;
 pub mod sysroot;
+pub mod tree;
 pub mod truth;
 pub mod vm;
 pub mod wire;

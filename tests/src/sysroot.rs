@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,7 +39,25 @@ pub fn get(arch: Arch) -> Result<PathBuf> {
         command::unpack(&apt.download_with_dependencies(&PACKAGES)?, &partial)?;
         fs::rename(&partial, &root)?;
     }
+    for folder in library_folders(arch, &root) {
+        keep_links_inside(&root, &folder)?;
+    }
     Ok(root)
+}
+
+/// Make a folder's absolute links relative. The linker would follow `libz.so` out of the root, find nothing, and take
+/// `libz.a`.
+fn keep_links_inside(root: &Path, folder: &Path) -> Result<()> {
+    let up = "../".repeat(folder.strip_prefix(root)?.components().count());
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let Ok(target) = fs::read_link(&path) else { continue };
+        if let Ok(inside) = target.strip_prefix("/") {
+            fs::remove_file(&path)?;
+            symlink(Path::new(&up).join(inside), &path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Where the libraries are. Some packages have moved to `/usr`, some have not.
@@ -102,8 +121,27 @@ fn needed(text: &str, arch: Arch) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::needed;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::{keep_links_inside, needed};
     use crate::arch::Arch;
+
+    #[test]
+    fn absolute_links_stay_inside() {
+        let root = tempfile::tempdir().unwrap();
+        let [to, from] = ["lib/x", "usr/lib/x"].map(|folder| root.path().join(folder));
+        fs::create_dir_all(&to).unwrap();
+        fs::create_dir_all(&from).unwrap();
+        fs::write(to.join("libz.so.1"), "z").unwrap();
+        symlink("/lib/x/libz.so.1", from.join("libz.so")).unwrap();
+        keep_links_inside(root.path(), &from).unwrap();
+        assert_eq!(fs::read(from.join("libz.so")).unwrap(), b"z");
+        assert_eq!(
+            fs::read_link(from.join("libz.so")).unwrap().to_string_lossy(),
+            "../../../lib/x/libz.so.1"
+        );
+    }
 
     #[test]
     fn readelf_names_loader_and_libraries() {

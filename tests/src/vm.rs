@@ -71,6 +71,8 @@ pub struct Vm {
     pub mode: Mode,
     /// Programs to put into `/bin`.
     pub programs: Vec<PathBuf>,
+    /// Other files, each with its path in the guest.
+    pub files: Vec<(PathBuf, String)>,
 }
 
 /// What a machine left behind.
@@ -147,6 +149,9 @@ impl Vm {
         for program in &self.programs {
             let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
             image.program(program, &format!("bin/{name}"))?;
+        }
+        for (file, path) in &self.files {
+            image.file(file, path)?;
         }
         for (index, case) in cases.iter().enumerate() {
             ensure!(!case.name.contains(['/', ' ']), "case {:?}: not a name for a folder", case.name);

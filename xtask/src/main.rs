@@ -1,7 +1,8 @@
-//! The project's own commands: `cargo xtask demo`, `cargo xtask bench`, `cargo xtask docs` and `cargo xtask test`.
+//! The project's own commands: `cargo xtask demo`, `bench`, `docs`, `dist` and `test`.
 //!
 //! Compiled first on a newcomer's machine, so it leans on the standard library alone.
 
+mod dist;
 mod packages;
 mod run;
 mod test;
@@ -22,9 +23,12 @@ Commands:
       --check          Fail if something is more than a tenth above the baseline
   docs [PAGE]     Run the commands that docs/ shows (or the pages whose name contains PAGE), and write there what
                   they print
+  dist [OPTIONS]  Make packages, static programs, checksums and bills of materials, in target/dist
+      --native         For this machine's architecture only
+      --check          Make them again in another folder, and compare
   test [OPTIONS]  Check everything
       --only STEP      Only this step; may be repeated. Steps: packages, fmt, clippy, clang-format, deny,
-                       unit, build, vm
+                       unit, build, dist, vm
       --kernel SERIES  Only VM tests of this kernel: 5.10, 6.1, 6.12 or 7.3
       --arch ARCH      VM tests in guests of x86_64 (default) or aarch64: cross-built, comparisons only
       --case TEXT      Only VM tests whose name contains TEXT
@@ -42,6 +46,10 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => bench(options),
         ["docs"] => docs(""),
         ["docs", page] if !page.starts_with('-') => docs(page),
+        ["dist", options @ ..] => match dist::Options::parse(options) {
+            Ok(options) => dist::make(&options),
+            Err(error) => return usage(&error),
+        },
         ["test", options @ ..] => match test::Options::parse(options) {
             Ok(options) => test::run_steps(&options),
             Err(error) => return usage(&error),

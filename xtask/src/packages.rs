@@ -30,11 +30,22 @@ const PACKAGES: [&str; 18] = [
 const AARCH64_PACKAGES: [&str; 3] =
     ["gcc-aarch64-linux-gnu", "linux-libc-dev-arm64-cross", "qemu-system-arm"];
 
+/// What packing needs besides, and looking at packages.
+const DIST_PACKAGES: [&str; 5] = ["dpkg-dev", "lintian", "mmdebstrap", "rpm", "systemd"];
+
 /// Install what is missing, after saying what.
 pub fn install(aarch64: bool) -> Result<(), Failure> {
-    let foreign = if aarch64 { &AARCH64_PACKAGES[..] } else { &[] };
-    let missing: Vec<&str> =
-        PACKAGES.iter().chain(foreign).copied().filter(|package| !is_installed(package)).collect();
+    install_missing(&PACKAGES)?;
+    if aarch64 { install_missing(&AARCH64_PACKAGES) } else { Ok(()) }
+}
+
+/// Install what packing needs besides.
+pub fn install_for_dist() -> Result<(), Failure> {
+    install_missing(&DIST_PACKAGES)
+}
+
+fn install_missing(packages: &[&str]) -> Result<(), Failure> {
+    let missing: Vec<&str> = packages.iter().copied().filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -57,7 +68,7 @@ fn apt_get(arguments: &[&str]) -> Command {
 }
 
 /// Whether the effective user is root, without a crate for it.
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let user = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     user.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")

@@ -21,6 +21,17 @@ pub fn run(command: &mut Command) -> Result<(), Failure> {
     if status.success() { Ok(()) } else { Err(Failure(format!("{name}: {status}"))) }
 }
 
+/// Run to the end, and return standard output without the last line feed.
+pub fn output(command: &mut Command) -> Result<String, Failure> {
+    let name = shown(command);
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| Failure::new(&format!("cannot run {name}"), error))?;
+    if !output.status.success() {
+        return Err(Failure(format!("{name}: {}", output.status)));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
 /// Run quietly; whether it succeeded.
 pub fn succeeds(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())

@@ -1,15 +1,16 @@
 //! `cargo xtask test`: step by step, with a line for each.
 
+use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::packages;
 use crate::run::{Failure, cargo, cargo_command, run, succeeds};
+use crate::{dist, packages};
 
 /// The steps, in their order: the quick ones first.
-const STEPS: [(&str, Step); 8] = [
+const STEPS: [(&str, Step); 9] = [
     ("packages", |options| packages::install(options.aarch64)),
     ("fmt", |_| cargo(&["fmt", "--all", "--check"])),
     ("clippy", |_| {
@@ -20,6 +21,7 @@ const STEPS: [(&str, Step); 8] = [
     ("deny", |_| deny()),
     ("unit", |_| cargo(&["test", "--workspace", "--quiet"])),
     ("build", |_| cargo(&["build", "--workspace", "--release", "--quiet"])),
+    ("dist", |_| dist()),
     ("vm", vm),
 ];
 
@@ -119,6 +121,17 @@ fn rust_std() -> Result<(), Failure> {
         return Ok(());
     }
     run(Command::new("rustup").args(["target", "add", target]))
+}
+
+/// What is handed out, for this machine's architecture: `cargo xtask dist --check` makes all of it, twice.
+fn dist() -> Result<(), Failure> {
+    dist::make(&dist::Options { native: true, twice: false })?;
+    if !packages::is_root() && env::var_os("CI").is_none() {
+        println!("SKIPPED: to install the packages in small systems takes root");
+        return Ok(());
+    }
+    let tests = ["test", "--quiet", "--package", "sctptrace-tests", "--features", "dist", "--test", "dist"];
+    cargo(&tests)
 }
 
 fn vm(options: &Options) -> Result<(), Failure> {

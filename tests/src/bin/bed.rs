@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use sctptrace_tests::arch::Arch;
 use sctptrace_tests::kernel::{Kernel, Series};
 use sctptrace_tests::vm::{Case, Mode, Vm};
-use sctptrace_tests::{bench, docs, programs, vm};
+use sctptrace_tests::{bench, docs, programs, sysroot, vm};
 
 #[derive(Parser)]
 #[command(about, version)]
@@ -27,6 +27,11 @@ enum Action {
         series: String,
         /// Its architecture: x86_64 or aarch64.
         #[arg(long, default_value = "x86_64")]
+        arch: String,
+    },
+    /// Fetch the libraries of an architecture into the cache, and say where they are.
+    Sysroot {
+        /// The architecture: aarch64.
         arch: String,
     },
     /// Run snippets as cases, and leave their files in target/bed/run/.
@@ -78,6 +83,10 @@ fn main() -> Result<ExitCode> {
         Action::Fetch { series, arch } => {
             let kernel = Kernel::get(Arch::from_name(&arch)?, Series::from_name(&series)?)?;
             println!("{} in {}", kernel.release, kernel.vmlinuz.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Action::Sysroot { arch } => {
+            println!("{}", sysroot::get(Arch::from_name(&arch)?)?.display());
             Ok(ExitCode::SUCCESS)
         }
         Action::Run { scripts, kernel, smp, arch } => {
@@ -154,7 +163,8 @@ fn run(
     cases: &[Case],
     live: impl FnMut(&str),
 ) -> Result<ExitCode> {
-    let machine = Vm { name: name.to_owned(), arch, series, mode, programs: programs::build(arch)? };
+    let machine =
+        Vm { name: name.to_owned(), arch, series, mode, programs: programs::build(arch)?, files: Vec::new() };
     let _lock = vm::lock()?;
     let results = machine.run(cases, live)?;
     let mut code = ExitCode::SUCCESS;

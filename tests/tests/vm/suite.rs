@@ -284,6 +284,7 @@ impl Machine {
             series: self.series,
             mode: self.mode,
             programs: programs.to_vec(),
+            files: Vec::new(),
         };
         if rechecks() {
             return Ok(machine.last_results());

@@ -1,0 +1,101 @@
+//! What can be said of the files without installing them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use sctptrace_tests::command;
+use sctptrace_tests::programs::TOOLS;
+use serde_json::Value;
+
+use crate::{VERSION, dist, ending, packages, version_line};
+
+/// Every file has its sum, and they are right.
+pub fn checksums() -> Result<()> {
+    let checked = command::run(
+        Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(dist()),
+    )?;
+    ensure!(checked.lines().count() + 1 == ending("")?.len(), "not of every file:\n{checked}");
+    Ok(())
+}
+
+/// The bill of a command lists the crates that cargo links into it.
+pub fn bills() -> Result<()> {
+    for tool in TOOLS {
+        let [bill] =
+            ending(&format!("sctp-{tool}-{VERSION}.cdx.json"))?.try_into().ok().context("not one bill")?;
+        let bill: Value = serde_json::from_str(&fs::read_to_string(bill)?)?;
+        let listed: BTreeSet<_> = bill["components"]
+            .as_array()
+            .context("no components")?
+            .iter()
+            .map(|part| format!("{} {}", part["name"], part["version"]).replace('"', ""))
+            .collect();
+        let flags = ["--edges", "normal", "--prefix", "none", "--format", "{p}", "--target"];
+        let tree = command::run(
+            Command::new("cargo")
+                .args(["tree", "--package", &format!("sctp-{tool}")])
+                .args(flags)
+                .arg("x86_64-unknown-linux-gnu"),
+        )?;
+        let linked: BTreeSet<_> = tree
+            .lines()
+            .filter_map(|line| line.split_once(" v"))
+            .map(|(name, rest)| format!("{name} {}", rest.split(' ').next().unwrap_or(rest)))
+            .filter(|part| !part.starts_with("sctp-"))
+            .collect();
+        ensure!(listed.iter().any(|part| part.starts_with("libbpf-sys ")), "no libbpf: {listed:?}");
+        let missing: Vec<_> = linked.difference(&listed).collect();
+        ensure!(missing.is_empty(), "{tool}: missing {missing:?}");
+        // cargo-cyclonedx also lists what a crate names for no platform at all, to lock its version.
+        let more: Vec<_> = listed.difference(&linked).filter(|part| !is_locked(part)).collect();
+        ensure!(more.is_empty() && listed.len() < linked.len() + 5, "{tool}: not linked {more:?}");
+    }
+    Ok(())
+}
+
+/// Whether `NAME VERSION` stands in Cargo.lock.
+fn is_locked(part: &str) -> bool {
+    let (name, version) = part.split_once(' ').unwrap_or((part, ""));
+    include_str!("../../../Cargo.lock").contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n"))
+}
+
+/// Static programs need nothing, are of the architecture, and start.
+pub fn statics() -> Result<()> {
+    for archive in ending(".tar.gz")? {
+        let folder = unpack(&archive)?;
+        for tool in TOOLS {
+            let program = folder.path().join(format!("bin/sctp-{tool}"));
+            let read = ["--wide", "--file-header", "--program-headers", "--dynamic"];
+            let text = command::run(Command::new("readelf").args(read).arg(&program))?;
+            ensure!(!text.contains("(NEEDED)") && !text.contains("program interpreter"), "{text}");
+            let arm = archive.to_string_lossy().contains("aarch64");
+            ensure!(text.contains(if arm { "AArch64" } else { "X86-64" }), "{text}");
+            if !arm {
+                let said = command::run(Command::new(&program).arg("--version"))?;
+                ensure!(said.trim_end() == version_line(&format!("sctp-{tool}"))?, "{said}");
+            }
+            ensure!(folder.path().join(format!("share/man/man8/sctp-{tool}.8.gz")).is_file(), "no man page");
+        }
+    }
+    Ok(())
+}
+
+/// The one folder of an archive.
+pub fn unpack(archive: &Path) -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    let flags = ["--strip-components=1", "--extract", "--file"];
+    command::run(Command::new("tar").args(flags).arg(archive).arg("-C").arg(folder.path()))?;
+    Ok(folder)
+}
+
+/// No remark but those that the packages' overrides explain.
+pub fn lintian() -> Result<()> {
+    let packed = ending("_amd64.deb")?;
+    ensure!(packed.len() == packages().len(), "not every package: {packed:?}");
+    let flags = ["--allow-root", "--tag-display-limit=0", "--fail-on=error,warning"];
+    command::run(Command::new("lintian").args(flags).args(ending(".deb")?))?;
+    Ok(())
+}
