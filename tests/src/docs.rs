@@ -188,6 +188,7 @@ pub fn refresh(filter: &str) -> Result<()> {
         series: SERIES,
         mode: MODE,
         programs: programs::build(Arch::X86_64)?,
+        files: Vec::new(),
     };
     let _lock = vm::lock()?;
     let results = machine.run(&cases, to_stderr)?;
