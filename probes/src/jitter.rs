@@ -31,6 +31,10 @@ unsafe impl Pod for types::hist {}
 unsafe impl Pod for types::earlier {}
 const _: () = assert!(size_of::<types::hist>() == 4 * BUCKETS);
 
+/// What the kernel side is asked for, beside totals.
+const WANT_WINDOWS: u32 = 1;
+const WANT_EXTENDED: u32 = 2;
+
 /// Intervals between arrivals, and how they vary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrivals {
@@ -87,8 +91,7 @@ impl Jitter {
         let extended = config.extended || config.histograms;
         let len = prepare_streams!(open, config, rung);
         let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
-        rodata.want_windows = config.intervals;
-        rodata.want_extended = extended;
+        rodata.wants = (u32::from(config.intervals) * WANT_WINDOWS) | (u32::from(extended) * WANT_EXTENDED);
         open.maps.hists.set_max_entries(if extended { len } else { 1 })?;
         open.maps.earlier.set_max_entries(if extended && config.intervals { len } else { 1 })?;
         if !extended {
@@ -127,9 +130,9 @@ impl Jitter {
             Ok(Stats {
                 association,
                 stream_id: stream.sid,
-                chunks: arrivals(stream.events, &stream.stats.chunk, hist.as_ref()),
+                chunks: arrivals(&stream.stats.chunk, hist.as_ref()),
                 histogram: hist.as_ref().map(|h| Histogram::of(h, 1000)),
-                messages: arrivals(stream.stats.messages, &stream.stats.message, None),
+                messages: arrivals(&stream.stats.message, None),
                 reordered: stream.stats.reordered,
             })
         })
@@ -153,13 +156,13 @@ impl Jitter {
                 chunks: Arrivals {
                     count: window.chunks.into(),
                     interval: dist!(window.chunk, hist.as_ref()),
-                    ..arrivals(0, &stream.stats.chunk, None)
+                    ..arrivals(&stream.stats.chunk, None)
                 },
                 histogram: None,
                 messages: Arrivals {
                     count: window.messages.into(),
                     interval: dist!(window.message, None),
-                    ..arrivals(0, &stream.stats.message, None)
+                    ..arrivals(&stream.stats.message, None)
                 },
                 reordered: window.reordered.into(),
             }))
@@ -213,14 +216,14 @@ impl Jitter {
 pub(crate) fn fuzz(tables: &crate::fuzz::Bytes<'_>) {
     let hist = pod::read::<types::hist>(tables.rest).map(|h| h.chunk);
     tables.streams::<types::assoc, types::stream>(|_, _, stream| {
-        arrivals(stream.events, &stream.stats.chunk, hist.as_ref());
-        arrivals(stream.stats.messages, &stream.stats.message, None);
+        arrivals(&stream.stats.chunk, hist.as_ref());
+        arrivals(&stream.stats.message, None);
     });
 }
 
-fn arrivals(count: u64, arrivals: &types::arrivals, hist: Option<&[u32; BUCKETS]>) -> Arrivals {
+fn arrivals(arrivals: &types::arrivals, hist: Option<&[u32; BUCKETS]>) -> Arrivals {
     Arrivals {
-        count,
+        count: arrivals.interval.count.saturating_add(u64::from(arrivals.last_ns != 0)),
         interval: dist!(arrivals.interval, hist),
         jitter: (arrivals.interval.count > 1).then(|| unscale(arrivals.jitter16_ns)),
     }

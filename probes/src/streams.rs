@@ -205,7 +205,6 @@ macro_rules! prepare_streams {
         $open.maps.assocs.set_max_entries(len)?;
         $open.maps.streams.set_max_entries(len)?;
         $open.maps.places.set_max_entries(4 * len)?;
-        $open.maps.frames.set_autocreate($rung == $crate::Rung::Kprobe)?;
         len
     }};
 }

@@ -113,6 +113,7 @@ impl Streamutil {
         let object = Box::leak(Box::new(MaybeUninit::uninit()));
         let mut open = StreamutilSkelBuilder::default().open(object)?;
         let len = prepare_streams!(open, config, rung);
+        open.maps.frames.set_autocreate(rung == Rung::Kprobe)?;
         let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
         rodata.want_extended = config.extended;
         rodata.want_sizes = config.histograms;

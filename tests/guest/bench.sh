@@ -51,3 +51,19 @@ floor() {
 	kill $pid
 	wait $pid || true
 }
+
+# gap_peer: from here on, transfers are those of a peer that acknowledges with gap blocks.
+gap_peer() {
+	know r ra0 a a0 10.1.0.9
+	serve() {
+		b sctp-fuzz echo "$@" 2>server.err &
+		server=$!
+		until_true 10 grep -qs listening server.err
+	}
+	send() {
+		a sctp-fuzz gaps "$@" >client.json
+		# The shell that waits for it in its namespace would not pass a signal on.
+		killall sctp-fuzz
+		wait $server || true
+	}
+}

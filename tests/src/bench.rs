@@ -61,7 +61,7 @@ struct Growth {
     steps: [(u32, u32, &'static str, &'static str, &'static str); 3],
 }
 
-const GROWTH: [Growth; 3] = [
+const GROWTH: [Growth; 4] = [
     Growth {
         of: "associations",
         steps: [
@@ -98,7 +98,19 @@ const GROWTH: [Growth; 3] = [
             ),
         ],
     },
+    // Last, as it changes what a transfer is.
+    Growth {
+        of: "gap blocks (and 44 chunks) per SACK",
+        steps: [
+            (0, SACKS, "gap_peer", "", "--blocks 0"),
+            (4, SACKS, "gap_peer", "", "--blocks 4"),
+            (64, SACKS, "gap_peer", "", "--blocks 64"),
+        ],
+    },
 ];
+
+/// SACKs of a transfer with gap blocks.
+const SACKS: u32 = 300;
 
 /// Tables that hold the largest step.
 const ROOM: [(&str, &str); 5] = [
@@ -216,7 +228,8 @@ fn growth_case() -> Case {
     let mut script = String::from(". /bench.sh\ntopology\n");
     for (growth, Growth { steps, .. }) in GROWTH.iter().enumerate() {
         for (step, (_, _, path, serve, send)) in steps.iter().enumerate() {
-            let transfer = format!("'--bind 10.2.0.1 {serve}' '--bind 10.1.0.1 {send}'");
+            let from = if *path == "gap_peer" { "" } else { "--bind 10.1.0.1" };
+            let transfer = format!("'--bind 10.2.0.1 {serve}' '{from} {send}'");
             let _ = writeln!(script, "{path}\nbench none.{growth}.{step} {transfer}");
             for (tool, room) in ROOM {
                 let _ = writeln!(script, "bench {tool}.{growth}.{step} {transfer} 'sctp-{tool} -c {room}'");
@@ -449,7 +462,8 @@ pub fn tables(figures: &Figures) -> String {
     }
     for Growth { of, steps } in &GROWTH {
         line(&[]);
-        let mut names = vec![format!("per chunk, with {of}")];
+        let per = if of.ends_with("per SACK") { "SACK" } else { "chunk" };
+        let mut names = vec![format!("per {per}, with {of}")];
         names.extend(steps.iter().map(|step| step.0.to_string()));
         line(&names);
         line(&rule(4));

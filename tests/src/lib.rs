@@ -2,6 +2,7 @@
 
 pub mod arch;
 pub mod bench;
+pub mod busy;
 pub mod capture;
 pub mod command;
 pub mod docs;

@@ -3,7 +3,8 @@
  * Arrival intervals of DATA and I-DATA chunks, per association and stream, and their jitter.
  *
  * An arrival is a chunk that sctp_ulpevent_make_rcvmsg() has accepted: duplicates never get there,
- * and a chunk for which there is no room gets no event and comes again.
+ * and a chunk for which there is no room comes again. Of each that it accepts, and of nothing else,
+ * it tells sctp_assoc_rwnd_decrease(): at that entry a hook costs less than at its own return.
  */
 #include "sctp.h"
 
@@ -35,7 +36,6 @@ struct stream_stats {
 	__u32 hist; /* index into hists */
 	__u32 pad;
 	__u64 reordered;
-	__u64 messages;
 	struct arrivals chunk;
 	struct arrivals message;
 	struct window window[2]; /* of even and odd epochs */
@@ -44,8 +44,10 @@ struct stream_stats {
 #include "streams.h"
 
 /* --- set by user space before load --- */
-const volatile bool want_windows = false;  /* statistics of each interval too */
-const volatile bool want_extended = false; /* histograms, and whole messages */
+/* One word, as each that is looked at costs two instructions, whatever it says. */
+#define WANT_WINDOWS 1	/* statistics of each interval too */
+#define WANT_EXTENDED 2 /* histograms, and whole messages */
+const volatile __u32 wants = 0;
 
 struct hist {
 	__u32 chunk[HIST_BUCKETS];
@@ -98,8 +100,13 @@ static __always_inline void stream_made(__u32 key, struct stream *s)
 	reset(&s->stats.chunk.interval);
 	reset(&s->stats.message.interval);
 	s->stats.hist = key;
-	if (want_extended)
+	if (wants & WANT_EXTENDED)
 		clear_hist(key);
+}
+
+static __always_inline __u64 events_of(const struct stream *s)
+{
+	return s->stats.chunk.interval.count + (s->stats.chunk.last_ns ? 1 : 0);
 }
 
 /* The statistics of the current interval, emptied where they are an older one's. */
@@ -148,9 +155,8 @@ static __always_inline void on_message(struct stream_stats *stats, __u64 now)
 	__u64 interval;
 	bool has_interval;
 
-	stats->messages++;
 	has_interval = arrive(&stats->message, now, &interval);
-	if (want_windows) {
+	if (wants & WANT_WINDOWS) {
 		struct window *window = window_of(stats);
 
 		window->messages++;
@@ -177,7 +183,7 @@ static __always_inline int on_reassembled(struct sk_buff *last)
 	if (!a)
 		return 0;
 	now = a->stats.packet_ns;
-	s = stream_of(key, a->uid, BPF_CORE_READ(event, stream));
+	s = stream_of(a, key, BPF_CORE_READ(event, stream));
 	if (!s)
 		return 0;
 	begin_update(s);
@@ -186,30 +192,46 @@ static __always_inline int on_reassembled(struct sk_buff *last)
 	return 0;
 }
 
+/* The chunk that is looked at: of the association's packets, or of the one that set it up. */
+static __always_inline struct sctp_chunk *current_chunk(bool trusted, struct sctp_association *asoc)
+{
+	struct sctp_chunk *chunk = GET(trusted, asoc, base.inqueue.in_progress);
+
+	if (!chunk) {
+		struct sctp_endpoint *ep = GET(trusted, asoc, ep);
+
+		chunk = GET(trusted, ep, base.inqueue.in_progress);
+	}
+	return chunk;
+}
+
 /*
  * When the packet of a chunk came: its chunks all arrive then, and not one after the other as the
  * kernel goes through them. A chunk that begins where the last one ends is of the same packet.
  */
-static __always_inline __u64 packet_time(bool trusted, struct assoc *a, struct sctp_chunk *chunk)
+static __always_inline __u64 packet_time(struct assoc *a, __u64 begin, __u32 length)
 {
-	if (a->stats.packet_end != (__u64)GET(trusted, chunk, chunk_hdr))
+	if (a->stats.packet_end != begin) {
 		a->stats.packet_ns = bpf_ktime_get_ns();
-	a->stats.packet_end = (__u64)GET(trusted, chunk, chunk_end);
+		a->last_jiffies = bpf_jiffies64();
+	}
+	a->stats.packet_end = begin + ((length + 3) & ~3);
 	return a->stats.packet_ns;
 }
 
-static __always_inline int on_arrival(bool trusted, struct sctp_association *asoc,
-				      struct sctp_chunk *chunk, struct sctp_ulpevent *event)
+static __always_inline int on_arrival(bool trusted, struct sctp_association *asoc)
 {
-	__u32 assoc_id, key, tsn;
+	struct sctp_chunk *chunk = current_chunk(trusted, asoc);
+	__u32 assoc_id = GET(trusted, asoc, assoc_id), want = wants, key;
+	bool late = false, has_interval;
+	struct sctp_chunkhdr *hdr;
+	union data_third data;
 	__u64 now, interval;
-	bool late, has_interval;
 	struct stream *s;
 	struct assoc *a;
 
 	if (want_filter && !wanted(trusted, asoc, GET(trusted, chunk, transport)))
 		return 0;
-	assoc_id = GET(trusted, asoc, assoc_id);
 	a = find_assoc(assoc_id, &key);
 	if (!a) {
 		a = new_assoc(asoc, assoc_id, GET(trusted, chunk, transport), &key);
@@ -218,24 +240,26 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 			return 0;
 		}
 	}
-	tsn = GET(trusted, event, tsn);
-	if (is_repeated(a, (__u64)event, tsn))
+	hdr = GET(trusted, chunk, chunk_hdr);
+	data.word = data_word(trusted, hdr, 2);
+	if (is_repeated(a, data.word))
 		return 0;
-	now = packet_time(trusted, a, chunk);
-	a->last_jiffies = bpf_jiffies64();
+	now = packet_time(a, (__u64)hdr, bpf_ntohs(data.length));
 	a->events++;
-	/* The chunk is in the map by now. A peer that restarts begins a new one. */
-	late = tsn_before(tsn, GET(trusted, asoc, peer.tsn_map.max_tsn_seen));
-	s = stream_of(key, a->uid, GET(trusted, event, stream));
+	s = stream_of(a, key, bpf_ntohs(data.stream));
 	if (!s)
 		return 0;
 	begin_update(s);
-	s->last_jiffies = bpf_jiffies64();
-	s->events++;
-	if (late)
-		s->stats.reordered++;
+	s->last_jiffies = a->last_jiffies;
 	has_interval = arrive(&s->stats.chunk, now, &interval);
-	if (want_windows) {
+	if (want & WANT_EXTENDED) {
+		/* The chunk is in the map by now. A peer that restarts begins a new one. */
+		late = tsn_before(bpf_ntohl(data.tsn),
+				  GET(trusted, asoc, peer.tsn_map.max_tsn_seen));
+		if (late)
+			s->stats.reordered++;
+	}
+	if (want & WANT_WINDOWS) {
 		struct window *window = window_of(&s->stats);
 
 		window->chunks++;
@@ -244,8 +268,8 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 		if (has_interval)
 			add(&window->chunk, interval);
 	}
-	if (want_extended) {
-		const __u16 whole = SCTP_DATA_FIRST_FRAG | SCTP_DATA_LAST_FRAG;
+	if (want & WANT_EXTENDED) {
+		const __u8 whole = SCTP_DATA_FIRST_FRAG | SCTP_DATA_LAST_FRAG;
 
 		if (has_interval) {
 			__u32 bucket = bucket_of(interval), index = s->stats.hist;
@@ -254,7 +278,7 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 			if (hist && bucket < HIST_BUCKETS)
 				hist->chunk[bucket]++;
 		}
-		if ((GET(trusted, event, msg_flags) & whole) == whole)
+		if ((GET(trusted, hdr, flags) & whole) == whole)
 			on_message(&s->stats, now);
 	}
 	end_update(s);
@@ -274,10 +298,8 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 /* --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere --- */
 
 /* See is_repeated() for twins. */
-WITH_TWIN("fexit/sctp_ulpevent_make_rcvmsg", jitter_arrival,
-	  !event || is_marked((__u64)event) ? 0 : on_arrival(true, asoc, chunk, event),
-	  struct sctp_association *asoc, struct sctp_chunk *chunk, int gfp,
-	  struct sctp_ulpevent *event)
+WITH_TWIN("fentry/sctp_assoc_rwnd_decrease", jitter_arrival,
+	  is_marked((__u64)asoc) ? 0 : on_arrival(true, asoc), struct sctp_association *asoc)
 WITH_TWIN("fentry/sctp_association_free", jitter_free, on_free(true, asoc),
 	  struct sctp_association *asoc)
 
@@ -288,22 +310,10 @@ int BPF_PROG(jitter_reassembled, struct net *net, struct sk_buff_head *queue, st
 	return on_reassembled(last);
 }
 
-#include "frame.h"
-
-SEC("kprobe/sctp_ulpevent_make_rcvmsg")
-int BPF_KPROBE(jitter_arrival_enter_kprobe, struct sctp_association *asoc, struct sctp_chunk *chunk)
+SEC("kprobe/sctp_assoc_rwnd_decrease")
+int BPF_KPROBE(jitter_arrival_kprobe, struct sctp_association *asoc)
 {
-	return frame_enter(ctx, (__u64)asoc, (__u64)chunk);
-}
-
-SEC("kretprobe/sctp_ulpevent_make_rcvmsg")
-int BPF_KRETPROBE(jitter_arrival_kprobe, struct sctp_ulpevent *event)
-{
-	struct frame frame;
-
-	if (!frame_leave(ctx, &frame) || !event)
-		return 0;
-	return on_arrival(false, (void *)frame.arg[0], (void *)frame.arg[1], event);
+	return on_arrival(false, asoc);
 }
 
 SEC("kprobe/sctp_make_reassembled_event")

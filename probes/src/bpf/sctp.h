@@ -151,7 +151,12 @@ struct sctp_bind_addr {
 	__u16 port; /* host order */
 };
 
+struct sctp_inq {
+	struct sctp_chunk *in_progress; /* the chunk that is looked at now */
+};
+
 struct sctp_ep_common {
+	struct sctp_inq inqueue;
 	struct sock *sk;
 	struct net *net;
 	struct sctp_bind_addr bind_addr;
@@ -189,6 +194,7 @@ struct sctp_outq {
 };
 
 struct sctp_endpoint {
+	struct sctp_ep_common base;
 	__u32 sndbuf_policy;
 	__u32 rcvbuf_policy;
 };
@@ -305,12 +311,6 @@ struct sack_header {
 #define DATA_HEADER_SIZE 16
 #define I_DATA_HEADER_SIZE 20
 
-/* What both begin with, behind the chunk header. */
-struct data_header {
-	__be32 tsn;
-	__be16 stream;
-};
-
 struct gap_ack_block {
 	__be16 start; /* both relative to the cumulative TSN */
 	__be16 end;
@@ -333,6 +333,42 @@ static __always_inline __u64 argument(void *ctx, __u32 n)
 
 	bpf_get_func_arg(ctx, n, &value);
 	return value;
+}
+
+/* Eight bytes of a DATA or I-DATA chunk, from its first on, ... */
+union data_first {
+	__u64 word;
+	struct {
+		__u8 type;
+		__u8 flags;
+		__be16 length;
+		__be32 tsn; /* 0: none yet */
+	};
+};
+
+/* ... and from its third on. */
+union data_third {
+	__u64 word;
+	struct {
+		__be16 length;
+		__be32 tsn;
+		__be16 stream;
+	} __attribute__((packed));
+};
+
+/*
+ * Such a word. The kernel's types know the first four bytes only; since 6.2 a program may look at
+ * any memory as at a type that vmlinux has, by plain loads that take several members in one: so
+ * part of an IPv6 address is read here.
+ */
+static __always_inline __u64 data_word(bool trusted, struct sctp_chunkhdr *hdr, __u32 offset)
+{
+	__u64 word = 0;
+
+	if (trusted && bpf_ksym_exists(bpf_rdonly_cast))
+		return *(__u64 *)((void *)bpf_core_cast(hdr, struct in6_addr) + offset);
+	bpf_probe_read_kernel(&word, sizeof(word), (void *)hdr + offset);
+	return word;
 }
 
 /* Serial number arithmetic, RFC 9260 1.6. */

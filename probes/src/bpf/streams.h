@@ -24,6 +24,7 @@
 #define ASSOC_PROBES 8 /* entries looked at before one is evicted */
 #define PLACE_PROBES 32
 #define POOL_PROBES 64
+#define RECENT 8 /* streams of an association that are found without a search */
 
 #define NO_PLACE 0 /* never used: ends a search */
 #define GONE (~0u) /* was used */
@@ -59,7 +60,8 @@ struct assoc {
 	__u64 ended_ns;
 	__u64 last_jiffies; /* of its last event: who was silent longest makes room */
 	__u64 events;
-	__u64 last_event[2]; /* see is_repeated() */
+	__u64 last_event;     /* see is_repeated() */
+	__u32 recent[RECENT]; /* index into streams, by stream id; may be another's by now */
 	struct identity id;
 	struct assoc_stats stats;
 	__u64 begun;
@@ -70,7 +72,6 @@ struct stream {
 	__u32 assoc_uid; /* 0: free */
 	__u32 assoc;	 /* index into assocs */
 	__u64 last_jiffies;
-	__u64 events;
 	__u32 place; /* index into places */
 	__u16 sid;
 	__u16 pad;
@@ -101,8 +102,9 @@ struct {
 	__type(value, __u32);
 } places SEC(".maps");
 
-/* Defined by the program: make the own part of an entry ready. */
+/* Defined by the program: make the own part of an entry ready, and how many events are in it. */
 static __always_inline void stream_made(__u32 key, struct stream *s);
+static __always_inline __u64 events_of(const struct stream *s);
 
 static __always_inline struct assoc *assoc_at(__u32 key)
 {
@@ -213,6 +215,7 @@ static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __
 	}
 	a->ended = 0;
 	a->events = 0;
+	a->last_event = 0;
 	a->first_ns = bpf_ktime_get_ns();
 	a->last_jiffies = bpf_jiffies64();
 	__builtin_memset(&a->id, 0, sizeof(a->id));
@@ -255,16 +258,16 @@ static __always_inline bool is_marked(__u64 object)
 		mark->object = 0;
 		return true;
 	}
+	barrier(); /* or else the compiler makes one store of both, and asks twice */
 	mark->object = object;
 	return false;
 }
 
-static __always_inline bool is_repeated(struct assoc *a, __u64 object, __u64 number)
+static __always_inline bool is_repeated(struct assoc *a, __u64 event)
 {
-	if (a->last_event[0] == object && a->last_event[1] == number)
+	if (a->last_event == event)
 		return true;
-	a->last_event[0] = object;
-	a->last_event[1] = number;
+	a->last_event = event;
 	return false;
 }
 
@@ -345,7 +348,7 @@ static __always_inline __u32 take_stream(void)
 	a = assoc_at(s->assoc);
 	if (old && a && a->uid == old && !was_shown(a)) {
 		count(&accounting.streams_evicted, 1);
-		count(&accounting.events_evicted, s->events);
+		count(&accounting.events_evicted, events_of(s));
 	}
 	place = bpf_map_lookup_elem(&places, &s->place);
 	if (place)
@@ -399,11 +402,11 @@ static long find_stream_step(__u32 step, struct place_search *search)
 	return 1;
 }
 
-/* See stream_of(): not at the first place. */
-static __noinline struct stream *stream_further(__u32 assoc, __u32 assoc_uid, __u16 sid)
+/* See stream_of(): not a recent one. */
+static __noinline struct stream *find_stream(struct assoc *a, __u32 assoc, __u16 sid)
 {
-	struct place_search search = {
-		.hash = place_of(assoc_uid, sid), .assoc_uid = assoc_uid, .sid = sid};
+	__u32 uid = a->uid;
+	struct place_search search = {.hash = place_of(uid, sid), .assoc_uid = uid, .sid = sid};
 	__u32 slot = search.hash & place_mask, *place;
 	struct stream *s;
 
@@ -411,9 +414,14 @@ static __noinline struct stream *stream_further(__u32 assoc, __u32 assoc_uid, __
 	if (!place)
 		return NULL;
 	if (*place != NO_PLACE) {
-		bpf_loop(PLACE_PROBES - 1, find_stream_step, &search, 0);
-		if (search.found)
+		search.key = *place - 1;
+		search.found = is_stream(stream_at(search.key), uid, sid);
+		if (!search.found)
+			bpf_loop(PLACE_PROBES - 1, find_stream_step, &search, 0);
+		if (search.found) {
+			a->recent[sid % RECENT] = search.key;
 			return stream_at(search.key);
+		}
 	}
 
 	search.key = take_stream();
@@ -429,27 +437,20 @@ static __noinline struct stream *stream_further(__u32 assoc, __u32 assoc_uid, __
 	s->assoc = assoc;
 	s->sid = sid;
 	s->place = search.place;
-	s->events = 0;
 	s->last_jiffies = bpf_jiffies64();
 	stream_made(search.key, s);
-	s->assoc_uid = assoc_uid;
+	s->assoc_uid = uid;
 	end_update(s);
+	a->recent[sid % RECENT] = search.key;
 	return s;
 }
 
-/* The entry of a stream, which is made where it is new. */
-static __always_inline struct stream *stream_of(__u32 assoc, __u32 assoc_uid, __u16 sid)
+/* The entry of a stream of the association with that index, which is made where it is new. */
+static __always_inline struct stream *stream_of(struct assoc *a, __u32 assoc, __u16 sid)
 {
-	__u32 slot = place_of(assoc_uid, sid) & place_mask, *place;
-	struct stream *s;
+	struct stream *s = stream_at(a->recent[sid % RECENT]);
 
-	place = bpf_map_lookup_elem(&places, &slot);
-	if (place && *place != NO_PLACE) {
-		s = stream_at(*place - 1);
-		if (is_stream(s, assoc_uid, sid))
-			return s;
-	}
-	return stream_further(assoc, assoc_uid, sid);
+	return is_stream(s, a->uid, sid) ? s : find_stream(a, assoc, sid);
 }
 
 #endif

@@ -7,6 +7,7 @@
 #include "sctp.h"
 
 struct assoc_stats {
+	__u64 last_chunk;   /* of the last event: several may be sent again, with one number */
 	__u32 outcnt;	    /* outbound streams */
 	__u32 lobby;	    /* messages that wait, of all streams, as counted here */
 	__u32 upheavals;    /* running functions after which the lobby is counted anew */
@@ -63,16 +64,24 @@ static __always_inline void stream_made(__u32 key, struct stream *s)
 	}
 }
 
+static __always_inline __u64 events_of(const struct stream *s)
+{
+	return s->stats.chunks + s->stats.rtx_chunks;
+}
+
 /* --- the ordering lobby --- */
 
 /* So many messages of a stream came into the lobby, or left it. */
-static __always_inline void waiting_changed(__u32 key, __u32 assoc_uid, __u16 sid, __s32 by,
-					    __u64 now, bool moved)
+static __always_inline void waiting_changed(__u32 key, __u16 sid, __s32 by, __u64 now, bool moved)
 {
-	struct stream *s = stream_of(key, assoc_uid, sid);
+	struct assoc *a = assoc_at(key);
 	struct stream_stats *stats;
+	struct stream *s;
 	__s64 waiting;
 
+	if (!a)
+		return;
+	s = stream_of(a, key, sid);
 	if (!s)
 		return;
 	stats = &s->stats;
@@ -95,7 +104,6 @@ struct walk {
 	__u64 skb;
 	__u64 now;
 	__u32 assoc; /* index */
-	__u32 assoc_uid;
 	__u32 met;
 	__s32 by;
 	bool moved;
@@ -109,8 +117,8 @@ static long lobby_step(__u32 step, struct walk *walk)
 	if (walk->skb == walk->head || !skb)
 		return 1;
 	event = (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
-	waiting_changed(walk->assoc, walk->assoc_uid, BPF_CORE_READ(event, stream), walk->by,
-			walk->now, walk->moved);
+	waiting_changed(walk->assoc, BPF_CORE_READ(event, stream), walk->by, walk->now,
+			walk->moved);
 	walk->met++;
 	walk->skb = (__u64)BPF_CORE_READ(skb, next);
 	return 0;
@@ -123,8 +131,7 @@ static long lobby_step(__u32 step, struct walk *walk)
 static __always_inline void walk_lobby(struct sctp_association *asoc, __u32 key, struct assoc *a,
 				       __s32 by, bool moved, __u64 now)
 {
-	struct walk walk = {
-		.now = now, .assoc = key, .assoc_uid = a->uid, .by = by, .moved = moved};
+	struct walk walk = {.now = now, .assoc = key, .by = by, .moved = moved};
 
 	walk.head = (__u64)asoc + bpf_core_field_offset(struct sctp_association, ulpq.lobby);
 	walk.skb = (__u64)BPF_CORE_READ(asoc, ulpq.lobby.next);
@@ -218,8 +225,8 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 {
 	struct sctp_association *asoc = GET(trusted, ulpq, asoc);
 	__u32 lobby = GET(trusted, ulpq, lobby.qlen), key;
-	struct data_header data = {};
 	struct sctp_transport *transport;
+	union data_third data;
 	struct assoc *a;
 	__s32 by;
 
@@ -243,8 +250,8 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 	if (!by)
 		return 0;
 	a->stats.lobby = lobby;
-	bpf_probe_read_kernel(&data, sizeof(data), GET(trusted, chunk, chunk_hdr) + 1);
-	waiting_changed(key, a->uid, bpf_ntohs(data.stream), by, bpf_ktime_get_ns(), true);
+	data.word = data_word(trusted, GET(trusted, chunk, chunk_hdr), 2);
+	waiting_changed(key, bpf_ntohs(data.stream), by, bpf_ktime_get_ns(), true);
 	return 0;
 }
 
@@ -275,45 +282,48 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport, struct sctp_chunk *chunk,
 				   __u32 times)
 {
-	struct sctp_chunkhdr *hdr;
+	union data_first data;
 	struct stream *s;
 	struct assoc *a;
 	__u32 key, bytes;
-	__u8 flags;
+	__u64 now;
 
 	if (!wanted(trusted, asoc, transport))
 		return 0;
 	a = assoc_of(trusted, asoc, transport, &key);
 	if (!a)
 		return 0;
-	if (is_repeated(a, (__u64)chunk, (__u64)GET(trusted, asoc, next_tsn) << 32 | times))
+	if (is_repeated(a, (__u64)GET(trusted, asoc, next_tsn) << 32 | times) &&
+	    a->stats.last_chunk == (__u64)chunk)
 		return 0;
-	a->last_jiffies = bpf_jiffies64();
+	a->stats.last_chunk = (__u64)chunk;
+	now = bpf_jiffies64();
+	if (a->last_jiffies != now) {
+		a->last_jiffies = now;
+		/* More streams may have been added (RFC 6525 4.5). */
+		a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
+	}
 	a->events++;
-	/* More streams may have been added (RFC 6525 4.5). */
-	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
-	s = stream_of(key, a->uid, GET(trusted, chunk, sinfo.sinfo_stream));
+	s = stream_of(a, key, GET(trusted, chunk, sinfo.sinfo_stream));
 	if (!s)
 		return 0;
-	hdr = GET(trusted, chunk, chunk_hdr);
-	bytes = bpf_ntohs(GET(trusted, hdr, length));
-	bytes -= GET(trusted, hdr, type) == SCTP_CID_DATA ? DATA_HEADER_SIZE : I_DATA_HEADER_SIZE;
-	flags = GET(trusted, hdr, flags);
+	data.word = data_word(trusted, GET(trusted, chunk, chunk_hdr), 0);
+	bytes = bpf_ntohs(data.length);
+	bytes -= data.type == SCTP_CID_DATA ? DATA_HEADER_SIZE : I_DATA_HEADER_SIZE;
 	begin_update(s);
-	s->last_jiffies = bpf_jiffies64();
-	s->events++;
+	s->last_jiffies = now;
 	if (times) {
 		s->stats.rtx_chunks++;
 		s->stats.rtx_bytes += bytes;
 	} else {
 		s->stats.chunks++;
 		s->stats.payload_bytes += bytes;
-		if (flags & SCTP_DATA_UNORDERED)
+		if (data.flags & SCTP_DATA_UNORDERED)
 			s->stats.unordered++;
-		if (flags & SCTP_DATA_LAST_FRAG)
+		if (want_extended && data.flags & SCTP_DATA_LAST_FRAG)
 			s->stats.messages++;
 		if (want_sizes)
-			count_size(s, bytes, flags);
+			count_size(s, bytes, data.flags);
 	}
 	end_update(s);
 	return 0;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use fastrand::Rng;
+use sctptrace_tests::busy::{busy_ns, busy_since};
 use sctptrace_tests::hostile::{STREAMS, View, ask, attack};
 use sctptrace_tests::sctp::after;
 use sctptrace_tests::socket::{AssocValue, InitMessage, Outgoing, SackInfo, SctpSocket, option};
@@ -53,6 +54,17 @@ enum Action {
         #[arg(long, default_value_t = 160)]
         messages: u32,
     },
+    /// Keep the rules, and acknowledge with gap blocks.
+    Gaps {
+        #[command(flatten)]
+        ends: Ends,
+        /// In two of three SACKs.
+        #[arg(long)]
+        blocks: u16,
+        /// Three SACKs in each.
+        #[arg(long, default_value_t = 100)]
+        rounds: u32,
+    },
 }
 
 #[derive(Args, Clone, Copy)]
@@ -73,6 +85,7 @@ fn main() -> Result<()> {
         Action::Echo { bind } => echo(bind),
         Action::Attack { ends, seed, packets } => attack_all(Wire::new(ends)?, seed, packets),
         Action::Wrap { ends, messages } => wrap(&Wire::new(ends)?, messages),
+        Action::Gaps { ends, blocks, rounds } => gaps(&Wire::new(ends)?, blocks, rounds),
     }
 }
 
@@ -445,4 +458,43 @@ fn converse(association: &mut Association<'_>, messages: u32) -> Result<()> {
 fn ask_for(association: &mut Association<'_>, ask: u32, first: u8) -> Result<()> {
     association.send(&data(WHOLE | UNORDERED, association.view.next, 0, 0, ask, &[first; 20]))?;
     association.listen(Duration::from_millis(10), |_| false)
+}
+
+// --- gap blocks ---
+
+/// Two SACKs with gap blocks, which are too few for a fast retransmission, and one that covers all.
+fn gaps(wire: &Wire, blocks: u16, rounds: u32) -> Result<()> {
+    const MESSAGES: u8 = 132;
+    ensure!(blocks < u16::from(MESSAGES) / 2, "a round has {MESSAGES} messages");
+    let mut association = Association::connect(wire, 30_000, 1, 1)?;
+    association.acknowledge = false;
+    // Until the congestion window takes a round.
+    for size in 1..=MESSAGES {
+        round(&mut association, size, 0)?;
+    }
+    let begin = busy_ns();
+    for _ in 0..rounds {
+        round(&mut association, MESSAGES, blocks)?;
+    }
+    println!("{}", serde_json::json!({ "busy_ns": busy_since(begin), "sacks": 3 * rounds }));
+    association.send(&chunk(6, 0, &[]))
+}
+
+fn round(association: &mut Association<'_>, messages: u8, blocks: u16) -> Result<()> {
+    let top = association.view.top.wrapping_add(messages.into());
+    association.send(&data(WHOLE | UNORDERED, association.view.next, 0, 0, ask::SEND, &[messages; 100]))?;
+    association.listen(Duration::from_secs(5), |this| this.view.top == top)?;
+    ensure!(
+        association.view.top == top,
+        "the kernel has sent {} too few",
+        top.wrapping_sub(association.view.top)
+    );
+    let gaps: Vec<(u16, u16)> = (1..=blocks).map(|n| (2 * n, 2 * n)).collect();
+    for gaps in [&gaps[..gaps.len() / 2], &gaps[..]] {
+        association.send(&wire::sack(association.view.acked, 1 << 20, gaps, &[]))?;
+    }
+    association.view.acked = top;
+    association.send(&wire::sack(top, 1 << 20, &[], &[]))?;
+    // The kernel's own SACK of what was asked.
+    association.listen(Duration::from_millis(1), |_| false)
 }

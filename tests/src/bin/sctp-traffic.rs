@@ -5,7 +5,6 @@
 //! counters. The server takes its own when the farewell arrives: by then all else has.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
+use sctptrace_tests::busy::{busy_ns, busy_since};
 use sctptrace_tests::socket::{
     AssocStats, AssocValue, InitMessage, MoreStreams, Outgoing, Path, PathParameters, RtoInfo, SackInfo,
     SctpSocket, option,
@@ -629,19 +629,6 @@ fn send_one(
 /// How often this thread has gone to sleep of its own accord.
 fn sleeps() -> Result<i64> {
     Ok(getrusage(UsageWho::RUSAGE_THREAD)?.voluntary_context_switches())
-}
-
-/// Time that the machine's CPUs have run tasks (`rq_cpu_time` in `/proc/schedstat`).
-fn busy_ns() -> Option<u64> {
-    // A task's time counts when it leaves the CPU.
-    thread::sleep(Duration::from_millis(2));
-    let schedstat = fs::read_to_string("/proc/schedstat").ok()?;
-    let cpus = schedstat.lines().filter(|line| line.starts_with("cpu"));
-    cpus.map(|cpu| cpu.split_whitespace().nth(7)?.parse::<u64>().ok()).sum()
-}
-
-fn busy_since(begin: Option<u64>) -> Option<u64> {
-    Some(busy_ns()? - begin?)
 }
 
 fn micros(since: Instant) -> u64 {
