@@ -28,7 +28,7 @@ Commands:
       --check          Make them again in another folder, and compare
   test [OPTIONS]  Check everything
       --only STEP      Only this step; may be repeated. Steps: packages, fmt, clippy, clang-format, deny,
-                       unit, build, dist, vm
+                       unit, build, dist (only if named), vm
       --kernel SERIES  Only VM tests of this kernel: 5.10, 6.1, 6.12 or 7.3
       --arch ARCH      VM tests in guests of x86_64 (default) or aarch64: cross-built, comparisons only
       --case TEXT      Only VM tests whose name contains TEXT
