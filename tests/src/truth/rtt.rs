@@ -73,6 +73,12 @@ pub fn flows(frames: &[Frame]) -> Vec<Flow> {
         for chunk in &packet.chunks {
             match chunk {
                 Chunk::Init { ack: true, tag, tsn, .. } => {
+                    // RFC 9260 5.2.3: within an association it is discarded.
+                    let directions = [Some(&here), opposite.get(&here)];
+                    if directions.into_iter().flatten().any(|key| flows.get(key).is_some_and(Flow::has_begun))
+                    {
+                        continue;
+                    }
                     let there = (packet.destination, packet.source, *tag);
                     opposite.insert(here, there);
                     opposite.insert(there, here);
@@ -110,7 +116,7 @@ pub fn flows(frames: &[Frame]) -> Vec<Flow> {
             }
         }
     }
-    flows.into_values().filter(|flow| !flow.tsns.is_empty() || !flow.windows.is_empty()).collect()
+    flows.into_values().filter(Flow::has_begun).collect()
 }
 
 impl Flow {
@@ -146,6 +152,11 @@ impl Flow {
         if tsn.acknowledged_ns.is_none() {
             tsn.transmissions += 1;
         }
+    }
+
+    /// DATA was sent, or a SACK came for it.
+    fn has_begun(&self) -> bool {
+        !self.tsns.is_empty() || !self.windows.is_empty()
     }
 
     /// Returns whether the sender takes it.
@@ -322,6 +333,18 @@ mod tests {
         ]);
         assert_eq!(rtts(&flow, &[5, 6]), [Some(40), Some(10)]);
         assert_eq!(flow.windows.len(), 2);
+    }
+
+    #[test]
+    fn an_init_ack_within_an_association_says_nothing() {
+        let stray = Chunk::Init { ack: true, tag: 99, a_rwnd: 0, streams: (1, 1), tsn: 1 };
+        let flow = only_flow(&[
+            begin(),
+            frame(10, A, B, vec![data(5)]),
+            frame(20, B, A, vec![stray]),
+            frame(30, B, A, vec![sack(5, &[])]),
+        ]);
+        assert_eq!(rtts(&flow, &[5]), [Some(20)]);
     }
 
     #[test]
