@@ -267,7 +267,6 @@ struct sctp_chunk {
 		void *v;
 	} subh;
 	struct sctp_chunkhdr *chunk_hdr;
-	__u8 *chunk_end;
 	struct sctp_sndrcvinfo sinfo; /* of outgoing data */
 	struct sctp_association *asoc;
 	struct sctp_transport *transport; /* that it came on */
@@ -276,7 +275,6 @@ struct sctp_chunk {
 /* Received data on its way to the user; it lives in sk_buff.cb. */
 struct sctp_ulpevent {
 	struct sctp_association *asoc;
-	__u32 tsn;
 	__u16 stream;
 	__u16 msg_flags; /* those of the chunk, and MSG_EOR of a whole message */
 };

@@ -240,11 +240,6 @@ struct mark {
 	__u64 pad[7]; /* a cache line of its own */
 } marks[MARKS] = {};
 
-static __always_inline struct mark *mark_of_this_cpu(void)
-{
-	return &marks[bpf_get_smp_processor_id() % MARKS];
-}
-
 /*
  * Of two twins at one event the second need not look further: it finds the mark that the first left
  * on this CPU, and takes it away. If another event broke in and left its own, is_repeated() has the
