@@ -72,20 +72,19 @@ impl Options {
         if options.only.is_empty() && (options.kernel.is_some() || options.case.is_some() || options.write) {
             options.only.push("vm".to_owned());
         }
+        // Packages are another quarter of an hour, and more than half of it installs tools: only when asked for.
+        if options.only.is_empty() {
+            let others = STEPS.iter().map(|(name, _)| *name).filter(|name| *name != "dist");
+            options.only.extend(others.map(str::to_owned));
+        }
         Ok(options)
     }
 }
 
 /// Run the steps; the first that fails ends it.
 pub fn run_steps(options: &Options) -> Result<(), Failure> {
-    let steps: Vec<_> = STEPS
-        .into_iter()
-        // Packages are another quarter of an hour, and more than half of it installs tools: only when asked for.
-        .filter(|(name, _)| match options.only.is_empty() {
-            true => *name != "dist",
-            false => options.only.iter().any(|only| only == name),
-        })
-        .collect();
+    let steps: Vec<_> =
+        STEPS.into_iter().filter(|(name, _)| options.only.iter().any(|only| only == name)).collect();
     let begin = Instant::now();
     for (index, (name, step)) in steps.iter().enumerate() {
         println!("[{}/{}] {name} ...", index + 1, steps.len());
