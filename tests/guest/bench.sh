@@ -61,6 +61,8 @@ gap_peer() {
 		until_true 10 grep -qs listening server.err
 	}
 	send() {
+		# Not --bind: the peer has an address of its own.
+		shift 2
 		a sctp-fuzz gaps "$@" >client.json
 		# The shell that waits for it in its namespace would not pass a signal on.
 		killall sctp-fuzz

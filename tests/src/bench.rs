@@ -57,13 +57,16 @@ const TRANSFERS: [Transfer; 3] = [
 /// What grows, step by step: 20,000 chunks or so, over more and more of it.
 struct Growth {
     of: &'static str,
-    /// How many, the chunks sent, and the guest's lines for the path, the server and the client.
+    /// What the work is counted by.
+    per: &'static str,
+    /// How many, how often the latter comes, and the guest's lines for the path, the server and the client.
     steps: [(u32, u32, &'static str, &'static str, &'static str); 3],
 }
 
 const GROWTH: [Growth; 4] = [
     Growth {
         of: "associations",
+        per: "chunk",
         steps: [
             (1, 20_000, "", "--one-to-many", "--crowd --count 20000"),
             (100, 20_000, "", "--one-to-many --associations 100", "--crowd --associations 100 --count 200"),
@@ -78,6 +81,7 @@ const GROWTH: [Growth; 4] = [
     },
     Growth {
         of: "streams",
+        per: "chunk",
         steps: [
             (1, 65_535, "", "--one-to-many", "--crowd --count 65535"),
             (64, 65_535, "", "--one-to-many --streams 64", "--crowd --streams 64 --count 65535"),
@@ -86,6 +90,7 @@ const GROWTH: [Growth; 4] = [
     },
     Growth {
         of: "outstanding chunks",
+        per: "chunk",
         steps: [
             (1, 5001, "path 0.5ms", "", "--count 5000 --rate 1000 --nodelay"),
             (64, 5001, "path 32ms", "", "--count 5000 --rate 1000 --nodelay"),
@@ -100,7 +105,8 @@ const GROWTH: [Growth; 4] = [
     },
     // Last, as it changes what a transfer is.
     Growth {
-        of: "gap blocks (and 44 chunks) per SACK",
+        of: "gap blocks",
+        per: "SACK for 44 chunks",
         steps: [
             (0, SACKS, "gap_peer", "", "--blocks 0"),
             (4, SACKS, "gap_peer", "", "--blocks 4"),
@@ -228,8 +234,7 @@ fn growth_case() -> Case {
     let mut script = String::from(". /bench.sh\ntopology\n");
     for (growth, Growth { steps, .. }) in GROWTH.iter().enumerate() {
         for (step, (_, _, path, serve, send)) in steps.iter().enumerate() {
-            let from = if *path == "gap_peer" { "" } else { "--bind 10.1.0.1" };
-            let transfer = format!("'--bind 10.2.0.1 {serve}' '{from} {send}'");
+            let transfer = format!("'--bind 10.2.0.1 {serve}' '--bind 10.1.0.1 {send}'");
             let _ = writeln!(script, "{path}\nbench none.{growth}.{step} {transfer}");
             for (tool, room) in ROOM {
                 let _ = writeln!(script, "bench {tool}.{growth}.{step} {transfer} 'sctp-{tool} -c {room}'");
@@ -242,7 +247,7 @@ fn growth_case() -> Case {
 }
 
 fn evaluate_growth(folder: &Path, figures: &mut Figures) -> Result<()> {
-    for (growth, Growth { of, steps }) in GROWTH.iter().enumerate() {
+    for (growth, Growth { of, steps, .. }) in GROWTH.iter().enumerate() {
         for (step, (size, chunks, ..)) in steps.iter().enumerate() {
             let base = measured(folder, &format!("none.{growth}.{step}"), *chunks)?.busy;
             for (tool, _) in ROOM {
@@ -460,9 +465,8 @@ pub fn tables(figures: &Figures) -> String {
     for kind in FLOORS {
         line(&[kind.to_owned(), number(&format!("floor: {kind}"))]);
     }
-    for Growth { of, steps } in &GROWTH {
+    for Growth { of, per, steps } in &GROWTH {
         line(&[]);
-        let per = if of.ends_with("per SACK") { "SACK" } else { "chunk" };
         let mut names = vec![format!("per {per}, with {of}")];
         names.extend(steps.iter().map(|step| step.0.to_string()));
         line(&names);
