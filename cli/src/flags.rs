@@ -113,6 +113,12 @@ impl Common {
         self.extended || self.json
     }
 
+    /// Is something of an association only printed when the run ends?
+    #[must_use]
+    pub fn prints_at_end(&self) -> bool {
+        self.histogram || self.format() == Format::Csv && !self.timestamp
+    }
+
     /// Does the kernel side gather what the script does not have? Histograms are of it.
     #[must_use]
     pub fn gathers_more(&self) -> bool {

@@ -1,9 +1,10 @@
-//! What the commands with a table of streams share: its size, and its books.
+//! What the commands with a table of streams share: its size, its books, and what they do alike.
 
+use anyhow::Result;
 use clap::{Args, value_parser};
-use probes::streams::{self, Config};
+use probes::streams::{self, Config, StreamProbe};
 
-use crate::{Accounting, Common, Skipped};
+use crate::{Accounting, Common, Out, Skipped, Tool};
 
 /// The flag for the size of the table.
 #[derive(Args, Clone, Debug)]
@@ -26,6 +27,77 @@ impl Room {
             max_streams: self.max_streams,
             rung: common.rung(),
         }
+    }
+}
+
+/// The rows of such a command.
+pub trait StreamReport {
+    /// What it reports of.
+    type Probe: StreamProbe;
+
+    /// Are there rows of every interval?
+    fn has_intervals(&self) -> bool;
+
+    /// The CSV header.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    fn header(&self, out: &mut Out) -> Result<()>;
+
+    /// Rows or objects of the interval of that number, which has just ended.
+    ///
+    /// # Errors
+    /// Where they cannot be written, or the kernel does not let a table be read.
+    fn interval(&self, out: &mut Out, probe: &mut Self::Probe, number: u32) -> Result<()>;
+
+    /// Totals that are due when that interval has ended, which may be the run's last.
+    ///
+    /// # Errors
+    /// As for an interval.
+    fn totals(&mut self, out: &mut Out, probe: &mut Self::Probe, number: u32, at_end: bool) -> Result<()>;
+}
+
+/// Such a command at work.
+pub struct StreamTool<R: StreamReport> {
+    probe: R::Probe,
+    report: R,
+}
+
+impl<R: StreamReport> StreamTool<R> {
+    /// A command that reports so of a probe.
+    pub fn new(probe: R::Probe, report: R) -> Self {
+        Self { probe, report }
+    }
+
+    /// Ends an interval, and prints what is due then.
+    fn step(&mut self, out: &mut Out, at_end: bool) -> Result<()> {
+        let number = self.probe.step();
+        if self.report.has_intervals() {
+            self.report.interval(out, &mut self.probe, number)?;
+        }
+        self.report.totals(out, &mut self.probe, number, at_end)
+    }
+}
+
+impl<R: StreamReport> Tool for StreamTool<R> {
+    fn begin(&mut self, out: &mut Out) -> Result<()> {
+        self.report.header(out)
+    }
+
+    fn interval(&mut self, out: &mut Out) -> Result<()> {
+        self.step(out, false)
+    }
+
+    fn stop(&mut self) {
+        self.probe.detach();
+    }
+
+    fn end(&mut self, out: &mut Out) -> Result<()> {
+        self.step(out, true)
+    }
+
+    fn accounting(&self) -> Accounting {
+        self.probe.accounting().into()
     }
 }
 

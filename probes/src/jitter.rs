@@ -14,7 +14,9 @@ use crate::{
     dist::dist,
     hist::{BUCKETS, Histogram},
     pod::{self, Pod},
-    streams::{Place, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
+    streams::{
+        Place, StreamProbe, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries,
+    },
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -55,8 +57,7 @@ pub struct Stats {
     pub stream_id: u16,
     /// Chunks.
     pub chunks: Arrivals,
-    /// Of the intervals between them, in microseconds; only in totals, and if [`Config::histograms`] or
-    /// [`Config::extended`].
+    /// Of the intervals between them, in microseconds; only in totals, and if [`Config::histograms`].
     pub histogram: Option<Histogram>,
     /// Whole user messages, when the last of their chunks came; only if [`Config::extended`].
     pub messages: Arrivals,
@@ -72,6 +73,7 @@ pub struct Jitter {
     rung: Rung,
     skel: JitterSkel<'static>,
     extended: bool,
+    histograms: bool,
 }
 
 impl Jitter {
@@ -106,17 +108,8 @@ impl Jitter {
             skel,
             rung,
             extended,
+            histograms: config.histograms,
         })
-    }
-
-    /// Detaches the programs: nothing changes any more, and statistics are exact.
-    pub fn detach(&mut self) {
-        self.links.detach();
-    }
-
-    /// Ends the current interval and gives its number.
-    pub fn step(&mut self) -> u32 {
-        step_epoch!(self.skel)
     }
 
     /// Statistics since the start, of every stream of those associations that are due.
@@ -131,7 +124,7 @@ impl Jitter {
                 association,
                 stream_id: stream.sid,
                 chunks: arrivals(&stream.stats.chunk, hist.as_ref()),
-                histogram: hist.as_ref().map(|h| Histogram::of(h, 1000)),
+                histogram: hist.as_ref().filter(|_| self.histograms).map(|h| Histogram::of(h, 1000)),
                 messages: arrivals(&stream.stats.message, None),
                 reordered: stream.stats.reordered,
             })
@@ -194,12 +187,6 @@ impl Jitter {
         if self.rung == Rung::Kprobe { self.links.missed() + missed(self.skel.object()) } else { 0 }
     }
 
-    /// The books so far.
-    #[must_use]
-    pub fn accounting(&self) -> Accounting {
-        Accounting { missed: self.missed(), ..stream_accounting!(self.skel, self.tables) }
-    }
-
     /// The histogram of a stream; `None` unless extended. Read by a system call, as mapped they would all count as memory
     /// of this process.
     fn hist(&self, index: u32) -> Result<Option<[u32; BUCKETS]>, Error> {
@@ -209,6 +196,20 @@ impl Jitter {
         let mut bytes = [0; size_of::<types::hist>()];
         self.skel.maps.hists.lookup_into(&index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
         Ok(pod::read::<types::hist>(&bytes).map(|h| h.chunk))
+    }
+}
+
+impl StreamProbe for Jitter {
+    fn step(&mut self) -> u32 {
+        step_epoch!(self.skel)
+    }
+
+    fn detach(&mut self) {
+        self.links.detach();
+    }
+
+    fn accounting(&self) -> Accounting {
+        Accounting { missed: self.missed(), ..stream_accounting!(self.skel, self.tables) }
     }
 }
 

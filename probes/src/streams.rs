@@ -60,6 +60,18 @@ pub struct Accounting {
     pub lobby_limit: u64,
 }
 
+/// A probe with entries per association and stream.
+pub trait StreamProbe {
+    /// Ends the current interval and gives its number.
+    fn step(&mut self) -> u32;
+
+    /// Detaches the programs: nothing changes any more, and statistics are exact.
+    fn detach(&mut self);
+
+    /// The books so far.
+    fn accounting(&self) -> Accounting;
+}
+
 /// An entry of `assocs`.
 pub(crate) trait AssocEntry: Pod {
     fn is_whole(&self) -> bool;

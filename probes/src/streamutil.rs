@@ -13,7 +13,9 @@ use crate::{
     Error, Histogram, Rung,
     attach::{Links, attach_loaded, climb, leave_out, malformed, missed, name_module},
     pod::{self, Pod},
-    streams::{Place, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries},
+    streams::{
+        Place, StreamProbe, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries,
+    },
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -138,17 +140,6 @@ impl Streamutil {
         })
     }
 
-    /// Detaches the programs: nothing changes any more, and statistics are exact.
-    pub fn detach(&mut self) {
-        self.links.detach();
-        self.detached = Some(now());
-    }
-
-    /// Ends the current interval and gives its number.
-    pub fn step(&mut self) -> u32 {
-        step_epoch!(self.skel)
-    }
-
     /// Statistics since the start, of those associations that are due.
     pub fn totals(&mut self, is_due: impl Fn(&Association) -> bool) -> impl Iterator<Item = Stats> {
         let now = self.now();
@@ -209,14 +200,23 @@ impl Streamutil {
         if self.rung == Rung::Kprobe { self.links.missed() + missed(self.skel.object()) } else { 0 }
     }
 
-    /// The books so far.
-    #[must_use]
-    pub fn accounting(&self) -> Accounting {
-        Accounting { missed: self.missed(), ..stream_accounting!(self.skel, self.tables) }
-    }
-
     fn now(&self) -> Duration {
         self.detached.unwrap_or_else(now)
+    }
+}
+
+impl StreamProbe for Streamutil {
+    fn step(&mut self) -> u32 {
+        step_epoch!(self.skel)
+    }
+
+    fn detach(&mut self) {
+        self.links.detach();
+        self.detached = Some(now());
+    }
+
+    fn accounting(&self) -> Accounting {
+        Accounting { missed: self.missed(), ..stream_accounting!(self.skel, self.tables) }
     }
 }
 

@@ -4,9 +4,8 @@ mod report;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::Parser;
-use cli::{Accounting, Banners, Common, Format, Manual, Out, Room, Tool};
+use cli::{Banners, Common, Manual, Room, StreamTool};
 use probes::jitter::Jitter;
 use report::Report;
 
@@ -38,50 +37,7 @@ pub fn main() -> ExitCode {
     let flags: Flags = cli::parse(|f: &Flags| &f.common);
     let common = &flags.common;
     // Rows per association that are only printed at the end; merged ones are taken over as associations end.
-    let at_end = common.histogram || common.format() == Format::Csv && !common.timestamp;
-    let keep_ended = at_end && common.is_extended();
+    let keep_ended = common.prints_at_end() && common.is_extended();
     let config = flags.room.config(common, keep_ended);
-    cli::run(&BANNERS, common, || Ok(Command { probe: Jitter::open(&config)?, report: Report::new(common) }))
-}
-
-struct Command {
-    probe: Jitter,
-    report: Report,
-}
-
-impl Command {
-    /// Ends an interval, prints its rows, and gives its number.
-    fn step(&mut self, out: &mut Out) -> Result<u32> {
-        let number = self.probe.step();
-        if self.report.has_intervals() {
-            self.report.interval(out, self.probe.interval(number))?;
-        }
-        Ok(number)
-    }
-}
-
-impl Tool for Command {
-    fn begin(&mut self, out: &mut Out) -> Result<()> {
-        self.report.header(out)
-    }
-
-    fn interval(&mut self, out: &mut Out) -> Result<()> {
-        let number = self.step(out)?;
-        let Some(due) = self.report.due(number) else { return Ok(()) };
-        self.report.totals(out, self.probe.totals(due))
-    }
-
-    fn stop(&mut self) {
-        self.probe.detach();
-    }
-
-    fn end(&mut self, out: &mut Out) -> Result<()> {
-        let number = self.step(out)?;
-        let due = self.report.due_at_end(number);
-        self.report.summary(out, self.probe.totals(due))
-    }
-
-    fn accounting(&self) -> Accounting {
-        self.probe.accounting().into()
-    }
+    cli::run(&BANNERS, common, || Ok(StreamTool::new(Jitter::open(&config)?, Report::new(common))))
 }

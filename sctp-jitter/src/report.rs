@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use cli::{Column, Common, Format, Out, Period, Rows, Table, Value, draw, ends, identity_columns, us};
+use cli::{
+    Column, Common, Format, Out, Period, Rows, StreamReport, Table, Value, draw, ends, identity_columns, us,
+};
 use probes::{
     Dist, Histogram,
-    jitter::{Association, Stats},
+    jitter::{Association, Jitter, Stats},
 };
 
 /// A row: one stream identifier over all associations, or, extended, one stream of one association.
@@ -189,59 +191,14 @@ impl Report {
         }
     }
 
-    /// Are there rows of every interval?
-    pub fn has_intervals(&self) -> bool {
-        self.intervals
-    }
-
-    /// The CSV header.
-    pub fn header(&self, out: &mut Out) -> Result<()> {
-        self.rows.header(out)
-    }
-
-    /// Rows or objects of an interval.
-    pub fn interval(&self, out: &mut Out, mut stats: impl AllStats) -> Result<()> {
-        if self.extended {
-            let print = self.rows.printer(Period::Interval);
-            return stats.try_for_each(|s| print(out, &Row::extended(s?)));
-        }
-        let mut merged = Merged::default();
-        for stats in stats {
-            merged.add(&stats?);
-        }
-        self.rows.print(out, Period::Interval, merged.rows())
-    }
-
-    /// Whose totals are due at the end of the interval `number`.
-    pub fn due(&self, number: u32) -> Option<impl Fn(&Association) -> bool + use<>> {
+    /// Whose totals are due at the end of the interval `number`, if any are. What was shown or taken over is not repeated.
+    fn due(&self, number: u32) -> Option<impl Fn(&Association) -> bool + use<>> {
         // Merged rows take over what ends, in any form.
-        let nothing = self.extended && self.format == Format::Csv;
-        let living_too = self.format == Format::Text;
-        (!nothing).then_some(move |a: &Association| a.ended.map_or(living_too, |ended| ended == number))
-    }
-
-    /// Whose are due at the end of the run; `number` is the last interval's. What was shown or taken over is not
-    /// repeated.
-    pub fn due_at_end(&self, number: u32) -> impl Fn(&Association) -> bool + use<> {
-        let all = self.extended && self.format != Format::Json;
-        move |a: &Association| all || a.ended.is_none_or(|ended| ended == number)
-    }
-
-    /// Totals before the end of the run.
-    pub fn totals(&mut self, out: &mut Out, mut stats: impl AllStats) -> Result<()> {
-        if self.extended {
-            let print = self.printer();
-            return stats.try_for_each(|s| print(out, &Row::extended(s?)));
-        }
-        let mut living = Merged::default();
-        for stats in stats {
-            let stats = stats?;
-            if stats.association.ended.is_some() { self.ended.add(&stats) } else { living.add(&stats) }
-        }
-        // Merged rows are over all associations, those that ended before too.
-        self.ended.0.values().for_each(|row| living.add_row(row));
-        let print = self.printer();
-        living.rows().iter().try_for_each(|row| print(out, row))
+        let nothing = self.extended && self.format == Format::Csv && !self.at_end;
+        let all = self.extended && self.format != Format::Json && self.at_end;
+        let living_too = self.format == Format::Text || self.at_end;
+        (!nothing)
+            .then_some(move |a: &Association| all || a.ended.map_or(living_too, |ended| ended == number))
     }
 
     /// Prints a row of totals, if the form has them by now.
@@ -260,17 +217,51 @@ impl Report {
             Format::Csv | Format::Json => print(out, row),
         }
     }
-
-    /// Totals at its end.
-    pub fn summary(&mut self, out: &mut Out, stats: impl AllStats) -> Result<()> {
-        self.at_end = true;
-        self.totals(out, stats)
-    }
 }
 
-/// What a probe hands out.
-pub trait AllStats: Iterator<Item = Result<Stats, probes::Error>> {}
-impl<T: Iterator<Item = Result<Stats, probes::Error>>> AllStats for T {}
+impl StreamReport for Report {
+    type Probe = Jitter;
+
+    fn has_intervals(&self) -> bool {
+        self.intervals
+    }
+
+    fn header(&self, out: &mut Out) -> Result<()> {
+        self.rows.header(out)
+    }
+
+    fn interval(&self, out: &mut Out, probe: &mut Jitter, number: u32) -> Result<()> {
+        let mut stats = probe.interval(number);
+        if self.extended {
+            let print = self.rows.printer(Period::Interval);
+            return stats.try_for_each(|s| print(out, &Row::extended(s?)));
+        }
+        let mut merged = Merged::default();
+        for stats in stats {
+            merged.add(&stats?);
+        }
+        self.rows.print(out, Period::Interval, merged.rows())
+    }
+
+    fn totals(&mut self, out: &mut Out, probe: &mut Jitter, number: u32, at_end: bool) -> Result<()> {
+        self.at_end = at_end;
+        let Some(due) = self.due(number) else { return Ok(()) };
+        let mut stats = probe.totals(due);
+        if self.extended {
+            let print = self.printer();
+            return stats.try_for_each(|s| print(out, &Row::extended(s?)));
+        }
+        let mut living = Merged::default();
+        for stats in stats {
+            let stats = stats?;
+            if stats.association.ended.is_some() { self.ended.add(&stats) } else { living.add(&stats) }
+        }
+        // Merged rows are over all associations, those that ended before too.
+        self.ended.0.values().for_each(|row| living.add_row(row));
+        let print = self.printer();
+        living.rows().iter().try_for_each(|row| print(out, row))
+    }
+}
 
 fn fixed(value_us: Option<f64>) -> Value {
     value_us.map_or(Value::Null, |v| Value::Fixed(v, 3))

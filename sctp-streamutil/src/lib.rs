@@ -4,9 +4,8 @@ mod report;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::Parser;
-use cli::{Accounting, Banners, Common, Format, Manual, Out, Room, Tool};
+use cli::{Banners, Common, Manual, Room, StreamTool};
 use probes::streamutil::Streamutil;
 use report::Report;
 
@@ -44,51 +43,6 @@ pub fn manual() -> Manual {
 pub fn main() -> ExitCode {
     let flags: Flags = cli::parse(|f: &Flags| &f.common);
     let common = &flags.common;
-    // Rows that are only printed at the end.
-    let keep_ended = common.histogram || common.format() == Format::Csv && !common.timestamp;
-    let config = flags.room.config(common, keep_ended);
-    cli::run(&BANNERS, common, || {
-        Ok(Command { probe: Streamutil::open(&config)?, report: Report::new(common) })
-    })
-}
-
-struct Command {
-    probe: Streamutil,
-    report: Report,
-}
-
-impl Command {
-    /// Ends an interval, prints its rows, and gives its number.
-    fn step(&mut self, out: &mut Out) -> Result<u32> {
-        let number = self.probe.step();
-        if self.report.has_intervals() {
-            self.report.interval(out, self.probe.interval())?;
-        }
-        Ok(number)
-    }
-}
-
-impl Tool for Command {
-    fn begin(&mut self, out: &mut Out) -> Result<()> {
-        self.report.header(out)
-    }
-
-    fn interval(&mut self, out: &mut Out) -> Result<()> {
-        let number = self.step(out)?;
-        let Some(due) = self.report.due(number) else { return Ok(()) };
-        self.report.totals(out, self.probe.totals(due), false)
-    }
-
-    fn stop(&mut self) {
-        self.probe.detach();
-    }
-
-    fn end(&mut self, out: &mut Out) -> Result<()> {
-        let number = self.step(out)?;
-        self.report.totals(out, self.probe.totals(self.report.due_at_end(number)), true)
-    }
-
-    fn accounting(&self) -> Accounting {
-        self.probe.accounting().into()
-    }
+    let config = flags.room.config(common, common.prints_at_end());
+    cli::run(&BANNERS, common, || Ok(StreamTool::new(Streamutil::open(&config)?, Report::new(common))))
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use cli::{
-    Column, Common, Format, Out, Period, Rows, Table, Value, draw, ends, identity_columns, json_object, us,
+    Column, Common, Format, Out, Period, Rows, StreamReport, Table, Value, draw, ends, identity_columns,
+    json_object, us,
 };
-use probes::streamutil::{Association, Stats, Stream};
+use probes::streamutil::{Association, Stats, Stream, Streamutil};
 
 /// A row: one association, or one stream of it.
 struct Row {
@@ -209,44 +210,14 @@ impl Report {
         }
     }
 
-    /// Are there rows of every interval?
-    pub fn has_intervals(&self) -> bool {
-        self.intervals
-    }
-
-    /// Whose totals are due at the end of the interval `number`: of what has ended before, nothing any more.
-    pub fn due(&self, number: u32) -> Option<impl Fn(&Association) -> bool + use<>> {
-        let living_too = self.format == Format::Text;
-        (self.format != Format::Csv)
-            .then_some(move |a: &Association| a.ended.map_or(living_too, |ended| ended == number))
-    }
-
-    /// Whose are due at the end of the run; `number` is the last interval's. An object is not repeated.
-    pub fn due_at_end(&self, number: u32) -> impl Fn(&Association) -> bool + use<> {
-        let all = self.format != Format::Json;
-        move |a: &Association| all || a.ended.is_none_or(|ended| ended == number)
-    }
-
-    /// The CSV header.
-    pub fn header(&self, out: &mut Out) -> Result<()> {
-        self.rows.header(out)
-    }
-
-    /// Rows or objects of an interval.
-    pub fn interval(&self, out: &mut Out, stats: impl Iterator<Item = Stats>) -> Result<()> {
-        self.rows.print(out, Period::Interval, self.arrange(stats))
-    }
-
-    /// Totals, at the end of an interval or of the run.
-    pub fn totals(&self, out: &mut Out, stats: impl Iterator<Item = Stats>, at_end: bool) -> Result<()> {
-        let histograms = self.histograms && at_end;
-        match self.format {
-            Format::Text => self.arrange(stats).try_for_each(|row| {
-                text_row(&row, self.extended, out)?;
-                if histograms { text_histograms(&row, self.extended, out) } else { Ok(()) }
-            }),
-            _ => self.rows.print(out, Period::Summary, self.arrange(stats)),
-        }
+    /// Whose totals are due at the end of the interval `number`, if any are: of what has ended before, nothing any more. At
+    /// the end of the run all, but that an object is not repeated.
+    fn due(&self, number: u32, at_end: bool) -> Option<impl Fn(&Association) -> bool + use<>> {
+        let nothing = self.format == Format::Csv && !at_end;
+        let all = self.format != Format::Json && at_end;
+        let living_too = self.format == Format::Text || at_end;
+        (!nothing)
+            .then_some(move |a: &Association| all || a.ended.map_or(living_too, |ended| ended == number))
     }
 
     /// Rows as they are printed: per association; in extended CSV per stream.
@@ -259,6 +230,34 @@ impl Report {
         });
         // The script knows senders only.
         each.filter(|row| self.extended || row.active() > 0)
+    }
+}
+
+impl StreamReport for Report {
+    type Probe = Streamutil;
+
+    fn has_intervals(&self) -> bool {
+        self.intervals
+    }
+
+    fn header(&self, out: &mut Out) -> Result<()> {
+        self.rows.header(out)
+    }
+
+    fn interval(&self, out: &mut Out, probe: &mut Streamutil, _number: u32) -> Result<()> {
+        self.rows.print(out, Period::Interval, self.arrange(probe.interval()))
+    }
+
+    fn totals(&mut self, out: &mut Out, probe: &mut Streamutil, number: u32, at_end: bool) -> Result<()> {
+        let Some(due) = self.due(number, at_end) else { return Ok(()) };
+        let mut rows = self.arrange(probe.totals(due));
+        match self.format {
+            Format::Text => rows.try_for_each(|row| {
+                text_row(&row, self.extended, out)?;
+                if self.histograms && at_end { text_histograms(&row, self.extended, out) } else { Ok(()) }
+            }),
+            _ => self.rows.print(out, Period::Summary, rows),
+        }
     }
 }
 
