@@ -2,7 +2,7 @@
 
 use std::{
     future::pending,
-    io::{self, ErrorKind, IsTerminal},
+    io::{self, ErrorKind, IsTerminal, Write},
     os::fd::{AsFd, OwnedFd},
     path::Path,
     process::ExitCode,
@@ -166,7 +166,6 @@ fn reader_left(error: &anyhow::Error) -> bool {
 
 /// A diagnostic. If stderr is gone too, there is nobody to tell.
 fn say(banners: &Banners, line: &str) {
-    use std::io::Write;
     let _ = writeln!(io::stderr(), "{}: {line}", banners.command);
 }
 
@@ -259,7 +258,6 @@ impl<'a> Progress<'a> {
     }
 
     fn say(&mut self, events: u64) {
-        use std::io::Write;
         self.said = true;
         let _ = write!(
             io::stderr(),
@@ -271,7 +269,6 @@ impl<'a> Progress<'a> {
 
     /// What comes next begins a line.
     fn end(&self) {
-        use std::io::Write;
         if self.said {
             let _ = writeln!(io::stderr());
         }

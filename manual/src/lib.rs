@@ -98,7 +98,6 @@ impl Page {
             let man = Man::new(command)
                 .title(self.name().to_uppercase())
                 .section("8")
-                .date("2026-11-24")
                 .source(format!("sctptrace {}", env!("CARGO_PKG_VERSION")))
                 .manual("System Administration");
             let mut roff = Vec::new();
@@ -150,8 +149,7 @@ impl Page {
 
     /// The other commands, for "see also".
     fn others(&self) -> String {
-        let others = ["sctp-bufmon", "sctp-jitter", "sctp-rto", "sctp-rtt", "sctp-streamutil"];
-        let others = others.into_iter().filter(|other| *other != self.name());
+        let others = pages().map(|page| page.name).into_iter().filter(|other| *other != self.name);
         others.map(|other| format!(".BR {} (8)", escaped(other))).collect::<Vec<_>>().join(",\n")
     }
 

@@ -8,18 +8,7 @@ watch() {
 		sh "$command" >"${command%.command}.shown" 2>&1 &
 		watchers="$watchers $!"
 	done
-	until_true 60 watching "$(ls ./*.command | wc -l)"
-}
-
-# watching COUNT: so many have all their hooks in place.
-watching() {
-	local tool pid count=0
-	for tool in $TOOLS; do
-		for pid in $(pidof "sctp-$tool"); do
-			attached "$pid" && count=$((count + 1))
-		done
-	done
-	[ $count = "$1" ]
+	until_true 60 tracing "$(ls ./*.command | wc -l)"
 }
 
 # watched: the commands have ended, as they were told to by --duration.

@@ -160,6 +160,17 @@ traced() {
 	done
 }
 
+# tracing COUNT: so many trace by now, whoever started them.
+tracing() {
+	local tool pid count=0
+	for tool in $TOOLS; do
+		for pid in $(pidof "sctp-$tool"); do
+			! attached "$pid" || count=$((count + 1))
+		done
+	done
+	[ $count = "$1" ]
+}
+
 # trace NAME TOOL ARGUMENTS...: start one, and wait for it alone.
 trace() {
 	start "$@"

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::arch::Arch;
 use crate::kernel::Series;
 use crate::programs::{self, TOOLS};
-use crate::vm::{self, Case, Mode, Vm, to_stderr};
+use crate::vm::{self, Case, Mode, Vm, text, to_stderr};
 
 /// Figures by name. Those of cost are in instructions, of memory in bytes.
 pub type Figures = BTreeMap<String, f64>;
@@ -275,8 +275,7 @@ struct Measured {
 }
 
 fn measured(folder: &Path, name: &str, chunks: u32) -> Result<Measured> {
-    let read = |path: PathBuf| fs::read_to_string(&path).with_context(|| path.display().to_string());
-    let truth: Value = serde_json::from_str(&read(folder.join(format!("{name}.json")))?)?;
+    let truth: Value = serde_json::from_str(&text(&folder.join(format!("{name}.json")))?)?;
     let per_chunk = |ns: f64| ns / f64::from(chunks);
     let busy = truth["busy_ns"].as_f64().context("this kernel does not count the time of its tasks")?;
     let mut m = Measured {
@@ -293,14 +292,14 @@ fn measured(folder: &Path, name: &str, chunks: u32) -> Result<Measured> {
             break;
         }
         let numbers: Vec<f64> =
-            read(own)?.split_whitespace().map(str::parse).collect::<std::result::Result<_, _>>()?;
+            text(&own)?.split_whitespace().map(str::parse).collect::<std::result::Result<_, _>>()?;
         let [start, before, after, peak, locked] = numbers[..] else { bail!("{name}: {numbers:?}") };
         m.own += per_chunk(after - before);
         m.start += start;
         m.peak_bytes += peak;
         m.locked_bytes += locked;
-        m.complaints += read(folder.join(format!("{name}.{index}.err")))?.lines().count() as f64;
-        let status = read(folder.join(format!("{name}.{index}.status")))?;
+        m.complaints += text(&folder.join(format!("{name}.{index}.err")))?.lines().count() as f64;
+        let status = text(&folder.join(format!("{name}.{index}.status")))?;
         ensure!(status.trim() == "0", "{name}: command {index} exited with {status}");
     }
     Ok(m)
@@ -358,10 +357,9 @@ fn evaluate(transfer: &Transfer, folder: &Path, quick: bool, figures: &mut Figur
 
 /// Programs with their hooks, runs and nanoseconds.
 fn stats(folder: &Path, name: &str) -> Result<Vec<(String, String, f64, f64)>> {
-    let read = |when: &str| {
-        let path = folder.join(format!("{name}.{when}"));
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        text.lines()
+    let counted = |when: &str| {
+        text(&folder.join(format!("{name}.{when}")))?
+            .lines()
             .map(|line| {
                 let words: Vec<&str> = line.split_whitespace().collect();
                 let [hook, program, runs, ns] = words[..] else { bail!("{line}") };
@@ -369,8 +367,8 @@ fn stats(folder: &Path, name: &str) -> Result<Vec<(String, String, f64, f64)>> {
             })
             .collect::<Result<Vec<_>>>()
     };
-    let before = read("before")?;
-    Ok(read("after")?
+    let before = counted("before")?;
+    Ok(counted("after")?
         .into_iter()
         .map(|(program, hook, runs, ns)| {
             let earlier = before.iter().find(|b| b.0 == program);

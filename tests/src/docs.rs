@@ -71,7 +71,7 @@ impl Page {
         paths.sort();
         let mut pages = Vec::new();
         for path in paths.into_iter().filter(|path| path.extension().is_some_and(|end| end == "md")) {
-            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let text = vm::text(&path)?;
             let blocks = blocks(&text).with_context(|| path.display().to_string())?;
             if !blocks.is_empty() {
                 pages.push(Self { path, text, blocks });
@@ -167,8 +167,7 @@ impl Block {
     fn run(&self, index: usize, folder: &Path) -> Result<Vec<Shown>> {
         let shown = self.commands.iter().enumerate().map(|(number, command)| {
             let path = folder.join(&self.scene).join(format!("{index}-{number}.shown"));
-            let output = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            Ok(Shown { command: command.clone(), output })
+            Ok(Shown { command: command.clone(), output: vm::text(&path)? })
         });
         shown.collect()
     }

@@ -270,6 +270,14 @@ fn kernel_fault(console: &Path) -> Option<String> {
     Some(format!("the kernel complained:\n{}", shown.join("\n")))
 }
 
+/// The content of a file that a case left.
+///
+/// # Errors
+/// Where it cannot be read, or is no UTF-8.
+pub fn text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
 /// The last lines of a file.
 pub fn tail(path: &Path, count: usize) -> String {
     let text = fs::read(path).unwrap_or_default();

@@ -196,6 +196,20 @@ impl Dist {
         Ok(())
     }
 
+    /// Copy a command's page and completions to where they belong in a prefix.
+    fn copy_manual(&self, name: &str, prefix: &Path) -> Result<(), Failure> {
+        let manual = self.work.join("manual");
+        for (from, to) in [
+            (format!("man/{name}.8.gz"), format!("share/man/man8/{name}.8.gz")),
+            (format!("completions/bash/{name}"), format!("share/bash-completion/completions/{name}")),
+            (format!("completions/zsh/_{name}"), format!("share/zsh/site-functions/_{name}")),
+            (format!("completions/fish/{name}.fish"), format!("share/fish/vendor_completions.d/{name}.fish")),
+        ] {
+            copy(&manual.join(from), &prefix.join(to))?;
+        }
+        Ok(())
+    }
+
     /// The `.deb` and `.rpm` packages.
     fn packages(&self, arch: &Arch) -> Result<(), Failure> {
         let programs = self.build(arch, Linking::Dynamic)?;
@@ -210,15 +224,7 @@ impl Dist {
             }
             let folder = self.stage("command", name, arch, &[("@DEPENDS@", &depends)])?;
             copy(&programs.join(name), &folder.join(name))?;
-            let manual = self.work.join("manual");
-            for (file, to) in [
-                (format!("man/{name}.8.gz"), format!("{name}.8.gz")),
-                (format!("completions/bash/{name}"), format!("bash/{name}")),
-                (format!("completions/zsh/_{name}"), format!("zsh/_{name}")),
-                (format!("completions/fish/{name}.fish"), format!("fish/{name}.fish")),
-            ] {
-                copy(&manual.join(file), &folder.join(to))?;
-            }
+            self.copy_manual(name, &folder)?;
             fill("unit.service", &folder.join(format!("{name}@.service")), name)?;
             for script in ["postinst", "prerm", "postrm"] {
                 fill(&format!("deb/{script}"), &folder.join("scripts").join(script), name)?;
@@ -306,26 +312,9 @@ impl Dist {
         let programs = self.build(arch, Linking::Static)?;
         let name = format!("sctptrace-{VERSION}-{}", arch.name);
         let folder = self.work.join(arch.name).join(&name);
-        let manual = self.work.join("manual");
         for command in COMMANDS {
-            for (from, to) in [
-                (programs.join(command), format!("bin/{command}")),
-                (manual.join(format!("man/{command}.8.gz")), format!("share/man/man8/{command}.8.gz")),
-                (
-                    manual.join(format!("completions/bash/{command}")),
-                    format!("share/bash-completion/completions/{command}"),
-                ),
-                (
-                    manual.join(format!("completions/zsh/_{command}")),
-                    format!("share/zsh/site-functions/_{command}"),
-                ),
-                (
-                    manual.join(format!("completions/fish/{command}.fish")),
-                    format!("share/fish/vendor_completions.d/{command}.fish"),
-                ),
-            ] {
-                copy(&from, &folder.join(to))?;
-            }
+            copy(&programs.join(command), &folder.join("bin").join(command))?;
+            self.copy_manual(command, &folder)?;
         }
         for file in ["LICENSE", "CHANGELOG.md", "README.md"] {
             copy(&Path::new(WORKSPACE).join(file), &folder.join(file))?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use sctptrace_tests::arch::Arch;
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::programs::{self, TOOLS};
-use sctptrace_tests::vm::{self, Case, Mode, Vm, to_stderr};
+use sctptrace_tests::vm::{self, Case, Mode, Vm, text, to_stderr};
 use serde_json::Value;
 
 use crate::files::unpack;
@@ -63,15 +63,8 @@ done
 for tool in $TOOLS; do
     start static-$tool /static/sctp-$tool --json
 done
-# As many as there are in all: six of each release, and the static ones.
-all_trace() {
-    local pid count=0
-    for pid in $(pidof sctp-rtt sctp-rto sctp-bufmon sctp-jitter sctp-streamutil); do
-        ! attached $pid || count=$((count + 1))
-    done
-    [ $count = 17 ]
-}
-until_true 60 all_trace
+# Six of each release, and the static ones.
+until_true 60 tracing 17
 serve --bind 10.2.0.1 --streams 4
 send --bind 10.1.0.1 --streams 4 --count 200 --rate 100
 trace_stop
@@ -193,10 +186,6 @@ pub fn installed_packages() -> Result<()> {
     let [packages, units] = ["packages", "units"].map(|name| results.case(name));
     check_packages(&packages?)?;
     check_units(&units?)
-}
-
-fn text(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Chunks that the kernel says it sent, and their bytes.

@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::programs::TOOLS;
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::{Case, Mode, text};
 
-use crate::compare::{contract, ensure_sentence, text};
+use crate::compare::{contract, ensure_sentence};
 use crate::suite::Suite;
 
 /// Each command refuses, waits if told to, and starts once the module is there.

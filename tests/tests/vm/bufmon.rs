@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::sctp::Chunk;
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::{Case, Mode, text};
 use serde_json::Value;
 
-use crate::compare::{Association, Report, captured, contract, same_by_kprobes, says_nothing, text, traffic};
+use crate::compare::{Association, Report, captured, contract, same_by_kprobes, says_nothing, traffic};
 use crate::suite::Suite;
 
 /// What `TRACE` stands for.

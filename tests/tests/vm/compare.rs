@@ -1,7 +1,6 @@
 //! Reading what the guest left, and comparing.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -10,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use sctptrace_tests::capture::{self, Frame};
 use sctptrace_tests::command;
 use sctptrace_tests::truth::rtt::Flow;
+use sctptrace_tests::vm::text;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -26,11 +26,6 @@ pub fn objects<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
         .lines()
         .map(|line| serde_json::from_str(line).with_context(|| format!("{}: {line}", path.display())))
         .collect()
-}
-
-/// The content of a file.
-pub fn text(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The objects of one type that a tool wrote to `NAME.json`.

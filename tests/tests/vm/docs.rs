@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::docs::{MODE, Page, SERIES};
+use sctptrace_tests::vm::text;
 
-use crate::compare::{Association, text, traffic};
+use crate::compare::{Association, traffic};
 use crate::suite::Suite;
 
 /// A scene that has run.

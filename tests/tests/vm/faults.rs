@@ -8,10 +8,10 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::programs::TOOLS;
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::{Case, Mode, text};
 use serde_json::Value;
 
-use crate::compare::{Report, contract, ensure_sentence, objects, says_nothing, text, traffic};
+use crate::compare::{Report, contract, ensure_sentence, objects, says_nothing, traffic};
 use crate::suite::Suite;
 
 /// Two copies of all commands, ended by two signals; then one copy is killed amid traffic. (SIGINT: see the forms of each

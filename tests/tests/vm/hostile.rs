@@ -12,11 +12,11 @@ use sctptrace_tests::kernel::Series;
 use sctptrace_tests::truth::accepted::{self, Ports};
 use sctptrace_tests::truth::rtt::{Flow, flows};
 use sctptrace_tests::truth::streams;
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::{Case, Mode, text};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::compare::{of_type, text, traffic};
+use crate::compare::{of_type, traffic};
 use crate::rtt::{Seen, check_summaries, compare};
 use crate::suite::Suite;
 

@@ -9,10 +9,10 @@ use sctptrace_tests::kernel::Series;
 use sctptrace_tests::programs::TOOLS;
 use sctptrace_tests::sctp::Chunk;
 use sctptrace_tests::truth::rtt::flows;
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::{Case, Mode, text};
 use serde_json::Value;
 
-use crate::compare::{captured, objects, text};
+use crate::compare::{captured, objects};
 use crate::suite::Suite;
 
 /// Readers of ring buffers stand still for 5 s of full speed. Every packet is acknowledged, so that each SACK updates the

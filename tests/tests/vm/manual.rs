@@ -7,10 +7,9 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use sctptrace_manual::{Page, pages};
 use sctptrace_tests::kernel::Series;
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::{Case, Mode, text};
 use serde_json::{Map, Value};
 
-use crate::compare::text;
 use crate::suite::Suite;
 
 /// `EXAMPLES` starts each in a folder of its own; what ends by itself would do so before the traffic comes.
@@ -22,15 +21,10 @@ run() {
     (cd \"$1\"; sh -o pipefail -c \"$2\" >out 2>err; echo $? >status) &
 }
 EXAMPLES
-all_trace() {
-    pids=$(pidof sctp-rtt sctp-rto sctp-bufmon sctp-jitter sctp-streamutil)
-    [ $(echo $pids | wc -w) = COUNT ] || return 1
-    for pid in $pids; do attached $pid || return 1; done
-}
-until_true 60 all_trace
+until_true 60 tracing COUNT
 send --bind 10.1.0.1 --associations 2 --count 100 --size 3000 --rate 200 --streams 4 --sndbuf 20000
 sleep 2
-kill -TERM $pids
+killall -TERM sctp-rtt sctp-rto sctp-bufmon sctp-jitter sctp-streamutil
 wait
 for pattern in */pattern; do
     folder=${pattern%/pattern}

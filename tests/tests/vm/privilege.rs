@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::programs::TOOLS;
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::{Case, Mode, text};
 
-use crate::compare::{ensure_sentence, text};
+use crate::compare::ensure_sentence;
 use crate::suite::Suite;
 
 /// Calls that no loop needs, put into each command from outside, and into a process that is not confined. `layers` has

@@ -7,11 +7,11 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::sctp::Chunk;
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::{Case, Mode, text};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::compare::{Report, captured, contract, same_by_kprobes, says_nothing, text, traffic};
+use crate::compare::{Report, captured, contract, same_by_kprobes, says_nothing, traffic};
 use crate::suite::Suite;
 
 /// 1 / `CONFIG_HZ` of the kernels that are booted.

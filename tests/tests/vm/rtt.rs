@@ -6,10 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sctptrace_tests::truth::rtt::{Flow, flows};
-use sctptrace_tests::vm::Case;
+use sctptrace_tests::vm::{Case, text};
 use serde::Deserialize;
 
-use crate::compare::{captured, objects, percentile, text, traffic};
+use crate::compare::{captured, objects, percentile, traffic};
 use crate::matrix::Cell;
 use crate::suite::{KPROBE, Suite};
 

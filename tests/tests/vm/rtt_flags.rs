@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::{Case, Mode, text};
 
-use crate::compare::{contract, ensure_sentence, says_nothing, text, traffic};
+use crate::compare::{contract, ensure_sentence, says_nothing, traffic};
 use crate::rtt::Seen;
 use crate::suite::Suite;
 

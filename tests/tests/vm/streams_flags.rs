@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use sctptrace_tests::kernel::Series;
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::{Case, Mode, text};
 use serde::Deserialize;
 
-use crate::compare::{contract, no_loss, of_type, says_nothing, text};
+use crate::compare::{contract, no_loss, of_type, says_nothing};
 use crate::rtt_flags::FILTERS;
 use crate::suite::Suite;
 

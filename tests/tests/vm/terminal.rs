@@ -4,9 +4,8 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use sctptrace_tests::kernel::Series;
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::{Case, Mode, text};
 
-use crate::compare::text;
 use crate::suite::Suite;
 
 /// With a terminal, without one, and where rows come on it anyway.

@@ -8,9 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
-use sctptrace_tests::vm::{Case, Mode};
+use sctptrace_tests::vm::{Case, Mode, text};
 
-use crate::compare::text;
 use crate::suite::{RUNGS, Suite, writes};
 
 const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/verifier.csv");
