@@ -18,6 +18,9 @@ use cli::{Manual, Table};
 /// What all pages end with.
 const COMMON: &str = include_str!("../pages/common.roff");
 
+/// What says when this version was released.
+const CHANGES: &str = include_str!("../../CHANGELOG.md");
+
 /// A command and the written part of its page: comments in it say where the rest goes.
 pub struct Page {
     name: &'static str,
@@ -90,7 +93,7 @@ impl Page {
     /// The page in roff.
     ///
     /// # Errors
-    /// Where the written part lacks a place.
+    /// Where the written part lacks a place, or the list of changes this version.
     pub fn roff(&self) -> Result<String> {
         let section = |render: fn(&Man, &mut dyn io::Write) -> io::Result<()>| -> Result<String> {
             // What only `-h` hides, clap_mangen would leave without its text.
@@ -98,6 +101,7 @@ impl Page {
             let man = Man::new(command)
                 .title(self.name().to_uppercase())
                 .section("8")
+                .date(released()?)
                 .source(format!("sctptrace {}", env!("CARGO_PKG_VERSION")))
                 .manual("System Administration");
             let mut roff = Vec::new();
@@ -179,6 +183,14 @@ impl Page {
 
 /// Defines the apostrophe.
 const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
+
+/// The day of this version's release.
+fn released() -> Result<&'static str> {
+    let version = env!("CARGO_PKG_VERSION");
+    let heading = CHANGES.lines().find_map(|line| line.strip_prefix("## ")?.strip_prefix(version));
+    let date = heading.and_then(|rest| rest.strip_prefix(" (")?.strip_suffix(')'));
+    date.with_context(|| format!("CHANGELOG.md has no heading \"## {version} (DATE)\""))
+}
 
 /// What stands before and after the comment `.\" place`.
 fn split<'a>(written: &'a str, place: &str) -> Result<[&'a str; 2]> {
