@@ -56,9 +56,6 @@ fn parse_ldd(text: &str) -> Vec<PathBuf> {
 /// # Errors
 /// When one is broken, or the folder cannot be made.
 pub fn unpack(debs: &[PathBuf], folder: &Path) -> Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder)?;
-    }
     fs::create_dir_all(folder)?;
     for deb in debs {
         run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(folder))?;

@@ -1,11 +1,12 @@
 //! Stock Debian kernels: fetched once through the machine's own package sources, then taken from a cache.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::arch::Arch;
 use crate::command;
@@ -90,10 +91,9 @@ impl Kernel {
     /// When apt cannot find or download the packages.
     pub fn get(arch: Arch, series: Series) -> Result<Self> {
         let home = cache_dir()?.join(format!("kernels{}", arch.suffix())).join(series.name());
-        if !home.is_dir() {
-            fetch(arch, series, &home)
-                .with_context(|| format!("could not fetch kernel {}", series.name()))?;
-        }
+        keep(&home, |partial| {
+            fetch(arch, series, partial).with_context(|| format!("could not fetch kernel {}", series.name()))
+        })?;
         Self::unpacked(arch, series, &home)
     }
 
@@ -131,6 +131,25 @@ pub fn cache_dir() -> Result<PathBuf> {
     Ok(PathBuf::from(home).join(".cache/sctptrace"))
 }
 
+/// Fetch something into the cache, unless it is there. One at a time: apt's state is shared, too.
+pub(crate) fn keep(path: &Path, fetch: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let cache = cache_dir()?;
+    fs::create_dir_all(path.parent().unwrap_or(&cache))?;
+    let lock = File::create(cache.join("fetch.lock"))?;
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+    if path.exists() {
+        return Ok(());
+    }
+    // Beside, then renamed: a broken fetch leaves nothing that looks whole.
+    let partial = tempfile::Builder::new().prefix(".partial-").tempdir_in(&cache)?;
+    let content = partial.path().join("content");
+    fetch(&content)?;
+    Ok(fs::rename(content, path)?)
+}
+
 fn fetch(arch: Arch, series: Series, home: &Path) -> Result<()> {
     eprintln!("fetching kernel {}{} with apt ...", series.name(), arch.suffix());
     let mut apt = Apt::new(arch)?;
@@ -141,14 +160,11 @@ fn fetch(arch: Arch, series: Series, home: &Path) -> Result<()> {
     }
     let packages = apt.dependencies(&series.meta_package(arch))?;
     let debs = apt.download(&packages)?;
-    // Unpack beside, then rename: a broken fetch leaves nothing that looks whole.
-    let partial = home.with_extension("partial");
-    command::unpack(&debs, &partial)?;
-    let kernel = Kernel::unpacked(arch, series, &partial)?;
+    command::unpack(&debs, home)?;
+    let kernel = Kernel::unpacked(arch, series, home)?;
     // depmod wants <base>/lib/modules/<release>.
     let base = kernel.modules.ancestors().nth(3).context("modules folder too shallow")?;
     command::run(Command::new("depmod").arg("-b").arg(base).arg(&kernel.release))?;
-    fs::rename(&partial, home)?;
     Ok(())
 }
 
@@ -247,10 +263,14 @@ impl Apt {
     }
 
     fn download(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
+        // Of a fetch that broke off.
+        for old in debs(&self.home.join("debs"))? {
+            fs::remove_file(old)?;
+        }
         command::run(self.command("apt-get").args(["-q", "download"]).args(packages))?;
         let debs = debs(&self.home.join("debs"))?;
         ensure!(
-            debs.len() >= packages.len(),
+            debs.len() == packages.len(),
             "apt-get downloaded {} of {} packages",
             debs.len(),
             packages.len()

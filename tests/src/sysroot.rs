@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::arch::Arch;
 use crate::command;
-use crate::kernel::{Apt, cache_dir};
+use crate::kernel::{Apt, cache_dir, keep};
 
 /// What the guest runs and what the commands are linked with; apt adds what these need.
 const PACKAGES: [&str; 9] = [
@@ -31,14 +31,12 @@ const PACKAGES: [&str; 9] = [
 /// When apt cannot find or download the packages.
 pub fn get(arch: Arch) -> Result<PathBuf> {
     let root = cache_dir()?.join(format!("sysroot{}", arch.suffix()));
-    if !root.is_dir() {
+    keep(&root, |partial| {
         eprintln!("fetching programs and libraries for {} with apt ...", arch.name());
         let apt = Apt::new(arch)?;
         apt.update()?;
-        let partial = root.with_extension("partial");
-        command::unpack(&apt.download_with_dependencies(&PACKAGES)?, &partial)?;
-        fs::rename(&partial, &root)?;
-    }
+        command::unpack(&apt.download_with_dependencies(&PACKAGES)?, partial)
+    })?;
     for folder in library_folders(arch, &root) {
         keep_links_inside(&root, &folder)?;
     }

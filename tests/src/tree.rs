@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
 use crate::arch::Arch;
 use crate::command;
-use crate::kernel::{Apt, cache_dir};
+use crate::kernel::{Apt, cache_dir, keep};
 
 /// What the packages under test may depend on, what runs the scripts, and what runs the units. No apt: a dependency that
 /// is not met here is none that these names meet.
@@ -29,23 +29,21 @@ impl Tree {
     pub fn debian(suite: &str) -> Result<Self> {
         ensure!(geteuid().is_root(), "to make a system in a folder takes root");
         let archive = cache_dir()?.join(format!("trees/{suite}.tar"));
-        if !archive.is_file() {
+        keep(&archive, |partial| {
             eprintln!("    fetching Debian {suite} with apt ...");
-            fs::create_dir_all(archive.parent().context("no folder")?)?;
             let apt = Apt::new(Arch::X86_64)?;
             apt.update()?;
-            let partial = archive.with_extension("partial.tar");
-            let variant = ["--variant=essential", "--mode=root", "--quiet"];
+            let kind = ["--variant=essential", "--mode=root", "--format=tar", "--quiet"];
             let include = format!("--include={PACKAGES}");
             command::run(
                 Command::new("mmdebstrap")
-                    .args(variant)
+                    .args(kind)
                     .args([&include, suite])
-                    .arg(&partial)
+                    .arg(partial)
                     .arg(apt.source(suite)?),
             )?;
-            fs::rename(&partial, &archive)?;
-        }
+            Ok(())
+        })?;
         let folder = tempfile::tempdir_in(cache_dir()?)?;
         command::run(Command::new("tar").arg("-C").arg(folder.path()).arg("-xf").arg(&archive))?;
         fs::write(folder.path().join("etc/machine-id"), "0123456789abcdef0123456789abcdef\n")?;
