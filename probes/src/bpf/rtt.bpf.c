@@ -361,8 +361,8 @@ struct sack {
 	__u32 end; /* last of this run */
 	__u32 cum_tsn;
 	__u32 floor;	 /* TSNs up to here are not new */
-	__u32 abandoned; /* and up to here were given up */
 	__u32 missed;	 /* and up to here an earlier SACK may have covered, unseen */
+	__u32 abandoned; /* and up to here were given up, as this follows every SACK, too */
 	__u32 inexact;	 /* and up to here were left unscanned */
 	__u32 top;	 /* highest TSN that can have been sent */
 	__u16 blocks;	 /* gap blocks still to come */
@@ -442,10 +442,10 @@ static long sack_step(__u32 step, struct sack *sack)
 	slot = slot_of(sack->assoc_id, tsn);
 	if (!slot)
 		return 0;
-	if (!tsn_before(sack->abandoned, tsn))
-		count(&accounting.abandoned, 1);
-	else if (!tsn_before(sack->missed, tsn))
+	if (!tsn_before(sack->missed, tsn))
 		count(&accounting.sack_missed, 1);
+	else if (!tsn_before(sack->abandoned, tsn))
+		count(&accounting.abandoned, 1);
 	else if (!tsn_before(sack->inexact, tsn))
 		count(&accounting.scan_limit, 1);
 	else
