@@ -467,6 +467,7 @@ static __always_inline int on_primary(struct sctp_association *asoc, __u64 trans
 #define NOTE_PATH 0xfffff
 #define NOTE_RTX (1u << 20)
 #define NOTE_SPURIOUS (1u << 25)
+#define NOTE_EARLY (1u << 29) /* one of them by an early SACK: the peer will report it, too */
 #define NOTE_ACKED (1u << 31)
 #define rtx_of(note) ((note) / NOTE_RTX % 32)
 #define spurious_of(note) ((note) / NOTE_SPURIOUS % 16)
@@ -628,8 +629,10 @@ static long sack_step(__u32 step, struct sack *sack)
 	path = entry_at(slot->path);
 	/* With a margin: the smallest time measured is not yet the smallest there is. */
 	if (path && path->id.assoc_id == sack->assoc_id &&
-	    sack->now - slot->sent_ns < path->state.min_rtt_ns / 8 * 7)
+	    sack->now - slot->sent_ns < path->state.min_rtt_ns / 8 * 7) {
 		is_spurious(sack->assoc_id, slot);
+		slot->note |= NOTE_EARLY;
+	}
 	return 0;
 }
 
@@ -642,7 +645,11 @@ static long duplicate_step(__u32 step, struct sack *sack)
 	    bpf_probe_read_kernel(&tsn, sizeof(tsn), (void *)(sack->next + step * sizeof(tsn))))
 		return 1;
 	slot = slot_of(sack->assoc_id, bpf_ntohl(tsn));
-	if (slot)
+	if (!slot)
+		return 0;
+	if (slot->note & NOTE_EARLY)
+		slot->note &= ~NOTE_EARLY; /* told already */
+	else
 		is_spurious(sack->assoc_id, slot);
 	return 0;
 }
