@@ -10,7 +10,7 @@ use crate::{Accounting, Common, Out, Skipped, Tool};
 #[derive(Args, Clone, Debug)]
 pub struct Room {
     /// Room for this many streams, over all associations; more evict those that were silent longest
-    #[arg(long, value_name = "N", default_value_t = 16_384, help_heading = "Memory", hide_short_help = true, value_parser = value_parser!(u32).range(1..=1 << 22))]
+    #[arg(long, value_name = "N", default_value_t = 16_384, help_heading = "Memory", hide_short_help = true, value_parser = value_parser!(u32).range(1..=i64::from(streams::MAX_STREAMS)))]
     max_streams: u32,
 }
 

@@ -13,6 +13,7 @@ use crate::{
     hist::{BUCKETS, Histogram, each},
     kernel, pod,
     ring::Ring,
+    table,
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -23,6 +24,9 @@ mod skel {
 use skel::{BufmonSkel, BufmonSkelBuilder, types};
 
 entries!(types);
+
+/// The most that [`Config::max_assocs`] may be.
+pub const MAX_ASSOCS: u32 = table::most::<types::entry>();
 
 /// Bytes of the ring buffer: 25,000 waits.
 const RING_BYTES: u32 = 1 << 20;
@@ -201,7 +205,7 @@ impl Bufmon {
         rodata.want_extended = config.extended;
         rodata.jiffy_ns = kernel::jiffy()?.as_nanos() as u64;
         rodata.entry_mask = max_assocs - 1;
-        open.maps.entries.set_max_entries(max_assocs)?;
+        table::make::<types::entry>(&mut open.maps.bss_entries, max_assocs)?;
         if config.extended {
             open.maps.hists.set_max_entries(max_assocs)?;
         } else {
@@ -218,7 +222,7 @@ impl Bufmon {
         Ok(Self {
             links,
             ring,
-            assocs: Entries::new(&skel.maps.entries.as_fd(), max_assocs)?,
+            assocs: Entries::new(&skel.maps.bss_entries.as_fd(), max_assocs)?,
             skel,
             extended: config.extended,
             earlier: (config.extended && config.intervals).then(|| Earlier::new(max_assocs, 4 * BUCKETS)),

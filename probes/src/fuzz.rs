@@ -61,7 +61,8 @@ impl Bytes<'_> {
             return;
         };
         let Ok(mut tables) = Tables::<A, S>::new(&assocs, &streams, some.min(others)) else { return };
-        for n in 0..tables.sort(u32::MAX, |_| true) {
+        let Ok(sorted) = tables.sort(&streams, u32::MAX, |_| true) else { return };
+        for n in 0..sorted {
             if let Some((_, association, assoc, stream)) = tables.get(n) {
                 each(association, assoc, stream);
             }

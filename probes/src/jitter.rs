@@ -1,6 +1,6 @@
 //! Arrival intervals of DATA chunks and their jitter (`jitter.bpf.c`), per association and stream.
 
-use std::{mem::MaybeUninit, os::fd::AsFd, time::Duration};
+use std::{io, mem::MaybeUninit, os::fd::AsFd, time::Duration};
 
 use libbpf_rs::{
     MapCore, MapFlags,
@@ -104,7 +104,7 @@ impl Jitter {
         let skel = open.load()?;
         Ok(Self {
             links: attach_loaded(skel.object())?,
-            tables: Tables::new(&skel.maps.assocs.as_fd(), &skel.maps.streams.as_fd(), len)?,
+            tables: Tables::new(&skel.maps.bss_assocs.as_fd(), &skel.maps.bss_streams.as_fd(), len)?,
             skel,
             rung,
             extended,
@@ -113,12 +113,15 @@ impl Jitter {
     }
 
     /// Statistics since the start, of every stream of those associations that are due.
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
     pub fn totals(
         &mut self,
         is_due: impl Fn(&Association) -> bool,
-    ) -> impl Iterator<Item = Result<Stats, Error>> {
-        let due = self.tables.sort(pool_used!(self.skel), is_due);
-        (0..due).filter_map(|n| self.tables.get(n)).map(|(_, association, _, stream)| {
+    ) -> Result<impl Iterator<Item = Result<Stats, Error>>, Error> {
+        let due = self.sort(is_due)?;
+        Ok((0..due).filter_map(|n| self.tables.get(n)).map(|(_, association, _, stream)| {
             let hist = self.hist(stream.stats.hist)?;
             Ok(Stats {
                 association,
@@ -128,14 +131,21 @@ impl Jitter {
                 messages: arrivals(&stream.stats.message, None),
                 reordered: stream.stats.reordered,
             })
-        })
+        }))
+    }
+
+    fn sort(&mut self, is_due: impl Fn(&Association) -> bool) -> io::Result<usize> {
+        self.tables.sort(&self.skel.maps.bss_streams.as_fd(), pool_used!(self.skel), is_due)
     }
 
     /// Statistics of the interval with this number, which [`Jitter::step`] has just ended, of every stream on which
     /// something came. Needs [`Config::intervals`].
-    pub fn interval(&mut self, number: u32) -> impl Iterator<Item = Result<Stats, Error>> {
-        let all = self.tables.sort(pool_used!(self.skel), |_| true);
-        (0..all).filter_map(move |n| {
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    pub fn interval(&mut self, number: u32) -> Result<impl Iterator<Item = Result<Stats, Error>>, Error> {
+        let all = self.sort(|_| true)?;
+        Ok((0..all).filter_map(move |n| {
             let (place, association, _, stream) = self.tables.get(n)?;
             let window = stream.stats.window[(number & 1) as usize];
             if window.epoch != number || window.chunks == 0 {
@@ -159,7 +169,7 @@ impl Jitter {
                 },
                 reordered: window.reordered.into(),
             }))
-        })
+        }))
     }
 
     /// What a histogram got since the last interval in which it got something; as it stands now is kept for the next.

@@ -13,6 +13,7 @@ use crate::{
     hist::{BUCKETS, Histogram, each},
     kernel, pod,
     ring::Ring,
+    table,
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -23,6 +24,11 @@ mod skel {
 use skel::{RtoSkel, RtoSkelBuilder, types};
 
 entries!(types);
+
+/// The most that [`Config::max_paths`] may be.
+pub const MAX_PATHS: u32 = table::most::<types::entry>();
+/// The most that [`Config::max_retransmitted`] may be.
+pub const MAX_RETRANSMITTED: u32 = SET_SLOTS * table::most::<types::set>();
 
 /// Slots of a set of `inflight` (`SET_SLOTS`).
 const SET_SLOTS: u32 = 4;
@@ -254,9 +260,9 @@ impl Rto {
         rodata.jiffy_ns = jiffy.as_nanos() as u64;
         rodata.entry_mask = max_paths - 1;
         rodata.set_mask = sets - 1;
-        open.maps.entries.set_max_entries(max_paths)?;
+        table::make::<types::entry>(&mut open.maps.bss_entries, max_paths)?;
         if config.extended {
-            open.maps.inflight.set_max_entries(sets)?;
+            table::make::<types::set>(&mut open.maps.bss_inflight, sets)?;
             open.maps.assocs.set_max_entries(max_paths)?;
             open.maps.hists.set_max_entries(max_paths)?;
         } else {
@@ -275,7 +281,7 @@ impl Rto {
         Ok(Self {
             links,
             ring,
-            paths: Entries::new(&skel.maps.entries.as_fd(), max_paths)?,
+            paths: Entries::new(&skel.maps.bss_entries.as_fd(), max_paths)?,
             skel,
             units,
             extended: config.extended,

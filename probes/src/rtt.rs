@@ -14,6 +14,7 @@ use crate::{
     hist::{BUCKETS, Histogram, each},
     pod,
     ring::Ring,
+    table,
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -25,6 +26,11 @@ pub use crate::dist::Dist;
 use skel::{RttSkel, RttSkelBuilder, types};
 
 entries!(types);
+
+/// The most that [`Config::max_paths`] may be.
+pub const MAX_PATHS: u32 = table::most::<types::entry>();
+/// The most that [`Config::max_outstanding`] may be.
+pub const MAX_OUTSTANDING: u32 = SET_SLOTS * table::most::<types::set>();
 
 /// Slots of a set of `inflight` (`SET_SLOTS`).
 const SET_SLOTS: u32 = 4;
@@ -146,9 +152,9 @@ impl Rtt {
         rodata.entry_mask = max_paths - 1;
         rodata.set_mask = sets - 1;
         let max_hists = if config.extended { max_paths } else { 1 };
-        open.maps.inflight.set_max_entries(sets)?;
-        open.maps.assocs.set_max_entries(max_paths)?;
-        open.maps.entries.set_max_entries(max_paths)?;
+        table::make::<types::set>(&mut open.maps.bss_inflight, sets)?;
+        table::make::<types::assoc>(&mut open.maps.bss_assocs, max_paths)?;
+        table::make::<types::entry>(&mut open.maps.bss_entries, max_paths)?;
         open.maps.hists.set_max_entries(max_hists)?;
         if config.samples {
             open.maps.events.set_max_entries(RING_BYTES)?;
@@ -161,7 +167,7 @@ impl Rtt {
         Ok(Self {
             links,
             ring,
-            paths: Entries::new(&skel.maps.entries.as_fd(), max_paths)?,
+            paths: Entries::new(&skel.maps.bss_entries.as_fd(), max_paths)?,
             skel,
             extended: config.extended,
             earlier: (config.extended && config.intervals).then(|| Earlier::new(max_paths, 2 * BUCKETS)),

@@ -4,6 +4,9 @@ use std::{io, mem, os::fd::AsFd, time::Duration};
 
 use crate::{Filter, Identity, Rung, pod::Pod, table::Table};
 
+/// The most that [`Config::max_streams`] may be.
+pub const MAX_STREAMS: u32 = 1 << 20;
+
 /// What to trace, and how much room to take for it. All memory is taken at start.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -96,10 +99,16 @@ pub(crate) struct Place {
     pub(crate) index: u32,
 }
 
+/// Entries of the pool that are mapped at start.
+const FIRST_STREAMS: u32 = 1024;
+
 /// The two tables as this process sees them.
 pub(crate) struct Tables<A, S> {
     assocs: Table<A>,
+    /// The first part of the pool, as the kernel counts all that is mapped as memory of this process.
     streams: Table<S>,
+    /// Entries of the whole pool.
+    len: u32,
     /// Those that were last sorted. Resident from the start, so that memory does not grow with traffic.
     places: Vec<Place>,
 }
@@ -108,24 +117,37 @@ impl<A: AssocEntry, S: StreamEntry> Tables<A, S> {
     pub(crate) fn new(assocs: &impl AsFd, streams: &impl AsFd, len: u32) -> io::Result<Self> {
         Ok(Self {
             assocs: Table::new(assocs, len)?,
-            streams: Table::new(streams, len)?,
+            streams: Table::new(streams, len.min(FIRST_STREAMS))?,
+            len,
             places: vec![Place { key: (0, 0, u16::MAX), index: 0 }; len as usize],
         })
     }
 
     /// Puts the streams of those associations that are due into a steady order: by association, then by stream. Gives
-    /// their number. Only the first `used` of the pool are looked at, and no page of the others is touched.
-    pub(crate) fn sort(&mut self, used: u32, is_due: impl Fn(&Association) -> bool) -> usize {
+    /// their number. Only the first `used` of the pool `streams` are looked at.
+    ///
+    /// # Errors
+    /// Where more of the pool has to be mapped, and cannot be.
+    pub(crate) fn sort(
+        &mut self,
+        streams: &impl AsFd,
+        used: u32,
+        is_due: impl Fn(&Association) -> bool,
+    ) -> io::Result<usize> {
+        let used = used.min(self.len);
+        if self.streams.len() < used as usize {
+            self.streams = Table::new(streams, used.next_power_of_two().min(self.len))?;
+        }
         let mut places = mem::take(&mut self.places);
         places.clear();
-        places.extend((0..self.streams.len().min(used as usize)).filter_map(|index| {
+        places.extend((0..used as usize).filter_map(|index| {
             let (association, _, stream) = self.at(index)?;
             let key = (association.id.assoc_id, association.uid, stream.stream_id());
             is_due(&association).then_some(Place { key, index: index as u32 })
         }));
         places.sort_unstable_by_key(|place| place.key);
         self.places = places;
-        self.places.len()
+        Ok(self.places.len())
     }
 
     /// The stream that came out as number `n`, where it is, and its association; nothing if it has made room for another
@@ -160,6 +182,9 @@ impl<A: AssocEntry, S: StreamEntry> Tables<A, S> {
 /// Makes the entries of a skeleton's tables known. Each program has its own types with the same members: hence macros.
 macro_rules! stream_entries {
     ($types:ident) => {
+        const _: () = assert!($crate::table::most::<$types::assoc>() >= $crate::streams::MAX_STREAMS);
+        const _: () = assert!($crate::table::most::<$types::stream>() >= $crate::streams::MAX_STREAMS);
+
         // SAFETY: a struct of integers, generated from the C one.
         unsafe impl $crate::pod::Pod for $types::assoc {}
         // SAFETY: as above.
@@ -214,8 +239,8 @@ macro_rules! prepare_streams {
         rodata.stream_mask = len - 1;
         rodata.place_mask = 4 * len - 1;
         rodata.want_reuse = !config.keep_ended;
-        $open.maps.assocs.set_max_entries(len)?;
-        $open.maps.streams.set_max_entries(len)?;
+        $crate::table::make::<types::assoc>(&mut $open.maps.bss_assocs, len)?;
+        $crate::table::make::<types::stream>(&mut $open.maps.bss_streams, len)?;
         $open.maps.places.set_max_entries(4 * len)?;
         len
     }};

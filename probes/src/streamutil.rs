@@ -1,6 +1,6 @@
 //! What the streams of an association carry (`streamutil.bpf.c`).
 
-use std::{iter, mem::MaybeUninit, os::fd::AsFd, time::Duration};
+use std::{io, iter, mem::MaybeUninit, os::fd::AsFd, time::Duration};
 
 use libbpf_rs::{
     MapCore, MapFlags, OpenObject,
@@ -130,7 +130,7 @@ impl Streamutil {
         let skel = open.load()?;
         Ok(Self {
             links: attach_loaded(skel.object())?,
-            tables: Tables::new(&skel.maps.assocs.as_fd(), &skel.maps.streams.as_fd(), len)?,
+            tables: Tables::new(&skel.maps.bss_assocs.as_fd(), &skel.maps.bss_streams.as_fd(), len)?,
             skel,
             rung,
             histograms: config.histograms,
@@ -141,9 +141,15 @@ impl Streamutil {
     }
 
     /// Statistics since the start, of those associations that are due.
-    pub fn totals(&mut self, is_due: impl Fn(&Association) -> bool) -> impl Iterator<Item = Stats> {
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    pub fn totals(
+        &mut self,
+        is_due: impl Fn(&Association) -> bool,
+    ) -> Result<impl Iterator<Item = Stats>, Error> {
         let now = self.now();
-        let due = self.tables.sort(pool_used!(self.skel), is_due);
+        let due = self.sort(is_due)?;
         let streams = (0..due).filter_map(move |n| {
             let (place, association, assoc, stream) = self.tables.get(n)?;
             let until = if association.ended.is_some() { association.ended_at } else { now };
@@ -152,21 +158,28 @@ impl Streamutil {
             let stream = Stream { sizes, ..named(stream.sid, counters(&stream, now)) };
             Some((association, assoc.stats.outcnt, period, stream))
         });
-        group(streams)
+        Ok(group(streams))
+    }
+
+    fn sort(&mut self, is_due: impl Fn(&Association) -> bool) -> io::Result<usize> {
+        self.tables.sort(&self.skel.maps.bss_streams.as_fd(), pool_used!(self.skel), is_due)
     }
 
     /// Statistics since the last call, of every association of which there are any. Needs [`Config::intervals`].
-    pub fn interval(&mut self) -> impl Iterator<Item = Stats> {
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    pub fn interval(&mut self) -> Result<impl Iterator<Item = Stats>, Error> {
         let now = self.now();
         let period = now.saturating_sub(self.stepped);
         self.stepped = now;
-        let all = self.tables.sort(pool_used!(self.skel), |_| true);
+        let all = self.sort(|_| true)?;
         let streams = (0..all).filter_map(move |n| {
             let (place, association, assoc, stream) = self.tables.get(n)?;
             let counters = self.since(&place, counters(&stream, now));
             Some((association, assoc.stats.outcnt, period, named(stream.sid, counters)))
         });
-        group(streams)
+        Ok(group(streams))
     }
 
     /// The histogram of a stream; `None` unless asked for. A look into an array cannot fail.

@@ -1,5 +1,4 @@
-//! A kernel table (`BPF_F_MMAPABLE` array) as this process sees it: reads cost no system call, and only the pages that
-//! are read count as memory of this process.
+//! A kernel table (`TABLE` of `stats.h`) as this process sees it: reads cost no system call.
 
 use std::{
     hint, io,
@@ -11,9 +10,36 @@ use std::{
     sync::atomic::{AtomicU64, Ordering, fence},
 };
 
+use libbpf_rs::{
+    MapHandle, MapType, OpenMapMut,
+    libbpf_sys::{BPF_F_MMAPABLE, bpf_map_create_opts},
+};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::pod::Pod;
+
+/// The most entries that a table may have, a power of two: the verifier follows no index further than 512 MB
+/// (`BPF_MAX_VAR_OFF`).
+pub(crate) const fn most<T>() -> u32 {
+    1 << ((1 << 29) / size_of::<T>()).ilog2()
+}
+
+/// Makes the memory of a table with so many entries. libbpf would do so itself, but map all of it into this process, and
+/// fill it with zeroes from there.
+///
+/// # Errors
+/// Where the kernel refuses (out of memory).
+pub(crate) fn make<T>(map: &mut OpenMapMut<'_>, len: u32) -> libbpf_rs::Result<()> {
+    let size = len * size_of::<T>() as u32;
+    map.set_value_size(size)?;
+    let opts = bpf_map_create_opts {
+        sz: size_of::<bpf_map_create_opts>() as u64,
+        map_flags: BPF_F_MMAPABLE,
+        ..Default::default()
+    };
+    let made = MapHandle::create(MapType::Array, Some(map.name()), 4, size, 1, &opts)?;
+    map.reuse_fd(made.as_fd())
+}
 
 /// `len` entries of `T`, which the kernel side goes on writing.
 pub(crate) struct Table<T> {

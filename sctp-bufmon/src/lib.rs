@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Banners, Common, EntryTool, Manual};
-use probes::bufmon::{Bufmon, Config};
+use probes::bufmon::{self, Bufmon, Config};
 use report::Report;
 
 /// Buffers of SCTP associations: how full, and how long senders wait for room.
@@ -19,7 +19,7 @@ struct Flags {
     #[command(flatten)]
     common: Common,
     /// Room for this many associations; more evict the one that was silent longest
-    #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
+    #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(bufmon::MAX_ASSOCS)))]
     max_assocs: u32,
 }
 

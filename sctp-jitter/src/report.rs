@@ -231,7 +231,7 @@ impl StreamReport for Report {
     }
 
     fn interval(&self, out: &mut Out, probe: &mut Jitter, number: u32) -> Result<()> {
-        let mut stats = probe.interval(number);
+        let mut stats = probe.interval(number)?;
         if self.extended {
             let print = self.rows.printer(Period::Interval);
             return stats.try_for_each(|s| print(out, &Row::extended(s?)));
@@ -246,7 +246,7 @@ impl StreamReport for Report {
     fn totals(&mut self, out: &mut Out, probe: &mut Jitter, number: u32, at_end: bool) -> Result<()> {
         self.at_end = at_end;
         let Some(due) = self.due(number) else { return Ok(()) };
-        let mut stats = probe.totals(due);
+        let mut stats = probe.totals(due)?;
         if self.extended {
             let print = self.printer();
             return stats.try_for_each(|s| print(out, &Row::extended(s?)));

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Banners, Common, EntryTool, Format, Manual};
-use probes::rto::{Config, Rto};
+use probes::rto::{self, Config, Rto};
 use report::Report;
 
 /// Retransmission timeouts of SCTP paths, at every update.
@@ -19,10 +19,10 @@ struct Flags {
     #[command(flatten)]
     common: Common,
     /// Room for this many paths; more evict the one that was silent longest
-    #[arg(long, value_name = "N", default_value_t = 4096, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    #[arg(long, value_name = "N", default_value_t = 4096, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(rto::MAX_PATHS)))]
     max_paths: u32,
     /// Room for this many retransmitted chunks that wait for their SACK, over all associations
-    #[arg(long, value_name = "N", default_value_t = 16_384, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    #[arg(long, value_name = "N", default_value_t = 16_384, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(rto::MAX_RETRANSMITTED)))]
     max_retransmitted: u32,
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Banners, Common, EntryTool, Format, Manual};
-use probes::rtt::{Config, Rtt};
+use probes::rtt::{self, Config, Rtt};
 use report::Report;
 
 /// Round-trip time of SCTP DATA chunks, per association and path.
@@ -19,10 +19,10 @@ struct Flags {
     #[command(flatten)]
     common: Common,
     /// Room for this many paths; more evict the one that was silent longest
-    #[arg(long, value_name = "N", default_value_t = 4096, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    #[arg(long, value_name = "N", default_value_t = 4096, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(rtt::MAX_PATHS)))]
     max_paths: u32,
     /// Room for this many chunks that wait for their SACK, over all associations
-    #[arg(long, value_name = "N", default_value_t = 65_536, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    #[arg(long, value_name = "N", default_value_t = 65_536, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(rtt::MAX_OUTSTANDING)))]
     max_outstanding: u32,
 }
 

@@ -245,12 +245,12 @@ impl StreamReport for Report {
     }
 
     fn interval(&self, out: &mut Out, probe: &mut Streamutil, _number: u32) -> Result<()> {
-        self.rows.print(out, Period::Interval, self.arrange(probe.interval()))
+        self.rows.print(out, Period::Interval, self.arrange(probe.interval()?))
     }
 
     fn totals(&mut self, out: &mut Out, probe: &mut Streamutil, number: u32, at_end: bool) -> Result<()> {
         let Some(due) = self.due(number, at_end) else { return Ok(()) };
-        let mut rows = self.arrange(probe.totals(due));
+        let mut rows = self.arrange(probe.totals(due)?);
         match self.format {
             Format::Text => rows.try_for_each(|row| {
                 text_row(&row, self.extended, out)?;

@@ -6,7 +6,7 @@
 #ifndef CHUNKS_H
 #define CHUNKS_H
 
-#include "sctp.h"
+#include "stats.h"
 
 #define SET_SLOTS 4
 #define MAX_SCAN 8192 /* TSNs and gap blocks looked at per SACK: bpf_loop() on 6.1 accepts this */
@@ -25,26 +25,17 @@ struct set {
 	struct slot slot[SET_SLOTS];
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct set);
-} inflight SEC(".maps");
+TABLE(struct set, inflight);
 
 static __always_inline struct set *set_of(__u32 assoc_id, __u32 tsn)
 {
-	__u32 key = (assoc_id * 0x9e3779b1u + tsn) & set_mask;
-
-	return bpf_map_lookup_elem(&inflight, &key);
+	return entry_of(inflight, (assoc_id * 0x9e3779b1u + tsn) & set_mask);
 }
 
 static __always_inline struct slot *slot_of(__u32 assoc_id, __u32 tsn)
 {
 	struct set *set = set_of(assoc_id, tsn);
 
-	if (!set)
-		return NULL;
 	for (int i = 0; i < SET_SLOTS; i++) {
 		if (set->slot[i].tsn == tsn && set->slot[i].assoc_id == assoc_id)
 			return &set->slot[i];
@@ -64,11 +55,8 @@ static __always_inline void forget(__u32 assoc_id, __u32 tsn)
 static __always_inline bool remember(const struct slot *new, __u32 *evicted)
 {
 	struct set *set = set_of(new->assoc_id, new->tsn);
-	struct slot *oldest;
+	struct slot *oldest = &set->slot[0];
 
-	if (!set)
-		return false;
-	oldest = &set->slot[0];
 	for (int i = 0; i < SET_SLOTS; i++) {
 		struct slot *slot = &set->slot[i];
 

@@ -42,13 +42,7 @@ struct entry {
 	__u64 begun;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct entry);
-	__uint(map_flags, BPF_F_MMAPABLE);
-} entries SEC(".maps");
+TABLE(struct entry, entries);
 
 /* Defined by the program: empty the statistics, and: another one takes this entry. */
 static __always_inline void reset_stats(struct stats *stats);
@@ -56,7 +50,7 @@ static __always_inline void entry_leaves(__u32 key, struct entry *entry);
 
 static __always_inline struct entry *entry_at(__u32 key)
 {
-	return bpf_map_lookup_elem(&entries, &key);
+	return key <= entry_mask ? entry_of(entries, key) : NULL;
 }
 
 /* The kernel soon has the memory of one that is gone for another: its address alone says little. */

@@ -172,18 +172,17 @@ static __always_inline int on_reassembled(struct sk_buff *last)
 	struct sctp_association *asoc;
 	struct stream *s;
 	struct assoc *a;
-	__u32 key;
 	__u64 now;
 
 	/* A partial delivery (RFC 6458 8.1.21) takes the first fragments only. */
 	if (!(BPF_CORE_READ(event, msg_flags) & SCTP_DATA_LAST_FRAG))
 		return 0;
 	asoc = BPF_CORE_READ(event, asoc);
-	a = find_assoc(BPF_CORE_READ(asoc, assoc_id), &key);
+	a = find_assoc(BPF_CORE_READ(asoc, assoc_id));
 	if (!a)
 		return 0;
 	now = a->stats.packet_ns;
-	s = stream_of(a, key, BPF_CORE_READ(event, stream));
+	s = stream_of(a, BPF_CORE_READ(event, stream));
 	if (!s)
 		return 0;
 	begin_update(s);
@@ -219,11 +218,48 @@ static __always_inline __u64 packet_time(struct assoc *a, __u64 begin, __u32 len
 	return a->stats.packet_ns;
 }
 
+/* What is asked for beside totals. */
+static __always_inline void on_wanted(bool trusted, __u32 want, struct sctp_association *asoc,
+				      struct sctp_chunkhdr *hdr, struct stream_stats *stats,
+				      __u64 now, __u32 tsn, const __u64 *interval)
+{
+	bool late = false;
+
+	if (want & WANT_EXTENDED) {
+		/* The chunk is in the map by now. A peer that restarts begins a new one. */
+		late = tsn_before(tsn, GET(trusted, asoc, peer.tsn_map.max_tsn_seen));
+		if (late)
+			stats->reordered++;
+	}
+	if (want & WANT_WINDOWS) {
+		struct window *window = window_of(stats);
+
+		window->chunks++;
+		if (late)
+			window->reordered++;
+		if (interval)
+			add(&window->chunk, *interval);
+	}
+	if (want & WANT_EXTENDED) {
+		const __u8 whole = SCTP_DATA_FIRST_FRAG | SCTP_DATA_LAST_FRAG;
+
+		if (interval) {
+			__u32 bucket = bucket_of(*interval), index = stats->hist;
+			struct hist *hist = bpf_map_lookup_elem(&hists, &index);
+
+			if (hist && bucket < HIST_BUCKETS)
+				hist->chunk[bucket]++;
+		}
+		if ((GET(trusted, hdr, flags) & whole) == whole)
+			on_message(stats, now);
+	}
+}
+
 static __always_inline int on_arrival(bool trusted, struct sctp_association *asoc)
 {
 	struct sctp_chunk *chunk = current_chunk(trusted, asoc);
-	__u32 assoc_id = GET(trusted, asoc, assoc_id), want = wants, key;
-	bool late = false, has_interval;
+	__u32 assoc_id = GET(trusted, asoc, assoc_id), want;
+	bool has_interval;
 	struct sctp_chunkhdr *hdr;
 	union data_third data;
 	__u64 now, interval;
@@ -232,9 +268,9 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 
 	if (want_filter && !wanted(trusted, asoc, GET(trusted, chunk, transport)))
 		return 0;
-	a = find_assoc(assoc_id, &key);
+	a = find_assoc(assoc_id);
 	if (!a) {
-		a = new_assoc(asoc, assoc_id, GET(trusted, chunk, transport), &key);
+		a = new_assoc(asoc, assoc_id, GET(trusted, chunk, transport));
 		if (!a) {
 			count(&accounting.no_place, 1);
 			return 0;
@@ -246,49 +282,23 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 		return 0;
 	now = packet_time(a, (__u64)hdr, bpf_ntohs(data.length));
 	a->events++;
-	s = stream_of(a, key, bpf_ntohs(data.stream));
+	s = stream_of(a, bpf_ntohs(data.stream));
 	if (!s)
 		return 0;
 	begin_update(s);
 	s->last_jiffies = a->last_jiffies;
 	has_interval = arrive(&s->stats.chunk, now, &interval);
-	if (want & WANT_EXTENDED) {
-		/* The chunk is in the map by now. A peer that restarts begins a new one. */
-		late = tsn_before(bpf_ntohl(data.tsn),
-				  GET(trusted, asoc, peer.tsn_map.max_tsn_seen));
-		if (late)
-			s->stats.reordered++;
-	}
-	if (want & WANT_WINDOWS) {
-		struct window *window = window_of(&s->stats);
-
-		window->chunks++;
-		if (late)
-			window->reordered++;
-		if (has_interval)
-			add(&window->chunk, interval);
-	}
-	if (want & WANT_EXTENDED) {
-		const __u8 whole = SCTP_DATA_FIRST_FRAG | SCTP_DATA_LAST_FRAG;
-
-		if (has_interval) {
-			__u32 bucket = bucket_of(interval), index = s->stats.hist;
-			struct hist *hist = bpf_map_lookup_elem(&hists, &index);
-
-			if (hist && bucket < HIST_BUCKETS)
-				hist->chunk[bucket]++;
-		}
-		if ((GET(trusted, hdr, flags) & whole) == whole)
-			on_message(&s->stats, now);
-	}
+	want = wants;
+	if (want)
+		on_wanted(trusted, want, asoc, hdr, &s->stats, now, bpf_ntohl(data.tsn),
+			  has_interval ? &interval : NULL);
 	end_update(s);
 	return 0;
 }
 
 static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 {
-	__u32 key;
-	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id), &key);
+	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
 
 	if (a)
 		end_assoc(a);

@@ -91,12 +91,7 @@ struct event {
 
 const struct event *event_type = NULL; /* so that the skeleton knows the record's type */
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct assoc);
-} assocs SEC(".maps");
+TABLE(struct assoc, assocs);
 
 /* --- tables --- */
 
@@ -104,10 +99,9 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 {
 	for (__u32 i = 0; i < PROBES; i++) {
 		/* The kernel deals out ids in sequence: no hash spreads them better. */
-		__u32 key = (assoc_id + i) & assoc_mask;
-		struct assoc *a = bpf_map_lookup_elem(&assocs, &key);
+		struct assoc *a = entry_of(assocs, (assoc_id + i) & assoc_mask);
 
-		if (a && a->assoc_id == assoc_id)
+		if (a->assoc_id == assoc_id)
 			return a;
 	}
 	return NULL;
@@ -125,24 +119,18 @@ static __always_inline void begin_at(struct assoc *a, __u32 first_tsn)
 static __always_inline struct assoc *new_assoc(__u32 assoc_id, __u32 first_tsn,
 					       __u32 highest_sacked)
 {
-	__u32 oldest = assoc_id & assoc_mask;
+	__u32 oldest = assoc_id;
 	__u64 oldest_ns = ~0ull;
 	struct assoc *a;
 
 	for (__u32 i = 0; i < PROBES; i++) {
-		__u32 key = (assoc_id + i) & assoc_mask;
-
-		a = bpf_map_lookup_elem(&assocs, &key);
-		if (!a)
-			return NULL;
+		a = entry_of(assocs, (assoc_id + i) & assoc_mask);
 		if (a->last_ns < oldest_ns) { /* 0 where the entry was never used */
-			oldest = key;
+			oldest = assoc_id + i;
 			oldest_ns = a->last_ns;
 		}
 	}
-	a = bpf_map_lookup_elem(&assocs, &oldest);
-	if (!a)
-		return NULL;
+	a = entry_of(assocs, oldest & assoc_mask);
 	if (a->assoc_id)
 		count(&accounting.assocs_evicted, 1);
 	__builtin_memset(a, 0, sizeof(*a));

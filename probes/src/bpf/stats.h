@@ -11,6 +11,21 @@
 #define HIST_OCTAVES 25
 #define HIST_BUCKETS (HIST_OCTAVES << HIST_SUB_BITS)
 
+/*
+ * A table of which a program computes an entry's address itself, by four instructions, where a look
+ * into a map takes fourteen: a data section of one entry, until user space sets its size before
+ * load. Indexes must be cut down by a mask, which the verifier knows then.
+ */
+#define TABLE(type, name) type name[1] SEC(".bss." #name)
+
+/* The compiler is not to know that there is but one. */
+#define entry_of(name, index)                                                                      \
+	({                                                                                         \
+		typeof(&name[0]) first_ = name;                                                    \
+		barrier_var(first_);                                                               \
+		first_ + (index);                                                                  \
+	})
+
 /* Of nanoseconds, bytes or millionths. */
 struct dist {
 	__u64 count;

@@ -64,6 +64,8 @@ struct assoc {
 	__u32 recent[RECENT]; /* index into streams, by stream id; may be another's by now */
 	struct identity id;
 	struct assoc_stats stats;
+	__u32 living_id; /* the association's id; 0, which none has: it has ended */
+	__u32 index;	 /* of this entry */
 	__u64 begun;
 };
 
@@ -79,21 +81,8 @@ struct stream {
 	__u64 begun;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct assoc);
-	__uint(map_flags, BPF_F_MMAPABLE);
-} assocs SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct stream);
-	__uint(map_flags, BPF_F_MMAPABLE);
-} streams SEC(".maps");
+TABLE(struct assoc, assocs);
+TABLE(struct stream, streams);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -108,12 +97,12 @@ static __always_inline __u64 events_of(const struct stream *s);
 
 static __always_inline struct assoc *assoc_at(__u32 key)
 {
-	return bpf_map_lookup_elem(&assocs, &key);
+	return entry_of(assocs, key & assoc_mask);
 }
 
 static __always_inline struct stream *stream_at(__u32 key)
 {
-	return bpf_map_lookup_elem(&streams, &key);
+	return entry_of(streams, key & stream_mask);
 }
 
 static __always_inline bool was_shown(const struct assoc *a)
@@ -132,16 +121,11 @@ struct assoc_search {
 	bool found;
 };
 
-static __always_inline bool is_assoc(const struct assoc *a, __u32 assoc_id)
-{
-	return a && a->id.assoc_id == assoc_id && a->uid && !a->ended;
-}
-
 static long find_assoc_step(__u32 step, struct assoc_search *search)
 {
-	__u32 key = (search->assoc_id + 1 + step) & assoc_mask;
+	__u32 key = search->assoc_id + 1 + step;
 
-	if (!is_assoc(assoc_at(key), search->assoc_id))
+	if (assoc_at(key)->living_id != search->assoc_id)
 		return 0;
 	search->key = key;
 	search->found = true;
@@ -149,40 +133,31 @@ static long find_assoc_step(__u32 step, struct assoc_search *search)
 }
 
 /* See find_assoc(): not at the first place. */
-static __noinline struct assoc *find_assoc_further(__u32 assoc_id, __u32 *key)
+static __noinline struct assoc *find_assoc_further(__u32 assoc_id)
 {
 	struct assoc_search search = {.assoc_id = assoc_id};
 
 	bpf_loop(ASSOC_PROBES - 1, find_assoc_step, &search, 0);
-	if (!search.found)
-		return NULL;
-	*key = search.key;
-	return assoc_at(search.key);
+	return search.found ? assoc_at(search.key) : NULL;
 }
 
-/* The living association's entry, and its index. */
-static __always_inline struct assoc *find_assoc(__u32 assoc_id, __u32 *key)
+/* The living association's entry. */
+static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 {
-	struct assoc *a;
+	struct assoc *a = assoc_at(assoc_id);
 
-	*key = assoc_id & assoc_mask;
-	a = assoc_at(*key);
-	if (is_assoc(a, assoc_id))
+	if (a->living_id == assoc_id)
 		return a;
-	if (!a || !a->uid)
+	if (!a->uid)
 		return NULL; /* entries are taken in this order, and never given back */
-	return find_assoc_further(assoc_id, key);
+	return find_assoc_further(assoc_id);
 }
 
 static long oldest_assoc_step(__u32 step, struct assoc_search *search)
 {
-	__u32 key = (search->assoc_id + step) & assoc_mask;
+	__u32 key = search->assoc_id + step;
 	struct assoc *a = assoc_at(key);
-	__u64 last;
-
-	if (!a)
-		return 1;
-	last = was_shown(a) ? 0 : a->last_jiffies; /* 0 where the entry was never used */
+	__u64 last = was_shown(a) ? 0 : a->last_jiffies; /* 0 where the entry was never used */
 	if (last < search->oldest) {
 		search->key = key;
 		search->oldest = last;
@@ -191,21 +166,19 @@ static long oldest_assoc_step(__u32 step, struct assoc_search *search)
 }
 
 static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __u32 assoc_id,
-					       struct sctp_transport *transport, __u32 *key)
+					       struct sctp_transport *transport)
 {
 	struct assoc_search search = {.assoc_id = assoc_id, .oldest = ~0ull};
 	struct assoc *a;
 	__u32 old;
 
 	bpf_loop(ASSOC_PROBES, oldest_assoc_step, &search, 0);
-	*key = search.key;
 	a = assoc_at(search.key);
-	if (!a)
-		return NULL;
 	old = a->uid;
 	if (__sync_val_compare_and_swap(&a->uid, old, 0) != old)
 		return NULL; /* another CPU was faster; the next chunk finds a place */
 	begin_update(a);
+	a->living_id = 0;
 	if (old) {
 		count(&accounting.events_gone, a->events);
 		if (!was_shown(a)) {
@@ -221,6 +194,8 @@ static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __
 	__builtin_memset(&a->id, 0, sizeof(a->id));
 	__builtin_memset(&a->stats, 0, sizeof(a->stats));
 	identify(&a->id, asoc, transport);
+	a->living_id = assoc_id;
+	a->index = search.key & assoc_mask;
 	a->uid = __sync_fetch_and_add(&last_uid, 1) + 1;
 	end_update(a);
 	return a;
@@ -281,6 +256,7 @@ static __always_inline bool is_repeated(struct assoc *a, __u64 event)
 static __always_inline void end_assoc(struct assoc *a)
 {
 	begin_update(a);
+	a->living_id = 0;
 	a->ended_ns = bpf_ktime_get_ns();
 	a->ended = epoch;
 	end_update(a);
@@ -303,10 +279,8 @@ static long look_for_victim(__u32 step, struct victim *victim)
 	struct stream *s = stream_at(key);
 	struct assoc *a;
 
-	if (!s)
-		return 1;
 	a = assoc_at(s->assoc);
-	if (!s->assoc_uid || !a || a->uid != s->assoc_uid || was_shown(a)) {
+	if (!s->assoc_uid || a->uid != s->assoc_uid || was_shown(a)) {
 		victim->key = key;
 		return 1;
 	}
@@ -317,7 +291,9 @@ static long look_for_victim(__u32 step, struct victim *victim)
 	return 0;
 }
 
-/* A free entry of the pool; stream_mask + 1 where another CPU was faster. */
+#define NO_STREAM (~0u)
+
+/* The index of a free entry of the pool; NO_STREAM where another CPU was faster. */
 static __always_inline __u32 take_stream(void)
 {
 	struct victim victim = {.last_jiffies = ~0ull};
@@ -335,13 +311,11 @@ static __always_inline __u32 take_stream(void)
 	bpf_loop(POOL_PROBES, look_for_victim, &victim, 0);
 	key = victim.key;
 	s = stream_at(key);
-	if (!s)
-		return stream_mask + 1;
 	old = s->assoc_uid;
 	if (__sync_val_compare_and_swap(&s->assoc_uid, old, 0) != old)
-		return stream_mask + 1;
+		return NO_STREAM;
 	a = assoc_at(s->assoc);
-	if (old && a && a->uid == old && !was_shown(a)) {
+	if (old && a->uid == old && !was_shown(a)) {
 		count(&accounting.streams_evicted, 1);
 		count(&accounting.events_evicted, events_of(s));
 	}
@@ -379,7 +353,7 @@ static long take_place_step(__u32 step, struct place_search *search)
 
 static __always_inline bool is_stream(const struct stream *s, __u32 assoc_uid, __u16 sid)
 {
-	return s && s->assoc_uid == assoc_uid && s->sid == sid;
+	return s->assoc_uid == assoc_uid && s->sid == sid;
 }
 
 static long find_stream_step(__u32 step, struct place_search *search)
@@ -398,7 +372,7 @@ static long find_stream_step(__u32 step, struct place_search *search)
 }
 
 /* See stream_of(): not a recent one. */
-static __noinline struct stream *find_stream(struct assoc *a, __u32 assoc, __u16 sid)
+static __noinline struct stream *find_stream(struct assoc *a, __u16 sid)
 {
 	__u32 uid = a->uid;
 	struct place_search search = {.hash = place_of(uid, sid), .assoc_uid = uid, .sid = sid};
@@ -420,16 +394,16 @@ static __noinline struct stream *find_stream(struct assoc *a, __u32 assoc, __u16
 	}
 
 	search.key = take_stream();
-	s = stream_at(search.key);
-	if (s)
+	if (search.key != NO_STREAM)
 		bpf_loop(PLACE_PROBES, take_place_step, &search, 0);
-	if (!s || !search.found) {
+	if (!search.found) {
 		/* The entry, if there is one, is free, and will be found by the next search. */
 		count(&accounting.no_place, 1);
 		return NULL;
 	}
+	s = stream_at(search.key);
 	begin_update(s);
-	s->assoc = assoc;
+	s->assoc = a->index;
 	s->sid = sid;
 	s->place = search.place;
 	s->last_jiffies = bpf_jiffies64();
@@ -440,12 +414,12 @@ static __noinline struct stream *find_stream(struct assoc *a, __u32 assoc, __u16
 	return s;
 }
 
-/* The entry of a stream of the association with that index, which is made where it is new. */
-static __always_inline struct stream *stream_of(struct assoc *a, __u32 assoc, __u16 sid)
+/* The entry of a stream, which is made where it is new. */
+static __always_inline struct stream *stream_of(struct assoc *a, __u16 sid)
 {
 	struct stream *s = stream_at(a->recent[sid % RECENT]);
 
-	return is_stream(s, a->uid, sid) ? s : find_stream(a, assoc, sid);
+	return is_stream(s, a->uid, sid) ? s : find_stream(a, sid);
 }
 
 #endif

@@ -72,16 +72,14 @@ static __always_inline __u64 events_of(const struct stream *s)
 /* --- the ordering lobby --- */
 
 /* So many messages of a stream came into the lobby, or left it. */
-static __always_inline void waiting_changed(__u32 key, __u16 sid, __s32 by, __u64 now, bool moved)
+static __always_inline void waiting_changed(struct assoc *a, __u16 sid, __s32 by, __u64 now,
+					    bool moved)
 {
-	struct assoc *a = assoc_at(key);
 	struct stream_stats *stats;
 	struct stream *s;
 	__s64 waiting;
 
-	if (!a)
-		return;
-	s = stream_of(a, key, sid);
+	s = stream_of(a, sid);
 	if (!s)
 		return;
 	stats = &s->stats;
@@ -117,7 +115,7 @@ static long lobby_step(__u32 step, struct walk *walk)
 	if (walk->skb == walk->head || !skb)
 		return 1;
 	event = (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
-	waiting_changed(walk->assoc, BPF_CORE_READ(event, stream), walk->by, walk->now,
+	waiting_changed(assoc_at(walk->assoc), BPF_CORE_READ(event, stream), walk->by, walk->now,
 			walk->moved);
 	walk->met++;
 	walk->skb = (__u64)BPF_CORE_READ(skb, next);
@@ -128,10 +126,10 @@ static long lobby_step(__u32 step, struct walk *walk)
  * Adds by to the count of each message in the lobby. What happens to it may concern any stream: so
  * all are counted off before, and on again after it.
  */
-static __always_inline void walk_lobby(struct sctp_association *asoc, __u32 key, struct assoc *a,
-				       __s32 by, bool moved, __u64 now)
+static __always_inline void walk_lobby(struct sctp_association *asoc, struct assoc *a, __s32 by,
+				       bool moved, __u64 now)
 {
-	struct walk walk = {.now = now, .assoc = key, .by = by, .moved = moved};
+	struct walk walk = {.now = now, .assoc = a->index, .by = by, .moved = moved};
 
 	walk.head = (__u64)asoc + bpf_core_field_offset(struct sctp_association, ulpq.lobby);
 	walk.skb = (__u64)BPF_CORE_READ(asoc, ulpq.lobby.next);
@@ -142,58 +140,56 @@ static __always_inline void walk_lobby(struct sctp_association *asoc, __u32 key,
 }
 
 /* The lobby is about to change in unknown ways. Such functions call each other. */
-static __always_inline void upheaval(struct sctp_association *asoc, __u32 key, struct assoc *a)
+static __always_inline void upheaval(struct sctp_association *asoc, struct assoc *a)
 {
 	if (!a->stats.upheavals++ && a->stats.lobby)
-		walk_lobby(asoc, key, a, -1, false, bpf_ktime_get_ns());
+		walk_lobby(asoc, a, -1, false, bpf_ktime_get_ns());
 }
 
-static __always_inline void upheaval_over(struct sctp_association *asoc, __u32 key, struct assoc *a)
+static __always_inline void upheaval_over(struct sctp_association *asoc, struct assoc *a)
 {
 	if (!a->stats.upheavals || --a->stats.upheavals)
 		return;
 	if (BPF_CORE_READ(asoc, ulpq.lobby.qlen))
-		walk_lobby(asoc, key, a, 1, false, bpf_ktime_get_ns());
+		walk_lobby(asoc, a, 1, false, bpf_ktime_get_ns());
 }
 
 static __always_inline int on_upheaval(bool trusted, struct sctp_association *asoc)
 {
-	__u32 key;
-	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id), &key);
+	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
 
 	if (a)
-		upheaval(asoc, key, a);
+		upheaval(asoc, a);
 	return 0;
 }
 
 static __always_inline int on_upheaval_over(bool trusted, struct sctp_association *asoc)
 {
-	__u32 key;
-	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id), &key);
+	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
 
 	if (a)
-		upheaval_over(asoc, key, a);
+		upheaval_over(asoc, a);
 	return 0;
 }
 
 static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_association *asoc,
-					      struct sctp_transport *transport, __u32 *key)
+					      struct sctp_transport *transport)
 {
 	__u32 assoc_id = GET(trusted, asoc, assoc_id);
-	struct assoc *a = find_assoc(assoc_id, key);
+	struct assoc *a = find_assoc(assoc_id);
 
 	if (a)
 		return a;
 	if (!transport)
 		transport = GET(trusted, asoc, peer.primary_path);
-	a = new_assoc(asoc, assoc_id, transport, key);
+	a = new_assoc(asoc, assoc_id, transport);
 	if (!a) {
 		count(&accounting.no_place, 1);
 		return NULL;
 	}
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
 	if (want_extended && GET(trusted, asoc, ulpq.lobby.qlen))
-		walk_lobby(asoc, *key, a, 1, true, a->first_ns);
+		walk_lobby(asoc, a, 1, true, a->first_ns);
 	return a;
 }
 
@@ -206,15 +202,14 @@ static __always_inline int on_data(bool trusted, struct sctp_ulpq *ulpq)
 	 */
 	struct sctp_association *asoc;
 	struct assoc *a;
-	__u32 key;
 
 	if (!GET(trusted, ulpq, pd_mode))
 		return 0;
 	asoc = GET(trusted, ulpq, asoc);
-	a = find_assoc(GET(trusted, asoc, assoc_id), &key);
+	a = find_assoc(GET(trusted, asoc, assoc_id));
 	if (a && !a->stats.data_upheaval) {
 		a->stats.data_upheaval = true;
-		upheaval(asoc, key, a);
+		upheaval(asoc, a);
 	}
 	return 0;
 }
@@ -224,24 +219,24 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 					struct sctp_chunk *chunk)
 {
 	struct sctp_association *asoc = GET(trusted, ulpq, asoc);
-	__u32 lobby = GET(trusted, ulpq, lobby.qlen), key;
+	__u32 lobby = GET(trusted, ulpq, lobby.qlen);
 	struct sctp_transport *transport;
 	union data_third data;
 	struct assoc *a;
 	__s32 by;
 
-	a = find_assoc(GET(trusted, asoc, assoc_id), &key);
+	a = find_assoc(GET(trusted, asoc, assoc_id));
 	if (!a && !lobby)
 		return 0;
 	if (!a) {
 		transport = GET(trusted, chunk, transport);
 		if (wanted(trusted, asoc, transport))
-			assoc_of(trusted, asoc, transport, &key);
+			assoc_of(trusted, asoc, transport);
 		return 0;
 	}
 	if (a->stats.data_upheaval) {
 		a->stats.data_upheaval = false;
-		upheaval_over(asoc, key, a);
+		upheaval_over(asoc, a);
 		return 0;
 	}
 	if (a->stats.upheavals)
@@ -251,7 +246,7 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 		return 0;
 	a->stats.lobby = lobby;
 	data.word = data_word(trusted, GET(trusted, chunk, chunk_hdr), 2);
-	waiting_changed(key, bpf_ntohs(data.stream), by, bpf_ktime_get_ns(), true);
+	waiting_changed(a, bpf_ntohs(data.stream), by, bpf_ktime_get_ns(), true);
 	return 0;
 }
 
@@ -285,12 +280,12 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	union data_first data;
 	struct stream *s;
 	struct assoc *a;
-	__u32 key, bytes;
+	__u32 bytes;
 	__u64 now;
 
 	if (!wanted(trusted, asoc, transport))
 		return 0;
-	a = assoc_of(trusted, asoc, transport, &key);
+	a = assoc_of(trusted, asoc, transport);
 	if (!a)
 		return 0;
 	if (is_repeated(a, (__u64)GET(trusted, asoc, next_tsn) << 32 | times) &&
@@ -304,7 +299,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 		a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
 	}
 	a->events++;
-	s = stream_of(a, key, GET(trusted, chunk, sinfo.sinfo_stream));
+	s = stream_of(a, GET(trusted, chunk, sinfo.sinfo_stream));
 	if (!s)
 		return 0;
 	data.word = data_word(trusted, GET(trusted, chunk, chunk_hdr), 0);
@@ -357,13 +352,12 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 
 static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 {
-	__u32 key;
-	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id), &key);
+	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
 
 	if (!a)
 		return 0;
 	if (want_extended && a->stats.lobby)
-		walk_lobby(asoc, key, a, -1, false, bpf_ktime_get_ns());
+		walk_lobby(asoc, a, -1, false, bpf_ktime_get_ns());
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
 	end_assoc(a);
 	return 0;
