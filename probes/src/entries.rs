@@ -25,6 +25,8 @@ impl EntryRef {
 
 /// `struct entry` of a program.
 pub(crate) trait Entry: Pod {
+    /// The word that is 0 in a free one.
+    const OBJECT: usize;
     fn is_whole(&self) -> bool;
     fn is_free(&self) -> bool;
     fn uid(&self) -> u32;
@@ -64,6 +66,7 @@ impl<E: Entry> Entries<E> {
     }
 
     fn whole(&self, index: u32) -> Option<E> {
+        self.table.word(index as usize, E::OBJECT).filter(|object| *object != 0)?;
         self.table.whole(index as usize, E::is_whole).filter(|e| !e.is_free())
     }
 }
@@ -81,6 +84,8 @@ macro_rules! entries {
         unsafe impl $crate::pod::Pod for $types::accounting {}
 
         impl $crate::entries::Entry for $types::entry {
+            const OBJECT: usize = std::mem::offset_of!($types::entry, object) / 8;
+
             fn is_whole(&self) -> bool {
                 self.done == self.begun
             }

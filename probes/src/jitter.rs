@@ -144,7 +144,7 @@ impl Jitter {
     /// # Errors
     /// Where the kernel does not let a table be read.
     pub fn interval(&mut self, number: u32) -> Result<impl Iterator<Item = Result<Stats, Error>>, Error> {
-        let all = self.sort(|_| true)?;
+        let all = self.sort(|a| a.may_have_events(number))?;
         Ok((0..all).filter_map(move |n| {
             let (place, association, _, stream) = self.tables.get(n)?;
             let window = stream.stats.window[(number & 1) as usize];

@@ -84,10 +84,19 @@ pub(crate) trait AssocEntry: Pod {
 
 /// An entry of `streams`.
 pub(crate) trait StreamEntry: Pod {
+    /// The word with uid and index of its association.
+    const ASSOC: usize;
     fn is_whole(&self) -> bool;
     /// Uid and index of its association; uid 0 where it is free.
     fn assoc(&self) -> (u32, usize);
     fn stream_id(&self) -> u16;
+}
+
+impl Association {
+    /// May it have had events in the interval with that number? What has ended has none, but its entry stays for a while.
+    pub(crate) fn may_have_events(&self, interval: u32) -> bool {
+        self.ended.is_none_or(|ended| interval <= ended.saturating_add(1))
+    }
 }
 
 /// Where a stream is.
@@ -141,6 +150,11 @@ impl<A: AssocEntry, S: StreamEntry> Tables<A, S> {
         let mut places = mem::take(&mut self.places);
         places.clear();
         places.extend((0..used as usize).filter_map(|index| {
+            // Most are not due: a look at the association comes first.
+            let [uid, assoc] = halves(self.streams.word(index, S::ASSOC)?);
+            if uid == 0 || !is_due(&self.association(uid, assoc as usize)?.0) {
+                return None;
+            }
             let (association, _, stream) = self.at(index)?;
             let key = (association.id.assoc_id, association.uid, stream.stream_id());
             is_due(&association).then_some(Place { key, index: index as u32 })
@@ -162,12 +176,14 @@ impl<A: AssocEntry, S: StreamEntry> Tables<A, S> {
     fn at(&self, index: usize) -> Option<(Association, A, S)> {
         let stream = self.streams.whole(index, S::is_whole)?;
         let (uid, assoc) = stream.assoc();
-        if uid == 0 {
-            return None;
-        }
-        let entry = self.assocs.whole(assoc, A::is_whole)?;
-        let association = entry.association().filter(|a| a.uid == uid)?;
+        let (association, entry) = self.association(uid, assoc)?;
         Some((association, entry, stream))
+    }
+
+    fn association(&self, uid: u32, index: usize) -> Option<(Association, A)> {
+        let entry = self.assocs.whole(index, A::is_whole)?;
+        // A free one has none.
+        Some((entry.association().filter(|a| a.uid == uid)?, entry))
     }
 
     /// Events of all associations in the table.
@@ -177,6 +193,12 @@ impl<A: AssocEntry, S: StreamEntry> Tables<A, S> {
             .map(|a| a.events)
             .sum()
     }
+}
+
+/// The two members in a word of an entry.
+fn halves(word: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+    [[a, b, c, d], [e, f, g, h]].map(u32::from_ne_bytes)
 }
 
 /// Makes the entries of a skeleton's tables known. Each program has its own types with the same members: hence macros.
@@ -209,7 +231,14 @@ macro_rules! stream_entries {
             }
         }
 
+        const _: () = assert!(
+            std::mem::offset_of!($types::stream, assoc)
+                == std::mem::offset_of!($types::stream, assoc_uid) + 4
+        );
+
         impl $crate::streams::StreamEntry for $types::stream {
+            const ASSOC: usize = std::mem::offset_of!($types::stream, assoc_uid) / 8;
+
             fn is_whole(&self) -> bool {
                 self.done == self.begun
             }

@@ -165,15 +165,16 @@ impl Streamutil {
         self.tables.sort(&self.skel.maps.bss_streams.as_fd(), pool_used!(self.skel), is_due)
     }
 
-    /// Statistics since the last call, of every association of which there are any. Needs [`Config::intervals`].
+    /// Statistics since the last call, of every association of which there are any, when [`Streamutil::step`] has just
+    /// ended the interval with this number. Needs [`Config::intervals`].
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.
-    pub fn interval(&mut self) -> Result<impl Iterator<Item = Stats>, Error> {
+    pub fn interval(&mut self, number: u32) -> Result<impl Iterator<Item = Stats>, Error> {
         let now = self.now();
         let period = now.saturating_sub(self.stepped);
         self.stepped = now;
-        let all = self.sort(|_| true)?;
+        let all = self.sort(|a| a.may_have_events(number))?;
         let streams = (0..all).filter_map(move |n| {
             let (place, association, assoc, stream) = self.tables.get(n)?;
             let counters = self.since(&place, counters(&stream, now));

@@ -66,6 +66,13 @@ impl<T: Pod> Table<T> {
         Ok(Self { start: start.cast(), len, entry: PhantomData })
     }
 
+    /// A word of an entry, which by itself is always whole: for a look at entries of which most are of no interest.
+    pub(crate) fn word(&self, index: usize, word: usize) -> Option<u64> {
+        // SAFETY: as in `get`.
+        let get = || unsafe { self.start.add(index * Self::WORDS + word).as_ref() }.load(Ordering::Relaxed);
+        (index < self.len && word < Self::WORDS).then(get)
+    }
+
     /// A copy of an entry, word by word upwards, so that the entry's first and last words can tell whether it is whole
     /// (`begun` and `done`: see `stats.h`).
     pub(crate) fn get(&self, index: usize) -> Option<T> {

@@ -244,8 +244,8 @@ impl StreamReport for Report {
         self.rows.header(out)
     }
 
-    fn interval(&self, out: &mut Out, probe: &mut Streamutil, _number: u32) -> Result<()> {
-        self.rows.print(out, Period::Interval, self.arrange(probe.interval()?))
+    fn interval(&self, out: &mut Out, probe: &mut Streamutil, number: u32) -> Result<()> {
+        self.rows.print(out, Period::Interval, self.arrange(probe.interval(number)?))
     }
 
     fn totals(&mut self, out: &mut Out, probe: &mut Streamutil, number: u32, at_end: bool) -> Result<()> {

@@ -39,6 +39,24 @@ bench() {
 	rm -f "$name".*.out "$name".*.rows
 }
 
+# ticks NAME COUNT ASSOCIATIONS COMMAND: what ticks of the command cost when nothing happens, after so many associations.
+ticks() {
+	local tracer
+	trace "$1" $4
+	tracer=$(cat "$1.tracer")
+	if [ $3 -gt 0 ]; then
+		serve --bind 10.2.0.1 --one-to-many --associations $3
+		send --bind 10.1.0.1 --crowd --associations $3 --count 1
+	fi
+	# Those that ended are shown once more.
+	sleep 3.5
+	own $tracer >"$1.own"
+	sleep $2
+	own $tracer >>"$1.own"
+	trace_stop
+	rm -f "$1.out"
+}
+
 # floor NAME KIND SERVE SEND: a transfer under a program that does nothing.
 floor() {
 	serve $3

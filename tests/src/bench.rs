@@ -30,7 +30,7 @@ struct Transfer {
     rounds: u32,
 }
 
-const TRANSFERS: [Transfer; 3] = [
+const TRANSFERS: [Transfer; 4] = [
     Transfer {
         name: "20,000 x 100 B",
         chunks: 20_001,
@@ -51,6 +51,14 @@ const TRANSFERS: [Transfer; 3] = [
         serve: "--streams 4 --associations 64",
         send: "--streams 4 --associations 64 --count 300 --size 200",
         rounds: 1,
+    },
+    // In bulk, as iperf3 sends: each message is cut into 46 chunks.
+    Transfer {
+        name: "400 x 64 KiB",
+        chunks: 400 * 46 + 1,
+        serve: "--streams 4",
+        send: "--streams 4 --count 400 --size 65536",
+        rounds: 3,
     },
 ];
 
@@ -118,14 +126,24 @@ const GROWTH: [Growth; 4] = [
 /// SACKs of a transfer with gap blocks.
 const SACKS: u32 = 300;
 
-/// Tables that hold the largest step.
-const ROOM: [(&str, &str); 5] = [
-    ("rtt", "--max-paths 32768"),
-    ("rto", "--max-paths 32768"),
-    ("bufmon", "--max-assocs 32768"),
-    ("jitter", "--max-streams 131072"),
-    ("streamutil", "--max-streams 131072"),
+/// The flag for a table's size, and a size that holds the largest step.
+const ROOM: [(&str, &str, u32); 5] = [
+    ("rtt", "--max-paths", 32_768),
+    ("rto", "--max-paths", 32_768),
+    ("bufmon", "--max-assocs", 32_768),
+    ("jitter", "--max-streams", 131_072),
+    ("streamutil", "--max-streams", 131_072),
 ];
+
+/// An idle tick with `-i 1 --json`: what part of the table of `ROOM` there is, and how many associations came and went.
+const TICKS: [(&str, u32, u32); 3] = [
+    ("a 32nd of the table, empty", 32, 0),
+    ("the table, empty", 1, 0),
+    ("the table, after 10,000 associations", 1, 10_000),
+];
+
+/// How many are measured, a second apart.
+const TICKS_COUNTED: f64 = 10.0;
 
 /// What is printed, and the flags for it.
 const FORMS: [(&str, &str); 3] = [("CSV", "-c"), ("text", ""), ("JSON", "--json")];
@@ -232,12 +250,19 @@ fn case(index: usize, transfer: &Transfer, quick: bool) -> Case {
 
 fn growth_case() -> Case {
     let mut script = String::from(". /bench.sh\ntopology\n");
+    for (step, (_, part, associations)) in TICKS.iter().enumerate() {
+        for (tool, flag, room) in ROOM {
+            let command = format!("'sctp-{tool} -i 1 --json {flag} {}'", room / part);
+            let _ = writeln!(script, "ticks {tool}.tick{step} {TICKS_COUNTED} {associations} {command}");
+        }
+    }
     for (growth, Growth { steps, .. }) in GROWTH.iter().enumerate() {
         for (step, (_, _, path, serve, send)) in steps.iter().enumerate() {
             let transfer = format!("'--bind 10.2.0.1 {serve}' '--bind 10.1.0.1 {send}'");
             let _ = writeln!(script, "{path}\nbench none.{growth}.{step} {transfer}");
-            for (tool, room) in ROOM {
-                let _ = writeln!(script, "bench {tool}.{growth}.{step} {transfer} 'sctp-{tool} -c {room}'");
+            for (tool, flag, room) in ROOM {
+                let command = format!("'sctp-{tool} -c {flag} {room}'");
+                let _ = writeln!(script, "bench {tool}.{growth}.{step} {transfer} {command}");
             }
         }
     }
@@ -250,11 +275,21 @@ fn evaluate_growth(folder: &Path, figures: &mut Figures) -> Result<()> {
     for (growth, Growth { of, steps, .. }) in GROWTH.iter().enumerate() {
         for (step, (size, chunks, ..)) in steps.iter().enumerate() {
             let base = measured(folder, &format!("none.{growth}.{step}"), *chunks)?.busy;
-            for (tool, _) in ROOM {
+            for (tool, ..) in ROOM {
                 let m = measured(folder, &format!("{tool}.{growth}.{step}"), *chunks)?;
                 figures.insert(format!("{tool}: {size} {of}: kernel"), m.busy - m.own - base);
                 figures.insert(format!("{tool}: {size} {of}: complaints"), m.complaints);
             }
+        }
+    }
+    for (step, (what, ..)) in TICKS.iter().enumerate() {
+        for (tool, ..) in ROOM {
+            let text = text(&folder.join(format!("{tool}.tick{step}.own")))?;
+            let [before, after] = text.split_whitespace().collect::<Vec<_>>()[..] else {
+                bail!("tick of {tool}: {text}")
+            };
+            let spent = after.parse::<f64>()? - before.parse::<f64>()?;
+            figures.insert(format!("{tool}: a tick, {what}: own"), spent / TICKS_COUNTED);
         }
     }
     Ok(())
@@ -446,8 +481,10 @@ pub fn tables(figures: &Figures) -> String {
         line(&[tool.to_owned(), of(" CSV: kernel memory"), of(" JSON: kernel memory"), of(": binary")]);
     }
     line(&[]);
-    line(&head(&["kernel side, % of all work", TRANSFERS[0].name, TRANSFERS[1].name, TRANSFERS[2].name]));
-    line(&rule(4));
+    let mut names = head(&["kernel side, % of all work"]);
+    names.extend(TRANSFERS.map(|transfer| transfer.name.to_owned()));
+    line(&names);
+    line(&rule(names.len()));
     for (mode, _) in modes(false).iter().filter(|(mode, _)| mode.ends_with("CSV")) {
         let mut row = vec![mode.clone()];
         row.extend(TRANSFERS.map(|Transfer { name, .. }| {
@@ -474,6 +511,16 @@ pub fn tables(figures: &Figures) -> String {
             row.extend(steps.iter().map(|step| number(&format!("{tool}: {} {of}: kernel", step.0))));
             line(&row);
         }
+    }
+    line(&[]);
+    let mut names = vec!["own process, per tick without events".to_owned()];
+    names.extend(TICKS.map(|(what, ..)| what.to_owned()));
+    line(&names);
+    line(&rule(4));
+    for tool in TOOLS {
+        let mut row = vec![tool.to_owned()];
+        row.extend(TICKS.map(|(what, ..)| number(&format!("{tool}: a tick, {what}: own"))));
+        line(&row);
     }
     text.replace("|  |\n", "\n")
 }
