@@ -1,4 +1,4 @@
-//! Pages of `docs/` that show commands at work, with output that is the bed's.
+//! README and pages of `docs/` that show commands at work, with output that is the bed's.
 //!
 //! A block of a page is the line `<!-- bed: SCENE -->` and fenced text: lines `# sctp-…` are commands, what follows each is
 //! what it printed. The scene is a snippet of `guest/docs/`, which makes traffic and calls `watch` and `watched` of
@@ -16,7 +16,8 @@ use crate::kernel::Series;
 use crate::programs;
 use crate::vm::{self, Case, Mode, Vm, to_stderr};
 
-const PAGES: [&str; 2] = [
+const PAGES: [&str; 3] = [
+    concat!(env!("CARGO_MANIFEST_DIR"), "/.."),
     concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"),
     concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples"),
 ];
@@ -80,10 +81,16 @@ impl Page {
         Ok(pages)
     }
 
+    /// The file's name, without its end.
+    #[must_use]
+    pub fn title(&self) -> String {
+        self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// The name of the case that runs its commands.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("docs-{}", self.path.file_stem().unwrap_or_default().to_string_lossy())
+        format!("docs-{}", self.title())
     }
 
     /// The scenes that it shows, each once.

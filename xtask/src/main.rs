@@ -21,7 +21,7 @@ Commands:
       --quick          Only one transfer, once
       --write          Write the figures to docs/performance.md, and as the baseline
       --check          Fail if something is more than a tenth above the baseline
-  docs [PAGE]     Run the commands that docs/ shows (or the pages whose name contains PAGE), and write there what
+  docs [PAGE]     Run the commands that README and docs/ show (or the pages whose name contains PAGE), and write there what
                   they print
   dist [OPTIONS]  Make packages, static programs, checksums and bills of materials, in target/dist
       --native         For this machine's architecture only
