@@ -433,6 +433,30 @@ const GOALS: [(&str, f64, f64); 5] = [
     ("streamutil", 450.0, 320.0),
 ];
 
+/// The commands beside the scripts, as Markdown: the worst transfer for a tracer, with CSV.
+pub fn comparison(figures: &Figures) -> String {
+    let first = TRANSFERS[0].name;
+    let scaled = |name: &str, by: f64, digits: usize| {
+        figures.get(name).map_or("-".to_owned(), |value| format!("{:.digits$}", value / by))
+    };
+    let mut text = String::from(
+        "| | per chunk, kernel side | of the chunks or events it sees | start, G | peak memory, MB |\n|---|---|---|---|---|\n",
+    );
+    for (tool, script, _, start, peak, seen) in SCRIPTS {
+        let start = start.trim_end_matches(" G");
+        let all = figures.get(&format!("{tool} CSV: {first}: complaints")) == Some(&0.0);
+        let _ = writeln!(
+            text,
+            "| `sctp-{tool}` (`sctp_{tool}.py`) | {} ({script}) | {} ({seen}) | {} ({start}) | {} ({peak}) |",
+            scaled(&format!("{tool} CSV: {first}: kernel"), 1.0, 0),
+            if all { "all" } else { "not all" },
+            scaled(&format!("{tool} CSV: start"), 1e9, 2),
+            scaled(&format!("{tool} CSV: peak"), 1e6, 1),
+        );
+    }
+    text
+}
+
 /// The figures as Markdown.
 pub fn tables(figures: &Figures) -> String {
     let get = |name: &str| figures.get(name).copied();

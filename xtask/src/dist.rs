@@ -58,14 +58,17 @@ impl Options {
 pub fn make(options: &Options) -> Result<(), Failure> {
     packages::install(!options.native)?;
     packages::install_for_dist()?;
-    for (tool, version) in TOOLS {
+    for (tool, version, features) in TOOLS {
         if !succeeds(Command::new("cargo").args([tool, "--version"])) {
             println!("installing cargo-{tool}");
-            cargo(&["install", "--locked", "--quiet", &format!("cargo-{tool}"), "--version", version])?;
+            let name = format!("cargo-{tool}");
+            let what = [name.as_str(), "--version", version, "--features", features];
+            cargo(&[&["install", "--locked", "--quiet"], &what[..]].concat())?;
         }
     }
     let dist = Dist::new()?;
     dist.manual()?;
+    dist.third_party()?;
     dist.packages(&X86_64)?;
     dist.archive(&X86_64)?;
     if !options.native {
@@ -77,8 +80,12 @@ pub fn make(options: &Options) -> Result<(), Failure> {
     if options.twice { dist.compare_with_second(options) } else { Ok(()) }
 }
 
-/// What makes packages and bills of materials.
-const TOOLS: [(&str, &str); 3] = [("deb", "^3"), ("generate-rpm", "^0.21"), ("cyclonedx", "^0.5")];
+/// What makes packages, bills of materials and the licences of others, with the features that it takes.
+const TOOLS: [(&str, &str, &str); 4] =
+    [("deb", "^3", ""), ("generate-rpm", "^0.21", ""), ("cyclonedx", "^0.5", ""), ("about", "^0.9", "cli")];
+
+/// Who made what is linked into the commands, and its licences.
+const THIRD_PARTY: &str = "third-party.txt";
 
 /// What cargo-cyclonedx writes.
 const BILL: &str = "dist.cdx.json";
@@ -196,6 +203,16 @@ impl Dist {
         Ok(())
     }
 
+    /// The licences of what is linked into the commands, which all are made of the same crates.
+    fn third_party(&self) -> Result<(), Failure> {
+        println!("gathering licences");
+        let mut command = cargo_command();
+        command.args(["about", "generate", "--offline", "--locked"]);
+        command.arg("--manifest-path").arg(Path::new(WORKSPACE).join(COMMANDS[0]).join("Cargo.toml"));
+        command.arg("--config").arg(packaging("about.toml"));
+        run(command.arg("--output-file").arg(self.work.join(THIRD_PARTY)).arg(packaging("about.hbs")))
+    }
+
     /// Copy a command's page and completions to where they belong in a prefix.
     fn copy_manual(&self, name: &str, prefix: &Path) -> Result<(), Failure> {
         let manual = self.work.join("manual");
@@ -225,6 +242,8 @@ impl Dist {
             let folder = self.stage("command", name, arch, &[("@DEPENDS@", &depends)])?;
             copy(&programs.join(name), &folder.join(name))?;
             self.copy_manual(name, &folder)?;
+            copy(&self.work.join(THIRD_PARTY), &folder.join(THIRD_PARTY))?;
+            gzip(&folder.join(THIRD_PARTY))?;
             fill("unit.service", &folder.join(format!("{name}@.service")), name)?;
             for script in ["postinst", "prerm", "postrm"] {
                 fill(&format!("deb/{script}"), &folder.join("scripts").join(script), name)?;
@@ -319,6 +338,7 @@ impl Dist {
         for file in ["LICENSE", "CHANGELOG.md", "README.md"] {
             copy(&Path::new(WORKSPACE).join(file), &folder.join(file))?;
         }
+        copy(&self.work.join(THIRD_PARTY), &folder.join(THIRD_PARTY))?;
         let archive = self.out.join(format!("{name}.tar"));
         let mut tar = Command::new("tar");
         tar.args(["--create", "--sort=name", "--format=gnu", "--owner=0", "--group=0", "--numeric-owner"])

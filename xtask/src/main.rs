@@ -19,7 +19,7 @@ Commands:
   demo [TOOL]     Show a command (default: sctp-rtt) on live SCTP traffic: 20 ms path, 2 % loss, in a VM
   bench [OPTIONS] Measure what the commands cost, in instructions: a quarter of an hour
       --quick          Only one transfer, once
-      --write          Write the figures to docs/performance.md, and as the baseline
+      --write          Write the figures to docs/performance.md and README, and as the baseline
       --check          Fail if something is more than a tenth above the baseline
   docs [PAGE]     Run the commands that README and docs/ show (or the pages whose name contains PAGE), and write there what
                   they print

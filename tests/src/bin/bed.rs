@@ -133,8 +133,11 @@ fn main() -> Result<ExitCode> {
 
 /// Where `cargo xtask bench` has written what it measured.
 const PERFORMANCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performance.md");
+/// And a part of it.
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
 const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench.json");
 const MARK: &str = "<!-- written by `cargo xtask bench --write` -->\n";
+const END_MARK: &str = "<!-- end of bench -->\n";
 
 fn measure(write: bool, check: bool) -> Result<ExitCode> {
     let figures = bench::run(false)?;
@@ -145,6 +148,11 @@ fn measure(write: bool, check: bool) -> Result<ExitCode> {
         let (before, _) =
             page.split_once(MARK).with_context(|| format!("{PERFORMANCE} has no place for tables"))?;
         fs::write(PERFORMANCE, [before, MARK, "\n", &tables].concat()).context(PERFORMANCE)?;
+        let page = fs::read_to_string(README).context(README)?;
+        let (before, after) = page.split_once(MARK).context("README has no place for a table")?;
+        let (_, after) = after.split_once(END_MARK).context("README's table has no end")?;
+        let table = bench::comparison(&figures);
+        fs::write(README, [before, MARK, &table, END_MARK, after].concat()).context(README)?;
         fs::write(BASELINE, serde_json::to_string_pretty(&figures)? + "\n").context(BASELINE)?;
     }
     if check {

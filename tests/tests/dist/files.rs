@@ -33,25 +33,45 @@ pub fn bills() -> Result<()> {
             .iter()
             .map(|part| format!("{} {}", part["name"], part["version"]).replace('"', ""))
             .collect();
-        let flags = ["--edges", "normal", "--prefix", "none", "--format", "{p}", "--target"];
-        let tree = command::run(
-            Command::new("cargo")
-                .args(["tree", "--package", &format!("sctp-{tool}")])
-                .args(flags)
-                .arg("x86_64-unknown-linux-gnu"),
-        )?;
-        let linked: BTreeSet<_> = tree
-            .lines()
-            .filter_map(|line| line.split_once(" v"))
-            .map(|(name, rest)| format!("{name} {}", rest.split(' ').next().unwrap_or(rest)))
-            .filter(|part| !part.starts_with("sctp-"))
-            .collect();
+        let linked = linked(tool, "x86_64")?;
         ensure!(listed.iter().any(|part| part.starts_with("libbpf-sys ")), "no libbpf: {listed:?}");
         let missing: Vec<_> = linked.difference(&listed).collect();
         ensure!(missing.is_empty(), "{tool}: missing {missing:?}");
         // cargo-cyclonedx also lists what a crate names for no platform at all, to lock its version.
         let more: Vec<_> = listed.difference(&linked).filter(|part| !is_locked(part)).collect();
         ensure!(more.is_empty() && listed.len() < linked.len() + 5, "{tool}: not linked {more:?}");
+    }
+    Ok(())
+}
+
+/// The crates that cargo links into a command, as `NAME VERSION`.
+fn linked(tool: &str, architecture: &str) -> Result<BTreeSet<String>> {
+    let flags = ["--edges", "normal", "--prefix", "none", "--format", "{p}", "--target"];
+    let tree = command::run(
+        Command::new("cargo")
+            .args(["tree", "--package", &format!("sctp-{tool}")])
+            .args(flags)
+            .arg(format!("{architecture}-unknown-linux-gnu")),
+    )?;
+    let parts = tree.lines().filter_map(|line| line.split_once(" v"));
+    let parts = parts.map(|(name, rest)| format!("{name} {}", rest.split(' ').next().unwrap_or(rest)));
+    Ok(parts.filter(|part| !part.starts_with("sctp-")).collect())
+}
+
+/// The licences of all crates that cargo links into a command, other than the project's own, come with it.
+pub fn third_party() -> Result<()> {
+    for archive in ending(".tar.gz")? {
+        let folder = unpack(&archive)?;
+        let text = fs::read_to_string(folder.path().join("third-party.txt"))?;
+        let named: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+        let architecture = if archive.to_string_lossy().contains("aarch64") { "aarch64" } else { "x86_64" };
+        for tool in TOOLS {
+            for part in linked(tool, architecture)? {
+                let own = ["cli ", "probes "].iter().any(|name| part.starts_with(name));
+                ensure!(own || named.contains(part.as_str()), "{tool}: no licence of {part}");
+            }
+        }
+        ensure!(text.matches("Copyright").count() > 10, "no texts");
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
     };
     add("checksums", files::checksums);
     add("bills", files::bills);
+    add("third-party", files::third_party);
     add("static", files::statics);
     add("lintian", files::lintian);
     add("bookworm", || install::debian(SUITES[0]));
