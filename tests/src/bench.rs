@@ -381,37 +381,36 @@ fn evaluate(transfer: &Transfer, folder: &Path, quick: bool, figures: &mut Figur
             put(format!("floor: {kind}"), runs.iter().sum::<f64>() / 2.0 - base);
         }
         for (number, tool) in TOOLS.iter().enumerate() {
-            for (program, hook, runs, ns) in stats(folder, &format!("stats{number}"))? {
-                put(format!("{tool}: {hook} {program}: runs per chunk"), runs / f64::from(*chunks));
-                put(format!("{tool}: {hook} {program}: ns per run"), ns / runs.max(1.0));
+            for (program, (runs, ns)) in stats(folder, &format!("stats{number}"))? {
+                put(format!("{tool}: {program}: runs per chunk"), runs / f64::from(*chunks));
+                put(format!("{tool}: {program}: per run"), ns / runs);
             }
         }
     }
     Ok(())
 }
 
-/// Programs with their hooks, runs and nanoseconds.
-fn stats(folder: &Path, name: &str) -> Result<Vec<(String, String, f64, f64)>> {
+/// Programs by their hooks and names, with runs and nanoseconds. Twins are one: the kernel cuts names to 15 bytes.
+fn stats(folder: &Path, name: &str) -> Result<BTreeMap<String, (f64, f64)>> {
     let counted = |when: &str| {
-        text(&folder.join(format!("{name}.{when}")))?
-            .lines()
-            .map(|line| {
-                let words: Vec<&str> = line.split_whitespace().collect();
-                let [hook, program, runs, ns] = words[..] else { bail!("{line}") };
-                Ok((program.to_owned(), hook.to_owned(), runs.parse::<f64>()?, ns.parse::<f64>()?))
-            })
-            .collect::<Result<Vec<_>>>()
+        let mut counts: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+        for line in text(&folder.join(format!("{name}.{when}")))?.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [hook, program, runs, ns] = words[..] else { bail!("{line}") };
+            let count = counts.entry(format!("{hook} {program}")).or_default();
+            count.0 += runs.parse::<f64>()?;
+            count.1 += ns.parse::<f64>()?;
+        }
+        Ok(counts)
     };
-    let before = counted("before")?;
-    Ok(counted("after")?
-        .into_iter()
-        .map(|(program, hook, runs, ns)| {
-            let earlier = before.iter().find(|b| b.0 == program);
-            let (r, n) = earlier.map_or((0.0, 0.0), |b| (b.2, b.3));
-            (program, hook, runs - r, ns - n)
-        })
-        .filter(|(_, _, runs, _)| *runs > 0.0)
-        .collect())
+    let (before, mut after) = (counted("before")?, counted("after")?);
+    for (program, (runs, ns)) in &mut after {
+        let (r, n) = before.get(program).copied().unwrap_or_default();
+        *runs -= r;
+        *ns -= n;
+    }
+    after.retain(|_, (runs, _)| *runs > 0.0);
+    Ok(after)
 }
 
 /// What the Python scripts cost on this bed, measured elsewhere: kernel side and own process per 100 B chunk, start,
@@ -523,6 +522,14 @@ pub fn tables(figures: &Figures) -> String {
     line(&rule(2));
     for kind in FLOORS {
         line(&[kind.to_owned(), number(&format!("floor: {kind}"))]);
+    }
+    line(&[]);
+    line(&head(&["program, with CSV", "runs per chunk", "per run, with the kernel's own counting of it"]));
+    line(&rule(3));
+    for (name, runs) in figures {
+        let Some(program) = name.strip_suffix(": runs per chunk") else { continue };
+        let (runs, each) = (format!("{runs:.3}"), number(&format!("{program}: per run")));
+        line(&[program.to_owned(), runs, each]);
     }
     for Growth { of, per, steps } in &GROWTH {
         line(&[]);
