@@ -14,7 +14,8 @@
 /*
  * A table of which a program computes an entry's address itself, by four instructions, where a look
  * into a map takes fourteen: a data section of one entry, until user space sets its size before
- * load. Indexes must be cut down by a mask, which the verifier knows then.
+ * load. An index must be cut down by a mask, or compared with it: by the time of the verifier a
+ * mask is a constant.
  */
 #define TABLE(type, name) type name[1] SEC(".bss." #name)
 
