@@ -250,8 +250,11 @@ static __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u
 		into_hist(key, HIST_RTO, v->rto * jiffy_ns);
 		into_hist(key, HIST_SRTT, v->srtt * jiffy_ns);
 	}
-	if (want_extended && cause == CAUSE_HEARTBEAT && rtt > 1) {
-		/* A HEARTBEAT ACK is never delayed. A time in jiffies may be one too long. */
+	if (want_extended && (cause == CAUSE_HEARTBEAT || cause == CAUSE_RTT) && rtt > 1) {
+		/*
+		 * A SACK may be late, but the path takes no longer. A time in jiffies may be one
+		 * too long.
+		 */
 		__u64 min = (rtt - 1) * jiffy_ns;
 
 		if (!path->state.min_rtt_ns || min < path->state.min_rtt_ns)
