@@ -1,6 +1,7 @@
 //! The Debian packages that building and testing need, in one place.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::run::{Failure, run};
@@ -33,10 +34,24 @@ const AARCH64_PACKAGES: [&str; 3] =
 /// What packing needs besides, and looking at packages.
 const DIST_PACKAGES: [&str; 5] = ["dpkg-dev", "lintian", "mmdebstrap", "rpm", "systemd"];
 
-/// Install what is missing, after saying what.
+/// Install what is missing, after saying what; with `aarch64`, what it takes to build for arm64, too.
 pub fn install(aarch64: bool) -> Result<(), Failure> {
     install_missing(&PACKAGES)?;
-    if aarch64 { install_missing(&AARCH64_PACKAGES) } else { Ok(()) }
+    if !aarch64 {
+        return Ok(());
+    }
+    install_missing(&AARCH64_PACKAGES)?;
+    rust_std()
+}
+
+/// Have the target's standard library, by rustup if it is not there.
+fn rust_std() -> Result<(), Failure> {
+    let target = "aarch64-unknown-linux-gnu";
+    let folder = Command::new("rustc").args(["--print", "target-libdir", "--target", target]).output();
+    if folder.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim_end()).is_dir()) {
+        return Ok(());
+    }
+    run(Command::new("rustup").args(["target", "add", target]))
 }
 
 /// Install what packing needs besides.

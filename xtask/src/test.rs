@@ -2,7 +2,6 @@
 
 use std::env;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -116,16 +115,6 @@ fn deny() -> Result<(), Failure> {
     cargo(&["deny", "--all-features", "check", "licenses", "bans", "sources"])
 }
 
-/// Have the target's standard library, by rustup if it is not there.
-fn rust_std() -> Result<(), Failure> {
-    let target = "aarch64-unknown-linux-gnu";
-    let folder = Command::new("rustc").args(["--print", "target-libdir", "--target", target]).output();
-    if folder.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim_end()).is_dir()) {
-        return Ok(());
-    }
-    run(Command::new("rustup").args(["target", "add", target]))
-}
-
 /// What is handed out, for this machine's architecture: `cargo xtask dist --check` makes all of it, twice.
 fn dist() -> Result<(), Failure> {
     dist::make(&dist::Options { native: true, twice: false })?;
@@ -158,7 +147,7 @@ fn vm(options: &Options) -> Result<(), Failure> {
         }
     }
     if options.aarch64 {
-        rust_std()?;
+        packages::install(true)?;
         command.env("SCTPTRACE_ARCH", "aarch64");
     }
     if options.write {
