@@ -74,6 +74,7 @@ floor() {
 gap_peer() {
 	know r ra0 a a0 10.1.0.9
 	serve() {
+		rm -f server.err
 		b sctp-fuzz echo "$@" 2>server.err &
 		server=$!
 		until_true 10 grep -qs listening server.err

@@ -132,6 +132,8 @@ capture_stop() {
 
 # serve ARGUMENTS...: sctp-traffic as server in b; ready when this returns. Its truth goes to server.json.
 serve() {
+	# An earlier one's word does not count.
+	rm -f server.err
 	b sctp-traffic server "$@" >server.json 2>server.err &
 	server=$!
 	until_true 10 grep -qs listening server.err
