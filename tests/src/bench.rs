@@ -116,7 +116,7 @@ const GROWTH: [Growth; 4] = [
         of: "gap blocks",
         per: "SACK for 44 chunks",
         steps: [
-            (0, SACKS, "gap_peer", "", "--blocks 0"),
+            (0, SACKS, "gap_peer; path 0ms", "", "--blocks 0"),
             (4, SACKS, "gap_peer", "", "--blocks 4"),
             (64, SACKS, "gap_peer", "", "--blocks 64"),
         ],
