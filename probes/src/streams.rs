@@ -152,12 +152,11 @@ impl<A: AssocEntry, S: StreamEntry> Tables<A, S> {
         places.extend((0..used as usize).filter_map(|index| {
             // Most are not due: a look at the association comes first.
             let [uid, assoc] = halves(self.streams.word(index, S::ASSOC)?);
-            if uid == 0 || !is_due(&self.association(uid, assoc as usize)?.0) {
-                return None;
-            }
-            let (association, _, stream) = self.at(index)?;
-            let key = (association.id.assoc_id, association.uid, stream.stream_id());
-            is_due(&association).then_some(Place { key, index: index as u32 })
+            let owner = (uid, assoc as usize);
+            let association = self.association(owner).map(|found| found.0).filter(&is_due)?;
+            let stream = self.streams.whole(index, S::is_whole).filter(|stream| stream.assoc() == owner)?;
+            let key = (association.id.assoc_id, uid, stream.stream_id());
+            Some(Place { key, index: index as u32 })
         }));
         places.sort_unstable_by_key(|place| place.key);
         self.places = places;
@@ -175,12 +174,12 @@ impl<A: AssocEntry, S: StreamEntry> Tables<A, S> {
 
     fn at(&self, index: usize) -> Option<(Association, A, S)> {
         let stream = self.streams.whole(index, S::is_whole)?;
-        let (uid, assoc) = stream.assoc();
-        let (association, entry) = self.association(uid, assoc)?;
+        let (association, entry) = self.association(stream.assoc())?;
         Some((association, entry, stream))
     }
 
-    fn association(&self, uid: u32, index: usize) -> Option<(Association, A)> {
+    /// By uid and index.
+    fn association(&self, (uid, index): (u32, usize)) -> Option<(Association, A)> {
         let entry = self.assocs.whole(index, A::is_whole)?;
         // A free one has none.
         Some((entry.association().filter(|a| a.uid == uid)?, entry))
