@@ -36,18 +36,17 @@ const volatile struct filter filter = {};
 const volatile bool want_filter =
 	false; /* so that a run without one does not even load its parts */
 
-static __always_inline void read_addr(struct endpoint_addr *to, const union sctp_addr *from,
-				      __u16 port)
+static __always_inline void read_addr(struct endpoint_addr *to, union sctp_addr *from, __u16 port)
 {
-	bpf_core_read(&to->family, sizeof(to->family), &from->sa.sa_family);
+	to->family = READ(from, sa.sa_family);
 	if (to->family == AF_INET)
-		bpf_core_read(to->ip, 4, &from->v4.sin_addr);
+		*(__u32 *)to->ip = READ(from, v4.sin_addr.s_addr);
 	else if (to->family == AF_INET6)
 		bpf_core_read(to->ip, 16, &from->v6.sin6_addr);
 	to->port = port;
 }
 
-static __always_inline bool addr_is(const union sctp_addr *addr)
+static __always_inline bool addr_is(union sctp_addr *addr)
 {
 	struct endpoint_addr it = {};
 
@@ -63,7 +62,9 @@ static __always_inline bool addr_is(const union sctp_addr *addr)
 
 static __always_inline __u32 netns_of(bool trusted, struct sctp_association *asoc)
 {
-	return trusted ? asoc->base.net->ns.inum : BPF_CORE_READ(asoc, base.net, ns.inum);
+	struct net *net = GET(trusted, asoc, base.net);
+
+	return GET(trusted, net, ns.inum);
 }
 
 /*
@@ -74,13 +75,13 @@ static __always_inline __u32 netns_of(bool trusted, struct sctp_association *aso
 static __always_inline void identify(struct identity *id, struct sctp_association *asoc,
 				     struct sctp_transport *transport)
 {
-	__u16 lport = BPF_CORE_READ(asoc, base.bind_addr.port);
-	__u16 rport = BPF_CORE_READ(asoc, peer.port);
+	__u16 lport = READ(asoc, base.bind_addr.port);
+	__u16 rport = READ(asoc, peer.port);
 	struct sctp_transport *first;
 
-	first = (void *)BPF_CORE_READ(asoc, peer.transport_addr_list.next) -
+	first = (void *)READ(asoc, peer.transport_addr_list.next) -
 		bpf_core_field_offset(struct sctp_transport, transports);
-	id->assoc_id = BPF_CORE_READ(asoc, assoc_id);
+	id->assoc_id = READ(asoc, assoc_id);
 	id->netns = netns_of(false, asoc);
 	read_addr(&id->local, &first->saddr, lport);
 	if (!id->local.family)

@@ -128,14 +128,14 @@ static __always_inline void reset_stats(struct stats *stats)
 	reset(&stats->own_rwnd);
 }
 
-static __always_inline void entry_leaves(__u32 key, struct entry *entry)
+static __always_inline void entry_leaves(struct entry *entry)
 {
 	count(&accounting.assocs_evicted, 1);
 	count(&accounting.samples_evicted, entry->stats.util.count + entry->stats.recv.count);
-	clear_hist(key);
+	clear_hist(entry->key);
 }
 
-static __always_inline __u32 key_of(__u64 asoc, __u32 assoc_id)
+static __always_inline struct entry *entry_of_assoc(__u64 asoc, __u32 assoc_id)
 {
 	return intern(asoc, assoc_id, (struct sctp_association *)asoc, false);
 }
@@ -193,7 +193,7 @@ static __always_inline void send_buffer(bool trusted, struct sctp_association *a
 	*total = GET(trusted, sk, sk_sndbuf);
 }
 
-static __always_inline void look_at(bool trusted, struct entry *entry, __u32 key,
+static __always_inline void look_at(bool trusted, struct entry *entry,
 				    struct sctp_association *asoc)
 {
 	__u32 in_flight = GET(trusted, asoc, outqueue.outstanding_bytes);
@@ -213,8 +213,8 @@ static __always_inline void look_at(bool trusted, struct entry *entry, __u32 key
 	if (want_extended) {
 		struct evidence *now = &entry->state.now;
 
-		into_hist(key, HIST_UTIL, util * HIST_UNIT);
-		into_hist(key, HIST_OUTQUEUE, (__u64)queued * HIST_UNIT);
+		into_hist(entry->key, HIST_UTIL, util * HIST_UNIT);
+		into_hist(entry->key, HIST_OUTQUEUE, (__u64)queued * HIST_UNIT);
 		if ((__u64)in_flight + queued > now->bytes)
 			now->bytes = (__u64)in_flight + queued;
 		now->own_queue = !in_flight;
@@ -223,7 +223,7 @@ static __always_inline void look_at(bool trusted, struct entry *entry, __u32 key
 
 /* --- SACKs --- */
 
-static __always_inline void on_window(struct entry *entry, __u32 key, __u32 rwnd, __u64 now)
+static __always_inline void on_window(struct entry *entry, __u32 rwnd, __u64 now)
 {
 	struct state *state = &entry->state;
 	__u64 closed_ns = 0;
@@ -244,45 +244,40 @@ static __always_inline void on_window(struct entry *entry, __u32 key, __u32 rwnd
 		stats->zero_window_ns += closed_ns;
 	}
 	if (want_extended)
-		into_hist(key, HIST_RWND, (__u64)rwnd * HIST_UNIT);
+		into_hist(entry->key, HIST_RWND, (__u64)rwnd * HIST_UNIT);
 }
 
 static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sctp_chunk *chunk,
 				   __u64 address)
 {
 	struct sctp_association *asoc = GET(trusted, q, asoc);
-	struct sctp_chunkhdr *chunk_hdr = GET(trusted, chunk, chunk_hdr);
-	/* A SHUTDOWN comes here too, with a window of the kernel's own invention. */
-	bool is_sack = GET(trusted, chunk_hdr, type) == SCTP_CID_SACK;
-	struct sack_header hdr;
+	union sack_first first;
 	struct entry *entry;
-	__u32 cum_tsn, key;
+	__u32 cum_tsn;
 	__u64 now;
 
 	if (!wanted(trusted, asoc, GET(trusted, asoc, peer.primary_path)))
 		return 0;
-	if (bpf_probe_read_kernel(&hdr, sizeof(hdr), GET(trusted, chunk, subh.v)))
-		return 0;
-	key = key_of(address, GET(trusted, asoc, assoc_id));
-	entry = entry_at(key);
+	first = sack_first(trusted, chunk);
+	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
 	if (!entry) {
 		count(&accounting.samples_evicted, 1);
 		return 0;
 	}
 	now = bpf_ktime_get_ns();
-	cum_tsn = bpf_ntohl(hdr.cum_tsn_ack);
+	cum_tsn = bpf_ntohl(first.cum_tsn_ack);
 	begin_update(entry);
 	entry->last_ns = now;
-	if (is_sack)
-		look_at(trusted, entry, key, asoc);
+	if (first.type == SCTP_CID_SACK)
+		look_at(trusted, entry, asoc);
 	/* The kernel drops SACKs that were overtaken; and a peer that restarts renumbers. */
 	if (want_extended && (!entry->state.seen || cum_tsn != entry->state.cum_tsn)) {
 		stop_clock(entry, now);
 		entry->state.cum_tsn = cum_tsn;
 		entry->state.seen = true;
 	}
-	if (is_sack)
-		on_window(entry, key, bpf_ntohl(hdr.a_rwnd), now);
+	if (first.type == SCTP_CID_SACK)
+		on_window(entry, bpf_ntohl(first.a_rwnd), now);
 	if (want_extended) {
 		__u32 queued = GET(trusted, asoc, outqueue.out_qlen);
 
@@ -319,7 +314,7 @@ static __always_inline int on_send(bool trusted, struct sctp_association *asoc, 
 	if (!wanted(trusted, asoc, GET(trusted, asoc, peer.primary_path)))
 		return 0;
 	send.start_ns = bpf_ktime_get_ns();
-	send.nvcsw = BPF_CORE_READ(current(), nvcsw);
+	send.nvcsw = READ(current(), nvcsw);
 	send.asoc = address;
 	send.assoc_id = GET(trusted, asoc, assoc_id);
 	send.msg_bytes = msg_bytes;
@@ -327,7 +322,7 @@ static __always_inline int on_send(bool trusted, struct sctp_association *asoc, 
 	send.closed = closed;
 	send.waiting = send.full;
 	if (send.full) {
-		entry = entry_at(key_of(address, send.assoc_id));
+		entry = entry_of_assoc(address, send.assoc_id);
 		if (entry) {
 			begin_update(entry);
 			entry->state.waiting++;
@@ -347,9 +342,8 @@ static __always_inline int on_send(bool trusted, struct sctp_association *asoc, 
 static __always_inline void wait_ends(struct send *send)
 {
 	__u64 now = bpf_ktime_get_ns(), wait_ns = now - send->start_ns;
-	bool slept = BPF_CORE_READ(current(), nvcsw) != send->nvcsw;
-	__u32 key = find_entry(send->asoc, send->assoc_id);
-	struct entry *entry = entry_at(key);
+	bool slept = READ(current(), nvcsw) != send->nvcsw;
+	struct entry *entry = find_entry(send->asoc, send->assoc_id);
 	struct event *event;
 
 	if (!send->waiting)
@@ -366,7 +360,7 @@ static __always_inline void wait_ends(struct send *send)
 	if (slept) {
 		for_stats(stats, entry) add(&stats->wait, wait_ns);
 		if (want_extended)
-			into_hist(key, HIST_WAIT, wait_ns);
+			into_hist(entry->key, HIST_WAIT, wait_ns);
 	}
 	end_update(entry);
 	if (!slept || !want_events)
@@ -379,7 +373,7 @@ static __always_inline void wait_ends(struct send *send)
 	event->time_ns = now;
 	event->wait_ns = wait_ns;
 	event->assoc_id = send->assoc_id;
-	event->entry = key;
+	event->entry = entry->key;
 	event->uid = entry->uid;
 	event->msg_bytes = send->msg_bytes;
 	submit(event);
@@ -401,7 +395,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 	bool refused = ret == -EAGAIN;
 	struct entry *entry;
 	struct send *send;
-	__u32 tid, key;
+	__u32 tid;
 
 	send = find_send(&tid);
 	if (send) {
@@ -418,8 +412,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 		return 0;
 	if (!wanted(trusted, asoc, GET(trusted, asoc, peer.primary_path)))
 		return 0;
-	key = key_of(address, GET(trusted, asoc, assoc_id));
-	entry = entry_at(key);
+	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
 	if (!entry) {
 		count(&accounting.samples_evicted, 1);
 		return 0;
@@ -428,7 +421,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 	/* SACKs keep last_ns up to date. */
 	if (want_extended && !refused && !entry->state.now.since_ns)
 		start_clock(trusted, entry, asoc, bpf_ktime_get_ns());
-	look_at(trusted, entry, key, asoc);
+	look_at(trusted, entry, asoc);
 	if (refused) {
 		for_stats(stats, entry) stats->refused++;
 	}
@@ -441,19 +434,16 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 /* A T3-rtx timer has expired, and nothing is marked for retransmission yet. */
 static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 {
-	struct sctp_association *asoc = BPF_CORE_READ((struct sctp_transport *)transport, asoc);
+	struct sctp_association *asoc = READ((struct sctp_transport *)transport, asoc);
 	struct entry *entry;
-	__u32 key, bytes;
+	__u32 bytes;
 
-	if (reason != SCTP_LOWER_CWND_T3_RTX ||
-	    !wanted(false, asoc, BPF_CORE_READ(asoc, peer.primary_path)))
+	if (reason != SCTP_LOWER_CWND_T3_RTX || !wanted(false, asoc, READ(asoc, peer.primary_path)))
 		return 0;
-	key = key_of((__u64)asoc, BPF_CORE_READ(asoc, assoc_id));
-	entry = entry_at(key);
+	entry = entry_of_assoc((__u64)asoc, READ(asoc, assoc_id));
 	if (!entry)
 		return 0;
-	bytes = BPF_CORE_READ(asoc, outqueue.outstanding_bytes) +
-		BPF_CORE_READ(asoc, outqueue.out_qlen);
+	bytes = READ(asoc, outqueue.outstanding_bytes) + READ(asoc, outqueue.out_qlen);
 	begin_update(entry);
 	entry->last_ns = bpf_ktime_get_ns();
 	if (!entry->state.now.since_ns)
@@ -477,7 +467,7 @@ static __always_inline int on_make_sack(bool trusted, struct sctp_association *a
 
 	if (!wanted(trusted, asoc, GET(trusted, asoc, peer.primary_path)))
 		return 0;
-	entry = entry_at(key_of(address, GET(trusted, asoc, assoc_id)));
+	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
 	if (!entry) {
 		count(&accounting.samples_evicted, 1);
 		return 0;
@@ -501,8 +491,7 @@ static __always_inline int on_make_sack(bool trusted, struct sctp_association *a
 
 static __always_inline int on_free(struct sctp_association *asoc)
 {
-	__u32 key = find_entry((__u64)asoc, BPF_CORE_READ(asoc, assoc_id));
-	struct entry *entry = entry_at(key);
+	struct entry *entry = find_entry((__u64)asoc, READ(asoc, assoc_id));
 	__u64 now = bpf_ktime_get_ns(), closed_ns;
 
 	if (!entry || entry->state.ended)
@@ -540,10 +529,9 @@ int BPF_PROG(bufmon_x_make_sack, struct sctp_association *asoc)
 SEC("fentry/sctp_outq_sack")
 int BPF_PROG(bufmon_sack, struct sctp_outq *q, struct sctp_chunk *chunk)
 {
-	__u64 address;
-
-	bpf_core_read(&address, sizeof(address), &q->asoc);
-	return on_sack(true, q, chunk, address);
+	/* The queue is a part of its association. */
+	return on_sack(true, q, chunk,
+		       argument(ctx, 0) - bpf_core_field_offset(struct sctp_association, outqueue));
 }
 
 SEC("fexit/sctp_sendmsg_to_asoc")
@@ -588,7 +576,7 @@ int BPF_KPROBE(bufmon_x_make_sack_kprobe, struct sctp_association *asoc)
 SEC("kprobe/sctp_outq_sack")
 int BPF_KPROBE(bufmon_sack_kprobe, struct sctp_outq *q, struct sctp_chunk *chunk)
 {
-	return on_sack(false, q, chunk, (__u64)BPF_CORE_READ(q, asoc));
+	return on_sack(false, q, chunk, (__u64)READ(q, asoc));
 }
 
 SEC("kretprobe/sctp_sendmsg_to_asoc")

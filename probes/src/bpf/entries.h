@@ -34,7 +34,7 @@ struct entry {
 	__u64 object; /* its address, the key together with id.assoc_id; 0: free */
 	__u64 last_ns;
 	__u32 uid; /* running number of all entries ever made */
-	__u32 pad;
+	__u32 key; /* its index */
 	struct identity id;
 	struct state state;
 	struct stats stats;
@@ -46,80 +46,88 @@ TABLE(struct entry, entries);
 
 /* Defined by the program: empty the statistics, and: another one takes this entry. */
 static __always_inline void reset_stats(struct stats *stats);
-static __always_inline void entry_leaves(__u32 key, struct entry *entry);
+static __always_inline void entry_leaves(struct entry *entry);
 
 static __always_inline struct entry *entry_at(__u32 key)
 {
-	return key <= entry_mask ? entry_of(entries, key) : NULL;
+	return entry_of(entries, key & entry_mask);
 }
 
 /* The kernel soon has the memory of one that is gone for another: its address alone says little. */
-static __always_inline __u32 entry_key(__u64 object, __u32 assoc_id, __u32 probe)
+static __always_inline __u32 entry_key(__u64 object, __u32 assoc_id)
 {
-	__u64 hash = ((object >> 5) ^ (__u64)assoc_id << 32) * 0x9e3779b97f4a7c15ull;
-
-	return ((__u32)(hash >> 32) + probe) & entry_mask;
+	return (((object >> 5) ^ (__u64)assoc_id << 32) * 0x9e3779b97f4a7c15ull) >> 32;
 }
 
-/* The index of an object's entry; entry_mask + 1 where it has none. */
-static __always_inline __u32 find_entry(__u64 object, __u32 assoc_id)
+static __always_inline bool is_entry(const struct entry *entry, __u64 object, __u32 assoc_id)
 {
+	return entry->object == object && entry->id.assoc_id == assoc_id;
+}
+
+/* An object's entry; NULL where it has none. */
+static __always_inline struct entry *find_entry(__u64 object, __u32 assoc_id)
+{
+	__u32 key = entry_key(object, assoc_id);
+
 	for (__u32 i = 0; i < ENTRY_PROBES; i++) {
-		__u32 key = entry_key(object, assoc_id, i);
-		struct entry *entry = entry_at(key);
+		struct entry *entry = entry_at(key + i);
 
-		if (entry && entry->object == object && entry->id.assoc_id == assoc_id)
-			return key;
+		if (is_entry(entry, object, assoc_id))
+			return entry;
 	}
-	return entry_mask + 1;
+	return NULL;
 }
 
-/*
- * The same, made where it is new; entry_mask + 1 on failure. The object is a path, or else the
- * association, whose path is the primary one then. Its address comes as a number: the verifier lets
- * nobody calculate with a typed pointer.
- */
-static __always_inline __u32 intern(__u64 object, __u32 assoc_id, struct sctp_association *asoc,
-				    bool is_path)
+/* See intern(): not at the first place. */
+static __noinline struct entry *intern_further(__u64 object, __u32 assoc_id,
+					       struct sctp_association *asoc, bool is_path)
 {
-	__u32 oldest = 0;
+	__u32 key = entry_key(object, assoc_id), oldest = key;
 	__u64 oldest_ns = ~0ull, old;
 	struct entry *entry;
 
 	for (__u32 i = 0; i < ENTRY_PROBES; i++) {
-		__u32 key = entry_key(object, assoc_id, i);
-
-		entry = entry_at(key);
-		if (!entry)
-			return entry_mask + 1;
-		if (entry->object == object && entry->id.assoc_id == assoc_id)
-			return key;
+		entry = entry_at(key + i);
+		if (is_entry(entry, object, assoc_id))
+			return entry;
 		if (entry->last_ns < oldest_ns) { /* 0 where it was never used */
-			oldest = key;
+			oldest = key + i;
 			oldest_ns = entry->last_ns;
 		}
 	}
 	entry = entry_at(oldest);
-	if (!entry)
-		return entry_mask + 1;
 	old = entry->object;
 	if (__sync_val_compare_and_swap(&entry->object, old, object) != old)
-		return entry_mask + 1; /* another CPU was faster; the next event finds a place */
+		return NULL; /* another CPU was faster; the next event finds a place */
 	begin_update(entry);
+	entry->key = oldest & entry_mask;
 	if (old)
-		entry_leaves(oldest, entry);
+		entry_leaves(entry);
 	entry->uid = __sync_fetch_and_add(&entries_made, 1);
 	__builtin_memset(&entry->id, 0, sizeof(entry->id));
 	identify(&entry->id, asoc,
-		 is_path ? (struct sctp_transport *)object
-			 : BPF_CORE_READ(asoc, peer.primary_path));
+		 is_path ? (struct sctp_transport *)object : READ(asoc, peer.primary_path));
 	entry->last_ns = bpf_ktime_get_ns();
 	__builtin_memset(&entry->state, 0, sizeof(entry->state));
 	reset_stats(&entry->stats);
 	/* So that the first use resets them. */
 	entry->window[0].epoch = entry->window[1].epoch = epoch - 1;
 	end_update(entry);
-	return oldest;
+	return entry;
+}
+
+/*
+ * The same, made where it is new; NULL on failure. The object is a path, or else the association,
+ * whose path is the primary one then. Its address comes as a number: the verifier lets nobody
+ * calculate with a typed pointer.
+ */
+static __always_inline struct entry *intern(__u64 object, __u32 assoc_id,
+					    struct sctp_association *asoc, bool is_path)
+{
+	struct entry *entry = entry_at(entry_key(object, assoc_id));
+
+	return is_entry(entry, object, assoc_id) ? entry
+						 : intern_further(object, assoc_id, asoc, is_path);
 }
 
 /* The statistics of the current interval, emptied where they are an older one's. */

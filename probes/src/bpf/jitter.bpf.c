@@ -175,14 +175,14 @@ static __always_inline int on_reassembled(struct sk_buff *last)
 	__u64 now;
 
 	/* A partial delivery (RFC 6458 8.1.21) takes the first fragments only. */
-	if (!(BPF_CORE_READ(event, msg_flags) & SCTP_DATA_LAST_FRAG))
+	if (!(READ(event, msg_flags) & SCTP_DATA_LAST_FRAG))
 		return 0;
-	asoc = BPF_CORE_READ(event, asoc);
-	a = find_assoc(BPF_CORE_READ(asoc, assoc_id));
+	asoc = READ(event, asoc);
+	a = find_assoc(READ(asoc, assoc_id));
 	if (!a)
 		return 0;
 	now = a->stats.packet_ns;
-	s = stream_of(a, BPF_CORE_READ(event, stream));
+	s = stream_of(a, READ(event, stream));
 	if (!s)
 		return 0;
 	begin_update(s);
@@ -277,7 +277,7 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 		}
 	}
 	hdr = GET(trusted, chunk, chunk_hdr);
-	data.word = data_word(trusted, hdr, 2);
+	data.word = data_word(hdr, 2);
 	if (is_repeated(a, data.word))
 		return 0;
 	now = packet_time(a, (__u64)hdr, bpf_ntohs(data.length));

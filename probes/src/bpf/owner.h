@@ -74,14 +74,14 @@ int BPF_KPROBE(owner_made_kprobe, struct sock *sk)
 SEC("kprobe/sctp_datamsg_from_user")
 int BPF_KPROBE(owner_sends_kprobe, struct sctp_association *asoc)
 {
-	return socket_used((__u64)BPF_CORE_READ(asoc, base.sk));
+	return socket_used((__u64)READ(asoc, base.sk));
 }
 
 /* The process number of a task in our own pid namespace, as task_tgid_nr_ns() finds it; 0: none. */
 static __always_inline __u32 tgid_here(struct task_struct *task)
 {
 	struct pid *pid = BPF_CORE_READ(task, signal, pids[PIDTYPE_TGID]);
-	__u32 level = BPF_CORE_READ(pid, level);
+	__u32 level = READ(pid, level);
 
 	for (__u32 i = 0; i < MAX_PID_NS_LEVEL + 1 && i <= level; i++) {
 		if (BPF_CORE_READ(pid, numbers[i].ns, ns.inum) == filter.pidns_ino)

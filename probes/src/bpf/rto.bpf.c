@@ -149,11 +149,11 @@ static __always_inline void reset_stats(struct stats *stats)
 	reset(&stats->rttvar);
 }
 
-static __always_inline void entry_leaves(__u32 key, struct entry *entry)
+static __always_inline void entry_leaves(struct entry *entry)
 {
 	count(&accounting.paths_evicted, 1);
 	count(&accounting.updates_evicted, entry->stats.rto.count);
-	clear_hist(key);
+	clear_hist(entry->key);
 }
 
 /*
@@ -164,38 +164,36 @@ static __always_inline void entry_leaves(__u32 key, struct entry *entry)
 
 static __always_inline struct sctp_association *asoc_of(__u64 transport)
 {
-	return BPF_CORE_READ(TRANSPORT(transport), asoc);
+	return READ(TRANSPORT(transport), asoc);
 }
 
-static __noinline __u32 path_of(__u64 transport)
+static __noinline struct entry *path_of(__u64 transport)
 {
 	struct sctp_association *asoc = asoc_of(transport);
 
-	return intern(transport, BPF_CORE_READ(asoc, assoc_id), asoc, true);
+	return intern(transport, READ(asoc, assoc_id), asoc, true);
 }
 
 static __always_inline void look_at(struct values *v, __u64 transport)
 {
 	struct sctp_transport *t = TRANSPORT(transport);
 
-	v->rto = BPF_CORE_READ(t, rto);
-	v->srtt = BPF_CORE_READ(t, srtt);
-	v->rttvar = BPF_CORE_READ(t, rttvar);
+	v->rto = READ(t, rto);
+	v->srtt = READ(t, srtt);
+	v->rttvar = READ(t, rttvar);
 	if (want_extended) {
-		v->cwnd = BPF_CORE_READ(t, cwnd);
-		v->ssthresh = BPF_CORE_READ(t, ssthresh);
-		v->flight = BPF_CORE_READ(t, flight_size);
-		v->pmtu = BPF_CORE_READ(t, pathmtu);
-		v->error_limit = BPF_CORE_READ(t, pathmaxrxt);
-		v->path_state = BPF_CORE_READ(t, state);
-		v->primary =
-			(__u64)BPF_CORE_READ(asoc_of(transport), peer.primary_path) == transport;
+		v->cwnd = READ(t, cwnd);
+		v->ssthresh = READ(t, ssthresh);
+		v->flight = READ(t, flight_size);
+		v->pmtu = READ(t, pathmtu);
+		v->error_limit = READ(t, pathmaxrxt);
+		v->path_state = READ(t, state);
+		v->primary = (__u64)READ(asoc_of(transport), peer.primary_path) == transport;
 	}
-	v->error_count = BPF_CORE_READ(t, error_count);
+	v->error_count = READ(t, error_count);
 }
 
-static __always_inline void tell(struct entry *path, __u32 key, __u8 cause, __u32 old_rto,
-				 __u8 old_state)
+static __always_inline void tell(struct entry *path, __u8 cause, __u32 old_rto, __u8 old_state)
 {
 	struct event *event;
 
@@ -208,7 +206,7 @@ static __always_inline void tell(struct entry *path, __u32 key, __u8 cause, __u3
 	}
 	event->time_ns = path->last_ns;
 	event->assoc_id = path->id.assoc_id;
-	event->path = key;
+	event->path = path->key;
 	event->path_uid = path->uid;
 	event->cause = cause;
 	event->old_state = old_state;
@@ -221,8 +219,7 @@ static __always_inline void tell(struct entry *path, __u32 key, __u8 cause, __u3
 /* The RTO of a path was set anew. */
 static __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 {
-	__u32 key = path_of(transport);
-	struct entry *path = entry_at(key);
+	struct entry *path = path_of(transport);
 	struct values *v;
 
 	if (!path) {
@@ -247,8 +244,8 @@ static __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u
 		}
 	}
 	if (want_extended && cause != CAUSE_HEARTBEAT_TIMEOUT) {
-		into_hist(key, HIST_RTO, v->rto * jiffy_ns);
-		into_hist(key, HIST_SRTT, v->srtt * jiffy_ns);
+		into_hist(path->key, HIST_RTO, v->rto * jiffy_ns);
+		into_hist(path->key, HIST_SRTT, v->srtt * jiffy_ns);
 	}
 	if (want_extended && (cause == CAUSE_HEARTBEAT || cause == CAUSE_RTT) && rtt > 1) {
 		/*
@@ -261,7 +258,7 @@ static __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u
 			path->state.min_rtt_ns = min;
 	}
 	end_update(path);
-	tell(path, key, cause, old_rto, v->path_state);
+	tell(path, cause, old_rto, v->path_state);
 	return 0;
 }
 
@@ -294,7 +291,7 @@ static __always_inline int on_rtt(__u64 transport, __u32 rtt)
 	if (!wanted(false, asoc, TRANSPORT(transport)))
 		return 0;
 	if (want_extended) {
-		struct assoc *a = find_assoc(BPF_CORE_READ(asoc, assoc_id));
+		struct assoc *a = find_assoc(READ(asoc, assoc_id));
 
 		if (!a || !a->sack_depth)
 			cause = CAUSE_HEARTBEAT;
@@ -311,7 +308,7 @@ static __always_inline struct timer *timer_here(void)
 
 static __always_inline bool is_alive(__u64 transport)
 {
-	return BPF_CORE_READ(asoc_of(transport), state) != SCTP_STATE_CLOSED;
+	return READ(asoc_of(transport), state) != SCTP_STATE_CLOSED;
 }
 
 static __always_inline int timer_enter(__u64 transport, bool is_heartbeat)
@@ -321,7 +318,7 @@ static __always_inline int timer_enter(__u64 transport, bool is_heartbeat)
 	if (!timer || !wanted(false, asoc_of(transport), TRANSPORT(transport)))
 		return 0;
 	timer->transport = transport;
-	timer->old_rto = BPF_CORE_READ(TRANSPORT(transport), rto);
+	timer->old_rto = READ(TRANSPORT(transport), rto);
 	timer->is_heartbeat = is_heartbeat;
 	timer->unanswered = BPF_CORE_READ_BITFIELD_PROBED(TRANSPORT(transport), hb_sent);
 	timer->alive = is_alive(transport);
@@ -360,15 +357,14 @@ static __always_inline int timer_leave(void)
 /* Why a path's data was marked for retransmission. */
 static __always_inline void on_retransmit(__u64 transport, __u32 reason)
 {
-	__u32 key = path_of(transport);
-	struct entry *path = entry_at(key);
+	struct entry *path = path_of(transport);
 	struct assoc *a;
 
 	if (!path)
 		return;
 	a = make_assoc(path->id.assoc_id);
 	if (a)
-		a->rtx_path = key;
+		a->rtx_path = path->key;
 	begin_update(path);
 	for_stats(stats, path)
 	{
@@ -395,10 +391,10 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 		return 0; /* not by a timer, see sctp_transport_immediate_rtx() */
 	old_rto = timer->old_rto;
 	if (reason == SCTP_LOWER_CWND_T3_RTX && !timer->is_heartbeat) {
-		__u32 new_rto = BPF_CORE_READ(TRANSPORT(transport), rto);
+		__u32 new_rto = READ(TRANSPORT(transport), rto);
 
 		/* It was read before the lock was taken; a SACK may have come between. */
-		if (new_rto != 2 * old_rto && new_rto < BPF_CORE_READ(asoc_of(transport), rto_max))
+		if (new_rto != 2 * old_rto && new_rto < READ(asoc_of(transport), rto_max))
 			old_rto = new_rto / 2;
 		timer->transport = 0;
 		return on_update(transport, CAUSE_T3, old_rto, 0);
@@ -415,17 +411,15 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 
 static __always_inline int on_change(__u64 transport, __u32 cause, __u8 new_state)
 {
-	__u32 key;
 	struct entry *path;
 	__u8 old_state;
 
 	if (!wanted(false, asoc_of(transport), TRANSPORT(transport)))
 		return 0;
-	key = path_of(transport);
-	path = entry_at(key);
+	path = path_of(transport);
 	if (!path)
 		return 0;
-	old_state = BPF_CORE_READ(TRANSPORT(transport), state);
+	old_state = READ(TRANSPORT(transport), state);
 	begin_update(path);
 	path->last_ns = bpf_ktime_get_ns();
 	look_at(&path->state.last, transport);
@@ -434,14 +428,14 @@ static __always_inline int on_change(__u64 transport, __u32 cause, __u8 new_stat
 	else
 		path->state.last.primary = true;
 	end_update(path);
-	tell(path, key, cause, path->state.last.rto, old_state);
+	tell(path, cause, path->state.last.rto, old_state);
 	return 0;
 }
 
 /* At the entry of sctp_assoc_control_transport(): what it is about to do. */
 static __always_inline int on_control(__u64 transport, __u32 command)
 {
-	__u8 old_state = BPF_CORE_READ(TRANSPORT(transport), state), new_state;
+	__u8 old_state = READ(TRANSPORT(transport), state), new_state;
 
 	if (command == SCTP_TRANSPORT_UP)
 		new_state = SCTP_ACTIVE;
@@ -456,7 +450,7 @@ static __always_inline int on_control(__u64 transport, __u32 command)
 
 static __always_inline int on_primary(struct sctp_association *asoc, __u64 transport)
 {
-	__u64 old = (__u64)BPF_CORE_READ(asoc, peer.primary_path);
+	__u64 old = (__u64)READ(asoc, peer.primary_path);
 
 	return old && old != transport ? on_change(transport, CAUSE_PRIMARY, 0) : 0;
 }
@@ -518,10 +512,10 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	__u8 type = GET(trusted, hdr, type);
 	struct sctp_transport *transport;
 	struct sctp_association *asoc;
-	__u64 size, padded, address;
+	__u64 size, padded;
 	struct entry *path;
 	struct assoc *a;
-	__u32 tsn, key;
+	__u32 tsn;
 	bool again;
 
 	if (type != SCTP_CID_DATA && type != SCTP_CID_I_DATA)
@@ -540,16 +534,14 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 		a->packet_size = size;
 		return 0; /* by far the most */
 	}
-	bpf_core_read(&address, sizeof(address), &packet->transport);
-	key = path_of(address);
-	path = entry_at(key);
+	path = path_of((__u64)READ(packet, transport));
 	if (!path)
 		return 0;
 	if (again) {
 		__be32 sent_tsn = 0;
 
 		bpf_probe_read_kernel(&sent_tsn, sizeof(sent_tsn), (void *)(hdr + 1));
-		sent_again(a, path->id.assoc_id, bpf_ntohl(sent_tsn), key);
+		sent_again(a, path->id.assoc_id, bpf_ntohl(sent_tsn), path->key);
 		begin_update(path);
 		for_stats(stats, path) stats->rtx_chunks++;
 		end_update(path);
@@ -560,8 +552,8 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	if (!a->probing) {
 		a->probing = true;
 		a->probe_tsn = tsn;
-		a->probe_path = key;
-	} else if (a->probe_path == key) {
+		a->probe_path = path->key;
+	} else if (a->probe_path == path->key) {
 		a->probe_end = tsn;
 		a->probe_ns = bpf_ktime_get_ns();
 	} else {
@@ -578,7 +570,7 @@ static __always_inline void is_spurious(__u32 assoc_id, struct slot *slot)
 	if (spurious_of(slot->note) >= rtx_of(slot->note) || spurious_of(slot->note) == 15)
 		return; /* told already */
 	slot->note += NOTE_SPURIOUS;
-	if (!path || path->id.assoc_id != assoc_id)
+	if (path->id.assoc_id != assoc_id)
 		return;
 	begin_update(path);
 	for_stats(stats, path) stats->spurious++;
@@ -631,7 +623,7 @@ static long sack_step(__u32 step, struct sack *sack)
 	sack->acked++;
 	path = entry_at(slot->path);
 	/* With a margin: the smallest time measured is not yet the smallest there is. */
-	if (path && path->id.assoc_id == sack->assoc_id &&
+	if (path->id.assoc_id == sack->assoc_id &&
 	    sack->now - slot->sent_ns < path->state.min_rtt_ns / 8 * 7) {
 		is_spurious(sack->assoc_id, slot);
 		slot->note |= NOTE_EARLY;
@@ -664,8 +656,7 @@ static __always_inline void finish_probe(struct assoc *a, __u32 assoc_id, __u32 
 	if (!a->probing || tsn_before(cum_tsn, a->probe_tsn))
 		return;
 	path = entry_at(a->probe_path);
-	if (a->probe_ns && !tsn_before(cum_tsn, a->probe_end) && path &&
-	    path->id.assoc_id == assoc_id) {
+	if (a->probe_ns && !tsn_before(cum_tsn, a->probe_end) && path->id.assoc_id == assoc_id) {
 		__u64 rtt = now - a->probe_ns;
 
 		if (!path->state.min_rtt_ns || rtt < path->state.min_rtt_ns) {
@@ -683,10 +674,9 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	struct sctp_association *asoc = GET(trusted, q, asoc);
 	__u32 assoc_id = GET(trusted, asoc, assoc_id), acked;
 	struct sack sack = {};
-	struct sack_header hdr;
+	union sack_first first;
 	struct assoc *a;
 	__u64 duplicates;
-	void *subh;
 
 	if (!wanted_assoc(trusted, asoc))
 		return 0;
@@ -694,15 +684,13 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	if (!a)
 		return 0;
 	a->sack_depth = 1;
-	subh = GET(trusted, chunk, subh.v);
-	if (bpf_probe_read_kernel(&hdr, sizeof(hdr), subh))
-		return 0;
+	first = sack_first(trusted, chunk);
 	sack.now = bpf_ktime_get_ns();
 	sack.assoc_id = assoc_id;
-	sack.cum_tsn = bpf_ntohl(hdr.cum_tsn_ack);
-	sack.blocks = bpf_ntohs(hdr.num_gap_ack_blocks);
-	sack.duplicates = bpf_ntohs(hdr.num_dup_tsns);
-	sack.next = (__u64)(subh + sizeof(hdr));
+	sack.cum_tsn = bpf_ntohl(first.cum_tsn_ack);
+	sack.blocks = bpf_ntohs(first.num_gap_ack_blocks);
+	sack.duplicates = bpf_ntohs(first.num_dup_tsns);
+	sack.next = gap_blocks(trusted, chunk);
 	duplicates = sack.next + sack.blocks * sizeof(struct gap_ack_block);
 	acked = GET(trusted, asoc, ctsn_ack_point);
 	finish_probe(a, assoc_id, sack.cum_tsn, sack.now);
@@ -737,7 +725,7 @@ static __always_inline int on_sack_done(bool trusted, struct sctp_outq *q)
 
 static __always_inline int on_free(struct sctp_association *asoc)
 {
-	__u32 assoc_id = BPF_CORE_READ(asoc, assoc_id);
+	__u32 assoc_id = READ(asoc, assoc_id);
 
 	bpf_map_delete_elem(&assocs, &assoc_id);
 	return 0;

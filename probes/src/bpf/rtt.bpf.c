@@ -59,7 +59,7 @@ struct assoc {
 	__u32 assoc_id;	 /* 0: free */
 	__u32 first_tsn; /* first TSN seen sent */
 	__u32 last_tsn;	 /* last TSN seen sent */
-	__u32 last_path; /* where its last chunk went: an index into entries */
+	__u32 last_path; /* where its last chunk went: an index into entries, maybe another's */
 	__u64 last_ns;
 	/* Gap blocks repeat on every SACK; these tell what is new in the next one. */
 	__u32 acked;   /* cumulative TSN of the last SACK */
@@ -136,7 +136,6 @@ static __always_inline struct assoc *new_assoc(__u32 assoc_id, __u32 first_tsn,
 	__builtin_memset(a, 0, sizeof(*a));
 	begin_at(a, first_tsn);
 	a->highest = highest_sacked;
-	a->last_path = ~0u;
 	a->assoc_id = assoc_id;
 	return a;
 }
@@ -148,25 +147,21 @@ static __always_inline void reset_stats(struct stats *stats)
 	reset(&stats->prompt);
 }
 
-static __always_inline void entry_leaves(__u32 key, struct entry *entry)
+static __always_inline void entry_leaves(struct entry *entry)
 {
 	count(&accounting.paths_evicted, 1);
 	count(&accounting.samples_evicted, entry->stats.all.count);
-	clear_hist(key);
+	clear_hist(entry->key);
 }
 
-/* The index of the path that a packet takes, or else of the primary one; beyond the table on
- * failure. */
-static __always_inline __u32 path_of(struct sctp_association *asoc, __u32 assoc_id,
-				     struct sctp_packet *packet)
+/* The path that a packet takes, or else the primary one; NULL on failure. */
+static __always_inline struct entry *path_of(struct sctp_association *asoc, __u32 assoc_id,
+					     struct sctp_packet *packet)
 {
-	__u64 transport;
+	struct sctp_transport *transport =
+		packet ? READ(packet, transport) : READ(asoc, peer.primary_path);
 
-	if (packet)
-		bpf_core_read(&transport, sizeof(transport), &packet->transport);
-	else
-		bpf_core_read(&transport, sizeof(transport), &asoc->peer.primary_path);
-	return intern(transport, assoc_id, asoc, true);
+	return intern((__u64)transport, assoc_id, asoc, true);
 }
 
 /* --- sending --- */
@@ -268,14 +263,13 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 		a->last_tsn = next;
 	}
 	path = entry_at(a->last_path);
-	if (!path || path->id.assoc_id != assoc_id ||
-	    (packet && path->object != (__u64)transport)) {
-		a->last_path = path_of(asoc, assoc_id, packet);
-		path = entry_at(a->last_path);
+	if (path->id.assoc_id != assoc_id || (packet && path->object != (__u64)transport)) {
+		path = path_of(asoc, assoc_id, packet);
 		if (!path) {
 			count(&accounting.slots_evicted, 1);
 			return 0;
 		}
+		a->last_path = path->key;
 	}
 	if (again) {
 		count(&accounting.retransmitted, 1);
@@ -349,9 +343,9 @@ struct sack {
 	__u32 end; /* last of this run */
 	__u32 cum_tsn;
 	__u32 floor;	 /* TSNs up to here are not new */
-	__u32 missed;	 /* and up to here an earlier SACK may have covered, unseen */
-	__u32 abandoned; /* and up to here were given up, as this follows every SACK, too */
-	__u32 inexact;	 /* and up to here were left unscanned */
+	__u32 doubtful;	 /* and up to here one of these may be true: */
+	__u32 missed;	 /* up to here an earlier SACK may have covered, unseen */
+	__u32 abandoned; /* up to here were given up, as this follows every SACK, too; ... */
 	__u32 top;	 /* highest TSN that can have been sent */
 	__u16 blocks;	 /* gap blocks still to come */
 	bool prompt;
@@ -363,10 +357,9 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 	__u64 rtt = sack->now - slot->sent_ns;
 	bool prompt = want_extended && sack->prompt &&
 		      (slot->note & ~PACKET_SACK_IMM) == sack->prompt_packet;
-	__u32 key = slot->path;
-	struct entry *path = entry_at(key);
+	struct entry *path = entry_at(slot->path);
 
-	if (!path || path->id.assoc_id != slot->assoc_id) {
+	if (path->id.assoc_id != slot->assoc_id) {
 		count(&accounting.samples_evicted, 1);
 		return;
 	}
@@ -379,9 +372,9 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 			add(&stats->prompt, rtt);
 	}
 	if (want_extended) {
-		into_hist(key, HIST_ALL, rtt);
+		into_hist(path->key, HIST_ALL, rtt);
 		if (prompt)
-			into_hist(key, HIST_PROMPT, rtt);
+			into_hist(path->key, HIST_PROMPT, rtt);
 	}
 	end_update(path);
 	if (want_events) {
@@ -395,7 +388,7 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 		event->rtt_ns = rtt;
 		event->assoc_id = slot->assoc_id;
 		event->tsn = slot->tsn;
-		event->path = key;
+		event->path = path->key;
 		event->path_uid = path->uid;
 		event->prompt = prompt;
 		event->pad = 0;
@@ -430,14 +423,14 @@ static long sack_step(__u32 step, struct sack *sack)
 	slot = slot_of(sack->assoc_id, tsn);
 	if (!slot)
 		return 0;
-	if (!tsn_before(sack->missed, tsn))
+	if (tsn_before(sack->doubtful, tsn))
+		sample(sack, slot);
+	else if (!tsn_before(sack->missed, tsn))
 		count(&accounting.sack_missed, 1);
 	else if (!tsn_before(sack->abandoned, tsn))
 		count(&accounting.abandoned, 1);
-	else if (!tsn_before(sack->inexact, tsn))
-		count(&accounting.scan_limit, 1);
 	else
-		sample(sack, slot);
+		count(&accounting.scan_limit, 1);
 	slot->assoc_id = 0;
 	return 0;
 }
@@ -520,26 +513,20 @@ static long gap_step(__u32 step, struct gap_sum *sum)
 static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sctp_chunk *chunk)
 {
 	struct sctp_association *asoc = GET(trusted, q, asoc);
-	struct sctp_chunkhdr *chunk_hdr;
 	struct sack sack = {};
 	struct gap_sum sum = {};
-	struct sack_header hdr;
-	__u32 acked, highest, newest, gap_top, last_gap_top;
+	union sack_first first;
+	__u32 acked, highest, newest, gap_top, last_gap_top, steps = MAX_SCAN;
 	struct assoc *a;
-	void *subh;
-	long steps;
 
 	a = find_assoc(GET(trusted, asoc, assoc_id));
 	if (!a)
 		return 0;
-	subh = GET(trusted, chunk, subh.v);
-	if (bpf_probe_read_kernel(&hdr, sizeof(hdr), subh))
-		return 0;
+	first = sack_first(trusted, chunk);
 	sack.now = bpf_ktime_get_ns();
 	sack.assoc_id = a->assoc_id;
-	sack.cum_tsn = bpf_ntohl(hdr.cum_tsn_ack);
-	sack.gaps = (__u64)(subh + sizeof(hdr));
-	sack.blocks = bpf_ntohs(hdr.num_gap_ack_blocks);
+	sack.cum_tsn = bpf_ntohl(first.cum_tsn_ack);
+	sack.blocks = bpf_ntohs(first.num_gap_ack_blocks);
 	sack.top = GET(trusted, asoc, next_tsn) - 1;
 	a->last_ns = sack.now;
 
@@ -586,10 +573,10 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 		sack.tsn = end + 1;
 	}
 	sack.abandoned = GET(trusted, asoc, adv_peer_ack_point);
-	sack.inexact = sack.missed;
+	sack.doubtful = tsn_before(sack.missed, sack.abandoned) ? sack.abandoned : sack.missed;
 	if (a->has_inexact) {
-		if (tsn_before(sack.inexact, a->inexact))
-			sack.inexact = a->inexact;
+		if (tsn_before(sack.doubtful, a->inexact))
+			sack.doubtful = a->inexact;
 		if (!tsn_before(sack.cum_tsn, a->inexact))
 			a->has_inexact = false;
 	}
@@ -604,6 +591,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	sum.digest = sack.cum_tsn;
 	sum.old_digest = sack.cum_tsn;
 	if (sack.blocks) {
+		sack.gaps = gap_blocks(trusted, chunk);
 		sum.gaps = sack.gaps;
 		sum.top = sack.top - sack.cum_tsn;
 		sum.old_top =
@@ -635,18 +623,16 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 		a->highest = sack.cum_tsn + sum.last_end;
 
 	if (want_extended) {
-		bool shutdown;
-
-		chunk_hdr = GET(trusted, chunk, chunk_hdr);
-		shutdown = GET(trusted, chunk_hdr, type) == SCTP_CID_SHUTDOWN;
 		newest = sack.cum_tsn + sum.max_end;
-		judge(&sack, a, newest, sack.blocks, shutdown);
+		judge(&sack, a, newest, sack.blocks, first.type == SCTP_CID_SHUTDOWN);
 	}
 	a->digest = sum.digest;
 	a->gap_top = gap_top;
 
-	steps = bpf_loop(MAX_SCAN, sack_step, &sack, 0);
-	if (steps >= MAX_SCAN) {
+	/* Without gap blocks it is plain how many there are. */
+	if (!sack.blocks && sack.end + 1 - sack.tsn < MAX_SCAN)
+		steps = sack.end + 1 - sack.tsn;
+	if (bpf_loop(steps, sack_step, &sack, 0) >= MAX_SCAN) {
 		/* Too much for one SACK: what is left would give late samples, so it gives none. */
 		a->has_inexact = true;
 		a->inexact = gap_top;

@@ -297,12 +297,21 @@ struct bpf_iter__task_file {
 
 #pragma clang attribute pop
 
-/* On the wire, so never relocated: RFC 9260 3.3.4. */
-struct sack_header {
-	__be32 cum_tsn_ack;
-	__be32 a_rwnd;
-	__be16 num_gap_ack_blocks;
-	__be16 num_dup_tsns;
+/*
+ * On the wire, so never relocated: what a SACK begins with, RFC 9260 3.3.4. The first eight bytes
+ * of a SHUTDOWN are alike (3.3.8).
+ */
+union sack_first {
+	__u64 word[2];
+	struct {
+		__u8 type;
+		__u8 flags;
+		__be16 length;
+		__be32 cum_tsn_ack;
+		__be32 a_rwnd;
+		__be16 num_gap_ack_blocks;
+		__be16 num_dup_tsns;
+	};
 };
 
 /* RFC 9260 3.3.1, RFC 8260 2.1 */
@@ -315,11 +324,30 @@ struct gap_ack_block {
 };
 
 /*
- * One field of a kernel object. A program attached by fentry, fexit or iter holds pointers whose
- * type the verifier knows ("trusted"), and loads are plain instructions; a kprobe's are mere
- * numbers, and every load is a helper call. The flag is a constant after inlining.
+ * Since 6.2 a program may look at any memory as at an object of a type that vmlinux has, by plain
+ * loads, and one may take several members: so all is read as if it were an IPv6 address, 16 bytes.
+ * Else it takes a helper call. The kernel's answer is known when the program is loaded.
  */
-#define GET(trusted, object, field) ((trusted) ? (object)->field : BPF_CORE_READ(object, field))
+#define CAN_CAST bpf_ksym_exists(bpf_rdonly_cast)
+#define CAST(type, address) (*(type *)bpf_core_cast(address, struct in6_addr))
+
+/* One field of an object of whose address the verifier knows no more than the number. */
+#define READ(object, field)                                                                        \
+	({                                                                                         \
+		typeof((object)->field) value_ = 0;                                                \
+		if (CAN_CAST)                                                                      \
+			value_ = CAST(typeof(value_), &(object)->field);                           \
+		else                                                                               \
+			bpf_core_read(&value_, sizeof(value_), &(object)->field);                  \
+		value_;                                                                            \
+	})
+
+/*
+ * One field of a kernel object. A program attached by fentry, fexit or iter holds pointers whose
+ * type the verifier knows ("trusted"); a kprobe's are mere numbers. The flag is a constant after
+ * inlining.
+ */
+#define GET(trusted, object, field) ((trusted) ? (object)->field : READ(object, field))
 
 /*
  * The n-th argument of an fentry or fexit program as a number: the verifier lets nobody calculate
@@ -354,19 +382,43 @@ union data_third {
 	} __attribute__((packed));
 };
 
-/*
- * Such a word. The kernel's types know the first four bytes only; since 6.2 a program may look at
- * any memory as at a type that vmlinux has, by plain loads that take several members in one: so
- * part of an IPv6 address is read here.
- */
-static __always_inline __u64 data_word(bool trusted, struct sctp_chunkhdr *hdr, __u32 offset)
+/* A word of a DATA or I-DATA chunk, of whose header the kernel's types know four bytes only. */
+static __always_inline __u64 data_word(struct sctp_chunkhdr *hdr, __u32 offset)
 {
 	__u64 word = 0;
 
-	if (trusted && bpf_ksym_exists(bpf_rdonly_cast))
-		return *(__u64 *)((void *)bpf_core_cast(hdr, struct in6_addr) + offset);
+	if (CAN_CAST)
+		return CAST(__u64, (void *)hdr + offset);
 	bpf_probe_read_kernel(&word, sizeof(word), (void *)hdr + offset);
 	return word;
+}
+
+/*
+ * How a chunk that sctp_outq_sack() is called for begins. That is called for a SHUTDOWN, too: which
+ * has no more than the cumulative TSN, and what is found where a SACK has the rest is made zero.
+ */
+static __always_inline union sack_first sack_first(bool trusted, struct sctp_chunk *chunk)
+{
+	struct sctp_chunkhdr *hdr = GET(trusted, chunk, chunk_hdr);
+	union sack_first first = {};
+
+	if (CAN_CAST) {
+		first.word[0] = CAST(__u64, hdr);
+		first.word[1] = CAST(__u64, (void *)hdr + 8);
+	} else {
+		bpf_probe_read_kernel(&first, sizeof(first), hdr);
+	}
+	if (first.type != SCTP_CID_SACK)
+		first.word[1] = 0;
+	return first;
+}
+
+/* Where the gap blocks of a SACK are, and after them the TSNs of duplicates. */
+static __always_inline __u64 gap_blocks(bool trusted, struct sctp_chunk *chunk)
+{
+	/* A number, where chunk_hdr were a typed pointer. */
+	return (__u64)GET(trusted, chunk, subh.v) + sizeof(union sack_first) -
+	       sizeof(struct sctp_chunkhdr);
 }
 
 /* Serial number arithmetic, RFC 9260 1.6. */

@@ -115,10 +115,10 @@ static long lobby_step(__u32 step, struct walk *walk)
 	if (walk->skb == walk->head || !skb)
 		return 1;
 	event = (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
-	waiting_changed(assoc_at(walk->assoc), BPF_CORE_READ(event, stream), walk->by, walk->now,
+	waiting_changed(assoc_at(walk->assoc), READ(event, stream), walk->by, walk->now,
 			walk->moved);
 	walk->met++;
-	walk->skb = (__u64)BPF_CORE_READ(skb, next);
+	walk->skb = (__u64)READ(skb, next);
 	return 0;
 }
 
@@ -132,9 +132,9 @@ static __always_inline void walk_lobby(struct sctp_association *asoc, struct ass
 	struct walk walk = {.now = now, .assoc = a->index, .by = by, .moved = moved};
 
 	walk.head = (__u64)asoc + bpf_core_field_offset(struct sctp_association, ulpq.lobby);
-	walk.skb = (__u64)BPF_CORE_READ(asoc, ulpq.lobby.next);
+	walk.skb = (__u64)READ(asoc, ulpq.lobby.next);
 	bpf_loop(MAX_LOBBY, lobby_step, &walk, 0);
-	a->stats.lobby = by > 0 ? BPF_CORE_READ(asoc, ulpq.lobby.qlen) : 0;
+	a->stats.lobby = by > 0 ? READ(asoc, ulpq.lobby.qlen) : 0;
 	if (a->stats.lobby > walk.met && by > 0)
 		count(&accounting.lobby_limit, a->stats.lobby - walk.met);
 }
@@ -150,7 +150,7 @@ static __always_inline void upheaval_over(struct sctp_association *asoc, struct 
 {
 	if (!a->stats.upheavals || --a->stats.upheavals)
 		return;
-	if (BPF_CORE_READ(asoc, ulpq.lobby.qlen))
+	if (READ(asoc, ulpq.lobby.qlen))
 		walk_lobby(asoc, a, 1, false, bpf_ktime_get_ns());
 }
 
@@ -245,7 +245,7 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 	if (!by)
 		return 0;
 	a->stats.lobby = lobby;
-	data.word = data_word(trusted, GET(trusted, chunk, chunk_hdr), 2);
+	data.word = data_word(GET(trusted, chunk, chunk_hdr), 2);
 	waiting_changed(a, bpf_ntohs(data.stream), by, bpf_ktime_get_ns(), true);
 	return 0;
 }
@@ -302,7 +302,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	s = stream_of(a, GET(trusted, chunk, sinfo.sinfo_stream));
 	if (!s)
 		return 0;
-	data.word = data_word(trusted, GET(trusted, chunk, chunk_hdr), 0);
+	data.word = data_word(GET(trusted, chunk, chunk_hdr), 0);
 	bytes = bpf_ntohs(data.length);
 	bytes -= data.type == SCTP_CID_DATA ? DATA_HEADER_SIZE : I_DATA_HEADER_SIZE;
 	begin_update(s);
@@ -399,7 +399,7 @@ WITH_TWIN("fexit/sctp_ulpevent_idata", streamutil_idata_over, on_data_over(true,
 	SEC("kprobe/" #function)                                                                   \
 	int BPF_KPROBE(streamutil_##name##_kprobe, struct sctp_ulpq *ulpq)                         \
 	{                                                                                          \
-		struct sctp_association *asoc = BPF_CORE_READ(ulpq, asoc);                         \
+		struct sctp_association *asoc = READ(ulpq, asoc);                                  \
                                                                                                    \
 		frame_enter(ctx, (__u64)asoc, 0);                                                  \
 		return on_upheaval(false, asoc);                                                   \
