@@ -396,10 +396,27 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 	}
 }
 
+/* A SACK covers this TSN: if its chunk still waits for one, this is it. */
+static __always_inline void covers(const struct sack *sack, __u32 tsn)
+{
+	struct slot *slot = slot_of(sack->assoc_id, tsn);
+
+	if (!slot)
+		return;
+	if (tsn_before(sack->doubtful, tsn))
+		sample(sack, slot);
+	else if (!tsn_before(sack->missed, tsn))
+		count(&accounting.sack_missed, 1);
+	else if (!tsn_before(sack->abandoned, tsn))
+		count(&accounting.abandoned, 1);
+	else
+		count(&accounting.scan_limit, 1);
+	slot->assoc_id = 0;
+}
+
 /* One step of a SACK: look at a TSN, or go to the next gap block. Returns 1 at its end. */
 static long sack_step(__u32 step, struct sack *sack)
 {
-	struct slot *slot;
 	__u32 tsn = sack->tsn;
 
 	if (tsn_before(sack->end, tsn)) {
@@ -413,25 +430,12 @@ static long sack_step(__u32 step, struct sack *sack)
 		sack->gaps += sizeof(block);
 		sack->tsn = sack->cum_tsn + bpf_ntohs(block.start);
 		sack->end = sack->cum_tsn + bpf_ntohs(block.end);
-		if (!tsn_before(sack->floor, sack->tsn))
-			sack->tsn = sack->floor + 1;
-		if (tsn_before(sack->top, sack->end))
-			sack->end = sack->top;
+		sack->tsn = later_tsn(sack->tsn, sack->floor + 1);
+		sack->end = earlier_tsn(sack->end, sack->top);
 		return 0;
 	}
 	sack->tsn = tsn + 1;
-	slot = slot_of(sack->assoc_id, tsn);
-	if (!slot)
-		return 0;
-	if (tsn_before(sack->doubtful, tsn))
-		sample(sack, slot);
-	else if (!tsn_before(sack->missed, tsn))
-		count(&accounting.sack_missed, 1);
-	else if (!tsn_before(sack->abandoned, tsn))
-		count(&accounting.abandoned, 1);
-	else
-		count(&accounting.scan_limit, 1);
-	slot->assoc_id = 0;
+	covers(sack, tsn);
 	return 0;
 }
 
@@ -482,7 +486,7 @@ struct gap_sum {
 	__u16 blocks;
 };
 
-static __always_inline __u64 digest(__u64 before, __u32 start, __u32 end, __u32 top)
+static __always_inline __u64 digest_of(__u64 before, __u32 start, __u32 end, __u32 top)
 {
 	if (end > top)
 		end = top;
@@ -502,8 +506,8 @@ static long gap_step(__u32 step, struct gap_sum *sum)
 		return 1;
 	start = bpf_ntohs(block.start);
 	end = bpf_ntohs(block.end);
-	sum->digest = digest(sum->digest, start, end, sum->top);
-	sum->old_digest = digest(sum->old_digest, start, end, sum->old_top);
+	sum->digest = digest_of(sum->digest, start, end, sum->top);
+	sum->old_digest = digest_of(sum->old_digest, start, end, sum->old_top);
 	if (end > sum->max_end)
 		sum->max_end = end;
 	sum->last_end = end;
@@ -514,9 +518,9 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 {
 	struct sctp_association *asoc = GET(trusted, q, asoc);
 	struct sack sack = {};
-	struct gap_sum sum = {};
 	union sack_first first;
-	__u32 acked, highest, newest, gap_top, last_gap_top, steps = MAX_SCAN;
+	__u32 acked, highest, newest, gap_top, last_gap_top, last_end;
+	__u64 digest;
 	struct assoc *a;
 
 	a = find_assoc(GET(trusted, asoc, assoc_id));
@@ -549,34 +553,29 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	highest = GET(trusted, asoc, highest_sacked);
 	if (highest != a->highest) {
 		a->has_missed = true;
-		a->missed = tsn_before(sack.top, highest) ? sack.top : highest;
+		a->missed = earlier_tsn(sack.top, highest);
 		a->highest = highest;
 	}
 	if (a->has_missed) {
-		if (tsn_before(sack.missed, a->missed))
-			sack.missed = a->missed;
+		sack.missed = later_tsn(sack.missed, a->missed);
 		if (!tsn_before(sack.cum_tsn, a->missed))
 			a->has_missed = false;
 	}
-	if (tsn_before(a->acked, acked))
-		sack.tsn = a->acked + 1;
-	else
-		sack.tsn = acked + 1;
+	sack.tsn = earlier_tsn(a->acked, acked) + 1;
 	a->acked = sack.cum_tsn;
 
 	/* First the cumulative part: everything up to cum_tsn ... */
 	sack.end = sack.cum_tsn;
 	if (tsn_before(sack.tsn, a->first_tsn) && !tsn_before(sack.end, sack.tsn)) {
-		__u32 end = tsn_before(sack.end, a->first_tsn) ? sack.end : a->first_tsn - 1;
+		__u32 end = earlier_tsn(sack.end, a->first_tsn - 1);
 
 		count(&accounting.before_start, end + 1 - sack.tsn);
 		sack.tsn = end + 1;
 	}
 	sack.abandoned = GET(trusted, asoc, adv_peer_ack_point);
-	sack.doubtful = tsn_before(sack.missed, sack.abandoned) ? sack.abandoned : sack.missed;
+	sack.doubtful = later_tsn(sack.missed, sack.abandoned);
 	if (a->has_inexact) {
-		if (tsn_before(sack.doubtful, a->inexact))
-			sack.doubtful = a->inexact;
+		sack.doubtful = later_tsn(sack.doubtful, a->inexact);
 		if (!tsn_before(sack.cum_tsn, a->inexact))
 			a->has_inexact = false;
 	}
@@ -588,17 +587,24 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	 */
 	last_gap_top = a->gap_top;
 	gap_top = sack.cum_tsn;
-	sum.digest = sack.cum_tsn;
-	sum.old_digest = sack.cum_tsn;
+	newest = sack.cum_tsn;
+	last_end = sack.cum_tsn;
+	digest = sack.cum_tsn;
 	if (sack.blocks) {
+		struct gap_sum sum = {
+			.digest = sack.cum_tsn,
+			.old_digest = sack.cum_tsn,
+			.top = sack.top - sack.cum_tsn,
+			.blocks = sack.blocks,
+		};
+
 		sack.gaps = gap_blocks(trusted, chunk);
 		sum.gaps = sack.gaps;
-		sum.top = sack.top - sack.cum_tsn;
-		sum.old_top =
-			tsn_before(sack.cum_tsn, last_gap_top) ? last_gap_top - sack.cum_tsn : 0;
-		sum.blocks = sack.blocks;
+		if (tsn_before(sack.cum_tsn, last_gap_top))
+			sum.old_top = last_gap_top - sack.cum_tsn;
 		bpf_loop(MAX_SCAN, gap_step, &sum, 0);
-		gap_top = sack.cum_tsn + sum.max_end;
+		newest += sum.max_end;
+		gap_top = newest;
 		if (sack.blocks > MAX_SCAN) {
 			struct gap_ack_block last = {};
 
@@ -609,30 +615,34 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 			sum.digest = ~sum.digest; /* of no other SACK */
 			gap_top = sack.top;
 		}
-		if (tsn_before(sack.top, gap_top))
-			gap_top = sack.top;
+		gap_top = earlier_tsn(gap_top, sack.top);
+		last_end += sum.last_end;
+		digest = sum.digest;
+		/*
+		 * If it covers what the last one did but for what lies above the old top, look
+		 * there.
+		 */
+		sack.floor = sack.cum_tsn;
+		if (sack.blocks <= MAX_SCAN && tsn_before(sack.floor, last_gap_top) &&
+		    sum.old_digest == a->digest)
+			sack.floor = last_gap_top;
 	}
-	if (tsn_before(gap_top, last_gap_top))
-		gap_top = last_gap_top;
-	/* If it covers what the last one did but for what lies above the old top, look there. */
-	sack.floor = sack.cum_tsn;
-	if (sack.blocks && sack.blocks <= MAX_SCAN && tsn_before(sack.floor, last_gap_top) &&
-	    sum.old_digest == a->digest)
-		sack.floor = last_gap_top;
-	if (tsn_before(a->highest, sack.cum_tsn + sum.last_end))
-		a->highest = sack.cum_tsn + sum.last_end;
+	gap_top = later_tsn(gap_top, last_gap_top);
+	a->highest = later_tsn(a->highest, last_end);
 
-	if (want_extended) {
-		newest = sack.cum_tsn + sum.max_end;
+	if (want_extended)
 		judge(&sack, a, newest, sack.blocks, first.type == SCTP_CID_SHUTDOWN);
-	}
-	a->digest = sum.digest;
+	a->digest = digest;
 	a->gap_top = gap_top;
 
-	/* Without gap blocks it is plain how many there are. */
-	if (!sack.blocks && sack.end + 1 - sack.tsn < MAX_SCAN)
-		steps = sack.end + 1 - sack.tsn;
-	if (bpf_loop(steps, sack_step, &sack, 0) >= MAX_SCAN) {
+	/* Most cover two chunks more, and no gap: each step of a loop costs a call. */
+	if (!sack.blocks && sack.end - sack.tsn < 2) {
+		covers(&sack, sack.tsn);
+		if (sack.tsn != sack.end)
+			covers(&sack, sack.end);
+		return 0;
+	}
+	if (bpf_loop(MAX_SCAN, sack_step, &sack, 0) >= MAX_SCAN) {
 		/* Too much for one SACK: what is left would give late samples, so it gives none. */
 		a->has_inexact = true;
 		a->inexact = gap_top;
