@@ -1,6 +1,10 @@
 //! Buffers of associations (`bufmon.bpf.c`): how full, how long senders wait, what the peer's window allows.
 
-use std::{mem::MaybeUninit, os::fd::AsFd, time::Duration};
+use std::{
+    mem::{MaybeUninit, offset_of},
+    os::fd::AsFd,
+    time::Duration,
+};
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 
@@ -175,6 +179,12 @@ pub struct Bufmon {
     told: Vec<Told>,
 }
 
+/// Since when the cumulative TSN of an entry stands still, since when it did the last time, and since when the peer's
+/// window is zero: 0 where that is not so.
+const NOW_SINCE: usize = offset_of!(types::entry, state.now.since_ns);
+const LAST_SINCE: usize = offset_of!(types::entry, state.last.since_ns);
+const ZERO_WINDOW: usize = offset_of!(types::entry, state.zero_window_ns);
+
 /// What was handed out of an entry before.
 #[derive(Clone, Copy, Default)]
 struct Told {
@@ -249,7 +259,12 @@ impl Bufmon {
         let ended = next_epoch!(self.skel);
         let now = self.now();
         let mut found = Vec::new();
-        for (of, a) in self.assocs.live() {
+        let assocs = &self.assocs;
+        let changed = |index| {
+            let lasts = assocs.word(index, NOW_SINCE) | assocs.word(index, ZERO_WINDOW);
+            lasts != 0 || assocs.has_window(index, ended)
+        };
+        for (of, a) in assocs.live_if(changed) {
             // What lasts is more than a window knows: it has what ended in it.
             let (zero_window, stalled) = lasting(&a, now);
             let mut since = (Duration::ZERO, Duration::ZERO);
@@ -287,7 +302,9 @@ impl Bufmon {
     pub fn stalls(&mut self) -> Vec<Stall> {
         let now = self.now();
         let mut found = Vec::new();
-        for (of, a) in self.assocs.live() {
+        let assocs = &self.assocs;
+        let stalled = |index| assocs.word(index, NOW_SINCE) | assocs.word(index, LAST_SINCE) != 0;
+        for (of, a) in assocs.live_if(stalled) {
             let Some(told) = self.told.get_mut(of.index as usize) else { break };
             let state = &a.state;
             let ended = Some(Duration::from_nanos(state.last.until_ns));
@@ -316,9 +333,10 @@ impl Bufmon {
     pub fn accounting(&self) -> Accounting {
         let Some(bss) = self.skel.maps.bss_data.as_deref() else { return Accounting::default() };
         let a = pod::load(&bss.accounting);
-        let samples = self.assocs.live().map(|(_, a)| a.stats.util.count + a.stats.recv.count);
+        let samples =
+            [offset_of!(types::entry, stats.util.count), offset_of!(types::entry, stats.recv.count)];
         Accounting {
-            samples: samples.sum::<u64>() + a.samples_evicted,
+            samples: samples.map(|at| self.assocs.sum(at)).iter().sum::<u64>() + a.samples_evicted,
             lost: a.lost,
             assocs_evicted: a.assocs_evicted,
             samples_evicted: a.samples_evicted,

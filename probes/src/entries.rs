@@ -25,8 +25,10 @@ impl EntryRef {
 
 /// `struct entry` of a program.
 pub(crate) trait Entry: Pod {
-    /// The word that is 0 in a free one.
+    /// Where the address stands, in bytes: 0 in a free one.
     const OBJECT: usize;
+    /// Where the numbers of the intervals stand that its two windows are of.
+    const EPOCHS: [usize; 2];
     fn is_whole(&self) -> bool;
     fn is_free(&self) -> bool;
     fn uid(&self) -> u32;
@@ -47,10 +49,35 @@ impl<E: Entry> Entries<E> {
 
     /// Every entry that is in use, whole.
     pub(crate) fn live(&self) -> impl Iterator<Item = (EntryRef, E)> + '_ {
-        (0..self.table.len() as u32).filter_map(|index| {
+        self.live_if(|_| true)
+    }
+
+    /// Those of whose index `wanted` says so, so that the others need not be copied.
+    pub(crate) fn live_if(&self, wanted: impl Fn(u32) -> bool) -> impl Iterator<Item = (EntryRef, E)> {
+        self.in_use().filter(move |index| wanted(*index)).filter_map(|index| {
             let entry = self.whole(index)?;
             Some((EntryRef { uid: entry.uid(), index }, entry))
         })
+    }
+
+    fn in_use(&self) -> impl Iterator<Item = u32> {
+        (0..self.table.len() as u32).filter(|index| self.word(*index, E::OBJECT) != 0)
+    }
+
+    /// Has the entry statistics of the interval with this number?
+    pub(crate) fn has_window(&self, index: u32, number: u32) -> bool {
+        let at = E::EPOCHS[(number & 1) as usize];
+        self.word(index, at).to_ne_bytes()[..4] == number.to_ne_bytes()
+    }
+
+    /// The eight bytes at this offset of an entry.
+    pub(crate) fn word(&self, index: u32, at: usize) -> u64 {
+        self.table.word(index as usize, at / 8).unwrap_or_default()
+    }
+
+    /// The sum of such a counter over all entries in use.
+    pub(crate) fn sum(&self, at: usize) -> u64 {
+        self.in_use().map(|index| self.word(index, at)).sum()
     }
 
     /// Whose an entry is; `None` where it was evicted meanwhile.
@@ -66,7 +93,6 @@ impl<E: Entry> Entries<E> {
     }
 
     fn whole(&self, index: u32) -> Option<E> {
-        self.table.word(index as usize, E::OBJECT).filter(|object| *object != 0)?;
         self.table.whole(index as usize, E::is_whole).filter(|e| !e.is_free())
     }
 }
@@ -84,7 +110,12 @@ macro_rules! entries {
         unsafe impl $crate::pod::Pod for $types::accounting {}
 
         impl $crate::entries::Entry for $types::entry {
-            const OBJECT: usize = std::mem::offset_of!($types::entry, object) / 8;
+            const OBJECT: usize = std::mem::offset_of!($types::entry, object);
+            const EPOCHS: [usize; 2] = {
+                let first =
+                    std::mem::offset_of!($types::entry, window) + std::mem::offset_of!($types::window, epoch);
+                [first, first + size_of::<$types::window>()]
+            };
 
             fn is_whole(&self) -> bool {
                 self.done == self.begun
@@ -239,7 +270,7 @@ macro_rules! plain_statistics {
             fn read_interval(&mut self) -> Result<Vec<Stats>, Error> {
                 let ended = $crate::entries::next_epoch!(self.skel);
                 let mut found = Vec::new();
-                for (of, entry) in self.$entries.live() {
+                for (of, entry) in self.$entries.live_if(|index| self.$entries.has_window(index, ended)) {
                     let Some(window) = $crate::entries::window!(entry, ended).filter(|w| !is_idle(w)) else {
                         continue;
                     };

@@ -1,6 +1,10 @@
 //! Retransmission timeouts of paths (`rto.bpf.c`): every update, with the values after it.
 
-use std::{mem::MaybeUninit, os::fd::AsFd, time::Duration};
+use std::{
+    mem::{MaybeUninit, offset_of},
+    os::fd::AsFd,
+    time::Duration,
+};
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 
@@ -295,7 +299,7 @@ impl Rto {
         let Some(bss) = self.skel.maps.bss_data.as_deref() else { return Accounting::default() };
         let a = pod::load(&bss.accounting);
         Accounting {
-            updates: self.paths.live().map(|(_, path)| path.stats.rto.count).sum::<u64>() + a.updates_evicted,
+            updates: self.paths.sum(offset_of!(types::entry, stats.rto.count)) + a.updates_evicted,
             lost: a.lost,
             paths_evicted: a.paths_evicted,
             updates_evicted: a.updates_evicted,

@@ -1,7 +1,11 @@
 //! Round-trip times of DATA chunks (`rtt.bpf.c`): from a chunk's first transmission to the SACK that first covers its
 //! TSN, cumulatively or by a gap block. Chunks ever retransmitted give no sample (Karn's algorithm, RFC 9260 6.3.1 C5).
 
-use std::{mem::MaybeUninit, os::fd::AsFd, time::Duration};
+use std::{
+    mem::{MaybeUninit, offset_of},
+    os::fd::AsFd,
+    time::Duration,
+};
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 
@@ -180,7 +184,7 @@ impl Rtt {
         let Some(bss) = self.skel.maps.bss_data.as_deref() else { return Accounting::default() };
         let a = pod::load(&bss.accounting);
         Accounting {
-            samples: self.paths.live().map(|(_, path)| path.stats.all.count).sum::<u64>() + a.samples_evicted,
+            samples: self.paths.sum(offset_of!(types::entry, stats.all.count)) + a.samples_evicted,
             lost: a.lost,
             chunks_evicted: a.slots_evicted,
             assocs_evicted: a.assocs_evicted,
