@@ -343,9 +343,10 @@ struct sack {
 	__u32 end; /* last of this run */
 	__u32 cum_tsn;
 	__u32 floor;	 /* TSNs up to here are not new */
-	__u32 doubtful;	 /* and up to here one of these may be true: */
-	__u32 missed;	 /* up to here an earlier SACK may have covered, unseen */
-	__u32 abandoned; /* up to here were given up, as this follows every SACK, too; ... */
+	__u32 doubtful;	 /* and up to here they give no sample: */
+	__u32 missed;	 /* up to here, as an earlier SACK may have covered them, unseen; */
+	__u32 abandoned; /* up to here, as they were given up (this follows every SACK, too); */
+			 /* and others, as they were left unscanned */
 	__u32 top;	 /* highest TSN that can have been sent */
 	__u16 blocks;	 /* gap blocks still to come */
 	bool prompt;

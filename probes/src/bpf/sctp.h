@@ -427,19 +427,14 @@ static __always_inline bool tsn_before(__u32 a, __u32 b)
 	return (__s32)(a - b) < 0;
 }
 
-/* The later and the earlier one, without a branch: the verifier goes both ways of each. */
 static __always_inline __u32 later_tsn(__u32 a, __u32 b)
 {
-	__s32 ahead = b - a;
-
-	return a + (ahead & ~(ahead >> 31));
+	return tsn_before(a, b) ? b : a;
 }
 
 static __always_inline __u32 earlier_tsn(__u32 a, __u32 b)
 {
-	__s32 ahead = b - a;
-
-	return a + (ahead & (ahead >> 31));
+	return tsn_before(a, b) ? a : b;
 }
 
 #endif
