@@ -36,15 +36,11 @@ const volatile struct filter filter = {};
 const volatile bool want_filter =
 	false; /* so that a run without one does not even load its parts */
 
-/*
- * By calls, which are rare: with READ() the verifier goes through all that follows once for each
- * family.
- */
 static __always_inline void read_addr(struct endpoint_addr *to, union sctp_addr *from, __u16 port)
 {
-	bpf_core_read(&to->family, sizeof(to->family), &from->sa.sa_family);
+	to->family = READ(from, sa.sa_family);
 	if (to->family == AF_INET)
-		bpf_core_read(to->ip, 4, &from->v4.sin_addr);
+		*(__u32 *)to->ip = READ(from, v4.sin_addr.s_addr);
 	else if (to->family == AF_INET6)
 		bpf_core_read(to->ip, 16, &from->v6.sin6_addr);
 	to->port = port;

@@ -137,7 +137,7 @@ static __always_inline void entry_leaves(struct entry *entry)
 
 static __always_inline struct entry *entry_of_assoc(__u64 asoc, __u32 assoc_id)
 {
-	return intern(asoc, assoc_id, (struct sctp_association *)asoc, false);
+	return intern(asoc, assoc_id, false);
 }
 
 /* --- standing still --- */

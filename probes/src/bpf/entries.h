@@ -78,10 +78,13 @@ static __always_inline struct entry *find_entry(__u64 object, __u32 assoc_id)
 	return NULL;
 }
 
-/* See intern(): not at the first place. */
-static __noinline struct entry *intern_further(__u64 object, __u32 assoc_id,
-					       struct sctp_association *asoc, bool is_path)
+#define NO_ENTRY (~0u)
+
+/* See intern(): not at the first place. The entry's index, or NO_ENTRY. */
+__noinline __u32 intern_further(__u64 object, __u32 assoc_id, bool is_path)
 {
+	struct sctp_transport *transport = (struct sctp_transport *)object;
+	struct sctp_association *asoc = (struct sctp_association *)object;
 	__u32 key = entry_key(object, assoc_id), oldest = key;
 	__u64 oldest_ns = ~0ull, old;
 	struct entry *entry;
@@ -89,31 +92,34 @@ static __noinline struct entry *intern_further(__u64 object, __u32 assoc_id,
 	for (__u32 i = 0; i < ENTRY_PROBES; i++) {
 		entry = entry_at(key + i);
 		if (is_entry(entry, object, assoc_id))
-			return entry;
+			return entry->key;
 		if (entry->last_ns < oldest_ns) { /* 0 where it was never used */
 			oldest = key + i;
 			oldest_ns = entry->last_ns;
 		}
 	}
+	if (is_path)
+		asoc = READ(transport, asoc);
+	else
+		transport = READ(asoc, peer.primary_path);
 	entry = entry_at(oldest);
 	old = entry->object;
 	if (__sync_val_compare_and_swap(&entry->object, old, object) != old)
-		return NULL; /* another CPU was faster; the next event finds a place */
+		return NO_ENTRY; /* another CPU was faster; the next event finds a place */
 	begin_update(entry);
 	entry->key = oldest & entry_mask;
 	if (old)
 		entry_leaves(entry);
 	entry->uid = __sync_fetch_and_add(&entries_made, 1);
 	__builtin_memset(&entry->id, 0, sizeof(entry->id));
-	identify(&entry->id, asoc,
-		 is_path ? (struct sctp_transport *)object : READ(asoc, peer.primary_path));
+	identify(&entry->id, asoc, transport);
 	entry->last_ns = bpf_ktime_get_ns();
 	__builtin_memset(&entry->state, 0, sizeof(entry->state));
 	reset_stats(&entry->stats);
 	/* So that the first use resets them. */
 	entry->window[0].epoch = entry->window[1].epoch = epoch - 1;
 	end_update(entry);
-	return entry;
+	return entry->key;
 }
 
 /*
@@ -121,13 +127,15 @@ static __noinline struct entry *intern_further(__u64 object, __u32 assoc_id,
  * whose path is the primary one then. Its address comes as a number: the verifier lets nobody
  * calculate with a typed pointer.
  */
-static __always_inline struct entry *intern(__u64 object, __u32 assoc_id,
-					    struct sctp_association *asoc, bool is_path)
+static __always_inline struct entry *intern(__u64 object, __u32 assoc_id, bool is_path)
 {
 	struct entry *entry = entry_at(entry_key(object, assoc_id));
+	__u32 key;
 
-	return is_entry(entry, object, assoc_id) ? entry
-						 : intern_further(object, assoc_id, asoc, is_path);
+	if (is_entry(entry, object, assoc_id))
+		return entry;
+	key = intern_further(object, assoc_id, is_path);
+	return key == NO_ENTRY ? NULL : entry_at(key);
 }
 
 /* The statistics of the current interval, emptied where they are an older one's. */

@@ -270,7 +270,7 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 		return 0;
 	a = find_assoc(assoc_id);
 	if (!a) {
-		a = new_assoc(asoc, assoc_id, GET(trusted, chunk, transport));
+		a = new_assoc(asoc, assoc_id, (__u64)READ(chunk, transport));
 		if (!a) {
 			count(&accounting.no_place, 1);
 			return 0;

@@ -167,11 +167,9 @@ static __always_inline struct sctp_association *asoc_of(__u64 transport)
 	return READ(TRANSPORT(transport), asoc);
 }
 
-static __noinline struct entry *path_of(__u64 transport)
+static __always_inline struct entry *path_of(__u64 transport)
 {
-	struct sctp_association *asoc = asoc_of(transport);
-
-	return intern(transport, READ(asoc, assoc_id), asoc, true);
+	return intern(transport, READ(asoc_of(transport), assoc_id), true);
 }
 
 static __always_inline void look_at(struct values *v, __u64 transport)
@@ -217,7 +215,7 @@ static __always_inline void tell(struct entry *path, __u8 cause, __u32 old_rto, 
 }
 
 /* The RTO of a path was set anew. */
-static __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
+__noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 {
 	struct entry *path = path_of(transport);
 	struct values *v;

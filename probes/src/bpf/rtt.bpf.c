@@ -161,7 +161,7 @@ static __always_inline struct entry *path_of(struct sctp_association *asoc, __u3
 	struct sctp_transport *transport =
 		packet ? READ(packet, transport) : READ(asoc, peer.primary_path);
 
-	return intern((__u64)transport, assoc_id, asoc, true);
+	return intern((__u64)transport, assoc_id, true);
 }
 
 /* --- sending --- */

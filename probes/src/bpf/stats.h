@@ -75,7 +75,12 @@ static __always_inline void add(struct dist *dist, __u64 value)
 		dist->max = value;
 }
 
-static __always_inline __u32 log2_u64(__u64 v)
+/*
+ * Functions that are not static are a program's own for the verifier, too, which goes through each
+ * once. What branches much or is rare is in some, as inlined it would multiply the ways through the
+ * rest. They take and return numbers only.
+ */
+__noinline __u32 log2_u64(__u64 v)
 {
 	__u32 r = 0;
 
@@ -103,7 +108,7 @@ static __always_inline __u32 log2_u64(__u64 v)
 }
 
 /* Keep in step with bucket_range() in hist.rs. */
-static __always_inline __u32 bucket_of(__u64 ns)
+__noinline __u32 bucket_of(__u64 ns)
 {
 	__u32 bits, bucket;
 

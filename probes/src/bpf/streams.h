@@ -132,25 +132,29 @@ static long find_assoc_step(__u32 step, struct assoc_search *search)
 	return 1;
 }
 
-/* See find_assoc(): not at the first place. */
-static __noinline struct assoc *find_assoc_further(__u32 assoc_id)
+#define NO_ASSOC (~0u)
+
+/* See find_assoc(): not at the first place. The entry's index, or NO_ASSOC. */
+__noinline __u32 find_assoc_further(__u32 assoc_id)
 {
 	struct assoc_search search = {.assoc_id = assoc_id};
 
 	bpf_loop(ASSOC_PROBES - 1, find_assoc_step, &search, 0);
-	return search.found ? assoc_at(search.key) : NULL;
+	return search.found ? search.key & assoc_mask : NO_ASSOC;
 }
 
 /* The living association's entry. */
 static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 {
 	struct assoc *a = assoc_at(assoc_id);
+	__u32 key;
 
 	if (a->living_id == assoc_id)
 		return a;
 	if (!a->uid)
 		return NULL; /* entries are taken in this order, and never given back */
-	return find_assoc_further(assoc_id);
+	key = find_assoc_further(assoc_id);
+	return key == NO_ASSOC ? NULL : assoc_at(key);
 }
 
 static long oldest_assoc_step(__u32 step, struct assoc_search *search)
@@ -165,9 +169,11 @@ static long oldest_assoc_step(__u32 step, struct assoc_search *search)
 	return 0;
 }
 
-static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __u32 assoc_id,
-					       struct sctp_transport *transport)
+/* The index of a new entry, or NO_ASSOC. Without a path, it is the primary one. */
+__noinline __u32 make_assoc(__u64 address, __u32 assoc_id, __u64 transport)
 {
+	struct sctp_association *asoc = (struct sctp_association *)address;
+	struct sctp_transport *path = (struct sctp_transport *)transport;
 	struct assoc_search search = {.assoc_id = assoc_id, .oldest = ~0ull};
 	struct assoc *a;
 	__u32 old;
@@ -176,7 +182,7 @@ static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __
 	a = assoc_at(search.key);
 	old = a->uid;
 	if (__sync_val_compare_and_swap(&a->uid, old, 0) != old)
-		return NULL; /* another CPU was faster; the next chunk finds a place */
+		return NO_ASSOC; /* another CPU was faster; the next chunk finds a place */
 	begin_update(a);
 	a->living_id = 0;
 	if (old) {
@@ -193,12 +199,22 @@ static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __
 	a->last_jiffies = bpf_jiffies64();
 	__builtin_memset(&a->id, 0, sizeof(a->id));
 	__builtin_memset(&a->stats, 0, sizeof(a->stats));
-	identify(&a->id, asoc, transport);
+	identify(&a->id, asoc, path ? path : READ(asoc, peer.primary_path));
 	a->living_id = assoc_id;
 	a->index = search.key & assoc_mask;
 	a->uid = __sync_fetch_and_add(&last_uid, 1) + 1;
 	end_update(a);
-	return a;
+	return a->index;
+}
+
+static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __u32 assoc_id,
+					       __u64 transport)
+{
+	/* Its own address, as a number. */
+	__u64 address = (__u64)READ(asoc, outqueue.asoc);
+	__u32 key = make_assoc(address, assoc_id, transport);
+
+	return key == NO_ASSOC ? NULL : assoc_at(key);
 }
 
 /*
@@ -371,9 +387,10 @@ static long find_stream_step(__u32 step, struct place_search *search)
 	return 1;
 }
 
-/* See stream_of(): not a recent one. */
-static __noinline struct stream *find_stream(struct assoc *a, __u16 sid)
+/* See stream_of(): not a recent one. The entry's index, or NO_STREAM. */
+__noinline __u32 find_stream(__u32 assoc, __u32 sid)
 {
+	struct assoc *a = assoc_at(assoc);
 	__u32 uid = a->uid;
 	struct place_search search = {.hash = place_of(uid, sid), .assoc_uid = uid, .sid = sid};
 	__u32 slot = search.hash & place_mask, *place;
@@ -381,7 +398,7 @@ static __noinline struct stream *find_stream(struct assoc *a, __u16 sid)
 
 	place = bpf_map_lookup_elem(&places, &slot);
 	if (!place)
-		return NULL;
+		return NO_STREAM;
 	if (*place != NO_PLACE) {
 		search.key = *place - 1;
 		search.found = is_stream(stream_at(search.key), uid, sid);
@@ -389,7 +406,7 @@ static __noinline struct stream *find_stream(struct assoc *a, __u16 sid)
 			bpf_loop(PLACE_PROBES - 1, find_stream_step, &search, 0);
 		if (search.found) {
 			a->recent[sid % RECENT] = search.key;
-			return stream_at(search.key);
+			return search.key;
 		}
 	}
 
@@ -399,7 +416,7 @@ static __noinline struct stream *find_stream(struct assoc *a, __u16 sid)
 	if (!search.found) {
 		/* The entry, if there is one, is free, and will be found by the next search. */
 		count(&accounting.no_place, 1);
-		return NULL;
+		return NO_STREAM;
 	}
 	s = stream_at(search.key);
 	begin_update(s);
@@ -411,15 +428,19 @@ static __noinline struct stream *find_stream(struct assoc *a, __u16 sid)
 	s->assoc_uid = uid;
 	end_update(s);
 	a->recent[sid % RECENT] = search.key;
-	return s;
+	return search.key;
 }
 
 /* The entry of a stream, which is made where it is new. */
 static __always_inline struct stream *stream_of(struct assoc *a, __u16 sid)
 {
 	struct stream *s = stream_at(a->recent[sid % RECENT]);
+	__u32 key;
 
-	return is_stream(s, a->uid, sid) ? s : find_stream(a, sid);
+	if (is_stream(s, a->uid, sid))
+		return s;
+	key = find_stream(a->index, sid);
+	return key == NO_STREAM ? NULL : stream_at(key);
 }
 
 #endif

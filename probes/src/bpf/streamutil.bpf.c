@@ -172,17 +172,14 @@ static __always_inline int on_upheaval_over(bool trusted, struct sctp_associatio
 	return 0;
 }
 
-static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_association *asoc,
-					      struct sctp_transport *transport)
+static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_association *asoc)
 {
 	__u32 assoc_id = GET(trusted, asoc, assoc_id);
 	struct assoc *a = find_assoc(assoc_id);
 
 	if (a)
 		return a;
-	if (!transport)
-		transport = GET(trusted, asoc, peer.primary_path);
-	a = new_assoc(asoc, assoc_id, transport);
+	a = new_assoc(asoc, assoc_id, 0);
 	if (!a) {
 		count(&accounting.no_place, 1);
 		return NULL;
@@ -231,7 +228,7 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 	if (!a) {
 		transport = GET(trusted, chunk, transport);
 		if (wanted(trusted, asoc, transport))
-			assoc_of(trusted, asoc, transport);
+			assoc_of(trusted, asoc);
 		return 0;
 	}
 	if (a->stats.data_upheaval) {
@@ -285,7 +282,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 
 	if (!wanted(trusted, asoc, transport))
 		return 0;
-	a = assoc_of(trusted, asoc, transport);
+	a = assoc_of(trusted, asoc);
 	if (!a)
 		return 0;
 	if (is_repeated(a, (__u64)GET(trusted, asoc, next_tsn) << 32 | times) &&
