@@ -76,9 +76,9 @@ static __always_inline void add(struct dist *dist, __u64 value)
 }
 
 /*
- * Functions that are not static are a program's own for the verifier, too, which goes through each
- * once. What branches much or is rare is in some, as inlined it would multiply the ways through the
- * rest. They take and return numbers only.
+ * The verifier goes through a function that is not static by itself, once. Inlined, one that
+ * branches much would multiply the ways through its callers, and the time that a command takes to
+ * start. Such functions take and return numbers only.
  */
 __noinline __u32 log2_u64(__u64 v)
 {
