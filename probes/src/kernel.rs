@@ -32,6 +32,10 @@ pub enum Absent {
          CONFIG_DEBUG_INFO_BTF_MODULES, as distribution kernels since 5.11 have"
     )]
     NoModuleBtf,
+    /// `net.core.bpf_jit_enable` is 0: then the kernel knows neither loops with callbacks nor its own functions in a
+    /// program (`fixup_call_args()`).
+    #[error("this kernel's compiler of BPF programs is off: run `sysctl net.core.bpf_jit_enable=1`")]
+    NoJit,
     /// Not enough privilege.
     #[error("tracing the kernel needs root, or CAP_SYS_ADMIN: run this command with sudo")]
     NotPrivileged,
@@ -73,6 +77,11 @@ fn can_trace_at(root: &Path) -> Result<(), Absent> {
     }
     if !privileged(root) {
         return Err(Absent::NotPrivileged);
+    }
+    // There is no such file where it cannot be switched off.
+    let jit = fs::read_to_string(root.join("proc/sys/net/core/bpf_jit_enable"));
+    if jit.is_ok_and(|jit| jit.trim() == "0") {
+        return Err(Absent::NoJit);
     }
     if is_module(root) && !exists("sys/kernel/btf/sctp") {
         return Err(Absent::NoModuleBtf);
@@ -213,6 +222,9 @@ mod tests {
         assert!(matches!(missing(&[installed]), Some(Absent::NotLoaded)));
         let (proc_net, nobody) = (("proc/net/sctp/assocs", ""), ("proc/self/status", "CapEff:\t0\n"));
         assert!(matches!(missing(&[proc_net, nobody]), Some(Absent::NotPrivileged)));
+        let jit = |on| ("proc/sys/net/core/bpf_jit_enable", on);
+        assert!(matches!(missing(&[proc_net, jit("0\n")]), Some(Absent::NoJit)));
+        assert!(missing(&[proc_net, jit("1\n")]).is_none());
         let without_types = root(&[proc_net]);
         fs::remove_file(without_types.path().join("sys/kernel/btf/vmlinux")).unwrap();
         assert!(matches!(can_trace_at(without_types.path()), Err(Absent::NoBtf)));

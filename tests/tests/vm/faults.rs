@@ -85,7 +85,8 @@ umount *.disk
 nothing_left
 ";
 
-/// What refuses a command before it begins: files that cannot be made, and a limit of open files. And what does not.
+/// What refuses a command before it begins: files that cannot be made, a limit of open files, and a kernel without its BPF
+/// compiler. And what does not.
 const REFUSALS: &str = "
 modprobe sctp
 until_true 20 grep -qx 2 /sys/module/sctp/refcnt # namespaces of the case before are gone
@@ -100,6 +101,9 @@ for tool in $TOOLS; do
     exits 0 soft-$tool sh -c \"ulimit -S -n 20; ulimit -l 0; exec sctp-$tool --json -d 0.1\"
 done
 umount read-only
+sysctl -qw net.core.bpf_jit_enable=0
+for tool in $TOOLS; do exits 3 jit-$tool sctp-$tool; done
+sysctl -qw net.core.bpf_jit_enable=1
 nothing_left
 ";
 
@@ -247,6 +251,7 @@ fn check_refusals(folder: &Path) -> Result<()> {
             ("missing", "cannot make the folder 'new': EROFS: Read-only file system"),
             ("is-folder", "'read-only': Is a directory"),
             ("files", "20 are allowed here: run `ulimit -n"),
+            ("jit", "run `sysctl net.core.bpf_jit_enable=1`"),
         ] {
             let name = format!("{name}-{tool}");
             ensure_sentence(folder, &format!("sctp-{tool}"), &name, reason)?;
