@@ -175,13 +175,13 @@ fn check_common(folder: &Path) -> Result<Report> {
             let mut all = paths.values().flatten().filter(of_path);
             if let Some(last) = all.next_back() {
                 ensure!(last.port == path.address.port(), "port: {last:?}");
-                ensure!(last.rto_ms == f64::from(path.rto_ms), "RTO of {path:?}: {last:?}");
+                let rto_ms = f64::from(path.rto_ms);
                 // The kernel says jiffies here: sctp_getsockopt_sctp_status() converts only the RTO.
                 let srtt_ms = f64::from(path.srtt_ms) * JIFFY_MS;
                 // A HEARTBEAT may have been answered since the client asked.
                 let before = (last.cause == "heartbeat").then(|| all.next_back()).flatten();
-                let agrees = [Some(last), before].into_iter().flatten().any(|s| s.srtt_ms == srtt_ms);
-                ensure!(agrees, "SRTT of {path:?}: {last:?}");
+                let agrees = |sample: &Sample| sample.rto_ms == rto_ms && sample.srtt_ms == srtt_ms;
+                ensure!([Some(last), before].into_iter().flatten().any(agrees), "{path:?}: {last:?}");
             }
         }
     }
