@@ -302,10 +302,13 @@ impl Bufmon {
     pub fn stalls(&mut self) -> Vec<Stall> {
         let now = self.now();
         let mut found = Vec::new();
-        let assocs = &self.assocs;
-        let stalled = |index| assocs.word(index, NOW_SINCE) | assocs.word(index, LAST_SINCE) != 0;
-        for (of, a) in assocs.live_if(stalled) {
-            let Some(told) = self.told.get_mut(of.index as usize) else { break };
+        for index in self.assocs.in_use() {
+            let Some(told) = self.told.get_mut(index as usize) else { break };
+            let is_news = |at: &usize| self.assocs.word(index, *at) > told.stall_ns;
+            if ![NOW_SINCE, LAST_SINCE].iter().any(is_news) {
+                continue;
+            }
+            let Some((of, a)) = self.assocs.get(index) else { continue };
             let state = &a.state;
             let ended = Some(Duration::from_nanos(state.last.until_ns));
             for (evidence, until) in [(&state.last, ended), (&state.now, None)] {

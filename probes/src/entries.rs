@@ -54,13 +54,17 @@ impl<E: Entry> Entries<E> {
 
     /// Those of whose index `wanted` says so, so that the others need not be copied.
     pub(crate) fn live_if(&self, wanted: impl Fn(u32) -> bool) -> impl Iterator<Item = (EntryRef, E)> {
-        self.in_use().filter(move |index| wanted(*index)).filter_map(|index| {
-            let entry = self.whole(index)?;
-            Some((EntryRef { uid: entry.uid(), index }, entry))
-        })
+        self.in_use().filter(move |index| wanted(*index)).filter_map(|index| self.get(index))
     }
 
-    fn in_use(&self) -> impl Iterator<Item = u32> {
+    /// An entry, whole; `None` where it is free.
+    pub(crate) fn get(&self, index: u32) -> Option<(EntryRef, E)> {
+        let entry = self.whole(index)?;
+        Some((EntryRef { uid: entry.uid(), index }, entry))
+    }
+
+    /// The indexes of entries in use.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = u32> {
         (0..self.table.len() as u32).filter(|index| self.word(*index, E::OBJECT) != 0)
     }
 
