@@ -339,7 +339,7 @@ impl Bufmon {
         let samples =
             [offset_of!(types::entry, stats.util.count), offset_of!(types::entry, stats.recv.count)];
         Accounting {
-            samples: samples.map(|at| self.assocs.sum(at)).iter().sum::<u64>() + a.samples_evicted,
+            samples: self.assocs.sum(&samples) + a.samples_evicted,
             lost: a.lost,
             assocs_evicted: a.assocs_evicted,
             samples_evicted: a.samples_evicted,

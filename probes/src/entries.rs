@@ -79,9 +79,9 @@ impl<E: Entry> Entries<E> {
         self.table.word(index as usize, at / 8).unwrap_or_default()
     }
 
-    /// The sum of such a counter over all entries in use.
-    pub(crate) fn sum(&self, at: usize) -> u64 {
-        self.in_use().map(|index| self.word(index, at)).sum()
+    /// The sum of counters at these offsets over all entries in use.
+    pub(crate) fn sum(&self, counters: &[usize]) -> u64 {
+        self.in_use().flat_map(|index| counters.iter().map(move |at| self.word(index, *at))).sum()
     }
 
     /// Whose an entry is; `None` where it was evicted meanwhile.

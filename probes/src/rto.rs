@@ -299,7 +299,7 @@ impl Rto {
         let Some(bss) = self.skel.maps.bss_data.as_deref() else { return Accounting::default() };
         let a = pod::load(&bss.accounting);
         Accounting {
-            updates: self.paths.sum(offset_of!(types::entry, stats.rto.count)) + a.updates_evicted,
+            updates: self.paths.sum(&[offset_of!(types::entry, stats.rto.count)]) + a.updates_evicted,
             lost: a.lost,
             paths_evicted: a.paths_evicted,
             updates_evicted: a.updates_evicted,

@@ -184,7 +184,7 @@ impl Rtt {
         let Some(bss) = self.skel.maps.bss_data.as_deref() else { return Accounting::default() };
         let a = pod::load(&bss.accounting);
         Accounting {
-            samples: self.paths.sum(offset_of!(types::entry, stats.all.count)) + a.samples_evicted,
+            samples: self.paths.sum(&[offset_of!(types::entry, stats.all.count)]) + a.samples_evicted,
             lost: a.lost,
             chunks_evicted: a.slots_evicted,
             assocs_evicted: a.assocs_evicted,
