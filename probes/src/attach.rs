@@ -23,7 +23,7 @@ use crate::{
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rung {
-    /// fentry and fexit: trampolines, the cheapest. Needs the module's BTF and, on arm64, a kernel with
+    /// fentry and fexit: trampolines, and a tracepoint, which are the cheapest. Needs the module's BTF and, on arm64, a kernel with
     /// `DYNAMIC_FTRACE_WITH_DIRECT_CALLS` (6.4).
     Fentry,
     /// kprobes and kretprobes: everywhere, at several times the cost.
@@ -122,7 +122,7 @@ pub(crate) fn choose_rung(object: &mut OpenObject, rung: Rung) {
     for mut program in object.progs_mut() {
         let section = program.section().to_string_lossy();
         let of = match section.split('/').next() {
-            Some("fentry" | "fexit") => Some(Rung::Fentry),
+            Some("fentry" | "fexit" | "tp_btf") => Some(Rung::Fentry),
             Some("kprobe" | "kretprobe") => Some(Rung::Kprobe),
             _ => None,
         };
@@ -131,7 +131,7 @@ pub(crate) fn choose_rung(object: &mut OpenObject, rung: Rung) {
     }
 }
 
-/// Names the module of each function that is to be hooked, of the programs that are to be loaded. libbpf else goes through
+/// Names the module of each function or tracepoint that is to be hooked, of the programs that are to be loaded. libbpf else goes through
 /// all types of `vmlinux` for it, and through them again for every module: a good 10 million instructions per program.
 pub(crate) fn name_module(object: &mut OpenObject) -> Result<(), Error> {
     if !is_module(Path::new("/")) {
@@ -139,7 +139,7 @@ pub(crate) fn name_module(object: &mut OpenObject) -> Result<(), Error> {
     }
     for mut program in object.progs_mut().filter(|program| program.autoload()) {
         let section = program.section().to_string_lossy().into_owned();
-        if let Some(("fentry" | "fexit", function)) = section.split_once('/') {
+        if let Some(("fentry" | "fexit" | "tp_btf", function)) = section.split_once('/') {
             program.set_attach_target(0, Some(format!("sctp:{function}")))?;
         }
     }

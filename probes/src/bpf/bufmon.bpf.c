@@ -161,15 +161,15 @@ static __always_inline void stop_clock(struct entry *entry, __u64 now)
 	state->now.since_ns = 0;
 }
 
-static __always_inline void start_clock(bool trusted, struct entry *entry,
-					struct sctp_association *asoc, __u64 now)
+static __always_inline void start_clock(struct entry *entry, struct sctp_association *asoc,
+					__u64 now)
 {
-	struct sctp_transport *primary = GET(trusted, asoc, peer.primary_path);
+	struct sctp_transport *primary = READ(asoc, peer.primary_path);
 
 	__builtin_memset(&entry->state.now, 0, sizeof(entry->state.now));
 	entry->state.now.since_ns = now;
 	entry->state.now.zero_window = entry->state.zero_window_ns != 0;
-	entry->state.rto_ns = GET(trusted, primary, rto) * jiffy_ns;
+	entry->state.rto_ns = READ(primary, rto) * jiffy_ns;
 }
 
 /* --- looking at an association --- */
@@ -247,16 +247,15 @@ static __always_inline void on_window(struct entry *entry, __u32 rwnd, __u64 now
 		into_hist(entry->key, HIST_RWND, (__u64)rwnd * HIST_UNIT);
 }
 
-static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sctp_chunk *chunk,
-				   __u64 address)
+static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
+				   struct sctp_chunk *chunk, __u64 address)
 {
-	struct sctp_association *asoc = GET(trusted, q, asoc);
 	union sack_first first;
 	struct entry *entry;
 	__u32 cum_tsn;
 	__u64 now;
 
-	if (!wanted(trusted, asoc, GET(trusted, asoc, peer.primary_path)))
+	if (!wanted(trusted, asoc, NULL))
 		return 0;
 	first = sack_first(trusted, chunk);
 	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
@@ -284,7 +283,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 		if (cum_tsn == GET(trusted, asoc, next_tsn) - 1 && !queued) {
 			entry->state.now.since_ns = 0; /* nothing is left */
 		} else if (!entry->state.now.since_ns) {
-			start_clock(trusted, entry, asoc, now);
+			start_clock(entry, asoc, now);
 			entry->state.now.bytes = queued;
 		}
 	}
@@ -311,7 +310,7 @@ static __always_inline int on_send(bool trusted, struct sctp_association *asoc, 
 	send_buffer(trusted, asoc, &used, &total);
 	if (used < total && !closed)
 		return 0; /* by far the most */
-	if (!wanted(trusted, asoc, GET(trusted, asoc, peer.primary_path)))
+	if (!wanted(trusted, asoc, NULL))
 		return 0;
 	send.start_ns = bpf_ktime_get_ns();
 	send.nvcsw = READ(current(), nvcsw);
@@ -410,7 +409,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 	/* After any other error the association may be gone. */
 	if (ret < 0 && !refused)
 		return 0;
-	if (!wanted(trusted, asoc, GET(trusted, asoc, peer.primary_path)))
+	if (!wanted(trusted, asoc, NULL))
 		return 0;
 	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
 	if (!entry) {
@@ -420,7 +419,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 	begin_update(entry);
 	/* SACKs keep last_ns up to date. */
 	if (want_extended && !refused && !entry->state.now.since_ns)
-		start_clock(trusted, entry, asoc, bpf_ktime_get_ns());
+		start_clock(entry, asoc, bpf_ktime_get_ns());
 	look_at(trusted, entry, asoc);
 	if (refused) {
 		for_stats(stats, entry) stats->refused++;
@@ -438,7 +437,7 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 	struct entry *entry;
 	__u32 bytes;
 
-	if (reason != SCTP_LOWER_CWND_T3_RTX || !wanted(false, asoc, READ(asoc, peer.primary_path)))
+	if (reason != SCTP_LOWER_CWND_T3_RTX || !wanted(false, asoc, NULL))
 		return 0;
 	entry = entry_of_assoc((__u64)asoc, READ(asoc, assoc_id));
 	if (!entry)
@@ -447,7 +446,7 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 	begin_update(entry);
 	entry->last_ns = bpf_ktime_get_ns();
 	if (!entry->state.now.since_ns)
-		start_clock(false, entry, asoc, entry->last_ns);
+		start_clock(entry, asoc, entry->last_ns);
 	entry->state.now.t3_expiries++;
 	if (bytes > entry->state.now.bytes)
 		entry->state.now.bytes = bytes;
@@ -465,7 +464,7 @@ static __always_inline int on_make_sack(bool trusted, struct sctp_association *a
 	__u64 recv;
 	int used;
 
-	if (!wanted(trusted, asoc, GET(trusted, asoc, peer.primary_path)))
+	if (!wanted(trusted, asoc, NULL))
 		return 0;
 	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
 	if (!entry) {
@@ -526,12 +525,12 @@ int BPF_PROG(bufmon_x_make_sack, struct sctp_association *asoc)
 	return on_make_sack(true, asoc, argument(ctx, 0));
 }
 
-SEC("fentry/sctp_outq_sack")
-int BPF_PROG(bufmon_sack, struct sctp_outq *q, struct sctp_chunk *chunk)
+SEC("tp_btf/sctp_probe_path")
+int BPF_PROG(bufmon_sack, struct sctp_transport *path, struct sctp_association *asoc)
 {
-	/* The queue is a part of its association. */
-	return on_sack(true, q, chunk,
-		       argument(ctx, 0) - bpf_core_field_offset(struct sctp_association, outqueue));
+	struct sctp_chunk *chunk = sack_once(path, asoc);
+
+	return chunk ? on_sack(true, asoc, chunk, address_of(asoc)) : 0;
 }
 
 SEC("fexit/sctp_sendmsg_to_asoc")
@@ -576,7 +575,9 @@ int BPF_KPROBE(bufmon_x_make_sack_kprobe, struct sctp_association *asoc)
 SEC("kprobe/sctp_outq_sack")
 int BPF_KPROBE(bufmon_sack_kprobe, struct sctp_outq *q, struct sctp_chunk *chunk)
 {
-	return on_sack(false, q, chunk, (__u64)READ(q, asoc));
+	struct sctp_association *asoc = READ(q, asoc);
+
+	return on_sack(false, asoc, chunk, (__u64)asoc);
 }
 
 SEC("kretprobe/sctp_sendmsg_to_asoc")

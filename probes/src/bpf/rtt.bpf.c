@@ -515,9 +515,9 @@ static long gap_step(__u32 step, struct gap_sum *sum)
 	return 0;
 }
 
-static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sctp_chunk *chunk)
+static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
+				   struct sctp_chunk *chunk)
 {
-	struct sctp_association *asoc = GET(trusted, q, asoc);
 	struct sack sack = {};
 	union sack_first first;
 	__u32 acked, highest, newest, gap_top, last_gap_top, last_end;
@@ -679,10 +679,12 @@ int BPF_PROG(rtt_free, struct sctp_association *asoc)
 	return on_free(true, asoc);
 }
 
-SEC("fentry/sctp_outq_sack")
-int BPF_PROG(rtt_sack, struct sctp_outq *q, struct sctp_chunk *chunk)
+SEC("tp_btf/sctp_probe_path")
+int BPF_PROG(rtt_sack, struct sctp_transport *path, struct sctp_association *asoc)
 {
-	return on_sack(true, q, chunk);
+	struct sctp_chunk *chunk = sack_once(path, asoc);
+
+	return chunk ? on_sack(true, asoc, chunk) : 0;
 }
 
 SEC("fentry/sctp_chunk_assign_tsn")
@@ -708,7 +710,7 @@ int BPF_KPROBE(rtt_free_kprobe, struct sctp_association *asoc)
 SEC("kprobe/sctp_outq_sack")
 int BPF_KPROBE(rtt_sack_kprobe, struct sctp_outq *q, struct sctp_chunk *chunk)
 {
-	return on_sack(false, q, chunk);
+	return on_sack(false, READ(q, asoc), chunk);
 }
 
 SEC("kprobe/sctp_chunk_assign_tsn")

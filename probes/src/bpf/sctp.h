@@ -361,6 +361,12 @@ static __always_inline __u64 argument(void *ctx, __u32 n)
 	return value;
 }
 
+/* The same of an association wherever its typed pointer is from: it has its own address in it. */
+static __always_inline __u64 address_of(struct sctp_association *asoc)
+{
+	return (__u64)READ(asoc, outqueue.asoc);
+}
+
 /* Eight bytes of a DATA or I-DATA chunk, from its first on, ... */
 union data_first {
 	__u64 word;
@@ -391,6 +397,26 @@ static __always_inline __u64 data_word(struct sctp_chunkhdr *hdr, __u32 offset)
 		return CAST(__u64, (void *)hdr + offset);
 	bpf_probe_read_kernel(&word, sizeof(word), (void *)hdr + offset);
 	return word;
+}
+
+/*
+ * For tp_btf/sctp_probe_path, a tracepoint that sctp_outq_sack() passes at its beginning, once per
+ * path of the association: the chunk that it was called for, once; else NULL. To enter a program
+ * there costs half of what it does at the function itself (no __bpf_prog_enter_recur()).
+ *
+ * Since 6.2 what a tracepoint hands over is trusted: the kernel does not guard loads of its
+ * members, but has it checked for NULL. Pointers among them are better not followed too often: for
+ * each of those the verifier goes through all types four times (btf_nested_type_is_trusted()).
+ *
+ * An association born by the very packet is handed its chunks by the endpoint, and has none in
+ * progress: but neither has it sent anything yet.
+ */
+static __always_inline struct sctp_chunk *sack_once(struct sctp_transport *path,
+						    struct sctp_association *asoc)
+{
+	if (!path || !asoc || path != asoc->peer.primary_path)
+		return NULL;
+	return asoc->base.inqueue.in_progress;
 }
 
 /*

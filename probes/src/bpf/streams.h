@@ -210,9 +210,7 @@ __noinline __u32 make_assoc(__u64 address, __u32 assoc_id, __u64 transport)
 static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __u32 assoc_id,
 					       __u64 transport)
 {
-	/* Its own address, as a number. */
-	__u64 address = (__u64)READ(asoc, outqueue.asoc);
-	__u32 key = make_assoc(address, assoc_id, transport);
+	__u32 key = make_assoc(address_of(asoc), assoc_id, transport);
 
 	return key == NO_ASSOC ? NULL : assoc_at(key);
 }
