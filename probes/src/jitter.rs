@@ -17,6 +17,7 @@ use crate::{
     streams::{
         Place, StreamProbe, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries,
     },
+    wants,
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -32,10 +33,6 @@ unsafe impl Pod for types::hist {}
 // SAFETY: as above.
 unsafe impl Pod for types::earlier {}
 const _: () = assert!(size_of::<types::hist>() == 4 * BUCKETS);
-
-/// What the kernel side is asked for, beside totals.
-const WANT_WINDOWS: u32 = 1;
-const WANT_EXTENDED: u32 = 2;
 
 /// Intervals between arrivals, and how they vary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,7 +90,7 @@ impl Jitter {
         let extended = config.extended || config.histograms;
         let len = prepare_streams!(open, config, rung);
         let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
-        rodata.wants = (u32::from(config.intervals) * WANT_WINDOWS) | (u32::from(extended) * WANT_EXTENDED);
+        rodata.wants = wants::bits(&[(wants::WINDOWS, config.intervals), (wants::EXTENDED, extended)]);
         open.maps.hists.set_max_entries(if extended { len } else { 1 })?;
         open.maps.earlier.set_max_entries(if extended && config.intervals { len } else { 1 })?;
         if !extended {

@@ -28,6 +28,7 @@ pub mod streamutil;
 mod table;
 pub mod verifier;
 mod version;
+mod wants;
 
 pub use assoc::{Filter, Identity, PidNamespace};
 pub use attach::{BPF_COMMANDS, Error, IOCTL_REQUEST, Rung};

@@ -17,7 +17,7 @@ use crate::{
     hist::{BUCKETS, Histogram, each},
     kernel, pod,
     ring::Ring,
-    table,
+    table, wants,
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -258,9 +258,11 @@ impl Rto {
         choose_rung(open.open_object_mut(), rung);
         set_filter!(open, &config.filter, rung)?;
         let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
-        rodata.want_events = config.updates;
-        rodata.want_windows = config.intervals;
-        rodata.want_extended = config.extended;
+        rodata.wants = wants::bits(&[
+            (wants::EVENTS, config.updates),
+            (wants::WINDOWS, config.intervals),
+            (wants::EXTENDED, config.extended),
+        ]);
         rodata.jiffy_ns = jiffy.as_nanos() as u64;
         rodata.entry_mask = max_paths - 1;
         rodata.set_mask = sets - 1;

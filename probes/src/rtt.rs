@@ -18,7 +18,7 @@ use crate::{
     hist::{BUCKETS, Histogram, each},
     pod,
     ring::Ring,
-    table,
+    table, wants,
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -149,9 +149,11 @@ impl Rtt {
         let exact = config.extended || config.filter.addr.is_some();
         leave_out(open.open_object_mut(), if exact { "rtt_assign" } else { "rtt_append" });
         let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
-        rodata.want_events = config.samples;
-        rodata.want_windows = config.intervals;
-        rodata.want_extended = config.extended;
+        rodata.wants = wants::bits(&[
+            (wants::EVENTS, config.samples),
+            (wants::WINDOWS, config.intervals),
+            (wants::EXTENDED, config.extended),
+        ]);
         rodata.assoc_mask = max_paths - 1;
         rodata.entry_mask = max_paths - 1;
         rodata.set_mask = sets - 1;

@@ -16,6 +16,7 @@ use crate::{
     streams::{
         Place, StreamProbe, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries,
     },
+    wants,
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -117,8 +118,7 @@ impl Streamutil {
         let len = prepare_streams!(open, config, rung);
         open.maps.frames.set_autocreate(rung == Rung::Kprobe)?;
         let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
-        rodata.want_extended = config.extended;
-        rodata.want_sizes = config.histograms;
+        rodata.wants = wants::bits(&[(wants::EXTENDED, config.extended), (wants::SIZES, config.histograms)]);
         open.maps.sizes.set_max_entries(if config.histograms { len } else { 1 })?;
         // Which path a chunk takes is only told by the costlier hook.
         let other = if config.filter.addr.is_some() { "streamutil_assign" } else { "streamutil_append" };

@@ -43,6 +43,14 @@ bench() {
 	rm -f "$name".*.out "$name".*.rows
 }
 
+# quiet FILE: it does not grow any more, from one tick to the next.
+quiet() {
+	local size
+	size=$(stat -c %s "$1")
+	sleep 2.5
+	[ "$(stat -c %s "$1")" = "$size" ]
+}
+
 # ticks NAME COUNT ASSOCIATIONS COMMAND: what ticks of the command cost when nothing happens, after so many associations.
 ticks() {
 	local tracer
@@ -52,8 +60,8 @@ ticks() {
 		serve --bind 10.2.0.1 --one-to-many --associations $3
 		send --bind 10.1.0.1 --crowd --associations $3 --count 1
 	fi
-	# Those that ended are shown once more.
-	sleep 3.5
+	# Those that ended are shown once more, which takes seconds where they are many.
+	until_true 60 quiet "$1.out"
 	own $tracer >"$1.own"
 	sleep $2
 	own $tracer >>"$1.own"

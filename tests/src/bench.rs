@@ -36,7 +36,7 @@ const TRANSFERS: [Transfer; 4] = [
         chunks: 20_001,
         serve: "--streams 4",
         send: "--streams 4 --count 20000 --size 100",
-        rounds: 3,
+        rounds: 5,
     },
     Transfer {
         name: "5,000 x 1,400 B",
@@ -58,7 +58,7 @@ const TRANSFERS: [Transfer; 4] = [
         chunks: 400 * 46 + 1,
         serve: "--streams 4",
         send: "--streams 4 --count 400 --size 65536",
-        rounds: 3,
+        rounds: 5,
     },
 ];
 

@@ -64,7 +64,6 @@ struct state {
 #include "ring.h"
 
 /* --- set by user space before load --- */
-const volatile bool want_events = false; /* one ring buffer record per wait */
 const volatile __u64 jiffy_ns = 0;
 
 /* See Accounting in bufmon.rs. */
@@ -193,26 +192,34 @@ static __always_inline void send_buffer(bool trusted, struct sctp_association *a
 	*total = GET(trusted, sk, sk_sndbuf);
 }
 
-static __always_inline void look_at(bool trusted, struct entry *entry,
+static __always_inline void add_sample(struct stats *stats, __u64 util, __u32 queued,
+				       __u32 in_flight)
+{
+	add(&stats->util, util);
+	add(&stats->outqueue, queued);
+	if (in_flight > stats->in_flight_max)
+		stats->in_flight_max = in_flight;
+}
+
+static __always_inline void look_at(bool trusted, __u32 want, struct entry *entry,
 				    struct sctp_association *asoc)
 {
 	__u32 in_flight = GET(trusted, asoc, outqueue.outstanding_bytes);
 	__u32 queued = GET(trusted, asoc, outqueue.out_qlen);
+	struct evidence *now = &entry->state.now;
+	struct stats *window;
 	int used, total;
 	__u64 util;
 
 	send_buffer(trusted, asoc, &used, &total);
 	util = millionths(used, total);
-	for_stats(stats, entry)
-	{
-		add(&stats->util, util);
-		add(&stats->outqueue, queued);
-		if (in_flight > stats->in_flight_max)
-			stats->in_flight_max = in_flight;
-	}
-	if (want_extended) {
-		struct evidence *now = &entry->state.now;
-
+	add_sample(&entry->stats, util, queued, in_flight);
+	if (!want)
+		return;
+	window = wanted_window(entry, want);
+	if (window)
+		add_sample(window, util, queued, in_flight);
+	if (want & WANT_EXTENDED) {
 		into_hist(entry->key, HIST_UTIL, util * HIST_UNIT);
 		into_hist(entry->key, HIST_OUTQUEUE, (__u64)queued * HIST_UNIT);
 		if ((__u64)in_flight + queued > now->bytes)
@@ -223,27 +230,28 @@ static __always_inline void look_at(bool trusted, struct entry *entry,
 
 /* --- SACKs --- */
 
-static __always_inline void on_window(struct entry *entry, __u32 rwnd, __u64 now)
+static __always_inline void on_window(__u32 want, struct entry *entry, __u32 rwnd, __u64 now)
 {
 	struct state *state = &entry->state;
-	__u64 closed_ns = 0;
-	bool closes = false;
+	struct stats *window;
 
 	if (!rwnd && !state->zero_window_ns) {
 		state->zero_window_ns = now;
 		state->now.zero_window = true;
-		closes = true;
+		for_stats(stats, entry) stats->zero_windows++;
 	} else if (rwnd && state->zero_window_ns) {
-		closed_ns = now - state->zero_window_ns;
+		__u64 closed_ns = now - state->zero_window_ns;
+
 		state->zero_window_ns = 0;
+		for_stats(stats, entry) stats->zero_window_ns += closed_ns;
 	}
-	for_stats(stats, entry)
-	{
-		add(&stats->rwnd, rwnd);
-		stats->zero_windows += closes;
-		stats->zero_window_ns += closed_ns;
-	}
-	if (want_extended)
+	add(&entry->stats.rwnd, rwnd);
+	if (!want)
+		return;
+	window = wanted_window(entry, want);
+	if (window)
+		add(&window->rwnd, rwnd);
+	if (want & WANT_EXTENDED)
 		into_hist(entry->key, HIST_RWND, (__u64)rwnd * HIST_UNIT);
 }
 
@@ -252,7 +260,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 {
 	union sack_first first;
 	struct entry *entry;
-	__u32 cum_tsn;
+	__u32 cum_tsn, want;
 	__u64 now;
 
 	if (!wanted(trusted, asoc, NULL))
@@ -267,17 +275,18 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	cum_tsn = bpf_ntohl(first.cum_tsn_ack);
 	begin_update(entry);
 	entry->last_ns = now;
+	want = wants;
 	if (first.type == SCTP_CID_SACK)
-		look_at(trusted, entry, asoc);
+		look_at(trusted, want, entry, asoc);
 	/* The kernel drops SACKs that were overtaken; and a peer that restarts renumbers. */
-	if (want_extended && (!entry->state.seen || cum_tsn != entry->state.cum_tsn)) {
+	if (want & WANT_EXTENDED && (!entry->state.seen || cum_tsn != entry->state.cum_tsn)) {
 		stop_clock(entry, now);
 		entry->state.cum_tsn = cum_tsn;
 		entry->state.seen = true;
 	}
 	if (first.type == SCTP_CID_SACK)
-		on_window(entry, bpf_ntohl(first.a_rwnd), now);
-	if (want_extended) {
+		on_window(want, entry, bpf_ntohl(first.a_rwnd), now);
+	if (want & WANT_EXTENDED) {
 		__u32 queued = GET(trusted, asoc, outqueue.out_qlen);
 
 		if (cum_tsn == GET(trusted, asoc, next_tsn) - 1 && !queued) {
@@ -358,11 +367,11 @@ static __always_inline void wait_ends(struct send *send)
 	entry->last_ns = now;
 	if (slept) {
 		for_stats(stats, entry) add(&stats->wait, wait_ns);
-		if (want_extended)
+		if (wants & WANT_EXTENDED)
 			into_hist(entry->key, HIST_WAIT, wait_ns);
 	}
 	end_update(entry);
-	if (!slept || !want_events)
+	if (!slept || !(wants & WANT_EVENTS))
 		return;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
@@ -394,7 +403,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 	bool refused = ret == -EAGAIN;
 	struct entry *entry;
 	struct send *send;
-	__u32 tid;
+	__u32 tid, want;
 
 	send = find_send(&tid);
 	if (send) {
@@ -417,10 +426,11 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 		return 0;
 	}
 	begin_update(entry);
+	want = wants;
 	/* SACKs keep last_ns up to date. */
-	if (want_extended && !refused && !entry->state.now.since_ns)
+	if (want & WANT_EXTENDED && !refused && !entry->state.now.since_ns)
 		start_clock(entry, asoc, bpf_ktime_get_ns());
-	look_at(trusted, entry, asoc);
+	look_at(trusted, want, entry, asoc);
 	if (refused) {
 		for_stats(stats, entry) stats->refused++;
 	}

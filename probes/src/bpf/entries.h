@@ -17,7 +17,6 @@
 
 /* --- set by user space before load --- */
 const volatile __u32 entry_mask = 0;
-const volatile bool want_windows = false; /* statistics of each interval too */
 
 /* --- shared while running --- */
 __u32 epoch = 0; /* number of the interval; user space steps it */
@@ -151,10 +150,16 @@ static __always_inline struct stats *window_of(struct entry *entry)
 	return &window->stats;
 }
 
+/* The same, if wanted; else NULL. */
+static __always_inline struct stats *wanted_window(struct entry *entry, __u32 want)
+{
+	return want & WANT_WINDOWS ? window_of(entry) : NULL;
+}
+
 /* Do something to the statistics since the start, and to those of the interval if wanted. */
 #define for_stats(stats, entry)                                                                    \
-	for (int n_ = 0; n_ < 1 + want_windows; n_++)                                              \
-		for (struct stats *stats = n_ ? window_of(entry) : &(entry)->stats; stats;         \
-		     stats = NULL)
+	for (int n_ = 0; n_ < 2; n_++)                                                             \
+		for (struct stats *stats = n_ ? wanted_window(entry, wants) : &(entry)->stats;     \
+		     stats; stats = NULL)
 
 #endif

@@ -5,8 +5,6 @@
 
 #include "stats.h"
 
-const volatile bool want_extended = false; /* set by user space before load */
-
 struct hist {
 	__u32 counts[HISTS * HIST_BUCKETS]; /* flat: skeletons know no array of arrays */
 };
@@ -31,7 +29,7 @@ static __always_inline void clear_hist(__u32 key)
 {
 	struct hist *hist = bpf_map_lookup_elem(&hists, &key);
 
-	if (want_extended && hist)
+	if ((wants & WANT_EXTENDED) && hist)
 		bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
 }
 

@@ -43,12 +43,6 @@ struct stream_stats {
 
 #include "streams.h"
 
-/* --- set by user space before load --- */
-/* One word, as each that is looked at costs two instructions, whatever it says. */
-#define WANT_WINDOWS 1	/* statistics of each interval too */
-#define WANT_EXTENDED 2 /* histograms, and whole messages */
-const volatile __u32 wants = 0;
-
 struct hist {
 	__u32 chunk[HIST_BUCKETS];
 };

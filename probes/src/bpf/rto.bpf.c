@@ -61,7 +61,6 @@ struct state {
 #include "ring.h"
 
 /* --- set by user space before load --- */
-const volatile bool want_events = false; /* one ring buffer record per update */
 const volatile __u64 jiffy_ns = 0;
 
 /* See Accounting in rto.rs. */
@@ -179,7 +178,7 @@ static __always_inline void look_at(struct values *v, __u64 transport)
 	v->rto = READ(t, rto);
 	v->srtt = READ(t, srtt);
 	v->rttvar = READ(t, rttvar);
-	if (want_extended) {
+	if (wants & WANT_EXTENDED) {
 		v->cwnd = READ(t, cwnd);
 		v->ssthresh = READ(t, ssthresh);
 		v->flight = READ(t, flight_size);
@@ -195,7 +194,7 @@ static __always_inline void tell(struct entry *path, __u8 cause, __u32 old_rto, 
 {
 	struct event *event;
 
-	if (!want_events)
+	if (!(wants & WANT_EVENTS))
 		return;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
@@ -241,11 +240,11 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 				stats->t3_expiries++;
 		}
 	}
-	if (want_extended && cause != CAUSE_HEARTBEAT_TIMEOUT) {
+	if (wants & WANT_EXTENDED && cause != CAUSE_HEARTBEAT_TIMEOUT) {
 		into_hist(path->key, HIST_RTO, v->rto * jiffy_ns);
 		into_hist(path->key, HIST_SRTT, v->srtt * jiffy_ns);
 	}
-	if (want_extended && (cause == CAUSE_HEARTBEAT || cause == CAUSE_RTT) && rtt > 1) {
+	if (wants & WANT_EXTENDED && (cause == CAUSE_HEARTBEAT || cause == CAUSE_RTT) && rtt > 1) {
 		/*
 		 * A SACK may be late, but the path takes no longer. A time in jiffies may be one
 		 * too long.
@@ -288,7 +287,7 @@ static __always_inline int on_rtt(__u64 transport, __u32 rtt)
 
 	if (!wanted(false, asoc, TRANSPORT(transport)))
 		return 0;
-	if (want_extended) {
+	if (wants & WANT_EXTENDED) {
 		struct assoc *a = find_assoc(READ(asoc, assoc_id));
 
 		if (!a || !a->sack_depth)
@@ -381,7 +380,7 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 	struct timer *timer = timer_here();
 	__u32 old_rto;
 
-	if (want_extended &&
+	if (wants & WANT_EXTENDED &&
 	    (reason == SCTP_LOWER_CWND_T3_RTX || reason == SCTP_LOWER_CWND_FAST_RTX) &&
 	    wanted(false, asoc_of(transport), TRANSPORT(transport)))
 		on_retransmit(transport, reason);
@@ -397,7 +396,7 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 		timer->transport = 0;
 		return on_update(transport, CAUSE_T3, old_rto, 0);
 	}
-	if (reason == SCTP_LOWER_CWND_INACTIVE && timer->is_heartbeat && want_extended) {
+	if (reason == SCTP_LOWER_CWND_INACTIVE && timer->is_heartbeat && wants & WANT_EXTENDED) {
 		timer->transport = 0;
 		if (timer->unanswered)
 			return on_update(transport, CAUSE_HEARTBEAT_TIMEOUT, old_rto, 0);

@@ -35,7 +35,6 @@ struct state {
 #define PROBES 8 /* entries of assocs looked at before one is evicted */
 
 /* --- set by user space before load --- */
-const volatile bool want_events = false; /* one ring buffer record per sample */
 const volatile __u32 assoc_mask = 0;
 
 /* What gave no sample or lost its place; see Accounting in rtt.rs. */
@@ -284,7 +283,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	new.tsn = next;
 	new.sent_ns = bpf_ktime_get_ns();
 	new.path = a->last_path;
-	if (packet && want_extended) {
+	if (packet && wants & WANT_EXTENDED) {
 		new.note = wire_packet(trusted, a, packet, transport,
 				       bpf_ntohs(GET(trusted, hdr, length)));
 		if (GET(trusted, hdr, flags) & SCTP_DATA_SACK_IMM)
@@ -353,12 +352,50 @@ struct sack {
 	__u32 prompt_packet; /* samples of this packet are prompt */
 };
 
+/* What is asked for beside totals. */
+static __always_inline void sample_wanted(__u32 want, const struct sack *sack,
+					  const struct slot *slot, struct entry *path, __u64 rtt)
+{
+	bool prompt = want & WANT_EXTENDED && sack->prompt &&
+		      (slot->note & ~PACKET_SACK_IMM) == sack->prompt_packet;
+	struct stats *window = wanted_window(path, want);
+	struct event *event;
+
+	if (prompt)
+		add(&path->stats.prompt, rtt);
+	if (window) {
+		add(&window->all, rtt);
+		if (prompt)
+			add(&window->prompt, rtt);
+	}
+	if (want & WANT_EXTENDED) {
+		into_hist(path->key, HIST_ALL, rtt);
+		if (prompt)
+			into_hist(path->key, HIST_PROMPT, rtt);
+	}
+	if (!(want & WANT_EVENTS))
+		return;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		count(&accounting.lost, 1);
+		return;
+	}
+	event->time_ns = sack->now;
+	event->rtt_ns = rtt;
+	event->assoc_id = slot->assoc_id;
+	event->tsn = slot->tsn;
+	event->path = path->key;
+	event->path_uid = path->uid;
+	event->prompt = prompt;
+	event->pad = 0;
+	submit(event);
+}
+
 static __always_inline void sample(const struct sack *sack, const struct slot *slot)
 {
 	__u64 rtt = sack->now - slot->sent_ns;
-	bool prompt = want_extended && sack->prompt &&
-		      (slot->note & ~PACKET_SACK_IMM) == sack->prompt_packet;
 	struct entry *path = entry_at(slot->path);
+	__u32 want;
 
 	if (path->id.assoc_id != slot->assoc_id) {
 		count(&accounting.samples_evicted, 1);
@@ -366,35 +403,11 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 	}
 	begin_update(path);
 	path->last_ns = sack->now;
-	for_stats(stats, path)
-	{
-		add(&stats->all, rtt);
-		if (prompt)
-			add(&stats->prompt, rtt);
-	}
-	if (want_extended) {
-		into_hist(path->key, HIST_ALL, rtt);
-		if (prompt)
-			into_hist(path->key, HIST_PROMPT, rtt);
-	}
+	add(&path->stats.all, rtt);
+	want = wants;
+	if (want)
+		sample_wanted(want, sack, slot, path, rtt);
 	end_update(path);
-	if (want_events) {
-		struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-
-		if (!event) {
-			count(&accounting.lost, 1);
-			return;
-		}
-		event->time_ns = sack->now;
-		event->rtt_ns = rtt;
-		event->assoc_id = slot->assoc_id;
-		event->tsn = slot->tsn;
-		event->path = path->key;
-		event->path_uid = path->uid;
-		event->prompt = prompt;
-		event->pad = 0;
-		submit(event);
-	}
 }
 
 /* A SACK covers this TSN: if its chunk still waits for one, this is it. */
@@ -631,7 +644,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	gap_top = later_tsn(gap_top, last_gap_top);
 	a->highest = later_tsn(a->highest, last_end);
 
-	if (want_extended)
+	if (wants & WANT_EXTENDED)
 		judge(&sack, a, newest, sack.blocks, first.type == SCTP_CID_SHUTDOWN);
 	a->digest = digest;
 	a->gap_top = gap_top;

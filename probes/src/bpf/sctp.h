@@ -391,11 +391,17 @@ union data_third {
 /* A word of a DATA or I-DATA chunk, of whose header the kernel's types know four bytes only. */
 static __always_inline __u64 data_word(struct sctp_chunkhdr *hdr, __u32 offset)
 {
-	__u64 word = 0;
+	__u64 word;
 
-	if (CAN_CAST)
-		return CAST(__u64, (void *)hdr + offset);
-	bpf_probe_read_kernel(&word, sizeof(word), (void *)hdr + offset);
+	if (CAN_CAST) {
+		word = CAST(__u64, (void *)hdr + offset);
+	} else {
+		__u64 there = 0;
+
+		bpf_probe_read_kernel(&there, sizeof(there), (void *)hdr + offset);
+		word = there;
+		barrier_var(word); /* or else the compiler makes both come from memory */
+	}
 	return word;
 }
 

@@ -5,6 +5,17 @@
 
 #include "sctp.h"
 
+/*
+ * What is wanted beside totals; set by user space before load. In one word, as each that is looked
+ * at costs two instructions, whatever it says: so the programs look whether anything is wanted
+ * first.
+ */
+#define WANT_WINDOWS 1	/* statistics of each interval too */
+#define WANT_EXTENDED 2 /* histograms, and what else a program has for -x */
+#define WANT_EVENTS 4	/* one ring buffer record per event */
+#define WANT_SIZES 8	/* streamutil's histograms */
+const volatile __u32 wants = 0;
+
 /* Histogram: 16 buckets per octave of nanoseconds, from 2^12 (4 us) to 2^37 (137 s). */
 #define HIST_MIN_BITS 12
 #define HIST_SUB_BITS 4

@@ -32,10 +32,6 @@ struct stream_stats {
 
 #include "streams.h"
 
-/* --- set by user space before load --- */
-const volatile bool want_extended = false; /* the receive side too */
-const volatile bool want_sizes = false;	   /* histograms of the lengths of messages */
-
 #define SIZE_BITS 33 /* a length has 0 to 32 */
 
 /* Beside the pool of streams. */
@@ -56,7 +52,7 @@ struct {
 static __always_inline void stream_made(__u32 key, struct stream *s)
 {
 	__builtin_memset(&s->stats, 0, sizeof(s->stats));
-	if (want_sizes) {
+	if (wants & WANT_SIZES) {
 		struct sizes *size = bpf_map_lookup_elem(&sizes, &key);
 
 		if (size)
@@ -185,7 +181,7 @@ static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_associat
 		return NULL;
 	}
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
-	if (want_extended && GET(trusted, asoc, ulpq.lobby.qlen))
+	if (wants & WANT_EXTENDED && GET(trusted, asoc, ulpq.lobby.qlen))
 		walk_lobby(asoc, a, 1, true, a->first_ns);
 	return a;
 }
@@ -269,6 +265,15 @@ static __always_inline void count_size(struct stream *s, __u32 bytes, __u8 flags
 		size->by_bits[bits]++;
 }
 
+/* What is asked for beside totals. */
+static __always_inline void on_wanted(__u32 want, struct stream *s, __u32 bytes, __u8 flags)
+{
+	if (want & WANT_EXTENDED && flags & SCTP_DATA_LAST_FRAG)
+		s->stats.messages++;
+	if (want & WANT_SIZES)
+		count_size(s, bytes, flags);
+}
+
 /* A chunk is put into a packet, after it was in one so many times. */
 static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport, struct sctp_chunk *chunk,
@@ -277,7 +282,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	union data_first data;
 	struct stream *s;
 	struct assoc *a;
-	__u32 bytes;
+	__u32 bytes, want;
 	__u64 now;
 
 	if (!wanted(trusted, asoc, transport))
@@ -312,10 +317,9 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 		s->stats.payload_bytes += bytes;
 		if (data.flags & SCTP_DATA_UNORDERED)
 			s->stats.unordered++;
-		if (want_extended && data.flags & SCTP_DATA_LAST_FRAG)
-			s->stats.messages++;
-		if (want_sizes)
-			count_size(s, bytes, data.flags);
+		want = wants;
+		if (want)
+			on_wanted(want, s, bytes, data.flags);
 	}
 	end_update(s);
 	return 0;
@@ -353,7 +357,7 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 
 	if (!a)
 		return 0;
-	if (want_extended && a->stats.lobby)
+	if (wants & WANT_EXTENDED && a->stats.lobby)
 		walk_lobby(asoc, a, -1, false, bpf_ktime_get_ns());
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
 	end_assoc(a);
