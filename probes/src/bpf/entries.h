@@ -77,9 +77,7 @@ static __always_inline struct entry *find_entry(__u64 object, __u32 assoc_id)
 	return NULL;
 }
 
-#define NO_ENTRY (~0u)
-
-/* See intern(): not at the first place. The entry's index, or NO_ENTRY. */
+/* See intern(): not at the first place. The entry's index, or NO_INDEX. */
 __noinline __u32 intern_further(__u64 object, __u32 assoc_id, bool is_path)
 {
 	struct sctp_transport *transport = (struct sctp_transport *)object;
@@ -104,7 +102,7 @@ __noinline __u32 intern_further(__u64 object, __u32 assoc_id, bool is_path)
 	entry = entry_at(oldest);
 	old = entry->object;
 	if (__sync_val_compare_and_swap(&entry->object, old, object) != old)
-		return NO_ENTRY; /* another CPU was faster; the next event finds a place */
+		return NO_INDEX; /* another CPU was faster; the next event finds a place */
 	begin_update(entry);
 	entry->key = oldest & entry_mask;
 	if (old)
@@ -134,7 +132,7 @@ static __always_inline struct entry *intern(__u64 object, __u32 assoc_id, bool i
 	if (is_entry(entry, object, assoc_id))
 		return entry;
 	key = intern_further(object, assoc_id, is_path);
-	return key == NO_ENTRY ? NULL : entry_at(key);
+	return entry_or_null(entry_at, key);
 }
 
 /* The statistics of the current interval, emptied where they are an older one's. */

@@ -30,6 +30,10 @@ const volatile __u32 wants = 0;
  */
 #define TABLE(type, name) type name[1] SEC(".bss." #name)
 
+/* What a function that gives an index returns for none; and the entry of such a result, or NULL. */
+#define NO_INDEX (~0u)
+#define entry_or_null(at, index) ((index) == NO_INDEX ? NULL : at(index))
+
 /* The compiler is not to know that there is but one. */
 #define entry_of(name, index)                                                                      \
 	({                                                                                         \

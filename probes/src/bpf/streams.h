@@ -132,15 +132,13 @@ static long find_assoc_step(__u32 step, struct assoc_search *search)
 	return 1;
 }
 
-#define NO_ASSOC (~0u)
-
-/* See find_assoc(): not at the first place. The entry's index, or NO_ASSOC. */
+/* See find_assoc(): not at the first place. The entry's index, or NO_INDEX. */
 __noinline __u32 find_assoc_further(__u32 assoc_id)
 {
 	struct assoc_search search = {.assoc_id = assoc_id};
 
 	bpf_loop(ASSOC_PROBES - 1, find_assoc_step, &search, 0);
-	return search.found ? search.key & assoc_mask : NO_ASSOC;
+	return search.found ? search.key & assoc_mask : NO_INDEX;
 }
 
 /* The living association's entry. */
@@ -154,7 +152,7 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 	if (!a->uid)
 		return NULL; /* entries are taken in this order, and never given back */
 	key = find_assoc_further(assoc_id);
-	return key == NO_ASSOC ? NULL : assoc_at(key);
+	return entry_or_null(assoc_at, key);
 }
 
 static long oldest_assoc_step(__u32 step, struct assoc_search *search)
@@ -169,7 +167,7 @@ static long oldest_assoc_step(__u32 step, struct assoc_search *search)
 	return 0;
 }
 
-/* The index of a new entry, or NO_ASSOC. Without a path, it is the primary one. */
+/* The index of a new entry, or NO_INDEX. Without a path, it is the primary one. */
 __noinline __u32 make_assoc(__u64 address, __u32 assoc_id, __u64 transport)
 {
 	struct sctp_association *asoc = (struct sctp_association *)address;
@@ -182,7 +180,7 @@ __noinline __u32 make_assoc(__u64 address, __u32 assoc_id, __u64 transport)
 	a = assoc_at(search.key);
 	old = a->uid;
 	if (__sync_val_compare_and_swap(&a->uid, old, 0) != old)
-		return NO_ASSOC; /* another CPU was faster; the next chunk finds a place */
+		return NO_INDEX; /* another CPU was faster; the next chunk finds a place */
 	begin_update(a);
 	a->living_id = 0;
 	if (old) {
@@ -212,7 +210,7 @@ static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __
 {
 	__u32 key = make_assoc(address_of(asoc), assoc_id, transport);
 
-	return key == NO_ASSOC ? NULL : assoc_at(key);
+	return entry_or_null(assoc_at, key);
 }
 
 /*
@@ -305,9 +303,7 @@ static long look_for_victim(__u32 step, struct victim *victim)
 	return 0;
 }
 
-#define NO_STREAM (~0u)
-
-/* The index of a free entry of the pool; NO_STREAM where another CPU was faster. */
+/* The index of a free entry of the pool; NO_INDEX where another CPU was faster. */
 static __always_inline __u32 take_stream(void)
 {
 	struct victim victim = {.last_jiffies = ~0ull};
@@ -327,7 +323,7 @@ static __always_inline __u32 take_stream(void)
 	s = stream_at(key);
 	old = s->assoc_uid;
 	if (__sync_val_compare_and_swap(&s->assoc_uid, old, 0) != old)
-		return NO_STREAM;
+		return NO_INDEX;
 	a = assoc_at(s->assoc);
 	if (old && a->uid == old && !was_shown(a)) {
 		count(&accounting.streams_evicted, 1);
@@ -385,7 +381,7 @@ static long find_stream_step(__u32 step, struct place_search *search)
 	return 1;
 }
 
-/* See stream_of(): not a recent one. The entry's index, or NO_STREAM. */
+/* See stream_of(): not a recent one. The entry's index, or NO_INDEX. */
 __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 {
 	struct assoc *a = assoc_at(assoc);
@@ -396,7 +392,7 @@ __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 
 	place = bpf_map_lookup_elem(&places, &slot);
 	if (!place)
-		return NO_STREAM;
+		return NO_INDEX;
 	if (*place != NO_PLACE) {
 		search.key = *place - 1;
 		search.found = is_stream(stream_at(search.key), uid, sid);
@@ -409,12 +405,12 @@ __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 	}
 
 	search.key = take_stream();
-	if (search.key != NO_STREAM)
+	if (search.key != NO_INDEX)
 		bpf_loop(PLACE_PROBES, take_place_step, &search, 0);
 	if (!search.found) {
 		/* The entry, if there is one, is free, and will be found by the next search. */
 		count(&accounting.no_place, 1);
-		return NO_STREAM;
+		return NO_INDEX;
 	}
 	s = stream_at(search.key);
 	begin_update(s);
@@ -438,7 +434,7 @@ static __always_inline struct stream *stream_of(struct assoc *a, __u16 sid)
 	if (is_stream(s, a->uid, sid))
 		return s;
 	key = find_stream(a->index, sid);
-	return key == NO_STREAM ? NULL : stream_at(key);
+	return entry_or_null(stream_at, key);
 }
 
 #endif
