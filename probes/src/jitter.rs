@@ -15,7 +15,8 @@ use crate::{
     hist::{BUCKETS, Histogram},
     pod::{self, Pod},
     streams::{
-        Place, StreamProbe, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries,
+        Place, StreamProbe, Tables, may_have_events, pool_used, prepare_streams, step_epoch,
+        stream_accounting, stream_entries,
     },
     wants,
 };
@@ -109,13 +110,14 @@ impl Jitter {
         })
     }
 
-    /// Statistics since the start, of every stream of those associations that are due.
+    /// Statistics since the start, of every stream of those associations that are due, by the interval in which they ended:
+    /// `None` while they live.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.
     pub fn totals(
         &mut self,
-        is_due: impl Fn(&Association) -> bool,
+        is_due: impl Fn(Option<u32>) -> bool,
     ) -> Result<impl Iterator<Item = Result<Stats, Error>>, Error> {
         let due = self.sort(is_due)?;
         Ok((0..due).filter_map(|n| self.tables.get(n)).map(|(_, association, _, stream)| {
@@ -131,7 +133,7 @@ impl Jitter {
         }))
     }
 
-    fn sort(&mut self, is_due: impl Fn(&Association) -> bool) -> io::Result<usize> {
+    fn sort(&mut self, is_due: impl Fn(Option<u32>) -> bool) -> io::Result<usize> {
         self.tables.sort(&self.skel.maps.bss_streams.as_fd(), pool_used!(self.skel), is_due)
     }
 
@@ -141,7 +143,7 @@ impl Jitter {
     /// # Errors
     /// Where the kernel does not let a table be read.
     pub fn interval(&mut self, number: u32) -> Result<impl Iterator<Item = Result<Stats, Error>>, Error> {
-        let all = self.sort(|a| a.may_have_events(number))?;
+        let all = self.sort(|ended| may_have_events(ended, number))?;
         Ok((0..all).filter_map(move |n| {
             let (place, association, _, stream) = self.tables.get(n)?;
             let window = stream.stats.window[(number & 1) as usize];

@@ -77,6 +77,8 @@ pub trait StreamProbe {
 
 /// An entry of `assocs`.
 pub(crate) trait AssocEntry: Pod {
+    /// The word with its uid and the number of the interval in which it ended; 0 while it lives.
+    const LIFE: usize;
     fn is_whole(&self) -> bool;
     /// `None` where it is free.
     fn association(&self) -> Option<Association>;
@@ -92,11 +94,10 @@ pub(crate) trait StreamEntry: Pod {
     fn stream_id(&self) -> u16;
 }
 
-impl Association {
-    /// May it have had events in the interval with that number? What has ended has none, but its entry stays for a while.
-    pub(crate) fn may_have_events(&self, interval: u32) -> bool {
-        self.ended.is_none_or(|ended| interval <= ended.saturating_add(1))
-    }
+/// May an association have had events in the interval with that number? One that has ended has none, but its entry stays
+/// for a while.
+pub(crate) fn may_have_events(ended: Option<u32>, interval: u32) -> bool {
+    ended.is_none_or(|ended| interval <= ended.saturating_add(1))
 }
 
 /// Where a stream is.
@@ -132,8 +133,8 @@ impl<A: AssocEntry, S: StreamEntry> Tables<A, S> {
         })
     }
 
-    /// Puts the streams of those associations that are due into a steady order: by association, then by stream. Gives
-    /// their number. Only the first `used` of the pool `streams` are looked at.
+    /// Puts the streams of those associations that are due, by when they ended, into a steady order: by association, then
+    /// by stream. Gives their number. Only the first `used` of the pool `streams` are looked at.
     ///
     /// # Errors
     /// Where more of the pool has to be mapped, and cannot be.
@@ -141,7 +142,7 @@ impl<A: AssocEntry, S: StreamEntry> Tables<A, S> {
         &mut self,
         streams: &impl AsFd,
         used: u32,
-        is_due: impl Fn(&Association) -> bool,
+        is_due: impl Fn(Option<u32>) -> bool,
     ) -> io::Result<usize> {
         let used = used.min(self.len);
         if self.streams.len() < used as usize {
@@ -150,10 +151,14 @@ impl<A: AssocEntry, S: StreamEntry> Tables<A, S> {
         let mut places = mem::take(&mut self.places);
         places.clear();
         places.extend((0..used as usize).filter_map(|index| {
-            // Most are not due: a look at the association comes first.
+            // Most are not due: a look at a word of each table comes first.
             let [uid, assoc] = halves(self.streams.word(index, S::ASSOC)?);
             let owner = (uid, assoc as usize);
-            let association = self.association(owner).map(|found| found.0).filter(&is_due)?;
+            let [owner_uid, ended] = halves(self.assocs.word(owner.1, A::LIFE)?);
+            if owner_uid != uid || !is_due((ended != 0).then_some(ended)) {
+                return None;
+            }
+            let (association, _) = self.association(owner)?;
             let stream = self.streams.whole(index, S::is_whole).filter(|stream| stream.assoc() == owner)?;
             let key = (association.id.assoc_id, uid, stream.stream_id());
             Some(Place { key, index: index as u32 })
@@ -213,7 +218,13 @@ macro_rules! stream_entries {
         // SAFETY: as above.
         unsafe impl $crate::pod::Pod for $types::accounting {}
 
+        const _: () = assert!(
+            std::mem::offset_of!($types::assoc, ended) == std::mem::offset_of!($types::assoc, uid) + 4
+        );
+
         impl $crate::streams::AssocEntry for $types::assoc {
+            const LIFE: usize = std::mem::offset_of!($types::assoc, uid) / 8;
+
             fn is_whole(&self) -> bool {
                 self.done == self.begun
             }

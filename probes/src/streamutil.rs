@@ -14,7 +14,8 @@ use crate::{
     attach::{Links, attach_loaded, climb, leave_out, malformed, missed, name_module},
     pod::{self, Pod},
     streams::{
-        Place, StreamProbe, Tables, pool_used, prepare_streams, step_epoch, stream_accounting, stream_entries,
+        Place, StreamProbe, Tables, may_have_events, pool_used, prepare_streams, step_epoch,
+        stream_accounting, stream_entries,
     },
     wants,
 };
@@ -140,13 +141,14 @@ impl Streamutil {
         })
     }
 
-    /// Statistics since the start, of those associations that are due.
+    /// Statistics since the start, of those associations that are due, by the interval in which they ended:
+    /// `None` while they live.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.
     pub fn totals(
         &mut self,
-        is_due: impl Fn(&Association) -> bool,
+        is_due: impl Fn(Option<u32>) -> bool,
     ) -> Result<impl Iterator<Item = Stats>, Error> {
         let now = self.now();
         let due = self.sort(is_due)?;
@@ -161,7 +163,7 @@ impl Streamutil {
         Ok(group(streams))
     }
 
-    fn sort(&mut self, is_due: impl Fn(&Association) -> bool) -> io::Result<usize> {
+    fn sort(&mut self, is_due: impl Fn(Option<u32>) -> bool) -> io::Result<usize> {
         self.tables.sort(&self.skel.maps.bss_streams.as_fd(), pool_used!(self.skel), is_due)
     }
 
@@ -174,7 +176,7 @@ impl Streamutil {
         let now = self.now();
         let period = now.saturating_sub(self.stepped);
         self.stepped = now;
-        let all = self.sort(|a| a.may_have_events(number))?;
+        let all = self.sort(|ended| may_have_events(ended, number))?;
         let streams = (0..all).filter_map(move |n| {
             let (place, association, assoc, stream) = self.tables.get(n)?;
             let counters = self.since(&place, counters(&stream, now));

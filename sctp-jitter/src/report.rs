@@ -8,7 +8,7 @@ use cli::{
 };
 use probes::{
     Dist, Histogram,
-    jitter::{Association, Jitter, Stats},
+    jitter::{Jitter, Stats},
 };
 
 /// A row: one stream identifier over all associations, or, extended, one stream of one association.
@@ -192,13 +192,13 @@ impl Report {
     }
 
     /// Whose totals are due at the end of the interval `number`, if any are. What was shown or taken over is not repeated.
-    fn due(&self, number: u32) -> Option<impl Fn(&Association) -> bool + use<>> {
+    fn due(&self, number: u32) -> Option<impl Fn(Option<u32>) -> bool + use<>> {
         // Merged rows take over what ends, in any form.
         let nothing = self.extended && self.format == Format::Csv && !self.at_end;
         let all = self.extended && self.format != Format::Json && self.at_end;
         let living_too = self.format == Format::Text || self.at_end;
         (!nothing)
-            .then_some(move |a: &Association| all || a.ended.map_or(living_too, |ended| ended == number))
+            .then_some(move |ended: Option<u32>| all || ended.map_or(living_too, |ended| ended == number))
     }
 
     /// Prints a row of totals, if the form has them by now.

@@ -7,7 +7,7 @@ use cli::{
     Column, Common, Format, Out, Period, Rows, StreamReport, Table, Value, draw, ends, identity_columns,
     json_object, us,
 };
-use probes::streamutil::{Association, Stats, Stream, Streamutil};
+use probes::streamutil::{Stats, Stream, Streamutil};
 
 /// A row: one association, or one stream of it.
 struct Row {
@@ -212,12 +212,12 @@ impl Report {
 
     /// Whose totals are due at the end of the interval `number`, if any are: of what has ended before, nothing any more. At
     /// the end of the run all, but that an object is not repeated.
-    fn due(&self, number: u32, at_end: bool) -> Option<impl Fn(&Association) -> bool + use<>> {
+    fn due(&self, number: u32, at_end: bool) -> Option<impl Fn(Option<u32>) -> bool + use<>> {
         let nothing = self.format == Format::Csv && !at_end;
         let all = self.format != Format::Json && at_end;
         let living_too = self.format == Format::Text || at_end;
         (!nothing)
-            .then_some(move |a: &Association| all || a.ended.map_or(living_too, |ended| ended == number))
+            .then_some(move |ended: Option<u32>| all || ended.map_or(living_too, |ended| ended == number))
     }
 
     /// Rows as they are printed: per association; in extended CSV per stream.

@@ -348,10 +348,15 @@ fn median(mut values: Vec<f64>) -> Result<f64> {
 fn evaluate(transfer: &Transfer, folder: &Path, quick: bool, figures: &mut Figures) -> Result<()> {
     let Transfer { name: of, chunks, rounds, .. } = transfer;
     let mut none = Vec::new();
+    // The machine changes with time: what a command adds is told from what was without one in the same round.
+    let mut bases = Vec::new();
     for round in 0..*rounds {
-        for mode in (0..modes(quick).len()).step_by(3) {
-            none.push(measured(folder, &format!("none.{round}-{mode}"), *chunks)?.busy);
-        }
+        let modes = (0..modes(quick).len()).step_by(3);
+        let of_round = modes
+            .map(|mode| Ok(measured(folder, &format!("none.{round}-{mode}"), *chunks)?.busy))
+            .collect::<Result<Vec<_>>>()?;
+        none.extend(&of_round);
+        bases.push(median(of_round)?);
     }
     let spread =
         none.iter().copied().fold(f64::MIN, f64::max) - none.iter().copied().fold(f64::MAX, f64::min);
@@ -364,7 +369,8 @@ fn evaluate(transfer: &Transfer, folder: &Path, quick: bool, figures: &mut Figur
             .map(|round| measured(folder, &format!("{mode}.{round}"), *chunks))
             .collect::<Result<Vec<_>>>()?;
         let middle = |of: fn(&Measured) -> f64| median(runs.iter().map(of).collect());
-        put(format!("{name}: {of}: kernel"), middle(|m| m.busy - m.own)? - base);
+        let added = runs.iter().zip(&bases).map(|(m, base)| m.busy - m.own - base);
+        put(format!("{name}: {of}: kernel"), median(added.collect())?);
         put(format!("{name}: {of}: own"), middle(|m| m.own)?);
         put(format!("{name}: {of}: complaints"), middle(|m| m.complaints)?);
         if *of == TRANSFERS[0].name {

@@ -302,8 +302,8 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 /* --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere --- */
 
 /* See is_repeated() for twins. */
-WITH_TWIN("fentry/sctp_assoc_rwnd_decrease", jitter_arrival,
-	  is_marked((__u64)asoc) ? 0 : on_arrival(true, asoc), struct sctp_association *asoc)
+WITH_MARKED_TWIN("fentry/sctp_assoc_rwnd_decrease", jitter_arrival, on_arrival(true, asoc),
+		 struct sctp_association *, asoc)
 WITH_TWIN("fentry/sctp_association_free", jitter_free, on_free(true, asoc),
 	  struct sctp_association *asoc)
 

@@ -265,6 +265,27 @@ static __always_inline bool is_repeated(struct assoc *a, __u64 event)
 		return work;                                                                       \
 	}
 
+/*
+ * The same where events are many: marked ones. The program that is attached first runs second (see
+ * bpf_trampoline_link_prog()), and mostly does nothing: what it does where the other was left out
+ * stands in a function of its own, so that it need not save registers each time.
+ */
+#define WITH_MARKED_TWIN(section, name, work, type, object)                                        \
+	static __noinline int name##_work(type object)                                             \
+	{                                                                                          \
+		return work;                                                                       \
+	}                                                                                          \
+	SEC(section)                                                                               \
+	int BPF_PROG(name, type object)                                                            \
+	{                                                                                          \
+		return is_marked((__u64)object) ? 0 : name##_work(object);                         \
+	}                                                                                          \
+	SEC(section)                                                                               \
+	int BPF_PROG(name##_twin, type object)                                                     \
+	{                                                                                          \
+		return is_marked((__u64)object) ? 0 : work;                                        \
+	}
+
 static __always_inline void end_assoc(struct assoc *a)
 {
 	begin_update(a);

@@ -372,8 +372,8 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
  */
 
 /* See is_repeated() for twins. */
-WITH_TWIN("fentry/sctp_chunk_assign_tsn", streamutil_assign,
-	  is_marked((__u64)chunk) ? 0 : on_assign(true, chunk), struct sctp_chunk *chunk)
+WITH_MARKED_TWIN("fentry/sctp_chunk_assign_tsn", streamutil_assign, on_assign(true, chunk),
+		 struct sctp_chunk *, chunk)
 WITH_TWIN("fexit/sctp_packet_append_chunk", streamutil_append,
 	  ret == SCTP_XMIT_OK ? on_append(true, packet, chunk) : 0, struct sctp_packet *packet,
 	  struct sctp_chunk *chunk, int ret)

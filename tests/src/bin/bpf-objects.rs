@@ -25,6 +25,7 @@ fn stats() {
     let hooks: HashMap<u32, String> = LinkInfoIter::default()
         .map(|link| match link.info {
             LinkTypeInfo::Tracing(tracing) => (link.prog_id, format!("{:?}", tracing.attach_type)),
+            LinkTypeInfo::RawTracepoint(_) => (link.prog_id, "tp_btf".to_owned()),
             _ => (link.prog_id, "kprobe".to_owned()),
         })
         .collect();
