@@ -343,9 +343,9 @@ struct gap_ack_block {
 	})
 
 /*
- * One field of a kernel object. A program attached by fentry, fexit or iter holds pointers whose
- * type the verifier knows ("trusted"); a kprobe's are mere numbers. The flag is a constant after
- * inlining.
+ * One field of a kernel object. A program attached by fentry, fexit, tp_btf or iter holds pointers
+ * whose type the verifier knows ("trusted"); a kprobe's are mere numbers. The flag is a constant
+ * after inlining.
  */
 #define GET(trusted, object, field) ((trusted) ? (object)->field : READ(object, field))
 
@@ -361,7 +361,7 @@ static __always_inline __u64 argument(void *ctx, __u32 n)
 	return value;
 }
 
-/* The same of an association wherever its typed pointer is from: it has its own address in it. */
+/* An association's address as a number, from any typed pointer: its queue points back to it. */
 static __always_inline __u64 address_of(struct sctp_association *asoc)
 {
 	return (__u64)READ(asoc, outqueue.asoc);
