@@ -351,8 +351,8 @@ fn evaluate(transfer: &Transfer, folder: &Path, quick: bool, figures: &mut Figur
     // The machine changes with time: what a command adds is told from what was without one in the same round.
     let mut bases = Vec::new();
     for round in 0..*rounds {
-        let modes = (0..modes(quick).len()).step_by(3);
-        let of_round = modes
+        let of_round = (0..modes(quick).len())
+            .step_by(3)
             .map(|mode| Ok(measured(folder, &format!("none.{round}-{mode}"), *chunks)?.busy))
             .collect::<Result<Vec<_>>>()?;
         none.extend(&of_round);

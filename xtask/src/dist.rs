@@ -448,7 +448,7 @@ fn filled(text: &str, name: &str) -> Result<String, Failure> {
 }
 
 /// Cargo's target folder.
-fn target_folder() -> Result<PathBuf, Failure> {
+pub fn target_folder() -> Result<PathBuf, Failure> {
     let folder =
         env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new(WORKSPACE).join("target"), PathBuf::from);
     create(&folder)?;

@@ -18,7 +18,7 @@ const STEPS: [(&str, Step); 9] = [
     ("clippy", |_| {
         clippy(&["--workspace", "--all-targets", "--all-features"])?;
         // What it shares with the workspace is not built again.
-        let target = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+        let target = dist::target_folder()?.display().to_string();
         clippy(&["--manifest-path", FUZZ, "--no-default-features", "--locked", "--target-dir", &target])
     }),
     ("clang-format", |_| clang_format()),
