@@ -29,4 +29,4 @@ pub use out::Out;
 pub use probes::Identity;
 pub use rows::{Period, Rows};
 pub use run::{Accounting, Banners, Skipped, Tool, missed, run};
-pub use streams::{Room, StreamReport, StreamTool};
+pub use streams::{Room, StreamReport, StreamTool, is_due};

@@ -57,6 +57,12 @@ pub trait StreamReport {
     fn totals(&mut self, out: &mut Out, probe: &mut Self::Probe, number: u32, at_end: bool) -> Result<()>;
 }
 
+/// Whose totals are due when the interval of that number has ended, by the interval in which an association ended
+/// (`None` while it lives): those that ended in it, the living if they are to be shown then, or all.
+pub fn is_due(number: u32, living_too: bool, all: bool) -> impl Fn(Option<u32>) -> bool {
+    move |ended| all || ended.map_or(living_too, |ended| ended == number)
+}
+
 /// Such a command at work.
 pub struct StreamTool<R: StreamReport> {
     probe: R::Probe,

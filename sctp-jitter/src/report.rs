@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use cli::{
-    Column, Common, Format, Out, Period, Rows, StreamReport, Table, Value, draw, ends, identity_columns, us,
+    Column, Common, Format, Out, Period, Rows, StreamReport, Table, Value, draw, ends, identity_columns,
+    is_due, us,
 };
 use probes::{
     Dist, Histogram,
@@ -197,8 +198,7 @@ impl Report {
         let nothing = self.extended && self.format == Format::Csv && !self.at_end;
         let all = self.extended && self.format != Format::Json && self.at_end;
         let living_too = self.format == Format::Text || self.at_end;
-        (!nothing)
-            .then_some(move |ended: Option<u32>| all || ended.map_or(living_too, |ended| ended == number))
+        (!nothing).then(|| is_due(number, living_too, all))
     }
 
     /// Prints a row of totals, if the form has them by now.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use cli::{
     Column, Common, Format, Out, Period, Rows, StreamReport, Table, Value, draw, ends, identity_columns,
-    json_object, us,
+    is_due, json_object, us,
 };
 use probes::streamutil::{Stats, Stream, Streamutil};
 
@@ -216,8 +216,7 @@ impl Report {
         let nothing = self.format == Format::Csv && !at_end;
         let all = self.format != Format::Json && at_end;
         let living_too = self.format == Format::Text || at_end;
-        (!nothing)
-            .then_some(move |ended: Option<u32>| all || ended.map_or(living_too, |ended| ended == number))
+        (!nothing).then(|| is_due(number, living_too, all))
     }
 
     /// Rows as they are printed: per association; in extended CSV per stream.
