@@ -23,8 +23,8 @@ use crate::{
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rung {
-    /// fentry and fexit: trampolines, and a tracepoint, which are the cheapest. Needs the module's BTF and, on arm64, a kernel with
-    /// `DYNAMIC_FTRACE_WITH_DIRECT_CALLS` (6.4).
+    /// fentry and fexit, which are trampolines, and tp_btf, a tracepoint: the cheapest. Needs the module's BTF and, on
+    /// arm64, a kernel with `DYNAMIC_FTRACE_WITH_DIRECT_CALLS` (6.4).
     Fentry,
     /// kprobes and kretprobes: everywhere, at several times the cost.
     Kprobe,
@@ -131,8 +131,9 @@ pub(crate) fn choose_rung(object: &mut OpenObject, rung: Rung) {
     }
 }
 
-/// Names the module of each function or tracepoint that is to be hooked, of the programs that are to be loaded. libbpf else goes through
-/// all types of `vmlinux` for it, and through them again for every module: a good 10 million instructions per program.
+/// Names the module of each function or tracepoint that is to be hooked, of the programs that are to be loaded. libbpf
+/// else goes through all types of `vmlinux` for it, and through them again for every module: a good 10 million
+/// instructions per program.
 pub(crate) fn name_module(object: &mut OpenObject) -> Result<(), Error> {
     if !is_module(Path::new("/")) {
         return Ok(());

@@ -373,11 +373,9 @@ static __always_inline void wait_ends(struct send *send)
 	end_update(entry);
 	if (!slept || !(wants & WANT_EVENTS))
 		return;
-	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (!event) {
-		count(&accounting.lost, 1);
+	event = reserve(sizeof(*event), &accounting.lost);
+	if (!event)
 		return;
-	}
 	event->time_ns = now;
 	event->wait_ns = wait_ns;
 	event->assoc_id = send->assoc_id;
@@ -515,7 +513,7 @@ static __always_inline int on_free(struct sctp_association *asoc)
 	return 0;
 }
 
-/* --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere --- */
+/* --- hooks: fentry, fexit and tp_btf where the kernel has them, kprobes elsewhere --- */
 
 SEC("fentry/sctp_association_free")
 int BPF_PROG(bufmon_free, struct sctp_association *asoc)

@@ -3,7 +3,7 @@
 #ifndef RING_H
 #define RING_H
 
-#include "sctp.h"
+#include "stats.h"
 
 __u32 submitted = 0;   /* records so far; no harm if two CPUs count one */
 __u32 want_wakeup = 0; /* user space is asleep and wants to hear of the next record */
@@ -12,6 +12,16 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
 } events SEC(".maps");
+
+/* Room for a record, or NULL, which is counted. */
+static __always_inline void *reserve(__u64 size, __u64 *lost)
+{
+	void *event = bpf_ringbuf_reserve(&events, size, 0);
+
+	if (!event)
+		count(lost, 1);
+	return event;
+}
 
 /*
  * User space is woken by the first record after it fell asleep, and again when the ring is half

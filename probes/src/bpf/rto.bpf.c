@@ -196,11 +196,9 @@ static __always_inline void tell(struct entry *path, __u8 cause, __u32 old_rto, 
 
 	if (!(wants & WANT_EVENTS))
 		return;
-	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (!event) {
-		count(&accounting.lost, 1);
+	event = reserve(sizeof(*event), &accounting.lost);
+	if (!event)
 		return;
-	}
 	event->time_ns = path->last_ns;
 	event->assoc_id = path->id.assoc_id;
 	event->path = path->key;

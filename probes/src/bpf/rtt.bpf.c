@@ -375,11 +375,9 @@ static __always_inline void sample_wanted(__u32 want, const struct sack *sack,
 	}
 	if (!(want & WANT_EVENTS))
 		return;
-	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (!event) {
-		count(&accounting.lost, 1);
+	event = reserve(sizeof(*event), &accounting.lost);
+	if (!event)
 		return;
-	}
 	event->time_ns = sack->now;
 	event->rtt_ns = rtt;
 	event->assoc_id = slot->assoc_id;
@@ -682,7 +680,7 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 }
 
 /*
- * --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere ---
+ * --- hooks: fentry, fexit and tp_btf where the kernel has them, kprobes elsewhere ---
  * Attached in this order, acknowledgements first: a chunk is not seen sent before its SACK can be.
  */
 

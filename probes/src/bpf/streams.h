@@ -230,7 +230,7 @@ struct mark {
 /*
  * Of two twins at one event the second need not look further: it finds the mark that the first left
  * on this CPU, and takes it away. If another event broke in and left its own, is_repeated() has the
- * last word. (The kernel runs twins in either order.)
+ * last word. (Which of the two comes first is all the same.)
  */
 static __always_inline bool is_marked(__u64 object)
 {
