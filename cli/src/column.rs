@@ -1,235 +1,260 @@
-//! A column's name, unit and meaning in one place, from which CSV header, CSV row and JSON key come.
+//! A column's name, unit, meaning and kind in one place, from which header, CSV row, JSON key, manual and schema come.
 
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
 
-use probes::Identity;
-use serde_json::{Map, Value as Json};
+/// What a column's values are, for whoever adds them up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Names whose row it is, or says what it is about.
+    Label,
+    /// Only grows while the trace runs.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Mean, extreme or percentile of a distribution: cannot be added up.
+    Distribution,
+}
 
-/// One column of a command's rows.
-pub struct Column<Row> {
-    /// CSV header and JSON key, with its unit.
-    pub name: &'static str,
-    /// What it means, a phrase for manuals.
-    pub doc: &'static str,
-    /// Its value in a row.
-    pub get: fn(&Row) -> Value,
+/// Where a column's value is in a `T`. `None` is unknown: empty in CSV, `null` in JSON.
+pub enum Get<T> {
+    /// A whole number.
+    Int(fn(&T) -> Option<u64>),
+    /// A number with the shortest digits that come back as the same number, always with a point (Python's `str`).
+    Float(fn(&T) -> Option<f64>),
+    /// A number with so many decimals.
+    Fixed(fn(&T) -> Option<f64>, usize),
+    /// A word.
+    Text(fn(&T) -> Option<&str>),
+    /// An address.
+    Ip(fn(&T) -> Option<IpAddr>),
+    /// An address and port; IPv6 in brackets.
+    Socket(fn(&T) -> Option<SocketAddr>),
+    /// True or false.
+    Bool(fn(&T) -> Option<bool>),
+}
+
+/// What a value is in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// A whole number.
+    Integer,
+    /// Any number.
+    Number,
+    /// Text.
+    String,
+    /// True or false.
+    Boolean,
+    /// A list of objects.
+    Array,
 }
 
 /// A value of a row.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// A whole number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Value<'a> {
     Int(u64),
-    /// A number with the shortest digits that come back as the same number, always with a point (Python's `str`).
     Float(f64),
-    /// A number with so many decimals.
     Fixed(f64, usize),
-    /// A word.
-    Text(String),
-    /// True or false.
+    Text(&'a str),
+    Ip(IpAddr),
+    Socket(SocketAddr),
     Bool(bool),
-    /// Objects of their own; only for JSON.
-    List(Vec<Map<String, Json>>),
-    /// Unknown: empty in CSV, `null` in JSON.
     Null,
 }
 
-impl Value {
-    /// A [`Value::Float`], or [`Value::Null`] for `None`.
-    #[must_use]
-    pub fn float(value: Option<f64>) -> Self {
-        value.map_or(Self::Null, Self::Float)
+impl<T> Get<T> {
+    fn value<'a>(&self, from: &'a T) -> Value<'a> {
+        let value = match self {
+            Self::Int(get) => get(from).map(Value::Int),
+            Self::Float(get) => get(from).map(Value::Float),
+            Self::Fixed(get, decimals) => get(from).map(|value| Value::Fixed(value, *decimals)),
+            Self::Text(get) => get(from).map(Value::Text),
+            Self::Ip(get) => get(from).map(Value::Ip),
+            Self::Socket(get) => get(from).map(Value::Socket),
+            Self::Bool(get) => get(from).map(Value::Bool),
+        };
+        value.unwrap_or(Value::Null)
     }
 
-    /// Microseconds as a [`Value::Float`], or [`Value::Null`] for `None`.
-    #[must_use]
-    pub fn us(time: Option<Duration>) -> Self {
-        Self::float(time.map(us))
-    }
-
-    /// Microseconds with three decimals, or [`Value::Null`] for `None`.
-    #[must_use]
-    pub fn fixed_us(time: Option<Duration>) -> Self {
-        time.map_or(Self::Null, |t| Self::Fixed(us(t), 3))
-    }
-
-    /// Milliseconds as a [`Value::Float`], or [`Value::Null`] for `None`.
-    #[must_use]
-    pub fn ms(time: Option<Duration>) -> Self {
-        Self::float(time.map(ms))
-    }
-
-    /// A [`Value::Int`], or [`Value::Null`] for `None`.
-    #[must_use]
-    pub fn int(value: Option<impl Into<u64>>) -> Self {
-        value.map_or(Self::Null, |v| Self::Int(v.into()))
-    }
-
-    /// A number with so many decimals, or [`Value::Null`] for `None`.
-    #[must_use]
-    pub fn fixed(value: Option<f64>, decimals: usize) -> Self {
-        value.map_or(Self::Null, |v| Self::Fixed(v, decimals))
-    }
-
-    /// A [`Value::Text`] of anything that can be displayed, or [`Value::Null`] for `None`.
-    #[must_use]
-    pub fn text(value: Option<impl ToString>) -> Self {
-        value.map_or(Self::Null, |v| Self::Text(v.to_string()))
-    }
-
-    fn csv(&self) -> String {
+    fn json_type(&self) -> Type {
         match self {
-            Self::Int(n) => n.to_string(),
-            Self::Float(f) => format!("{f:?}"),
-            Self::Fixed(f, decimals) => format!("{f:.decimals$}"),
-            Self::Text(text) => text.clone(),
-            Self::Bool(yes) => yes.to_string(),
-            Self::List(_) | Self::Null => String::new(),
-        }
-    }
-
-    fn json(&self) -> Json {
-        match self {
-            Self::Int(n) => Json::from(*n),
-            Self::Float(f) => Json::from(*f),
-            Self::Fixed(f, decimals) => {
-                let scale = 10_f64.powi(*decimals as i32);
-                Json::from((f * scale).round() / scale)
-            }
-            Self::Text(text) => Json::from(text.as_str()),
-            Self::Bool(yes) => Json::from(*yes),
-            Self::List(objects) => objects.iter().cloned().map(Json::Object).collect(),
-            Self::Null => Json::Null,
+            Self::Int(_) => Type::Integer,
+            Self::Float(_) | Self::Fixed(..) => Type::Number,
+            Self::Text(_) | Self::Ip(_) | Self::Socket(_) => Type::String,
+            Self::Bool(_) => Type::Boolean,
         }
     }
 }
 
-/// Microseconds, with all their digits.
-#[must_use]
-pub fn us(time: Duration) -> f64 {
-    time.as_nanos() as f64 / 1e3
+/// One column of rows, or of a part `T` of them.
+pub struct Column<T> {
+    /// CSV header and JSON key, with its unit.
+    name: &'static str,
+    /// What it means, a phrase for manuals.
+    doc: &'static str,
+    kind: Kind,
+    get: Get<T>,
 }
 
-/// Milliseconds, with all their digits.
-#[must_use]
-pub fn ms(time: Duration) -> f64 {
-    time.as_nanos() as f64 / 1e6
-}
+impl<T> Column<T> {
+    /// A column of [`Kind::Label`].
+    #[must_use]
+    pub const fn label(name: &'static str, doc: &'static str, get: Get<T>) -> Self {
+        Self { name, doc, kind: Kind::Label, get }
+    }
 
-/// The columns that tell whose a row is: `local`, `peer` and `netns` of the [`Identity`](probes::Identity) that `$id`
-/// finds in it.
-///
-/// `maybe $id` finds it or not, as that of an event may be gone.
-#[macro_export]
-macro_rules! identity_columns {
-    ($row:ty, maybe $id:expr) => {{
-        const ID: fn(&$row) -> Option<&$crate::Identity> = $id;
-        &[
-            $crate::Column {
-                name: "local",
-                doc: "own address and port",
-                get: |row| $crate::Value::text(ID(row).and_then(|id| id.local)),
-            },
-            $crate::Column {
-                name: "peer",
-                doc: "peer's address and port",
-                get: |row| $crate::Value::text(ID(row).and_then(|id| id.peer)),
-            },
-            $crate::Column {
-                name: "netns",
-                doc: "inode of the network namespace",
-                get: |row| $crate::Value::int(ID(row).map(|id| id.netns)),
-            },
-        ]
-    }};
-    ($row:ty, $id:expr) => {{
-        const OWN: fn(&$row) -> &$crate::Identity = $id;
-        $crate::identity_columns!($row, maybe | row | Some(OWN(row)))
-    }};
-}
+    /// A column of [`Kind::Counter`].
+    #[must_use]
+    pub const fn counter(name: &'static str, doc: &'static str, get: Get<T>) -> Self {
+        Self { name, doc, kind: Kind::Counter, get }
+    }
 
-/// Both ends of an association, for headings.
-#[must_use]
-pub fn ends(id: &Identity) -> String {
-    let [local, peer] = [id.local, id.peer].map(|a| a.map_or("-".to_owned(), |a| a.to_string()));
-    format!("{local} to {peer}, netns {}", id.netns)
-}
+    /// A column of [`Kind::Gauge`].
+    #[must_use]
+    pub const fn gauge(name: &'static str, doc: &'static str, get: Get<T>) -> Self {
+        Self { name, doc, kind: Kind::Gauge, get }
+    }
 
-/// A header line; `first` names are put before the columns'.
-pub fn csv_header<Row>(first: &[&str], columns: &[&[Column<Row>]]) -> String {
-    csv_line(first.iter().copied().chain(columns.concat_iter().map(|c| c.name)))
-}
-
-/// A row as a line; `first` values are put before the columns'.
-pub fn csv_row<Row>(first: &[&str], columns: &[&[Column<Row>]], row: &Row) -> String {
-    let values: Vec<String> = columns.concat_iter().map(|c| (c.get)(row).csv()).collect();
-    csv_line(first.iter().copied().chain(values.iter().map(String::as_str)))
-}
-
-/// A row's columns as members of a JSON object.
-pub fn json_object<Row>(columns: &[&[Column<Row>]], row: &Row) -> Map<String, Json> {
-    columns.concat_iter().map(|c| (c.name.to_owned(), (c.get)(row).json())).collect()
-}
-
-trait Concat<'a, Row: 'a> {
-    fn concat_iter(&self) -> impl Iterator<Item = &'a Column<Row>>;
-}
-
-impl<'a, Row> Concat<'a, Row> for [&'a [Column<Row>]] {
-    fn concat_iter(&self) -> impl Iterator<Item = &'a Column<Row>> {
-        self.iter().flat_map(|c| c.iter())
+    /// A column of [`Kind::Distribution`].
+    #[must_use]
+    pub const fn distribution(name: &'static str, doc: &'static str, get: Get<T>) -> Self {
+        Self { name, doc, kind: Kind::Distribution, get }
     }
 }
 
-fn csv_line<'a>(fields: impl Iterator<Item = &'a str>) -> String {
-    let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
-    // Writing into memory cannot fail; if it did, an empty line would be caught by any reader.
-    let line = writer.write_record(fields).ok().and_then(|()| writer.into_inner().ok());
-    line.and_then(|l| String::from_utf8(l).ok()).unwrap_or_default()
+/// What a manual or a schema says of a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// CSV header and JSON key.
+    pub name: String,
+    /// What it means.
+    pub doc: String,
+    /// What its values are.
+    pub kind: Kind,
+    /// What they are in JSON, where `null` may stand for each.
+    pub json_type: Type,
+    /// Columns of the objects, where it is a list of them.
+    pub items: Vec<Field>,
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+/// Some columns of a `Row`, one after the other.
+pub trait Columns<Row> {
+    /// What each column is.
+    fn fields(&self) -> Vec<Field>;
 
-    use super::*;
+    /// Writes each column's value in a row.
+    #[doc(hidden)]
+    fn write(&self, row: &Row, sink: &mut dyn Sink);
+}
 
-    const COLUMNS: &[Column<(u64, f64)>] = &[
-        Column { name: "samples", doc: "", get: |r| Value::Int(r.0) },
-        Column { name: "rtt_us", doc: "", get: |r| Value::Float(r.1) },
-        Column { name: "rtt_ms", doc: "", get: |r| Value::Fixed(r.1 / 1000.0, 2) },
-        Column { name: "path", doc: "", get: |_| Value::Null },
-    ];
+/// Where values go: a line of CSV, a JSON object.
+#[doc(hidden)]
+#[expect(private_interfaces, reason = "written by columns, and read by the formats of this crate")]
+pub trait Sink {
+    /// The value of the column named `prefix` and `name`.
+    fn value(&mut self, prefix: &'static str, name: &'static str, value: Value<'_>);
 
-    #[test]
-    fn floats_print_as_pythons() {
-        let row = |us| csv_row(&[], &[COLUMNS], &(7, us));
-        assert_eq!(row(20305.678), "7,20305.678,20.31,\n");
-        assert_eq!(row(20308.0), "7,20308.0,20.31,\n");
-        assert_eq!(row(25010002.792079207), "7,25010002.792079207,25010.00,\n");
+    /// A list of objects, which CSV leaves out.
+    fn list(&mut self, name: &'static str, objects: &dyn Objects);
+}
+
+/// The objects of a list.
+#[doc(hidden)]
+pub trait Objects {
+    /// How many.
+    fn len(&self) -> usize;
+
+    /// Writes one of them.
+    fn write(&self, index: usize, sink: &mut dyn Sink);
+}
+
+impl<Row> Columns<Row> for &'static [Column<Row>] {
+    fn fields(&self) -> Vec<Field> {
+        self.iter().map(|column| field("", "", column)).collect()
     }
 
-    #[test]
-    fn header_and_json_have_the_same_names() {
-        assert_eq!(csv_header(&["time"], &[COLUMNS]), "time,samples,rtt_us,rtt_ms,path\n");
-        let json = Json::Object(json_object(&[COLUMNS], &(7, 1234.0)));
-        assert_eq!(json.to_string(), r#"{"samples":7,"rtt_us":1234.0,"rtt_ms":1.23,"path":null}"#);
+    fn write(&self, row: &Row, sink: &mut dyn Sink) {
+        self.iter().for_each(|column| sink.value("", column.name, column.get.value(row)));
+    }
+}
+
+/// The columns of a part `T` of rows, said once for all rows that have such a part.
+pub struct Part<Row: 'static, T: 'static> {
+    /// Stands before the names.
+    pub prefix: &'static str,
+    /// What the part is: it stands before the columns' meanings, unless empty.
+    pub what: &'static str,
+    /// The part of a row; `None` where it is unknown, as are all its columns then.
+    pub of: fn(&Row) -> Option<&T>,
+    /// The columns.
+    pub columns: &'static [Column<T>],
+}
+
+impl<Row, T> Columns<Row> for Part<Row, T> {
+    fn fields(&self) -> Vec<Field> {
+        self.columns.iter().map(|column| field(self.prefix, self.what, column)).collect()
     }
 
-    proptest! {
-        #[test]
-        fn any_word_survives_csv(words in prop::collection::vec(any::<String>(), 2..5)) {
-            let line = csv_line(words.iter().map(String::as_str));
-            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_bytes());
-            let back = reader.records().next().unwrap().unwrap();
-            prop_assert_eq!(back.iter().collect::<Vec<_>>(), words);
+    fn write(&self, row: &Row, sink: &mut dyn Sink) {
+        let part = (self.of)(row);
+        for column in self.columns {
+            let value = part.map_or(Value::Null, |part| column.get.value(part));
+            sink.value(self.prefix, column.name, value);
         }
+    }
+}
 
-        #[test]
-        fn floats_round_trip(f in 0.0..1e15_f64) {
-            let text = Value::Float(f).csv();
-            prop_assert!(text.contains('.'));
-            prop_assert_eq!(text.parse::<f64>().unwrap(), f);
+fn field<T>(prefix: &str, what: &str, column: &Column<T>) -> Field {
+    let doc = if what.is_empty() { column.doc.to_owned() } else { format!("{what}: {}", column.doc) };
+    Field {
+        name: format!("{prefix}{}", column.name),
+        doc,
+        kind: column.kind,
+        json_type: column.get.json_type(),
+        items: Vec::new(),
+    }
+}
+
+/// A list of objects in each row; only in JSON.
+pub struct List<Row: 'static, Item: 'static> {
+    /// JSON key.
+    pub name: &'static str,
+    /// What it means, a phrase for manuals.
+    pub doc: &'static str,
+    /// The objects of a row.
+    pub of: fn(&Row) -> &[Item],
+    /// The columns of an object.
+    pub columns: &'static [&'static dyn Columns<Item>],
+}
+
+impl<Row, Item> Columns<Row> for List<Row, Item> {
+    fn fields(&self) -> Vec<Field> {
+        vec![Field {
+            name: self.name.to_owned(),
+            doc: self.doc.to_owned(),
+            kind: Kind::Label,
+            json_type: Type::Array,
+            items: self.columns.iter().flat_map(|columns| columns.fields()).collect(),
+        }]
+    }
+
+    fn write(&self, row: &Row, sink: &mut dyn Sink) {
+        sink.list(self.name, &Items { items: (self.of)(row), columns: self.columns });
+    }
+}
+
+struct Items<'a, Item: 'static> {
+    items: &'a [Item],
+    columns: &'static [&'static dyn Columns<Item>],
+}
+
+impl<Item> Objects for Items<'_, Item> {
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn write(&self, index: usize, sink: &mut dyn Sink) {
+        if let Some(item) = self.items.get(index) {
+            self.columns.iter().for_each(|columns| columns.write(item, sink));
         }
     }
 }

@@ -3,16 +3,18 @@
 use std::{
     ffi::OsString,
     fs::metadata,
+    io::{self, Write},
     net::IpAddr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    process,
     time::Duration,
 };
 
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, ValueEnum, error::ErrorKind};
-use probes::{Filter, Rung};
+use probes::{Config, Filter, HookKind, streams};
 
-use crate::version::VERSION;
+use crate::{Manual, schema::schema, version::VERSION};
 
 /// Flags common to all commands.
 #[derive(Args, Clone, Debug)]
@@ -65,16 +67,16 @@ pub struct Common {
     /// Only this network namespace, of a file or a process
     #[arg(long, value_name = "PATH|PID", help_heading = "Filters", value_parser = netns)]
     pub netns: Option<u32>,
-    /// Use this kind of hook only (for tests)
-    #[arg(long, hide = true)]
-    rung: Option<RungName>,
-    /// Load, print what each program cost the verifier, and end (for tests)
-    #[arg(long, hide = true)]
-    pub load_stats: bool,
+    /// Use hooks of this kind only, and do not fall back
+    #[arg(long, value_name = "fentry|kprobe", hide_short_help = true, hide_possible_values = true)]
+    hooks: Option<HookKindName>,
+    /// Print the JSON schema of the objects, and end
+    #[arg(long, hide_short_help = true, help_heading = "Output")]
+    schema: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum RungName {
+enum HookKindName {
     Fentry,
     Kprobe,
 }
@@ -119,15 +121,8 @@ impl Common {
         self.histogram || self.format() == Format::Csv && !self.timestamp
     }
 
-    /// Does the kernel side gather what the script does not have? Histograms are of it.
-    #[must_use]
-    pub fn gathers_more(&self) -> bool {
-        self.is_extended() || self.histogram
-    }
-
     /// Whose events the kernel lets through.
-    #[must_use]
-    pub fn filter(&self) -> Filter {
+    fn filter(&self) -> Filter {
         Filter {
             assoc_id: self.assoc,
             lport: self.lport,
@@ -138,13 +133,37 @@ impl Common {
         }
     }
 
-    /// The rung of the hook ladder to stay on.
+    /// What to trace, as the flags ask for it: without records, and with what has ended only until it was shown.
     #[must_use]
-    pub fn rung(&self) -> Option<Rung> {
-        self.rung.map(|r| match r {
-            RungName::Fentry => Rung::Fentry,
-            RungName::Kprobe => Rung::Kprobe,
-        })
+    pub fn config(&self) -> Config {
+        Config {
+            filter: self.filter(),
+            records: false,
+            intervals: self.has_interval_rows(),
+            extended: self.is_extended(),
+            histograms: self.histogram,
+            keep_ended: false,
+            hooks: self.hooks.map(|hooks| match hooks {
+                HookKindName::Fentry => HookKind::Fentry,
+                HookKindName::Kprobe => HookKind::Kprobe,
+            }),
+        }
+    }
+}
+
+/// The flag for the size of a table of streams.
+#[derive(Args, Clone, Debug)]
+pub struct TableSize {
+    /// Room for this many streams, over all associations; more evict those that were silent longest
+    #[arg(long, value_name = "N", default_value_t = 16_384, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(streams::MAX_STREAMS)))]
+    max_streams: u32,
+}
+
+impl TableSize {
+    /// The size of the tables.
+    #[must_use]
+    pub fn sizes(&self) -> streams::Sizes {
+        streams::Sizes { max_streams: self.max_streams }
     }
 }
 
@@ -160,6 +179,16 @@ pub fn command<T: CommandFactory>() -> Command {
         .infer_long_args(true)
         .help_template(HELP)
         .disable_version_flag(true)
+        .disable_help_flag(true)
+        .arg(
+            Arg::new("help")
+                .short('h')
+                .long("help")
+                .action(ArgAction::Help)
+                .help("Print help (see more with '--help')")
+                .long_help("Print help (see a summary with '-h')"),
+        )
+        .mut_args(beginnings)
         .arg(
             Arg::new("version")
                 .short('V')
@@ -170,9 +199,27 @@ pub fn command<T: CommandFactory>() -> Command {
         )
 }
 
-/// Parses the command line. Prints help, version or a usage error and exits (0, 0, 2) where that is due.
-pub fn parse<T: CommandFactory + FromArgMatches>(common: impl Fn(&T) -> &Common) -> T {
-    try_parse(std::env::args_os(), common).unwrap_or_else(|e| e.exit())
+/// Long flags of the scripts.
+const SCRIPTS: [&str; 5] = ["csv", "file", "help", "interval", "pid"];
+
+/// Gives a flag of the scripts each beginning of its name, which argparse takes: whatever flags are added, it keeps its
+/// meaning.
+fn beginnings(flag: Arg) -> Arg {
+    let Some(name) = SCRIPTS.into_iter().find(|name| flag.get_long() == Some(name)) else { return flag };
+    flag.aliases((1..name.len()).map(|len| &name[..len]))
+}
+
+/// Parses the command line. Prints help, version, schema or a usage error and exits (0, 0, 0, 2) where that is due.
+pub fn parse<T: CommandFactory + FromArgMatches>(
+    common: impl Fn(&T) -> &Common,
+    manual: impl Fn() -> Manual,
+) -> T {
+    let flags = try_parse(std::env::args_os(), &common).unwrap_or_else(|e| e.exit());
+    if common(&flags).schema {
+        let written = writeln!(io::stdout(), "{}", schema(&manual()));
+        process::exit(i32::from(written.is_err()));
+    }
+    flags
 }
 
 fn try_parse<T: CommandFactory + FromArgMatches>(
@@ -302,7 +349,7 @@ mod tests {
     fn a_namespace_is_its_inode() {
         let own = metadata("/proc/self/ns/net").unwrap().ino();
         assert_eq!(flags(&["--netns", "/proc/self/ns/net"]).unwrap().netns.map(u64::from), Some(own));
-        let pid = std::process::id().to_string();
+        let pid = process::id().to_string();
         assert_eq!(flags(&["--netns", &pid]).unwrap().netns.map(u64::from), Some(own));
     }
 
@@ -312,12 +359,42 @@ mod tests {
         assert_eq!(filter.addr, Some("10.0.0.1".parse().unwrap()));
     }
 
+    #[test]
+    fn each_beginning_of_a_scripts_flag_keeps_its_meaning() {
+        for len in 1.."interval".len() {
+            assert_eq!(
+                flags(&[&format!("--{}=7", &"interval"[..len])]).unwrap().interval,
+                Duration::from_secs(7)
+            );
+        }
+        for len in 1.."csv".len() {
+            assert!(flags(&[&format!("--{}", &"csv"[..len])]).unwrap().csv);
+        }
+        for len in 1.."file".len() {
+            let file = flags(&[&format!("--{}", &"file"[..len]), "x"]).unwrap().file;
+            assert_eq!(file.as_deref(), Some(Path::new("x")));
+        }
+        for len in 1.."pid".len() {
+            assert_eq!(flags(&[&format!("--{}", &"pid"[..len]), "7"]).unwrap().pid, Some(7));
+        }
+        for len in 1.."help".len() {
+            let help = flags(&[&format!("--{}", &"help"[..len])]).unwrap_err();
+            assert_eq!(help.kind(), ErrorKind::DisplayHelp);
+        }
+        for name in SCRIPTS {
+            let command = command::<Flags>();
+            let others = command.get_arguments().filter_map(Arg::get_long).map(str::to_owned);
+            let clash: Vec<_> = others.filter(|other| name.starts_with(other) && other != name).collect();
+            assert!(clash.is_empty(), "{clash:?} is a flag and a beginning of --{name}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_arguments_panic(
             args in prop::collection::vec(
                 prop_oneof![
-                    "--?(interval|csv|file|json|timestamp|duration|pid|lport|addr|netns|rung|nothing)(=.*)?",
+                    "--?(interval|csv|file|json|timestamp|duration|pid|lport|addr|netns|hooks|nothing)(=.*)?",
                     "-[icfxHTqdph]+.*",
                     ".*",
                 ],

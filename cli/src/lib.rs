@@ -1,32 +1,42 @@
-//! What the five commands share: flags, run loop, text, CSV and JSON output, exit codes.
+//! What the commands share: flags, run loop, text, CSV and JSON output, exit codes.
 //!
-//! A command is its flags, a [`Tool`] (its probe, statistics and rows) and a call of [`run`].
+//! A command is its flags, a [`Report`] (what it prints) and three calls: [`parse`], [`Session::start`] and
+//! [`Session::run`], between which it opens its probe.
 
 mod clock;
 mod column;
 mod confine;
-mod create;
-mod entries;
+mod csv_line;
 mod flags;
 mod histogram;
+mod json;
 mod manual;
 mod out;
+mod output_file;
+mod parts;
+mod progress;
+mod report;
 mod rows;
 mod run;
-mod streams;
+mod schema;
+mod session;
 mod version;
+mod watch;
 
 pub use clock::{Clock, TimesOfDay};
-pub use column::{Column, Value, csv_header, csv_row, ends, json_object, ms, us};
-pub use entries::{EntryReport, EntryTool};
+pub use column::{Column, Columns, Field, Get, Kind, List, Part, Type};
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub use flags::fuzz_flags;
-pub use flags::{Common, Format, command, parse};
+pub use flags::{Common, Format, TableSize, command, parse};
 pub use histogram::draw;
 pub use manual::{Manual, Table};
 pub use out::Out;
-pub use probes::Identity;
+pub use parts::{
+    ASSOC_ID, DIST_FIXED_US, DIST_US, EXTREMES_MS, IDENTITY, PATH, PERCENTILES_BYTES, PERCENTILES_FIXED_US,
+    PERCENTILES_MS, PERCENTILES_US, endpoints, ms, us,
+};
+pub use report::{Form, Report};
 pub use rows::{Period, Rows};
-pub use run::{Accounting, Banners, Skipped, Tool, missed, run};
-pub use streams::{Room, StreamReport, StreamTool, is_due};
+pub use run::{Banners, Run};
+pub use session::{Session, exit_code};

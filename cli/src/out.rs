@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::create::create;
+use crate::output_file::create;
 
 /// Bytes gathered before they are written in mid-batch.
 const BATCH: usize = 32 * 1024;
@@ -32,7 +32,13 @@ impl Out {
     /// Where FILE cannot be made.
     pub fn new(file: Option<&Path>) -> Result<Self> {
         let rows = file.map(Sink::file).transpose()?;
-        Ok(Self { text: Sink::new("standard output".to_owned(), Box::new(io::stdout())), rows })
+        Ok(Self { rows, ..Self::to(io::stdout()) })
+    }
+
+    /// All lines to `writer`, in place of stdout.
+    #[must_use]
+    pub fn to(writer: impl Write + 'static) -> Self {
+        Self { text: Sink::new("standard output".to_owned(), Box::new(writer)), rows: None }
     }
 
     /// A line for the person: always to stdout.
@@ -43,12 +49,14 @@ impl Out {
         self.text.line(line.as_bytes())
     }
 
-    /// A finished line (ends with a newline) of rows: to FILE or stdout.
+    /// A line of rows, which `write` adds with its newline: to FILE or stdout.
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub fn row(&mut self, line: &str) -> Result<()> {
-        self.rows().push(line.as_bytes())
+    pub fn row(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        let sink = self.rows();
+        write(&mut sink.pending)?;
+        sink.push(b"")
     }
 
     /// A JSON object as a line, to FILE or stdout.
@@ -111,12 +119,20 @@ mod tests {
 
     use super::*;
 
+    fn row(out: &mut Out, line: &str) {
+        out.row(|to| {
+            to.extend_from_slice(line.as_bytes());
+            Ok(())
+        })
+        .unwrap();
+    }
+
     #[test]
     fn missing_folders_are_made_and_rows_arrive() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b/out.csv");
         let mut out = Out::new(Some(&path)).unwrap();
-        out.row("x,y\n").unwrap();
+        row(&mut out, "x,y\n");
         out.json(&[1, 2]).unwrap();
         out.flush().unwrap();
         assert_eq!(fs::read_to_string(path).unwrap(), "x,y\n[1,2]\n");
@@ -125,7 +141,7 @@ mod tests {
     #[test]
     fn a_full_device_is_an_error_with_its_name() {
         let mut out = Out::new(Some(Path::new("/dev/full"))).unwrap();
-        out.row("x\n").unwrap();
+        row(&mut out, "x\n");
         let error = format!("{:#}", out.flush().unwrap_err());
         assert!(error.starts_with("cannot write to '/dev/full': No space left on device"), "{error}");
     }
@@ -136,7 +152,7 @@ mod tests {
         let path = dir.path().join("out");
         let mut out = Out::new(Some(&path)).unwrap();
         for _ in 0..10_000 {
-            out.row("0123456789\n").unwrap();
+            row(&mut out, "0123456789\n");
         }
         let early = fs::read_to_string(&path).unwrap();
         assert!(!early.is_empty() && early.ends_with('\n'));

@@ -3,9 +3,9 @@
 use std::borrow::Borrow;
 
 use anyhow::Result;
-use serde_json::{Map, Value as Json};
+use probes::Error;
 
-use crate::{Clock, Column, Common, Format, Out, csv_header, csv_row, json_object};
+use crate::{Clock, Columns, Common, Format, Out, csv_line, json::Object};
 
 /// What period a row covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,29 +30,17 @@ pub struct Rows<Row: 'static> {
     tool: &'static str,
     format: Format,
     timestamp: bool,
-    columns: Vec<&'static [Column<Row>]>,
+    columns: Vec<&'static dyn Columns<Row>>,
 }
 
 impl<Row> Rows<Row> {
-    /// Rows of `tool` (its name without `sctp-`) with the script's `columns`, and with `more` if extended.
+    /// Rows of `tool` (its name without `sctp-`) with these columns.
     #[must_use]
-    pub fn new(
-        tool: &'static str,
-        common: &Common,
-        columns: &'static [Column<Row>],
-        more: &[&'static [Column<Row>]],
-    ) -> Self {
-        let more = if common.is_extended() { more } else { &[] };
-        Self::of(tool, common, [&[columns], more].concat())
-    }
-
-    /// Rows of `tool` with these columns.
-    #[must_use]
-    pub fn of(tool: &'static str, common: &Common, columns: Vec<&'static [Column<Row>]>) -> Self {
+    pub fn new(tool: &'static str, common: &Common, columns: Vec<&'static dyn Columns<Row>>) -> Self {
         Self { tool, format: common.format(), timestamp: common.timestamp, columns }
     }
 
-    /// The CSV header; nothing in other forms.
+    /// Writes the CSV header; nothing in other forms.
     ///
     /// # Errors
     /// Where it cannot be written.
@@ -61,58 +49,59 @@ impl<Row> Rows<Row> {
             return Ok(());
         }
         let first: &[&str] = if self.timestamp { &["time"] } else { &[] };
-        out.row(&csv_header(first, &self.columns))
+        out.row(|line| csv_line::header(line, first, &self.columns))
     }
 
-    /// Rows of a period, where they are due: CSV has rows at the end, or with `--timestamp` those of every interval (the
-    /// last one included) instead; JSON has both; text has none.
+    /// Writes rows of a period, where they are due: CSV has rows at the end, or with `--timestamp` those of every interval
+    /// (the last one included) instead; JSON has both; text has none. All have one and the same time.
     ///
     /// # Errors
-    /// Where they cannot be written.
-    pub fn print(
+    /// Where they cannot be written, or the kernel does not let them be read.
+    pub fn print<Item: Borrow<Row>>(
         &self,
         out: &mut Out,
         period: Period,
-        rows: impl IntoIterator<Item = impl Borrow<Row>>,
+        rows: impl IntoIterator<Item = Result<Item, Error>>,
     ) -> Result<()> {
-        let print = self.printer(period);
-        rows.into_iter().try_for_each(|row| print(out, row.borrow()))
+        if !self.prints(period) {
+            return Ok(());
+        }
+        let now = Clock::now().rfc3339_now();
+        for row in rows {
+            self.write(out, period, &now, row?.borrow())?;
+        }
+        Ok(())
     }
 
-    /// Prints rows of a period one by one, as [`Rows::print`] does, with one and the same time.
-    pub fn printer(&self, period: Period) -> impl Fn(&mut Out, &Row) -> Result<()> {
-        let now = Clock::now().rfc3339_now();
-        move |out, row| match self.format {
-            Format::Csv if self.timestamp == (period == Period::Interval) => {
-                let first: &[&str] = if self.timestamp { &[&now] } else { &[] };
-                out.row(&csv_row(first, &self.columns, row))
-            }
-            Format::Json => {
-                let mut object = self.object(period.name(), &now);
-                object.extend(json_object(&self.columns, row));
-                out.json(&object)
-            }
-            Format::Csv | Format::Text => Ok(()),
+    fn prints(&self, period: Period) -> bool {
+        match self.format {
+            Format::Text => false,
+            Format::Csv => self.timestamp == (period == Period::Interval),
+            Format::Json => true,
         }
     }
 
-    fn object(&self, kind: &str, now: &str) -> Map<String, Json> {
-        [("type", kind), ("tool", self.tool), ("time", now)]
-            .map(|(k, v)| (k.to_owned(), Json::from(v)))
-            .into_iter()
-            .collect()
+    fn write(&self, out: &mut Out, period: Period, now: &str, row: &Row) -> Result<()> {
+        if self.format == Format::Json {
+            let columns = &self.columns;
+            return out.json(&Object { kind: period.name(), tool: self.tool, time: &now, columns, row });
+        }
+        let first: &[&str] = if self.timestamp { &[now] } else { &[] };
+        out.row(|line| csv_line::row(line, first, &self.columns, row))
     }
 
-    /// The object of an event: `kind` is its `type`, `time` when it happened.
+    /// Writes the object of an event: `kind` is its `type`, `time` when it happened.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
     pub fn event<Event>(
         &self,
+        out: &mut Out,
         kind: &str,
         time: &str,
-        columns: &[&[Column<Event>]],
+        columns: &[&dyn Columns<Event>],
         event: &Event,
-    ) -> Map<String, Json> {
-        let mut object = self.object(kind, time);
-        object.extend(json_object(columns, event));
-        object
+    ) -> Result<()> {
+        out.json(&Object { kind, tool: self.tool, time: &time, columns, row: event })
     }
 }

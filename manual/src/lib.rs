@@ -174,8 +174,11 @@ impl Page {
         let mut script = Vec::new();
         // bash would offer hidden flags.
         let shown = self.command().get_arguments().filter(|flag| !flag.is_hide_set()).cloned();
-        let mut command =
-            Command::new(self.name).version(env!("CARGO_PKG_VERSION")).disable_version_flag(true).args(shown);
+        let mut command = Command::new(self.name)
+            .version(env!("CARGO_PKG_VERSION"))
+            .disable_version_flag(true)
+            .disable_help_flag(true)
+            .args(shown);
         generate(shell, &mut command, self.name(), &mut script);
         script
     }
@@ -200,8 +203,10 @@ fn split<'a>(written: &'a str, place: &str) -> Result<[&'a str; 2]> {
 }
 
 fn table(table: &Table) -> String {
-    let columns =
-        table.columns.iter().map(|(name, doc)| format!(".TP\n.B {}\n{}\n", escaped(name), escaped(doc)));
+    let columns = table
+        .fields
+        .iter()
+        .map(|field| format!(".TP\n.B {}\n{}\n", escaped(&field.name), escaped(&field.doc)));
     format!(".SS {}\n{}", escaped(table.title), columns.collect::<String>())
 }
 

@@ -1,23 +1,21 @@
 //! Buffers of associations (`bufmon.bpf.c`): how full, how long senders wait, what the peer's window allows.
 
 use std::{
-    mem::{MaybeUninit, offset_of},
-    os::fd::AsFd,
+    mem::{self, offset_of},
     time::Duration,
 };
 
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::Object;
+use zerocopy::{FromBytes, FromZeros};
 
 use crate::{
-    Dist, EntryRef, Error, Filter, Identity, Rung,
-    assoc::set_filter,
-    attach::{Links, attach_loaded, choose_rung, leave_out, malformed, name_module},
-    dist::{Levels, dist, levels},
-    entries::{Earlier, Entries, Entry, entries, entry_probe, next_epoch, window},
-    hist::{BUCKETS, Histogram, each},
-    kernel, pod,
-    ring::Ring,
-    table, wants,
+    Accounting, Config, Due, DurationDist, Error, Histogram, Identity, Skipped, ValueDist,
+    accounting::{busy, missed},
+    entries::{Entries, EntryRef, Snapshot, entry_ref, window},
+    object::OpenPrograms,
+    program::{Moment, Program},
+    raw::{self, Entry, Settings, same_layout},
+    trace::Trace,
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -25,31 +23,28 @@ use crate::{
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/bufmon.skel.rs"));
 }
-use skel::{BufmonSkel, BufmonSkelBuilder, types};
+use skel::types;
 
-entries!(types);
+/// A running trace of buffers.
+pub type Bufmon = Trace<Programs>;
 
-/// The most that [`Config::max_assocs`] may be.
-pub const MAX_ASSOCS: u32 = table::most::<types::entry>();
-
-/// Bytes of the ring buffer: 25,000 waits.
-const RING_BYTES: u32 = 1 << 20;
-
-/// What to trace, and how much room to take for it. All memory is taken at start.
+/// Size of the table.
 #[derive(Clone, Debug)]
-pub struct Config {
-    /// Whose buffers.
-    pub filter: Filter,
-    /// Hand out every wait, not only statistics.
-    pub waits: bool,
-    /// Keep statistics of each interval as well, for [`Bufmon::interval`].
-    pub intervals: bool,
-    /// Stalls, the receive side, and histograms, too.
-    pub extended: bool,
+pub struct Sizes {
     /// Associations that fit (rounded up to a power of two); more evict the one that was silent longest.
     pub max_assocs: u32,
-    /// Only this rung of the ladder; `None`: the best that works.
-    pub rung: Option<Rung>,
+}
+
+/// The most that [`Sizes::max_assocs`] may be.
+pub const MAX_ASSOCS: u32 = Entries::<RawState, RawStats>::MAX;
+
+/// What happened to an association.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A send that had to wait.
+    Wait(Wait),
+    /// A stall that was noticed, or is over: each is handed out once.
+    Stall(Stall),
 }
 
 /// A send that had to wait for room in the send buffer.
@@ -61,30 +56,30 @@ pub struct Wait {
     pub wait: Duration,
     /// Association id.
     pub assoc_id: u32,
-    /// The association, for [`Bufmon::identity`].
-    pub association: EntryRef,
-    /// Length of its message.
+    /// The association; `None` where it has made room for another meanwhile.
+    pub id: Option<Identity>,
+    /// Length of its message, in bytes.
     pub msg_bytes: u32,
 }
 
 /// Statistics of one association.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stats {
-    /// Which.
-    pub association: EntryRef,
-    /// Whose; its path means nothing.
+pub struct Row {
+    /// Number of the association, in the order of appearance.
+    pub serial: u32,
+    /// The association; its path means nothing.
     pub id: Identity,
     /// Use of the send buffer, in millionths of its size, by the rule that makes a sender wait (`sctp_wspace()`).
-    pub util_ppm: Levels,
+    pub util_ppm: ValueDist,
     /// Bytes of user data that were never sent yet.
-    pub outqueue_bytes: Levels,
+    pub outqueue_bytes: ValueDist,
     /// The window that the peer advertised in its SACKs.
-    pub rwnd_bytes: Levels,
+    pub rwnd_bytes: ValueDist,
     /// Sends that waited for room, and how long.
-    pub wait: Dist,
-    /// Of the use of the send buffer, in percent; only if [`Config::extended`], as the next.
+    pub wait: DurationDist,
+    /// Histogram of `util_ppm`, in percent; only if [`Config::extended`] or [`Config::histograms`], as the next.
     pub util_histogram: Option<Histogram>,
-    /// Of the waits, in microseconds.
+    /// Histogram of `wait`, in microseconds.
     pub wait_histogram: Option<Histogram>,
     /// Sends that were refused for want of room.
     pub refused: u64,
@@ -96,9 +91,9 @@ pub struct Stats {
     pub in_flight_max_bytes: u64,
     /// Use of the receive buffer, in millionths of its size, at each SACK that was sent; empty unless
     /// [`Config::extended`], as all that follow.
-    pub recv_ppm: Levels,
+    pub recv_ppm: ValueDist,
     /// The window that this side advertised.
-    pub own_rwnd_bytes: Levels,
+    pub own_rwnd_bytes: ValueDist,
     /// Stalls, the present one included: the cumulative TSN stood still for longer than the RTO, with data outstanding or queued.
     pub stalls: u64,
     /// How long those lasted together.
@@ -109,7 +104,7 @@ pub struct Stats {
     pub stall_cause: Option<StallCause>,
 }
 
-impl Stats {
+impl Row {
     /// Was anything sampled at all?
     #[must_use]
     pub fn is_sender(&self) -> bool {
@@ -133,272 +128,327 @@ pub enum StallCause {
 /// An association with data outstanding or queued whose cumulative TSN stands still for longer than its RTO.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stall {
-    /// Which.
-    pub association: EntryRef,
-    /// Whose.
+    /// The association; its path means nothing.
     pub id: Identity,
-    /// Since when, on `CLOCK_MONOTONIC`.
+    /// When the stall began, on `CLOCK_MONOTONIC`.
     pub since: Duration,
-    /// Until when; `None` where it lasts.
+    /// When the stall ended, on `CLOCK_MONOTONIC`; `None` where it lasts.
     pub until: Option<Duration>,
-    /// The most that was outstanding or queued in that time.
+    /// For how long, up to now.
+    pub lasted: Duration,
+    /// Most bytes that were outstanding or queued in that time.
     pub bytes: u64,
     /// T3-rtx expiries in that time.
     pub t3_expiries: u32,
     /// Sends that wait for room right now.
     pub waiting: u32,
-    /// Why.
+    /// Why the cumulative TSN stands still.
     pub cause: StallCause,
 }
 
-/// What was seen, what was not, and why.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Accounting {
-    /// Looks at an association.
-    pub samples: u64,
-    /// Records that did not fit into the ring buffer; statistics have them all the same.
-    pub lost: u64,
-    /// Associations whose place was taken by newer ones.
-    pub assocs_evicted: u64,
-    /// Samples that are missing in the statistics for that.
-    pub samples_evicted: u64,
-    /// Sends that found no room, of which it is not known whether they waited.
-    pub waits_unknown: u64,
+/// `struct stats`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub struct RawStats {
+    util: raw::Dist,
+    outqueue: raw::Dist,
+    rwnd: raw::Dist,
+    wait: raw::Dist,
+    recv: raw::Dist,
+    own_rwnd: raw::Dist,
+    refused: u64,
+    zero_windows: u64,
+    zero_window_ns: u64,
+    in_flight_max: u64,
+    stalls: u64,
+    stall_ns: u64,
+    stall_max_ns: u64,
 }
 
-/// A running trace.
-pub struct Bufmon {
-    // Declared, and so dropped, in this order: no event comes from a detached program.
-    links: Links,
-    ring: Option<Ring<Wait>>,
-    assocs: Entries<types::entry>,
-    skel: BufmonSkel<'static>,
-    extended: bool,
-    earlier: Option<Earlier>,
-    /// Per entry, what was handed out before.
-    told: Vec<Told>,
+/// `struct evidence`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes)]
+pub(crate) struct RawEvidence {
+    since_ns: u64,
+    until_ns: u64,
+    bytes: u64,
+    t3_expiries: u32,
+    zero_window: u8,
+    sender_waits: u8,
+    own_queue: u8,
+    pad: u8,
 }
 
-/// Since when the cumulative TSN of an entry stands still, since when it did the last time, and since when the peer's
-/// window is zero: 0 where that is not so.
-const NOW_SINCE: usize = offset_of!(types::entry, state.now.since_ns);
-const LAST_SINCE: usize = offset_of!(types::entry, state.last.since_ns);
-const ZERO_WINDOW: usize = offset_of!(types::entry, state.zero_window_ns);
+/// `struct state`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub(crate) struct RawState {
+    now: RawEvidence,
+    last: RawEvidence,
+    rto_ns: u64,
+    zero_window_ns: u64,
+    cum_tsn: u32,
+    waiting: u32,
+    seen: u32,
+    ended: u32,
+}
+
+/// `struct event`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub struct RawEvent {
+    time_ns: u64,
+    wait_ns: u64,
+    assoc_id: u32,
+    entry: u32,
+    generation: u32,
+    msg_bytes: u32,
+}
+
+/// `struct accounting`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub struct RawAccounting {
+    lost: u64,
+    assocs_evicted: u64,
+    samples_evicted: u64,
+    waits_unknown: u64,
+}
+
+same_layout!(types;
+    @entries;
+    RawStats = stats {
+        util, outqueue, rwnd, wait, recv, own_rwnd, refused, zero_windows, zero_window_ns, in_flight_max, stalls,
+        stall_ns, stall_max_ns
+    };
+    RawEvidence = evidence {
+        since_ns, until_ns, bytes, t3_expiries, zero_window, sender_waits, own_queue
+    };
+    RawState = state { now, last, rto_ns, zero_window_ns, cum_tsn, waiting, seen, ended };
+    RawEvent = event { time_ns, wait_ns, assoc_id, entry, generation, msg_bytes };
+    RawAccounting = accounting { lost, assocs_evicted, samples_evicted, waits_unknown };
+);
+
+/// Histograms of an entry (`HISTS`): of buffer use, outqueue, window and waits.
+const HISTS: usize = 4;
+const _: () = assert!(size_of::<types::hist>() == HISTS * size_of::<crate::entries::Hist>());
+
+/// Where an entry says since when the cumulative TSN stands still, since when it did the last time, and since when the
+/// peer's window is zero: 0 where that is not so.
+const NOW_SINCE: usize = STATE + offset_of!(RawState, now.since_ns);
+const LAST_SINCE: usize = STATE + offset_of!(RawState, last.since_ns);
+const ZERO_WINDOW: usize = STATE + offset_of!(RawState, zero_window_ns);
+const STATE: usize = offset_of!(Entry<RawState, RawStats>, state);
+
+/// The programs of `sctp-bufmon`, loaded.
+pub struct Programs {
+    pub(crate) assocs: Entries<RawState, RawStats>,
+    /// By index, what was handed out before; empty unless extended.
+    pub(crate) reported: Vec<Reported>,
+}
 
 /// What was handed out of an entry before.
 #[derive(Clone, Copy, Default)]
-struct Told {
+pub(crate) struct Reported {
     /// When the last stall began.
     stall_ns: u64,
-    /// Uid of the entry to which the other two belong.
-    uid: u32,
-    /// Until the last interval, the present time included.
+    /// Generation of the entry to which the other two belong.
+    generation: u32,
+    /// What lasts, up to the end of the last interval.
+    lasting: Lasting,
+}
+
+/// Times that go on while nothing happens, up to now.
+#[derive(Clone, Copy, Default)]
+struct Lasting {
+    /// How long the peer's window was closed.
     zero_window: Duration,
-    /// Likewise.
+    /// How long the cumulative TSN stood still, of stalls alone.
     stalled: Duration,
 }
 
-entry_probe!(Bufmon, types, assocs, Config, Wait, 4);
+impl Program for Programs {
+    const NAME: &'static str = "bufmon_bpf";
+    const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bufmon.o"));
 
-impl Bufmon {
-    fn open_on(rung: Rung, config: &Config) -> Result<Self, Error> {
-        let max_assocs = config.max_assocs.max(8).next_power_of_two();
-        // The skeleton borrows its object; one per process and run, so it may stay until exit.
-        let object = Box::leak(Box::new(MaybeUninit::uninit()));
-        let mut open = BufmonSkelBuilder::default().open(object)?;
+    type Sizes = Sizes;
+    type Event = RawEvent;
+    type Accounting = RawAccounting;
+    type Record = Record;
+    type Row = Row;
 
-        choose_rung(open.open_object_mut(), rung);
-        set_filter!(open, &config.filter, rung)?;
-        let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
-        rodata.wants = wants::bits(&[
-            (wants::EVENTS, config.waits),
-            (wants::WINDOWS, config.intervals),
-            (wants::EXTENDED, config.extended),
-        ]);
-        rodata.jiffy_ns = kernel::jiffy()?.as_nanos() as u64;
-        rodata.entry_mask = max_assocs - 1;
-        table::make::<types::entry>(&mut open.maps.bss_entries, max_assocs)?;
-        if config.extended {
-            open.maps.hists.set_max_entries(max_assocs)?;
-        } else {
-            leave_out(open.open_object_mut(), "bufmon_x_");
+    fn configure(open: &mut OpenPrograms, config: &Config, sizes: &Sizes) -> Result<(), Error> {
+        if !config.gathers_more() {
+            open.leave_out("bufmon_x_");
         }
-        if config.waits {
-            open.maps.events.set_max_entries(RING_BYTES)?;
-        }
-        open.maps.frames.set_autocreate(rung == Rung::Kprobe)?;
-        name_module(open.open_object_mut())?;
-        let skel = open.load()?;
-        let links = attach_loaded(skel.object())?;
-        let ring = config.waits.then(|| Ring::new(&skel.maps.events, decode)).transpose()?;
+        Entries::<RawState, RawStats>::configure(open, config, sizes.max_assocs)
+    }
+
+    fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error> {
+        let entries = if config.gathers_more() { settings.entry_mask as usize + 1 } else { 0 };
         Ok(Self {
-            links,
-            ring,
-            assocs: Entries::new(&skel.maps.bss_entries.as_fd(), max_assocs)?,
-            skel,
-            extended: config.extended,
-            earlier: (config.extended && config.intervals).then(|| Earlier::new(max_assocs, 4 * BUCKETS)),
-            told: vec![Told::default(); if config.extended { max_assocs as usize } else { 0 }],
+            assocs: Entries::new(object, settings, config, HISTS)?,
+            reported: vec![Reported::default(); entries],
         })
     }
 
-    fn read_totals(&self) -> Result<Vec<Stats>, Error> {
-        let live = self.assocs.live().filter(|(_, a)| !is_idle(&a.stats));
-        let now = self.now();
-        live.map(|(of, a)| {
-            let mut stats = stats(of, &a, &a.stats, self.hist(of)?.as_ref().map(|h| each(&h.counts)), now);
-            (stats.zero_window, stats.stalled) = lasting(&a, now);
-            if let Some(lasts) = stalled_for(&a.state, now) {
-                stats.stalls += 1;
-                stats.stall_max = stats.stall_max.max(lasts);
-            }
-            Ok(stats)
+    fn decode(&mut self, event: &RawEvent) -> Record {
+        Record::Wait(Wait {
+            at: Duration::from_nanos(event.time_ns),
+            wait: Duration::from_nanos(event.wait_ns),
+            assoc_id: event.assoc_id,
+            id: self.assocs.identity(EntryRef { index: event.entry, generation: event.generation }),
+            msg_bytes: event.msg_bytes,
         })
-        .collect()
     }
 
-    fn read_interval(&mut self) -> Result<Vec<Stats>, Error> {
-        let ended = next_epoch!(self.skel);
-        let now = self.now();
-        let mut found = Vec::new();
-        let assocs = &self.assocs;
-        let changed = |index| {
-            let lasts = assocs.word(index, NOW_SINCE) | assocs.word(index, ZERO_WINDOW);
-            lasts != 0 || assocs.has_window(index, ended)
-        };
-        for (of, a) in assocs.live_if(changed) {
-            // What lasts is more than a window knows: it has what ended in it.
-            let (zero_window, stalled) = lasting(&a, now);
-            let mut since = (Duration::ZERO, Duration::ZERO);
-            if let Some(told) = self.told.get_mut(of.index as usize) {
-                let before =
-                    std::mem::replace(told, Told { uid: of.serial(), zero_window, stalled, ..*told });
-                if before.uid != told.uid {
-                    since = (zero_window, stalled);
-                } else {
-                    since = (zero_window - before.zero_window, stalled.saturating_sub(before.stalled));
-                }
-            }
-            let empty = types::stats::default();
-            let window = match window!(a, ended).filter(|w| !is_idle(w)) {
-                Some(window) => window,
-                None if since.0.is_zero() && since.1.is_zero() => continue,
-                None => &empty,
-            };
-            let mut hist = self.hist(of)?;
-            if let (Some(hist), Some(earlier)) = (&mut hist, &mut self.earlier) {
-                earlier.since(of, hist.counts.iter_mut());
-            }
-            let stats = stats(of, &a, window, hist.as_ref().map(|h| each(&h.counts)), now);
-            found.push(if self.extended {
-                Stats { zero_window: since.0, stalled: since.1, ..stats }
-            } else {
-                stats
-            });
-        }
-        Ok(found)
-    }
-
-    /// Every stall that was not handed out before: the present one of each association, or its last one. Needs
-    /// [`Config::extended`].
-    pub fn stalls(&mut self) -> Vec<Stall> {
-        let now = self.now();
-        let mut found = Vec::new();
+    /// Every stall that was not handed out before: the present one of each association, or its last one.
+    fn lasting(&mut self, moment: Moment, records: &mut Vec<Record>) {
         for index in self.assocs.in_use() {
-            let Some(told) = self.told.get_mut(index as usize) else { break };
-            let is_news = |at: &usize| self.assocs.word(index, *at) > told.stall_ns;
+            let Some(reported) = self.reported.get_mut(index as usize) else { break };
+            let is_news = |at: &usize| self.assocs.word(index, *at) > reported.stall_ns;
             if ![NOW_SINCE, LAST_SINCE].iter().any(is_news) {
                 continue;
             }
-            let Some((of, a)) = self.assocs.get(index) else { continue };
-            let state = &a.state;
-            let ended = Some(Duration::from_nanos(state.last.until_ns));
-            for (evidence, until) in [(&state.last, ended), (&state.now, None)] {
-                let is_stall = until.is_some() || stalled_for(state, now).is_some();
-                if evidence.since_ns > told.stall_ns && is_stall {
-                    told.stall_ns = evidence.since_ns;
-                    found.push(Stall {
-                        association: of,
-                        id: a.identity(),
-                        since: Duration::from_nanos(evidence.since_ns),
+            let Some(assoc) = self.assocs.read(index) else { continue };
+            let state = &assoc.state;
+            let ended = Duration::from_nanos(state.last.until_ns);
+            for (evidence, until) in [(&state.last, Some(ended)), (&state.now, None)] {
+                let is_stall = until.is_some() || stalled_for(state, moment.now).is_some();
+                if evidence.since_ns > reported.stall_ns && is_stall {
+                    reported.stall_ns = evidence.since_ns;
+                    let since = Duration::from_nanos(evidence.since_ns);
+                    records.push(Record::Stall(Stall {
+                        id: Identity { path: None, ..assoc.id.into() },
+                        since,
                         until,
+                        lasted: until.unwrap_or(moment.now).saturating_sub(since),
                         bytes: evidence.bytes,
                         t3_expiries: evidence.t3_expiries,
                         waiting: state.waiting,
                         cause: cause(evidence),
-                    });
+                    }));
                 }
             }
         }
-        found
     }
 
-    /// The books so far.
-    #[must_use]
-    pub fn accounting(&self) -> Accounting {
-        let Some(bss) = self.skel.maps.bss_data.as_deref() else { return Accounting::default() };
-        let a = pod::load(&bss.accounting);
-        let samples =
-            [offset_of!(types::entry, stats.util.count), offset_of!(types::entry, stats.recv.count)];
+    fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        let lasts = |index| self.assocs.word(index, NOW_SINCE) | self.assocs.word(index, ZERO_WINDOW) != 0;
+        let changed = |index| lasts(index) || self.assocs.has_window(index, moment.interval);
+        let changed: Vec<_> = self.assocs.in_use().filter(|index| changed(*index)).collect();
+        Ok(changed.into_iter().filter_map(move |index| self.interval_row(index, moment).transpose()))
+    }
+
+    fn totals(&mut self, _: Due, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        Ok(self.assocs.totals(is_idle).map(move |assoc| {
+            let assoc = assoc?;
+            let lasting = lasting(&assoc.state, &assoc.stats, moment.now);
+            let mut row =
+                Row { zero_window: lasting.zero_window, stalled: lasting.stalled, ..row(&assoc, moment.now) };
+            if let Some(lasts) = stalled_for(&assoc.state, moment.now) {
+                row.stalls += 1;
+                row.stall_max = row.stall_max.max(lasts);
+            }
+            Ok(row)
+        }))
+    }
+
+    fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {
+        let skipped = |reason, sentence, count| Skipped { reason, sentence, count };
+        let samples = [offset_of!(RawStats, util.count), offset_of!(RawStats, recv.count)];
         Accounting {
-            samples: self.assocs.sum(&samples) + a.samples_evicted,
-            lost: a.lost,
-            assocs_evicted: a.assocs_evicted,
-            samples_evicted: a.samples_evicted,
-            waits_unknown: a.waits_unknown,
+            events: self.assocs.sum(&samples) + counted.samples_evicted,
+            lost: counted.lost,
+            evicted: counted.assocs_evicted,
+            skipped: vec![
+                missed(misses),
+                skipped(
+                    "evicted",
+                    "their association had to make room for another: use --max-assocs",
+                    counted.samples_evicted,
+                ),
+                skipped("waits_unknown", "there was no room to note their wait", counted.waits_unknown),
+                busy(self.assocs.busy()),
+            ],
         }
     }
+}
 
-    fn now(&self) -> Duration {
-        kernel::now()
+impl Programs {
+    /// The statistics of an association in the interval that has just ended, of which its window knows what ended in it;
+    /// `None` where there are none.
+    fn interval_row(&mut self, index: u32, moment: Moment) -> Result<Option<Row>, Error> {
+        let Some(assoc) = self.assocs.read(index) else { return Ok(None) };
+        let lasting = lasting(&assoc.state, &assoc.stats, moment.now);
+        let mut since = Lasting::default();
+        if let Some(reported) = self.reported.get_mut(index as usize) {
+            let generation = entry_ref(&assoc).generation;
+            let before = mem::replace(reported, Reported { generation, lasting, ..*reported });
+            since = if before.generation == generation {
+                Lasting {
+                    zero_window: lasting.zero_window.saturating_sub(before.lasting.zero_window),
+                    stalled: lasting.stalled.saturating_sub(before.lasting.stalled),
+                }
+            } else {
+                lasting
+            };
+        }
+        let stats = match window(&assoc, moment.interval).filter(|window| !is_idle(window)) {
+            Some(window) => window,
+            None if since.zero_window.is_zero() && since.stalled.is_zero() => return Ok(None),
+            // Nothing but what lasts.
+            None => RawStats::new_zeroed(),
+        };
+        let row = row(&self.assocs.interval_snapshot(&assoc, stats)?, moment.now);
+        Ok(Some(if self.reported.is_empty() {
+            row
+        } else {
+            Row { zero_window: since.zero_window, stalled: since.stalled, ..row }
+        }))
     }
 }
 
 /// How long an association stands still now; `None` where that is not longer than its RTO, or it does not.
-fn stalled_for(state: &types::state, now: Duration) -> Option<Duration> {
+fn stalled_for(state: &RawState, now: Duration) -> Option<Duration> {
     let lasts = now.saturating_sub(Duration::from_nanos(state.now.since_ns));
     (state.now.since_ns > 0 && lasts > Duration::from_nanos(state.rto_ns)).then_some(lasts)
 }
 
-/// How long its peer's window was closed, and how long it stood still, up to now.
-fn lasting(a: &types::entry, now: Duration) -> (Duration, Duration) {
-    let closed = match a.state.zero_window_ns {
+/// What lasts of an association, up to now, from its statistics since the start.
+fn lasting(state: &RawState, stats: &RawStats, now: Duration) -> Lasting {
+    let closed = match state.zero_window_ns {
         0 => Duration::ZERO,
         since => now.saturating_sub(Duration::from_nanos(since)),
     };
-    (
-        Duration::from_nanos(a.stats.zero_window_ns) + closed,
-        Duration::from_nanos(a.stats.stall_ns) + stalled_for(&a.state, now).unwrap_or_default(),
-    )
+    Lasting {
+        zero_window: Duration::from_nanos(stats.zero_window_ns) + closed,
+        stalled: Duration::from_nanos(stats.stall_ns) + stalled_for(state, now).unwrap_or_default(),
+    }
 }
 
-fn stats(
-    of: EntryRef,
-    a: &types::entry,
-    stats: &types::stats,
-    hist: Option<&[[u32; BUCKETS]]>,
-    now: Duration,
-) -> Stats {
-    let stall_cause = match stalled_for(&a.state, now) {
-        Some(_) => Some(cause(&a.state.now)),
-        None => (a.state.last.since_ns > 0).then(|| cause(&a.state.last)),
+fn row(assoc: &Snapshot<RawState, RawStats>, now: Duration) -> Row {
+    let (state, stats) = (&assoc.state, &assoc.stats);
+    let stall_cause = match stalled_for(state, now) {
+        Some(_) => Some(cause(&state.now)),
+        None => (state.last.since_ns > 0).then(|| cause(&state.last)),
     };
-    Stats {
-        association: of,
-        id: Identity { path: None, ..a.identity() },
-        util_ppm: levels!(stats.util, hist.map(|h| &h[0])),
-        outqueue_bytes: levels!(stats.outqueue, hist.map(|h| &h[1])),
-        rwnd_bytes: levels!(stats.rwnd, hist.map(|h| &h[2])),
-        wait: dist!(stats.wait, hist.map(|h| &h[3])),
+    Row {
+        serial: assoc.of.generation,
+        id: Identity { path: None, ..assoc.id },
+        util_ppm: ValueDist::new(&stats.util, assoc.hist(0)),
+        outqueue_bytes: ValueDist::new(&stats.outqueue, assoc.hist(1)),
+        rwnd_bytes: ValueDist::new(&stats.rwnd, assoc.hist(2)),
+        wait: DurationDist::new(&stats.wait, assoc.hist(3)),
         // A percent is 10,000 millionths, which count as microseconds.
-        util_histogram: hist.map(|h| Histogram::of(&h[0], 10_000_000)),
-        wait_histogram: hist.map(|h| Histogram::of(&h[3], 1000)),
+        util_histogram: assoc.hist(0).map(|counts| Histogram::of(counts, 10_000_000)),
+        wait_histogram: assoc.hist(3).map(|counts| Histogram::of(counts, 1000)),
         refused: stats.refused,
         zero_windows: stats.zero_windows,
         zero_window: Duration::from_nanos(stats.zero_window_ns),
         in_flight_max_bytes: stats.in_flight_max,
-        recv_ppm: levels!(stats.recv, None),
-        own_rwnd_bytes: levels!(stats.own_rwnd, None),
+        recv_ppm: ValueDist::new(&stats.recv, None),
+        own_rwnd_bytes: ValueDist::new(&stats.own_rwnd, None),
         stalls: stats.stalls,
         stalled: Duration::from_nanos(stats.stall_ns),
         stall_max: Duration::from_nanos(stats.stall_max_ns),
@@ -406,13 +456,13 @@ fn stats(
     }
 }
 
-fn is_idle(stats: &types::stats) -> bool {
+fn is_idle(stats: &RawStats) -> bool {
     let s = stats;
     [s.util.count, s.wait.count, s.recv.count, s.stalls].iter().all(|n| *n == 0)
 }
 
 /// The peer's window comes first: while it is closed, probes of it go unanswered and T3-rtx expires as well.
-fn cause(evidence: &types::evidence) -> StallCause {
+fn cause(evidence: &RawEvidence) -> StallCause {
     if evidence.zero_window != 0 {
         StallCause::PeerWindow
     } else if evidence.t3_expiries > 0 {
@@ -424,44 +474,21 @@ fn cause(evidence: &types::evidence) -> StallCause {
     }
 }
 
-#[cfg(any(test, feature = "fuzz"))]
-pub(crate) fn fuzz(tables: &crate::fuzz::Bytes<'_>) {
-    let hist: Option<types::hist> = pod::read(tables.rest);
-    for (of, a) in tables.entries::<types::entry>().iter().flat_map(Entries::live) {
-        for now in [0, u64::MAX].map(Duration::from_nanos) {
-            lasting(&a, now);
-            stats(of, &a, &a.stats, hist.as_ref().map(|h| each(&h.counts)), now);
-        }
-    }
-}
-
-/// A record of the ring buffer; `None` where it is too short.
-pub(crate) fn decode(bytes: &[u8]) -> Option<Wait> {
-    let event: types::event = pod::read(bytes)?;
-    Some(Wait {
-        at: Duration::from_nanos(event.time_ns),
-        wait: Duration::from_nanos(event.wait_ns),
-        assoc_id: event.assoc_id,
-        association: EntryRef { index: event.entry, uid: event.uid },
-        msg_bytes: event.msg_bytes,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn evidence() -> types::evidence {
-        types::evidence { since_ns: 1, bytes: 1000, ..types::evidence::default() }
+    fn evidence() -> RawEvidence {
+        RawEvidence { since_ns: 1, bytes: 1000, ..RawEvidence::default() }
     }
 
     #[test]
     fn a_closed_window_explains_expiries_but_not_the_other_way_round() {
         assert_eq!(cause(&evidence()), StallCause::Unknown);
-        assert_eq!(cause(&types::evidence { t3_expiries: 2, ..evidence() }), StallCause::Path);
-        let closed = types::evidence { t3_expiries: 2, zero_window: 1, ..evidence() };
+        assert_eq!(cause(&RawEvidence { t3_expiries: 2, ..evidence() }), StallCause::Path);
+        let closed = RawEvidence { t3_expiries: 2, zero_window: 1, ..evidence() };
         assert_eq!(cause(&closed), StallCause::PeerWindow);
-        assert_eq!(cause(&types::evidence { sender_waits: 1, ..evidence() }), StallCause::OwnBuffer);
-        assert_eq!(cause(&types::evidence { own_queue: 1, ..evidence() }), StallCause::OwnBuffer);
+        assert_eq!(cause(&RawEvidence { sender_waits: 1, ..evidence() }), StallCause::OwnBuffer);
+        assert_eq!(cause(&RawEvidence { own_queue: 1, ..evidence() }), StallCause::OwnBuffer);
     }
 }

@@ -2,25 +2,28 @@
 
 use std::time::Duration;
 
-use crate::hist::{BUCKETS, percentiles};
+use crate::{
+    hist::{BUCKETS, percentiles},
+    raw,
+};
 
 /// Count, sum and extremes of times.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dist {
+pub struct DurationDist {
     /// Number of samples.
     pub count: u64,
-    /// Their sum.
+    /// Sum of the samples.
     pub sum: Duration,
-    /// The smallest; `None` where there are no samples.
+    /// Smallest sample; `None` where there are no samples.
     pub min: Option<Duration>,
-    /// The largest.
+    /// Largest sample; `None` where there are no samples.
     pub max: Option<Duration>,
     /// 50th, 90th and 99th percentile, within 1/32 of their value; `None` without samples, without
-    /// a histogram, or after [`Dist::merge`].
+    /// a histogram, or after [`DurationDist::merge`].
     pub percentiles: Option<[Duration; 3]>,
 }
 
-impl Dist {
+impl DurationDist {
     /// Adds the samples of another one; percentiles do not add up.
     pub fn merge(&mut self, other: &Self) {
         self.count += other.count;
@@ -30,13 +33,13 @@ impl Dist {
         self.percentiles = None;
     }
 
-    /// As the kernel side keeps it, in nanoseconds.
-    pub(crate) fn of(count: u64, sum: u64, [min, max]: [u64; 2], hist: Option<&[u32; BUCKETS]>) -> Self {
-        let some = count > 0;
-        let [min, max] = [min, max].map(Duration::from_nanos);
+    /// The kernel side's distribution of nanoseconds, and perhaps its histogram.
+    pub(crate) fn new(dist: &raw::Dist, hist: Option<&[u32; BUCKETS]>) -> Self {
+        let some = dist.count > 0;
+        let [min, max] = [dist.min, dist.max].map(Duration::from_nanos);
         Self {
-            count,
-            sum: Duration::from_nanos(sum),
+            count: dist.count,
+            sum: Duration::from_nanos(dist.sum),
             min: some.then_some(min),
             max: some.then_some(max),
             percentiles: hist.filter(|_| some).map(|h| percentiles(h).map(|p| p.min(max).max(min))),
@@ -52,22 +55,23 @@ impl Dist {
 
 /// Count, sum and extremes of numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Levels {
+pub struct ValueDist {
     /// Number of samples.
     pub count: u64,
-    /// Their sum.
+    /// Sum of the samples.
     pub sum: u64,
-    /// The smallest; `None` where there are no samples.
+    /// Smallest sample; `None` where there are no samples.
     pub min: Option<u64>,
-    /// The largest.
+    /// Largest sample; `None` where there are no samples.
     pub max: Option<u64>,
     /// 50th, 90th and 99th percentile, within 1/32 of their value; `None` without samples or histogram.
     pub percentiles: Option<[u64; 3]>,
 }
 
-impl Levels {
-    /// As the kernel side keeps it. Its histogram has them as if they were microseconds.
-    pub(crate) fn of(count: u64, sum: u64, [min, max]: [u64; 2], hist: Option<&[u32; BUCKETS]>) -> Self {
+impl ValueDist {
+    /// The kernel side's distribution of numbers, and perhaps its histogram, in which they count as microseconds.
+    pub(crate) fn new(dist: &raw::Dist, hist: Option<&[u32; BUCKETS]>) -> Self {
+        let raw::Dist { count, sum, min, max } = *dist;
         let some = count > 0;
         let rounded = |p: Duration| ((p.as_nanos() + 500) / 1000) as u64;
         Self {
@@ -86,35 +90,16 @@ impl Levels {
     }
 }
 
-/// A [`Dist`] of a `struct dist` and perhaps its histogram. Each program has its own skeleton types with the same members:
-/// hence a macro.
-macro_rules! dist {
-    ($dist:expr, $hist:expr) => {{
-        let dist = &$dist;
-        $crate::dist::Dist::of(dist.count, dist.sum, [dist.min, dist.max], $hist)
-    }};
-}
-pub(crate) use dist;
-
-/// [`Levels`] of a `struct dist` and perhaps its histogram.
-macro_rules! levels {
-    ($dist:expr, $hist:expr) => {{
-        let dist = &$dist;
-        $crate::dist::Levels::of(dist.count, dist.sum, [dist.min, dist.max], $hist)
-    }};
-}
-pub(crate) use levels;
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn of(values: &[u64]) -> Dist {
+    fn of(values: &[u64]) -> DurationDist {
         let min = values.iter().copied().min().unwrap_or(u64::MAX);
         let max = values.iter().copied().max().unwrap_or(0);
-        Dist::of(values.len() as u64, values.iter().sum(), [min, max], None)
+        DurationDist::new(&raw::Dist { count: values.len() as u64, sum: values.iter().sum(), min, max }, None)
     }
 
     proptest! {

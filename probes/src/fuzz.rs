@@ -1,73 +1,97 @@
 //! Ways in for the fuzz targets: any bytes, where the kernel's would come. They are read or refused, and never panic.
 
-use std::{fs::File, io::Write};
+use std::{
+    fs::File,
+    io::Write,
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use zerocopy::FromBytes;
 
 use crate::{
-    bufmon,
-    entries::{Entries, Entry},
-    jitter, rto, rtt,
-    streams::{AssocEntry, Association, StreamEntry, Tables},
+    Due, bufmon,
+    entries::Entries,
+    jitter,
+    program::{Moment, Program},
+    raw::{Assoc, Entry, Stream},
+    rto, rtt,
+    streams::Tables,
     streamutil,
 };
 
-/// Records of ring buffers.
-pub fn records(bytes: &[u8]) {
-    rtt::decode(bytes);
-    rto::decode(bytes);
-    bufmon::decode(bytes);
-}
-
-/// Tables of statistics, and histograms. The first byte chooses whose.
-pub fn tables(bytes: &[u8]) {
-    let Some((whose, rest)) = bytes.split_first() else { return };
-    let read = [rtt::fuzz, rto::fuzz, bufmon::fuzz, jitter::fuzz, streamutil::fuzz];
-    read[usize::from(*whose) % read.len()](&Bytes { rest });
-}
-
-/// What stands for the memory of tables.
-pub(crate) struct Bytes<'a> {
-    pub(crate) rest: &'a [u8],
-}
-
-impl Bytes<'_> {
-    /// A table of as many entries as there are bytes for, at least one. Their first words become their last ones, as in
-    /// entries that no writer is busy with: for others the reader waits.
-    fn table<E: Copy>(&self) -> Option<(File, u32)> {
-        let size = size_of::<E>();
-        let len = self.rest.len().div_ceil(size).clamp(1, 8);
-        let mut bytes = self.rest[..self.rest.len().min(len * size)].to_vec();
-        bytes.resize(len * size, 0);
-        for entry in bytes.chunks_exact_mut(size) {
-            entry.copy_within(..8, size - 8);
+/// Records and tables of a program. The first byte chooses which.
+pub fn programs(bytes: &[u8]) {
+    let Some((which, bytes)) = bytes.split_first() else { return };
+    let jiffy = Duration::from_millis(4);
+    match which % 5 {
+        0 => read(entries(bytes).map(|paths| rtt::Programs { paths }), bytes),
+        1 => {
+            let units = rto::Units { jiffy, extended: true };
+            read(entries(bytes).map(|paths| rto::Programs { paths, units }), bytes);
         }
-        let mut file = File::from(memfd_create(c"table", MFdFlags::empty()).ok()?);
-        file.write_all(&bytes).ok()?;
-        Some((file, len as u32))
-    }
-
-    pub(crate) fn entries<E: Entry>(&self) -> Option<Entries<E>> {
-        let (file, len) = self.table::<E>()?;
-        let mut entries = Entries::new(&file, len).ok()?;
-        let live: Vec<_> = entries.live().map(|(of, _)| of).collect();
-        live.into_iter().for_each(|of| assert!(entries.identity(of).is_some(), "an entry without an owner"));
-        Some(entries)
-    }
-
-    /// Every stream of two tables over the same bytes, in the order in which commands have them.
-    pub(crate) fn streams<A: AssocEntry, S: StreamEntry>(&self, mut each: impl FnMut(Association, A, S)) {
-        let (Some((assocs, some)), Some((streams, others))) = (self.table::<A>(), self.table::<S>()) else {
-            return;
-        };
-        let Ok(mut tables) = Tables::<A, S>::new(&assocs, &streams, some.min(others)) else { return };
-        let Ok(sorted) = tables.sort(&streams, u32::MAX, |_| true) else { return };
-        for n in 0..sorted {
-            if let Some((_, association, assoc, stream)) = tables.get(n) {
-                each(association, assoc, stream);
-            }
+        2 => {
+            let reported = vec![bufmon::Reported::default(); MAX_ENTRIES];
+            read(entries(bytes).map(|assocs| bufmon::Programs { assocs, reported }), bytes);
+        }
+        3 => read(
+            streams(bytes).map(|tables| jitter::Programs { tables, hists: None, histograms: true }),
+            bytes,
+        ),
+        _ => {
+            let baseline = streamutil::Baseline::new(MAX_ENTRIES);
+            let interval_began = Duration::ZERO;
+            let programs = |tables| streamutil::Programs { tables, sizes: None, baseline, interval_began };
+            read(streams(bytes).map(programs), bytes);
         }
     }
+}
+
+/// Reads all that a program hands out, at moments before and after everything.
+fn read<P: Program>(program: Option<P>, bytes: &[u8]) {
+    let Some(mut program) = program else { return };
+    if let Ok((event, _)) = P::Event::read_from_prefix(bytes) {
+        program.decode(&event);
+    }
+    for now in [Duration::ZERO, Duration::from_nanos(u64::MAX)] {
+        for interval in 0..3 {
+            let moment = Moment { interval, now, pool_used: u32::MAX };
+            program.lasting(moment, &mut Vec::new());
+            program.interval(moment).into_iter().flatten().for_each(drop);
+            program.totals(Due::EndedAndLiving, moment).into_iter().flatten().for_each(drop);
+            program.totals(Due::All, moment).into_iter().flatten().for_each(drop);
+        }
+    }
+}
+
+/// Entries of a table.
+const MAX_ENTRIES: usize = 8;
+
+/// A table of as many entries as there are bytes for, at least one. Their first words become their last ones, as in
+/// entries that no writer is busy with: for others the reader waits.
+fn table<T>(bytes: &[u8]) -> Option<(OwnedFd, u32)> {
+    let size = size_of::<T>();
+    let len = bytes.len().div_ceil(size).clamp(1, MAX_ENTRIES);
+    let mut bytes = bytes[..bytes.len().min(len * size)].to_vec();
+    bytes.resize(len * size, 0);
+    for entry in bytes.chunks_exact_mut(size) {
+        entry.copy_within(..8, size - 8);
+    }
+    let mut file = File::from(memfd_create(c"table", MFdFlags::empty()).ok()?);
+    file.write_all(&bytes).ok()?;
+    Some((file.into(), len as u32))
+}
+
+fn entries<State: FromBytes + Copy, Stats: FromBytes + Copy>(bytes: &[u8]) -> Option<Entries<State, Stats>> {
+    let (file, len) = table::<Entry<State, Stats>>(bytes)?;
+    Entries::map(&file, len).ok()
+}
+
+fn streams<A: FromBytes + Copy, S: FromBytes + Copy>(bytes: &[u8]) -> Option<Tables<A, S>> {
+    let (assocs, some) = table::<Assoc<A>>(bytes)?;
+    let (pool, others) = table::<Stream<S>>(bytes)?;
+    Tables::map(&assocs.as_fd(), pool, some.min(others)).ok()
 }
 
 #[cfg(test)]
@@ -78,13 +102,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_record_panics(bytes in vec(any::<u8>(), 0..300)) {
-            records(&bytes);
-        }
-
-        #[test]
-        fn no_table_panics(whose: u8, bytes in vec(any::<u8>(), 0..9000)) {
-            tables(&[&[whose], bytes.as_slice()].concat());
+        fn no_bytes_panic(which: u8, bytes in vec(any::<u8>(), 0..9000)) {
+            programs(&[&[which], bytes.as_slice()].concat());
         }
     }
 }

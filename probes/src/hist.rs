@@ -10,11 +10,6 @@ pub(crate) const BUCKETS: usize = 25 << SUB_BITS;
 /// Rows of a [`Histogram`]: of 32 bits, and of the largest bucket in microseconds.
 const ROWS: usize = 32;
 
-/// The histograms of an entry, which `hists.h` has one after the other.
-pub(crate) fn each(counts: &[u32]) -> &[[u32; BUCKETS]] {
-    counts.as_chunks().0
-}
-
 /// 50th, 90th and 99th percentile of a log-linear histogram of times, by the nearest-rank rule, as the middle of their
 /// buckets: off by at most 1/32. It has 16 buckets per octave from 4.1 us to 137 s (`bucket_of()` in `stats.h`); what
 /// is below or above counts in the first or last one. Zeros where it is empty.

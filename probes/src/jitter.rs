@@ -1,24 +1,21 @@
 //! Arrival intervals of DATA chunks and their jitter (`jitter.bpf.c`), per association and stream.
 
-use std::{io, mem::MaybeUninit, os::fd::AsFd, time::Duration};
+use std::time::Duration;
 
-use libbpf_rs::{
-    MapCore, MapFlags,
-    skel::{OpenSkel, Skel, SkelBuilder},
-};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, Object};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-pub use crate::streams::{Accounting, Association, Config};
+pub use crate::streams::Sizes;
 use crate::{
-    Dist, Error, Rung,
-    attach::{Links, attach_loaded, climb, malformed, missed, name_module},
-    dist::dist,
-    hist::{BUCKETS, Histogram},
-    pod::{self, Pod},
-    streams::{
-        Place, StreamProbe, Tables, may_have_events, pool_used, prepare_streams, step_epoch,
-        stream_accounting, stream_entries,
-    },
-    wants,
+    Accounting, Config, Due, DurationDist, Error, Histogram,
+    entries::Hist,
+    error::malformed,
+    hist::BUCKETS,
+    object::{OpenPrograms, map},
+    program::{Moment, Program},
+    raw::{self, Settings, WANT_EXTENDED, same_layout},
+    streams::{Association, Found, Place, RawAccounting, Tables},
+    trace::Trace,
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -26,215 +23,249 @@ use crate::{
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/jitter.skel.rs"));
 }
-use skel::{JitterSkel, JitterSkelBuilder, types};
+use skel::types;
 
-stream_entries!(types);
-// SAFETY: a struct of integers, generated from the C one.
-unsafe impl Pod for types::hist {}
-// SAFETY: as above.
-unsafe impl Pod for types::earlier {}
-const _: () = assert!(size_of::<types::hist>() == 4 * BUCKETS);
+/// A running trace of arrivals.
+pub type Jitter = Trace<Programs>;
 
 /// Intervals between arrivals, and how they vary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrivals {
-    /// How many.
+    /// Number of arrivals.
     pub count: u64,
-    /// Intervals between them: one less, since the first ends none.
-    pub interval: Dist,
+    /// Intervals between arrivals: one less, since the first arrival ends none.
+    pub interval: DurationDist,
     /// J += (|D - Dprev| - J) / 16 over the intervals D since the start; `None` before there are two of them.
     pub jitter: Option<Duration>,
 }
 
 /// Statistics of one stream of one association.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stats {
-    /// Whose.
+pub struct Row {
+    /// Association of the stream.
     pub association: Association,
     /// Stream identifier.
     pub stream_id: u16,
-    /// Chunks.
+    /// Arrivals of chunks.
     pub chunks: Arrivals,
-    /// Of the intervals between them, in microseconds; only in totals, and if [`Config::histograms`].
+    /// Histogram of the intervals between chunks, in microseconds; only in totals, and if [`Config::histograms`].
     pub histogram: Option<Histogram>,
-    /// Whole user messages, when the last of their chunks came; only if [`Config::extended`].
+    /// Arrivals of whole user messages, which are when the last of their chunks came; only if [`Config::extended`].
     pub messages: Arrivals,
     /// Chunks that came after one of the same association with a higher TSN.
     pub reordered: u64,
 }
 
-/// A running trace.
-pub struct Jitter {
-    // Declared, and so dropped, in this order.
-    links: Links,
-    tables: Tables<types::assoc, types::stream>,
-    rung: Rung,
-    skel: JitterSkel<'static>,
-    extended: bool,
-    histograms: bool,
+/// `struct assoc_stats`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub(crate) struct RawAssoc {
+    packet_ns: u64,
+    packet_end: u64,
 }
 
-impl Jitter {
-    /// Loads and attaches the programs. What may be missing here has been asked before, by [`crate::kernel::can_trace`].
-    ///
-    /// # Errors
-    /// [`Error::Absent`] where too few files may be open, [`Error::Refused`] where the kernel does not accept the
-    /// programs on any rung.
-    pub fn open(config: &Config) -> Result<Self, Error> {
-        climb(config.rung, |rung| Self::open_on(rung, config))
+/// `struct arrivals`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+struct RawArrivals {
+    last_ns: u64,
+    last_interval_ns: u64,
+    jitter16_ns: u64,
+    interval: raw::Dist,
+}
+
+/// `struct window`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+struct RawWindow {
+    epoch: u32,
+    chunks: u32,
+    reordered: u32,
+    messages: u32,
+    chunk: raw::Dist,
+    message: raw::Dist,
+}
+
+/// `struct stream_stats`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub(crate) struct RawStream {
+    hist: u32,
+    pad: u32,
+    reordered: u64,
+    chunk: RawArrivals,
+    message: RawArrivals,
+    window: [RawWindow; 2],
+}
+
+/// `struct earlier`: the histogram of a stream as it stood at the last interval.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
+struct RawBaseline {
+    assoc_id: u32,
+    generation: u32,
+    sid: u32,
+    hist: [u32; BUCKETS],
+}
+
+same_layout!(types;
+    @streams;
+    raw::Dist = dist { count, sum, min, max };
+    RawAssoc = assoc_stats { packet_ns, packet_end };
+    RawArrivals = arrivals { last_ns, last_interval_ns, jitter16_ns, interval };
+    RawWindow = window { epoch, chunks, reordered, messages, chunk, message };
+    RawStream = stream_stats { hist, reordered, chunk, message, window };
+    RawBaseline = earlier { assoc_id, generation, sid, hist };
+    RawAccounting = accounting {
+        assocs_evicted, streams_evicted, events_evicted, events_gone, no_place, lobby_limit
+    };
+);
+const _: () = assert!(size_of::<types::hist>() == size_of::<Hist>());
+
+/// The programs of `sctp-jitter`, loaded.
+pub struct Programs {
+    pub(crate) tables: Tables<RawAssoc, RawStream>,
+    /// Histograms of intervals; `None` unless they are gathered.
+    pub(crate) hists: Option<Hists>,
+    /// Histograms are handed out, too, and not only their percentiles.
+    pub(crate) histograms: bool,
+}
+
+impl Program for Programs {
+    const NAME: &'static str = "jitter_bpf";
+    const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/jitter.o"));
+    const SECOND_COPIES: bool = true;
+
+    type Sizes = Sizes;
+    /// It has no records.
+    type Event = [u8; 0];
+    type Accounting = RawAccounting;
+    type Record = ();
+    type Row = Row;
+
+    fn configure(open: &mut OpenPrograms, config: &Config, sizes: &Sizes) -> Result<(), Error> {
+        let len = Tables::<RawAssoc, RawStream>::configure(open, config, sizes)?;
+        if !config.gathers_more() {
+            open.leave_out("jitter_x_");
+            return Ok(());
+        }
+        open.settings.wants |= WANT_EXTENDED;
+        open.resize("hists", len)?;
+        open.resize("earlier", if config.intervals { len } else { 1 })
     }
 
-    fn open_on(rung: Rung, config: &Config) -> Result<Self, Error> {
-        // The skeleton borrows its object; one per process and run, so it may stay until exit.
-        let object = Box::leak(Box::new(MaybeUninit::uninit()));
-        let mut open = JitterSkelBuilder::default().open(object)?;
-        let extended = config.extended || config.histograms;
-        let len = prepare_streams!(open, config, rung);
-        let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
-        rodata.wants = wants::bits(&[(wants::WINDOWS, config.intervals), (wants::EXTENDED, extended)]);
-        open.maps.hists.set_max_entries(if extended { len } else { 1 })?;
-        open.maps.earlier.set_max_entries(if extended && config.intervals { len } else { 1 })?;
-        if !extended {
-            open.progs.jitter_reassembled.set_autoload(false);
-            open.progs.jitter_reassembled_kprobe.set_autoload(false);
-        }
-        name_module(open.open_object_mut())?;
-        let skel = open.load()?;
+    fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error> {
         Ok(Self {
-            links: attach_loaded(skel.object())?,
-            tables: Tables::new(&skel.maps.bss_assocs.as_fd(), &skel.maps.bss_streams.as_fd(), len)?,
-            skel,
-            rung,
-            extended,
+            tables: Tables::new(object, settings)?,
+            hists: if config.gathers_more() { Some(Hists::new(object)?) } else { None },
             histograms: config.histograms,
         })
     }
 
-    /// Statistics since the start, of every stream of those associations that are due, by the interval in which they ended:
-    /// `None` while they live.
-    ///
-    /// # Errors
-    /// Where the kernel does not let a table be read.
-    pub fn totals(
+    fn decode(&mut self, _: &[u8; 0]) {}
+
+    fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        let Self { tables, hists, .. } = self;
+        let streams = tables.interval(moment)?;
+        Ok(streams.filter_map(move |found| interval_row(hists.as_ref(), &found, moment).transpose()))
+    }
+
+    fn totals(
         &mut self,
-        is_due: impl Fn(Option<u32>) -> bool,
-    ) -> Result<impl Iterator<Item = Result<Stats, Error>>, Error> {
-        let due = self.sort(is_due)?;
-        Ok((0..due).filter_map(|n| self.tables.get(n)).map(|(_, association, _, stream)| {
-            let hist = self.hist(stream.stats.hist)?;
-            Ok(Stats {
-                association,
-                stream_id: stream.sid,
-                chunks: arrivals(&stream.stats.chunk, hist.as_ref()),
-                histogram: hist.as_ref().filter(|_| self.histograms).map(|h| Histogram::of(h, 1000)),
-                messages: arrivals(&stream.stats.message, None),
-                reordered: stream.stats.reordered,
+        due: Due,
+        moment: Moment,
+    ) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        let Self { tables, hists, histograms } = self;
+        Ok(tables.due(due, moment)?.map(|found| {
+            let stats = &found.stream.stats;
+            let hist = hists.as_ref().map(|hists| hists.read(stats.hist)).transpose()?;
+            Ok(Row {
+                association: found.association,
+                stream_id: found.stream.sid,
+                chunks: arrivals(&stats.chunk, hist.as_ref()),
+                histogram: hist.as_ref().filter(|_| *histograms).map(|counts| Histogram::of(counts, 1000)),
+                messages: arrivals(&stats.message, None),
+                reordered: stats.reordered,
             })
         }))
     }
 
-    fn sort(&mut self, is_due: impl Fn(Option<u32>) -> bool) -> io::Result<usize> {
-        self.tables.sort(&self.skel.maps.bss_streams.as_fd(), pool_used!(self.skel), is_due)
+    fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {
+        self.tables.accounting(counted, misses)
+    }
+}
+
+/// The statistics of a stream in the interval that has just ended; `None` where nothing came.
+fn interval_row(
+    hists: Option<&Hists>,
+    found: &Found<RawAssoc, RawStream>,
+    moment: Moment,
+) -> Result<Option<Row>, Error> {
+    let stats = &found.stream.stats;
+    let window = &stats.window[(moment.interval & 1) as usize];
+    if window.epoch != moment.interval || window.chunks == 0 {
+        return Ok(None);
+    }
+    let hist = hists.map(|hists| hists.since_last(&found.place, stats.hist)).transpose()?;
+    Ok(Some(Row {
+        association: found.association,
+        stream_id: found.stream.sid,
+        chunks: Arrivals {
+            count: window.chunks.into(),
+            interval: DurationDist::new(&window.chunk, hist.as_ref()),
+            ..arrivals(&stats.chunk, None)
+        },
+        histogram: None,
+        messages: Arrivals {
+            count: window.messages.into(),
+            interval: DurationDist::new(&window.message, None),
+            ..arrivals(&stats.message, None)
+        },
+        reordered: window.reordered.into(),
+    }))
+}
+
+/// Histograms of streams. Read by system calls, as mapped they would all count as memory of this process.
+pub(crate) struct Hists {
+    hists: MapHandle,
+    baseline: MapHandle,
+}
+
+impl Hists {
+    fn new(object: &Object) -> Result<Self, Error> {
+        Ok(Self { hists: map(object, "hists")?, baseline: map(object, "earlier")? })
     }
 
-    /// Statistics of the interval with this number, which [`Jitter::step`] has just ended, of every stream on which
-    /// something came. Needs [`Config::intervals`].
-    ///
-    /// # Errors
-    /// Where the kernel does not let a table be read.
-    pub fn interval(&mut self, number: u32) -> Result<impl Iterator<Item = Result<Stats, Error>>, Error> {
-        let all = self.sort(|ended| may_have_events(ended, number))?;
-        Ok((0..all).filter_map(move |n| {
-            let (place, association, _, stream) = self.tables.get(n)?;
-            let window = stream.stats.window[(number & 1) as usize];
-            if window.epoch != number || window.chunks == 0 {
-                return None;
-            }
-            let hist = self.hist(stream.stats.hist).transpose();
-            let hist = hist.map(|h| h.and_then(|h| self.since(&place, h))).transpose();
-            Some(hist.map(|hist| Stats {
-                association,
-                stream_id: stream.sid,
-                chunks: Arrivals {
-                    count: window.chunks.into(),
-                    interval: dist!(window.chunk, hist.as_ref()),
-                    ..arrivals(&stream.stats.chunk, None)
-                },
-                histogram: None,
-                messages: Arrivals {
-                    count: window.messages.into(),
-                    interval: dist!(window.message, None),
-                    ..arrivals(&stream.stats.message, None)
-                },
-                reordered: window.reordered.into(),
-            }))
-        }))
+    /// Counts since the start.
+    fn read(&self, index: u32) -> Result<Hist, Error> {
+        let mut bytes = [0; size_of::<Hist>()];
+        self.hists.lookup_into(&index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
+        Hist::read_from_bytes(&bytes).map_err(|_| malformed())
     }
 
-    /// What a histogram got since the last interval in which it got something; as it stands now is kept for the next.
-    fn since(&self, place: &Place, mut hist: [u32; BUCKETS]) -> Result<[u32; BUCKETS], Error> {
+    /// Counts since the last interval in which the stream got something; as they stand now is kept for the next.
+    fn since_last(&self, place: &Place, index: u32) -> Result<Hist, Error> {
+        let mut hist = self.read(index)?;
+        let (assoc_id, generation, sid) = place.key;
+        let now = RawBaseline { assoc_id, generation, sid: sid.into(), hist };
         let index = place.index.to_ne_bytes();
-        let (assoc_id, uid, sid) = place.key;
-        let mut bytes = [0; size_of::<types::earlier>()];
-        self.skel.maps.earlier.lookup_into(&index, &mut bytes, MapFlags::ANY)?;
-        let earlier: types::earlier = pod::read(&bytes).ok_or_else(malformed)?;
-        let words = [assoc_id, uid, sid.into()].into_iter().chain(hist);
-        for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
-            *bytes = word.to_ne_bytes();
-        }
-        self.skel.maps.earlier.update(&index, &bytes, MapFlags::ANY)?;
-        if (earlier.assoc_id, earlier.uid, earlier.sid) == (assoc_id, uid, sid.into()) {
-            for (count, before) in hist.iter_mut().zip(earlier.hist.chunk) {
+        let mut bytes = [0; size_of::<RawBaseline>()];
+        self.baseline.lookup_into(&index, &mut bytes, MapFlags::ANY)?;
+        let before = RawBaseline::read_from_bytes(&bytes).map_err(|_| malformed())?;
+        self.baseline.update(&index, now.as_bytes(), MapFlags::ANY)?;
+        if (before.assoc_id, before.generation, before.sid) == (now.assoc_id, now.generation, now.sid) {
+            for (count, before) in hist.iter_mut().zip(before.hist) {
                 *count = count.wrapping_sub(before);
             }
         }
         Ok(hist)
     }
-
-    /// Of twins of fentry one at least is run; kprobes have none.
-    fn missed(&self) -> u64 {
-        if self.rung == Rung::Kprobe { self.links.missed() + missed(self.skel.object()) } else { 0 }
-    }
-
-    /// The histogram of a stream; `None` unless extended. Read by a system call, as mapped they would all count as memory
-    /// of this process.
-    fn hist(&self, index: u32) -> Result<Option<[u32; BUCKETS]>, Error> {
-        if !self.extended {
-            return Ok(None);
-        }
-        let mut bytes = [0; size_of::<types::hist>()];
-        self.skel.maps.hists.lookup_into(&index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
-        Ok(pod::read::<types::hist>(&bytes).map(|h| h.chunk))
-    }
 }
 
-impl StreamProbe for Jitter {
-    fn step(&mut self) -> u32 {
-        step_epoch!(self.skel)
-    }
-
-    fn detach(&mut self) {
-        self.links.detach();
-    }
-
-    fn accounting(&self) -> Accounting {
-        Accounting { missed: self.missed(), ..stream_accounting!(self.skel, self.tables) }
-    }
-}
-
-#[cfg(any(test, feature = "fuzz"))]
-pub(crate) fn fuzz(tables: &crate::fuzz::Bytes<'_>) {
-    let hist = pod::read::<types::hist>(tables.rest).map(|h| h.chunk);
-    tables.streams::<types::assoc, types::stream>(|_, _, stream| {
-        arrivals(&stream.stats.chunk, hist.as_ref());
-        arrivals(&stream.stats.message, None);
-    });
-}
-
-fn arrivals(arrivals: &types::arrivals, hist: Option<&[u32; BUCKETS]>) -> Arrivals {
+fn arrivals(arrivals: &RawArrivals, hist: Option<&Hist>) -> Arrivals {
     Arrivals {
         count: arrivals.interval.count.saturating_add(u64::from(arrivals.last_ns != 0)),
-        interval: dist!(arrivals.interval, hist),
+        interval: DurationDist::new(&arrivals.interval, hist),
         jitter: (arrivals.interval.count > 1).then(|| unscale(arrivals.jitter16_ns)),
     }
 }

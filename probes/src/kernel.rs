@@ -2,6 +2,7 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
+use caps::{CapSet, Capability, has_cap};
 use nix::{
     sys::resource::{Resource, getrlimit, setrlimit},
     time::{ClockId, clock_getres, clock_gettime},
@@ -10,7 +11,7 @@ use thiserror::Error;
 
 /// Why SCTP cannot be traced here.
 #[derive(Debug, Error)]
-pub enum Absent {
+pub enum Unsupported {
     /// No `/sys/module/sctp`: not loaded. Loading it is the administrator's decision.
     #[error("SCTP is not loaded in this kernel: run `modprobe sctp`, or use --wait to wait for it")]
     NotLoaded,
@@ -43,19 +44,18 @@ pub enum Absent {
     #[error(
         "programs and tables in the kernel are open files, of which {0} are allowed here: run `ulimit -n {FILES}`"
     )]
-    FewFiles(u64),
+    FileLimit(u64),
 }
-
-/// Capability number of `CAP_SYS_ADMIN`. `CAP_BPF` and `CAP_PERFMON` are not enough: libbpf finds the sctp module's
-/// type information by walking BTF ids (`BPF_BTF_GET_NEXT_ID`), which the kernel allows to `CAP_SYS_ADMIN` alone.
-const CAP_SYS_ADMIN: u32 = 21;
 
 /// Can SCTP be traced here and now?
 ///
 /// # Errors
 /// The first thing that is missing, in the order in which a person would mend it.
-pub fn can_trace() -> Result<(), Absent> {
-    can_trace_at(Path::new("/"))
+pub fn can_trace() -> Result<(), Unsupported> {
+    // `CAP_BPF` and `CAP_PERFMON` are not enough: libbpf finds the sctp module's type information by walking BTF ids
+    // (`BPF_BTF_GET_NEXT_ID`), which the kernel allows to `CAP_SYS_ADMIN` alone.
+    let privileged = has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap_or(false);
+    can_trace_at(Path::new("/"), privileged)
 }
 
 /// Is SCTP loaded, or built in?
@@ -64,27 +64,27 @@ pub fn has_sctp() -> bool {
     has_sctp_at(Path::new("/"))
 }
 
-fn can_trace_at(root: &Path) -> Result<(), Absent> {
+fn can_trace_at(root: &Path, privileged: bool) -> Result<(), Unsupported> {
     let exists = |path| root.join(path).exists();
     if !exists("sys/kernel/btf/vmlinux") {
-        return Err(Absent::NoBtf);
+        return Err(Unsupported::NoBtf);
     }
     if !has_sctp_at(root) {
         return Err(match release(root) {
-            Some(release) if !module_installed(root, &release) => Absent::NotInstalled(release),
-            _ => Absent::NotLoaded,
+            Some(release) if !module_installed(root, &release) => Unsupported::NotInstalled(release),
+            _ => Unsupported::NotLoaded,
         });
     }
-    if !privileged(root) {
-        return Err(Absent::NotPrivileged);
+    if !privileged {
+        return Err(Unsupported::NotPrivileged);
     }
     // There is no such file where it cannot be switched off.
     let jit = fs::read_to_string(root.join("proc/sys/net/core/bpf_jit_enable"));
     if jit.is_ok_and(|jit| jit.trim() == "0") {
-        return Err(Absent::NoJit);
+        return Err(Unsupported::NoJit);
     }
     if is_module(root) && !exists("sys/kernel/btf/sctp") {
-        return Err(Absent::NoModuleBtf);
+        return Err(Unsupported::NoModuleBtf);
     }
     Ok(())
 }
@@ -114,20 +114,6 @@ fn release(root: &Path) -> Option<String> {
     fs::read_to_string(root.join("proc/sys/kernel/osrelease")).ok().map(|r| r.trim().to_owned())
 }
 
-/// Has this process `CAP_SYS_ADMIN` in effect?
-fn privileged(root: &Path) -> bool {
-    fs::read_to_string(root.join("proc/self/status"))
-        .ok()
-        .and_then(|s| effective_caps(&s))
-        .is_some_and(|c| c >> CAP_SYS_ADMIN & 1 == 1)
-}
-
-/// The mask of effective capabilities in the text of `/proc/self/status`.
-fn effective_caps(status: &str) -> Option<u64> {
-    let hex = status.lines().find_map(|l| l.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(hex.trim(), 16).ok()
-}
-
 /// How many descriptors a command may need: one per program, map and link, and on kprobes another per link.
 const FILES: u64 = 128;
 
@@ -135,12 +121,12 @@ const FILES: u64 = 128;
 ///
 /// # Errors
 /// Where the hard limit is lower than what a command may need.
-pub(crate) fn raise_files() -> Result<(), Absent> {
+pub(crate) fn raise_files() -> Result<(), Unsupported> {
     match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) if soft < FILES => {
             // Fewer than FILES may do.
             let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(FILES), hard);
-            if hard < FILES { Err(Absent::FewFiles(hard)) } else { Ok(()) }
+            if hard < FILES { Err(Unsupported::FileLimit(hard)) } else { Ok(()) }
         }
         _ => Ok(()),
     }
@@ -167,22 +153,10 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn capabilities_are_read_from_status() {
-        let status = "Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t0000000000200000\n";
-        assert_eq!(effective_caps(status), Some(1 << CAP_SYS_ADMIN));
-        assert_eq!(effective_caps("Name:\tx\n"), None);
-        assert_eq!(effective_caps("CapEff:\tzz\n"), None);
-    }
-
     /// A file system of `files` (path, content), on a kernel 6.9.
     fn root(files: &[(&str, &str)]) -> TempDir {
         let root = tempfile::tempdir().unwrap();
-        let all = [
-            ("proc/sys/kernel/osrelease", "6.9\n"),
-            ("proc/self/status", "CapEff:\t000001ffffffffff\n"),
-            ("sys/kernel/btf/vmlinux", ""),
-        ];
+        let all = [("proc/sys/kernel/osrelease", "6.9\n"), ("sys/kernel/btf/vmlinux", "")];
         for (path, content) in all.iter().chain(files) {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -191,8 +165,8 @@ mod tests {
         root
     }
 
-    fn missing(files: &[(&str, &str)]) -> Option<Absent> {
-        can_trace_at(root(files).path()).err()
+    fn missing(files: &[(&str, &str)]) -> Option<Unsupported> {
+        can_trace_at(root(files).path(), true).err()
     }
 
     #[test]
@@ -200,8 +174,8 @@ mod tests {
         let [live, coming] = ["live\n", "coming\n"].map(|state| ("sys/module/sctp/initstate", state));
         let (proc_net, types) = (("proc/net/sctp/assocs", ""), ("sys/kernel/btf/sctp", ""));
         assert!(missing(&[live, proc_net, types]).is_none());
-        assert!(matches!(missing(&[coming, proc_net, types]), Some(Absent::NotLoaded)));
-        assert!(matches!(missing(&[live, proc_net]), Some(Absent::NoModuleBtf)));
+        assert!(matches!(missing(&[coming, proc_net, types]), Some(Unsupported::NotLoaded)));
+        assert!(matches!(missing(&[live, proc_net]), Some(Unsupported::NoModuleBtf)));
     }
 
     /// `param_sysfs_builtin()` makes the folder, for its parameters, but no `initstate`; the types are vmlinux's.
@@ -214,20 +188,21 @@ mod tests {
     }
 
     #[test]
-    fn the_first_thing_that_is_missing_is_told() {
-        assert!(matches!(missing(&[]), Some(Absent::NotLoaded)));
+    fn the_first_thing_that_is_missing_is_named() {
+        assert!(matches!(missing(&[]), Some(Unsupported::NotLoaded)));
         let others = ("lib/modules/6.9/modules.dep", "kernel/net/dccp/dccp.ko:\n");
-        assert!(matches!(missing(&[others]), Some(Absent::NotInstalled(release)) if release == "6.9"));
+        assert!(matches!(missing(&[others]), Some(Unsupported::NotInstalled(release)) if release == "6.9"));
         let installed = ("lib/modules/6.9/modules.dep", "kernel/net/sctp/sctp.ko.xz: kernel/lib/crc.ko.xz\n");
-        assert!(matches!(missing(&[installed]), Some(Absent::NotLoaded)));
-        let (proc_net, nobody) = (("proc/net/sctp/assocs", ""), ("proc/self/status", "CapEff:\t0\n"));
-        assert!(matches!(missing(&[proc_net, nobody]), Some(Absent::NotPrivileged)));
+        assert!(matches!(missing(&[installed]), Some(Unsupported::NotLoaded)));
+        let proc_net = ("proc/net/sctp/assocs", "");
+        let unprivileged = can_trace_at(root(&[proc_net]).path(), false);
+        assert!(matches!(unprivileged, Err(Unsupported::NotPrivileged)));
         let jit = |on| ("proc/sys/net/core/bpf_jit_enable", on);
-        assert!(matches!(missing(&[proc_net, jit("0\n")]), Some(Absent::NoJit)));
+        assert!(matches!(missing(&[proc_net, jit("0\n")]), Some(Unsupported::NoJit)));
         assert!(missing(&[proc_net, jit("1\n")]).is_none());
         let without_types = root(&[proc_net]);
         fs::remove_file(without_types.path().join("sys/kernel/btf/vmlinux")).unwrap();
-        assert!(matches!(can_trace_at(without_types.path()), Err(Absent::NoBtf)));
+        assert!(matches!(can_trace_at(without_types.path(), true), Err(Unsupported::NoBtf)));
     }
 
     #[test]

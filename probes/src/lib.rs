@@ -1,39 +1,49 @@
 //! The only door to the kernel: every kernel-side program of the sctptrace commands, what this
-//! kernel offers them, and typed samples and statistics out of it. No raw bytes leave this crate.
+//! kernel offers them, and typed records and statistics out of it. No raw bytes leave this crate.
 //!
 //! Units: the kernel side stores nanoseconds; what is returned here says its unit in its type
 //! ([`std::time::Duration`]) or its name.
 
 #![allow(unsafe_code)]
 
-mod assoc;
-mod attach;
+mod accounting;
+#[cfg(feature = "map-btf")]
 mod btf_map;
 pub mod bufmon;
 mod dist;
 mod entries;
+mod error;
+mod filter;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod hist;
+mod hooks;
+mod identity;
 pub mod jitter;
 pub mod kernel;
-mod pod;
-mod ready;
+mod links;
+mod object;
+mod program;
+mod raw;
 mod ring;
 pub mod rto;
 pub mod rtt;
 pub mod streams;
 pub mod streamutil;
 mod table;
-pub mod verifier;
+mod trace;
 mod version;
-mod wants;
 
-pub use assoc::{Filter, Identity, PidNamespace};
-pub use attach::{BPF_COMMANDS, Error, IOCTL_REQUEST, Rung};
-pub use dist::{Dist, Levels};
-pub use entries::{EntryProbe, EntryRef};
+pub use accounting::{Accounting, Skipped};
+pub use dist::{DurationDist, ValueDist};
+pub use error::Error;
+pub use filter::Filter;
 pub use hist::Histogram;
-pub use ready::async_fd;
+pub use hooks::HookKind;
+pub use identity::Identity;
+pub use object::{BPF_COMMANDS, IOCTL_REQUEST};
+pub use program::{Config, Due, Probe};
+pub use ring::async_fd;
+pub use trace::Trace;
 pub use version::libbpf_version;

@@ -1,23 +1,19 @@
 //! Retransmission timeouts of paths (`rto.bpf.c`): every update, with the values after it.
 
-use std::{
-    mem::{MaybeUninit, offset_of},
-    os::fd::AsFd,
-    time::Duration,
-};
+use std::{mem::offset_of, time::Duration};
 
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::Object;
+use zerocopy::FromBytes;
 
 use crate::{
-    Dist, EntryRef, Error, Filter, Identity, Rung,
-    assoc::set_filter,
-    attach::{Links, attach_loaded, choose_rung, leave_out, malformed, name_module},
-    dist::dist,
-    entries::{Earlier, Entries, Entry, entries, entry_probe, plain_statistics},
-    hist::{BUCKETS, Histogram, each},
-    kernel, pod,
-    ring::Ring,
-    table, wants,
+    Accounting, Config, Due, DurationDist, Error, Histogram, Identity, Skipped,
+    accounting::{busy, missed},
+    entries::{Entries, EntryRef, Snapshot},
+    object::OpenPrograms,
+    program::{Moment, Program},
+    raw::{self, Settings, same_layout},
+    table,
+    trace::Trace,
 };
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
@@ -25,45 +21,34 @@ use crate::{
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/rto.skel.rs"));
 }
-use skel::{RtoSkel, RtoSkelBuilder, types};
+use skel::types;
 
-entries!(types);
+/// A running trace of retransmission timeouts.
+pub type Rto = Trace<Programs>;
 
-/// The most that [`Config::max_paths`] may be.
-pub const MAX_PATHS: u32 = table::most::<types::entry>();
-/// The most that [`Config::max_retransmitted`] may be.
-pub const MAX_RETRANSMITTED: u32 = SET_SLOTS * table::most::<types::set>();
+/// Sizes of the tables, each rounded up to a power of two.
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    /// Paths that fit; more evict the one that was silent longest.
+    pub max_paths: u32,
+    /// Retransmitted chunks not yet acknowledged that fit, over all associations.
+    pub max_retransmitted: u32,
+}
+
+/// The most that [`Sizes::max_paths`] may be.
+pub const MAX_PATHS: u32 = Entries::<RawState, RawStats>::MAX;
+/// The most that [`Sizes::max_retransmitted`] may be.
+pub const MAX_RETRANSMITTED: u32 = SET_SLOTS * table::max_len::<types::set>();
 
 /// Slots of a set of `inflight` (`SET_SLOTS`).
 const SET_SLOTS: u32 = 4;
-/// Bytes of the ring buffer: 12,000 updates.
-const RING_BYTES: u32 = 1 << 20;
-
-/// What to trace, and how much room to take for it. All memory is taken at start.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Whose paths.
-    pub filter: Filter,
-    /// Hand out every update, not only statistics.
-    pub updates: bool,
-    /// Keep statistics of each interval as well, for [`Rto::interval`].
-    pub intervals: bool,
-    /// HEARTBEAT timeouts, path states, congestion control, retransmissions, and histograms, too.
-    pub extended: bool,
-    /// Paths that fit (rounded up to a power of two); more evict the one that was silent longest.
-    pub max_paths: u32,
-    /// Retransmitted chunks not yet acknowledged that fit, over all associations (rounded up likewise).
-    pub max_retransmitted: u32,
-    /// Only this rung of the ladder; `None`: the best that works.
-    pub rung: Option<Rung>,
-}
 
 /// Why there is an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// A round-trip time was measured with data (or with a HEARTBEAT: only [`Config::extended`] tells them apart).
     Rtt {
-        /// It.
+        /// The round-trip time.
         rtt: Duration,
     },
     /// A HEARTBEAT was acknowledged.
@@ -116,7 +101,7 @@ impl PathState {
         }
     }
 
-    /// A word for it.
+    /// The state as one word.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -136,28 +121,28 @@ pub struct Values {
     pub rto: Duration,
     /// Smoothed round-trip time.
     pub srtt: Duration,
-    /// Its variation.
+    /// Variation of the round-trip time.
     pub rttvar: Duration,
     /// Errors in a row.
     pub error_count: u16,
-    /// The rest; `None` unless [`Config::extended`].
+    /// Congestion control and state; `None` unless extended.
     pub more: Option<More>,
 }
 
 /// What the kernel knows of a path beyond its timer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct More {
-    /// Errors in a row that make it inactive when exceeded.
+    /// Errors in a row that make the path inactive when exceeded.
     pub error_limit: u16,
     /// Congestion window, in bytes.
     pub cwnd_bytes: u32,
-    /// Slow start threshold.
+    /// Slow start threshold, in bytes.
     pub ssthresh_bytes: u32,
-    /// Data sent on it and not acknowledged.
+    /// Data sent on this path and not acknowledged, in bytes.
     pub flight_bytes: u32,
-    /// Path MTU.
+    /// Path MTU, in bytes.
     pub pmtu_bytes: u32,
-    /// Its state.
+    /// State of the path.
     pub state: PathState,
     /// Is it the primary path?
     pub primary: bool,
@@ -166,13 +151,15 @@ pub struct More {
 /// Something that happened to a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
-    /// When, on `CLOCK_MONOTONIC`.
+    /// Time of the update, on `CLOCK_MONOTONIC`.
     pub at: Duration,
     /// Association id.
     pub assoc_id: u32,
-    /// The path, for [`Rto::identity`].
-    pub path: EntryRef,
-    /// What.
+    /// Number of the path, in the order of appearance.
+    pub transport_id: u32,
+    /// The path; `None` where the path has made room for another meanwhile.
+    pub id: Option<Identity>,
+    /// Why there is an update.
     pub cause: Cause,
     /// The path after it.
     pub values: Values,
@@ -180,29 +167,29 @@ pub struct Update {
 
 /// Statistics of one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stats {
-    /// Which.
-    pub path: EntryRef,
-    /// Whose.
+pub struct Row {
+    /// Number of the path, in the order of appearance.
+    pub transport_id: u32,
+    /// The path.
     pub id: Identity,
     /// RTO after each update ([`Cause::Rtt`], [`Cause::Heartbeat`], [`Cause::T3`]).
-    pub rto: Dist,
-    /// Of it, in milliseconds; only if [`Config::extended`].
+    pub rto: DurationDist,
+    /// Histogram of `rto`, in milliseconds; only if [`Config::extended`] or [`Config::histograms`].
     pub histogram: Option<Histogram>,
-    /// SRTT likewise.
-    pub srtt: Dist,
-    /// RTTVAR likewise.
-    pub rttvar: Dist,
+    /// SRTT after each update.
+    pub srtt: DurationDist,
+    /// RTTVAR after each update.
+    pub rttvar: DurationDist,
     /// T3-rtx expiries.
     pub t3_expiries: u64,
-    /// Unanswered HEARTBEATs; 0 unless [`Config::extended`], as all that follow.
+    /// Unanswered HEARTBEATs; 0 unless extended, as all that follow.
     pub heartbeat_timeouts: u64,
     /// Times that data of this path was marked for retransmission by its T3-rtx timer (or as soon as an unconfirmed path
     /// was confirmed).
     pub t3_retransmits: u64,
-    /// By missing reports.
+    /// Times that data of this path was marked for retransmission by missing reports.
     pub fast_retransmits: u64,
-    /// Because the path MTU had become smaller.
+    /// Times that data of this path was marked for retransmission because the path MTU had become smaller.
     pub pmtud_retransmits: u64,
     /// Chunks sent again on this path.
     pub rtx_chunks: u64,
@@ -212,138 +199,196 @@ pub struct Stats {
     pub last: Values,
 }
 
-/// What was seen, what was not, and why.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Accounting {
-    /// All updates.
-    pub updates: u64,
-    /// Records that did not fit into the ring buffer; statistics have them all the same.
-    pub lost: u64,
-    /// Paths whose place was taken by newer ones.
-    pub paths_evicted: u64,
-    /// Updates that are missing in the statistics for that.
-    pub updates_evicted: u64,
-    /// Times that there was no room for an association's retransmissions.
-    pub assocs_left_out: u64,
-    /// Retransmitted chunks whose place was taken by newer ones before they were acknowledged.
-    pub chunks_evicted: u64,
-    /// SACKs that covered more than 8,192 chunks, or had gap blocks for as many.
-    pub scan_limit: u64,
+/// `struct stats`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub struct RawStats {
+    rto: raw::Dist,
+    srtt: raw::Dist,
+    rttvar: raw::Dist,
+    t3_expiries: u64,
+    heartbeat_timeouts: u64,
+    t3_retransmits: u64,
+    fast_retransmits: u64,
+    pmtud_retransmits: u64,
+    rtx_chunks: u64,
+    spurious: u64,
 }
 
-/// A running trace.
-pub struct Rto {
-    // Declared, and so dropped, in this order: no event comes from a detached program.
-    links: Links,
-    ring: Option<Ring<Update>>,
-    paths: Entries<types::entry>,
-    skel: RtoSkel<'static>,
-    units: Units,
-    extended: bool,
-    earlier: Option<Earlier>,
+/// `struct values`; times in jiffies.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub(crate) struct RawValues {
+    rto: u32,
+    srtt: u32,
+    rttvar: u32,
+    rtt: u32,
+    cwnd: u32,
+    ssthresh: u32,
+    flight: u32,
+    pmtu: u32,
+    error_count: u16,
+    error_limit: u16,
+    path_state: u8,
+    primary: u8,
+    pad: u16,
 }
 
-entry_probe!(Rto, types, paths, Config, Update, 2);
-plain_statistics!(Rto, paths);
+/// `struct state`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub(crate) struct RawState {
+    last: RawValues,
+    pad: u32,
+    min_rtt_ns: u64,
+}
 
-impl Rto {
-    fn open_on(rung: Rung, config: &Config) -> Result<Self, Error> {
-        let max_paths = config.max_paths.max(8).next_power_of_two();
-        let sets = config.max_retransmitted.div_ceil(SET_SLOTS).max(8).next_power_of_two();
-        let jiffy = kernel::jiffy()?;
-        // The skeleton borrows its object; one per process and run, so it may stay until exit.
-        let object = Box::leak(Box::new(MaybeUninit::uninit()));
-        let mut open = RtoSkelBuilder::default().open(object)?;
+/// `struct event`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub struct RawEvent {
+    time_ns: u64,
+    assoc_id: u32,
+    path: u32,
+    path_generation: u32,
+    cause: u8,
+    old_state: u8,
+    pad: u16,
+    /// In jiffies.
+    old_rto: u32,
+    values: RawValues,
+}
 
-        choose_rung(open.open_object_mut(), rung);
-        set_filter!(open, &config.filter, rung)?;
-        let rodata = open.maps.rodata_data.as_deref_mut().ok_or_else(malformed)?;
-        rodata.wants = wants::bits(&[
-            (wants::EVENTS, config.updates),
-            (wants::WINDOWS, config.intervals),
-            (wants::EXTENDED, config.extended),
-        ]);
-        rodata.jiffy_ns = jiffy.as_nanos() as u64;
-        rodata.entry_mask = max_paths - 1;
-        rodata.set_mask = sets - 1;
-        table::make::<types::entry>(&mut open.maps.bss_entries, max_paths)?;
-        if config.extended {
-            table::make::<types::set>(&mut open.maps.bss_inflight, sets)?;
-            open.maps.assocs.set_max_entries(max_paths)?;
-            open.maps.hists.set_max_entries(max_paths)?;
+/// `struct accounting`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub struct RawAccounting {
+    lost: u64,
+    paths_evicted: u64,
+    updates_evicted: u64,
+    assocs_left_out: u64,
+    chunks_evicted: u64,
+    scan_limit: u64,
+}
+
+same_layout!(types;
+    @entries;
+    RawStats = stats {
+        rto, srtt, rttvar, t3_expiries, heartbeat_timeouts, t3_retransmits, fast_retransmits, pmtud_retransmits,
+        rtx_chunks, spurious
+    };
+    RawValues = values {
+        rto, srtt, rttvar, rtt, cwnd, ssthresh, flight, pmtu, error_count, error_limit, path_state, primary
+    };
+    RawState = state { last, min_rtt_ns };
+    RawEvent = event { time_ns, assoc_id, path, path_generation, cause, old_state, old_rto, values };
+    RawAccounting = accounting {
+        lost, paths_evicted, updates_evicted, assocs_left_out, chunks_evicted, scan_limit
+    };
+);
+
+/// Histograms of an entry (`HISTS`): of RTO and SRTT.
+const HISTS: usize = 2;
+const _: () = assert!(size_of::<types::hist>() == HISTS * size_of::<crate::entries::Hist>());
+
+/// The programs of `sctp-rto`, loaded.
+pub struct Programs {
+    pub(crate) paths: Entries<RawState, RawStats>,
+    pub(crate) units: Units,
+}
+
+impl Program for Programs {
+    const NAME: &'static str = "rto_bpf";
+    const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rto.o"));
+
+    type Sizes = Sizes;
+    type Event = RawEvent;
+    type Accounting = RawAccounting;
+    type Record = Update;
+    type Row = Row;
+
+    fn configure(open: &mut OpenPrograms, config: &Config, sizes: &Sizes) -> Result<(), Error> {
+        Entries::<RawState, RawStats>::configure(open, config, sizes.max_paths)?;
+        let sets = sizes.max_retransmitted.div_ceil(SET_SLOTS).max(8).next_power_of_two();
+        open.settings.set_mask = sets - 1;
+        if config.gathers_more() {
+            open.make_table::<types::set>("inflight", sets)?;
+            open.resize("assocs", open.settings.entry_mask + 1)?;
         } else {
-            leave_out(open.open_object_mut(), "rto_x_");
+            open.leave_out("rto_x_");
         }
-        if config.updates {
-            open.maps.events.set_max_entries(RING_BYTES)?;
-        }
-        open.maps.frames.set_autocreate(rung == Rung::Kprobe)?;
-        name_module(open.open_object_mut())?;
-        let skel = open.load()?;
-        let links = attach_loaded(skel.object())?;
-        let units = Units { jiffy, extended: config.extended };
-        let decode = move |bytes: &[u8]| Some(units.update(&pod::read(bytes)?));
-        let ring = config.updates.then(|| Ring::new(&skel.maps.events, decode)).transpose()?;
-        Ok(Self {
-            links,
-            ring,
-            paths: Entries::new(&skel.maps.bss_entries.as_fd(), max_paths)?,
-            skel,
-            units,
-            extended: config.extended,
-            earlier: (config.extended && config.intervals).then(|| Earlier::new(max_paths, 2 * BUCKETS)),
-        })
+        Ok(())
     }
 
-    /// The books so far.
-    #[must_use]
-    pub fn accounting(&self) -> Accounting {
-        let Some(bss) = self.skel.maps.bss_data.as_deref() else { return Accounting::default() };
-        let a = pod::load(&bss.accounting);
+    fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error> {
+        let units = Units { jiffy: Duration::from_nanos(settings.jiffy_ns), extended: config.gathers_more() };
+        Ok(Self { paths: Entries::new(object, settings, config, HISTS)?, units })
+    }
+
+    fn decode(&mut self, event: &RawEvent) -> Update {
+        let path = EntryRef { index: event.path, generation: event.path_generation };
+        self.units.update(event, self.paths.identity(path))
+    }
+
+    fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        let units = self.units;
+        Ok(self.paths.interval(moment.interval, is_idle).map(move |path| Ok(units.row(&path?))))
+    }
+
+    fn totals(&mut self, _: Due, _: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        Ok(self.paths.totals(is_idle).map(|path| Ok(self.units.row(&path?))))
+    }
+
+    fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {
+        let skipped = |reason, sentence, count| Skipped { reason, sentence, count };
         Accounting {
-            updates: self.paths.sum(&[offset_of!(types::entry, stats.rto.count)]) + a.updates_evicted,
-            lost: a.lost,
-            paths_evicted: a.paths_evicted,
-            updates_evicted: a.updates_evicted,
-            assocs_left_out: a.assocs_left_out,
-            chunks_evicted: a.chunks_evicted,
-            scan_limit: a.scan_limit,
+            events: self.paths.sum(&[offset_of!(RawStats, rto.count)]) + counted.updates_evicted,
+            lost: counted.lost,
+            evicted: counted.paths_evicted + counted.chunks_evicted,
+            skipped: vec![
+                missed(misses),
+                skipped(
+                    "evicted",
+                    "their path had to make room for another: use --max-paths",
+                    counted.updates_evicted,
+                ),
+                skipped(
+                    "assocs_left_out",
+                    "there was no room for their association's retransmissions: use --max-paths",
+                    counted.assocs_left_out,
+                ),
+                skipped("scan_limit", "one SACK covered or named more than 8,192 chunks", counted.scan_limit),
+                busy(self.paths.busy()),
+            ],
         }
     }
+}
 
-    fn stats(
-        &self,
-        of: EntryRef,
-        path: &types::entry,
-        stats: &types::stats,
-        hist: Option<&[[u32; BUCKETS]]>,
-    ) -> Stats {
-        self.units.stats(of, path, stats, hist)
-    }
+fn is_idle(stats: &RawStats) -> bool {
+    let s = stats;
+    let counters = [s.rto.count, s.heartbeat_timeouts, s.t3_retransmits, s.fast_retransmits];
+    counters.iter().chain(&[s.pmtud_retransmits, s.rtx_chunks, s.spurious]).all(|n| *n == 0)
 }
 
 /// What the kernel side's numbers mean.
 #[derive(Clone, Copy)]
-struct Units {
-    jiffy: Duration,
-    extended: bool,
+pub(crate) struct Units {
+    /// Length of a jiffy.
+    pub(crate) jiffy: Duration,
+    /// Congestion control and state are there, too.
+    pub(crate) extended: bool,
 }
 
 impl Units {
-    fn stats(
-        self,
-        of: EntryRef,
-        path: &types::entry,
-        stats: &types::stats,
-        hist: Option<&[[u32; BUCKETS]]>,
-    ) -> Stats {
-        Stats {
-            path: of,
-            id: path.identity(),
-            rto: dist!(stats.rto, hist.map(|h| &h[0])),
-            histogram: hist.map(|h| Histogram::of(&h[0], 1_000_000)),
-            srtt: dist!(stats.srtt, hist.map(|h| &h[1])),
-            rttvar: dist!(stats.rttvar, None),
+    fn row(self, path: &Snapshot<RawState, RawStats>) -> Row {
+        let stats = &path.stats;
+        Row {
+            transport_id: path.of.generation,
+            id: path.id,
+            rto: DurationDist::new(&stats.rto, path.hist(0)),
+            histogram: path.hist(0).map(|counts| Histogram::of(counts, 1_000_000)),
+            srtt: DurationDist::new(&stats.srtt, path.hist(1)),
+            rttvar: DurationDist::new(&stats.rttvar, None),
             t3_expiries: stats.t3_expiries,
             heartbeat_timeouts: stats.heartbeat_timeouts,
             t3_retransmits: stats.t3_retransmits,
@@ -355,7 +400,7 @@ impl Units {
         }
     }
 
-    fn values(self, v: &types::values) -> Values {
+    fn values(self, v: &RawValues) -> Values {
         Values {
             rto: self.jiffy * v.rto,
             srtt: self.jiffy * v.srtt,
@@ -373,12 +418,13 @@ impl Units {
         }
     }
 
-    fn update(self, event: &types::event) -> Update {
+    fn update(self, event: &RawEvent, id: Option<Identity>) -> Update {
         let (rtt, old_rto) = (self.jiffy * event.values.rtt, self.jiffy * event.old_rto);
         Update {
             at: Duration::from_nanos(event.time_ns),
             assoc_id: event.assoc_id,
-            path: EntryRef { index: event.path, uid: event.path_uid },
+            transport_id: event.path_generation,
+            id,
             cause: match event.cause {
                 0 => Cause::Rtt { rtt },
                 1 => Cause::Heartbeat { rtt },
@@ -390,24 +436,4 @@ impl Units {
             values: self.values(&event.values),
         }
     }
-}
-
-#[cfg(any(test, feature = "fuzz"))]
-pub(crate) fn fuzz(tables: &crate::fuzz::Bytes<'_>) {
-    let units = Units { jiffy: Duration::from_millis(4), extended: true };
-    let hist: Option<types::hist> = pod::read(tables.rest);
-    for (of, path) in tables.entries::<types::entry>().iter().flat_map(Entries::live) {
-        units.stats(of, &path, &path.stats, hist.as_ref().map(|h| each(&h.counts)));
-    }
-}
-
-#[cfg(any(test, feature = "fuzz"))]
-pub(crate) fn decode(bytes: &[u8]) -> Option<Update> {
-    Some(Units { jiffy: Duration::from_millis(4), extended: true }.update(&pod::read(bytes)?))
-}
-
-fn is_idle(stats: &types::stats) -> bool {
-    let s = stats;
-    let counters = [s.rto.count, s.heartbeat_timeouts, s.t3_retransmits, s.fast_retransmits];
-    counters.iter().chain(&[s.pmtud_retransmits, s.rtx_chunks, s.spurious]).all(|n| *n == 0)
 }

@@ -1,13 +1,16 @@
-//! A kernel table (`TABLE` of `stats.h`) as this process sees it: reads cost no system call.
+//! Kernel memory as this process sees it, mapped: reads cost no system call.
 
 use std::{
+    cell::Cell,
     hint, io,
     marker::PhantomData,
     mem::MaybeUninit,
     num::NonZeroUsize,
     os::fd::AsFd,
-    ptr::NonNull,
+    ptr::{self, NonNull},
     sync::atomic::{AtomicU64, Ordering, fence},
+    thread,
+    time::Duration,
 };
 
 use libbpf_rs::{
@@ -15,12 +18,13 @@ use libbpf_rs::{
     libbpf_sys::{BPF_F_MMAPABLE, bpf_map_create_opts},
 };
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use zerocopy::FromBytes;
 
-use crate::pod::Pod;
+use crate::raw;
 
 /// The most entries that a table may have, a power of two: the verifier follows no index further than 512 MB
 /// (`BPF_MAX_VAR_OFF`).
-pub(crate) const fn most<T>() -> u32 {
+pub(crate) const fn max_len<T>() -> u32 {
     1 << ((1 << 29) / size_of::<T>()).ilog2()
 }
 
@@ -41,78 +45,161 @@ pub(crate) fn make<T>(map: &mut OpenMapMut<'_>, len: u32) -> libbpf_rs::Result<(
     map.reuse_fd(made.as_fd())
 }
 
-/// `len` entries of `T`, which the kernel side goes on writing.
+/// The memory of a map.
+struct Mapping {
+    start: NonNull<u8>,
+    len: NonZeroUsize,
+}
+
+impl Mapping {
+    fn new(map: &impl AsFd, len: usize, protection: ProtFlags) -> io::Result<Self> {
+        let len = NonZeroUsize::new(len).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        // SAFETY: a new mapping at an address of the kernel's choice, no memory of ours is replaced.
+        let start = unsafe { mmap(None, len, protection, MapFlags::MAP_SHARED, map, 0) }?;
+        Ok(Self { start: start.cast(), len })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the very mapping of `new`; nothing borrows from it, as all reads copy.
+        let unmapped = unsafe { munmap(self.start.cast(), self.len.get()) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+/// What user space and the programs share while they run (`shared.h`).
+pub(crate) struct Shared<Accounting> {
+    mapping: Mapping,
+    shared: PhantomData<Accounting>,
+}
+
+impl<Accounting: FromBytes> Shared<Accounting> {
+    /// Maps `.data.shared`, to be read and written.
+    ///
+    /// # Errors
+    /// Where the kernel refuses (out of memory or address space).
+    pub(crate) fn new(map: &impl AsFd) -> io::Result<Self> {
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let mapping = Mapping::new(map, size_of::<raw::Shared<Accounting>>(), protection)?;
+        Ok(Self { mapping, shared: PhantomData })
+    }
+
+    /// A copy as it is now. Each integer is whole; they need not be of one moment.
+    pub(crate) fn get(&self) -> raw::Shared<Accounting> {
+        // SAFETY: inside the mapping, which is page-aligned and lives as long as self. Volatile, as the writer is not
+        // Rust's; by `FromBytes` any bytes are a value.
+        unsafe { ptr::read_volatile(self.ptr()) }
+    }
+
+    /// Ends the interval and begins the next. Returns the number of the one that has ended.
+    pub(crate) fn next_epoch(&mut self) -> u32 {
+        let ended = self.get().epoch;
+        // 0 would say that an association lives.
+        let next = ended.wrapping_add(1).max(1);
+        // SAFETY: as in `get`; no reference to the memory exists.
+        unsafe { ptr::write_volatile(&raw mut (*self.ptr()).epoch, next) };
+        ended
+    }
+
+    /// Asks to be woken at the next record.
+    pub(crate) fn want_wakeup(&mut self) {
+        // SAFETY: as in `next_epoch`.
+        unsafe { ptr::write_volatile(&raw mut (*self.ptr()).want_wakeup, 1) };
+    }
+
+    fn ptr(&self) -> *mut raw::Shared<Accounting> {
+        self.mapping.start.cast().as_ptr()
+    }
+}
+
+/// A table (`TABLE` in `stats.h`): `len` entries of `T`, which the kernel side goes on writing.
 pub(crate) struct Table<T> {
-    start: NonNull<AtomicU64>,
+    mapping: Mapping,
     len: usize,
+    /// Entries that were passed over, as their writer did not finish.
+    busy: Cell<u64>,
     entry: PhantomData<T>,
 }
 
-impl<T: Pod> Table<T> {
+/// How often a busy entry is read again at once: a writer that runs finishes in less than a microsecond.
+const SPINS: u32 = 1000;
+/// How often it is read again after a pause. A writer may have been preempted, by this process even, or be out of its
+/// share of the CPU (`cpu.max`), whose period is 100 ms by default.
+const PAUSES: u32 = 150;
+const PAUSE: Duration = Duration::from_millis(1);
+
+impl<T: FromBytes> Table<T> {
     const WORDS: usize = size_of::<T>() / 8;
 
-    /// Maps the array `map`, read-only.
+    /// Maps the table `map`, read-only.
     ///
     /// # Errors
     /// Where the kernel refuses (out of memory or address space).
     pub(crate) fn new(map: &impl AsFd, len: u32) -> io::Result<Self> {
-        // The kernel rounds an entry up to 8 bytes; our structs are multiples of that already.
         const { assert!(size_of::<T>().is_multiple_of(8) && size_of::<T>() > 0) };
         let len = len as usize;
-        let bytes = NonZeroUsize::new(len * size_of::<T>())
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        // SAFETY: a new mapping at an address of the kernel's choice, no memory of ours is replaced.
-        let start = unsafe { mmap(None, bytes, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, map, 0) }?;
-        Ok(Self { start: start.cast(), len, entry: PhantomData })
+        let mapping = Mapping::new(map, len * size_of::<T>(), ProtFlags::PROT_READ)?;
+        Ok(Self { mapping, len, busy: Cell::new(0), entry: PhantomData })
     }
 
-    /// A word of an entry, which by itself is always whole: for a look at entries of which most are of no interest.
-    pub(crate) fn word(&self, index: usize, word: usize) -> Option<u64> {
-        // SAFETY: as in `get`.
-        let get = || unsafe { self.start.add(index * Self::WORDS + word).as_ref() }.load(Ordering::Relaxed);
-        (index < self.len && word < Self::WORDS).then(get)
+    /// One word of an entry, at this offset in bytes, which by itself is always whole: for a look at entries of which
+    /// most are of no interest. `None` beyond the table.
+    pub(crate) fn word(&self, index: usize, offset: usize) -> Option<u64> {
+        (index < self.len && offset < size_of::<T>()).then(|| self.load(index, offset / 8))
     }
 
-    /// A copy of an entry, word by word upwards, so that the entry's first and last words can tell whether it is whole
-    /// (`begun` and `done`: see `stats.h`).
-    pub(crate) fn get(&self, index: usize) -> Option<T> {
+    /// A copy of an entry that no writer was busy with. `None` beyond the table, and where the writer did not finish
+    /// in good time, which counts as [`Table::busy`].
+    pub(crate) fn read(&self, index: usize, is_consistent: impl Fn(&T) -> bool) -> Option<T> {
         if index >= self.len {
             return None;
         }
-        let mut copy = MaybeUninit::<T>::uninit();
-        for word in 0..Self::WORDS {
-            // SAFETY: inside the mapping (index < len), which is page-aligned and lives as long as self. Atomic,
-            // because the kernel writes at the same time.
-            let value =
-                unsafe { self.start.add(index * Self::WORDS + word).as_ref() }.load(Ordering::Relaxed);
-            fence(Ordering::Acquire);
-            // SAFETY: word < WORDS, inside `copy`; unaligned, as T may ask for less than a u64 does.
-            unsafe { copy.as_mut_ptr().cast::<u64>().add(word).write_unaligned(value) };
+        for pause in 0..=PAUSES {
+            for _ in 0..SPINS {
+                let entry = self.copy(index);
+                if is_consistent(&entry) {
+                    return Some(entry);
+                }
+                hint::spin_loop();
+            }
+            if pause < PAUSES {
+                thread::sleep(PAUSE);
+            }
         }
-        // SAFETY: every byte was written, and by `Pod` any bytes are a `T`.
-        Some(unsafe { copy.assume_init() })
+        self.busy.set(self.busy.get() + 1);
+        None
     }
 
-    /// A copy of an entry that no writer was busy with. A writer is busy for less than a microsecond.
-    pub(crate) fn whole(&self, index: usize, is_whole: impl Fn(&T) -> bool) -> Option<T> {
-        let mut entry = self.get(index)?;
-        while !is_whole(&entry) {
-            hint::spin_loop();
-            entry = self.get(index)?;
-        }
-        Some(entry)
+    /// How many entries were passed over, as their writer did not finish.
+    pub(crate) fn busy(&self) -> u64 {
+        self.busy.get()
     }
 
     /// The number of entries.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
-}
 
-impl<T> Drop for Table<T> {
-    fn drop(&mut self) {
-        // SAFETY: the very mapping of `new`; nothing borrows from it, as `get` copies.
-        let unmapped = unsafe { munmap(self.start.cast(), self.len * size_of::<T>()) };
-        debug_assert!(unmapped.is_ok());
+    /// A copy of an entry, word by word upwards, so that its first and last words can tell whether it is consistent
+    /// (`seq_tail` and `seq_head`: see `stats.h`).
+    fn copy(&self, index: usize) -> T {
+        let mut copy = MaybeUninit::<T>::uninit();
+        for word in 0..Self::WORDS {
+            let value = self.load(index, word);
+            fence(Ordering::Acquire);
+            // SAFETY: word < WORDS, inside `copy`; unaligned, as T may ask for less than a u64 does.
+            unsafe { copy.as_mut_ptr().cast::<u64>().add(word).write_unaligned(value) };
+        }
+        // SAFETY: every byte was written, and by `FromBytes` any bytes are a `T`.
+        unsafe { copy.assume_init() }
+    }
+
+    fn load(&self, index: usize, word: usize) -> u64 {
+        debug_assert!(index < self.len && word < Self::WORDS);
+        // SAFETY: inside the mapping, as both callers see to, which is page-aligned and lives as long as self. Atomic,
+        // because the kernel writes at the same time.
+        unsafe { self.mapping.start.cast::<AtomicU64>().add(index * Self::WORDS + word).as_ref() }
+            .load(Ordering::Relaxed)
     }
 }

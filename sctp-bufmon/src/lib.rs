@@ -1,12 +1,16 @@
 //! `sctp-bufmon`: buffers of SCTP associations.
 
-mod report;
+pub mod report;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
-use cli::{Banners, Common, EntryTool, Manual};
-use probes::bufmon::{self, Bufmon, Config};
+use cli::{Banners, Common, Manual, Session};
+use probes::{
+    Config,
+    bufmon::{self, Bufmon, Sizes},
+};
 use report::Report;
 
 /// Buffers of SCTP associations: how full, and how long senders wait for room.
@@ -15,16 +19,18 @@ use report::Report;
 /// decides whether a sender must wait. Extended, it also tells associations that stand still, and why.
 #[derive(Parser)]
 #[command(name = "sctp-bufmon", max_term_width = 100)]
-struct Flags {
+pub struct Flags {
+    /// The flags that all commands have.
     #[command(flatten)]
-    common: Common,
+    pub common: Common,
     /// Room for this many associations; more evict the one that was silent longest
     #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(bufmon::MAX_ASSOCS)))]
     max_assocs: u32,
 }
 
 const BANNER: &str = "Tracing SCTP buffer utilisation... Hit Ctrl-C to end";
-const BANNERS: Banners = Banners { command: "sctp-bufmon", text: BANNER, csv: BANNER, file: None };
+/// What it says first.
+pub const BANNERS: Banners = Banners { command: "sctp-bufmon", text: BANNER, csv: BANNER, file: None };
 
 /// What its man page says of its flags and columns.
 #[must_use]
@@ -34,15 +40,14 @@ pub fn manual() -> Manual {
 
 /// The command.
 pub fn main() -> ExitCode {
-    let flags: Flags = cli::parse(|f: &Flags| &f.common);
+    let flags: Flags = cli::parse(|f: &Flags| &f.common, manual);
+    cli::exit_code(&BANNERS, trace(&flags))
+}
+
+fn trace(flags: &Flags) -> Result<()> {
     let common = &flags.common;
-    let config = Config {
-        filter: common.filter(),
-        waits: common.json,
-        intervals: common.has_interval_rows(),
-        extended: common.gathers_more(),
-        max_assocs: flags.max_assocs,
-        rung: common.rung(),
-    };
-    cli::run(&BANNERS, common, || Ok(EntryTool::new(Bufmon::open(&config)?, Report::new(common))))
+    let Some(session) = Session::start(&BANNERS, common)? else { return Ok(()) };
+    let config = Config { records: common.json, ..common.config() };
+    let probe = Bufmon::open(&config, &Sizes { max_assocs: flags.max_assocs })?;
+    session.run(probe, Report::new(common))
 }

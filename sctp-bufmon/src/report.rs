@@ -1,353 +1,324 @@
 //! The rows of `sctp-bufmon`: what is printed, in which form.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use cli::{
-    Accounting, Clock, Column, Common, EntryReport, Format, Out, Period, Rows, Skipped, Table, Value, draw,
-    ends, identity_columns, ms, us,
+    ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Form, Format,
+    Get::{Bool, Fixed, Float, Int, Text},
+    IDENTITY, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Table, draw, endpoints, ms, us,
 };
-use jiff::tz::TimeZone;
 use probes::{
-    EntryProbe, EntryRef, Identity, Levels,
-    bufmon::{Bufmon, Stall, StallCause, Stats, Wait},
+    Due, Error, Identity, ValueDist,
+    bufmon::{Record, Row, Stall, StallCause, Wait},
 };
 
 /// The columns of the Python script. It has 0 where there are no samples.
-const CSV: &[Column<Stats>] = &[
-    Column { name: "Association ID", doc: "association id", get: |s| Value::Int(s.id.assoc_id.into()) },
-    Column {
-        name: "Avg_Util_%",
-        doc: "mean use of the send buffer",
-        get: |s| Value::Fixed(percent(s.util_ppm.mean()).unwrap_or(0.0), 1),
-    },
-    Column {
-        name: "Min_Util_%",
-        doc: "smallest",
-        get: |s| Value::Fixed(pct(s.util_ppm.min).unwrap_or(0.0), 1),
-    },
-    Column {
-        name: "Max_Util_%",
-        doc: "largest",
-        get: |s| Value::Fixed(pct(s.util_ppm.max).unwrap_or(0.0), 1),
-    },
-    Column { name: "Util_Samples", doc: "looks at it", get: |s| Value::Int(s.util_ppm.count) },
-    Column {
-        name: "Avg_Outqueue_bytes",
-        doc: "mean of the user data never sent yet",
-        get: |s| Value::Fixed(s.outqueue_bytes.mean().unwrap_or(0.0), 1),
-    },
-    Column {
-        name: "Max_Outqueue_bytes",
-        doc: "largest",
-        get: |s| Value::Int(s.outqueue_bytes.max.unwrap_or(0)),
-    },
-    Column { name: "Outqueue_Samples", doc: "looks at it", get: |s| Value::Int(s.outqueue_bytes.count) },
-    Column {
-        name: "Avg_RWND_bytes",
-        doc: "mean of the window that the peer advertised",
-        get: |s| Value::Fixed(s.rwnd_bytes.mean().unwrap_or(0.0), 1),
-    },
-    Column { name: "Min_RWND_bytes", doc: "smallest", get: |s| Value::Int(s.rwnd_bytes.min.unwrap_or(0)) },
-    Column { name: "RWND_Samples", doc: "SACKs", get: |s| Value::Int(s.rwnd_bytes.count) },
-    Column {
-        name: "Sndbuf_Wait_Events",
-        doc: "sends that waited for room",
-        get: |s| Value::Int(s.wait.count),
-    },
+const CSV: &[Column<Row>] = &[
+    Column::label("Association ID", "association id", Int(|r| Some(r.id.assoc_id.into()))),
+    Column::distribution(
+        "Avg_Util_%",
+        "mean use of the send buffer",
+        Fixed(|r| percent(r.util_ppm.mean()).or(Some(0.0)), 1),
+    ),
+    Column::distribution(
+        "Min_Util_%",
+        "smallest use of the send buffer",
+        Fixed(|r| pct(r.util_ppm.min).or(Some(0.0)), 1),
+    ),
+    Column::distribution(
+        "Max_Util_%",
+        "largest use of the send buffer",
+        Fixed(|r| pct(r.util_ppm.max).or(Some(0.0)), 1),
+    ),
+    Column::counter("Util_Samples", "looks at the send buffer", Int(|r| Some(r.util_ppm.count))),
+    Column::distribution(
+        "Avg_Outqueue_bytes",
+        "mean of the user data never sent yet",
+        Fixed(|r| r.outqueue_bytes.mean().or(Some(0.0)), 1),
+    ),
+    Column::distribution(
+        "Max_Outqueue_bytes",
+        "largest amount of user data never sent yet",
+        Int(|r| r.outqueue_bytes.max.or(Some(0))),
+    ),
+    Column::counter("Outqueue_Samples", "looks at the outqueue", Int(|r| Some(r.outqueue_bytes.count))),
+    Column::distribution(
+        "Avg_RWND_bytes",
+        "mean of the window that the peer advertised",
+        Fixed(|r| r.rwnd_bytes.mean().or(Some(0.0)), 1),
+    ),
+    Column::distribution(
+        "Min_RWND_bytes",
+        "smallest window that the peer advertised",
+        Int(|r| r.rwnd_bytes.min.or(Some(0))),
+    ),
+    Column::counter("RWND_Samples", "SACKs that came", Int(|r| Some(r.rwnd_bytes.count))),
+    Column::counter("Sndbuf_Wait_Events", "sends that waited for room", Int(|r| Some(r.wait.count))),
 ];
 
 /// The same by the names of JSON, with nothing where there are no samples.
-const JSON: &[Column<Stats>] = &[
-    Column {
-        name: "util_avg_pct",
-        doc: "mean use of the send buffer",
-        get: |s| fixed(percent(s.util_ppm.mean())),
+const JSON: &[&dyn Columns<Row>] = &[
+    &Part { prefix: "util_", what: "use of the send buffer", of: |r: &Row| Some(&r.util_ppm), columns: USE },
+    &Part {
+        prefix: "outqueue_",
+        what: "user data never sent yet",
+        of: |r: &Row| Some(&r.outqueue_bytes),
+        columns: QUEUE,
     },
-    Column { name: "util_min_pct", doc: "smallest", get: |s| fixed(pct(s.util_ppm.min)) },
-    Column { name: "util_max_pct", doc: "largest", get: |s| fixed(pct(s.util_ppm.max)) },
-    Column { name: "util_samples", doc: "looks at it", get: |s| Value::Int(s.util_ppm.count) },
-    Column {
-        name: "outqueue_avg_bytes",
-        doc: "mean of the user data never sent yet",
-        get: |s| Value::fixed(s.outqueue_bytes.mean(), 1),
+    &Part {
+        prefix: "rwnd_",
+        what: "window that the peer advertised",
+        of: |r: &Row| Some(&r.rwnd_bytes),
+        columns: WINDOW,
     },
-    Column { name: "outqueue_max_bytes", doc: "largest", get: |s| Value::int(s.outqueue_bytes.max) },
-    Column { name: "outqueue_samples", doc: "looks at it", get: |s| Value::Int(s.outqueue_bytes.count) },
-    Column {
-        name: "rwnd_avg_bytes",
-        doc: "mean of the window that the peer advertised",
-        get: |s| Value::fixed(s.rwnd_bytes.mean(), 1),
-    },
-    Column { name: "rwnd_min_bytes", doc: "smallest", get: |s| Value::int(s.rwnd_bytes.min) },
-    Column { name: "rwnd_samples", doc: "SACKs", get: |s| Value::Int(s.rwnd_bytes.count) },
-    Column { name: "wait_events", doc: "sends that waited for room", get: |s| Value::Int(s.wait.count) },
+    &WAIT_EVENTS,
+];
+const WAIT_EVENTS: &[Column<Row>] =
+    &[Column::counter("wait_events", "sends that waited for room", Int(|r| Some(r.wait.count)))];
+const SAMPLES: Column<ValueDist> = Column::counter("samples", "number of looks", Int(|d| Some(d.count)));
+const AVG_PCT: Column<ValueDist> = Column::distribution("avg_pct", "mean", Fixed(|d| percent(d.mean()), 1));
+const MAX_PCT: Column<ValueDist> = Column::distribution("max_pct", "largest", Fixed(|d| pct(d.max), 1));
+const AVG_BYTES: Column<ValueDist> = Column::distribution("avg_bytes", "mean", Fixed(ValueDist::mean, 1));
+const MIN_BYTES: Column<ValueDist> = Column::distribution("min_bytes", "smallest", Int(|d| d.min));
+const MAX_BYTES: Column<ValueDist> = Column::distribution("max_bytes", "largest", Int(|d| d.max));
+const USE: &[Column<ValueDist>] =
+    &[AVG_PCT, Column::distribution("min_pct", "smallest", Fixed(|d| pct(d.min), 1)), MAX_PCT, SAMPLES];
+const QUEUE: &[Column<ValueDist>] = &[AVG_BYTES, MAX_BYTES, SAMPLES];
+const WINDOW: &[Column<ValueDist>] = &[AVG_BYTES, MIN_BYTES, SAMPLES];
+const PERCENTILES_PCT: &[Column<ValueDist>] = &[
+    Column::distribution("p50_pct", "median", Fixed(|d| pct(d.percentiles.map(|p| p[0])), 1)),
+    Column::distribution("p90_pct", "90th percentile", Fixed(|d| pct(d.percentiles.map(|p| p[1])), 1)),
+    Column::distribution("p99_pct", "99th percentile", Fixed(|d| pct(d.percentiles.map(|p| p[2])), 1)),
 ];
 
-const ASSOC: &[Column<Stats>] =
-    &[Column { name: "assoc_id", doc: "association id", get: |s| Value::Int(s.id.assoc_id.into()) }];
-const IDENTITY: &[Column<Stats>] = identity_columns!(Stats, |s| &s.id);
+const ASSOC: Part<Row, Identity> = Part { prefix: "", what: "", of: |r| Some(&r.id), columns: ASSOC_ID };
+const ENDS: Part<Row, Identity> = Part { prefix: "", what: "", of: |r| Some(&r.id), columns: IDENTITY };
 
-/// What `--extended` and `--json` add.
-const MORE: &[Column<Stats>] = &[
-    Column { name: "util_p50_pct", doc: "median use of the send buffer", get: |s| util_percentile(s, 0) },
-    Column { name: "util_p90_pct", doc: "90th percentile", get: |s| util_percentile(s, 1) },
-    Column { name: "util_p99_pct", doc: "99th percentile", get: |s| util_percentile(s, 2) },
-    Column {
-        name: "outqueue_p50_bytes",
-        doc: "median of the outqueue",
-        get: |s| percentile(&s.outqueue_bytes, 0),
+/// The columns that `--extended` and `--json` add.
+const MORE: &[&dyn Columns<Row>] = &[
+    &Part {
+        prefix: "util_",
+        what: "use of the send buffer",
+        of: |r: &Row| Some(&r.util_ppm),
+        columns: PERCENTILES_PCT,
     },
-    Column { name: "outqueue_p90_bytes", doc: "90th percentile", get: |s| percentile(&s.outqueue_bytes, 1) },
-    Column { name: "outqueue_p99_bytes", doc: "99th percentile", get: |s| percentile(&s.outqueue_bytes, 2) },
-    Column {
-        name: "rwnd_p50_bytes",
-        doc: "median of the peer's window",
-        get: |s| percentile(&s.rwnd_bytes, 0),
+    &Part {
+        prefix: "outqueue_",
+        what: "user data never sent yet",
+        of: |r: &Row| Some(&r.outqueue_bytes),
+        columns: PERCENTILES_BYTES,
     },
-    Column { name: "rwnd_p90_bytes", doc: "90th percentile", get: |s| percentile(&s.rwnd_bytes, 1) },
-    Column { name: "rwnd_p99_bytes", doc: "99th percentile", get: |s| percentile(&s.rwnd_bytes, 2) },
-    Column { name: "rwnd_max_bytes", doc: "largest", get: |s| Value::int(s.rwnd_bytes.max) },
-    Column {
-        name: "wait_total_us",
-        doc: "time that sends waited, all together",
-        get: |s| Value::Float(us(s.wait.sum)),
+    &Part {
+        prefix: "rwnd_",
+        what: "window that the peer advertised",
+        of: |r: &Row| Some(&r.rwnd_bytes),
+        columns: PERCENTILES_BYTES,
     },
-    Column { name: "wait_avg_us", doc: "mean wait", get: |s| Value::float(s.wait.mean_us()) },
-    Column { name: "wait_min_us", doc: "shortest", get: |s| Value::us(s.wait.min) },
-    Column { name: "wait_max_us", doc: "longest", get: |s| Value::us(s.wait.max) },
-    Column { name: "wait_p50_us", doc: "median", get: |s| Value::us(s.wait.percentiles.map(|p| p[0])) },
-    Column {
-        name: "wait_p90_us",
-        doc: "90th percentile",
-        get: |s| Value::us(s.wait.percentiles.map(|p| p[1])),
+    &Part {
+        prefix: "rwnd_",
+        what: "window that the peer advertised",
+        of: |r: &Row| Some(&r.rwnd_bytes),
+        columns: &[MAX_BYTES],
     },
-    Column {
-        name: "wait_p99_us",
-        doc: "99th percentile",
-        get: |s| Value::us(s.wait.percentiles.map(|p| p[2])),
+    &WAIT_TOTAL,
+    &Part { prefix: "wait_", what: "time that a send waited", of: |r: &Row| Some(&r.wait), columns: DIST_US },
+    &Part {
+        prefix: "wait_",
+        what: "time that a send waited",
+        of: |r: &Row| Some(&r.wait),
+        columns: PERCENTILES_US,
     },
-    Column { name: "refused_events", doc: "sends refused (EAGAIN)", get: |s| Value::Int(s.refused) },
-    Column {
-        name: "zero_window_events",
-        doc: "times that the peer closed its window",
-        get: |s| Value::Int(s.zero_windows),
+    &SENDER,
+    &Part {
+        prefix: "recv_util_",
+        what: "use of the receive buffer",
+        of: |r: &Row| Some(&r.recv_ppm),
+        columns: &[AVG_PCT, MAX_PCT],
     },
-    Column {
-        name: "zero_window_ms",
-        doc: "how long it was closed",
-        get: |s| Value::Float(ms(s.zero_window)),
+    &RECV_SAMPLES,
+    &Part {
+        prefix: "own_rwnd_",
+        what: "window that this side advertised",
+        of: |r: &Row| Some(&r.own_rwnd_bytes),
+        columns: &[AVG_BYTES, MIN_BYTES],
     },
-    Column {
-        name: "in_flight_max_bytes",
-        doc: "the most that was sent and not acknowledged",
-        get: |s| Value::int(s.is_sender().then_some(s.in_flight_max_bytes)),
-    },
-    Column {
-        name: "recv_util_avg_pct",
-        doc: "mean use of the receive buffer",
-        get: |s| fixed(percent(s.recv_ppm.mean())),
-    },
-    Column { name: "recv_util_max_pct", doc: "largest", get: |s| fixed(pct(s.recv_ppm.max)) },
-    Column { name: "recv_samples", doc: "SACKs sent", get: |s| Value::Int(s.recv_ppm.count) },
-    Column {
-        name: "own_rwnd_avg_bytes",
-        doc: "mean of the window that we advertised",
-        get: |s| Value::fixed(s.own_rwnd_bytes.mean(), 1),
-    },
-    Column { name: "own_rwnd_min_bytes", doc: "smallest", get: |s| Value::int(s.own_rwnd_bytes.min) },
-    Column {
-        name: "stalls",
-        doc: "times that nothing was acknowledged for longer than the RTO",
-        get: |s| Value::Int(s.stalls),
-    },
-    Column { name: "stall_total_ms", doc: "how long, all together", get: |s| Value::Float(ms(s.stalled)) },
-    Column { name: "stall_max_ms", doc: "how long at most", get: |s| Value::Float(ms(s.stall_max)) },
-    Column { name: "stall_cause", doc: "why, the last time", get: |s| Value::text(s.stall_cause.map(cause)) },
+    &STALLS,
 ];
-
-type Event = (Wait, Option<Identity>);
+const WAIT_TOTAL: &[Column<Row>] = &[Column::counter(
+    "wait_total_us",
+    "time that sends waited, all together",
+    Float(|r| Some(us(r.wait.sum))),
+)];
+const SENDER: &[Column<Row>] = &[
+    Column::counter("refused_events", "sends refused (EAGAIN)", Int(|r| Some(r.refused))),
+    Column::counter(
+        "zero_window_events",
+        "times that the peer closed its window",
+        Int(|r| Some(r.zero_windows)),
+    ),
+    Column::counter(
+        "zero_window_ms",
+        "how long the peer's window was closed",
+        Float(|r| Some(ms(r.zero_window))),
+    ),
+    Column::distribution(
+        "in_flight_max_bytes",
+        "the most that was sent and not acknowledged",
+        Int(|r| r.is_sender().then_some(r.in_flight_max_bytes)),
+    ),
+];
+const RECV_SAMPLES: &[Column<Row>] =
+    &[Column::counter("recv_samples", "SACKs sent", Int(|r| Some(r.recv_ppm.count)))];
+const STALLS: &[Column<Row>] = &[
+    Column::counter(
+        "stalls",
+        "times that nothing was acknowledged for longer than the RTO",
+        Int(|r| Some(r.stalls)),
+    ),
+    Column::counter("stall_total_ms", "how long stalls lasted, all together", Float(|r| Some(ms(r.stalled)))),
+    Column::distribution("stall_max_ms", "how long a stall lasted at most", Float(|r| Some(ms(r.stall_max)))),
+    Column::label("stall_cause", "why, the last time", Text(|r| r.stall_cause.map(cause))),
+];
 
 /// A `sample` object: a send that waited.
-const SAMPLE: &[&[Column<Event>]] = &[
-    &[Column { name: "assoc_id", doc: "association id", get: |(w, _)| Value::Int(w.assoc_id.into()) }],
-    identity_columns!(Event, maybe | (_, id) | id.as_ref()),
-    &[
-        Column { name: "wait_us", doc: "how long it waited", get: |(w, _)| Value::Float(us(w.wait)) },
-        Column {
-            name: "msg_bytes",
-            doc: "length of its message",
-            get: |(w, _)| Value::Int(w.msg_bytes.into()),
-        },
-    ],
+const SAMPLE: &[&dyn Columns<Wait>] = &[
+    &WAIT_ASSOC,
+    &Part { prefix: "", what: "", of: |w: &Wait| w.id.as_ref(), columns: IDENTITY },
+    &WAIT_VALUES,
+];
+const WAIT_ASSOC: &[Column<Wait>] =
+    &[Column::label("assoc_id", "association id", Int(|w| Some(w.assoc_id.into())))];
+const WAIT_VALUES: &[Column<Wait>] = &[
+    Column::gauge("wait_us", "how long the send waited", Float(|w| Some(us(w.wait)))),
+    Column::gauge("msg_bytes", "length of the message", Int(|w| Some(w.msg_bytes.into()))),
 ];
 
-/// A `stall` object, and for how long it has lasted.
-type Verdict = (Stall, Duration);
-const STALL: &[&[Column<Verdict>]] = &[
-    &[Column { name: "assoc_id", doc: "association id", get: |(s, _)| Value::Int(s.id.assoc_id.into()) }],
-    identity_columns!(Verdict, |(s, _)| &s.id),
-    &[
-        Column {
-            name: "lasted_ms",
-            doc: "for how long, so far",
-            get: |(_, lasted)| Value::Float(ms(*lasted)),
-        },
-        Column { name: "over", doc: "it is over", get: |(s, _)| Value::Bool(s.until.is_some()) },
-        Column { name: "unacked_bytes", doc: "outstanding or queued", get: |(s, _)| Value::Int(s.bytes) },
-        Column {
-            name: "t3_expiries",
-            doc: "T3-rtx expiries meanwhile",
-            get: |(s, _)| Value::Int(s.t3_expiries.into()),
-        },
-        Column {
-            name: "waiting_sends",
-            doc: "sends that wait for room",
-            get: |(s, _)| Value::Int(s.waiting.into()),
-        },
-        Column { name: "cause", doc: "why", get: |(s, _)| Value::Text(cause(s.cause).to_owned()) },
-        Column {
-            name: "cause_text",
-            doc: "why, in words",
-            get: |(s, _)| Value::Text(words(s.cause).to_owned()),
-        },
-    ],
+/// A `stall` object.
+const STALL: &[&dyn Columns<Stall>] = &[
+    &Part { prefix: "", what: "", of: |s: &Stall| Some(&s.id), columns: ASSOC_ID },
+    &Part { prefix: "", what: "", of: |s: &Stall| Some(&s.id), columns: IDENTITY },
+    &STALL_VALUES,
 ];
-
-/// Prints waits, stalls and statistics in the form that was asked for.
-pub struct Report {
-    rows: Rows<Stats>,
-    format: Format,
-    extended: bool,
-    intervals: bool,
-    histograms: bool,
-    zone: TimeZone,
-}
+const STALL_VALUES: &[Column<Stall>] = &[
+    Column::gauge("lasted_ms", "how long the stall has lasted so far", Float(|s| Some(ms(s.lasted)))),
+    Column::label("over", "the stall is over", Bool(|s| Some(s.until.is_some()))),
+    Column::gauge("unacked_bytes", "data outstanding or queued", Int(|s| Some(s.bytes))),
+    Column::gauge("t3_expiries", "T3-rtx expiries meanwhile", Int(|s| Some(s.t3_expiries.into()))),
+    Column::gauge("waiting_sends", "sends that wait for room", Int(|s| Some(s.waiting.into()))),
+    Column::label("cause", "why", Text(|s| Some(cause(s.cause)))),
+    Column::label("cause_text", "why, in words", Text(|s| Some(words(s.cause)))),
+];
 
 /// All that is printed in columns.
 pub fn tables() -> Vec<Table> {
+    let json: &[&dyn Columns<Row>] = &[&ASSOC];
+    let more: &[&dyn Columns<Row>] = &[&ENDS];
     vec![
-        Table::of("CSV columns", &[CSV]),
-        Table::of("The same in JSON", &[ASSOC, JSON]),
-        Table::of("More with -x and --json", &[IDENTITY, MORE]),
-        Table::of("Objects of type sample: a send that waited", SAMPLE),
-        Table::of("Objects of type stall", STALL),
+        Table::csv::<Row>("CSV columns", &[&CSV]),
+        Table::statistics("The same in JSON", &[json, JSON].concat()),
+        Table::statistics("More with -x and --json", &[more, MORE].concat()),
+        Table::events("Objects of type sample: a send that waited", &["sample"], SAMPLE),
+        Table::events("Objects of type stall", &["stall"], STALL),
     ]
+}
+
+/// Prints waits, stalls and statistics in the form that was asked for.
+pub struct Report {
+    rows: Rows<Row>,
+    form: Form,
 }
 
 impl Report {
     /// A report as the flags ask for it.
     pub fn new(common: &Common) -> Self {
-        let columns = match (common.format(), common.extended) {
-            (Format::Json, _) => vec![ASSOC, IDENTITY, JSON, MORE],
-            (_, true) => vec![CSV, IDENTITY, MORE],
-            (_, false) => vec![CSV],
-        };
-        Self {
-            rows: Rows::of("bufmon", common, columns),
-            format: common.format(),
-            extended: common.is_extended(),
-            intervals: common.has_interval_rows(),
-            histograms: common.histogram,
-            zone: TimeZone::system(),
+        let form = Form::new(common);
+        let mut columns: Vec<&'static dyn Columns<Row>> = Vec::new();
+        match (form.format, form.extended) {
+            (Format::Json, _) => {
+                columns.extend::<[&dyn Columns<Row>; 2]>([&ASSOC, &ENDS]);
+                columns.extend([JSON, MORE].concat());
+            }
+            (_, true) => {
+                columns.extend::<[&dyn Columns<Row>; 2]>([&CSV, &ENDS]);
+                columns.extend(MORE);
+            }
+            (_, false) => columns.push(&CSV),
         }
+        Self { rows: Rows::new("bufmon", common, columns), form }
     }
 
-    /// A line or object per stall; its time is when it began.
-    fn stalls(&self, out: &mut Out, stalls: Vec<Stall>) -> Result<()> {
-        let (clock, now) = (Clock::now(), probes::kernel::now());
-        for stall in stalls {
-            let lasted = stall.until.unwrap_or(now).saturating_sub(stall.since);
-            match self.format {
-                Format::Json => {
-                    let time = clock.rfc3339(stall.since);
-                    out.json(&self.rows.event("stall", &time, STALL, &(stall, lasted)))?;
-                }
-                Format::Text => {
-                    out.text(&stall_line(&stall, lasted, &clock.time_of_day(stall.since, &self.zone)))?
-                }
-                Format::Csv => {}
+    /// In a steady order; without those that have nothing that the script shows.
+    fn sort(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
+        let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+        rows.sort_by_key(|row| (row.id.assoc_id, row.serial));
+        if !self.form.extended {
+            rows.retain(Row::is_sender);
+            for row in &mut rows {
+                let dists = [&mut row.util_ppm, &mut row.outqueue_bytes, &mut row.rwnd_bytes];
+                dists.into_iter().for_each(|dist| dist.percentiles = None);
             }
         }
-        Ok(())
-    }
-
-    fn arrange(&self, mut stats: Vec<Stats>) -> Vec<Stats> {
-        stats.sort_by_key(|s| (s.id.assoc_id, s.association));
-        if !self.extended {
-            stats.retain(Stats::is_sender);
-            for s in &mut stats {
-                let levels = [&mut s.util_ppm, &mut s.outqueue_bytes, &mut s.rwnd_bytes];
-                levels.into_iter().for_each(|levels| levels.percentiles = None);
-            }
-        }
-        stats
+        Ok(rows)
     }
 }
 
-impl EntryReport for Report {
-    type Probe = Bufmon;
+impl cli::Report for Report {
+    type Record = Record;
+    type Row = Row;
 
-    fn has_intervals(&self) -> bool {
-        self.intervals
-    }
-
-    fn header(&self, out: &mut Out) -> Result<()> {
+    fn header(&mut self, out: &mut Out) -> Result<()> {
         self.rows.header(out)
     }
 
-    fn records(
-        &self,
-        out: &mut Out,
-        records: impl Iterator<Item = Wait>,
-        mut identity: impl FnMut(EntryRef) -> Option<Identity>,
-    ) -> Result<()> {
+    /// An object per wait; a line or object per stall, whose time is when it began.
+    fn records(&mut self, out: &mut Out, records: &mut Vec<Record>) -> Result<()> {
         let clock = Clock::now();
-        for wait in records {
-            let (id, time) = (identity(wait.association), clock.rfc3339(wait.at));
-            out.json(&self.rows.event("sample", &time, SAMPLE, &(wait, id)))?;
+        for record in records.drain(..) {
+            match (record, self.form.format) {
+                (Record::Wait(wait), Format::Json) => {
+                    self.rows.event(out, "sample", &clock.rfc3339(wait.at), SAMPLE, &wait)?;
+                }
+                (Record::Stall(stall), Format::Json) => {
+                    self.rows.event(out, "stall", &clock.rfc3339(stall.since), STALL, &stall)?;
+                }
+                // With histograms the kernel side finds stalls, too.
+                (Record::Stall(stall), Format::Text) if self.form.extended => {
+                    out.text(&stall_line(&stall, &clock.time_of_day(stall.since, &self.form.zone)))?;
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
 
-    fn before_interval(&self, out: &mut Out, probe: &mut Bufmon) -> Result<()> {
-        if self.extended { self.stalls(out, probe.stalls()) } else { Ok(()) }
+    fn has_intervals(&self) -> bool {
+        self.form.intervals
     }
 
-    fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
-        self.rows.print(out, Period::Interval, self.arrange(stats))
+    fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
+        let rows = self.sort(rows)?;
+        self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))
     }
 
-    fn summary(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
-        let stats = self.arrange(stats);
-        if self.format == Format::Text {
-            for s in &stats {
-                text_summary(s, self.extended, out)?;
-                if self.histograms {
-                    text_histograms(s, self.extended, out)?;
+    fn due(&self, at_end: bool) -> Option<Due> {
+        at_end.then_some(Due::All)
+    }
+
+    fn totals(
+        &mut self,
+        out: &mut Out,
+        rows: impl Iterator<Item = Result<Row, Error>>,
+        _at_end: bool,
+    ) -> Result<()> {
+        let rows = self.sort(rows)?;
+        if self.form.format == Format::Text {
+            for row in &rows {
+                text_summary(row, self.form.extended, out)?;
+                if self.form.histograms {
+                    text_histograms(row, self.form.extended, out)?;
                 }
             }
         }
-        self.rows.print(out, Period::Summary, &stats)
-    }
-
-    fn accounting(&self, probe: &Bufmon) -> Accounting {
-        let a = probe.accounting();
-        let skipped = |reason, sentence, count| Skipped { reason, sentence, count };
-        Accounting {
-            events: a.samples,
-            lost: a.lost,
-            evicted: a.assocs_evicted,
-            skipped: vec![
-                cli::missed(probe.missed()),
-                skipped(
-                    "evicted",
-                    "their association had to make room for another: use --max-assocs",
-                    a.samples_evicted,
-                ),
-                skipped("waits_unknown", "there was no room to note their wait", a.waits_unknown),
-            ],
-        }
+        self.rows.print(out, Period::Summary, rows.into_iter().map(Ok))
     }
 }
 
@@ -357,18 +328,6 @@ fn percent(ppm: Option<f64>) -> Option<f64> {
 
 fn pct(ppm: Option<u64>) -> Option<f64> {
     percent(ppm.map(|p| p as f64))
-}
-
-fn fixed(percent: Option<f64>) -> Value {
-    Value::fixed(percent, 1)
-}
-
-fn util_percentile(s: &Stats, which: usize) -> Value {
-    fixed(pct(s.util_ppm.percentiles.map(|p| p[which])))
-}
-
-fn percentile(levels: &Levels, which: usize) -> Value {
-    Value::int(levels.percentiles.map(|p| p[which]))
 }
 
 fn cause(cause: StallCause) -> &'static str {
@@ -389,39 +348,39 @@ fn words(cause: StallCause) -> &'static str {
     }
 }
 
-fn stall_line(stall: &Stall, lasted: Duration, since: &str) -> String {
+fn stall_line(stall: &Stall, since: &str) -> String {
     let is = if stall.until.is_some() { "was" } else { "is" };
     format!(
         "Association {} ({}) {is} stalled since {since}: nothing acknowledged for {:.1} s, {} bytes outstanding or \
          queued; {}",
         stall.id.assoc_id,
-        ends(&stall.id),
-        lasted.as_secs_f64(),
+        endpoints(&stall.id),
+        stall.lasted.as_secs_f64(),
         stall.bytes,
         words(stall.cause)
     )
 }
 
-fn whose(s: &Stats, extended: bool) -> String {
-    let whose = format!("Association {}", s.id.assoc_id);
-    if extended { format!("{whose} ({})", ends(&s.id)) } else { whose }
+fn label(s: &Row, extended: bool) -> String {
+    let label = format!("Association {}", s.id.assoc_id);
+    if extended { format!("{label} ({})", endpoints(&s.id)) } else { label }
 }
 
-fn text_histograms(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
-    let whose = whose(s, extended);
+fn text_histograms(s: &Row, extended: bool, out: &mut Out) -> Result<()> {
+    let label = label(s, extended);
     for (of, unit, histogram) in [
         ("send buffer utilisation", "percent", &s.util_histogram),
         ("sends that waited for room", "usecs", &s.wait_histogram),
     ] {
-        let title = format!("{whose}: {of}");
+        let title = format!("{label}: {of}");
         histogram.iter().try_for_each(|histogram| draw(out, &title, unit, histogram))?;
     }
     Ok(())
 }
 
-fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
+fn text_summary(s: &Row, extended: bool, out: &mut Out) -> Result<()> {
     out.text("")?;
-    out.text(&format!("{}:", whose(s, extended)))?;
+    out.text(&format!("{}:", label(s, extended)))?;
     use_block("Send Buffer", &s.util_ppm, out)?;
     if let (Some(avg), Some(max)) = (s.outqueue_bytes.mean(), s.outqueue_bytes.max) {
         out.text("  Outqueue Size:")?;
@@ -458,7 +417,7 @@ fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
     s.stall_cause.map_or(Ok(()), |c| out.text(&format!("    Cause: {}", words(c))))
 }
 
-fn use_block(name: &str, ppm: &Levels, out: &mut Out) -> Result<()> {
+fn use_block(name: &str, ppm: &ValueDist, out: &mut Out) -> Result<()> {
     let (Some(avg), Some(min), Some(max)) = (percent(ppm.mean()), pct(ppm.min), pct(ppm.max)) else {
         return Ok(());
     };
@@ -472,7 +431,7 @@ fn use_block(name: &str, ppm: &Levels, out: &mut Out) -> Result<()> {
     out.text(&format!("    Samples: {}", ppm.count))
 }
 
-fn window_block(name: &str, bytes: &Levels, out: &mut Out) -> Result<()> {
+fn window_block(name: &str, bytes: &ValueDist, out: &mut Out) -> Result<()> {
     let (Some(avg), Some(min)) = (bytes.mean(), bytes.min) else { return Ok(()) };
     out.text(&format!("  {name}:"))?;
     out.text(&format!("    Average: {avg:.1} bytes"))?;
@@ -481,7 +440,7 @@ fn window_block(name: &str, bytes: &Levels, out: &mut Out) -> Result<()> {
     out.text(&format!("    Samples: {}", bytes.count))
 }
 
-fn percentile_line(bytes: &Levels, out: &mut Out) -> Result<()> {
+fn percentile_line(bytes: &ValueDist, out: &mut Out) -> Result<()> {
     bytes
         .percentiles
         .map_or(Ok(()), |[p50, p90, p99]| out.text(&format!("    p50/p90/p99: {p50}/{p90}/{p99} bytes")))

@@ -1,12 +1,13 @@
 //! `sctp-jitter`: intervals between arrivals of SCTP DATA chunks and how they vary, per stream.
 
-mod report;
+pub mod report;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
-use cli::{Banners, Common, Manual, Room, StreamTool};
-use probes::jitter::Jitter;
+use cli::{Banners, Common, Manual, Session, TableSize};
+use probes::{Config, jitter::Jitter};
 use report::Report;
 
 /// Intervals between arrivals of SCTP DATA chunks and their jitter, per stream.
@@ -16,15 +17,17 @@ use report::Report;
 /// all associations are merged per stream identifier.
 #[derive(Parser)]
 #[command(name = "sctp-jitter", max_term_width = 100)]
-struct Flags {
+pub struct Flags {
+    /// The flags that all commands have.
     #[command(flatten)]
-    common: Common,
+    pub common: Common,
     #[command(flatten)]
-    room: Room,
+    size: TableSize,
 }
 
 const BANNER: &str = "Tracing SCTP packet reception jitter... Hit Ctrl-C to end";
-const BANNERS: Banners = Banners { command: "sctp-jitter", text: BANNER, csv: BANNER, file: None };
+/// What it says first.
+pub const BANNERS: Banners = Banners { command: "sctp-jitter", text: BANNER, csv: BANNER, file: None };
 
 /// What its man page says of its flags and columns.
 #[must_use]
@@ -34,10 +37,16 @@ pub fn manual() -> Manual {
 
 /// The command.
 pub fn main() -> ExitCode {
-    let flags: Flags = cli::parse(|f: &Flags| &f.common);
+    let flags: Flags = cli::parse(|f: &Flags| &f.common, manual);
+    cli::exit_code(&BANNERS, trace(&flags))
+}
+
+fn trace(flags: &Flags) -> Result<()> {
     let common = &flags.common;
+    let Some(session) = Session::start(&BANNERS, common)? else { return Ok(()) };
     // Rows per association that are only printed at the end; merged ones are taken over as associations end.
     let keep_ended = common.prints_at_end() && common.is_extended();
-    let config = flags.room.config(common, keep_ended);
-    cli::run(&BANNERS, common, || Ok(StreamTool::new(Jitter::open(&config)?, Report::new(common))))
+    let config = Config { keep_ended, ..common.config() };
+    let probe = Jitter::open(&config, &flags.size.sizes())?;
+    session.run(probe, Report::new(common))
 }

@@ -4,97 +4,93 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use cli::{
-    Column, Common, Format, Out, Period, Rows, StreamReport, Table, Value, draw, ends, identity_columns,
-    is_due, us,
+    ASSOC_ID, Column, Columns, Common, DIST_FIXED_US, Form, Format,
+    Get::{Fixed, Int},
+    IDENTITY, Out, PERCENTILES_FIXED_US, Part, Period, Rows, Table, draw, endpoints, us,
 };
-use probes::{
-    Dist, Histogram,
-    jitter::{Jitter, Stats},
-};
+use probes::{Due, DurationDist, Error, Histogram, Identity, jitter::Row};
 
-/// A row: one stream identifier over all associations, or, extended, one stream of one association.
+/// What is printed: one stream identifier over all associations, or, extended, one stream of one association.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Row {
+struct Line {
     stream_id: u16,
-    interval: Dist,
+    interval: DurationDist,
     /// Mean of the associations' jitters, weighted by their samples; `None` where there are fewer than two intervals of
     /// any of them.
     jitter_us: Option<f64>,
     histogram: Option<Histogram>,
-    /// Whose, if extended.
-    stats: Option<Stats>,
+    /// The stream of one association, if extended.
+    stats: Option<Row>,
 }
 
-const STREAM: &[Column<Row>] =
-    &[Column { name: "stream_id", doc: "stream identifier", get: |r| Value::Int(r.stream_id.into()) }];
-const SAMPLES: &[Column<Row>] =
-    &[Column { name: "samples", doc: "intervals between arrivals", get: |r| Value::Int(r.interval.count) }];
+const STREAM: &[Column<Line>] =
+    &[Column::label("stream_id", "stream identifier", Int(|l| Some(l.stream_id.into())))];
+const SAMPLES: &[Column<Line>] =
+    &[Column::counter("samples", "intervals between arrivals", Int(|l| Some(l.interval.count)))];
 /// As the script heads it in FILE.
-const SAMPLE_COUNT: &[Column<Row>] =
-    &[Column { name: "sample_count", doc: SAMPLES[0].doc, get: SAMPLES[0].get }];
-const COLUMNS: &[Column<Row>] = &[
-    Column { name: "delta_avg_us", doc: "mean interval", get: |r| fixed(r.interval.mean_us()) },
-    Column { name: "delta_min_us", doc: "smallest", get: |r| Value::fixed_us(r.interval.min) },
-    Column { name: "delta_max_us", doc: "largest", get: |r| Value::fixed_us(r.interval.max) },
-    Column { name: "jitter_us", doc: "jitter", get: |r| fixed(r.jitter()) },
-];
+const SAMPLE_COUNT: &[Column<Line>] =
+    &[Column::counter("sample_count", "intervals between arrivals", Int(|l| Some(l.interval.count)))];
+const INTERVAL: Part<Line, DurationDist> = Part {
+    prefix: "delta_",
+    what: "interval between arrivals",
+    of: |l| Some(&l.interval),
+    columns: DIST_FIXED_US,
+};
+const JITTER: &[Column<Line>] =
+    &[Column::gauge("jitter_us", "jitter of the intervals", Fixed(Line::jitter, 3))];
 
 /// The columns that `--extended` and `--json` add.
-const ASSOCIATION: &[Column<Row>] = &[Column {
-    name: "assoc_id",
-    doc: "association id",
-    get: |r| Value::Int(own(r).association.id.assoc_id.into()),
-}];
-const IDENTITY: &[Column<Row>] = identity_columns!(Row, |r| &own(r).association.id);
-const MORE: &[Column<Row>] = &[
-    Column { name: "delta_p50_us", doc: "median", get: |r| percentile(&r.interval, 0) },
-    Column { name: "delta_p90_us", doc: "90th percentile", get: |r| percentile(&r.interval, 1) },
-    Column { name: "delta_p99_us", doc: "99th percentile", get: |r| percentile(&r.interval, 2) },
-    Column { name: "chunks", doc: "chunks that arrived", get: |r| Value::Int(own(r).chunks.count) },
-    Column {
-        name: "reordered",
-        doc: "chunks that came after one with a higher TSN",
-        get: |r| Value::Int(own(r).reordered),
+const MORE: &[&dyn Columns<Line>] = &[
+    &Part { prefix: "", what: "", of: Line::identity, columns: ASSOC_ID },
+    &Part { prefix: "", what: "", of: Line::identity, columns: IDENTITY },
+    &Part {
+        prefix: "delta_",
+        what: "interval between arrivals",
+        of: |l: &Line| Some(&l.interval),
+        columns: PERCENTILES_FIXED_US,
     },
-    Column {
-        name: "messages",
-        doc: "messages of which the last chunk arrived",
-        get: |r| Value::Int(own(r).messages.count),
+    &COUNTS,
+    &Part {
+        prefix: "message_delta_",
+        what: "interval between whole messages",
+        of: |l: &Line| l.stats.as_ref().map(|r| &r.messages.interval),
+        columns: DIST_FIXED_US,
     },
-    Column {
-        name: "message_samples",
-        doc: "intervals between whole messages",
-        get: |r| Value::Int(own(r).messages.interval.count),
-    },
-    Column {
-        name: "message_delta_avg_us",
-        doc: "their mean",
-        get: |r| fixed(own(r).messages.interval.mean_us()),
-    },
-    Column {
-        name: "message_delta_min_us",
-        doc: "their smallest",
-        get: |r| Value::fixed_us(own(r).messages.interval.min),
-    },
-    Column {
-        name: "message_delta_max_us",
-        doc: "their largest",
-        get: |r| Value::fixed_us(own(r).messages.interval.max),
-    },
-    Column {
-        name: "message_jitter_us",
-        doc: "their jitter",
-        get: |r| Value::fixed_us(own(r).messages.jitter),
-    },
+    &MESSAGE_JITTER,
 ];
+const COUNTS: &[Column<Line>] = &[
+    Column::counter("chunks", "chunks that arrived", Int(|l| l.stats.as_ref().map(|r| r.chunks.count))),
+    Column::counter(
+        "reordered",
+        "chunks that came after one with a higher TSN",
+        Int(|l| l.stats.as_ref().map(|r| r.reordered)),
+    ),
+    Column::counter(
+        "messages",
+        "messages of which the last chunk arrived",
+        Int(|l| l.stats.as_ref().map(|r| r.messages.count)),
+    ),
+    Column::counter(
+        "message_samples",
+        "intervals between whole messages",
+        Int(|l| l.stats.as_ref().map(|r| r.messages.interval.count)),
+    ),
+];
+const MESSAGE_JITTER: &[Column<Line>] = &[Column::gauge(
+    "message_jitter_us",
+    "jitter of the intervals between whole messages",
+    Fixed(|l| l.stats.as_ref().and_then(|r| r.messages.jitter).map(us), 3),
+)];
 
-/// Whose an extended row is.
-fn own(row: &Row) -> &Stats {
-    row.stats.as_ref().expect("columns of an association are only for extended rows")
+impl Line {
+    /// The association of an extended line.
+    fn identity(&self) -> Option<&Identity> {
+        self.stats.as_ref().map(|stats| &stats.association.id)
+    }
 }
 
-impl Row {
-    fn extended(stats: Stats) -> Self {
+impl Line {
+    fn extended(stats: Row) -> Self {
         Self {
             stream_id: stats.stream_id,
             interval: stats.chunks.interval.clone(),
@@ -105,7 +101,7 @@ impl Row {
     }
 
     /// Adds the intervals of another association.
-    fn merge(&mut self, interval: &Dist, jitter_us: Option<f64>, histogram: Option<&Histogram>) {
+    fn merge(&mut self, interval: &DurationDist, jitter_us: Option<f64>, histogram: Option<&Histogram>) {
         let (n, more) = (self.interval.count as f64, interval.count as f64);
         self.jitter_us = match (self.jitter_us, jitter_us) {
             (None, None) => None,
@@ -126,162 +122,150 @@ impl Row {
 
 /// Streams by their identifiers, over all associations.
 #[derive(Clone, Debug, Default)]
-struct Merged(BTreeMap<u16, Row>);
+struct Merged(BTreeMap<u16, Line>);
 
 impl Merged {
-    fn add(&mut self, stats: &Stats) {
-        self.row(stats.stream_id).merge(
+    fn add(&mut self, stats: &Row) {
+        self.line(stats.stream_id).merge(
             &stats.chunks.interval,
             stats.chunks.jitter.map(us),
             stats.histogram.as_ref(),
         );
     }
 
-    fn add_row(&mut self, row: &Row) {
-        self.row(row.stream_id).merge(&row.interval, row.jitter_us, row.histogram.as_ref());
+    fn add_line(&mut self, line: &Line) {
+        self.line(line.stream_id).merge(&line.interval, line.jitter_us, line.histogram.as_ref());
     }
 
-    fn row(&mut self, stream_id: u16) -> &mut Row {
-        self.0.entry(stream_id).or_insert_with(|| Row { stream_id, ..Row::default() })
+    fn line(&mut self, stream_id: u16) -> &mut Line {
+        self.0.entry(stream_id).or_insert_with(|| Line { stream_id, ..Line::default() })
     }
 
-    /// Those that have intervals.
-    fn rows(&self) -> Vec<Row> {
-        self.0.values().filter(|row| row.interval.count > 0).cloned().collect()
+    /// Streams that have intervals.
+    fn lines(&self) -> Vec<Line> {
+        self.0.values().filter(|line| line.interval.count > 0).cloned().collect()
     }
 }
 
 /// Prints statistics in the form that was asked for.
 pub struct Report {
-    rows: Rows<Row>,
-    format: Format,
-    extended: bool,
-    intervals: bool,
-    histograms: bool,
+    rows: Rows<Line>,
+    form: Form,
     /// What ended associations had, of which the kernel side may know nothing any more.
     ended: Merged,
-    /// Nothing comes after this.
-    at_end: bool,
 }
 
 /// All that is printed in columns.
 pub fn tables() -> Vec<Table> {
     vec![
-        Table::of("CSV columns", &[STREAM, SAMPLES, COLUMNS]),
-        Table::of("With -f in place of samples", &[SAMPLE_COUNT]),
-        Table::of("More with -x and --json", &[ASSOCIATION, IDENTITY, MORE]),
+        Table::statistics::<Line>("CSV columns", &[&STREAM, &SAMPLES, &INTERVAL, &JITTER]),
+        Table::csv::<Line>("With -f in place of samples", &[&SAMPLE_COUNT]),
+        Table::statistics("More with -x and --json", MORE),
     ]
 }
 
 impl Report {
     /// A report as the flags ask for it.
     pub fn new(common: &Common) -> Self {
-        let to_file = common.file.is_some() && common.format() == Format::Csv;
-        let mut columns = vec![STREAM, if to_file { SAMPLE_COUNT } else { SAMPLES }, COLUMNS];
-        if common.is_extended() {
-            columns.extend([ASSOCIATION, IDENTITY, MORE]);
+        let form = Form::new(common);
+        let to_file = common.file.is_some() && form.format == Format::Csv;
+        let samples: &dyn Columns<Line> = if to_file { &SAMPLE_COUNT } else { &SAMPLES };
+        let mut columns: Vec<&dyn Columns<Line>> = vec![&STREAM, samples, &INTERVAL, &JITTER];
+        if form.extended {
+            columns.extend(MORE);
         }
-        Self {
-            rows: Rows::of("jitter", common, columns),
-            format: common.format(),
-            extended: common.is_extended(),
-            intervals: common.has_interval_rows(),
-            histograms: common.histogram,
-            ended: Merged::default(),
-            at_end: false,
+        Self { rows: Rows::new("jitter", common, columns), form, ended: Merged::default() }
+    }
+
+    /// Prints lines of totals, if the form has them by now.
+    fn print(
+        &self,
+        out: &mut Out,
+        mut lines: impl Iterator<Item = Result<Line, Error>>,
+        at_end: bool,
+    ) -> Result<()> {
+        match self.form.format {
+            Format::Text => lines.try_for_each(|line| self.text(out, &line?, at_end)),
+            Format::Csv if !at_end => Ok(()),
+            Format::Csv | Format::Json => self.rows.print(out, Period::Summary, lines),
         }
     }
 
-    /// Whose totals are due at the end of the interval `number`, if any are. What was shown or taken over is not repeated.
-    fn due(&self, number: u32) -> Option<impl Fn(Option<u32>) -> bool + use<>> {
-        // Merged rows take over what ends, in any form.
-        let nothing = self.extended && self.format == Format::Csv && !self.at_end;
-        let all = self.extended && self.format != Format::Json && self.at_end;
-        let living_too = self.format == Format::Text || self.at_end;
-        (!nothing).then(|| is_due(number, living_too, all))
-    }
-
-    /// Prints a row of totals, if the form has them by now.
-    fn printer(&self) -> impl Fn(&mut Out, &Row) -> Result<()> {
-        let print = self.rows.printer(Period::Summary);
-        move |out, row| match self.format {
-            Format::Text => {
-                text_row(row, out)?;
-                if !self.histograms || !self.at_end {
-                    return Ok(());
-                }
-                let title = format!("{}: intervals between arrivals", whose(row));
-                row.histogram.iter().try_for_each(|histogram| draw(out, &title, "usecs", histogram))
-            }
-            Format::Csv if !self.at_end => Ok(()),
-            Format::Csv | Format::Json => print(out, row),
+    fn text(&self, out: &mut Out, line: &Line, at_end: bool) -> Result<()> {
+        text_line(line, out)?;
+        if !self.form.histograms || !at_end {
+            return Ok(());
         }
+        let title = format!("{}: intervals between arrivals", label(line));
+        line.histogram.iter().try_for_each(|histogram| draw(out, &title, "usecs", histogram))
     }
 }
 
-impl StreamReport for Report {
-    type Probe = Jitter;
+impl cli::Report for Report {
+    type Record = ();
+    type Row = Row;
 
-    fn has_intervals(&self) -> bool {
-        self.intervals
-    }
-
-    fn header(&self, out: &mut Out) -> Result<()> {
+    fn header(&mut self, out: &mut Out) -> Result<()> {
         self.rows.header(out)
     }
 
-    fn interval(&self, out: &mut Out, probe: &mut Jitter, number: u32) -> Result<()> {
-        let mut stats = probe.interval(number)?;
-        if self.extended {
-            let print = self.rows.printer(Period::Interval);
-            return stats.try_for_each(|s| print(out, &Row::extended(s?)));
+    fn has_intervals(&self) -> bool {
+        self.form.intervals
+    }
+
+    fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
+        if self.form.extended {
+            let lines = rows.map(|row| row.map(Line::extended));
+            return self.rows.print(out, Period::Interval, lines);
         }
         let mut merged = Merged::default();
-        for stats in stats {
-            merged.add(&stats?);
+        for row in rows {
+            merged.add(&row?);
         }
-        self.rows.print(out, Period::Interval, merged.rows())
+        self.rows.print(out, Period::Interval, merged.lines().into_iter().map(Ok))
     }
 
-    fn totals(&mut self, out: &mut Out, probe: &mut Jitter, number: u32, at_end: bool) -> Result<()> {
-        self.at_end = at_end;
-        let Some(due) = self.due(number) else { return Ok(()) };
-        let mut stats = probe.totals(due)?;
-        if self.extended {
-            let print = self.printer();
-            return stats.try_for_each(|s| print(out, &Row::extended(s?)));
+    /// What was shown or taken over is not repeated.
+    fn due(&self, at_end: bool) -> Option<Due> {
+        let Form { format, extended, .. } = self.form;
+        match format {
+            // Merged lines take over what ends, in any form.
+            Format::Csv if extended && !at_end => None,
+            Format::Text | Format::Csv if extended && at_end => Some(Due::All),
+            _ if format == Format::Text || at_end => Some(Due::EndedAndLiving),
+            _ => Some(Due::Ended),
+        }
+    }
+
+    fn totals(
+        &mut self,
+        out: &mut Out,
+        rows: impl Iterator<Item = Result<Row, Error>>,
+        at_end: bool,
+    ) -> Result<()> {
+        if self.form.extended {
+            return self.print(out, rows.map(|row| row.map(Line::extended)), at_end);
         }
         let mut living = Merged::default();
-        for stats in stats {
-            let stats = stats?;
-            if stats.association.ended.is_some() { self.ended.add(&stats) } else { living.add(&stats) }
+        for row in rows {
+            let row = row?;
+            if row.association.ended.is_some() { self.ended.add(&row) } else { living.add(&row) }
         }
-        // Merged rows are over all associations, those that ended before too.
-        self.ended.0.values().for_each(|row| living.add_row(row));
-        let print = self.printer();
-        living.rows().iter().try_for_each(|row| print(out, row))
+        // Merged lines are over all associations, those that ended before too.
+        self.ended.0.values().for_each(|line| living.add_line(line));
+        self.print(out, living.lines().into_iter().map(Ok), at_end)
     }
 }
 
-fn fixed(value_us: Option<f64>) -> Value {
-    value_us.map_or(Value::Null, |v| Value::Fixed(v, 3))
-}
-
-fn percentile(dist: &Dist, which: usize) -> Value {
-    Value::fixed_us(dist.percentiles.map(|p| p[which]))
-}
-
-fn whose(row: &Row) -> String {
-    match &row.stats {
-        None => format!("Stream {}", row.stream_id),
-        Some(Stats { association: a, .. }) => {
-            format!("Association {} ({}), stream {}", a.id.assoc_id, ends(&a.id), row.stream_id)
-        }
+fn label(line: &Line) -> String {
+    match line.identity() {
+        None => format!("Stream {}", line.stream_id),
+        Some(id) => format!("Association {} ({}), stream {}", id.assoc_id, endpoints(id), line.stream_id),
     }
 }
 
-fn text_row(row: &Row, out: &mut Out) -> Result<()> {
-    out.text(&format!("{}:", whose(row)))?;
+fn text_line(row: &Line, out: &mut Out) -> Result<()> {
+    out.text(&format!("{}:", label(row)))?;
     out.text(&format!("  Samples: {}", row.interval.count))?;
     text_intervals("Packet Interval", "Jitter", &row.interval, row.jitter(), out)?;
     let Some(stats) = &row.stats else { return Ok(()) };
@@ -294,7 +278,7 @@ fn text_row(row: &Row, out: &mut Out) -> Result<()> {
 fn text_intervals(
     name: &str,
     jitter_name: &str,
-    dist: &Dist,
+    dist: &DurationDist,
     jitter: Option<f64>,
     out: &mut Out,
 ) -> Result<()> {
@@ -324,13 +308,14 @@ mod tests {
     fn arrivals(count: u64, mean_us: u64, jitter_us: u64) -> Arrivals {
         let mean = Duration::from_micros(mean_us);
         let some = (count > 0).then_some(mean);
-        let interval = Dist { count, sum: mean * count as u32, min: some, max: some, percentiles: None };
+        let interval =
+            DurationDist { count, sum: mean * count as u32, min: some, max: some, percentiles: None };
         let jitter = (count > 1).then(|| Duration::from_micros(jitter_us));
         Arrivals { count: count + 1, interval, jitter }
     }
 
-    fn merged(all: &[Arrivals]) -> Row {
-        let mut row = Row::default();
+    fn merged(all: &[Arrivals]) -> Line {
+        let mut row = Line::default();
         all.iter().for_each(|a| row.merge(&a.interval, a.jitter.map(us), None));
         row
     }

@@ -1,12 +1,16 @@
 //! `sctp-rto`: retransmission timeouts of SCTP paths, at every update.
 
-mod report;
+pub mod report;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
-use cli::{Banners, Common, EntryTool, Format, Manual};
-use probes::rto::{self, Config, Rto};
+use cli::{Banners, Common, Format, Manual, Session};
+use probes::{
+    Config,
+    rto::{self, Rto, Sizes},
+};
 use report::Report;
 
 /// Retransmission timeouts of SCTP paths, at every update.
@@ -15,9 +19,10 @@ use report::Report;
 /// timer. Extended, unanswered HEARTBEATs and changes of a path's state show as well.
 #[derive(Parser)]
 #[command(name = "sctp-rto", max_term_width = 100)]
-struct Flags {
+pub struct Flags {
+    /// The flags that all commands have.
     #[command(flatten)]
-    common: Common,
+    pub common: Common,
     /// Room for this many paths; more evict the one that was silent longest
     #[arg(long, value_name = "N", default_value_t = 4096, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(rto::MAX_PATHS)))]
     max_paths: u32,
@@ -26,7 +31,8 @@ struct Flags {
     max_retransmitted: u32,
 }
 
-const BANNERS: Banners = Banners {
+/// What it says first.
+pub const BANNERS: Banners = Banners {
     command: "sctp-rto",
     text: "Tracing SCTP RTO updates... Hit Ctrl-C to end",
     csv: "Tracing SCTP RTO updates to stdout in CSV format... Ctrl+C to end",
@@ -41,16 +47,16 @@ pub fn manual() -> Manual {
 
 /// The command.
 pub fn main() -> ExitCode {
-    let flags: Flags = cli::parse(|f: &Flags| &f.common);
+    let flags: Flags = cli::parse(|f: &Flags| &f.common, manual);
+    cli::exit_code(&BANNERS, trace(&flags))
+}
+
+fn trace(flags: &Flags) -> Result<()> {
     let common = &flags.common;
-    let config = Config {
-        filter: common.filter(),
-        updates: matches!(common.format(), Format::Text | Format::Json),
-        intervals: common.has_interval_rows(),
-        extended: common.gathers_more(),
-        max_paths: flags.max_paths,
-        max_retransmitted: flags.max_retransmitted,
-        rung: common.rung(),
-    };
-    cli::run(&BANNERS, common, || Ok(EntryTool::new(Rto::open(&config)?, Report::new(common))))
+    let Some(session) = Session::start(&BANNERS, common)? else { return Ok(()) };
+    let records = matches!(common.format(), Format::Text | Format::Json);
+    let config = Config { records, ..common.config() };
+    let sizes = Sizes { max_paths: flags.max_paths, max_retransmitted: flags.max_retransmitted };
+    let probe = Rto::open(&config, &sizes)?;
+    session.run(probe, Report::new(common))
 }

@@ -4,226 +4,210 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use cli::{
-    Accounting, Clock, Column, Common, EntryReport, Format, Out, Period, Rows, Skipped, Table, TimesOfDay,
-    Value, draw, ends, identity_columns, ms,
+    ASSOC_ID, Clock, Column, Columns, Common, EXTREMES_MS, Form, Format,
+    Get::{Bool, Fixed, Float, Int, Ip, Text},
+    IDENTITY, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Table, TimesOfDay, draw, endpoints, ms,
 };
-use jiff::tz::TimeZone;
 use probes::{
-    Dist, EntryProbe, EntryRef, Identity,
-    rto::{Cause, PathState, Rto, Stats, Update, Values},
+    Due, DurationDist, Error, Identity,
+    rto::{Cause, PathState, Row, Update, Values},
 };
 
-/// The columns that the Python script has too.
-const COLUMNS: &[Column<Stats>] = &[
-    Column {
-        name: "transport_id",
-        doc: "number of the path, in the order of appearance",
-        get: |s| Value::Int(s.path.serial().into()),
-    },
-    Column { name: "ip_address", doc: "peer's address of this path", get: |s| Value::text(s.id.path) },
-    Column { name: "port", doc: "peer's port", get: |s| port(Some(&s.id)) },
-    Column { name: "samples", doc: "updates of its RTO", get: |s| Value::Int(s.rto.count) },
-    Column { name: "rto_avg_ms", doc: "mean of the RTO after each", get: |s| avg(&s.rto) },
-    Column { name: "srtt_avg_ms", doc: "mean of SRTT", get: |s| avg(&s.srtt) },
-    Column { name: "rttvar_avg_ms", doc: "mean of RTTVAR", get: |s| avg(&s.rttvar) },
+/// The columns that the Python script has too, but for the names of three in CSV on stdout.
+const COLUMNS: &[&dyn Columns<Row>] = &[&TRANSPORT, &RTO_MEAN, &SRTT_MEAN, &RTTVAR_MEAN];
+/// CSV on stdout: people's chart scripts read these names.
+const STDOUT: &[&dyn Columns<Row>] = &[&TRANSPORT, &STDOUT_MEANS];
+
+const TRANSPORT: &[Column<Row>] = &[
+    Column::label(
+        "transport_id",
+        "number of the path, in the order of appearance",
+        Int(|r| Some(r.transport_id.into())),
+    ),
+    Column::label("ip_address", "peer's address of this path", Ip(|r| r.id.path)),
+    Column::label("port", "peer's port", Int(|r| port(&r.id))),
+    Column::counter("samples", "updates of the path's RTO", Int(|r| Some(r.rto.count))),
+];
+const MEAN: &[Column<DurationDist>] = &[Column::distribution("avg_ms", "mean", Fixed(mean_ms, 2))];
+const RTO_MEAN: Part<Row, DurationDist> =
+    Part { prefix: "rto_", what: "RTO after each update", of: |r| Some(&r.rto), columns: MEAN };
+const SRTT_MEAN: Part<Row, DurationDist> =
+    Part { prefix: "srtt_", what: "SRTT after each update", of: |r| Some(&r.srtt), columns: MEAN };
+const RTTVAR_MEAN: Part<Row, DurationDist> =
+    Part { prefix: "rttvar_", what: "RTTVAR after each update", of: |r| Some(&r.rttvar), columns: MEAN };
+const STDOUT_MEANS: &[Column<Row>] = &[
+    Column::distribution("rto_ms", "mean of the RTO after each update", Fixed(|r| mean_ms(&r.rto), 2)),
+    Column::distribution("srtt_ms", "mean of the SRTT after each update", Fixed(|r| mean_ms(&r.srtt), 2)),
+    Column::distribution(
+        "rttvar_ms",
+        "mean of the RTTVAR after each update",
+        Fixed(|r| mean_ms(&r.rttvar), 2),
+    ),
 ];
 
-/// Whose a row is, with `--extended` and `--json`.
-const ASSOC: &[Column<Stats>] =
-    &[Column { name: "assoc_id", doc: "association id", get: |s| Value::Int(s.id.assoc_id.into()) }];
-const IDENTITY: &[Column<Stats>] = identity_columns!(Stats, |s| &s.id);
-
-/// The other columns that those add.
-const MORE: &[Column<Stats>] = &[
-    Column { name: "path", doc: "peer's address of this path", get: |s| Value::text(s.id.path) },
-    Column { name: "rto_min_ms", doc: "smallest RTO", get: |s| Value::ms(s.rto.min) },
-    Column { name: "rto_max_ms", doc: "largest RTO", get: |s| Value::ms(s.rto.max) },
-    Column { name: "rto_p50_ms", doc: "median of RTO", get: |s| percentile(&s.rto, 0) },
-    Column { name: "rto_p90_ms", doc: "90th percentile of RTO", get: |s| percentile(&s.rto, 1) },
-    Column { name: "rto_p99_ms", doc: "99th percentile of RTO", get: |s| percentile(&s.rto, 2) },
-    Column { name: "rto_last_ms", doc: "RTO after the last event", get: |s| Value::Float(ms(s.last.rto)) },
-    Column { name: "srtt_min_ms", doc: "smallest SRTT", get: |s| Value::ms(s.srtt.min) },
-    Column { name: "srtt_max_ms", doc: "largest SRTT", get: |s| Value::ms(s.srtt.max) },
-    Column { name: "srtt_p50_ms", doc: "median of SRTT", get: |s| percentile(&s.srtt, 0) },
-    Column { name: "srtt_p90_ms", doc: "90th percentile of SRTT", get: |s| percentile(&s.srtt, 1) },
-    Column { name: "srtt_p99_ms", doc: "99th percentile of SRTT", get: |s| percentile(&s.srtt, 2) },
-    Column { name: "srtt_last_ms", doc: "SRTT after the last event", get: |s| Value::Float(ms(s.last.srtt)) },
-    Column {
-        name: "rttvar_last_ms",
-        doc: "RTTVAR after the last event",
-        get: |s| Value::Float(ms(s.last.rttvar)),
-    },
-    Column { name: "t3_expiries", doc: "T3-rtx expiries", get: |s| Value::Int(s.t3_expiries) },
-    Column {
-        name: "heartbeat_timeouts",
-        doc: "HEARTBEATs not answered before the next one",
-        get: |s| Value::Int(s.heartbeat_timeouts),
-    },
-    Column {
-        name: "t3_retransmits",
-        doc: "times that T3-rtx had data sent again",
-        get: |s| Value::Int(s.t3_retransmits),
-    },
-    Column {
-        name: "fast_retransmits",
-        doc: "times that missing reports had data sent again",
-        get: |s| Value::Int(s.fast_retransmits),
-    },
-    Column {
-        name: "pmtud_retransmits",
-        doc: "times that a smaller path MTU had data sent again",
-        get: |s| Value::Int(s.pmtud_retransmits),
-    },
-    Column { name: "rtx_chunks", doc: "chunks sent again on this path", get: |s| Value::Int(s.rtx_chunks) },
-    Column {
-        name: "spurious_rtx",
-        doc: "retransmissions of what the peer had already",
-        get: |s| Value::Int(s.spurious),
-    },
+/// The columns that `--extended` and `--json` add.
+const MORE: &[&dyn Columns<Row>] = &[
+    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: ASSOC_ID },
+    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: IDENTITY },
+    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: PATH },
+    &Part { prefix: "rto_", what: "RTO", of: |r: &Row| Some(&r.rto), columns: EXTREMES_MS },
+    &Part { prefix: "rto_", what: "RTO", of: |r: &Row| Some(&r.rto), columns: PERCENTILES_MS },
+    &RTO_LAST,
+    &Part { prefix: "srtt_", what: "SRTT", of: |r: &Row| Some(&r.srtt), columns: EXTREMES_MS },
+    &Part { prefix: "srtt_", what: "SRTT", of: |r: &Row| Some(&r.srtt), columns: PERCENTILES_MS },
+    &REST,
+    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.last), columns: VALUES },
+];
+const RTO_LAST: &[Column<Row>] =
+    &[Column::gauge("rto_last_ms", "RTO after the last event", Float(|r| Some(ms(r.last.rto))))];
+const REST: &[Column<Row>] = &[
+    Column::gauge("srtt_last_ms", "SRTT after the last event", Float(|r| Some(ms(r.last.srtt)))),
+    Column::gauge("rttvar_last_ms", "RTTVAR after the last event", Float(|r| Some(ms(r.last.rttvar)))),
+    Column::counter("t3_expiries", "T3-rtx expiries", Int(|r| Some(r.t3_expiries))),
+    Column::counter(
+        "heartbeat_timeouts",
+        "HEARTBEATs not answered before the next one",
+        Int(|r| Some(r.heartbeat_timeouts)),
+    ),
+    Column::counter(
+        "t3_retransmits",
+        "times that T3-rtx had data sent again",
+        Int(|r| Some(r.t3_retransmits)),
+    ),
+    Column::counter(
+        "fast_retransmits",
+        "times that missing reports had data sent again",
+        Int(|r| Some(r.fast_retransmits)),
+    ),
+    Column::counter(
+        "pmtud_retransmits",
+        "times that a smaller path MTU had data sent again",
+        Int(|r| Some(r.pmtud_retransmits)),
+    ),
+    Column::counter("rtx_chunks", "chunks sent again on this path", Int(|r| Some(r.rtx_chunks))),
+    Column::counter(
+        "spurious_rtx",
+        "retransmissions of what the peer had already",
+        Int(|r| Some(r.spurious)),
+    ),
 ];
 
-/// A path as it is: columns of `$row`, whose values `$get` finds.
-macro_rules! value_columns {
-    ($row:ty, $get:expr) => {{
-        const VALUES: fn(&$row) -> &Values = $get;
-        &[
-            Column {
-                name: "error_count",
-                doc: "errors in a row",
-                get: |r| Value::Int(VALUES(r).error_count.into()),
-            },
-            Column {
-                name: "error_limit",
-                doc: "more errors in a row make the path inactive",
-                get: |r| Value::int(VALUES(r).more.as_ref().map(|m| m.error_limit)),
-            },
-            Column {
-                name: "cwnd_bytes",
-                doc: "congestion window",
-                get: |r| Value::int(VALUES(r).more.as_ref().map(|m| m.cwnd_bytes)),
-            },
-            Column {
-                name: "ssthresh_bytes",
-                doc: "slow start threshold",
-                get: |r| Value::int(VALUES(r).more.as_ref().map(|m| m.ssthresh_bytes)),
-            },
-            Column {
-                name: "flight_bytes",
-                doc: "sent on this path and not acknowledged",
-                get: |r| Value::int(VALUES(r).more.as_ref().map(|m| m.flight_bytes)),
-            },
-            Column {
-                name: "pmtu_bytes",
-                doc: "path MTU",
-                get: |r| Value::int(VALUES(r).more.as_ref().map(|m| m.pmtu_bytes)),
-            },
-            Column {
-                name: "state",
-                doc: "active, pf (potentially failed), inactive or unconfirmed",
-                get: |r| Value::text(VALUES(r).more.as_ref().map(|m| m.state.name())),
-            },
-            Column {
-                name: "primary",
-                doc: "it is the primary path",
-                get: |r| VALUES(r).more.as_ref().map_or(Value::Null, |m| Value::Bool(m.primary)),
-            },
-        ]
-    }};
-}
-const LAST: &[Column<Stats>] = value_columns!(Stats, |s| &s.last);
-
-type Event = (Update, Option<Identity>);
-
-/// What `sample` and `path` objects begin with.
-const WHOSE: &[Column<Event>] =
-    &[Column { name: "assoc_id", doc: "association id", get: |(u, _)| Value::Int(u.assoc_id.into()) }];
-const EVENT_IDENTITY: &[Column<Event>] = identity_columns!(Event, maybe | (_, id) | id.as_ref());
-const WHICH: &[Column<Event>] = &[
-    Column { name: "path", doc: "peer's address of this path", get: |(_, id)| address(id.as_ref()) },
-    Column {
-        name: "transport_id",
-        doc: "number of the path, in the order of appearance",
-        get: |(u, _)| Value::Int(u.path.serial().into()),
-    },
-    Column { name: "ip_address", doc: "peer's address of this path", get: |(_, id)| address(id.as_ref()) },
-    Column { name: "port", doc: "peer's port", get: |(_, id)| port(id.as_ref()) },
-    Column { name: "cause", doc: "why there is an update", get: |(u, _)| Value::Text(cause(u).to_owned()) },
+/// A path as it is.
+const VALUES: &[Column<Values>] = &[
+    Column::gauge("error_count", "errors in a row", Int(|v| Some(v.error_count.into()))),
+    Column::label(
+        "error_limit",
+        "more errors in a row make the path inactive",
+        Int(|v| v.more.as_ref().map(|m| m.error_limit.into())),
+    ),
+    Column::gauge("cwnd_bytes", "congestion window", Int(|v| v.more.as_ref().map(|m| m.cwnd_bytes.into()))),
+    Column::gauge(
+        "ssthresh_bytes",
+        "slow start threshold",
+        Int(|v| v.more.as_ref().map(|m| m.ssthresh_bytes.into())),
+    ),
+    Column::gauge(
+        "flight_bytes",
+        "data sent on this path and not acknowledged",
+        Int(|v| v.more.as_ref().map(|m| m.flight_bytes.into())),
+    ),
+    Column::gauge("pmtu_bytes", "path MTU", Int(|v| v.more.as_ref().map(|m| m.pmtu_bytes.into()))),
+    Column::label(
+        "state",
+        "active, pf (potentially failed), inactive or unconfirmed",
+        Text(|v| v.more.as_ref().map(|m| m.state.name())),
+    ),
+    Column::label("primary", "this is the primary path", Bool(|v| v.more.as_ref().map(|m| m.primary))),
 ];
-/// What only `sample` objects have.
-const SAMPLE: &[Column<Event>] = &[
-    Column { name: "rto_ms", doc: "RTO after the update", get: |(u, _)| Value::Float(ms(u.values.rto)) },
-    Column { name: "srtt_ms", doc: "SRTT likewise", get: |(u, _)| Value::Float(ms(u.values.srtt)) },
-    Column { name: "rttvar_ms", doc: "RTTVAR likewise", get: |(u, _)| Value::Float(ms(u.values.rttvar)) },
-    Column { name: "rtt_ms", doc: "the round-trip time measured", get: |(u, _)| Value::ms(rtt(u)) },
-    Column { name: "old_rto_ms", doc: "RTO before the timer expired", get: |(u, _)| Value::ms(old_rto(u)) },
-];
-/// What only `path` objects have.
-const CHANGE: &[Column<Event>] = &[
-    Column { name: "old_state", doc: "state before it", get: |(u, _)| Value::text(old_state(u)) },
-    Column {
-        name: "new_state",
-        doc: "state after it",
-        get: |(u, _)| Value::text(u.values.more.as_ref().map(|m| m.state.name())),
-    },
-    Column { name: "rto_ms", doc: "its RTO", get: |(u, _)| Value::Float(ms(u.values.rto)) },
-];
-const EVENT_VALUES: &[Column<Event>] = value_columns!(Event, |(u, _)| &u.values);
 
-/// Prints updates and statistics in the form that was asked for.
-pub struct Report {
-    rows: Rows<Stats>,
-    format: Format,
-    extended: bool,
-    intervals: bool,
-    histograms: bool,
-    zone: TimeZone,
-}
+/// A `sample` object.
+const SAMPLE: &[&dyn Columns<Update>] =
+    &[&UPDATE_ASSOC, &UPDATE_IDENTITY, &UPDATE_PATH, &UPDATE_WHICH, &TIMES, &UPDATE_VALUES];
+/// A `path` object.
+const CHANGE: &[&dyn Columns<Update>] =
+    &[&UPDATE_ASSOC, &UPDATE_IDENTITY, &UPDATE_PATH, &UPDATE_WHICH, &STATES, &UPDATE_VALUES];
+const UPDATE_ASSOC: &[Column<Update>] =
+    &[Column::label("assoc_id", "association id", Int(|u| Some(u.assoc_id.into())))];
+const UPDATE_IDENTITY: Part<Update, Identity> =
+    Part { prefix: "", what: "", of: |u| u.id.as_ref(), columns: IDENTITY };
+const UPDATE_PATH: Part<Update, Identity> =
+    Part { prefix: "", what: "", of: |u| u.id.as_ref(), columns: PATH };
+const UPDATE_WHICH: &[Column<Update>] = &[
+    Column::label(
+        "transport_id",
+        "number of the path, in the order of appearance",
+        Int(|u| Some(u.transport_id.into())),
+    ),
+    Column::label("ip_address", "peer's address of this path", Ip(|u| u.id.and_then(|id| id.path))),
+    Column::label("port", "peer's port", Int(|u| u.id.as_ref().and_then(port))),
+    Column::label("cause", "why there is an update", Text(|u| Some(cause(u)))),
+];
+const TIMES: &[Column<Update>] = &[
+    Column::gauge("rto_ms", "RTO after the update", Float(|u| Some(ms(u.values.rto)))),
+    Column::gauge("srtt_ms", "SRTT after the update", Float(|u| Some(ms(u.values.srtt)))),
+    Column::gauge("rttvar_ms", "RTTVAR after the update", Float(|u| Some(ms(u.values.rttvar)))),
+    Column::gauge("rtt_ms", "the round-trip time measured", Float(|u| rtt(u).map(ms))),
+    Column::gauge("old_rto_ms", "RTO before the timer expired", Float(|u| old_rto(u).map(ms))),
+];
+const STATES: &[Column<Update>] = &[
+    Column::label("old_state", "state before the change", Text(old_state)),
+    Column::label(
+        "new_state",
+        "state after the change",
+        Text(|u| u.values.more.as_ref().map(|m| m.state.name())),
+    ),
+    Column::gauge("rto_ms", "RTO of the path", Float(|u| Some(ms(u.values.rto)))),
+];
+const UPDATE_VALUES: Part<Update, Values> =
+    Part { prefix: "", what: "", of: |u| Some(&u.values), columns: VALUES };
 
 /// All that is printed in columns.
 pub fn tables() -> Vec<Table> {
     vec![
-        Table::of("CSV columns", &[COLUMNS]),
-        Table::of("More with -x and --json", &[ASSOC, IDENTITY, MORE, LAST]),
-        Table::of("Objects of type sample", &[WHOSE, EVENT_IDENTITY, WHICH, SAMPLE, EVENT_VALUES]),
-        Table::of("Objects of type path", &[WHOSE, EVENT_IDENTITY, WHICH, CHANGE, EVENT_VALUES]),
+        Table::csv("CSV columns on stdout", STDOUT),
+        Table::statistics("CSV columns in a file, and in JSON", COLUMNS),
+        Table::statistics("More with -x and --json", MORE),
+        Table::events("Objects of type sample", &["sample"], SAMPLE),
+        Table::events("Objects of type path", &["path"], CHANGE),
     ]
+}
+
+/// Prints updates and statistics in the form that was asked for.
+pub struct Report {
+    rows: Rows<Row>,
+    form: Form,
 }
 
 impl Report {
     /// A report as the flags ask for it.
     pub fn new(common: &Common) -> Self {
-        Self {
-            rows: Rows::new("rto", common, COLUMNS, &[ASSOC, IDENTITY, MORE, LAST]),
-            format: common.format(),
-            extended: common.is_extended(),
-            intervals: common.has_interval_rows(),
-            histograms: common.histogram,
-            zone: TimeZone::system(),
-        }
+        let form = Form::new(common);
+        let on_stdout = form.format == Format::Csv && common.file.is_none();
+        let columns = if on_stdout { STDOUT } else { COLUMNS };
+        let columns = [columns, if form.extended { MORE } else { &[] }].concat();
+        Self { rows: Rows::new("rto", common, columns), form }
     }
 
     /// In the order of appearance; without those that only had what the script does not show.
-    fn arrange(&self, mut stats: Vec<Stats>) -> Vec<Stats> {
-        stats.sort_by_key(|s| s.path);
-        if !self.extended {
-            stats.retain(|s| s.rto.count > 0);
-            for dist in stats.iter_mut().flat_map(|s| [&mut s.rto, &mut s.srtt]) {
+    fn sort(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
+        let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+        rows.sort_by_key(|row| row.transport_id);
+        if !self.form.extended {
+            rows.retain(|row| row.rto.count > 0);
+            for dist in rows.iter_mut().flat_map(|row| [&mut row.rto, &mut row.srtt]) {
                 dist.percentiles = None;
             }
         }
-        stats
+        Ok(rows)
     }
 }
 
-impl EntryReport for Report {
-    type Probe = Rto;
+impl cli::Report for Report {
+    type Record = Update;
+    type Row = Row;
 
-    fn has_intervals(&self) -> bool {
-        self.intervals
-    }
-
-    fn header(&self, out: &mut Out) -> Result<()> {
-        if self.format != Format::Text {
+    fn header(&mut self, out: &mut Out) -> Result<()> {
+        if self.form.format != Format::Text {
             return self.rows.header(out);
         }
         let [rto, srtt, rttvar] = ["RTO(ms)", "SRTT(ms)", "RTTVAR(ms)"];
@@ -231,7 +215,7 @@ impl EntryReport for Report {
             "{:<12} {:<15} {:<6} {rto:<10} {srtt:<10} {rttvar:<10} {:<12}",
             "TRANSPORT", "IP", "PORT", "TIME"
         );
-        if self.extended {
+        if self.form.extended {
             line += &format!(
                 " {:<17} {:<10} {:<8} {:<10} {:<8} {:<6} {:<6} {:<11} {}",
                 "CAUSE", "BEFORE", "CWND", "SSTHRESH", "FLIGHT", "PMTU", "ERRORS", "STATE", "PRIMARY"
@@ -240,103 +224,74 @@ impl EntryReport for Report {
         out.text(&line)
     }
 
-    fn records(
-        &self,
-        out: &mut Out,
-        records: impl Iterator<Item = Update>,
-        mut identity: impl FnMut(EntryRef) -> Option<Identity>,
-    ) -> Result<()> {
+    fn records(&mut self, out: &mut Out, records: &mut Vec<Update>) -> Result<()> {
         let clock = Clock::now();
-        let mut times = TimesOfDay::new(&clock, &self.zone);
-        // Histograms have the kernel side tell more than the script's rows.
+        let mut times = TimesOfDay::new(&clock, &self.form.zone);
+        // With histograms the kernel side reports more than the script's rows.
         let is_due = |update: &Update| {
             let cause = &update.cause;
-            self.extended || matches!(cause, Cause::Rtt { .. } | Cause::Heartbeat { .. } | Cause::T3 { .. })
+            self.form.extended
+                || matches!(cause, Cause::Rtt { .. } | Cause::Heartbeat { .. } | Cause::T3 { .. })
         };
-        for update in records.filter(is_due) {
-            let id = identity(update.path);
-            if self.format == Format::Json {
-                let time = clock.rfc3339(update.at);
-                let (kind, own) = match update.cause {
+        for update in records.drain(..).filter(is_due) {
+            if self.form.format == Format::Json {
+                let (kind, columns) = match update.cause {
                     Cause::State { .. } | Cause::Primary => ("path", CHANGE),
                     _ => ("sample", SAMPLE),
                 };
-                let columns = [WHOSE, EVENT_IDENTITY, WHICH, own, EVENT_VALUES];
-                out.json(&self.rows.event(kind, &time, &columns, &(update, id)))?;
+                self.rows.event(out, kind, &clock.rfc3339(update.at), columns, &update)?;
                 continue;
             }
-            let mut row = text_row(&update, id.as_ref(), times.of(update.at));
-            if self.extended {
-                row += &extended_text(&update);
+            let mut line = text_row(&update, times.of(update.at));
+            if self.form.extended {
+                line += &extended_text(&update);
             }
-            out.text(&row)?;
+            out.text(&line)?;
         }
         Ok(())
     }
 
-    fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
-        self.rows.print(out, Period::Interval, self.arrange(stats))
+    fn has_intervals(&self) -> bool {
+        self.form.intervals
     }
 
-    fn summary(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
-        let stats = self.arrange(stats);
-        if self.format == Format::Text {
-            if stats.is_empty() {
+    fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
+        let rows = self.sort(rows)?;
+        self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))
+    }
+
+    fn due(&self, at_end: bool) -> Option<Due> {
+        at_end.then_some(Due::All)
+    }
+
+    fn totals(
+        &mut self,
+        out: &mut Out,
+        rows: impl Iterator<Item = Result<Row, Error>>,
+        _at_end: bool,
+    ) -> Result<()> {
+        let rows = self.sort(rows)?;
+        if self.form.format == Format::Text {
+            if rows.is_empty() {
                 out.text("No RTO events recorded yet.")?;
             }
-            for s in &stats {
-                text_summary(s, self.extended, out)?;
-                if let (true, Some(histogram)) = (self.histograms, &s.histogram) {
-                    draw(out, &format!("{}: RTO after each update", whose(s)), "msecs", histogram)?;
+            for row in &rows {
+                text_summary(row, self.form.extended, out)?;
+                if let (true, Some(histogram)) = (self.form.histograms, &row.histogram) {
+                    draw(out, &format!("{}: RTO after each update", label(row)), "msecs", histogram)?;
                 }
             }
         }
-        self.rows.print(out, Period::Summary, &stats)
-    }
-
-    fn accounting(&self, probe: &Rto) -> Accounting {
-        let a = probe.accounting();
-        let skipped = |reason, sentence, count| Skipped { reason, sentence, count };
-        Accounting {
-            events: a.updates,
-            lost: a.lost,
-            evicted: a.paths_evicted + a.chunks_evicted,
-            skipped: vec![
-                cli::missed(probe.missed()),
-                skipped(
-                    "evicted",
-                    "their path had to make room for another: use --max-paths",
-                    a.updates_evicted,
-                ),
-                skipped(
-                    "assocs_left_out",
-                    "there was no room for their association's retransmissions: use --max-paths",
-                    a.assocs_left_out,
-                ),
-                skipped("scan_limit", "one SACK covered or named more than 8,192 chunks", a.scan_limit),
-            ],
-        }
+        self.rows.print(out, Period::Summary, rows.into_iter().map(Ok))
     }
 }
 
-fn mean_ms(dist: &Dist) -> Option<f64> {
+fn mean_ms(dist: &DurationDist) -> Option<f64> {
     dist.mean_us().map(|us| us / 1e3)
 }
 
-fn avg(dist: &Dist) -> Value {
-    Value::fixed(mean_ms(dist), 2)
-}
-
-fn percentile(dist: &Dist, which: usize) -> Value {
-    Value::ms(dist.percentiles.map(|p| p[which]))
-}
-
-fn address(id: Option<&Identity>) -> Value {
-    Value::text(id.and_then(|id| id.path))
-}
-
-fn port(id: Option<&Identity>) -> Value {
-    Value::int(id.and_then(|id| id.peer).map(|p| p.port()))
+fn port(id: &Identity) -> Option<u64> {
+    id.peer.map(|peer| peer.port().into())
 }
 
 fn cause(update: &Update) -> &'static str {
@@ -372,13 +327,13 @@ fn old_state(update: &Update) -> Option<&'static str> {
     }
 }
 
-fn text_row(update: &Update, id: Option<&Identity>, time_of_day: &str) -> String {
-    let ip = id.and_then(|id| id.path).map_or("-".to_owned(), |a| a.to_string());
-    let port = id.and_then(|id| id.peer).map_or(0, |a| a.port());
+fn text_row(update: &Update, time_of_day: &str) -> String {
+    let ip = update.id.and_then(|id| id.path).map_or("-".to_owned(), |a| a.to_string());
+    let port = update.id.and_then(|id| id.peer).map_or(0, |a| a.port());
     let [rto, srtt, rttvar] = [update.values.rto, update.values.srtt, update.values.rttvar].map(ms);
     format!(
         "{:<12} {ip:<15} {port:<6} {rto:<10.2} {srtt:<10.2} {rttvar:<10.2} {time_of_day:<12}",
-        update.path.serial()
+        update.transport_id
     )
 }
 
@@ -402,18 +357,18 @@ fn extended_text(update: &Update) -> String {
     )
 }
 
-fn whose(s: &Stats) -> String {
+fn label(s: &Row) -> String {
     let to = match (s.id.path, s.id.peer) {
         (Some(ip), Some(peer)) => SocketAddr::new(ip, peer.port()).to_string(),
         _ => "-".to_owned(),
     };
-    format!("Transport {} ({to})", s.path.serial())
+    format!("Transport {} ({to})", s.transport_id)
 }
 
-fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
-    out.text(&format!("{}:", whose(s)))?;
+fn text_summary(s: &Row, extended: bool, out: &mut Out) -> Result<()> {
+    out.text(&format!("{}:", label(s)))?;
     if extended {
-        out.text(&format!("  Association: {} ({})", s.id.assoc_id, ends(&s.id)))?;
+        out.text(&format!("  Association: {} ({})", s.id.assoc_id, endpoints(&s.id)))?;
     }
     out.text(&format!("  Samples: {}", s.rto.count))?;
     for (name, dist) in [("RTO", &s.rto), ("SRTT", &s.srtt), ("RTTVAR", &s.rttvar)] {
@@ -454,7 +409,8 @@ mod tests {
         Update {
             at: Duration::from_secs(1),
             assoc_id: 3,
-            path: EntryRef::default(),
+            transport_id: 0,
+            id: None,
             cause,
             values: Values {
                 rto: Duration::from_millis(1000),
@@ -476,12 +432,12 @@ mod tests {
             path: Some("10.9.2.2".parse().unwrap()),
         };
         assert_eq!(
-            text_row(&update(Cause::Primary), Some(&id), "08:27:59"),
+            text_row(&Update { id: Some(id), ..update(Cause::Primary) }, "08:27:59"),
             "0            10.9.2.2        5000   1000.00    20.50      4.00       08:27:59    "
         );
         let v6 = Identity { path: Some("fd00:1234:5678:9abc:def0:1234:5678:9abc".parse().unwrap()), ..id };
         assert!(
-            text_row(&update(Cause::Primary), Some(&v6), "")
+            text_row(&Update { id: Some(v6), ..update(Cause::Primary) }, "")
                 .contains(" fd00:1234:5678:9abc:def0:1234:5678:9abc 5000 ")
         );
     }

@@ -1,12 +1,16 @@
 //! `sctp-rtt`: round-trip time of SCTP DATA chunks, from transmission to the SACK that covers the TSN.
 
-mod report;
+pub mod report;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
-use cli::{Banners, Common, EntryTool, Format, Manual};
-use probes::rtt::{self, Config, Rtt};
+use cli::{Banners, Common, Format, Manual, Session};
+use probes::{
+    Config,
+    rtt::{self, Rtt, Sizes},
+};
 use report::Report;
 
 /// Round-trip time of SCTP DATA chunks, per association and path.
@@ -15,9 +19,10 @@ use report::Report;
 /// gap block. Retransmitted chunks give none (Karn's algorithm).
 #[derive(Parser)]
 #[command(name = "sctp-rtt", max_term_width = 100)]
-struct Flags {
+pub struct Flags {
+    /// The flags that all commands have.
     #[command(flatten)]
-    common: Common,
+    pub common: Common,
     /// Room for this many paths; more evict the one that was silent longest
     #[arg(long, value_name = "N", default_value_t = 4096, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(rtt::MAX_PATHS)))]
     max_paths: u32,
@@ -26,7 +31,8 @@ struct Flags {
     max_outstanding: u32,
 }
 
-const BANNERS: Banners = Banners {
+/// What it says first.
+pub const BANNERS: Banners = Banners {
     command: "sctp-rtt",
     text: "Tracing SCTP RTT... Ctrl+C to end",
     csv: "Tracing SCTP RTT to stdout in CSV format... Ctrl+C to end",
@@ -41,16 +47,16 @@ pub fn manual() -> Manual {
 
 /// The command.
 pub fn main() -> ExitCode {
-    let flags: Flags = cli::parse(|f: &Flags| &f.common);
+    let flags: Flags = cli::parse(|f: &Flags| &f.common, manual);
+    cli::exit_code(&BANNERS, trace(&flags))
+}
+
+fn trace(flags: &Flags) -> Result<()> {
     let common = &flags.common;
-    let config = Config {
-        filter: common.filter(),
-        samples: matches!(common.format(), Format::Text | Format::Json),
-        intervals: common.has_interval_rows(),
-        extended: common.gathers_more(),
-        max_paths: flags.max_paths,
-        max_outstanding: flags.max_outstanding,
-        rung: common.rung(),
-    };
-    cli::run(&BANNERS, common, || Ok(EntryTool::new(Rtt::open(&config)?, Report::new(common))))
+    let Some(session) = Session::start(&BANNERS, common)? else { return Ok(()) };
+    let records = matches!(common.format(), Format::Text | Format::Json);
+    let config = Config { records, ..common.config() };
+    let sizes = Sizes { max_paths: flags.max_paths, max_outstanding: flags.max_outstanding };
+    let probe = Rtt::open(&config, &sizes)?;
+    session.run(probe, Report::new(common))
 }

@@ -1,116 +1,105 @@
 //! The rows of `sctp-rtt`: what is printed, in which form.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use cli::{
-    Accounting, Clock, Column, Common, EntryReport, Format, Out, Period, Rows, Skipped, Table, TimesOfDay,
-    Value, draw, ends, identity_columns, us,
+    ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Form, Format,
+    Get::{Bool, Float, Int},
+    IDENTITY, Out, PATH, PERCENTILES_US, Part, Period, Rows, Table, TimesOfDay, draw, endpoints, us,
 };
-use jiff::tz::TimeZone;
 use probes::{
-    EntryProbe, EntryRef, Identity,
-    rtt::{Dist, Rtt, Sample, Stats},
+    Due, DurationDist, Error, Identity,
+    rtt::{Row, Sample},
 };
+
+const ASSOC: Part<Row, Identity> = Part { prefix: "", what: "", of: |r| Some(&r.id), columns: ASSOC_ID };
+const SAMPLES: &[Column<Row>] =
+    &[Column::counter("samples", "chunks acknowledged", Int(|r| Some(r.all.count)))];
+const RTT: Part<Row, DurationDist> =
+    Part { prefix: "rtt_", what: "acknowledgement latency", of: |r| Some(&r.all), columns: DIST_US };
 
 /// The columns that the Python script has too.
-const COLUMNS: &[Column<Stats>] = &[
-    Column { name: "assoc_id", doc: "association id", get: |s| Value::Int(s.id.assoc_id.into()) },
-    Column { name: "samples", doc: "chunks acknowledged", get: |s| Value::Int(s.all.count) },
-    Column { name: "rtt_avg_us", doc: "mean acknowledgement latency", get: |s| avg(&s.all) },
-    Column { name: "rtt_min_us", doc: "smallest", get: |s| Value::us(s.all.min) },
-    Column { name: "rtt_max_us", doc: "largest", get: |s| Value::us(s.all.max) },
-];
+const COLUMNS: &[&dyn Columns<Row>] = &[&ASSOC, &SAMPLES, &RTT];
 
-/// Whose a row is, with `--extended` and `--json`.
-const IDENTITY: &[Column<Stats>] = identity_columns!(Stats, |s| &s.id);
-
-/// The other columns that those add.
-const MORE: &[Column<Stats>] = &[
-    Column { name: "path", doc: "peer's address of this path", get: |s| Value::text(s.id.path) },
-    Column { name: "rtt_p50_us", doc: "median", get: |s| percentile(&s.all, 0) },
-    Column { name: "rtt_p90_us", doc: "90th percentile", get: |s| percentile(&s.all, 1) },
-    Column { name: "rtt_p99_us", doc: "99th percentile", get: |s| percentile(&s.all, 2) },
-    Column {
-        name: "prompt_samples",
-        doc: "chunks whose SACK was due at once",
-        get: |s| Value::Int(s.prompt.count),
+/// The columns that `--extended` and `--json` add.
+const MORE: &[&dyn Columns<Row>] = &[
+    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: IDENTITY },
+    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: PATH },
+    &Part {
+        prefix: "rtt_",
+        what: "acknowledgement latency",
+        of: |r: &Row| Some(&r.all),
+        columns: PERCENTILES_US,
     },
-    Column {
-        name: "prompt_rtt_avg_us",
-        doc: "their mean: the path's round-trip time",
-        get: |s| avg(&s.prompt),
+    &PROMPT_SAMPLES,
+    &Part {
+        prefix: "prompt_rtt_",
+        what: "latency of prompt samples, which is the path's round-trip time",
+        of: |r: &Row| Some(&r.prompt),
+        columns: DIST_US,
     },
-    Column { name: "prompt_rtt_min_us", doc: "their smallest", get: |s| Value::us(s.prompt.min) },
-    Column { name: "prompt_rtt_max_us", doc: "their largest", get: |s| Value::us(s.prompt.max) },
-    Column { name: "prompt_rtt_p50_us", doc: "their median", get: |s| percentile(&s.prompt, 0) },
-    Column { name: "prompt_rtt_p90_us", doc: "their 90th percentile", get: |s| percentile(&s.prompt, 1) },
-    Column { name: "prompt_rtt_p99_us", doc: "their 99th percentile", get: |s| percentile(&s.prompt, 2) },
-    Column { name: "retransmitted", doc: "chunks retransmitted", get: |s| Value::Int(s.retransmitted) },
+    &Part {
+        prefix: "prompt_rtt_",
+        what: "latency of prompt samples",
+        of: |r: &Row| Some(&r.prompt),
+        columns: PERCENTILES_US,
+    },
+    &RETRANSMITTED,
 ];
-
-/// Prints samples and statistics in the form that was asked for.
-pub struct Report {
-    rows: Rows<Stats>,
-    format: Format,
-    extended: bool,
-    intervals: bool,
-    histograms: bool,
-    /// Text summary on stdout, also beside a FILE: as the script has it.
-    text_summary: bool,
-    zone: TimeZone,
-}
-
-type Event = (Sample, Option<Identity>);
+const PROMPT_SAMPLES: &[Column<Row>] =
+    &[Column::counter("prompt_samples", "chunks whose SACK was due at once", Int(|r| Some(r.prompt.count)))];
+const RETRANSMITTED: &[Column<Row>] =
+    &[Column::counter("retransmitted", "chunks retransmitted", Int(|r| Some(r.retransmitted)))];
 
 /// A `sample` object.
-const SAMPLE: &[&[Column<Event>]] = &[
-    &[Column { name: "assoc_id", doc: "association id", get: |(s, _)| Value::Int(s.assoc_id.into()) }],
-    identity_columns!(Event, maybe | (_, id) | id.as_ref()),
-    &[
-        Column {
-            name: "path",
-            doc: "peer's address of this path",
-            get: |(_, id)| Value::text(id.and_then(|id| id.path)),
-        },
-        Column { name: "tsn", doc: "TSN of the chunk", get: |(s, _)| Value::Int(s.tsn.into()) },
-        Column { name: "rtt_us", doc: "acknowledgement latency", get: |(s, _)| Value::Float(us(s.rtt)) },
-        Column { name: "prompt", doc: "the SACK was due at once", get: |(s, _)| Value::Bool(s.prompt) },
-    ],
+const SAMPLE: &[&dyn Columns<Sample>] = &[
+    &SAMPLE_ASSOC,
+    &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_ref(), columns: IDENTITY },
+    &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_ref(), columns: PATH },
+    &SAMPLE_VALUES,
+];
+const SAMPLE_ASSOC: &[Column<Sample>] =
+    &[Column::label("assoc_id", "association id", Int(|s| Some(s.assoc_id.into())))];
+const SAMPLE_VALUES: &[Column<Sample>] = &[
+    Column::label("tsn", "TSN of the chunk", Int(|s| Some(s.tsn.into()))),
+    Column::gauge("rtt_us", "acknowledgement latency", Float(|s| Some(us(s.rtt)))),
+    Column::label("prompt", "the SACK was due at once", Bool(|s| Some(s.prompt))),
 ];
 
 /// All that is printed in columns.
 pub fn tables() -> Vec<Table> {
     vec![
-        Table::of("CSV columns", &[COLUMNS]),
-        Table::of("More with -x and --json", &[IDENTITY, MORE]),
-        Table::of("Objects of type sample", SAMPLE),
+        Table::statistics("CSV columns", COLUMNS),
+        Table::statistics("More with -x and --json", MORE),
+        Table::events("Objects of type sample", &["sample"], SAMPLE),
     ]
+}
+
+/// Prints samples and statistics in the form that was asked for.
+pub struct Report {
+    rows: Rows<Row>,
+    form: Form,
+    /// Text summary on stdout, also beside a FILE: as the script has it.
+    text_summary: bool,
 }
 
 impl Report {
     /// A report as the flags ask for it.
     pub fn new(common: &Common) -> Self {
-        Self {
-            rows: Rows::new("rtt", common, COLUMNS, &[IDENTITY, MORE]),
-            format: common.format(),
-            extended: common.is_extended(),
-            intervals: common.has_interval_rows(),
-            histograms: common.histogram,
-            text_summary: !common.json && !common.csv,
-            zone: TimeZone::system(),
-        }
+        let form = Form::new(common);
+        let columns = if form.extended { [COLUMNS, MORE].concat() } else { COLUMNS.to_vec() };
+        Self { rows: Rows::new("rtt", common, columns), form, text_summary: !common.json && !common.csv }
     }
 
     /// In a steady order; one per path if extended, else one per association that has samples.
-    fn arrange(&self, mut stats: Vec<Stats>) -> Vec<Stats> {
-        stats.sort_by_key(|s| (s.id.assoc_id, s.id.path));
-        if self.extended {
-            return stats;
+    fn sort_and_merge(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
+        let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+        rows.sort_by_key(|row| (row.id.assoc_id, row.id.path));
+        if self.form.extended {
+            return Ok(rows);
         }
-        stats.retain(|s| s.all.count > 0);
-        stats.iter_mut().for_each(|s| s.all.percentiles = None);
-        stats.dedup_by(|next, kept| {
+        rows.retain(|row| row.all.count > 0);
+        rows.iter_mut().for_each(|row| row.all.percentiles = None);
+        rows.dedup_by(|next, kept| {
             let same = next.id.assoc_id == kept.id.assoc_id;
             if same {
                 kept.all.merge(&next.all);
@@ -120,128 +109,83 @@ impl Report {
             }
             same
         });
-        stats
+        Ok(rows)
     }
 }
 
-impl EntryReport for Report {
-    type Probe = Rtt;
+impl cli::Report for Report {
+    type Record = Sample;
+    type Row = Row;
 
-    fn has_intervals(&self) -> bool {
-        self.intervals
-    }
-
-    fn header(&self, out: &mut Out) -> Result<()> {
-        if self.format != Format::Text {
+    fn header(&mut self, out: &mut Out) -> Result<()> {
+        if self.form.format != Format::Text {
             return self.rows.header(out);
         }
-        let more = if self.extended { " PROMPT PATH" } else { "" };
+        let more = if self.form.extended { " PROMPT PATH" } else { "" };
         out.text(&format!("{:<8} {:<10} {:<10} {:<8}{more}", "ASSOC", "TSN", "RTT(ms)", "TIME"))
     }
 
-    fn records(
-        &self,
-        out: &mut Out,
-        records: impl Iterator<Item = Sample>,
-        mut identity: impl FnMut(EntryRef) -> Option<Identity>,
-    ) -> Result<()> {
+    fn records(&mut self, out: &mut Out, records: &mut Vec<Sample>) -> Result<()> {
         let clock = Clock::now();
-        let mut times = TimesOfDay::new(&clock, &self.zone);
-        let mut row = String::new();
-        for sample in records {
-            if self.format == Format::Json {
-                let (id, time) = (identity(sample.path), clock.rfc3339(sample.at));
-                out.json(&self.rows.event("sample", &time, SAMPLE, &(sample, id)))?;
+        let mut times = TimesOfDay::new(&clock, &self.form.zone);
+        let mut line = String::new();
+        for sample in records.drain(..) {
+            if self.form.format == Format::Json {
+                self.rows.event(out, "sample", &clock.rfc3339(sample.at), SAMPLE, &sample)?;
                 continue;
             }
-            text_row(&mut row, sample.assoc_id, sample.tsn, sample.rtt, times.of(sample.at));
-            if self.extended {
+            text_row(&mut line, &sample, times.of(sample.at));
+            if self.form.extended {
                 let prompt = if sample.prompt { "yes" } else { "no" };
-                let path = identity(sample.path).and_then(|id| id.path);
-                row += &format!(" {prompt:<6} {}", path.map_or("-".to_owned(), |p| p.to_string()));
+                let path = sample.id.and_then(|id| id.path);
+                line += &format!(" {prompt:<6} {}", path.map_or("-".to_owned(), |p| p.to_string()));
             }
-            out.text(&row)?;
+            out.text(&line)?;
         }
         Ok(())
     }
 
-    fn interval(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
-        self.rows.print(out, Period::Interval, self.arrange(stats))
+    fn has_intervals(&self) -> bool {
+        self.form.intervals
     }
 
-    fn summary(&self, out: &mut Out, stats: Vec<Stats>) -> Result<()> {
-        let stats = self.arrange(stats);
+    fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
+        let rows = self.sort_and_merge(rows)?;
+        self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))
+    }
+
+    fn due(&self, at_end: bool) -> Option<Due> {
+        at_end.then_some(Due::All)
+    }
+
+    fn totals(
+        &mut self,
+        out: &mut Out,
+        rows: impl Iterator<Item = Result<Row, Error>>,
+        _at_end: bool,
+    ) -> Result<()> {
+        let rows = self.sort_and_merge(rows)?;
         if self.text_summary {
-            for s in &stats {
-                text_summary(s, self.extended, out)?;
-                if let (true, Some(histogram)) = (self.histograms, &s.histogram) {
-                    let title = format!("{}: acknowledgement latency", whose(s, self.extended));
+            for row in &rows {
+                text_summary(row, self.form.extended, out)?;
+                if let (true, Some(histogram)) = (self.form.histograms, &row.histogram) {
+                    let title = format!("{}: acknowledgement latency", label(row, self.form.extended));
                     draw(out, &title, "usecs", histogram)?;
                 }
             }
         }
-        self.rows.print(out, Period::Summary, &stats)
+        self.rows.print(out, Period::Summary, rows.into_iter().map(Ok))
     }
-
-    fn accounting(&self, probe: &Rtt) -> Accounting {
-        let a = probe.accounting();
-        Accounting {
-            events: a.samples,
-            lost: a.lost,
-            evicted: a.chunks_evicted + a.assocs_evicted + a.paths_evicted,
-            skipped: vec![
-                cli::missed(probe.missed()),
-                Skipped {
-                    reason: "evicted",
-                    sentence: "their path had to make room for another: use --max-paths",
-                    count: a.samples_evicted,
-                },
-                Skipped {
-                    reason: "retransmitted",
-                    sentence: "the chunk was retransmitted, and nothing tells which transmission was acknowledged",
-                    count: a.retransmitted,
-                },
-                Skipped {
-                    reason: "before_start",
-                    sentence: "the chunk was sent before tracing began",
-                    count: a.before_start,
-                },
-                Skipped {
-                    reason: "abandoned",
-                    sentence: "the chunk was given up (PR-SCTP)",
-                    count: a.abandoned,
-                },
-                Skipped {
-                    reason: "sack_missed",
-                    sentence: "the SACK that covered the chunk was not seen",
-                    count: a.sack_missed,
-                },
-                Skipped {
-                    reason: "scan_limit",
-                    sentence: "one SACK covered or named more than 8,192 chunks",
-                    count: a.scan_limit,
-                },
-            ],
-        }
-    }
-}
-
-fn avg(dist: &Dist) -> Value {
-    Value::float(dist.mean_us())
-}
-
-fn percentile(dist: &Dist, which: usize) -> Value {
-    Value::us(dist.percentiles.map(|p| p[which]))
 }
 
 /// A row `%-8d %-10u %-10.3f %-8s`. There are many, and `format!` takes several times as long.
-fn text_row(row: &mut String, assoc_id: u32, tsn: u32, rtt: Duration, time_of_day: &str) {
-    let rtt_us = (rtt.as_nanos() as u64 + 500) / 1000;
+fn text_row(row: &mut String, sample: &Sample, time_of_day: &str) {
+    let rtt_us = (sample.rtt.as_nanos() as u64 + 500) / 1000;
     let mut digits = itoa::Buffer::new();
     row.clear();
-    row.push_str(digits.format(assoc_id));
+    row.push_str(digits.format(sample.assoc_id));
     let start = pad(row, 8);
-    row.push_str(digits.format(tsn));
+    row.push_str(digits.format(sample.tsn));
     let start = pad(row, start + 10);
     row.push_str(digits.format(rtt_us / 1000));
     row.push('.');
@@ -259,16 +203,16 @@ fn pad(row: &mut String, end: usize) -> usize {
     row.len()
 }
 
-fn whose(s: &Stats, extended: bool) -> String {
+fn label(s: &Row, extended: bool) -> String {
     if !extended {
         return format!("Association {}", s.id.assoc_id);
     }
     let path = s.id.path.map_or("-".to_owned(), |p| p.to_string());
-    format!("Association {} ({}, path {path})", s.id.assoc_id, ends(&s.id))
+    format!("Association {} ({}, path {path})", s.id.assoc_id, endpoints(&s.id))
 }
 
-fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
-    out.text(&format!("{}:", whose(s, extended)))?;
+fn text_summary(s: &Row, extended: bool, out: &mut Out) -> Result<()> {
+    out.text(&format!("{}:", label(s, extended)))?;
     out.text(&format!("  Samples: {}", s.all.count))?;
     text_dist("", &s.all, out)?;
     if extended {
@@ -279,7 +223,7 @@ fn text_summary(s: &Stats, extended: bool, out: &mut Out) -> Result<()> {
     Ok(())
 }
 
-fn text_dist(name: &str, dist: &Dist, out: &mut Out) -> Result<()> {
+fn text_dist(name: &str, dist: &DurationDist, out: &mut Out) -> Result<()> {
     let (Some(avg), Some(min), Some(max)) = (dist.mean_us(), dist.min, dist.max) else { return Ok(()) };
     out.text(&format!("  {name}Avg RTT: {avg:.3} us"))?;
     out.text(&format!("  {name}Min/Max RTT: {:.3}/{:.3} us", us(min), us(max)))?;
@@ -292,13 +236,16 @@ fn text_dist(name: &str, dist: &Dist, out: &mut Out) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
 
     fn row(assoc_id: u32, tsn: u32, rtt: Duration) -> String {
         let mut row = "of before".to_owned();
-        text_row(&mut row, assoc_id, tsn, rtt, "11:05:26");
+        let sample = Sample { at: Duration::ZERO, rtt, assoc_id, tsn, id: None, prompt: false };
+        text_row(&mut row, &sample, "11:05:26");
         row
     }
 

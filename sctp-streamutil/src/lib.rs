@@ -1,12 +1,13 @@
 //! `sctp-streamutil`: what the streams of SCTP associations carry, and how evenly they are used.
 
-mod report;
+pub mod report;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
-use cli::{Banners, Common, Manual, Room, StreamTool};
-use probes::streamutil::Streamutil;
+use cli::{Banners, Common, Manual, Session, TableSize};
+use probes::{Config, streamutil::Streamutil};
 use report::Report;
 
 /// What the streams of SCTP associations carry, and how evenly they are used.
@@ -19,14 +20,16 @@ use report::Report;
     max_term_width = 100,
     mut_arg("interval", |a| a.default_value("5"))
 )]
-struct Flags {
+pub struct Flags {
+    /// The flags that all commands have.
     #[command(flatten)]
-    common: Common,
+    pub common: Common,
     #[command(flatten)]
-    room: Room,
+    size: TableSize,
 }
 
-const BANNERS: Banners = Banners {
+/// What it says first.
+pub const BANNERS: Banners = Banners {
     command: "sctp-streamutil",
     text: "Tracing SCTP stream utilization... Ctrl+C to end",
     csv: "Tracing SCTP stream utilization to stdout in CSV format... Ctrl+C to end",
@@ -41,8 +44,14 @@ pub fn manual() -> Manual {
 
 /// The command.
 pub fn main() -> ExitCode {
-    let flags: Flags = cli::parse(|f: &Flags| &f.common);
+    let flags: Flags = cli::parse(|f: &Flags| &f.common, manual);
+    cli::exit_code(&BANNERS, trace(&flags))
+}
+
+fn trace(flags: &Flags) -> Result<()> {
     let common = &flags.common;
-    let config = flags.room.config(common, common.prints_at_end());
-    cli::run(&BANNERS, common, || Ok(StreamTool::new(Streamutil::open(&config)?, Report::new(common))))
+    let Some(session) = Session::start(&BANNERS, common)? else { return Ok(()) };
+    let config = Config { keep_ended: common.prints_at_end(), ..common.config() };
+    let probe = Streamutil::open(&config, &flags.size.sizes())?;
+    session.run(probe, Report::new(common))
 }

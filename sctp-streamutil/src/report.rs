@@ -4,131 +4,156 @@ use std::time::Duration;
 
 use anyhow::Result;
 use cli::{
-    Column, Common, Format, Out, Period, Rows, StreamReport, Table, Value, draw, ends, identity_columns,
-    is_due, json_object, us,
+    ASSOC_ID, Column, Columns, Common, Form, Format,
+    Get::{Fixed, Int},
+    IDENTITY, List, Out, Part, Period, Rows, Table, draw, endpoints, us,
 };
-use probes::streamutil::{Stats, Stream, Streamutil};
+use probes::{
+    Due, Error, Identity,
+    streamutil::{Row, Stream},
+};
 
-/// A row: one association, or one stream of it.
-struct Row {
-    stats: Stats,
-    stream: Option<StreamRow>,
+/// What is printed: one association, or one stream of it.
+struct Line {
+    stats: Row,
+    /// All streams on which something happened.
+    streams: Vec<Share>,
+    /// The one stream, where there is a line for each.
+    stream: Option<Share>,
 }
 
 /// One stream as a part of its association.
-struct StreamRow {
+#[derive(Clone)]
+struct Share {
     stream: Stream,
+    /// User data of the whole association.
     total_bytes: u64,
+    /// How long the statistics cover.
     period: Duration,
 }
 
-/// The columns that the Python script has too.
-const COLUMNS: &[Column<Row>] = &[
-    Column {
-        name: "assoc_id",
-        doc: "association id",
-        get: |r| Value::Int(r.stats.association.id.assoc_id.into()),
-    },
-    Column {
-        name: "total_streams",
-        doc: "outbound streams negotiated",
-        get: |r| Value::Int(r.stats.total_streams.into()),
-    },
-    Column { name: "active_streams", doc: "those that carried data", get: |r| Value::Int(r.active()) },
-    Column { name: "total_bytes", doc: "user data", get: |r| Value::Int(r.sum(|s| s.payload_bytes)) },
-    Column { name: "total_chunks", doc: "its chunks", get: |r| Value::Int(r.sum(|s| s.chunks)) },
-    Column { name: "ordered", doc: "ordered ones", get: |r| Value::Int(r.sum(ordered)) },
-    Column { name: "unordered", doc: "unordered ones", get: |r| Value::Int(r.sum(|s| s.unordered)) },
-    Column { name: "sui", doc: "stream utilization index", get: |r| Value::Fixed(r.sui(), 4) },
-    Column {
-        name: "stream_parallelism",
-        doc: "share of the streams that carried data, percent",
-        get: |r| Value::Fixed(r.parallelism_pct(), 1),
-    },
-];
+const ASSOC: Part<Line, Identity> =
+    Part { prefix: "", what: "", of: |l| Some(&l.stats.association.id), columns: ASSOC_ID };
+const ENDS: Part<Line, Identity> =
+    Part { prefix: "", what: "", of: |l| Some(&l.stats.association.id), columns: IDENTITY };
 
-/// Whose a row is, with `--extended` and `--json`.
-const IDENTITY: &[Column<Row>] = identity_columns!(Row, |r| &r.stats.association.id);
+/// The columns that the Python script has too, after the association's id.
+const COLUMNS: &[Column<Line>] = &[
+    Column::gauge(
+        "total_streams",
+        "outbound streams negotiated",
+        Int(|l| Some(l.stats.total_streams.into())),
+    ),
+    Column::counter("active_streams", "outbound streams that carried data", Int(|l| Some(l.active()))),
+    Column::counter("total_bytes", "user data sent", Int(|l| Some(l.sum(|s| s.payload_bytes)))),
+    Column::counter("total_chunks", "chunks sent", Int(|l| Some(l.sum(|s| s.chunks)))),
+    Column::counter("ordered", "ordered chunks sent", Int(|l| Some(l.sum(ordered)))),
+    Column::counter("unordered", "unordered chunks sent", Int(|l| Some(l.sum(|s| s.unordered)))),
+    Column::distribution("sui", "stream utilization index", Fixed(|l| Some(l.sui()), 4)),
+    Column::gauge(
+        "stream_parallelism",
+        "share of the streams that carried data, percent",
+        Fixed(|l| Some(l.parallelism_pct()), 1),
+    ),
+];
 
 /// More columns of an association.
-const MORE: &[Column<Row>] = &[
-    Column { name: "messages", doc: "messages sent", get: |r| Value::Int(r.sum(|s| s.messages)) },
-    Column { name: "rtx_chunks", doc: "chunks sent again", get: |r| Value::Int(r.sum(|s| s.rtx_chunks)) },
-    Column { name: "rtx_bytes", doc: "user data in those", get: |r| Value::Int(r.sum(|s| s.rtx_bytes)) },
-    Column {
-        name: "bytes_per_s",
-        doc: "user data per second",
-        get: |r| per_second(r.sum(|s| s.payload_bytes), r.stats.period),
-    },
-    Column {
-        name: "hol_messages",
-        doc: "received messages that waited for one before them",
-        get: |r| Value::Int(r.sum(|s| s.hol_messages)),
-    },
-    Column {
-        name: "hol_wait_us",
-        doc: "how long they waited, all together",
-        get: |r| Value::Fixed(r.stats.streams.iter().map(|s| us(s.hol_wait)).sum(), 3),
-    },
+const MORE: &[Column<Line>] = &[
+    Column::counter("messages", "messages sent", Int(|l| Some(l.sum(|s| s.messages)))),
+    Column::counter("rtx_chunks", "chunks sent again", Int(|l| Some(l.sum(|s| s.rtx_chunks)))),
+    Column::counter("rtx_bytes", "user data in chunks sent again", Int(|l| Some(l.sum(|s| s.rtx_bytes)))),
+    Column::gauge(
+        "bytes_per_s",
+        "user data per second",
+        Fixed(|l| per_second(l.sum(|s| s.payload_bytes), l.stats.period), 1),
+    ),
+    Column::counter(
+        "hol_messages",
+        "received messages that waited for one before them",
+        Int(|l| Some(l.sum(|s| s.hol_messages))),
+    ),
+    Column::counter(
+        "hol_wait_us",
+        "how long received messages waited for one before them, all together",
+        Fixed(|l| Some(l.stats.streams.iter().map(|s| us(s.hol_wait)).sum()), 3),
+    ),
 ];
 
+const STREAM_ID: &[Column<Share>] =
+    &[Column::label("stream_id", "stream identifier", Int(|s| Some(s.stream.stream_id.into())))];
 /// The columns of a stream: in JSON by these names, in CSV with `stream_` before them.
-macro_rules! stream_columns {
-    ($($name:literal, $doc:literal, $get:expr;)*) => {
-        const STREAM: &[Column<StreamRow>] = &[$(Column { name: $name, doc: $doc, get: $get },)*];
-        const CSV_STREAM: &[Column<Row>] = &[$(Column {
-            name: concat!("stream_", $name),
-            doc: $doc,
-            get: |r| r.stream.as_ref().map_or(Value::Null, $get),
-        },)*];
-    };
-}
-stream_columns! {
-    "bytes", "user data", |s| Value::Int(s.stream.payload_bytes);
-    "chunks", "its chunks", |s| Value::Int(s.stream.chunks);
-    "ordered", "ordered ones", |s| Value::Int(ordered(&s.stream));
-    "unordered", "unordered ones", |s| Value::Int(s.stream.unordered);
-    "messages", "messages", |s| Value::Int(s.stream.messages);
-    "rtx_chunks", "chunks sent again", |s| Value::Int(s.stream.rtx_chunks);
-    "rtx_bytes", "user data in those", |s| Value::Int(s.stream.rtx_bytes);
-    "utilization", "share of the association's user data", |s| Value::Fixed(s.utilization(), 4);
-    "bytes_per_s", "user data per second", |s| per_second(s.stream.payload_bytes, s.period);
-    "hol_messages", "received messages that waited", |s| Value::Int(s.stream.hol_messages);
-    "hol_wait_us", "how long, all together", |s| Value::Fixed(us(s.stream.hol_wait), 3);
-    "hol_blocked_us", "how long at least one of them", |s| Value::Fixed(us(s.stream.hol_blocked), 3);
-    "hol_blocked_pct", "that as a share of the time", |s| Value::Fixed(s.hol_blocked_pct(), 1);
-}
-const CSV_STREAM_ID: &[Column<Row>] = &[Column {
-    name: "stream_id",
-    doc: STREAM_ID[0].doc,
-    get: |r| r.stream.as_ref().map_or(Value::Null, STREAM_ID[0].get),
-}];
-const STREAM_ID: &[Column<StreamRow>] =
-    &[Column { name: "stream_id", doc: "stream identifier", get: |s| Value::Int(s.stream.stream_id.into()) }];
-const STREAMS: &[Column<Row>] = &[Column {
+const STREAM: &[Column<Share>] = &[
+    Column::counter("bytes", "user data sent", Int(|s| Some(s.stream.payload_bytes))),
+    Column::counter("chunks", "chunks sent", Int(|s| Some(s.stream.chunks))),
+    Column::counter("ordered", "ordered chunks sent", Int(|s| Some(ordered(&s.stream)))),
+    Column::counter("unordered", "unordered chunks sent", Int(|s| Some(s.stream.unordered))),
+    Column::counter("messages", "messages sent", Int(|s| Some(s.stream.messages))),
+    Column::counter("rtx_chunks", "chunks sent again", Int(|s| Some(s.stream.rtx_chunks))),
+    Column::counter("rtx_bytes", "user data in chunks sent again", Int(|s| Some(s.stream.rtx_bytes))),
+    Column::gauge("utilization", "share of the association's user data", Fixed(|s| Some(s.utilization()), 4)),
+    Column::gauge(
+        "bytes_per_s",
+        "user data per second",
+        Fixed(|s| per_second(s.stream.payload_bytes, s.period), 1),
+    ),
+    Column::counter(
+        "hol_messages",
+        "received messages that waited for one before them",
+        Int(|s| Some(s.stream.hol_messages)),
+    ),
+    Column::counter(
+        "hol_wait_us",
+        "how long received messages waited, all together",
+        Fixed(|s| Some(us(s.stream.hol_wait)), 3),
+    ),
+    Column::counter(
+        "hol_blocked_us",
+        "how long at least one received message waited",
+        Fixed(|s| Some(us(s.stream.hol_blocked)), 3),
+    ),
+    Column::gauge(
+        "hol_blocked_pct",
+        "share of the time in which at least one received message waited",
+        Fixed(|s| Some(s.hol_blocked_pct()), 1),
+    ),
+];
+const CSV_STREAM_ID: Part<Line, Share> =
+    Part { prefix: "", what: "", of: |l| l.stream.as_ref(), columns: STREAM_ID };
+const CSV_STREAM: Part<Line, Share> =
+    Part { prefix: "stream_", what: "of the stream", of: |l| l.stream.as_ref(), columns: STREAM };
+const STREAMS: List<Line, Share> = List {
     name: "streams",
     doc: "each stream on which something happened",
-    get: |r| {
-        let objects = stream_rows(&r.stats).map(|s| json_object(&[STREAM_ID, STREAM], &s));
-        Value::List(objects.collect())
-    },
-}];
+    of: |l| &l.streams,
+    columns: &[&STREAM_ID, &STREAM],
+};
 
 fn ordered(stream: &Stream) -> u64 {
     stream.chunks - stream.unordered
 }
 
-fn stream_rows(stats: &Stats) -> impl Iterator<Item = StreamRow> {
-    let total_bytes = stats.streams.iter().map(|s| s.payload_bytes).sum();
-    let period = stats.period;
-    stats.streams.iter().map(move |s| StreamRow { stream: s.clone(), total_bytes, period })
+fn per_second(bytes: u64, period: Duration) -> Option<f64> {
+    (!period.is_zero()).then(|| bytes as f64 / period.as_secs_f64())
 }
 
-fn per_second(bytes: u64, period: Duration) -> Value {
-    if period.is_zero() { Value::Null } else { Value::Fixed(bytes as f64 / period.as_secs_f64(), 1) }
-}
+impl Line {
+    /// The line of an association.
+    fn new(stats: Row) -> Self {
+        let total_bytes = stats.streams.iter().map(|s| s.payload_bytes).sum();
+        let share = |stream: &Stream| Share { stream: stream.clone(), total_bytes, period: stats.period };
+        Self { streams: stats.streams.iter().map(share).collect(), stats, stream: None }
+    }
 
-impl Row {
+    /// A line for each of its streams.
+    fn per_stream(self) -> Vec<Self> {
+        let line = |share: &Share| Self {
+            stats: self.stats.clone(),
+            streams: Vec::new(),
+            stream: Some(share.clone()),
+        };
+        self.streams.iter().map(line).collect()
+    }
+
     fn sum(&self, of: impl Fn(&Stream) -> u64) -> u64 {
         self.stats.streams.iter().map(of).sum()
     }
@@ -146,7 +171,7 @@ impl Row {
     }
 }
 
-impl StreamRow {
+impl Share {
     fn utilization(&self) -> f64 {
         ratio(self.stream.payload_bytes as f64, self.total_bytes as f64)
     }
@@ -174,117 +199,122 @@ fn evenness(bytes: impl Iterator<Item = u64>) -> f64 {
 
 /// Prints statistics in the form that was asked for.
 pub struct Report {
-    rows: Rows<Row>,
-    format: Format,
-    extended: bool,
-    intervals: bool,
-    histograms: bool,
+    rows: Rows<Line>,
+    form: Form,
 }
 
 /// All that is printed in columns.
 pub fn tables() -> Vec<Table> {
     vec![
-        Table::of("CSV columns", &[COLUMNS]),
-        Table::of("More with -x and --json", &[IDENTITY, MORE]),
-        Table::of("A row per stream with -x has also", &[CSV_STREAM_ID, CSV_STREAM]),
-        Table::of("JSON has instead", &[STREAMS]),
-        Table::of("Each of which has", &[STREAM_ID, STREAM]),
+        Table::statistics::<Line>("CSV columns", &[&ASSOC, &COLUMNS]),
+        Table::statistics::<Line>("More with -x and --json", &[&ENDS, &MORE]),
+        Table::csv::<Line>("A row per stream with -x has also", &[&CSV_STREAM_ID, &CSV_STREAM]),
+        Table::statistics::<Line>("JSON has instead", &[&STREAMS]),
+        Table::csv::<Share>("Each of which has", &[&STREAM_ID, &STREAM]),
     ]
 }
 
 impl Report {
     /// A report as the flags ask for it.
     pub fn new(common: &Common) -> Self {
-        let mut columns = vec![COLUMNS];
-        match common.format() {
-            Format::Json => columns.extend([IDENTITY, MORE, STREAMS]),
-            _ if common.extended => columns.extend([IDENTITY, MORE, CSV_STREAM_ID, CSV_STREAM]),
+        let form = Form::new(common);
+        let mut columns: Vec<&dyn Columns<Line>> = vec![&ASSOC, &COLUMNS];
+        match form.format {
+            Format::Json => columns.extend::<[&dyn Columns<Line>; 3]>([&ENDS, &MORE, &STREAMS]),
+            _ if form.extended => {
+                columns.extend::<[&dyn Columns<Line>; 4]>([&ENDS, &MORE, &CSV_STREAM_ID, &CSV_STREAM]);
+            }
             _ => {}
         }
-        Self {
-            rows: Rows::of("streamutil", common, columns),
-            format: common.format(),
-            extended: common.is_extended(),
-            intervals: common.has_interval_rows(),
-            histograms: common.histogram,
-        }
+        Self { rows: Rows::new("streamutil", common, columns), form }
     }
 
-    /// Whose totals are due at the end of the interval `number`, if any are: of what has ended before, nothing any more. At
-    /// the end of the run all, but that an object is not repeated.
-    fn due(&self, number: u32, at_end: bool) -> Option<impl Fn(Option<u32>) -> bool + use<>> {
-        let nothing = self.format == Format::Csv && !at_end;
-        let all = self.format != Format::Json && at_end;
-        let living_too = self.format == Format::Text || at_end;
-        (!nothing).then(|| is_due(number, living_too, all))
-    }
-
-    /// Rows as they are printed: per association; in extended CSV per stream.
-    fn arrange(&self, stats: impl Iterator<Item = Stats>) -> impl Iterator<Item = Row> {
-        let per_stream = self.extended && self.format == Format::Csv;
-        let each = stats.flat_map(move |stats| {
-            let streams: Vec<_> =
-                if per_stream { stream_rows(&stats).map(Some).collect() } else { vec![None] };
-            streams.into_iter().map(move |stream| Row { stats: stats.clone(), stream })
+    /// Lines as they are printed: per association; in extended CSV per stream.
+    fn lines(
+        &self,
+        rows: impl Iterator<Item = Result<Row, Error>>,
+    ) -> impl Iterator<Item = Result<Line, Error>> {
+        let per_stream = self.form.extended && self.form.format == Format::Csv;
+        let lines = rows.flat_map(move |row| match row.map(Line::new) {
+            Ok(line) if per_stream => line.per_stream().into_iter().map(Ok).collect(),
+            line => vec![line],
         });
         // The script knows senders only.
-        each.filter(|row| self.extended || row.active() > 0)
+        let all = self.form.extended;
+        lines.filter(move |line| all || line.as_ref().map_or(true, |line| line.active() > 0))
     }
 }
 
-impl StreamReport for Report {
-    type Probe = Streamutil;
+impl cli::Report for Report {
+    type Record = ();
+    type Row = Row;
 
-    fn has_intervals(&self) -> bool {
-        self.intervals
-    }
-
-    fn header(&self, out: &mut Out) -> Result<()> {
+    fn header(&mut self, out: &mut Out) -> Result<()> {
         self.rows.header(out)
     }
 
-    fn interval(&self, out: &mut Out, probe: &mut Streamutil, number: u32) -> Result<()> {
-        self.rows.print(out, Period::Interval, self.arrange(probe.interval(number)?))
+    fn has_intervals(&self) -> bool {
+        self.form.intervals
     }
 
-    fn totals(&mut self, out: &mut Out, probe: &mut Streamutil, number: u32, at_end: bool) -> Result<()> {
-        let Some(due) = self.due(number, at_end) else { return Ok(()) };
-        let mut rows = self.arrange(probe.totals(due)?);
-        match self.format {
-            Format::Text => rows.try_for_each(|row| {
-                text_row(&row, self.extended, out)?;
-                if self.histograms && at_end { text_histograms(&row, self.extended, out) } else { Ok(()) }
-            }),
-            _ => self.rows.print(out, Period::Summary, rows),
+    fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
+        self.rows.print(out, Period::Interval, self.lines(rows))
+    }
+
+    /// Of what has ended before, nothing is due any more; at the end of the run all, but that an object is not repeated.
+    fn due(&self, at_end: bool) -> Option<Due> {
+        match self.form.format {
+            Format::Csv if !at_end => None,
+            Format::Text | Format::Csv if at_end => Some(Due::All),
+            Format::Json if !at_end => Some(Due::Ended),
+            _ => Some(Due::EndedAndLiving),
         }
     }
+
+    fn totals(
+        &mut self,
+        out: &mut Out,
+        rows: impl Iterator<Item = Result<Row, Error>>,
+        at_end: bool,
+    ) -> Result<()> {
+        let mut lines = self.lines(rows);
+        if self.form.format != Format::Text {
+            return self.rows.print(out, Period::Summary, lines);
+        }
+        lines.try_for_each(|line| {
+            let line = line?;
+            text_line(&line, self.form.extended, out)?;
+            let histograms = self.form.histograms && at_end;
+            if histograms { text_histograms(&line, self.form.extended, out) } else { Ok(()) }
+        })
+    }
 }
 
-fn whose(row: &Row, extended: bool) -> String {
-    let id = &row.stats.association.id;
-    let whose = format!("Association {}", id.assoc_id);
-    if extended { format!("{whose} ({})", ends(id)) } else { whose }
+fn label(line: &Line, extended: bool) -> String {
+    let id = &line.stats.association.id;
+    let label = format!("Association {}", id.assoc_id);
+    if extended { format!("{label} ({})", endpoints(id)) } else { label }
 }
 
-fn text_histograms(row: &Row, extended: bool, out: &mut Out) -> Result<()> {
-    let whose = whose(row, extended);
+fn text_histograms(row: &Line, extended: bool, out: &mut Out) -> Result<()> {
+    let label = label(row, extended);
     let sizes = |s: &Stream| s.sizes.clone();
     let all = row.stats.streams.iter().filter_map(sizes).reduce(|mut all, next| {
         all.merge(&next);
         all
     });
-    all.iter().try_for_each(|all| draw(out, &format!("{whose}: messages sent"), "bytes", all))?;
+    all.iter().try_for_each(|all| draw(out, &format!("{label}: messages sent"), "bytes", all))?;
     if !extended {
         return Ok(());
     }
     for (stream, sizes) in row.stats.streams.iter().filter_map(|s| Some((s.stream_id, s.sizes.as_ref()?))) {
-        draw(out, &format!("{whose}, stream {stream}: messages sent"), "bytes", sizes)?;
+        draw(out, &format!("{label}, stream {stream}: messages sent"), "bytes", sizes)?;
     }
     Ok(())
 }
 
-fn text_row(row: &Row, extended: bool, out: &mut Out) -> Result<()> {
-    out.text(&format!("{}:", whose(row, extended)))?;
+fn text_line(row: &Line, extended: bool, out: &mut Out) -> Result<()> {
+    out.text(&format!("{}:", label(row, extended)))?;
     let [bytes, chunks] = [row.sum(|s| s.payload_bytes), row.sum(|s| s.chunks)];
     out.text(&format!("  Streams: {} active out of {} total", row.active(), row.stats.total_streams))?;
     out.text(&format!("  Data: {bytes} bytes across {chunks} chunks"))?;
@@ -295,12 +325,12 @@ fn text_row(row: &Row, extended: bool, out: &mut Out) -> Result<()> {
     if extended {
         let [rtx_chunks, rtx_bytes] = [row.sum(|s| s.rtx_chunks), row.sum(|s| s.rtx_bytes)];
         out.text(&format!("  Retransmitted: {rtx_bytes} bytes across {rtx_chunks} chunks"))?;
-        stream_rows(&row.stats).try_for_each(|s| text_stream(&s, out))?;
+        row.streams.iter().try_for_each(|s| text_stream(s, out))?;
     }
     Ok(())
 }
 
-fn text_stream(row: &StreamRow, out: &mut Out) -> Result<()> {
+fn text_stream(row: &Share, out: &mut Out) -> Result<()> {
     let s = &row.stream;
     out.text(&format!(
         "  Stream {}: {} bytes ({:.1}%) across {} chunks, {} messages, {} unordered, {} retransmitted; \

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* Who is who: the identity of an association and its paths, and the filters, for every program. */
+/* Who is who: the identity of an association and its paths. */
 #ifndef ASSOC_H
 #define ASSOC_H
 
-#include "sctp.h"
+#include "settings.h"
 
 struct endpoint_addr {
 	__u8 ip[16];  /* IPv4: the first four */
@@ -18,23 +18,6 @@ struct identity {
 	struct endpoint_addr peer;
 	struct endpoint_addr path; /* the peer's address that this path leads to */
 };
-
-/* What user space wants to see; 0 means any. Set before load, so unused tests cost nothing. */
-struct filter {
-	__u32 assoc_id;
-	__u32 netns;
-	__u32 tgid; /* as seen in the pid namespace below */
-	__u16 lport;
-	__u16 rport;
-	__u16 family; /* of ip */
-	__u8 ip[16];
-	__u64 pidns_dev;
-	__u64 pidns_ino;
-};
-
-const volatile struct filter filter = {};
-const volatile bool want_filter =
-	false; /* so that a run without one does not even load its parts */
 
 static __always_inline void read_addr(struct endpoint_addr *to, union sctp_addr *from, __u16 port)
 {
@@ -51,10 +34,10 @@ static __always_inline bool addr_is(union sctp_addr *addr)
 	struct endpoint_addr it = {};
 
 	read_addr(&it, addr, 0);
-	if (it.family != filter.family)
+	if (it.family != settings.filter.family)
 		return false;
 	for (int i = 0; i < (int)sizeof(it.ip); i++) {
-		if (it.ip[i] != filter.ip[i])
+		if (it.ip[i] != settings.filter.ip[i])
 			return false;
 	}
 	return true;

@@ -51,6 +51,14 @@ struct state {
 	__u32 ended;
 };
 
+/* See Accounting in bufmon.rs. */
+struct accounting {
+	__u64 lost; /* records that did not fit into the ring buffer */
+	__u64 assocs_evicted;
+	__u64 samples_evicted; /* samples that went with them, or found no place */
+	__u64 waits_unknown;   /* sends that may have waited, for which there was no room */
+};
+
 #define HISTS 4
 #define HIST_UTIL 0
 #define HIST_OUTQUEUE 1
@@ -63,23 +71,12 @@ struct state {
 #include "hists.h"
 #include "ring.h"
 
-/* --- set by user space before load --- */
-const volatile __u64 jiffy_ns = 0;
-
-/* See Accounting in bufmon.rs. */
-struct accounting {
-	__u64 lost; /* records that did not fit into the ring buffer */
-	__u64 assocs_evicted;
-	__u64 samples_evicted; /* samples that went with them, or found no place */
-	__u64 waits_unknown;   /* sends that may have waited, for which there was no room */
-} accounting = {};
-
 struct event {
 	__u64 time_ns; /* CLOCK_MONOTONIC, when the wait ended */
 	__u64 wait_ns;
 	__u32 assoc_id;
 	__u32 entry;
-	__u32 uid;
+	__u32 generation;
 	__u32 msg_bytes;
 };
 
@@ -127,16 +124,17 @@ static __always_inline void reset_stats(struct stats *stats)
 	reset(&stats->own_rwnd);
 }
 
-static __always_inline void entry_leaves(struct entry *entry)
+static __always_inline void on_evict(struct entry *entry)
 {
-	count(&accounting.assocs_evicted, 1);
-	count(&accounting.samples_evicted, entry->stats.util.count + entry->stats.recv.count);
+	count(&shared.accounting.assocs_evicted, 1);
+	count(&shared.accounting.samples_evicted,
+	      entry->stats.util.count + entry->stats.recv.count);
 	clear_hist(entry->key);
 }
 
 static __always_inline struct entry *entry_of_assoc(__u64 asoc, __u32 assoc_id)
 {
-	return intern(asoc, assoc_id, false);
+	return find_or_insert(asoc, assoc_id, false);
 }
 
 /* --- standing still --- */
@@ -168,7 +166,7 @@ static __always_inline void start_clock(struct entry *entry, struct sctp_associa
 	__builtin_memset(&entry->state.now, 0, sizeof(entry->state.now));
 	entry->state.now.since_ns = now;
 	entry->state.now.zero_window = entry->state.zero_window_ns != 0;
-	entry->state.rto_ns = READ(primary, rto) * jiffy_ns;
+	entry->state.rto_ns = READ(primary, rto) * settings.jiffy_ns;
 }
 
 /* --- looking at an association --- */
@@ -268,14 +266,14 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	first = sack_first(trusted, chunk);
 	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
 	if (!entry) {
-		count(&accounting.samples_evicted, 1);
+		count(&shared.accounting.samples_evicted, 1);
 		return 0;
 	}
 	now = bpf_ktime_get_ns();
 	cum_tsn = bpf_ntohl(first.cum_tsn_ack);
 	begin_update(entry);
 	entry->last_ns = now;
-	want = wants;
+	want = settings.wants;
 	if (first.type == SCTP_CID_SACK)
 		look_at(trusted, want, entry, asoc);
 	/* The kernel drops SACKs that were overtaken; and a peer that restarts renumbers. */
@@ -340,7 +338,7 @@ static __always_inline int on_send(bool trusted, struct sctp_association *asoc, 
 	}
 	tid = bpf_get_current_pid_tgid();
 	if (bpf_map_update_elem(&sends, &tid, &send, BPF_ANY))
-		count(&accounting.waits_unknown, 1);
+		count(&shared.accounting.waits_unknown, 1);
 	else
 		__sync_fetch_and_add(&sends_open, 1);
 	return 0;
@@ -358,7 +356,7 @@ static __always_inline void wait_ends(struct send *send)
 		return;
 	send->waiting = false;
 	if (!entry) {
-		count(&accounting.waits_unknown, 1);
+		count(&shared.accounting.waits_unknown, 1);
 		return;
 	}
 	begin_update(entry);
@@ -367,20 +365,20 @@ static __always_inline void wait_ends(struct send *send)
 	entry->last_ns = now;
 	if (slept) {
 		for_stats(stats, entry) add(&stats->wait, wait_ns);
-		if (wants & WANT_EXTENDED)
+		if (settings.wants & WANT_EXTENDED)
 			into_hist(entry->key, HIST_WAIT, wait_ns);
 	}
 	end_update(entry);
-	if (!slept || !(wants & WANT_EVENTS))
+	if (!slept || !(settings.wants & WANT_EVENTS))
 		return;
-	event = reserve(sizeof(*event), &accounting.lost);
+	event = reserve(sizeof(*event), &shared.accounting.lost);
 	if (!event)
 		return;
 	event->time_ns = now;
 	event->wait_ns = wait_ns;
 	event->assoc_id = send->assoc_id;
 	event->entry = entry->key;
-	event->uid = entry->uid;
+	event->generation = entry->generation;
 	event->msg_bytes = send->msg_bytes;
 	submit(event);
 }
@@ -420,11 +418,11 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 		return 0;
 	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
 	if (!entry) {
-		count(&accounting.samples_evicted, 1);
+		count(&shared.accounting.samples_evicted, 1);
 		return 0;
 	}
 	begin_update(entry);
-	want = wants;
+	want = settings.wants;
 	/* SACKs keep last_ns up to date. */
 	if (want & WANT_EXTENDED && !refused && !entry->state.now.since_ns)
 		start_clock(entry, asoc, bpf_ktime_get_ns());
@@ -476,7 +474,7 @@ static __always_inline int on_make_sack(bool trusted, struct sctp_association *a
 		return 0;
 	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
 	if (!entry) {
-		count(&accounting.samples_evicted, 1);
+		count(&shared.accounting.samples_evicted, 1);
 		return 0;
 	}
 	ep = GET(trusted, asoc, ep);

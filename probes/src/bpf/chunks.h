@@ -11,8 +11,6 @@
 #define SET_SLOTS 4
 #define MAX_SCAN 8192 /* TSNs and gap blocks looked at per SACK: bpf_loop() on 6.1 accepts this */
 
-const volatile __u32 set_mask = 0; /* set by user space before load */
-
 struct slot {
 	__u32 assoc_id; /* 0: free */
 	__u32 tsn;
@@ -29,7 +27,7 @@ TABLE(struct set, inflight);
 
 static __always_inline struct set *set_of(__u32 assoc_id, __u32 tsn)
 {
-	return entry_of(inflight, (assoc_id * 0x9e3779b1u + tsn) & set_mask);
+	return entry_of(inflight, (assoc_id * 0x9e3779b1u + tsn) & settings.set_mask);
 }
 
 static __always_inline struct slot *slot_of(__u32 assoc_id, __u32 tsn)

@@ -29,7 +29,7 @@ static __always_inline void clear_hist(__u32 key)
 {
 	struct hist *hist = bpf_map_lookup_elem(&hists, &key);
 
-	if (wants & WANT_EXTENDED && hist)
+	if (settings.wants & WANT_EXTENDED && hist)
 		bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
 }
 

@@ -60,7 +60,7 @@ struct {
  */
 struct earlier {
 	__u32 assoc_id;
-	__u32 uid;
+	__u32 generation;
 	__u32 sid;
 	struct hist hist;
 };
@@ -94,7 +94,7 @@ static __always_inline void stream_made(__u32 key, struct stream *s)
 	reset(&s->stats.chunk.interval);
 	reset(&s->stats.message.interval);
 	s->stats.hist = key;
-	if (wants & WANT_EXTENDED)
+	if (settings.wants & WANT_EXTENDED)
 		clear_hist(key);
 }
 
@@ -106,7 +106,7 @@ static __always_inline __u64 events_of(const struct stream *s)
 /* The statistics of the current interval, emptied where they are an older one's. */
 static __always_inline struct window *window_of(struct stream_stats *stats)
 {
-	__u32 now = *(volatile __u32 *)&epoch;
+	__u32 now = *(volatile __u32 *)&shared.epoch;
 	struct window *window = &stats->window[now & 1];
 
 	if (window->epoch != now) {
@@ -150,7 +150,7 @@ static __always_inline void on_message(struct stream_stats *stats, __u64 now)
 	bool has_interval;
 
 	has_interval = arrive(&stats->message, now, &interval);
-	if (wants & WANT_WINDOWS) {
+	if (settings.wants & WANT_WINDOWS) {
 		struct window *window = window_of(stats);
 
 		window->messages++;
@@ -260,13 +260,13 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 	struct stream *s;
 	struct assoc *a;
 
-	if (want_filter && !wanted(trusted, asoc, GET(trusted, chunk, transport)))
+	if (settings.want_filter && !wanted(trusted, asoc, GET(trusted, chunk, transport)))
 		return 0;
 	a = find_assoc(assoc_id);
 	if (!a) {
 		a = new_assoc(asoc, assoc_id, (__u64)READ(chunk, transport));
 		if (!a) {
-			count(&accounting.no_place, 1);
+			count(&shared.accounting.no_place, 1);
 			return 0;
 		}
 	}
@@ -282,7 +282,7 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 	begin_update(s);
 	s->last_jiffies = a->last_jiffies;
 	has_interval = arrive(&s->stats.chunk, now, &interval);
-	want = wants;
+	want = settings.wants;
 	if (want)
 		on_wanted(trusted, want, asoc, hdr, &s->stats, now, bpf_ntohl(data.tsn),
 			  has_interval ? &interval : NULL);
@@ -308,8 +308,8 @@ WITH_TWIN("fentry/sctp_association_free", jitter_free, on_free(true, asoc),
 	  struct sctp_association *asoc)
 
 SEC("fentry/sctp_make_reassembled_event")
-int BPF_PROG(jitter_reassembled, struct net *net, struct sk_buff_head *queue, struct sk_buff *first,
-	     struct sk_buff *last)
+int BPF_PROG(jitter_x_reassembled, struct net *net, struct sk_buff_head *queue,
+	     struct sk_buff *first, struct sk_buff *last)
 {
 	return on_reassembled(last);
 }
@@ -321,7 +321,7 @@ int BPF_KPROBE(jitter_arrival_kprobe, struct sctp_association *asoc)
 }
 
 SEC("kprobe/sctp_make_reassembled_event")
-int BPF_KPROBE(jitter_reassembled_kprobe, struct net *net, struct sk_buff_head *queue,
+int BPF_KPROBE(jitter_x_reassembled_kprobe, struct net *net, struct sk_buff_head *queue,
 	       struct sk_buff *first, struct sk_buff *last)
 {
 	return on_reassembled(last);

@@ -25,9 +25,9 @@ static __always_inline bool current_is_wanted(void)
 {
 	struct bpf_pidns_info pid = {};
 
-	return bpf_get_ns_current_pid_tgid(filter.pidns_dev, filter.pidns_ino, &pid, sizeof(pid)) ==
-		       0 &&
-	       pid.tgid == filter.tgid;
+	return bpf_get_ns_current_pid_tgid(settings.filter.pidns_dev, settings.filter.pidns_ino,
+					   &pid, sizeof(pid)) == 0 &&
+	       pid.tgid == settings.filter.tgid;
 }
 
 static __always_inline void own(__u64 sk)
@@ -84,7 +84,7 @@ static __always_inline __u32 tgid_here(struct task_struct *task)
 	__u32 level = READ(pid, level);
 
 	for (__u32 i = 0; i < MAX_PID_NS_LEVEL + 1 && i <= level; i++) {
-		if (BPF_CORE_READ(pid, numbers[i].ns, ns.inum) == filter.pidns_ino)
+		if (BPF_CORE_READ(pid, numbers[i].ns, ns.inum) == settings.filter.pidns_ino)
 			return BPF_CORE_READ(pid, numbers[i].nr);
 	}
 	return 0;
@@ -105,7 +105,7 @@ int owner_has(struct bpf_iter__task_file *ctx)
 	if (!socket)
 		return 0;
 	sk = socket->sk;
-	if (sk && sk->sk_protocol == IPPROTO_SCTP && tgid_here(task) == filter.tgid)
+	if (sk && sk->sk_protocol == IPPROTO_SCTP && tgid_here(task) == settings.filter.tgid)
 		own((__u64)sk);
 	return 0;
 }
@@ -113,17 +113,19 @@ int owner_has(struct bpf_iter__task_file *ctx)
 /* Does the filter let this association through, whatever its paths? */
 static __always_inline bool wanted_assoc(bool trusted, struct sctp_association *asoc)
 {
-	if (!want_filter)
+	if (!settings.want_filter)
 		return true;
-	if (filter.assoc_id && GET(trusted, asoc, assoc_id) != (__s32)filter.assoc_id)
+	if (settings.filter.assoc_id &&
+	    GET(trusted, asoc, assoc_id) != (__s32)settings.filter.assoc_id)
 		return false;
-	if (filter.lport && GET(trusted, asoc, base.bind_addr.port) != filter.lport)
+	if (settings.filter.lport &&
+	    GET(trusted, asoc, base.bind_addr.port) != settings.filter.lport)
 		return false;
-	if (filter.rport && GET(trusted, asoc, peer.port) != filter.rport)
+	if (settings.filter.rport && GET(trusted, asoc, peer.port) != settings.filter.rport)
 		return false;
-	if (filter.netns && netns_of(trusted, asoc) != filter.netns)
+	if (settings.filter.netns && netns_of(trusted, asoc) != settings.filter.netns)
 		return false;
-	if (filter.tgid) {
+	if (settings.filter.tgid) {
 		__u64 sk = (__u64)GET(trusted, asoc, base.sk);
 
 		if (!bpf_map_lookup_elem(&owned, &sk))
@@ -136,11 +138,11 @@ static __always_inline bool wanted_assoc(bool trusted, struct sctp_association *
 static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport)
 {
-	if (!want_filter)
+	if (!settings.want_filter)
 		return true;
 	if (!transport)
 		transport = GET(trusted, asoc, peer.primary_path);
-	if (filter.family && !addr_is(&transport->ipaddr) && !addr_is(&transport->saddr))
+	if (settings.filter.family && !addr_is(&transport->ipaddr) && !addr_is(&transport->saddr))
 		return false;
 	return wanted_assoc(trusted, asoc);
 }

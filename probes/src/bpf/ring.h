@@ -3,10 +3,10 @@
 #ifndef RING_H
 #define RING_H
 
+#include "shared.h"
 #include "stats.h"
 
-__u32 submitted = 0;   /* records so far; no harm if two CPUs count one */
-__u32 want_wakeup = 0; /* user space is asleep and wants to hear of the next record */
+__u32 submitted = 0; /* records so far; no harm if two CPUs count one */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -32,8 +32,8 @@ static __always_inline void submit(void *event)
 {
 	__u64 flags = BPF_RB_NO_WAKEUP;
 
-	if (want_wakeup) {
-		want_wakeup = 0;
+	if (shared.want_wakeup) {
+		shared.want_wakeup = 0;
 		flags = BPF_RB_FORCE_WAKEUP;
 	} else if (++submitted % 256 == 0 &&
 		   bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >

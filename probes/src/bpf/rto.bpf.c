@@ -52,17 +52,6 @@ struct state {
 	__u64 min_rtt_ns; /* of the path itself, without the delay of SACKs; 0: unknown */
 };
 
-#define HISTS 2
-#define HIST_RTO 0
-#define HIST_SRTT 1
-
-#include "entries.h"
-#include "hists.h"
-#include "ring.h"
-
-/* --- set by user space before load --- */
-const volatile __u64 jiffy_ns = 0;
-
 /* See Accounting in rto.rs. */
 struct accounting {
 	__u64 lost; /* records that did not fit into the ring buffer */
@@ -71,7 +60,15 @@ struct accounting {
 	__u64 assocs_left_out; /* associations whose retransmissions are not looked into */
 	__u64 chunks_evicted;  /* retransmitted chunks that made room for newer ones */
 	__u64 scan_limit;      /* retransmitted chunks left out because a SACK covered too many */
-} accounting = {};
+};
+
+#define HISTS 2
+#define HIST_RTO 0
+#define HIST_SRTT 1
+
+#include "entries.h"
+#include "hists.h"
+#include "ring.h"
 
 /* Keep in step with Cause in rto.rs. */
 enum cause {
@@ -87,7 +84,7 @@ struct event {
 	__u64 time_ns; /* CLOCK_MONOTONIC */
 	__u32 assoc_id;
 	__u32 path;
-	__u32 path_uid;
+	__u32 path_generation;
 	__u8 cause;
 	__u8 old_state;
 	__u16 pad;
@@ -148,10 +145,10 @@ static __always_inline void reset_stats(struct stats *stats)
 	reset(&stats->rttvar);
 }
 
-static __always_inline void entry_leaves(struct entry *entry)
+static __always_inline void on_evict(struct entry *entry)
 {
-	count(&accounting.paths_evicted, 1);
-	count(&accounting.updates_evicted, entry->stats.rto.count);
+	count(&shared.accounting.paths_evicted, 1);
+	count(&shared.accounting.updates_evicted, entry->stats.rto.count);
 	clear_hist(entry->key);
 }
 
@@ -168,7 +165,7 @@ static __always_inline struct sctp_association *asoc_of(__u64 transport)
 
 static __always_inline struct entry *path_of(__u64 transport)
 {
-	return intern(transport, READ(asoc_of(transport), assoc_id), true);
+	return find_or_insert(transport, READ(asoc_of(transport), assoc_id), true);
 }
 
 static __always_inline void look_at(struct values *v, __u64 transport)
@@ -178,7 +175,7 @@ static __always_inline void look_at(struct values *v, __u64 transport)
 	v->rto = READ(t, rto);
 	v->srtt = READ(t, srtt);
 	v->rttvar = READ(t, rttvar);
-	if (wants & WANT_EXTENDED) {
+	if (settings.wants & WANT_EXTENDED) {
 		v->cwnd = READ(t, cwnd);
 		v->ssthresh = READ(t, ssthresh);
 		v->flight = READ(t, flight_size);
@@ -194,15 +191,15 @@ static __always_inline void tell(struct entry *path, __u8 cause, __u32 old_rto, 
 {
 	struct event *event;
 
-	if (!(wants & WANT_EVENTS))
+	if (!(settings.wants & WANT_EVENTS))
 		return;
-	event = reserve(sizeof(*event), &accounting.lost);
+	event = reserve(sizeof(*event), &shared.accounting.lost);
 	if (!event)
 		return;
 	event->time_ns = path->last_ns;
 	event->assoc_id = path->id.assoc_id;
 	event->path = path->key;
-	event->path_uid = path->uid;
+	event->path_generation = path->generation;
 	event->cause = cause;
 	event->old_state = old_state;
 	event->pad = 0;
@@ -218,7 +215,7 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 	struct values *v;
 
 	if (!path) {
-		count(&accounting.updates_evicted, 1);
+		count(&shared.accounting.updates_evicted, 1);
 		return 0;
 	}
 	v = &path->state.last;
@@ -231,23 +228,24 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 	} else {
 		for_stats(stats, path)
 		{
-			add(&stats->rto, v->rto * jiffy_ns);
-			add(&stats->srtt, v->srtt * jiffy_ns);
-			add(&stats->rttvar, v->rttvar * jiffy_ns);
+			add(&stats->rto, v->rto * settings.jiffy_ns);
+			add(&stats->srtt, v->srtt * settings.jiffy_ns);
+			add(&stats->rttvar, v->rttvar * settings.jiffy_ns);
 			if (cause == CAUSE_T3)
 				stats->t3_expiries++;
 		}
 	}
-	if (wants & WANT_EXTENDED && cause != CAUSE_HEARTBEAT_TIMEOUT) {
-		into_hist(path->key, HIST_RTO, v->rto * jiffy_ns);
-		into_hist(path->key, HIST_SRTT, v->srtt * jiffy_ns);
+	if (settings.wants & WANT_EXTENDED && cause != CAUSE_HEARTBEAT_TIMEOUT) {
+		into_hist(path->key, HIST_RTO, v->rto * settings.jiffy_ns);
+		into_hist(path->key, HIST_SRTT, v->srtt * settings.jiffy_ns);
 	}
-	if (wants & WANT_EXTENDED && (cause == CAUSE_HEARTBEAT || cause == CAUSE_RTT) && rtt > 1) {
+	if (settings.wants & WANT_EXTENDED && (cause == CAUSE_HEARTBEAT || cause == CAUSE_RTT) &&
+	    rtt > 1) {
 		/*
 		 * A SACK may be late, but the path takes no longer. A time in jiffies may be one
 		 * too long.
 		 */
-		__u64 min = (rtt - 1) * jiffy_ns;
+		__u64 min = (rtt - 1) * settings.jiffy_ns;
 
 		if (!path->state.min_rtt_ns || min < path->state.min_rtt_ns)
 			path->state.min_rtt_ns = min;
@@ -267,10 +265,10 @@ static __always_inline struct assoc *make_assoc(__u32 assoc_id)
 	struct assoc *a = find_assoc(assoc_id);
 
 	if (!a) {
-		struct assoc new = {.rtx_path = entry_mask + 1};
+		struct assoc new = {.rtx_path = settings.entry_mask + 1};
 
 		if (bpf_map_update_elem(&assocs, &assoc_id, &new, BPF_NOEXIST))
-			count(&accounting.assocs_left_out, 1);
+			count(&shared.accounting.assocs_left_out, 1);
 		a = find_assoc(assoc_id);
 	}
 	return a;
@@ -285,7 +283,7 @@ static __always_inline int on_rtt(__u64 transport, __u32 rtt)
 
 	if (!wanted(false, asoc, TRANSPORT(transport)))
 		return 0;
-	if (wants & WANT_EXTENDED) {
+	if (settings.wants & WANT_EXTENDED) {
 		struct assoc *a = find_assoc(READ(asoc, assoc_id));
 
 		if (!a || !a->sack_depth)
@@ -378,7 +376,7 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 	struct timer *timer = timer_here();
 	__u32 old_rto;
 
-	if (wants & WANT_EXTENDED &&
+	if (settings.wants & WANT_EXTENDED &&
 	    (reason == SCTP_LOWER_CWND_T3_RTX || reason == SCTP_LOWER_CWND_FAST_RTX) &&
 	    wanted(false, asoc_of(transport), TRANSPORT(transport)))
 		on_retransmit(transport, reason);
@@ -394,7 +392,8 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 		timer->transport = 0;
 		return on_update(transport, CAUSE_T3, old_rto, 0);
 	}
-	if (reason == SCTP_LOWER_CWND_INACTIVE && timer->is_heartbeat && wants & WANT_EXTENDED) {
+	if (reason == SCTP_LOWER_CWND_INACTIVE && timer->is_heartbeat &&
+	    settings.wants & WANT_EXTENDED) {
 		timer->transport = 0;
 		if (timer->unanswered)
 			return on_update(transport, CAUSE_HEARTBEAT_TIMEOUT, old_rto, 0);
@@ -473,7 +472,8 @@ static __always_inline void sent_again(struct assoc *a, __u32 assoc_id, __u32 ts
 		.tsn = tsn,
 		.sent_ns = now,
 		.path = key,
-		.note = NOTE_RTX + ((a->rtx_path <= entry_mask ? a->rtx_path : key) & NOTE_PATH),
+		.note = NOTE_RTX +
+			((a->rtx_path <= settings.entry_mask ? a->rtx_path : key) & NOTE_PATH),
 	};
 	bool is_open = false;
 	__u32 evicted;
@@ -486,7 +486,7 @@ static __always_inline void sent_again(struct assoc *a, __u32 assoc_id, __u32 ts
 		slot->path = key;
 		slot->note = new.note;
 	} else if (remember(&new, &evicted) && !(evicted & NOTE_ACKED)) {
-		count(&accounting.chunks_evicted, 1);
+		count(&shared.accounting.chunks_evicted, 1);
 	}
 	if (!a->rtx_open || tsn_before(tsn, a->rtx_low))
 		a->rtx_low = tsn;
@@ -696,7 +696,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 		sack.tsn = tsn_before(acked + 1, sack.low) ? sack.low : acked + 1;
 		sack.end = tsn_before(sack.high, sack.cum_tsn) ? sack.high : sack.cum_tsn;
 		if (bpf_loop(MAX_SCAN, sack_step, &sack, 0) >= MAX_SCAN)
-			count(&accounting.scan_limit, 1);
+			count(&shared.accounting.scan_limit, 1);
 		a->rtx_open -= sack.acked < a->rtx_open ? sack.acked : a->rtx_open;
 		if (!tsn_before(sack.cum_tsn, a->rtx_high))
 			a->rtx_open = 0;

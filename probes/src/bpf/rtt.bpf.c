@@ -23,20 +23,6 @@ struct stats {
 struct state {
 };
 
-/* One of all samples, one of the prompt ones. */
-#define HISTS 2
-#define HIST_ALL 0
-#define HIST_PROMPT 1
-
-#include "entries.h"
-#include "hists.h"
-#include "ring.h"
-
-#define PROBES 8 /* entries of assocs looked at before one is evicted */
-
-/* --- set by user space before load --- */
-const volatile __u32 assoc_mask = 0;
-
 /* What gave no sample or lost its place; see Accounting in rtt.rs. */
 struct accounting {
 	__u64 lost;	     /* records that did not fit into the ring buffer */
@@ -49,7 +35,18 @@ struct accounting {
 	__u64 before_start;    /* chunks sent before the trace began */
 	__u64 scan_limit;      /* chunks left out because a SACK covered too many */
 	__u64 sack_missed;     /* chunks acknowledged by a SACK for which no program ran */
-} accounting = {};
+};
+
+/* One of all samples, one of the prompt ones. */
+#define HISTS 2
+#define HIST_ALL 0
+#define HIST_PROMPT 1
+
+#include "entries.h"
+#include "hists.h"
+#include "ring.h"
+
+#define PROBES 8 /* entries of assocs looked at before one is evicted */
 
 /* The note of a slot: running number of its wire packet, and its I-bit. */
 #define PACKET_SACK_IMM (1u << 31)
@@ -83,7 +80,7 @@ struct event {
 	__u32 assoc_id;
 	__u32 tsn;
 	__u32 path;
-	__u32 path_uid;
+	__u32 path_generation;
 	__u32 prompt;
 	__u32 pad;
 };
@@ -98,7 +95,7 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 {
 	for (__u32 i = 0; i < PROBES; i++) {
 		/* The kernel deals out ids in sequence: no hash spreads them better. */
-		struct assoc *a = entry_of(assocs, (assoc_id + i) & assoc_mask);
+		struct assoc *a = entry_of(assocs, (assoc_id + i) & settings.assoc_mask);
 
 		if (a->assoc_id == assoc_id)
 			return a;
@@ -123,15 +120,15 @@ static __always_inline struct assoc *new_assoc(__u32 assoc_id, __u32 first_tsn,
 	struct assoc *a;
 
 	for (__u32 i = 0; i < PROBES; i++) {
-		a = entry_of(assocs, (assoc_id + i) & assoc_mask);
+		a = entry_of(assocs, (assoc_id + i) & settings.assoc_mask);
 		if (a->last_ns < oldest_ns) { /* 0 where the entry was never used */
 			oldest = assoc_id + i;
 			oldest_ns = a->last_ns;
 		}
 	}
-	a = entry_of(assocs, oldest & assoc_mask);
+	a = entry_of(assocs, oldest & settings.assoc_mask);
 	if (a->assoc_id)
-		count(&accounting.assocs_evicted, 1);
+		count(&shared.accounting.assocs_evicted, 1);
 	__builtin_memset(a, 0, sizeof(*a));
 	begin_at(a, first_tsn);
 	a->highest = highest_sacked;
@@ -146,10 +143,10 @@ static __always_inline void reset_stats(struct stats *stats)
 	reset(&stats->prompt);
 }
 
-static __always_inline void entry_leaves(struct entry *entry)
+static __always_inline void on_evict(struct entry *entry)
 {
-	count(&accounting.paths_evicted, 1);
-	count(&accounting.samples_evicted, entry->stats.all.count);
+	count(&shared.accounting.paths_evicted, 1);
+	count(&shared.accounting.samples_evicted, entry->stats.all.count);
 	clear_hist(entry->key);
 }
 
@@ -160,7 +157,7 @@ static __always_inline struct entry *path_of(struct sctp_association *asoc, __u3
 	struct sctp_transport *transport =
 		packet ? READ(packet, transport) : READ(asoc, peer.primary_path);
 
-	return intern((__u64)transport, assoc_id, true);
+	return find_or_insert((__u64)transport, assoc_id, true);
 }
 
 /* --- sending --- */
@@ -265,13 +262,13 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	if (path->id.assoc_id != assoc_id || (packet && path->object != (__u64)transport)) {
 		path = path_of(asoc, assoc_id, packet);
 		if (!path) {
-			count(&accounting.slots_evicted, 1);
+			count(&shared.accounting.slots_evicted, 1);
 			return 0;
 		}
 		a->last_path = path->key;
 	}
 	if (again) {
-		count(&accounting.retransmitted, 1);
+		count(&shared.accounting.retransmitted, 1);
 		a->packet_unknown = true; /* the receiver counts this packet, we do not */
 		begin_update(path);
 		for_stats(stats, path) stats->retransmitted++;
@@ -283,7 +280,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	new.tsn = next;
 	new.sent_ns = bpf_ktime_get_ns();
 	new.path = a->last_path;
-	if (packet && wants & WANT_EXTENDED) {
+	if (packet && settings.wants & WANT_EXTENDED) {
 		new.note = wire_packet(trusted, a, packet, transport,
 				       bpf_ntohs(GET(trusted, hdr, length)));
 		if (GET(trusted, hdr, flags) & SCTP_DATA_SACK_IMM)
@@ -291,7 +288,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	}
 	a->last_ns = new.sent_ns;
 	if (remember(&new, &evicted))
-		count(&accounting.slots_evicted, 1);
+		count(&shared.accounting.slots_evicted, 1);
 	return 0;
 }
 
@@ -375,7 +372,7 @@ static __always_inline void sample_wanted(__u32 want, const struct sack *sack,
 	}
 	if (!(want & WANT_EVENTS))
 		return;
-	event = reserve(sizeof(*event), &accounting.lost);
+	event = reserve(sizeof(*event), &shared.accounting.lost);
 	if (!event)
 		return;
 	event->time_ns = sack->now;
@@ -383,7 +380,7 @@ static __always_inline void sample_wanted(__u32 want, const struct sack *sack,
 	event->assoc_id = slot->assoc_id;
 	event->tsn = slot->tsn;
 	event->path = path->key;
-	event->path_uid = path->uid;
+	event->path_generation = path->generation;
 	event->prompt = prompt;
 	event->pad = 0;
 	submit(event);
@@ -396,13 +393,13 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 	__u32 want;
 
 	if (path->id.assoc_id != slot->assoc_id) {
-		count(&accounting.samples_evicted, 1);
+		count(&shared.accounting.samples_evicted, 1);
 		return;
 	}
 	begin_update(path);
 	path->last_ns = sack->now;
 	add(&path->stats.all, rtt);
-	want = wants;
+	want = settings.wants;
 	if (want)
 		sample_wanted(want, sack, slot, path, rtt);
 	end_update(path);
@@ -418,11 +415,11 @@ static __always_inline void covers(const struct sack *sack, __u32 tsn)
 	if (tsn_before(sack->doubtful, tsn))
 		sample(sack, slot);
 	else if (!tsn_before(sack->missed, tsn))
-		count(&accounting.sack_missed, 1);
+		count(&shared.accounting.sack_missed, 1);
 	else if (!tsn_before(sack->abandoned, tsn))
-		count(&accounting.abandoned, 1);
+		count(&shared.accounting.abandoned, 1);
 	else
-		count(&accounting.scan_limit, 1);
+		count(&shared.accounting.scan_limit, 1);
 	slot->assoc_id = 0;
 }
 
@@ -581,7 +578,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	if (tsn_before(sack.tsn, a->first_tsn) && !tsn_before(sack.end, sack.tsn)) {
 		__u32 end = earlier_tsn(sack.end, a->first_tsn - 1);
 
-		count(&accounting.before_start, end + 1 - sack.tsn);
+		count(&shared.accounting.before_start, end + 1 - sack.tsn);
 		sack.tsn = end + 1;
 	}
 	sack.abandoned = GET(trusted, asoc, adv_peer_ack_point);
@@ -642,7 +639,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	gap_top = later_tsn(gap_top, last_gap_top);
 	a->highest = later_tsn(a->highest, last_end);
 
-	if (wants & WANT_EXTENDED)
+	if (settings.wants & WANT_EXTENDED)
 		judge(&sack, a, newest, sack.blocks, first.type == SCTP_CID_SHUTDOWN);
 	a->digest = digest;
 	a->gap_top = gap_top;
@@ -659,7 +656,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		a->has_inexact = true;
 		a->inexact = gap_top;
 		if (!tsn_before(sack.cum_tsn, sack.tsn))
-			count(&accounting.scan_limit, sack.cum_tsn + 1 - sack.tsn);
+			count(&shared.accounting.scan_limit, sack.cum_tsn + 1 - sack.tsn);
 	}
 	return 0;
 }

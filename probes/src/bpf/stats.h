@@ -3,18 +3,7 @@
 #ifndef STATS_H
 #define STATS_H
 
-#include "sctp.h"
-
-/*
- * What is wanted beside totals; set by user space before load. In one word, as each that is looked
- * at costs two instructions, whatever it says: so the programs look whether anything is wanted
- * first.
- */
-#define WANT_WINDOWS 1	/* statistics of each interval too */
-#define WANT_EXTENDED 2 /* histograms, and what else a program has for -x */
-#define WANT_EVENTS 4	/* one ring buffer record per event */
-#define WANT_SIZES 8	/* streamutil's histograms */
-const volatile __u32 wants = 0;
+#include "settings.h"
 
 /* Histogram: 16 buckets per octave of nanoseconds, from 2^12 (4 us) to 2^37 (137 s). */
 #define HIST_MIN_BITS 12
@@ -51,20 +40,20 @@ struct dist {
 };
 
 /*
- * A live entry begins with a member done and ends with begun, which make a snapshot of it safe: the
- * writer raises begun, writes, then sets done to it; a reader that copies upwards and finds them
- * equal has a whole entry (Lamport 1977, "Concurrent reading and writing").
+ * A live entry begins with a member seq_tail and ends with seq_head, which make a snapshot of it
+ * safe: the writer raises seq_head, writes, then sets seq_tail to it; a reader that copies upwards
+ * and finds them equal has a whole entry (Lamport 1977, "Concurrent reading and writing").
  */
 #define begin_update(entry)                                                                        \
 	do {                                                                                       \
-		(entry)->begun++;                                                                  \
+		(entry)->seq_head++;                                                               \
 		barrier();                                                                         \
 	} while (0)
 
 #define end_update(entry)                                                                          \
 	do {                                                                                       \
 		barrier();                                                                         \
-		(entry)->done = (entry)->begun;                                                    \
+		(entry)->seq_tail = (entry)->seq_head;                                             \
 	} while (0)
 
 static __always_inline void count(__u64 *counter, __u64 n)

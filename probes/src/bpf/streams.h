@@ -9,8 +9,8 @@
  *  - places:  the index into the pool, four times as long, found by association and stream id.
  *
  * An association's entries outlive it until user space has shown them (one whole interval goes by
- * after the one in which it ended), if want_reuse; else until the room is needed. When there is
- * none, the longest silent of a few makes room, and is counted.
+ * after the one in which it ended), if settings.want_reuse; else until the room is needed. When
+ * there is none, the longest silent of a few makes room, and is counted.
  *
  * The kernel runs every hook here under the association's socket lock, so that its entries have one
  * writer at a time. Claims of entries may race and use cmpxchg.
@@ -30,17 +30,8 @@
 #define GONE (~0u) /* was used */
 #define TO_PLACE(i) ((i) + 1)
 
-/* --- set by user space before load; tables are powers of two --- */
-const volatile __u32 assoc_mask = 0;
-const volatile __u32 stream_mask = 0;
-const volatile __u32 place_mask = 0;
-const volatile bool want_reuse = false;
-
-/* --- shared while running --- */
-__u32 epoch = 1;     /* number of the interval; user space steps it */
-__u32 pool_used = 0; /* entries of the pool ever used: at most all of them, if read with min() */
 __u32 pool_hand = 0; /* where the next search for an old entry begins */
-__u32 last_uid = 0;
+__u32 last_generation = 0;
 
 /* What lost its place; see Accounting in streams.rs. */
 struct accounting {
@@ -50,12 +41,14 @@ struct accounting {
 	__u64 events_gone;    /* events of associations whose entry was used again, shown or not */
 	__u64 no_place;	      /* events of streams for which there was no room */
 	__u64 lobby_limit;    /* waiting messages that were too many to be looked at */
-} accounting = {};
+};
+
+#include "shared.h"
 
 struct assoc {
-	__u64 done;
-	__u32 uid;   /* differs for every association that ever had an entry; 0: free */
-	__u32 ended; /* epoch in which it ended; 0: alive */
+	__u64 seq_tail;
+	__u32 generation; /* differs for every association that ever had an entry; 0: free */
+	__u32 ended;	  /* epoch in which it ended; 0: alive */
 	__u64 first_ns;
 	__u64 ended_ns;
 	__u64 last_jiffies; /* of its last event: who was silent longest makes room */
@@ -66,19 +59,19 @@ struct assoc {
 	struct assoc_stats stats;
 	__u32 living_id; /* the association's id; 0, which none has: it has ended */
 	__u32 index;	 /* of this entry */
-	__u64 begun;
+	__u64 seq_head;
 };
 
 struct stream {
-	__u64 done;
-	__u32 assoc_uid; /* 0: free */
-	__u32 assoc;	 /* index into assocs */
+	__u64 seq_tail;
+	__u32 assoc_generation; /* 0: free */
+	__u32 assoc;		/* index into assocs */
 	__u64 last_jiffies;
 	__u32 place; /* index into places */
 	__u16 sid;
 	__u16 pad;
 	struct stream_stats stats;
-	__u64 begun;
+	__u64 seq_head;
 };
 
 TABLE(struct assoc, assocs);
@@ -97,17 +90,17 @@ static __always_inline __u64 events_of(const struct stream *s);
 
 static __always_inline struct assoc *assoc_at(__u32 key)
 {
-	return entry_of(assocs, key & assoc_mask);
+	return entry_of(assocs, key & settings.assoc_mask);
 }
 
 static __always_inline struct stream *stream_at(__u32 key)
 {
-	return entry_of(streams, key & stream_mask);
+	return entry_of(streams, key & settings.stream_mask);
 }
 
 static __always_inline bool was_shown(const struct assoc *a)
 {
-	return want_reuse && a->ended && epoch - a->ended >= 2;
+	return settings.want_reuse && a->ended && shared.epoch - a->ended >= 2;
 }
 
 /*
@@ -138,7 +131,7 @@ __noinline __u32 find_assoc_further(__u32 assoc_id)
 	struct assoc_search search = {.assoc_id = assoc_id};
 
 	bpf_loop(ASSOC_PROBES - 1, find_assoc_step, &search, 0);
-	return search.found ? search.key & assoc_mask : NO_INDEX;
+	return search.found ? search.key & settings.assoc_mask : NO_INDEX;
 }
 
 /* The living association's entry. */
@@ -149,7 +142,7 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 
 	if (a->living_id == assoc_id)
 		return a;
-	if (!a->uid)
+	if (!a->generation)
 		return NULL; /* entries are taken in this order, and never given back */
 	key = find_assoc_further(assoc_id);
 	return entry_or_null(assoc_at, key);
@@ -178,16 +171,16 @@ __noinline __u32 make_assoc(__u64 address, __u32 assoc_id, __u64 transport)
 
 	bpf_loop(ASSOC_PROBES, oldest_assoc_step, &search, 0);
 	a = assoc_at(search.key);
-	old = a->uid;
-	if (__sync_val_compare_and_swap(&a->uid, old, 0) != old)
+	old = a->generation;
+	if (__sync_val_compare_and_swap(&a->generation, old, 0) != old)
 		return NO_INDEX; /* another CPU was faster; the next chunk finds a place */
 	begin_update(a);
 	a->living_id = 0;
 	if (old) {
-		count(&accounting.events_gone, a->events);
+		count(&shared.accounting.events_gone, a->events);
 		if (!was_shown(a)) {
-			count(&accounting.assocs_evicted, 1);
-			count(&accounting.events_evicted, a->events);
+			count(&shared.accounting.assocs_evicted, 1);
+			count(&shared.accounting.events_evicted, a->events);
 		}
 	}
 	a->ended = 0;
@@ -199,8 +192,8 @@ __noinline __u32 make_assoc(__u64 address, __u32 assoc_id, __u64 transport)
 	__builtin_memset(&a->stats, 0, sizeof(a->stats));
 	identify(&a->id, asoc, path ? path : READ(asoc, peer.primary_path));
 	a->living_id = assoc_id;
-	a->index = search.key & assoc_mask;
-	a->uid = __sync_fetch_and_add(&last_uid, 1) + 1;
+	a->index = search.key & settings.assoc_mask;
+	a->generation = __sync_fetch_and_add(&last_generation, 1) + 1;
 	end_update(a);
 	return a->index;
 }
@@ -291,13 +284,13 @@ static __always_inline void end_assoc(struct assoc *a)
 	begin_update(a);
 	a->living_id = 0;
 	a->ended_ns = bpf_ktime_get_ns();
-	a->ended = epoch;
+	a->ended = shared.epoch;
 	end_update(a);
 }
 
-static __always_inline __u32 place_of(__u32 assoc_uid, __u16 sid)
+static __always_inline __u32 place_of(__u32 assoc_generation, __u16 sid)
 {
-	return (((__u64)assoc_uid << 16 | sid) * 0x9e3779b97f4a7c15ull) >> 32;
+	return (((__u64)assoc_generation << 16 | sid) * 0x9e3779b97f4a7c15ull) >> 32;
 }
 
 struct victim {
@@ -308,12 +301,12 @@ struct victim {
 
 static long look_for_victim(__u32 step, struct victim *victim)
 {
-	__u32 key = (victim->hand + step) & stream_mask;
+	__u32 key = (victim->hand + step) & settings.stream_mask;
 	struct stream *s = stream_at(key);
 	struct assoc *a;
 
 	a = assoc_at(s->assoc);
-	if (!s->assoc_uid || a->uid != s->assoc_uid || was_shown(a)) {
+	if (!s->assoc_generation || a->generation != s->assoc_generation || was_shown(a)) {
 		victim->key = key;
 		return 1;
 	}
@@ -332,23 +325,23 @@ static __always_inline __u32 take_stream(void)
 	struct stream *s;
 	struct assoc *a;
 
-	if (pool_used <= stream_mask) {
-		key = __sync_fetch_and_add(&pool_used, 1);
-		if (key <= stream_mask)
+	if (shared.pool_used <= settings.stream_mask) {
+		key = __sync_fetch_and_add(&shared.pool_used, 1);
+		if (key <= settings.stream_mask)
 			return key;
 	}
 	victim.hand = __sync_fetch_and_add(&pool_hand, POOL_PROBES);
-	victim.key = victim.hand & stream_mask;
+	victim.key = victim.hand & settings.stream_mask;
 	bpf_loop(POOL_PROBES, look_for_victim, &victim, 0);
 	key = victim.key;
 	s = stream_at(key);
-	old = s->assoc_uid;
-	if (__sync_val_compare_and_swap(&s->assoc_uid, old, 0) != old)
+	old = s->assoc_generation;
+	if (__sync_val_compare_and_swap(&s->assoc_generation, old, 0) != old)
 		return NO_INDEX;
 	a = assoc_at(s->assoc);
-	if (old && a->uid == old && !was_shown(a)) {
-		count(&accounting.streams_evicted, 1);
-		count(&accounting.events_evicted, events_of(s));
+	if (old && a->generation == old && !was_shown(a)) {
+		count(&shared.accounting.streams_evicted, 1);
+		count(&shared.accounting.events_evicted, events_of(s));
 	}
 	place = bpf_map_lookup_elem(&places, &s->place);
 	if (place)
@@ -358,7 +351,7 @@ static __always_inline __u32 take_stream(void)
 
 struct place_search {
 	__u32 hash;
-	__u32 assoc_uid;
+	__u32 assoc_generation;
 	__u32 sid;
 	__u32 key;   /* of the entry */
 	__u32 place; /* where its index stands */
@@ -367,7 +360,7 @@ struct place_search {
 
 static long take_place_step(__u32 step, struct place_search *search)
 {
-	__u32 slot = (search->hash + step) & place_mask, *place, was;
+	__u32 slot = (search->hash + step) & settings.place_mask, *place, was;
 
 	place = bpf_map_lookup_elem(&places, &slot);
 	if (!place)
@@ -382,20 +375,20 @@ static long take_place_step(__u32 step, struct place_search *search)
 	return 1;
 }
 
-static __always_inline bool is_stream(const struct stream *s, __u32 assoc_uid, __u16 sid)
+static __always_inline bool is_stream(const struct stream *s, __u32 assoc_generation, __u16 sid)
 {
-	return s->assoc_uid == assoc_uid && s->sid == sid;
+	return s->assoc_generation == assoc_generation && s->sid == sid;
 }
 
 static long find_stream_step(__u32 step, struct place_search *search)
 {
-	__u32 slot = (search->hash + 1 + step) & place_mask, *place, key;
+	__u32 slot = (search->hash + 1 + step) & settings.place_mask, *place, key;
 
 	place = bpf_map_lookup_elem(&places, &slot);
 	if (!place || *place == NO_PLACE)
 		return 1;
 	key = *place - 1;
-	if (!is_stream(stream_at(key), search->assoc_uid, search->sid))
+	if (!is_stream(stream_at(key), search->assoc_generation, search->sid))
 		return 0;
 	search->key = key;
 	search->found = true;
@@ -406,9 +399,10 @@ static long find_stream_step(__u32 step, struct place_search *search)
 __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 {
 	struct assoc *a = assoc_at(assoc);
-	__u32 uid = a->uid;
-	struct place_search search = {.hash = place_of(uid, sid), .assoc_uid = uid, .sid = sid};
-	__u32 slot = search.hash & place_mask, *place;
+	__u32 generation = a->generation;
+	struct place_search search = {
+		.hash = place_of(generation, sid), .assoc_generation = generation, .sid = sid};
+	__u32 slot = search.hash & settings.place_mask, *place;
 	struct stream *s;
 
 	place = bpf_map_lookup_elem(&places, &slot);
@@ -416,7 +410,7 @@ __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 		return NO_INDEX;
 	if (*place != NO_PLACE) {
 		search.key = *place - 1;
-		search.found = is_stream(stream_at(search.key), uid, sid);
+		search.found = is_stream(stream_at(search.key), generation, sid);
 		if (!search.found)
 			bpf_loop(PLACE_PROBES - 1, find_stream_step, &search, 0);
 		if (search.found) {
@@ -430,7 +424,7 @@ __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 		bpf_loop(PLACE_PROBES, take_place_step, &search, 0);
 	if (!search.found) {
 		/* The entry, if there is one, is free, and will be found by the next search. */
-		count(&accounting.no_place, 1);
+		count(&shared.accounting.no_place, 1);
 		return NO_INDEX;
 	}
 	s = stream_at(search.key);
@@ -440,7 +434,7 @@ __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 	s->place = search.place;
 	s->last_jiffies = bpf_jiffies64();
 	stream_made(search.key, s);
-	s->assoc_uid = uid;
+	s->assoc_generation = generation;
 	end_update(s);
 	a->recent[sid % RECENT] = search.key;
 	return search.key;
@@ -452,7 +446,7 @@ static __always_inline struct stream *stream_of(struct assoc *a, __u16 sid)
 	struct stream *s = stream_at(a->recent[sid % RECENT]);
 	__u32 key;
 
-	if (is_stream(s, a->uid, sid))
+	if (is_stream(s, a->generation, sid))
 		return s;
 	key = find_stream(a->index, sid);
 	return entry_or_null(stream_at, key);

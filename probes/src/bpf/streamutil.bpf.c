@@ -52,7 +52,7 @@ struct {
 static __always_inline void stream_made(__u32 key, struct stream *s)
 {
 	__builtin_memset(&s->stats, 0, sizeof(s->stats));
-	if (wants & WANT_SIZES) {
+	if (settings.wants & WANT_SIZES) {
 		struct sizes *size = bpf_map_lookup_elem(&sizes, &key);
 
 		if (size)
@@ -132,7 +132,7 @@ static __always_inline void walk_lobby(struct sctp_association *asoc, struct ass
 	bpf_loop(MAX_LOBBY, lobby_step, &walk, 0);
 	a->stats.lobby = by > 0 ? READ(asoc, ulpq.lobby.qlen) : 0;
 	if (a->stats.lobby > walk.met && by > 0)
-		count(&accounting.lobby_limit, a->stats.lobby - walk.met);
+		count(&shared.accounting.lobby_limit, a->stats.lobby - walk.met);
 }
 
 /* The lobby is about to change in unknown ways. Such functions call each other. */
@@ -177,11 +177,11 @@ static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_associat
 		return a;
 	a = new_assoc(asoc, assoc_id, 0);
 	if (!a) {
-		count(&accounting.no_place, 1);
+		count(&shared.accounting.no_place, 1);
 		return NULL;
 	}
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
-	if (wants & WANT_EXTENDED && GET(trusted, asoc, ulpq.lobby.qlen))
+	if (settings.wants & WANT_EXTENDED && GET(trusted, asoc, ulpq.lobby.qlen))
 		walk_lobby(asoc, a, 1, true, a->first_ns);
 	return a;
 }
@@ -317,7 +317,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 		s->stats.payload_bytes += bytes;
 		if (data.flags & SCTP_DATA_UNORDERED)
 			s->stats.unordered++;
-		want = wants;
+		want = settings.wants;
 		if (want)
 			on_wanted(want, s, bytes, data.flags);
 	}
@@ -357,7 +357,7 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 
 	if (!a)
 		return 0;
-	if (wants & WANT_EXTENDED && a->stats.lobby)
+	if (settings.wants & WANT_EXTENDED && a->stats.lobby)
 		walk_lobby(asoc, a, -1, false, bpf_ktime_get_ns());
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
 	end_assoc(a);
@@ -379,26 +379,26 @@ WITH_TWIN("fexit/sctp_packet_append_chunk", streamutil_append,
 	  struct sctp_chunk *chunk, int ret)
 WITH_TWIN("fentry/sctp_association_free", streamutil_free, on_free(true, asoc),
 	  struct sctp_association *asoc)
-WITH_TWIN("fentry/sctp_ulpq_tail_data", streamutil_data, on_data(true, ulpq),
+WITH_TWIN("fentry/sctp_ulpq_tail_data", streamutil_x_data, on_data(true, ulpq),
 	  struct sctp_ulpq *ulpq)
-WITH_TWIN("fexit/sctp_ulpq_tail_data", streamutil_data_over, on_data_over(true, ulpq, chunk),
+WITH_TWIN("fexit/sctp_ulpq_tail_data", streamutil_x_data_over, on_data_over(true, ulpq, chunk),
 	  struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
-WITH_TWIN("fexit/sctp_ulpevent_idata", streamutil_idata_over, on_data_over(true, ulpq, chunk),
+WITH_TWIN("fexit/sctp_ulpevent_idata", streamutil_x_idata_over, on_data_over(true, ulpq, chunk),
 	  struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
 
 #define UPHEAVAL(name, function)                                                                   \
 	SEC("fentry/" #function)                                                                   \
-	int BPF_PROG(streamutil_##name, struct sctp_ulpq *ulpq)                                    \
+	int BPF_PROG(streamutil_x_##name, struct sctp_ulpq *ulpq)                                  \
 	{                                                                                          \
 		return on_upheaval(true, ulpq->asoc);                                              \
 	}                                                                                          \
 	SEC("fexit/" #function)                                                                    \
-	int BPF_PROG(streamutil_##name##_over, struct sctp_ulpq *ulpq)                             \
+	int BPF_PROG(streamutil_x_##name##_over, struct sctp_ulpq *ulpq)                           \
 	{                                                                                          \
 		return on_upheaval_over(true, ulpq->asoc);                                         \
 	}                                                                                          \
 	SEC("kprobe/" #function)                                                                   \
-	int BPF_KPROBE(streamutil_##name##_kprobe, struct sctp_ulpq *ulpq)                         \
+	int BPF_KPROBE(streamutil_x_##name##_kprobe, struct sctp_ulpq *ulpq)                       \
 	{                                                                                          \
 		struct sctp_association *asoc = READ(ulpq, asoc);                                  \
                                                                                                    \
@@ -406,7 +406,7 @@ WITH_TWIN("fexit/sctp_ulpevent_idata", streamutil_idata_over, on_data_over(true,
 		return on_upheaval(false, asoc);                                                   \
 	}                                                                                          \
 	SEC("kretprobe/" #function)                                                                \
-	int BPF_KRETPROBE(streamutil_##name##_over_kprobe)                                         \
+	int BPF_KRETPROBE(streamutil_x_##name##_over_kprobe)                                       \
 	{                                                                                          \
 		struct frame frame;                                                                \
                                                                                                    \
@@ -445,14 +445,14 @@ int BPF_KRETPROBE(streamutil_append_over_kprobe, int ret)
 }
 
 SEC("kprobe/sctp_ulpq_tail_data")
-int BPF_KPROBE(streamutil_data_kprobe, struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
+int BPF_KPROBE(streamutil_x_data_kprobe, struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
 {
 	frame_enter(ctx, (__u64)ulpq, (__u64)chunk);
 	return on_data(false, ulpq);
 }
 
 SEC("kretprobe/sctp_ulpq_tail_data")
-int BPF_KRETPROBE(streamutil_data_over_kprobe)
+int BPF_KRETPROBE(streamutil_x_data_over_kprobe)
 {
 	struct frame frame;
 
@@ -462,13 +462,13 @@ int BPF_KRETPROBE(streamutil_data_over_kprobe)
 }
 
 SEC("kprobe/sctp_ulpevent_idata")
-int BPF_KPROBE(streamutil_idata_kprobe, struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
+int BPF_KPROBE(streamutil_x_idata_kprobe, struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
 {
 	return frame_enter(ctx, (__u64)ulpq, (__u64)chunk);
 }
 
 SEC("kretprobe/sctp_ulpevent_idata")
-int BPF_KRETPROBE(streamutil_idata_over_kprobe)
+int BPF_KRETPROBE(streamutil_x_idata_over_kprobe)
 {
 	struct frame frame;
 

@@ -1,0 +1,91 @@
+//! `--schema`: the JSON schema of what `--json` prints, made from the columns.
+
+use serde_json::{Map, Value, json};
+
+use crate::{Field, Manual, Table, Type, manual::STATISTICS};
+
+/// Version of the objects' members; it rises when one of them changes its meaning or goes.
+const VERSION: u32 = 1;
+
+/// The schema of a command's objects, as text.
+#[must_use]
+pub(crate) fn schema(manual: &Manual) -> String {
+    let name = manual.command.get_name();
+    let tool = name.strip_prefix("sctp-").unwrap_or(name);
+    let objects: Vec<Value> =
+        types(&manual.tables).into_iter().map(|kind| object(tool, kind, manual)).collect();
+    let schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": format!("urn:sctptrace:{name}:{VERSION}"),
+        "title": format!("A line of {name} --json"),
+        "oneOf": objects.into_iter().chain([end(tool)]).collect::<Vec<_>>(),
+    });
+    format!("{schema:#}")
+}
+
+/// The types of objects, rows of statistics last.
+fn types(tables: &[Table]) -> Vec<&'static str> {
+    let mut types = Vec::new();
+    for kind in tables.iter().flat_map(|table| table.objects).chain(STATISTICS) {
+        if !types.contains(kind) {
+            types.push(*kind);
+        }
+    }
+    types
+}
+
+fn object(tool: &str, kind: &str, manual: &Manual) -> Value {
+    let tables = manual.tables.iter().filter(|table| table.objects.contains(&kind));
+    let fields: Vec<&Field> = tables.flat_map(|table| &table.fields).collect();
+    let (mut properties, mut required) = head(tool, kind);
+    properties.extend(fields.iter().map(|field| (field.name.clone(), property(field))));
+    required.extend(fields.iter().map(|field| field.name.as_str()));
+    json!({ "type": "object", "properties": properties, "required": required })
+}
+
+/// What every object begins with.
+fn head(tool: &str, kind: &str) -> (Map<String, Value>, Vec<&'static str>) {
+    let time = json!({ "type": "string", "format": "date-time", "description": "when, in UTC" });
+    let members = [("type", json!({ "const": kind })), ("tool", json!({ "const": tool })), ("time", time)];
+    (
+        members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect(),
+        vec!["type", "tool", "time"],
+    )
+}
+
+fn property(field: &Field) -> Value {
+    let kind = format!("{:?}", field.kind).to_lowercase();
+    if field.json_type == Type::Array {
+        let members: Map<String, Value> =
+            field.items.iter().map(|item| (item.name.clone(), property(item))).collect();
+        let required: Vec<&str> = field.items.iter().map(|item| item.name.as_str()).collect();
+        let items = json!({ "type": "object", "properties": members, "required": required });
+        return json!({ "type": "array", "items": items, "description": field.doc });
+    }
+    let json_type = format!("{:?}", field.json_type).to_lowercase();
+    json!({ "type": [json_type, "null"], "description": field.doc, "x-kind": kind })
+}
+
+/// The last object, with the accounting.
+fn end(tool: &str) -> Value {
+    let (mut properties, mut required) = head(tool, "end");
+    let count = |doc: &str| json!({ "type": "integer", "description": doc });
+    for (name, value) in [
+        ("duration_s", json!({ "type": "number", "description": "how long the trace ran" })),
+        ("events", count("events seen")),
+        ("lost", count("events whose object could not be written in time")),
+        ("evicted", count("table entries that made room for newer ones")),
+        (
+            "skipped",
+            json!({
+                "type": "object",
+                "additionalProperties": { "type": "integer" },
+                "description": "events that gave no sample, by reason",
+            }),
+        ),
+    ] {
+        properties.insert(name.to_owned(), value);
+        required.push(name);
+    }
+    json!({ "type": "object", "properties": properties, "required": required })
+}

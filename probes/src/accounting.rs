@@ -1,0 +1,37 @@
+//! What was seen, what was not, and why.
+
+/// What was seen and what was not: nothing is lost silently.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accounting {
+    /// Events seen.
+    pub events: u64,
+    /// Events whose record did not fit into the ring buffer; statistics have them all the same.
+    pub lost: u64,
+    /// Entries of fixed tables that made room for newer ones.
+    pub evicted: u64,
+    /// Events that gave no sample, by reason.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A reason why events gave no sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// JSON key.
+    pub reason: &'static str,
+    /// The end of the sentence "N samples skipped: …".
+    pub sentence: &'static str,
+    /// How many events.
+    pub count: u64,
+}
+
+/// Events at which the kernel did not run a program.
+pub(crate) fn missed(count: u64) -> Skipped {
+    let sentence = "the kernel does not run a program that interrupts itself";
+    Skipped { reason: "missed", sentence, count }
+}
+
+/// Entries whose statistics were passed over, as their writer did not finish.
+pub(crate) fn busy(count: u64) -> Skipped {
+    let sentence = "their statistics were being written for longer than could be waited";
+    Skipped { reason: "busy", sentence, count }
+}

@@ -1,0 +1,41 @@
+//! Why a probe could not be opened or read.
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::kernel::Unsupported;
+
+/// Why a probe could not be opened or read.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Something is missing here.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    /// The kernel refused both kinds of hooks: the sentence of the first one.
+    #[error("this kernel does not take the programs of this command: {reason}{}", detail(.log))]
+    Refused {
+        /// libbpf's error.
+        reason: String,
+        /// What libbpf said.
+        log: String,
+    },
+    /// A running probe could not be read.
+    #[error("cannot read from the kernel: {0}")]
+    Read(#[from] io::Error),
+}
+
+impl From<libbpf_rs::Error> for Error {
+    fn from(e: libbpf_rs::Error) -> Self {
+        Self::Read(io::Error::other(e))
+    }
+}
+
+fn detail(log: &str) -> String {
+    if log.is_empty() { String::new() } else { format!(" ({log})") }
+}
+
+/// An object that is not as it was built.
+pub(crate) fn malformed() -> Error {
+    Error::Read(io::Error::from(io::ErrorKind::InvalidData))
+}

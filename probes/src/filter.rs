@@ -1,0 +1,62 @@
+//! Which associations are traced; the kernel side decides (`wanted()` in `owner.h`).
+
+use std::{fs, io, net::IpAddr, os::unix::fs::MetadataExt};
+
+use crate::{Error, identity::ip_bytes, object::OpenPrograms, raw};
+
+/// What user space wants to see. Everything is decided in the kernel; `None` means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Association id.
+    pub assoc_id: Option<u32>,
+    /// Own port.
+    pub lport: Option<u16>,
+    /// Peer's port.
+    pub rport: Option<u16>,
+    /// An address of the path, the peer's or our own.
+    pub addr: Option<IpAddr>,
+    /// Inode number of a network namespace.
+    pub netns: Option<u32>,
+    /// Process that owns the association's socket: it made or accepted the socket, had it open when the trace began, or
+    /// sent on it.
+    pub pid: Option<u32>,
+}
+
+/// How many sockets of the wanted process are remembered; older ones come back with their next send.
+const OWNED_SOCKETS: u32 = 16_384;
+
+impl Filter {
+    /// Sets the filter of programs that are not loaded yet. The programs of `-p` are loaded only with it.
+    ///
+    /// # Errors
+    /// Where `/proc` is not mounted, which names the pid namespace of `pid`.
+    pub(crate) fn apply(&self, open: &mut OpenPrograms) -> Result<(), Error> {
+        let (ip, family) = self.addr.map_or(([0; 16], 0), ip_bytes);
+        let mut filter = raw::Filter {
+            assoc_id: self.assoc_id.unwrap_or(0),
+            netns: self.netns.unwrap_or(0),
+            tgid: self.pid.unwrap_or(0),
+            lport: self.lport.unwrap_or(0),
+            rport: self.rport.unwrap_or(0),
+            family,
+            ip,
+            ..raw::Filter::default()
+        };
+        if self.pid.is_some() {
+            (filter.pidns_dev, filter.pidns_ino) = pid_namespace()?;
+            open.resize("owned", OWNED_SOCKETS)?;
+        } else {
+            open.leave_out("owner_");
+        }
+        open.settings.filter = filter;
+        open.settings.want_filter = u32::from(*self != Self::default());
+        Ok(())
+    }
+}
+
+/// Device and inode number of this process's pid namespace, in which it means process numbers. (The device is nsfs, in
+/// the kernel's encoding: `new_encode_dev()` is stat's for small numbers.)
+fn pid_namespace() -> io::Result<(u64, u64)> {
+    let meta = fs::metadata("/proc/self/ns/pid")?;
+    Ok((meta.dev(), meta.ino()))
+}

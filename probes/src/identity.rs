@@ -1,0 +1,77 @@
+//! Who is who (`assoc.h`): the identity of an association and its paths.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use nix::libc;
+
+use crate::raw::{self, EndpointAddr};
+
+/// `AF_INET` and `AF_INET6`, as the kernel side stores them.
+const AF_INET: u16 = libc::AF_INET as u16;
+const AF_INET6: u16 = libc::AF_INET6 as u16;
+
+/// One path of one association.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `sctp_assoc_t`: unique among the live associations of a host (`sctp_assoc_set_id()`).
+    pub assoc_id: u32,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Own address and port of the association (of its first path); `None` while it has none.
+    pub local: Option<SocketAddr>,
+    /// Peer's address and port of the association (its first path).
+    pub peer: Option<SocketAddr>,
+    /// Peer's address of this path.
+    pub path: Option<IpAddr>,
+}
+
+impl From<raw::Identity> for Identity {
+    fn from(id: raw::Identity) -> Self {
+        let [local, peer, path] = [id.local, id.peer, id.path].map(socket_addr);
+        Self { assoc_id: id.assoc_id, netns: id.netns, local, peer, path: path.map(|addr| addr.ip()) }
+    }
+}
+
+/// An address as `struct endpoint_addr` has it; `None` where its family is neither IPv4 nor IPv6.
+fn socket_addr(addr: EndpointAddr) -> Option<SocketAddr> {
+    let ip = match addr.family {
+        AF_INET => IpAddr::V4(Ipv4Addr::new(addr.ip[0], addr.ip[1], addr.ip[2], addr.ip[3])),
+        AF_INET6 => IpAddr::V6(Ipv6Addr::from(addr.ip)),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, addr.port))
+}
+
+/// Bytes and address family of an address, as the kernel side has them.
+pub(crate) fn ip_bytes(ip: IpAddr) -> ([u8; 16], u16) {
+    match ip {
+        IpAddr::V4(v4) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&v4.octets());
+            (bytes, AF_INET)
+        }
+        IpAddr::V6(v6) => (v6.octets(), AF_INET6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn addresses_come_back(ip: IpAddr, port: u16) {
+            let (bytes, family) = ip_bytes(ip);
+            let addr = EndpointAddr { ip: bytes, family, port };
+            prop_assert_eq!(socket_addr(addr), Some(SocketAddr::new(ip, port)));
+        }
+
+        #[test]
+        fn other_families_are_no_address(ip: [u8; 16], family: u16) {
+            prop_assume!(family != AF_INET && family != AF_INET6);
+            prop_assert_eq!(socket_addr(EndpointAddr { ip, family, port: 1 }), None);
+        }
+    }
+}

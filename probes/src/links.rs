@@ -1,0 +1,81 @@
+//! Attached programs, and how often the kernel left one out.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+    ptr,
+};
+
+use libbpf_rs::{
+    Iter, IterOpts, Link, Object, ProgramMut,
+    libbpf_sys::{
+        BPF_LINK_TYPE_PERF_EVENT, bpf_link_get_info_by_fd, bpf_link_info, bpf_prog_get_info_by_fd,
+        bpf_prog_info,
+    },
+};
+
+use crate::Error;
+
+/// What keeps programs attached.
+pub(crate) struct Links {
+    links: Vec<Link>,
+    /// Left out, of those that are detached.
+    missed: u64,
+}
+
+impl Links {
+    /// Attaches every program that was loaded, in the order of the source, and then runs the iterator of `-p` if it was
+    /// loaded, so that no socket slips between.
+    pub(crate) fn attach(object: &Object) -> Result<Self, Error> {
+        let (iterators, programs): (Vec<_>, Vec<_>) = object
+            .progs_mut()
+            .filter(|p| p.autoload())
+            .partition(|p| p.section().to_string_lossy().starts_with("iter/"));
+        let links = programs.iter().map(|p| p.attach()).collect::<Result<Vec<_>, _>>()?;
+        if let Some(program) = iterators.first() {
+            let link = program.attach_iter_with_opts(IterOpts::None)?;
+            io::copy(&mut Iter::new(&link)?, &mut io::sink())?;
+        }
+        Ok(Self { links, missed: 0 })
+    }
+
+    /// Detaches the programs.
+    pub(crate) fn detach(&mut self) {
+        self.missed = self.missed_kprobes();
+        self.links.clear();
+    }
+
+    /// How often the kernel left out a program: because it would have interrupted itself (fentry,
+    /// `__bpf_prog_enter_recur()`), or another kprobe's on its CPU (`kprobe_running()`, counted since 6.7, and
+    /// `trace_call_bpf()`, which 6.1 does not count).
+    pub(crate) fn missed(&self, object: &Object) -> u64 {
+        let programs = object.progs_mut().filter(|p| p.autoload());
+        self.missed_kprobes() + programs.map(recursion_misses).sum::<u64>()
+    }
+
+    fn missed_kprobes(&self) -> u64 {
+        self.missed + self.links.iter().map(missed_by_kprobe).sum::<u64>()
+    }
+}
+
+fn missed_by_kprobe(link: &Link) -> u64 {
+    let mut info = bpf_link_info::default();
+    let mut len = size_of::<bpf_link_info>() as u32;
+    // SAFETY: an open descriptor, and memory of the length that is said.
+    let result =
+        unsafe { bpf_link_get_info_by_fd(link.as_fd().as_raw_fd(), ptr::from_mut(&mut info), &mut len) };
+    if result != 0 || info.type_ != BPF_LINK_TYPE_PERF_EVENT {
+        return 0;
+    }
+    // SAFETY: integers; this kind of link has this member, in which a kernel that does not know it leaves zeros.
+    unsafe { info.__bindgen_anon_1.perf_event.__bindgen_anon_1.kprobe.missed }
+}
+
+fn recursion_misses(program: ProgramMut<'_>) -> u64 {
+    let mut info = bpf_prog_info::default();
+    let mut len = size_of::<bpf_prog_info>() as u32;
+    // SAFETY: an open descriptor, and memory of the length that is said.
+    let result =
+        unsafe { bpf_prog_get_info_by_fd(program.as_fd().as_raw_fd(), ptr::from_mut(&mut info), &mut len) };
+    if result == 0 { info.recursion_misses } else { 0 }
+}

@@ -1,0 +1,102 @@
+//! The programs of a command, from the compiled object to attached ones.
+
+use std::path::Path;
+
+use libbpf_rs::{
+    MapCore, MapHandle, Object, ObjectBuilder, OpenMapMut, OpenObject,
+    libbpf_sys::{BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD, bpf_cmd},
+};
+use zerocopy::IntoBytes;
+
+use crate::{Error, HookKind, error::malformed, kernel::is_module, links::Links, raw::Settings, table};
+
+/// All that reading an open probe asks of bpf(2): histograms, and how often programs were left out.
+pub const BPF_COMMANDS: [bpf_cmd; 3] = [BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD];
+
+/// All that detaching asks of ioctl(2): `PERF_EVENT_IOC_DISABLE`, for kprobes.
+pub const IOCTL_REQUEST: u32 = 0x2401;
+
+/// Programs and maps that are not loaded yet.
+pub struct OpenPrograms {
+    object: OpenObject,
+    /// Constants of the programs; written by [`OpenPrograms::load`].
+    pub(crate) settings: Settings,
+}
+
+impl OpenPrograms {
+    /// Opens a compiled object, of which the programs for one kind of hooks, and iterators, are to be loaded.
+    pub(crate) fn new(name: &str, object: &[u8], hooks: HookKind) -> Result<Self, Error> {
+        let mut object = ObjectBuilder::default().name(name)?.open_memory(object)?;
+        for mut program in object.progs_mut() {
+            let kind = HookKind::of_section(&program.section().to_string_lossy());
+            program.set_autoload(kind.is_none_or(|kind| kind == hooks));
+        }
+        let mut open = Self { object, settings: Settings::default() };
+        // Where return probes keep their arguments.
+        if let Ok(mut frames) = open.map("frames") {
+            frames.set_autocreate(hooks == HookKind::Kprobe)?;
+        }
+        Ok(open)
+    }
+
+    /// Leaves out the programs whose names begin so, of either kind of hooks.
+    pub(crate) fn leave_out(&mut self, prefix: &str) {
+        for mut program in self.object.progs_mut() {
+            if program.name().to_string_lossy().starts_with(prefix) {
+                program.set_autoload(false);
+            }
+        }
+    }
+
+    /// Sets the number of entries of a map, or of bytes of a ring buffer.
+    pub(crate) fn resize(&mut self, map: &str, entries: u32) -> Result<(), Error> {
+        Ok(self.map(map)?.set_max_entries(entries)?)
+    }
+
+    /// Makes the memory of a table (`TABLE` in `stats.h`) with so many entries of `T`.
+    pub(crate) fn make_table<T>(&mut self, name: &str, len: u32) -> Result<(), Error> {
+        Ok(table::make::<T>(&mut self.map(&format!(".bss.{name}"))?, len)?)
+    }
+
+    /// Loads and attaches the programs.
+    pub(crate) fn load(mut self) -> Result<(Object, Links), Error> {
+        let settings = self.settings;
+        let mut map = self.map(".rodata.settings")?;
+        let bytes = map.initial_value_mut().ok_or_else(malformed)?;
+        settings.write_to(bytes).map_err(|_| malformed())?;
+        self.name_module()?;
+        let object = self.object.load()?;
+        let links = Links::attach(&object)?;
+        Ok((object, links))
+    }
+
+    fn map(&mut self, name: &str) -> Result<OpenMapMut<'_>, Error> {
+        self.object.maps_mut().find(|map| map.name() == name).ok_or_else(malformed)
+    }
+
+    /// Sets each target to `sctp:FUNCTION`. Without the module libbpf searches vmlinux's types and then every module's:
+    /// 10 million instructions per program.
+    fn name_module(&mut self) -> Result<(), Error> {
+        if !is_module(Path::new("/")) {
+            return Ok(());
+        }
+        for mut program in self.object.progs_mut().filter(|program| program.autoload()) {
+            let section = program.section().to_string_lossy().into_owned();
+            if let Some(("fentry" | "fexit" | "tp_btf", function)) = section.split_once('/') {
+                program.set_attach_target(0, Some(format!("sctp:{function}")))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A map of loaded programs, by its name.
+pub(crate) fn map(object: &Object, name: &str) -> Result<MapHandle, Error> {
+    let map = object.maps().find(|map| map.name() == name).ok_or_else(malformed)?;
+    Ok(MapHandle::try_from(&map)?)
+}
+
+/// A table (`TABLE` in `stats.h`) of loaded programs, by its name.
+pub(crate) fn table_map(object: &Object, name: &str) -> Result<MapHandle, Error> {
+    map(object, &format!(".bss.{name}"))
+}

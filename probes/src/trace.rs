@@ -1,0 +1,134 @@
+//! A running trace: what is the same for all programs.
+
+use std::{io, os::fd::OwnedFd, time::Duration};
+
+use libbpf_rs::Object;
+
+use crate::{
+    Accounting, Config, Due, Error, HookKind, Probe,
+    hooks::attach_with_fallback,
+    kernel,
+    links::Links,
+    object::{OpenPrograms, map},
+    program::{Moment, Program},
+    raw::{WANT_EVENTS, WANT_WINDOWS},
+    ring::Ring,
+    table::Shared,
+};
+
+/// Bytes of the ring buffer: 12,000 events or more.
+const RING_BYTES: u32 = 1 << 20;
+
+/// The attached programs of a command, and its tables.
+pub struct Trace<P: Program> {
+    // Declared, and so dropped, in this order: no event comes from a detached program.
+    links: Links,
+    ring: Option<Ring<P::Event>>,
+    program: P,
+    shared: Shared<P::Accounting>,
+    object: Object,
+    hooks: HookKind,
+    events: Vec<P::Event>,
+    /// Records of what lasts, not taken yet.
+    lasting: Vec<P::Record>,
+    /// Number of the interval that ended last.
+    ended: u32,
+    /// When the programs were detached.
+    detached: Option<Duration>,
+}
+
+impl<P: Program> Trace<P> {
+    /// Loads and attaches the programs. What may be missing here has been asked before, by [`kernel::can_trace`].
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where too few files may be open, [`Error::Refused`] where the kernel does not accept the
+    /// programs with any kind of hooks.
+    pub fn open(config: &Config, sizes: &P::Sizes) -> Result<Self, Error> {
+        attach_with_fallback(config.hooks, |hooks| Self::open_with(hooks, config, sizes))
+    }
+
+    fn open_with(hooks: HookKind, config: &Config, sizes: &P::Sizes) -> Result<Self, Error> {
+        let mut open = OpenPrograms::new(P::NAME, P::OBJECT, hooks)?;
+        config.filter.apply(&mut open)?;
+        if config.intervals {
+            open.settings.wants |= WANT_WINDOWS;
+        }
+        if config.records {
+            open.settings.wants |= WANT_EVENTS;
+            open.resize("events", RING_BYTES)?;
+        }
+        open.settings.jiffy_ns = kernel::jiffy()?.as_nanos() as u64;
+        P::configure(&mut open, config, sizes)?;
+        let settings = open.settings;
+        let (object, links) = open.load()?;
+        Ok(Self {
+            links,
+            ring: if config.records { Some(Ring::new(&map(&object, "events")?)?) } else { None },
+            program: P::new(&object, &settings, config)?,
+            shared: Shared::new(&map(&object, ".data.shared")?)?,
+            object,
+            hooks,
+            events: Vec::new(),
+            lasting: Vec::new(),
+            ended: 0,
+            detached: None,
+        })
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            interval: self.ended,
+            now: self.detached.unwrap_or_else(kernel::now),
+            pool_used: self.shared.get().pool_used,
+        }
+    }
+}
+
+impl<P: Program> Probe for Trace<P> {
+    type Record = P::Record;
+    type Row = P::Row;
+
+    fn fd(&self) -> io::Result<Option<OwnedFd>> {
+        self.ring.as_ref().map(Ring::fd).transpose()
+    }
+
+    fn wake_me(&mut self) {
+        self.shared.want_wakeup();
+    }
+
+    fn take(&mut self, into: &mut Vec<P::Record>, limit: usize) -> Result<bool, Error> {
+        into.append(&mut self.lasting);
+        let Some(ring) = &self.ring else { return Ok(false) };
+        let more = ring.take(&mut self.events, limit)?;
+        for event in self.events.drain(..) {
+            into.push(self.program.decode(&event));
+        }
+        Ok(more)
+    }
+
+    fn end_interval(&mut self) {
+        let moment = self.moment();
+        self.program.lasting(moment, &mut self.lasting);
+        self.ended = self.shared.next_epoch();
+    }
+
+    fn interval(&mut self) -> Result<impl Iterator<Item = Result<P::Row, Error>>, Error> {
+        self.program.interval(self.moment())
+    }
+
+    fn totals(&mut self, due: Due) -> Result<impl Iterator<Item = Result<P::Row, Error>>, Error> {
+        self.program.totals(due, self.moment())
+    }
+
+    fn accounting(&self) -> Accounting {
+        // One copy at least is always run.
+        let covered = P::SECOND_COPIES && self.hooks == HookKind::Fentry;
+        let missed = if covered { 0 } else { self.links.missed(&self.object) };
+        self.program.accounting(&self.shared.get().accounting, missed)
+    }
+
+    fn detach(&mut self) {
+        self.links.detach();
+        self.detached = Some(kernel::now());
+    }
+}
