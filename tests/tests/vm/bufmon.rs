@@ -64,8 +64,8 @@ const FORMS: &str = "topology; path 10ms; remember
     trace csv-quiet sctp-bufmon --csv -q --netns /run/netns/a
     trace file sctp-bufmon --file rows/bufmon.csv --netns /run/netns/a
     trace extended sctp-bufmon -x --netns /run/netns/a
-    trace kprobe sctp-bufmon -c -q --rung kprobe --netns /run/netns/a
-    trace kprobe-extended sctp-bufmon -x -q --rung kprobe --netns /run/netns/a
+    trace kprobe sctp-bufmon -c -q --hooks kprobe --netns /run/netns/a
+    trace kprobe-extended sctp-bufmon -x -q --hooks kprobe --netns /run/netns/a
     send --bind 10.1.0.1 --associations 2 --count 300 --size 1000 --sndbuf 20000 --linger 3000
     trace_stop INT; nothing_left";
 

@@ -76,7 +76,7 @@ pub fn add(suite: &mut Suite) {
     };
     add(Series::V6_12, "attack", &attack(1, 2000), close);
     add(Series::V7_3, "attack", &attack(2, 500), close);
-    let kprobes = Fit::Close { rung: "--rung kprobe", limits: CLOSE };
+    let kprobes = Fit::Close { rung: "--hooks kprobe", limits: CLOSE };
     add(Series::V6_12, "attack-kprobe", &attack(3, 300), kprobes);
     add(Series::V6_12, "attack-smp", &attack(4, 150), Fit::Loose);
 }

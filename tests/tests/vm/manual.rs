@@ -81,7 +81,7 @@ fn longer(command: &str) -> String {
 /// Every column and member that came out is in the page.
 fn ensure_known(page: &Page, folder: &Path) -> Result<()> {
     let known: BTreeSet<&str> =
-        page.tables().iter().flat_map(|table| &table.columns).map(|(name, _)| *name).collect();
+        page.tables().iter().flat_map(|table| &table.fields).map(|field| field.name.as_str()).collect();
     let command = text(&folder.join("command"))?;
     let mut names = BTreeSet::new();
     for file in fs::read_dir(folder)? {

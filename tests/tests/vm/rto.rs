@@ -78,8 +78,8 @@ const FORMS: &str = "topology; path 10ms 2%; remember
     trace file sctp-rto --file rows/rto.csv --netns /run/netns/a
     trace extended sctp-rto -x --netns /run/netns/a
     trace none sctp-rto --lport 9
-    trace kprobe sctp-rto -c -q --rung kprobe --netns /run/netns/a
-    trace kprobe-extended sctp-rto -x -q --rung kprobe --netns /run/netns/a
+    trace kprobe sctp-rto -c -q --hooks kprobe --netns /run/netns/a
+    trace kprobe-extended sctp-rto -x -q --hooks kprobe --netns /run/netns/a
     send --bind 10.1.0.1 --associations 2 --count 300 --rate 100
     trace_stop INT; nothing_left";
 

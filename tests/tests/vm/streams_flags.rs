@@ -69,7 +69,7 @@ pub fn add(suite: &mut Suite) {
     let forms = Case::new("streams-forms", &SEND_FORMS.replace("TRACE", &trace));
     suite.add(Series::V6_12, Mode::Icount, forms, check_forms);
 
-    for (series, rung) in [(Series::V6_12, ""), (Series::V6_1, ""), (Series::V6_12, "--rung kprobe")] {
+    for (series, rung) in [(Series::V6_12, ""), (Series::V6_1, ""), (Series::V6_12, "--hooks kprobe")] {
         let suffix = if rung.is_empty() { "" } else { "-kprobe" };
         let filters = FILTERS.replace("--pause 25000", "--pause 60000").replace("-p $other", "-p $echoing");
         for tool in TOOLS {

@@ -18,7 +18,7 @@ use crate::matrix::{Cell, Matrix};
 /// What is asserted of the folder that a case left. The case's script has ended with status 0 by then.
 pub type Check = Box<dyn Fn(&Path) -> Result<()> + Send>;
 
-/// The rungs of the hook ladder, as `--rung` names them.
+/// The rungs of the hook ladder, as `--hooks` names them.
 pub const RUNGS: [&str; 2] = [FENTRY, KPROBE];
 const FENTRY: &str = "fentry";
 /// The lower one.
@@ -119,7 +119,7 @@ impl Suite {
             // Where there is but one, the command finds it by itself.
             let only = compared(self.arch).iter().filter(|(other, _)| *other == series).count() == 1;
             if !only {
-                case.script = format!("RUNG='--rung {rung}'\n{}", case.script);
+                case.script = format!("RUNG='--hooks {rung}'\n{}", case.script);
             }
             let cell = Cell { series: series.name(), rung, tool };
             let check = check.clone();

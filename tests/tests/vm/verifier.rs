@@ -25,7 +25,7 @@ pub fn add(suite: &mut Suite) {
         "modprobe sctp
         for rung in {}; do
             for tool in $TOOLS; do
-                exits 0 $tool-$rung sctp-$tool --json -p $$ --rung $rung --load-stats
+                exits 0 $tool-$rung sctp-$tool --json -p $$ --hooks $rung --load-stats
                 cat $tool-$rung.out >>costs
             done
         done",
