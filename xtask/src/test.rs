@@ -1,16 +1,17 @@
 //! `cargo xtask test`: step by step, with a line for each.
 
 use std::env;
-use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use crate::files::{WORKSPACE, entries, target_folder};
 use crate::run::{Failure, cargo, cargo_command, run, succeeds};
-use crate::{dist, packages};
+use crate::{dist, needs};
 
 /// The steps, in their order: the quick ones first.
 const STEPS: [(&str, Step); 9] = [
-    ("packages", |options| packages::install(options.aarch64)),
+    ("packages", |options| needs::install(options.aarch64)),
     ("fmt", |_| {
         cargo(&["fmt", "--all", "--check"])?;
         cargo(&["fmt", "--manifest-path", FUZZ, "--check"])
@@ -18,7 +19,7 @@ const STEPS: [(&str, Step); 9] = [
     ("clippy", |_| {
         clippy(&["--workspace", "--all-targets", "--all-features"])?;
         // What it shares with the workspace is not built again.
-        let target = dist::target_folder()?.display().to_string();
+        let target = target_folder()?.display().to_string();
         clippy(&["--manifest-path", FUZZ, "--no-default-features", "--locked", "--target-dir", &target])
     }),
     ("clang-format", |_| clang_format()),
@@ -111,9 +112,7 @@ fn clippy(options: &[&str]) -> Result<(), Failure> {
 fn clang_format() -> Result<(), Failure> {
     let mut sources = Vec::new();
     for folder in ["probes/src/bpf", "tests/src/bpf"] {
-        let folder = format!("{}/../{folder}", env!("CARGO_MANIFEST_DIR"));
-        let files = fs::read_dir(&folder).map_err(|error| Failure::new(&folder, error))?;
-        sources.extend(files.filter_map(Result::ok).map(|file| file.path()));
+        sources.extend(entries(&Path::new(WORKSPACE).join(folder))?);
     }
     sources.retain(|path| path.extension().is_some_and(|extension| extension == "c" || extension == "h"));
     run(Command::new("clang-format").args(["--dry-run", "-Werror"]).args(sources))
@@ -130,7 +129,7 @@ fn deny() -> Result<(), Failure> {
 /// What is handed out, for this machine's architecture: `cargo xtask dist --check` makes all of it, twice.
 fn dist() -> Result<(), Failure> {
     dist::make(&dist::Options { native: true, twice: false })?;
-    if !packages::is_root() && env::var_os("CI").is_none() {
+    if !needs::is_root() && env::var_os("CI").is_none() {
         println!("SKIPPED: to install the packages in small systems takes root");
         return Ok(());
     }
@@ -159,7 +158,7 @@ fn vm(options: &Options) -> Result<(), Failure> {
         }
     }
     if options.aarch64 {
-        packages::install(true)?;
+        needs::install(true)?;
         command.env("SCTPTRACE_ARCH", "aarch64");
     }
     if options.write {

@@ -1,10 +1,10 @@
-//! The Debian packages that building and testing need, in one place.
+//! What building, testing and packing need on a machine, in one place.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::run::{Failure, run};
+use crate::run::{Failure, cargo, run, succeeds};
 
 const PACKAGES: [&str; 18] = [
     "bsdutils",
@@ -34,6 +34,10 @@ const AARCH64_PACKAGES: [&str; 3] =
 /// What packing needs besides, and looking at packages.
 const DIST_PACKAGES: [&str; 5] = ["dpkg-dev", "lintian", "mmdebstrap", "rpm", "systemd"];
 
+/// What makes packages, bills of materials and the licences of others, with the features that it takes.
+const DIST_TOOLS: [(&str, &str, &str); 4] =
+    [("deb", "^3", ""), ("generate-rpm", "^0.21", ""), ("cyclonedx", "^0.5", ""), ("about", "^0.9", "cli")];
+
 /// Install what is missing, after saying what; with `aarch64`, what it takes to build for arm64, too.
 pub fn install(aarch64: bool) -> Result<(), Failure> {
     install_missing(&PACKAGES)?;
@@ -56,7 +60,16 @@ fn rust_std() -> Result<(), Failure> {
 
 /// Install what packing needs besides.
 pub fn install_for_dist() -> Result<(), Failure> {
-    install_missing(&DIST_PACKAGES)
+    install_missing(&DIST_PACKAGES)?;
+    for (tool, version, features) in DIST_TOOLS {
+        if !succeeds(Command::new("cargo").args([tool, "--version"])) {
+            println!("installing cargo-{tool}");
+            let name = format!("cargo-{tool}");
+            let what = [name.as_str(), "--version", version, "--features", features];
+            cargo(&[&["install", "--locked", "--quiet"], &what[..]].concat())?;
+        }
+    }
+    Ok(())
 }
 
 fn install_missing(packages: &[&str]) -> Result<(), Failure> {

@@ -1,0 +1,114 @@
+//! `cargo xtask dist`: what is handed out, in `dist` of the target folder. The same source gives the same bytes.
+
+mod archive;
+mod build;
+mod licences;
+mod manual;
+mod packages;
+mod sums;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::files::{WORKSPACE, create, remove, target_folder};
+use crate::needs;
+use crate::run::{Failure, output};
+
+const COMMANDS: [&str; 5] = ["sctp-bufmon", "sctp-jitter", "sctp-rto", "sctp-rtt", "sctp-streamutil"];
+/// The version of everything that is handed out: the workspace's.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What an architecture is called.
+struct Arch {
+    /// By Rust, the kernel and RPM.
+    name: &'static str,
+    /// By Debian.
+    debian: &'static str,
+}
+
+const X86_64: Arch = Arch { name: "x86_64", debian: "amd64" };
+const AARCH64: Arch = Arch { name: "aarch64", debian: "arm64" };
+
+impl Arch {
+    /// Rust's name of the target.
+    fn target(&self) -> String {
+        format!("{}-unknown-linux-gnu", self.name)
+    }
+}
+
+/// What to make.
+pub struct Options {
+    /// For this machine's architecture only.
+    pub native: bool,
+    /// Make everything again in another folder, and compare.
+    pub twice: bool,
+}
+
+impl Options {
+    /// Read the flags.
+    pub fn parse(arguments: &[&str]) -> Result<Self, String> {
+        let mut options = Self { native: false, twice: false };
+        for flag in arguments {
+            match *flag {
+                "--native" => options.native = true,
+                "--check" => options.twice = true,
+                _ => return Err(format!("unknown option {flag}")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Make everything.
+pub fn make(options: &Options) -> Result<(), Failure> {
+    needs::install(!options.native)?;
+    needs::install_for_dist()?;
+    let dist = Dist::new()?;
+    dist.manual()?;
+    dist.licences()?;
+    dist.packages(&X86_64)?;
+    dist.archive(&X86_64)?;
+    if !options.native {
+        dist.packages(&AARCH64)?;
+        dist.archive(&AARCH64)?;
+    }
+    dist.bills()?;
+    dist.checksums()?;
+    if options.twice { dist.compare_with_second(options) } else { Ok(()) }
+}
+
+/// Where things are made, and for when.
+struct Dist {
+    /// Cargo's target folder.
+    target: PathBuf,
+    /// What is handed out.
+    out: PathBuf,
+    /// What the former is made of.
+    work: PathBuf,
+    /// Seconds from 1970 to the commit: the time of every file.
+    epoch: String,
+}
+
+impl Dist {
+    /// Empty folders.
+    fn new() -> Result<Self, Failure> {
+        let target = target_folder()?;
+        let [out, work] = ["dist", "dist-work"].map(|name| target.join(name));
+        for folder in [&out, &work] {
+            remove(folder)?;
+            create(folder)?;
+        }
+        let epoch = match env::var("SOURCE_DATE_EPOCH") {
+            Ok(epoch) => epoch,
+            Err(_) => output(Command::new("git").args(["-C", WORKSPACE, "log", "-1", "--format=%ct"]))
+                .map_err(|_| Failure("outside of git, SOURCE_DATE_EPOCH must be set".to_owned()))?,
+        };
+        Ok(Self { target, out, work, epoch })
+    }
+}
+
+/// A file of the workspace.
+fn workspace(file: &str) -> PathBuf {
+    Path::new(WORKSPACE).join(file)
+}
