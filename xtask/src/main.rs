@@ -2,6 +2,7 @@
 //!
 //! Compiled first on a newcomer's machine, so it leans on the standard library alone.
 
+mod commands;
 mod dist;
 mod files;
 mod needs;

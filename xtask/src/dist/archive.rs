@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::build::Linking;
 use super::licences::THIRD_PARTY;
-use super::{Arch, COMMANDS, Dist, VERSION, workspace};
+use super::{Arch, Dist, VERSION, workspace};
 use crate::files::{copy, gzip};
 use crate::run::{Failure, run};
 
@@ -14,7 +14,7 @@ impl Dist {
         let programs = self.build(arch, Linking::Static)?;
         let name = format!("sctptrace-{VERSION}-{}", arch.name);
         let folder = self.work.join(arch.name).join(&name);
-        for command in COMMANDS {
+        for command in &self.commands {
             copy(&programs.join(command), &folder.join("bin").join(command))?;
             self.copy_manual(command, &folder)?;
         }

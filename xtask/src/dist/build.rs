@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{AARCH64, Arch, COMMANDS, Dist, X86_64};
+use super::{AARCH64, Arch, Dist, X86_64};
 use crate::files::{WORKSPACE, absolute, copy, create};
 use crate::run::{Failure, cargo_command, output, run};
 
@@ -37,7 +37,7 @@ impl Dist {
         let mut command = cargo_command();
         command.args(["build", "--release", "--locked", "--quiet", "--target", &target, "--target-dir"]);
         command.arg(&build).args(["--package", "probes"]);
-        for package in COMMANDS {
+        for package in &self.commands {
             command.args(["--package", package]);
         }
         let mut flags = self.flags(arch)?;
@@ -62,7 +62,7 @@ impl Dist {
 
         let folder = self.work.join(arch.name).join(name);
         create(&folder)?;
-        for name in COMMANDS {
+        for name in &self.commands {
             copy(&build.join(&target).join("release").join(name), &folder.join(name))?;
         }
         Ok(folder)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{COMMANDS, Dist, VERSION, X86_64, workspace};
+use super::{Dist, VERSION, X86_64, workspace};
 use crate::files::{WORKSPACE, absolute, entries, failure, read, write};
 use crate::run::{Failure, cargo_command, run};
 
@@ -19,7 +19,7 @@ impl Dist {
         println!("gathering licences");
         let mut command = cargo_command();
         command.args(["about", "generate", "--offline", "--locked"]);
-        command.arg("--manifest-path").arg(workspace(COMMANDS[0]).join("Cargo.toml"));
+        command.arg("--manifest-path").arg(workspace(&self.commands[0]).join("Cargo.toml"));
         command.arg("--config").arg(workspace("packaging/about.toml"));
         command.arg("--output-file").arg(self.work.join(THIRD_PARTY));
         run(command.arg(workspace("packaging/about.hbs")))
@@ -34,7 +34,7 @@ impl Dist {
             .env("SOURCE_DATE_EPOCH", &self.epoch);
         run(&mut command)?;
         let workspace = absolute(Path::new(WORKSPACE))?;
-        for name in COMMANDS {
+        for name in &self.commands {
             let bill = read(&workspace.join(name).join(BILL))?;
             let bill = bill.replace(&workspace.display().to_string(), "/sctptrace");
             write(&self.out.join(format!("{name}-{VERSION}.cdx.json")), &bill)?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{COMMANDS, Dist};
+use super::Dist;
 use crate::files::{copy, create, gzip};
 use crate::run::{Failure, cargo_command, run};
 
@@ -12,7 +12,7 @@ impl Dist {
         let folder = self.work.join("manual");
         create(&folder)?;
         run(cargo_command().args(["run", "--quiet", "--package", "sctptrace-manual", "--"]).arg(&folder))?;
-        for name in COMMANDS {
+        for name in &self.commands {
             gzip(&folder.join(format!("man/{name}.8")))?;
         }
         Ok(())

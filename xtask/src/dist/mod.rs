@@ -6,16 +6,16 @@ mod licences;
 mod manual;
 mod packages;
 mod sums;
+mod templates;
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::files::{WORKSPACE, create, remove, target_folder};
-use crate::needs;
 use crate::run::{Failure, output};
+use crate::{commands, needs};
 
-const COMMANDS: [&str; 5] = ["sctp-bufmon", "sctp-jitter", "sctp-rto", "sctp-rtt", "sctp-streamutil"];
 /// The version of everything that is handed out: the workspace's.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -88,6 +88,8 @@ struct Dist {
     work: PathBuf,
     /// Seconds from 1970 to the commit: the time of every file.
     epoch: String,
+    /// The commands' names.
+    commands: Vec<String>,
 }
 
 impl Dist {
@@ -104,7 +106,9 @@ impl Dist {
             Err(_) => output(Command::new("git").args(["-C", WORKSPACE, "log", "-1", "--format=%ct"]))
                 .map_err(|_| Failure("outside of git, SOURCE_DATE_EPOCH must be set".to_owned()))?,
         };
-        Ok(Self { target, out, work, epoch })
+        let commands = commands::names(Path::new(WORKSPACE));
+        let commands = commands.map_err(|error| Failure::new("cannot read the workspace", error))?;
+        Ok(Self { target, out, work, epoch, commands })
     }
 }
 

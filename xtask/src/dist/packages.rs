@@ -1,13 +1,13 @@
 //! The `.deb` and `.rpm` packages.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::build::Linking;
 use super::licences::THIRD_PARTY;
-use super::{Arch, COMMANDS, Dist, VERSION, X86_64, workspace};
-use crate::files::{copy, failure, gzip, read, write};
+use super::templates::Values;
+use super::{Arch, Dist, VERSION, X86_64, workspace};
+use crate::files::{copy, gzip, read, write};
 use crate::run::{Failure, cargo_command, output, run};
 
 const MAINTAINER: &str = "The sctptrace authors <sctptrace@sctptrace.invalid>";
@@ -17,16 +17,15 @@ impl Dist {
     pub fn packages(&self, arch: &Arch) -> Result<(), Failure> {
         let programs = self.build(arch, Linking::Dynamic)?;
         println!("packing for {}", arch.name);
-        for name in COMMANDS {
-            self.command(name, &programs.join(name), arch)?;
+        for name in &self.commands {
+            self.pack_command(name, &programs.join(name), arch)?;
         }
-        self.compat(arch)?;
-        let folder = self.stage("meta", "sctptrace", arch, &[])?;
-        self.pack("sctptrace", &folder, arch)
+        self.pack_compat(arch)?;
+        self.pack_meta(arch)
     }
 
     /// The package of a command.
-    fn command(&self, name: &str, program: &Path, arch: &Arch) -> Result<(), Failure> {
+    fn pack_command(&self, name: &str, program: &Path, arch: &Arch) -> Result<(), Failure> {
         // What the libraries are called, and since when they have what is used, is the same for all architectures; to
         // find it out takes the libraries as installed packages.
         let depends = if arch.name == X86_64.name {
@@ -35,27 +34,37 @@ impl Dist {
             let package = self.out.join(deb_name(name, &X86_64));
             output(Command::new("dpkg-deb").arg("--field").arg(package).arg("Depends"))?
         };
-        let folder = self.stage("command", name, arch, &[("@DEPENDS@", &depends)])?;
+        let values = Values::new([
+            ("NAME", name.to_owned()),
+            ("VERSION", VERSION.to_owned()),
+            ("MAINTAINER", MAINTAINER.to_owned()),
+            ("SUMMARY", summary(name)?),
+            ("SCRIPT", script(name)),
+            ("DEPENDS", depends),
+        ]);
+        let folder = self.stage("command", name, arch, &values)?;
         copy(program, &folder.join(name))?;
         self.copy_manual(name, &folder)?;
         copy(&self.work.join(THIRD_PARTY), &folder.join(THIRD_PARTY))?;
         gzip(&folder.join(THIRD_PARTY))?;
-        fill("unit.service", &folder.join(format!("{name}@.service")), name)?;
+        values.fill("unit.service", &folder.join(format!("{name}@.service")))?;
         for script in ["postinst", "prerm", "postrm"] {
-            fill(&format!("deb/{script}"), &folder.join("scripts").join(script), name)?;
+            values.fill(&format!("deb/{script}"), &folder.join("scripts").join(script))?;
         }
         for script in ["postin", "preun", "postun"] {
-            fill(&format!("rpm/{script}"), &folder.join("rpm").join(script), name)?;
+            values.fill(&format!("rpm/{script}"), &folder.join("rpm").join(script))?;
         }
         self.pack(name, &folder, arch)
     }
 
     /// The package with the Python scripts' names.
-    fn compat(&self, arch: &Arch) -> Result<(), Failure> {
-        let folder = self.stage("compat", "sctptrace-compat", arch, &[])?;
-        for name in COMMANDS {
+    fn pack_compat(&self, arch: &Arch) -> Result<(), Failure> {
+        let scripts: Vec<_> = self.commands.iter().map(|name| format!("  {}", script(name))).collect();
+        let values = self.values_of_all([("SCRIPTS", scripts.join("\n"))]);
+        let folder = self.stage("compat", "sctptrace-compat", arch, &values)?;
+        for name in &self.commands {
             let script = script(name);
-            fill("compat.py", &folder.join("bin").join(&script), name)?;
+            Values::new([("NAME", name.clone())]).fill("compat.py", &folder.join("bin").join(&script))?;
             let page = folder.join(format!("man/{script}.8"));
             write(&page, &format!(".so man8/{name}.8\n"))?;
             gzip(&page)?;
@@ -63,31 +72,37 @@ impl Dist {
         self.pack("sctptrace-compat", &folder, arch)
     }
 
+    /// The package that depends on all commands.
+    fn pack_meta(&self, arch: &Arch) -> Result<(), Failure> {
+        let lines = self.commands.iter().map(|name| Ok(format!("  {name}: {}", summary(name)?)));
+        let summaries = lines.collect::<Result<Vec<_>, Failure>>()?.join("\n");
+        let folder =
+            self.stage("meta", "sctptrace", arch, &self.values_of_all([("SUMMARIES", summaries)]))?;
+        self.pack("sctptrace", &folder, arch)
+    }
+
+    /// What is filled in where a package depends on all commands.
+    fn values_of_all(&self, more: [(&'static str, String); 1]) -> Values {
+        let depends: Vec<_> = self.commands.iter().map(|name| format!("{name} (= {VERSION}-1)")).collect();
+        let requires: Vec<_> =
+            self.commands.iter().map(|name| format!("{name} = \"= {VERSION}-1\"")).collect();
+        Values::new(
+            [
+                ("VERSION", VERSION.to_owned()),
+                ("MAINTAINER", MAINTAINER.to_owned()),
+                ("DEPENDS", depends.join(", ")),
+                ("REQUIRES", requires.join("\n")),
+            ]
+            .into_iter()
+            .chain(more),
+        )
+    }
+
     /// A folder with what `cargo deb` and `cargo generate-rpm` want to read: a crate that compiles nothing.
-    fn stage(
-        &self,
-        template: &str,
-        name: &str,
-        arch: &Arch,
-        more: &[(&str, &str)],
-    ) -> Result<PathBuf, Failure> {
+    fn stage(&self, template: &str, name: &str, arch: &Arch, values: &Values) -> Result<PathBuf, Failure> {
         let folder = self.work.join(arch.name).join(name);
-        let all: Vec<_> = COMMANDS.iter().map(|name| format!("{name} (= {VERSION}-1)")).collect();
-        let requires: Vec<_> = COMMANDS.iter().map(|name| format!("{name} = \"= {VERSION}-1\"")).collect();
-        let mut text = read(&packaging(&format!("{template}.toml")))?;
-        let (all, requires) = (all.join(", "), requires.join("\n"));
-        for (mark, value) in [
-            ("@VERSION@", VERSION),
-            ("@MAINTAINER@", MAINTAINER),
-            ("@COMMANDS@", &all),
-            ("@REQUIRES@", &requires),
-        ]
-        .iter()
-        .chain(more)
-        {
-            text = text.replace(mark, value);
-        }
-        write(&folder.join("Cargo.toml"), &filled(&text, name)?)?;
+        values.fill(&format!("{template}.toml"), &folder.join("Cargo.toml"))?;
+        values.fill(&format!("lintian/{template}"), &folder.join("lintian-overrides"))?;
         write(&folder.join("lib.rs"), "")?;
         for file in ["LICENSE", "CHANGELOG.md"] {
             copy(&workspace(file), &folder.join(file))?;
@@ -99,7 +114,6 @@ impl Dist {
             "{name} ({VERSION}-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- {MAINTAINER}  {date}\n"
         );
         write(&folder.join("changelog.Debian"), &entry)?;
-        fill(&format!("lintian/{template}"), &folder.join("lintian-overrides"), name)?;
         Ok(folder)
     }
 
@@ -133,26 +147,9 @@ fn script(name: &str) -> String {
     format!("{}.py", name.replace('-', "_"))
 }
 
-fn packaging(file: &str) -> PathBuf {
-    workspace("packaging").join(file)
-}
-
-/// A file of `packaging` with the names of a command in it.
-fn fill(file: &str, to: &Path, name: &str) -> Result<(), Failure> {
-    let from = packaging(file);
-    write(to, &filled(&read(&from)?, name)?)?;
-    let mode = fs::metadata(&from).map_err(|error| failure(&from, error))?.permissions();
-    fs::set_permissions(to, mode).map_err(|error| failure(to, error))
-}
-
-fn filled(text: &str, name: &str) -> Result<String, Failure> {
-    let mut text = text.replace("@NAME@", name).replace("@SCRIPT@", &script(name));
-    if text.contains("@SUMMARY@") {
-        let manifest = read(&workspace(name).join("Cargo.toml"))?;
-        let line = manifest.lines().find_map(|line| line.strip_prefix("description = \""));
-        let summary = line.and_then(|line| line.strip_suffix('"'));
-        let summary = summary.ok_or_else(|| Failure(format!("{name} has no description")))?;
-        text = text.replace("@SUMMARY@", summary);
-    }
-    Ok(text)
+/// What a command's `Cargo.toml` calls it.
+fn summary(name: &str) -> Result<String, Failure> {
+    let manifest = read(&workspace(name).join("Cargo.toml"))?;
+    let summary = manifest.lines().find_map(|line| line.strip_prefix("description = \"")?.strip_suffix('"'));
+    summary.map(str::to_owned).ok_or_else(|| Failure(format!("{name} has no description")))
 }
