@@ -6,12 +6,16 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::files::{WORKSPACE, entries, target_folder};
-use crate::run::{Failure, cargo, cargo_command, run, succeeds};
+use crate::run::{Failure, cargo, cargo_command, run};
 use crate::{dist, needs};
 
 /// The steps, in their order: the quick ones first.
 const STEPS: [(&str, Step); 9] = [
-    ("packages", |options| needs::install(options.aarch64)),
+    ("packages", |options| {
+        needs::install(options.aarch64)?;
+        // The next steps can do without a network.
+        ["Cargo.toml", FUZZ].into_iter().try_for_each(needs::fetch_crates)
+    }),
     ("fmt", |_| {
         cargo(&["fmt", "--all", "--check"])?;
         cargo(&["fmt", "--manifest-path", FUZZ, "--check"])
@@ -93,6 +97,9 @@ impl Options {
 pub fn run_steps(options: &Options) -> Result<(), Failure> {
     let steps: Vec<_> =
         STEPS.into_iter().filter(|(name, _)| options.only.iter().any(|only| only == name)).collect();
+    let components: Vec<_> =
+        steps.iter().map(|(name, _)| *name).filter(|name| ["fmt", "clippy"].contains(name)).collect();
+    needs::components(&components)?;
     let begin = Instant::now();
     for (index, (name, step)) in steps.iter().enumerate() {
         println!("[{}/{}] {name} ...", index + 1, steps.len());
@@ -119,10 +126,7 @@ fn clang_format() -> Result<(), Failure> {
 }
 
 fn deny() -> Result<(), Failure> {
-    if !succeeds(cargo_command().args(["deny", "--version"])) {
-        println!("installing cargo-deny");
-        cargo(&["install", "--locked", "--quiet", "cargo-deny"])?;
-    }
+    needs::install_tool("deny", "^0.20", "")?;
     cargo(&["deny", "--all-features", "check", "licenses", "bans", "sources"])
 }
 

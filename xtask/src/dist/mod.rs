@@ -62,9 +62,14 @@ impl Options {
 
 /// Make everything.
 pub fn make(options: &Options) -> Result<(), Failure> {
-    needs::install(!options.native)?;
-    needs::install_for_dist()?;
-    let dist = Dist::new()?;
+    needs::install_for_dist(!options.native)?;
+    let epoch = epoch()?;
+    if options.twice {
+        sums::can_be_cloned()?;
+    }
+    needs::fetch_crates("Cargo.toml")?;
+    needs::install_dist_tools()?;
+    let dist = Dist::new(epoch)?;
     dist.manual()?;
     dist.licences()?;
     dist.packages(&X86_64)?;
@@ -94,22 +99,25 @@ struct Dist {
 
 impl Dist {
     /// Empty folders.
-    fn new() -> Result<Self, Failure> {
+    fn new(epoch: String) -> Result<Self, Failure> {
         let target = target_folder()?;
         let [out, work] = ["dist", "dist-work"].map(|name| target.join(name));
         for folder in [&out, &work] {
             remove(folder)?;
             create(folder)?;
         }
-        let epoch = match env::var("SOURCE_DATE_EPOCH") {
-            Ok(epoch) => epoch,
-            Err(_) => output(Command::new("git").args(["-C", WORKSPACE, "log", "-1", "--format=%ct"]))
-                .map_err(|_| Failure("outside of git, SOURCE_DATE_EPOCH must be set".to_owned()))?,
-        };
         let commands = commands::names(Path::new(WORKSPACE));
         let commands = commands.map_err(|error| Failure::new("cannot read the workspace", error))?;
         Ok(Self { target, out, work, epoch, commands })
     }
+}
+
+/// Seconds from 1970 to the commit, or to what `SOURCE_DATE_EPOCH` says.
+fn epoch() -> Result<String, Failure> {
+    env::var("SOURCE_DATE_EPOCH").or_else(|_| {
+        output(Command::new("git").args(["-C", WORKSPACE, "log", "-1", "--format=%ct"]))
+            .map_err(|_| Failure("outside of git, SOURCE_DATE_EPOCH must be set".to_owned()))
+    })
 }
 
 /// A file of the workspace.

@@ -9,6 +9,15 @@ use crate::run::{Failure, output, run};
 
 const SUMS: &str = "SHA256SUMS";
 
+/// Make sure that a clone of the workspace is all that is there.
+pub fn can_be_cloned() -> Result<(), Failure> {
+    let changes = output(Command::new("git").args(["-C", WORKSPACE, "status", "--porcelain"]))?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    Err(Failure(format!("--check makes the commit again, which lacks these changes:\n{changes}")))
+}
+
 impl Dist {
     /// Write the checksum of every file.
     pub fn checksums(&self) -> Result<(), Failure> {
