@@ -74,7 +74,7 @@ impl Dist {
 
     /// The package that depends on all commands.
     fn pack_meta(&self, arch: &Arch) -> Result<(), Failure> {
-        let lines = self.commands.iter().map(|name| Ok(format!("  {name}: {}", summary(name)?)));
+        let lines = self.commands.iter().map(|name| Ok(format!("  {name}\n    {}", summary(name)?)));
         let summaries = lines.collect::<Result<Vec<_>, Failure>>()?.join("\n");
         let folder =
             self.stage("meta", "sctptrace", arch, &self.values_of_all([("SUMMARIES", summaries)]))?;
