@@ -21,10 +21,9 @@ const PROGRAMS: [(&str, &str); 7] = [
 ];
 
 /// Debian's packages that building and testing need.
-const PACKAGES: [&str; 19] = [
+const PACKAGES: [&str; 18] = [
     "bsdutils",
     "busybox-static",
-    "ca-certificates",
     "clang",
     "clang-format",
     "ethtool",
