@@ -1,8 +1,16 @@
-//! Compiles the programs that do nothing.
+//! Compiles the programs that do nothing, and lists the commands under test.
 
-use std::{env, ffi::OsString, path::PathBuf};
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use libbpf_cargo::SkeletonBuilder;
+
+#[path = "../xtask/src/commands.rs"]
+mod commands;
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
@@ -17,4 +25,15 @@ fn main() {
         .build_and_generate(out.join("floor.skel.rs"))
         .unwrap_or_else(|e| panic!("cannot build floor.bpf.c (is clang installed?): {e:#}"));
     println!("cargo:rerun-if-changed=src/bpf");
+
+    let names = commands::names(Path::new("..")).expect("the workspace can be read");
+    let tools: Vec<_> = names.iter().filter_map(|name| name.strip_prefix("sctp-")).collect();
+    let list = format!(
+        "/// The commands under test, without `sctp-`; `$TOOLS` in the guest.\n\
+         pub const TOOLS: [&str; {}] = {tools:?};\n",
+        tools.len()
+    );
+    fs::write(out.join("tools.rs"), list).expect("cargo's folder can be written to");
+    // A new command changes it, too.
+    println!("cargo:rerun-if-changed=../Cargo.lock");
 }

@@ -1,4 +1,4 @@
-//! Man pages and shell completions of the five commands, from their flags, their columns and a written part each.
+//! Man pages and shell completions of the commands, from their flags, their columns and a written part each.
 
 use std::{
     fs::{create_dir_all, write},
@@ -16,47 +16,27 @@ use clap_mangen::Man;
 use cli::{Manual, Table};
 
 /// What all pages end with.
-const COMMON: &str = include_str!("../pages/common.roff");
+const COMMON: &str = include_str!("common.roff");
 
 /// What says when this version was released.
 const CHANGES: &str = include_str!("../../CHANGELOG.md");
 
 /// A command and the written part of its page: comments in it say where the rest goes.
 pub struct Page {
-    name: &'static str,
     manual: Manual,
     written: &'static str,
 }
 
 /// The page of each command.
 #[must_use]
-pub fn pages() -> [Page; 5] {
-    [
-        Page {
-            name: "sctp-bufmon",
-            manual: sctp_bufmon::manual(),
-            written: include_str!("../pages/sctp-bufmon.roff"),
-        },
-        Page {
-            name: "sctp-jitter",
-            manual: sctp_jitter::manual(),
-            written: include_str!("../pages/sctp-jitter.roff"),
-        },
-        Page {
-            name: "sctp-rto",
-            manual: sctp_rto::manual(),
-            written: include_str!("../pages/sctp-rto.roff"),
-        },
-        Page {
-            name: "sctp-rtt",
-            manual: sctp_rtt::manual(),
-            written: include_str!("../pages/sctp-rtt.roff"),
-        },
-        Page {
-            name: "sctp-streamutil",
-            manual: sctp_streamutil::manual(),
-            written: include_str!("../pages/sctp-streamutil.roff"),
-        },
+pub fn pages() -> Vec<Page> {
+    let page = |manual, written| Page { manual, written };
+    vec![
+        page(sctp_bufmon::manual(), include_str!("../../sctp-bufmon/manual.roff")),
+        page(sctp_jitter::manual(), include_str!("../../sctp-jitter/manual.roff")),
+        page(sctp_rto::manual(), include_str!("../../sctp-rto/manual.roff")),
+        page(sctp_rtt::manual(), include_str!("../../sctp-rtt/manual.roff")),
+        page(sctp_streamutil::manual(), include_str!("../../sctp-streamutil/manual.roff")),
     ]
 }
 
@@ -74,8 +54,8 @@ pub struct Example {
 impl Page {
     /// The command's name.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.name
+    pub fn name(&self) -> &str {
+        self.command().get_name()
     }
 
     /// Its flags.
@@ -153,7 +133,8 @@ impl Page {
 
     /// The other commands, for "see also".
     fn others(&self) -> String {
-        let others = pages().map(|page| page.name).into_iter().filter(|other| *other != self.name);
+        let pages = pages();
+        let others = pages.iter().map(Page::name).filter(|other| *other != self.name());
         others.map(|other| format!(".BR {} (8)", escaped(other))).collect::<Vec<_>>().join(",\n")
     }
 
@@ -174,7 +155,7 @@ impl Page {
         let mut script = Vec::new();
         // bash would offer hidden flags.
         let shown = self.command().get_arguments().filter(|flag| !flag.is_hide_set()).cloned();
-        let mut command = Command::new(self.name)
+        let mut command = Command::default()
             .version(env!("CARGO_PKG_VERSION"))
             .disable_version_flag(true)
             .disable_help_flag(true)

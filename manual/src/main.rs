@@ -1,11 +1,11 @@
-//! Writes man pages and shell completions of the five commands.
+//! Writes man pages and shell completions of the commands.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
 
-/// Writes man pages and shell completions of the five commands.
+/// Writes man pages and shell completions of the commands.
 #[derive(Parser)]
 #[command(name = "sctptrace-manual", version)]
 struct Flags {

@@ -1,10 +1,30 @@
 //! Pages and help say what there is, and say it well.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use cli::Field;
 use sctptrace_manual::{Page, pages};
+
+#[path = "../../xtask/src/commands.rs"]
+mod commands;
+
+#[test]
+fn every_command_has_a_page_and_a_row_in_readme() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut names = commands::names(&workspace).unwrap();
+    let readme = fs::read_to_string(workspace.join("README.md")).unwrap();
+    for name in &names {
+        assert!(
+            readme.contains(&format!("\n| `{name}` |")),
+            "README's table of commands has no row for {name}"
+        );
+    }
+    names.sort();
+    let pages = pages();
+    assert_eq!(names, pages.iter().map(Page::name).collect::<Vec<_>>(), "manual/src/lib.rs lists the pages");
+}
 
 /// What a page reads like, in one line.
 fn plain(page: &Page) -> String {

@@ -1,6 +1,7 @@
 # What cases call. Each runs with `sh -e` in a folder of its own, whose files reach the host.
 
-TOOLS="rtt rto bufmon jitter streamutil"
+# The commands under test, without `sctp-`.
+TOOLS=$(cat /tools)
 
 # busybox has applets of these names, and would take them.
 ip() { /sbin/ip "$@"; }

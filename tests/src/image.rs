@@ -14,6 +14,7 @@ use cpio::newc::{Builder, ModeFileType, trailer};
 use crate::arch::Arch;
 use crate::command;
 use crate::kernel::Kernel;
+use crate::programs::TOOLS;
 
 /// Programs taken from Debian: busybox's own versions lack what the cases need.
 const PROGRAMS: [&str; 6] = ["ip", "tc", "ethtool", "tcpdump", "kmod", "script"];
@@ -85,6 +86,7 @@ impl Image {
         for (path, text) in GUEST_FILES {
             image.bytes(path, 0o755, text.as_bytes())?;
         }
+        image.bytes("tools", 0o644, TOOLS.join(" ").as_bytes())?;
         image.modules(kernel)?;
         Ok(image)
     }

@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::arch::Arch;
 use crate::sysroot;
 
-/// The commands under test, without `sctp-`; `$TOOLS` in the guest.
-pub const TOOLS: [&str; 5] = ["rtt", "rto", "bufmon", "jitter", "streamutil"];
+// `TOOLS`, by the build script.
+include!(concat!(env!("OUT_DIR"), "/tools.rs"));
 
 /// Build them and return where they are.
 ///

@@ -2,8 +2,10 @@
 //!
 //! Compiled first on a newcomer's machine, so it leans on the standard library alone.
 
+mod commands;
 mod dist;
-mod packages;
+mod files;
+mod needs;
 mod run;
 mod test;
 
@@ -75,17 +77,17 @@ fn usage(error: &str) -> ExitCode {
 }
 
 fn bench(options: &[&str]) -> Result<(), Failure> {
-    packages::install(false)?;
+    needs::install(false)?;
     let bed = ["run", "--package", "sctptrace-tests", "--bin", "bed", "--", "bench"];
     cargo(&[&bed, options].concat())
 }
 
 fn docs(page: &str) -> Result<(), Failure> {
-    packages::install(false)?;
+    needs::install(false)?;
     cargo(&["run", "--package", "sctptrace-tests", "--bin", "bed", "--", "docs", page])
 }
 
 fn demo(tool: &str) -> Result<(), Failure> {
-    packages::install(false)?;
+    needs::install(false)?;
     cargo(&["run", "--package", "sctptrace-tests", "--bin", "bed", "--", "demo", tool])
 }

@@ -4,6 +4,8 @@ use std::env;
 use std::fmt::Display;
 use std::process::{Command, Stdio};
 
+use crate::files::WORKSPACE;
+
 /// What went wrong, as a sentence.
 pub struct Failure(pub String);
 
@@ -45,7 +47,7 @@ pub fn cargo(arguments: &[&str]) -> Result<(), Failure> {
 /// The cargo that runs us, in the workspace.
 pub fn cargo_command() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    command.current_dir(WORKSPACE);
     command
 }
 

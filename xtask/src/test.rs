@@ -1,16 +1,21 @@
 //! `cargo xtask test`: step by step, with a line for each.
 
 use std::env;
-use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::run::{Failure, cargo, cargo_command, run, succeeds};
-use crate::{dist, packages};
+use crate::files::{WORKSPACE, entries, target_folder};
+use crate::run::{Failure, cargo, cargo_command, run};
+use crate::{dist, needs};
 
 /// The steps, in their order: the quick ones first.
 const STEPS: [(&str, Step); 9] = [
-    ("packages", |options| packages::install(options.aarch64)),
+    ("packages", |options| {
+        needs::install(options.aarch64)?;
+        // The next steps can do without a network.
+        ["Cargo.toml", FUZZ].into_iter().try_for_each(needs::fetch_crates)
+    }),
     ("fmt", |_| {
         cargo(&["fmt", "--all", "--check"])?;
         cargo(&["fmt", "--manifest-path", FUZZ, "--check"])
@@ -18,7 +23,7 @@ const STEPS: [(&str, Step); 9] = [
     ("clippy", |_| {
         clippy(&["--workspace", "--all-targets", "--all-features"])?;
         // What it shares with the workspace is not built again.
-        let target = dist::target_folder()?.display().to_string();
+        let target = target_folder()?.display().to_string();
         clippy(&["--manifest-path", FUZZ, "--no-default-features", "--locked", "--target-dir", &target])
     }),
     ("clang-format", |_| clang_format()),
@@ -92,6 +97,9 @@ impl Options {
 pub fn run_steps(options: &Options) -> Result<(), Failure> {
     let steps: Vec<_> =
         STEPS.into_iter().filter(|(name, _)| options.only.iter().any(|only| only == name)).collect();
+    let components: Vec<_> =
+        steps.iter().map(|(name, _)| *name).filter(|name| ["fmt", "clippy"].contains(name)).collect();
+    needs::components(&components)?;
     let begin = Instant::now();
     for (index, (name, step)) in steps.iter().enumerate() {
         println!("[{}/{}] {name} ...", index + 1, steps.len());
@@ -111,26 +119,21 @@ fn clippy(options: &[&str]) -> Result<(), Failure> {
 fn clang_format() -> Result<(), Failure> {
     let mut sources = Vec::new();
     for folder in ["probes/src/bpf", "tests/src/bpf"] {
-        let folder = format!("{}/../{folder}", env!("CARGO_MANIFEST_DIR"));
-        let files = fs::read_dir(&folder).map_err(|error| Failure::new(&folder, error))?;
-        sources.extend(files.filter_map(Result::ok).map(|file| file.path()));
+        sources.extend(entries(&Path::new(WORKSPACE).join(folder))?);
     }
     sources.retain(|path| path.extension().is_some_and(|extension| extension == "c" || extension == "h"));
     run(Command::new("clang-format").args(["--dry-run", "-Werror"]).args(sources))
 }
 
 fn deny() -> Result<(), Failure> {
-    if !succeeds(cargo_command().args(["deny", "--version"])) {
-        println!("installing cargo-deny");
-        cargo(&["install", "--locked", "--quiet", "cargo-deny"])?;
-    }
+    needs::install_tool("deny", "^0.20", "")?;
     cargo(&["deny", "--all-features", "check", "licenses", "bans", "sources"])
 }
 
 /// What is handed out, for this machine's architecture: `cargo xtask dist --check` makes all of it, twice.
 fn dist() -> Result<(), Failure> {
     dist::make(&dist::Options { native: true, twice: false })?;
-    if !packages::is_root() && env::var_os("CI").is_none() {
+    if !needs::is_root() && env::var_os("CI").is_none() {
         println!("SKIPPED: to install the packages in small systems takes root");
         return Ok(());
     }
@@ -159,7 +162,7 @@ fn vm(options: &Options) -> Result<(), Failure> {
         }
     }
     if options.aarch64 {
-        packages::install(true)?;
+        needs::install(true)?;
         command.env("SCTPTRACE_ARCH", "aarch64");
     }
     if options.write {

@@ -63,8 +63,8 @@ done
 for tool in $TOOLS; do
     start static-$tool /static/sctp-$tool --json
 done
-# Six of each release, and the static ones.
-until_true 60 tracing 17
+# Six of each release by the old script, and the static ones.
+until_true 60 tracing $((6 + 6 + $(echo $TOOLS | wc -w)))
 serve --bind 10.2.0.1 --streams 4
 send --bind 10.1.0.1 --streams 4 --count 200 --rate 100
 trace_stop

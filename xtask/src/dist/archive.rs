@@ -1,0 +1,36 @@
+//! The archives of static commands.
+
+use std::process::Command;
+
+use super::build::Linking;
+use super::licences::THIRD_PARTY;
+use super::{Arch, Dist, VERSION, workspace};
+use crate::files::{copy, gzip};
+use crate::run::{Failure, run};
+
+impl Dist {
+    /// Static commands, with their man pages and completions, in a `.tar.gz`.
+    pub fn archive(&self, arch: &Arch) -> Result<(), Failure> {
+        let programs = self.build(arch, Linking::Static)?;
+        let name = format!("sctptrace-{VERSION}-{}", arch.name);
+        let folder = self.work.join(arch.name).join(&name);
+        for command in &self.commands {
+            copy(&programs.join(command), &folder.join("bin").join(command))?;
+            self.copy_manual(command, &folder)?;
+        }
+        for file in ["LICENSE", "CHANGELOG.md", "README.md"] {
+            copy(&workspace(file), &folder.join(file))?;
+        }
+        copy(&self.work.join(THIRD_PARTY), &folder.join(THIRD_PARTY))?;
+        let archive = self.out.join(format!("{name}.tar"));
+        let mut tar = Command::new("tar");
+        tar.args(["--create", "--sort=name", "--format=gnu", "--owner=0", "--group=0", "--numeric-owner"])
+            .args(["--mode=u+rw,go=u-w", &format!("--mtime=@{}", self.epoch), "--directory"])
+            .arg(self.work.join(arch.name))
+            .arg("--file")
+            .arg(&archive)
+            .arg(&name);
+        run(&mut tar)?;
+        gzip(&archive)
+    }
+}

@@ -1,0 +1,104 @@
+//! Building the commands, dynamic and static, for either architecture.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{AARCH64, Arch, Dist, X86_64};
+use crate::files::{WORKSPACE, absolute, copy, create};
+use crate::run::{Failure, cargo_command, output, run};
+
+/// How the commands find libelf, zlib and the C library.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Linking {
+    /// The distribution's, when started.
+    Dynamic,
+    /// Built in: a command needs no library.
+    Static,
+}
+
+/// Flags for the compilers, and where the libraries are.
+struct Flags {
+    rust: Vec<String>,
+    c: Vec<String>,
+    libraries: PathBuf,
+}
+
+impl Dist {
+    /// Build the commands for an architecture. Returns their folder.
+    pub fn build(&self, arch: &Arch, linking: Linking) -> Result<PathBuf, Failure> {
+        let name = if linking == Linking::Static { "static" } else { "dynamic" };
+        println!("building the {name} commands for {}", arch.name);
+        let target = arch.target();
+        let variable = target.replace('-', "_");
+        // Cargo would take the libraries of the one for those of the other, and make them anew each time.
+        let build = if linking == Linking::Static { self.target.join("static") } else { self.target.clone() };
+
+        let mut command = cargo_command();
+        command.args(["build", "--release", "--locked", "--quiet", "--target", &target, "--target-dir"]);
+        command.arg(&build).args(["--package", "probes"]);
+        for package in &self.commands {
+            command.args(["--package", package]);
+        }
+        let mut flags = self.flags(arch)?;
+        if arch.name == AARCH64.name {
+            cross(arch, &mut command, &mut flags)?;
+        }
+        if linking == Linking::Static {
+            flags.rust.push("-Ctarget-feature=+crt-static".to_owned());
+            command.args(["--features", "libbpf-rs/static"]);
+            // The libbpf of build scripts becomes static, too.
+            let own = X86_64.target().replace('-', "_");
+            command
+                .env(format!("LIBBPF_SYS_LIBRARY_PATH_{own}"), "/usr/lib/x86_64-linux-gnu")
+                .env(format!("LIBBPF_SYS_LIBRARY_PATH_{variable}"), &flags.libraries);
+        }
+        command
+            // For the target alone: build scripts and macros are shared with other builds.
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.rust.join("\u{1f}"))
+            .env(format!("CFLAGS_{variable}"), flags.c.join(" "))
+            .env("SOURCE_DATE_EPOCH", &self.epoch);
+        run(&mut command)?;
+
+        let folder = self.work.join(arch.name).join(name);
+        create(&folder)?;
+        for name in &self.commands {
+            copy(&build.join(&target).join("release").join(name), &folder.join(name))?;
+        }
+        Ok(folder)
+    }
+
+    /// Flags that keep this machine's folders out of the programs.
+    fn flags(&self, arch: &Arch) -> Result<Flags, Failure> {
+        let cargo_home = match env::var_os("CARGO_HOME") {
+            Some(home) => PathBuf::from(home),
+            None => PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+        };
+        let workspace = absolute(Path::new(WORKSPACE))?;
+        // The last that fits counts, and the target folder may be in the workspace.
+        let places = [(&cargo_home, "/cargo"), (&workspace, "/sctptrace"), (&self.target, "/target")];
+        let with = |flag: &str| {
+            places.iter().map(|(from, to)| format!("{flag}={}={to}", from.display())).collect::<Vec<_>>()
+        };
+        Ok(Flags {
+            rust: with("--remap-path-prefix"),
+            c: with("-ffile-prefix-map"),
+            libraries: PathBuf::from(format!("/usr/lib/{}-linux-gnu", arch.name)),
+        })
+    }
+}
+
+/// Build with Debian's cross compiler, and with the libraries that the test bed fetches for its guests.
+fn cross(arch: &Arch, command: &mut Command, flags: &mut Flags) -> Result<(), Failure> {
+    let bed = ["run", "--quiet", "--package", "sctptrace-tests", "--bin", "bed", "--"];
+    let root = output(cargo_command().args(bed).args(["sysroot", arch.name]))?;
+    flags.c.push(format!("--sysroot={root}"));
+    flags.rust.push(format!("-Clink-arg=--sysroot={root}"));
+    flags.libraries = Path::new(&root).join("usr/lib").join(format!("{}-linux-gnu", arch.name));
+    let compiler = format!("{}-linux-gnu-gcc", arch.name);
+    let variable = arch.target().replace('-', "_");
+    command
+        .env(format!("CC_{variable}"), &compiler)
+        .env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), &compiler);
+    Ok(())
+}

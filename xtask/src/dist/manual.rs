@@ -1,0 +1,34 @@
+//! Man pages and completions.
+
+use std::path::Path;
+
+use super::Dist;
+use crate::files::{copy, create, gzip};
+use crate::run::{Failure, cargo_command, run};
+
+impl Dist {
+    /// Write them all.
+    pub fn manual(&self) -> Result<(), Failure> {
+        let folder = self.work.join("manual");
+        create(&folder)?;
+        run(cargo_command().args(["run", "--quiet", "--package", "sctptrace-manual", "--"]).arg(&folder))?;
+        for name in &self.commands {
+            gzip(&folder.join(format!("man/{name}.8")))?;
+        }
+        Ok(())
+    }
+
+    /// Copy a command's page and completions to where they belong below a prefix, such as `/usr`.
+    pub fn copy_manual(&self, name: &str, prefix: &Path) -> Result<(), Failure> {
+        let manual = self.work.join("manual");
+        for (from, to) in [
+            (format!("man/{name}.8.gz"), format!("share/man/man8/{name}.8.gz")),
+            (format!("completions/bash/{name}"), format!("share/bash-completion/completions/{name}")),
+            (format!("completions/zsh/_{name}"), format!("share/zsh/site-functions/_{name}")),
+            (format!("completions/fish/{name}.fish"), format!("share/fish/vendor_completions.d/{name}.fish")),
+        ] {
+            copy(&manual.join(from), &prefix.join(to))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! `cargo xtask dist`: what is handed out, in `dist` of the target folder. The same source gives the same bytes.
+
+mod archive;
+mod build;
+mod licences;
+mod manual;
+mod packages;
+mod sums;
+mod templates;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::files::{WORKSPACE, create, remove, target_folder};
+use crate::run::{Failure, output};
+use crate::{commands, needs};
+
+/// The version of everything that is handed out: the workspace's.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What an architecture is called.
+struct Arch {
+    /// By Rust, the kernel and RPM.
+    name: &'static str,
+    /// By Debian.
+    debian: &'static str,
+}
+
+const X86_64: Arch = Arch { name: "x86_64", debian: "amd64" };
+const AARCH64: Arch = Arch { name: "aarch64", debian: "arm64" };
+
+impl Arch {
+    /// Rust's name of the target.
+    fn target(&self) -> String {
+        format!("{}-unknown-linux-gnu", self.name)
+    }
+}
+
+/// What to make.
+pub struct Options {
+    /// For this machine's architecture only.
+    pub native: bool,
+    /// Make everything again in another folder, and compare.
+    pub twice: bool,
+}
+
+impl Options {
+    /// Read the flags.
+    pub fn parse(arguments: &[&str]) -> Result<Self, String> {
+        let mut options = Self { native: false, twice: false };
+        for flag in arguments {
+            match *flag {
+                "--native" => options.native = true,
+                "--check" => options.twice = true,
+                _ => return Err(format!("unknown option {flag}")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Make everything.
+pub fn make(options: &Options) -> Result<(), Failure> {
+    needs::install_for_dist(!options.native)?;
+    let epoch = epoch()?;
+    if options.twice {
+        sums::can_be_cloned()?;
+    }
+    needs::fetch_crates("Cargo.toml")?;
+    needs::install_dist_tools()?;
+    let dist = Dist::new(epoch)?;
+    dist.manual()?;
+    dist.licences()?;
+    dist.packages(&X86_64)?;
+    dist.archive(&X86_64)?;
+    if !options.native {
+        dist.packages(&AARCH64)?;
+        dist.archive(&AARCH64)?;
+    }
+    dist.bills()?;
+    dist.checksums()?;
+    if options.twice { dist.compare_with_second(options) } else { Ok(()) }
+}
+
+/// Where things are made, and for when.
+struct Dist {
+    /// Cargo's target folder.
+    target: PathBuf,
+    /// What is handed out.
+    out: PathBuf,
+    /// What the former is made of.
+    work: PathBuf,
+    /// Seconds from 1970 to the commit: the time of every file.
+    epoch: String,
+    /// The commands' names.
+    commands: Vec<String>,
+}
+
+impl Dist {
+    /// Empty folders.
+    fn new(epoch: String) -> Result<Self, Failure> {
+        let target = target_folder()?;
+        let [out, work] = ["dist", "dist-work"].map(|name| target.join(name));
+        for folder in [&out, &work] {
+            remove(folder)?;
+            create(folder)?;
+        }
+        let commands = commands::names(Path::new(WORKSPACE));
+        let commands = commands.map_err(|error| Failure::new("cannot read the workspace", error))?;
+        Ok(Self { target, out, work, epoch, commands })
+    }
+}
+
+/// Seconds from 1970 to the commit, or to what `SOURCE_DATE_EPOCH` says.
+fn epoch() -> Result<String, Failure> {
+    env::var("SOURCE_DATE_EPOCH").or_else(|_| {
+        output(Command::new("git").args(["-C", WORKSPACE, "log", "-1", "--format=%ct"]))
+            .map_err(|_| Failure("outside of git, SOURCE_DATE_EPOCH must be set".to_owned()))
+    })
+}
+
+/// A file of the workspace.
+fn workspace(file: &str) -> PathBuf {
+    Path::new(WORKSPACE).join(file)
+}

@@ -1,0 +1,155 @@
+//! The `.deb` and `.rpm` packages.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::build::Linking;
+use super::licences::THIRD_PARTY;
+use super::templates::Values;
+use super::{Arch, Dist, VERSION, X86_64, workspace};
+use crate::files::{copy, gzip, read, write};
+use crate::run::{Failure, cargo_command, output, run};
+
+const MAINTAINER: &str = "The sctptrace authors <sctptrace@sctptrace.invalid>";
+
+impl Dist {
+    /// Build the commands, and pack them all.
+    pub fn packages(&self, arch: &Arch) -> Result<(), Failure> {
+        let programs = self.build(arch, Linking::Dynamic)?;
+        println!("packing for {}", arch.name);
+        for name in &self.commands {
+            self.pack_command(name, &programs.join(name), arch)?;
+        }
+        self.pack_compat(arch)?;
+        self.pack_meta(arch)
+    }
+
+    /// The package of a command.
+    fn pack_command(&self, name: &str, program: &Path, arch: &Arch) -> Result<(), Failure> {
+        // What the libraries are called, and since when they have what is used, is the same for all architectures; to
+        // find it out takes the libraries as installed packages.
+        let depends = if arch.name == X86_64.name {
+            "$auto, libgcc-s1".to_owned()
+        } else {
+            let package = self.out.join(deb_name(name, &X86_64));
+            output(Command::new("dpkg-deb").arg("--field").arg(package).arg("Depends"))?
+        };
+        let values = Values::new([
+            ("NAME", name.to_owned()),
+            ("VERSION", VERSION.to_owned()),
+            ("MAINTAINER", MAINTAINER.to_owned()),
+            ("SUMMARY", summary(name)?),
+            ("SCRIPT", script(name)),
+            ("DEPENDS", depends),
+        ]);
+        let folder = self.stage("command", name, arch, &values)?;
+        copy(program, &folder.join(name))?;
+        self.copy_manual(name, &folder)?;
+        copy(&self.work.join(THIRD_PARTY), &folder.join(THIRD_PARTY))?;
+        gzip(&folder.join(THIRD_PARTY))?;
+        values.fill("unit.service", &folder.join(format!("{name}@.service")))?;
+        for script in ["postinst", "prerm", "postrm"] {
+            values.fill(&format!("deb/{script}"), &folder.join("scripts").join(script))?;
+        }
+        for script in ["postin", "preun", "postun"] {
+            values.fill(&format!("rpm/{script}"), &folder.join("rpm").join(script))?;
+        }
+        self.pack(name, &folder, arch)
+    }
+
+    /// The package with the Python scripts' names.
+    fn pack_compat(&self, arch: &Arch) -> Result<(), Failure> {
+        let scripts: Vec<_> = self.commands.iter().map(|name| format!("  {}", script(name))).collect();
+        let values = self.values_of_all([("SCRIPTS", scripts.join("\n"))]);
+        let folder = self.stage("compat", "sctptrace-compat", arch, &values)?;
+        for name in &self.commands {
+            let script = script(name);
+            Values::new([("NAME", name.clone())]).fill("compat.py", &folder.join("bin").join(&script))?;
+            let page = folder.join(format!("man/{script}.8"));
+            write(&page, &format!(".so man8/{name}.8\n"))?;
+            gzip(&page)?;
+        }
+        self.pack("sctptrace-compat", &folder, arch)
+    }
+
+    /// The package that depends on all commands.
+    fn pack_meta(&self, arch: &Arch) -> Result<(), Failure> {
+        let lines = self.commands.iter().map(|name| Ok(format!("  {name}\n    {}", summary(name)?)));
+        let summaries = lines.collect::<Result<Vec<_>, Failure>>()?.join("\n");
+        let folder =
+            self.stage("meta", "sctptrace", arch, &self.values_of_all([("SUMMARIES", summaries)]))?;
+        self.pack("sctptrace", &folder, arch)
+    }
+
+    /// What is filled in where a package depends on all commands.
+    fn values_of_all(&self, more: [(&'static str, String); 1]) -> Values {
+        let depends: Vec<_> = self.commands.iter().map(|name| format!("{name} (= {VERSION}-1)")).collect();
+        let requires: Vec<_> =
+            self.commands.iter().map(|name| format!("{name} = \"= {VERSION}-1\"")).collect();
+        Values::new(
+            [
+                ("VERSION", VERSION.to_owned()),
+                ("MAINTAINER", MAINTAINER.to_owned()),
+                ("DEPENDS", depends.join(", ")),
+                ("REQUIRES", requires.join("\n")),
+            ]
+            .into_iter()
+            .chain(more),
+        )
+    }
+
+    /// A folder with what `cargo deb` and `cargo generate-rpm` want to read: a crate that compiles nothing.
+    fn stage(&self, template: &str, name: &str, arch: &Arch, values: &Values) -> Result<PathBuf, Failure> {
+        let folder = self.work.join(arch.name).join(name);
+        values.fill(&format!("{template}.toml"), &folder.join("Cargo.toml"))?;
+        values.fill(&format!("lintian/{template}"), &folder.join("lintian-overrides"))?;
+        write(&folder.join("lib.rs"), "")?;
+        for file in ["LICENSE", "CHANGELOG.md"] {
+            copy(&workspace(file), &folder.join(file))?;
+        }
+        copy(&folder.join("CHANGELOG.md"), &folder.join("changelog"))?;
+        gzip(&folder.join("changelog"))?;
+        let date = output(Command::new("date").args(["-R", "-u", "-d", &format!("@{}", self.epoch)]))?;
+        let entry = format!(
+            "{name} ({VERSION}-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- {MAINTAINER}  {date}\n"
+        );
+        write(&folder.join("changelog.Debian"), &entry)?;
+        Ok(folder)
+    }
+
+    /// Make both packages of what was staged in a folder.
+    fn pack(&self, name: &str, folder: &Path, arch: &Arch) -> Result<(), Failure> {
+        let target = arch.target();
+        let deb = self.out.join(deb_name(name, arch));
+        let rpm = self.out.join(format!("{name}-{VERSION}-1.{}.rpm", arch.name));
+        let mut command = self.packer("deb", folder);
+        command.args(["--quiet", "--no-build", "--no-strip", "--no-dbgsym", "--target", &target, "--output"]);
+        run(command.arg(deb))?;
+        let mut command = self.packer("generate-rpm", folder);
+        run(command.args(["--arch", arch.name, "--source-date", &self.epoch, "--output"]).arg(rpm))
+    }
+
+    /// A subcommand of cargo that packs.
+    fn packer(&self, name: &str, folder: &Path) -> Command {
+        let mut command = cargo_command();
+        command.arg(name).current_dir(folder).env("SOURCE_DATE_EPOCH", &self.epoch);
+        command.env("CARGO_TARGET_DIR", self.work.join("packing"));
+        command
+    }
+}
+
+fn deb_name(name: &str, arch: &Arch) -> String {
+    format!("{name}_{VERSION}-1_{}.deb", arch.debian)
+}
+
+/// `sctp_rtt.py` of `sctp-rtt`.
+fn script(name: &str) -> String {
+    format!("{}.py", name.replace('-', "_"))
+}
+
+/// What a command's `Cargo.toml` calls it.
+fn summary(name: &str) -> Result<String, Failure> {
+    let manifest = read(&workspace(name).join("Cargo.toml"))?;
+    let summary = manifest.lines().find_map(|line| line.strip_prefix("description = \"")?.strip_suffix('"'));
+    summary.map(str::to_owned).ok_or_else(|| Failure(format!("{name} has no description")))
+}

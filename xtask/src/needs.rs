@@ -1,0 +1,185 @@
+//! What building, testing and packing need on a machine: programs, Debian's packages, crates and tools of cargo.
+//!
+//! What cannot be installed from here is named before anything is installed or built.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::run::{Failure, cargo, cargo_command, run, succeeds};
+
+/// What every Debian system has, of what is run here, and the package that brings it.
+const PROGRAMS: [(&str, &str); 7] = [
+    ("apt-get", "apt"),
+    ("date", "coreutils"),
+    ("dpkg-query", "dpkg"),
+    ("gzip", "gzip"),
+    ("rustc", "a Rust toolchain"),
+    ("sha256sum", "coreutils"),
+    ("tar", "tar"),
+];
+
+/// Debian's packages that building and testing need.
+const PACKAGES: [&str; 18] = [
+    "bsdutils",
+    "busybox-static",
+    "clang",
+    "clang-format",
+    "ethtool",
+    "gcc",
+    "groff-base",
+    "iproute2",
+    "kmod",
+    "libc6-dev",
+    "libelf-dev",
+    "make",
+    "mandoc",
+    "pkg-config",
+    "python3",
+    "qemu-system-x86",
+    "tcpdump",
+    "zlib1g-dev",
+];
+
+/// What building and testing for arm64 need besides.
+const AARCH64_PACKAGES: [&str; 3] =
+    ["gcc-aarch64-linux-gnu", "linux-libc-dev-arm64-cross", "qemu-system-arm"];
+
+/// What packing needs besides, and looking at packages.
+const DIST_PACKAGES: [&str; 6] = ["dpkg-dev", "git", "lintian", "mmdebstrap", "rpm", "systemd"];
+
+/// Subcommands of cargo that packing needs, with their versions and features.
+const DIST_TOOLS: [(&str, &str, &str); 4] =
+    [("deb", "^3", ""), ("generate-rpm", "^0.21", ""), ("cyclonedx", "^0.5", ""), ("about", "^0.9", "cli")];
+
+/// Install what building and testing need; with `aarch64`, for arm64, too.
+pub fn install(aarch64: bool) -> Result<(), Failure> {
+    programs(aarch64)?;
+    if aarch64 {
+        debian_packages(&[&PACKAGES, &AARCH64_PACKAGES])?;
+        standard_library()
+    } else {
+        debian_packages(&[&PACKAGES])
+    }
+}
+
+/// Install what building and packing need, but for cargo's tools; with `aarch64`, for arm64, too.
+pub fn install_for_dist(aarch64: bool) -> Result<(), Failure> {
+    if env::consts::ARCH != "x86_64" {
+        return Err(Failure("packages and archives are made on x86-64, for arm64 too".to_owned()));
+    }
+    programs(aarch64)?;
+    let aarch64_packages: &[&str] = if aarch64 { &AARCH64_PACKAGES } else { &[] };
+    debian_packages(&[&PACKAGES, &DIST_PACKAGES, aarch64_packages])?;
+    if aarch64 { standard_library() } else { Ok(()) }
+}
+
+/// Fetch every crate that a workspace's lock file names: those of other platforms, too, which nothing here builds, but
+/// which `cargo about --offline` wants to look at. A lock file that does not fit its manifests fails here.
+pub fn fetch_crates(manifest: &str) -> Result<(), Failure> {
+    cargo(&["fetch", "--locked", "--quiet", "--manifest-path", manifest])
+}
+
+/// Install the subcommands of cargo that packing needs: a quarter of an hour, the first time.
+pub fn install_dist_tools() -> Result<(), Failure> {
+    DIST_TOOLS.iter().try_for_each(|(name, version, features)| install_tool(name, version, features))
+}
+
+/// Install a subcommand of cargo, unless it is there.
+pub fn install_tool(name: &str, version: &str, features: &str) -> Result<(), Failure> {
+    if is_subcommand(name) {
+        return Ok(());
+    }
+    println!("installing cargo-{name}");
+    let package = format!("cargo-{name}");
+    cargo(&["install", "--locked", "--quiet", "--version", version, "--features", features, &package])
+}
+
+/// Name these subcommands of cargo, which come with a toolchain, if they are missing.
+pub fn components(names: &[&str]) -> Result<(), Failure> {
+    let missing: Vec<&str> = names.iter().copied().filter(|name| !is_subcommand(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.join(" and cargo ");
+    Err(Failure(format!("cargo {missing} cannot run: `rustup component add clippy rustfmt` installs it")))
+}
+
+fn is_subcommand(name: &str) -> bool {
+    succeeds(cargo_command().args([name, "--version"]))
+}
+
+/// Name all that is missing and cannot be installed from here.
+fn programs(aarch64: bool) -> Result<(), Failure> {
+    let mut missing: Vec<String> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| !is_program(program))
+        .map(|(program, package)| format!("{program} (from {package})"))
+        .collect();
+    if aarch64 && !has_standard_library() && !is_program("rustup") {
+        missing.push(format!("rustup, or the standard library of {AARCH64_TARGET}"));
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure(format!("missing on this machine, which has to be a Debian system: {}", missing.join(", "))))
+}
+
+/// Whether a program is in a folder of `PATH`.
+fn is_program(name: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(name).is_file())
+}
+
+/// Install what is missing of these packages, after saying what.
+fn debian_packages(lists: &[&[&str]]) -> Result<(), Failure> {
+    let missing: Vec<&str> =
+        lists.iter().copied().flatten().copied().filter(|package| !is_installed(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !is_root() && !is_program("sudo") {
+        return Err(Failure(format!("without sudo, root has to run: apt-get install {list}")));
+    }
+    println!("installing {list}");
+    run(&mut apt_get(&["update"]))?;
+    run(apt_get(&["install", "--yes", "--no-install-recommends"]).args(&missing))
+}
+
+fn is_installed(package: &str) -> bool {
+    // Not `dpkg --status`, which also knows packages that were removed.
+    let query =
+        Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]).output();
+    query.is_ok_and(|output| output.stdout == b"installed")
+}
+
+fn apt_get(arguments: &[&str]) -> Command {
+    let mut command = Command::new(if is_root() { "env" } else { "sudo" });
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]).args(arguments);
+    command
+}
+
+const AARCH64_TARGET: &str = "aarch64-unknown-linux-gnu";
+
+/// Have arm64's standard library, by rustup if it is not there.
+fn standard_library() -> Result<(), Failure> {
+    if has_standard_library() {
+        return Ok(());
+    }
+    run(Command::new("rustup").args(["target", "add", AARCH64_TARGET]))
+}
+
+fn has_standard_library() -> bool {
+    let folder =
+        Command::new("rustc").args(["--print", "target-libdir", "--target", AARCH64_TARGET]).output();
+    folder.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim_end()).is_dir())
+}
+
+/// Whether the effective user is root, without a crate for it.
+pub fn is_root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let user = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    user.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
+}
