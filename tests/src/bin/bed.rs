@@ -54,7 +54,7 @@ enum Action {
         /// Only one transfer, once, with CSV only; prints the figures.
         #[arg(long)]
         quick: bool,
-        /// Write docs/performance.md and the baseline, tests/bench.json.
+        /// Write the tables of README and docs/performance.md, and the baseline, tests/bench.json.
         #[arg(long, conflicts_with = "quick")]
         write: bool,
         /// Fail if something is more than a tenth above the baseline.
@@ -131,33 +131,15 @@ fn main() -> Result<ExitCode> {
     }
 }
 
-/// Where `cargo xtask bench` has written what it measured.
-const PERFORMANCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performance.md");
-/// And a part of it.
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench.json");
-const MARK: &str = "<!-- written by `cargo xtask bench --write` -->\n";
-const END_MARK: &str = "<!-- end of bench -->\n";
-
 fn measure(write: bool, check: bool) -> Result<ExitCode> {
     let figures = bench::run(false)?;
     let tables = bench::tables(&figures);
     println!("{tables}");
     if write {
-        let page = fs::read_to_string(PERFORMANCE).context(PERFORMANCE)?;
-        let (before, _) =
-            page.split_once(MARK).with_context(|| format!("{PERFORMANCE} has no place for tables"))?;
-        fs::write(PERFORMANCE, [before, MARK, "\n", &tables].concat()).context(PERFORMANCE)?;
-        let page = fs::read_to_string(README).context(README)?;
-        let (before, after) = page.split_once(MARK).context("README has no place for a table")?;
-        let (_, after) = after.split_once(END_MARK).context("README's table has no end")?;
-        let table = bench::comparison(&figures);
-        fs::write(README, [before, MARK, &table, END_MARK, after].concat()).context(README)?;
-        fs::write(BASELINE, serde_json::to_string_pretty(&figures)? + "\n").context(BASELINE)?;
+        bench::write(&figures)?;
     }
     if check {
-        let baseline = fs::read_to_string(BASELINE).context(BASELINE)?;
-        let over = bench::over(&figures, &serde_json::from_str(&baseline)?);
+        let over = bench::over(&figures, &bench::baseline()?);
         over.iter().for_each(|line| eprintln!("{line}"));
         return Ok(if over.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }

@@ -1,0 +1,124 @@
+//! Figures from measurements, and their comparison with the baseline.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::guest::{FLOOR_ROUNDS, bases, name};
+use super::measured::{Measured, per_tick, program_stats};
+use super::scenarios::{BUNDLED, FLOORS, GROWTH, Growth, IDLE, TABLE_SIZES, Transfer, tracers};
+use crate::programs::TOOLS;
+
+/// Figures by name: costs in instructions, memory in bytes.
+pub type Figures = BTreeMap<String, f64>;
+
+/// Adds the figures of a transfer.
+pub(super) fn of_transfer(
+    transfer: &Transfer,
+    folder: &Path,
+    quick: bool,
+    figures: &mut Figures,
+) -> Result<()> {
+    let Transfer { name: of, chunks, rounds, .. } = transfer;
+    let read = |name: &str| Measured::read(folder, name, *chunks);
+    let mut none = Vec::new();
+    // What a command adds is the difference from transfers without one in the same round.
+    let mut bases_of_rounds = Vec::new();
+    for round in 0..*rounds {
+        let of_round = bases(quick)
+            .map(|tracers| Ok(read(&name::base(round, tracers))?.busy))
+            .collect::<Result<Vec<_>>>()?;
+        none.extend(&of_round);
+        bases_of_rounds.push(median(of_round)?);
+    }
+    let spread =
+        none.iter().copied().fold(f64::MIN, f64::max) - none.iter().copied().fold(f64::MAX, f64::min);
+    let base = median(none)?;
+    let mut put = |name: String, value: f64| figures.insert(name, value);
+    put(format!("none: {of}: instructions per chunk"), base);
+    put(format!("none: {of}: spread"), spread);
+    for (number, tracers) in tracers(quick).iter().enumerate() {
+        let runs =
+            (0..*rounds).map(|round| read(&name::transfer(round, number))).collect::<Result<Vec<_>>>()?;
+        let middle = |of: fn(&Measured) -> f64| median(runs.iter().map(of).collect());
+        let added = runs.iter().zip(&bases_of_rounds).map(|(m, base)| m.busy - m.own - base);
+        let name = &tracers.name;
+        put(format!("{name}: {of}: kernel"), median(added.collect())?);
+        put(format!("{name}: {of}: own"), middle(|m| m.own)?);
+        put(format!("{name}: {of}: complaints"), middle(|m| m.complaints)?);
+        if *of == BUNDLED.name {
+            put(format!("{name}: start"), middle(|m| m.start)?);
+            put(format!("{name}: peak"), middle(|m| m.peak_bytes)?);
+            put(format!("{name}: kernel memory"), middle(|m| m.locked_bytes)?);
+        }
+    }
+    if *of == BUNDLED.name {
+        for (number, kind) in FLOORS.iter().enumerate() {
+            let runs = (0..FLOOR_ROUNDS)
+                .map(|round| Ok(read(&name::floor(number, round))?.busy))
+                .collect::<Result<Vec<_>>>()?;
+            put(format!("floor: {kind}"), runs.iter().sum::<f64>() / f64::from(FLOOR_ROUNDS) - base);
+        }
+        for (number, tool) in TOOLS.iter().enumerate() {
+            for (program, (runs, ns)) in program_stats(folder, &name::stats(number))? {
+                put(format!("{tool}: {program}: runs per chunk"), runs / f64::from(*chunks));
+                put(format!("{tool}: {program}: per run"), ns / runs);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds the figures of what costs grow with, and of idle ticks.
+pub(super) fn of_growth(folder: &Path, figures: &mut Figures) -> Result<()> {
+    for (growth, Growth { of, steps, .. }) in GROWTH.iter().enumerate() {
+        for (number, step) in steps.iter().enumerate() {
+            let read = |tool: &str| Measured::read(folder, &name::growth(tool, growth, number), step.events);
+            let (base, size) = (read("none")?.busy, step.size);
+            for (tool, ..) in TABLE_SIZES {
+                let m = read(tool)?;
+                figures.insert(format!("{tool}: {size} {of}: kernel"), m.busy - m.own - base);
+                figures.insert(format!("{tool}: {size} {of}: complaints"), m.complaints);
+            }
+        }
+    }
+    for (number, idle) in IDLE.iter().enumerate() {
+        for (tool, ..) in TABLE_SIZES {
+            let per_tick = per_tick(folder, &name::tick(tool, number))?;
+            figures.insert(format!("{tool}: a tick, {}: own", idle.name), per_tick);
+        }
+    }
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> Result<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().context("nothing was measured")
+}
+
+/// Figures that are more than a tenth above those of the baseline. Of instructions per chunk, 60 more are noise.
+pub fn over(figures: &Figures, baseline: &Figures) -> Vec<String> {
+    let grown = figures.iter().filter_map(|(name, value)| {
+        let noise = if name.ends_with(": kernel") || name.ends_with(": own") { 60.0 } else { 0.0 };
+        let before = baseline.get(name)?;
+        (*value > before * 1.1 + noise).then(|| format!("{name}: {value:.0}, was {before:.0}"))
+    });
+    grown.filter(|line| !line.contains("spread") && !line.contains("per run")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_more_is_reported_and_noise_is_not() {
+        let figures =
+            |all: &[(&str, f64)]| all.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect::<Figures>();
+        let before = figures(&[("a: kernel", 500.0), ("b: start", 1000.0), ("c: kernel", 50.0)]);
+        assert!(over(&before, &before).is_empty());
+        let after =
+            figures(&[("a: kernel", 620.0), ("b: start", 1090.0), ("c: kernel", 100.0), ("new: own", 9.0)]);
+        assert_eq!(over(&after, &before), ["a: kernel: 620, was 500"]);
+    }
+}

@@ -1,0 +1,103 @@
+//! The guest's scripts, and how the files that they leave are named.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::scenarios::{FLOORS, GROWTH, Growth, IDLE, Idle, Step, TABLE_SIZES, TICKS, Transfer, tracers};
+use crate::programs::TOOLS;
+use crate::vm::Case;
+
+/// After every so many sets of commands a transfer is measured without any, as the machine changes with time.
+const BASE_EVERY: usize = 3;
+
+/// How often a program that does nothing is measured.
+pub(super) const FLOOR_ROUNDS: u32 = 2;
+
+/// The sets of commands before which the transfer is measured without any, in each round.
+pub(super) fn bases(quick: bool) -> impl Iterator<Item = usize> {
+    (0..tracers(quick).len()).step_by(BASE_EVERY)
+}
+
+/// Names of measurements.
+pub(super) mod name {
+    pub(in super::super) fn base(round: u32, tracers: usize) -> String {
+        format!("none.{round}-{tracers}")
+    }
+
+    pub(in super::super) fn transfer(round: u32, tracers: usize) -> String {
+        format!("{tracers}.{round}")
+    }
+
+    pub(in super::super) fn floor(kind: usize, round: u32) -> String {
+        format!("floor{kind}.{round}")
+    }
+
+    pub(in super::super) fn stats(tool: usize) -> String {
+        format!("stats{tool}")
+    }
+
+    pub(in super::super) fn tick(tool: &str, idle: usize) -> String {
+        format!("{tool}.tick{idle}")
+    }
+
+    /// `tool`: `none` for a transfer without a command.
+    pub(in super::super) fn growth(tool: &str, growth: usize, step: usize) -> String {
+        format!("{tool}.{growth}.{step}")
+    }
+}
+
+/// The measurements of a transfer; those of a program that does nothing and of single programs too, if it is the first.
+pub(super) fn transfer(index: usize, transfer: &Transfer, quick: bool) -> Case {
+    let ends = format!("'--bind 10.2.0.1 {}' '--bind 10.1.0.1 {}'", transfer.serve, transfer.send);
+    let mut script = format!(". /bench.sh\ntopology\nbench warm {ends}\n");
+    for round in 0..transfer.rounds {
+        for (number, tracers) in tracers(quick).iter().enumerate() {
+            if bases(quick).any(|base| base == number) {
+                let _ = writeln!(script, "bench {} {ends}", name::base(round, number));
+            }
+            let commands: Vec<String> =
+                tracers.commands.iter().map(|command| format!("'{command}'")).collect();
+            let _ = writeln!(script, "bench {} {ends} {}", name::transfer(round, number), commands.join(" "));
+        }
+    }
+    if index == 0 {
+        for (number, kind) in FLOORS.iter().enumerate() {
+            for round in 0..FLOOR_ROUNDS {
+                let _ = writeln!(script, "floor {} {kind} {ends}", name::floor(number, round));
+            }
+        }
+        script.push_str("sysctl -qw kernel.bpf_stats_enabled=1; STATS=1\n");
+        for (number, tool) in TOOLS.iter().enumerate() {
+            let _ = writeln!(script, "bench {} {ends} 'sctp-{tool} -c'", name::stats(number));
+        }
+    }
+    case(&format!("transfer-{index}"), &script)
+}
+
+/// The measurements of what costs grow with, and of idle ticks.
+pub(super) fn growth() -> Case {
+    let mut script = String::from(". /bench.sh\ntopology\n");
+    for (number, Idle { part, associations, .. }) in IDLE.iter().enumerate() {
+        for (tool, flag, size) in TABLE_SIZES {
+            let command = format!("'sctp-{tool} -i 1 --json {flag} {}'", size / part);
+            let _ = writeln!(script, "ticks {} {TICKS} {associations} {command}", name::tick(tool, number));
+        }
+    }
+    for (growth, Growth { steps, .. }) in GROWTH.iter().enumerate() {
+        for (step, Step { path, serve, send, .. }) in steps.iter().enumerate() {
+            let ends = format!("'--bind 10.2.0.1 {serve}' '--bind 10.1.0.1 {send}'");
+            let _ = writeln!(script, "{path}\nbench {} {ends}", name::growth("none", growth, step));
+            for (tool, flag, size) in TABLE_SIZES {
+                let command = format!("'sctp-{tool} -c {flag} {size}'");
+                let _ = writeln!(script, "bench {} {ends} {command}", name::growth(tool, growth, step));
+            }
+        }
+    }
+    case("growth", &script)
+}
+
+fn case(name: &str, script: &str) -> Case {
+    let mut case = Case::new(name, script);
+    case.limit = Duration::from_secs(3000);
+    case
+}

@@ -1,0 +1,96 @@
+//! What a measurement left in its folder, read back.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::scenarios::TICKS;
+use crate::vm::text;
+
+/// A transfer, with commands or without: `bench` of the guest's `bench.sh`.
+pub(super) struct Measured {
+    /// CPU time of the machine, in instructions per event.
+    pub busy: f64,
+    /// CPU time of the commands' own processes, in instructions per event.
+    pub own: f64,
+    /// Instructions from exec to the banner, summed over the commands.
+    pub start: f64,
+    /// Peak memory in bytes, summed over the commands.
+    pub peak_bytes: f64,
+    /// Kernel memory of maps and programs in bytes, summed over the commands.
+    pub locked_bytes: f64,
+    /// Lines on stderr: what was lost, skipped or evicted.
+    pub complaints: f64,
+}
+
+impl Measured {
+    /// `events`: how many the CPU time is divided by.
+    pub fn read(folder: &Path, name: &str, events: u32) -> Result<Self> {
+        let truth: Value = serde_json::from_str(&text(&folder.join(format!("{name}.json")))?)?;
+        let per_event = |ns: f64| ns / f64::from(events);
+        let busy = truth["busy_ns"].as_f64().context("this kernel does not count the time of its tasks")?;
+        let mut m = Self {
+            busy: per_event(busy),
+            own: 0.0,
+            start: 0.0,
+            peak_bytes: 0.0,
+            locked_bytes: 0.0,
+            complaints: 0.0,
+        };
+        for index in 1.. {
+            let own = folder.join(format!("{name}.{index}.own"));
+            if !own.exists() {
+                break;
+            }
+            let numbers = numbers(&own)?;
+            let [start, before, after, peak, locked] = numbers[..] else { bail!("{name}: {numbers:?}") };
+            m.own += per_event(after - before);
+            m.start += start;
+            m.peak_bytes += peak;
+            m.locked_bytes += locked;
+            m.complaints += text(&folder.join(format!("{name}.{index}.err")))?.lines().count() as f64;
+            let status = text(&folder.join(format!("{name}.{index}.status")))?;
+            ensure!(status.trim() == "0", "{name}: command {index} exited with {status}");
+        }
+        Ok(m)
+    }
+}
+
+/// Instructions of a command's own process per idle tick: `ticks` of the guest's `bench.sh`.
+pub(super) fn per_tick(folder: &Path, name: &str) -> Result<f64> {
+    let numbers = numbers(&folder.join(format!("{name}.own")))?;
+    let [before, after] = numbers[..] else { bail!("{name}: {numbers:?}") };
+    Ok((after - before) / TICKS)
+}
+
+/// Runs and nanoseconds in a transfer, by hook and name of the program. The kernel cuts names to 15 bytes, so that a
+/// program and its twin may share an entry.
+pub(super) fn program_stats(folder: &Path, name: &str) -> Result<BTreeMap<String, (f64, f64)>> {
+    let counted = |when: &str| {
+        let mut counts: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+        for line in text(&folder.join(format!("{name}.{when}")))?.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [hook, program, runs, ns] = words[..] else { bail!("{line}") };
+            let count = counts.entry(format!("{hook} {program}")).or_default();
+            count.0 += runs.parse::<f64>()?;
+            count.1 += ns.parse::<f64>()?;
+        }
+        Ok(counts)
+    };
+    let (before, mut after) = (counted("before")?, counted("after")?);
+    for (program, (runs, ns)) in &mut after {
+        let (r, n) = before.get(program).copied().unwrap_or_default();
+        *runs -= r;
+        *ns -= n;
+    }
+    after.retain(|_, (runs, _)| *runs > 0.0);
+    Ok(after)
+}
+
+fn numbers(file: &Path) -> Result<Vec<f64>> {
+    let words = text(file)?;
+    let numbers: std::result::Result<_, _> = words.split_whitespace().map(str::parse).collect();
+    numbers.with_context(|| format!("{}: {words}", file.display()))
+}

@@ -1,0 +1,83 @@
+//! What the commands cost, in instructions: the guest's time under icount.
+//!
+//! From `scenarios` to the guest's scripts (`guest`), the files that these leave (`measured`), `figures`, `tables` of
+//! them, and the `pages` that show tables.
+
+mod figures;
+mod guest;
+mod measured;
+mod pages;
+mod scenarios;
+mod tables;
+
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+
+use anyhow::{Result, bail};
+
+pub use self::figures::{Figures, over};
+pub use self::pages::{baseline, write};
+pub use self::tables::tables;
+
+use self::scenarios::TRANSFERS;
+use crate::arch::Arch;
+use crate::kernel::Series;
+use crate::programs::{self, TOOLS};
+use crate::vm::{self, Case, Mode, Vm, to_stderr};
+
+/// Run everything; or, `quick`, only the first transfer, once, and with CSV only.
+///
+/// # Errors
+/// When a machine or a measurement fails.
+pub fn run(quick: bool) -> Result<Figures> {
+    let mut transfers = TRANSFERS.to_vec();
+    if quick {
+        transfers.truncate(1);
+        transfers[0].rounds = 1;
+    }
+    let programs = programs::build(Arch::X86_64)?;
+    let _lock = vm::lock()?;
+    let mut cases: Vec<Case> =
+        transfers.iter().enumerate().map(|(index, t)| guest::transfer(index, t, quick)).collect();
+    if !quick {
+        cases.push(guest::growth());
+    }
+    let folders = run_each(&cases, &programs)?;
+    let mut figures = Figures::new();
+    for (transfer, folder) in transfers.iter().zip(&folders) {
+        figures::of_transfer(transfer, folder, quick, &mut figures)?;
+    }
+    if let Some(folder) = folders.get(transfers.len()) {
+        figures::of_growth(folder, &mut figures)?;
+    }
+    for program in &programs {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(tool) = name.strip_prefix("sctp-").filter(|tool| TOOLS.contains(tool)) {
+            figures.insert(format!("{tool}: binary"), fs::metadata(program)?.len() as f64);
+        }
+    }
+    Ok(figures)
+}
+
+/// Run each case on a machine of its own, all at once, as they take about the same time; return their folders.
+fn run_each(cases: &[Case], programs: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let run = |case: &Case| {
+        let machine = Vm {
+            name: format!("bench-{}", case.name),
+            arch: Arch::X86_64,
+            series: Series::V6_12,
+            mode: Mode::Icount,
+            programs: programs.to_vec(),
+            files: Vec::new(),
+        };
+        machine.run(std::slice::from_ref(case), to_stderr)?.case(&case.name)
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = cases.iter().map(|case| scope.spawn(move || run(case))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked")))
+            .collect()
+    })
+}

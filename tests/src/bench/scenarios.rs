@@ -1,0 +1,200 @@
+//! What is measured: transfers, what grows from one to the next, idle ticks, and the commands that trace them.
+
+use crate::programs::TOOLS;
+
+/// A transfer whose cost is measured.
+#[derive(Clone, Copy)]
+pub(super) struct Transfer {
+    pub name: &'static str,
+    /// DATA chunks that are sent, the farewells included.
+    pub chunks: u32,
+    /// Flags of sctp-traffic's server.
+    pub serve: &'static str,
+    /// Flags of its client.
+    pub send: &'static str,
+    /// How often the transfer is measured without a command, and with each.
+    pub rounds: u32,
+}
+
+/// The transfer of small messages: the worst of these for a tracer. The kernel bundles them, for one SACK in thirteen
+/// chunks or so.
+pub(super) const BUNDLED: Transfer = Transfer {
+    name: "20,000 x 100 B",
+    chunks: 20_001,
+    serve: "--streams 4",
+    send: "--streams 4 --count 20000 --size 100",
+    rounds: 5,
+};
+
+pub(super) const TRANSFERS: [Transfer; 4] = [
+    BUNDLED,
+    Transfer {
+        name: "5,000 x 1,400 B",
+        chunks: 5_001,
+        serve: "--streams 4",
+        send: "--streams 4 --count 5000 --size 1400",
+        rounds: 3,
+    },
+    Transfer {
+        name: "64 x 300 x 200 B",
+        chunks: 64 * 301,
+        serve: "--streams 4 --associations 64",
+        send: "--streams 4 --associations 64 --count 300 --size 200",
+        rounds: 1,
+    },
+    // In bulk, as iperf3 sends: each message is cut into 46 chunks.
+    Transfer {
+        name: "400 x 64 KiB",
+        chunks: 400 * 46 + 1,
+        serve: "--streams 4",
+        send: "--streams 4 --count 400 --size 65536",
+        rounds: 5,
+    },
+];
+
+/// Something that a cost may grow with.
+pub(super) struct Growth {
+    pub of: &'static str,
+    /// What the cost is divided by.
+    pub per: &'static str,
+    pub steps: [Step; 3],
+}
+
+/// A transfer with so many of what grows.
+pub(super) struct Step {
+    pub size: u32,
+    /// How many of [`Growth::per`] the transfer has.
+    pub events: u32,
+    /// The guest's line that sets up the path.
+    pub path: &'static str,
+    /// Flags of the server.
+    pub serve: &'static str,
+    /// Flags of the client.
+    pub send: &'static str,
+}
+
+const fn step(size: u32, events: u32, path: &'static str, serve: &'static str, send: &'static str) -> Step {
+    Step { size, events, path, serve, send }
+}
+
+pub(super) const GROWTH: [Growth; 4] = [
+    Growth {
+        of: "associations",
+        per: "chunk",
+        steps: [
+            step(1, 20_000, "", "--one-to-many", "--crowd --count 20000"),
+            step(
+                100,
+                20_000,
+                "",
+                "--one-to-many --associations 100",
+                "--crowd --associations 100 --count 200",
+            ),
+            step(
+                10_000,
+                40_000,
+                "",
+                "--one-to-many --associations 10000 --streams 4",
+                "--crowd --associations 10000 --streams 4 --count 4",
+            ),
+        ],
+    },
+    Growth {
+        of: "streams",
+        per: "chunk",
+        steps: [
+            step(1, 65_535, "", "--one-to-many", "--crowd --count 65535"),
+            step(64, 65_535, "", "--one-to-many --streams 64", "--crowd --streams 64 --count 65535"),
+            step(
+                65_535,
+                65_535,
+                "",
+                "--one-to-many --streams 65535",
+                "--crowd --streams 65535 --count 65535",
+            ),
+        ],
+    },
+    Growth {
+        of: "outstanding chunks",
+        per: "chunk",
+        steps: [
+            step(1, 5001, "path 0.5ms", "", "--count 5000 --rate 1000 --nodelay"),
+            step(64, 5001, "path 32ms", "", "--count 5000 --rate 1000 --nodelay"),
+            step(
+                4096,
+                20_001,
+                "path 2048ms",
+                "--rcvbuf 20000000",
+                "--count 20000 --rate 1000 --nodelay --sndbuf 20000000",
+            ),
+        ],
+    },
+    // Last: `gap_peer` changes the guest's `serve` and `send`.
+    Growth {
+        of: "gap blocks",
+        per: "SACK for 44 chunks",
+        steps: [
+            step(0, SACKS, "gap_peer; path 0ms", "", "--blocks 0"),
+            step(4, SACKS, "gap_peer", "", "--blocks 4"),
+            step(64, SACKS, "gap_peer", "", "--blocks 64"),
+        ],
+    },
+];
+
+/// SACKs of a transfer with gap blocks.
+const SACKS: u32 = 300;
+
+/// By command: its flag for a table's size, and a size that holds the largest step of [`GROWTH`].
+pub(super) const TABLE_SIZES: [(&str, &str, u32); 5] = [
+    ("rtt", "--max-paths", 32_768),
+    ("rto", "--max-paths", 32_768),
+    ("bufmon", "--max-assocs", 32_768),
+    ("jitter", "--max-streams", 131_072),
+    ("streamutil", "--max-streams", 131_072),
+];
+
+/// Idle ticks with `-i 1 --json`.
+pub(super) struct Idle {
+    pub name: &'static str,
+    /// The table has this part of its size in [`TABLE_SIZES`].
+    pub part: u32,
+    /// How many associations came and went before.
+    pub associations: u32,
+}
+
+pub(super) const IDLE: [Idle; 3] = [
+    Idle { name: "a 32nd of the table, empty", part: 32, associations: 0 },
+    Idle { name: "the table, empty", part: 1, associations: 0 },
+    Idle { name: "the table, after 10,000 associations", part: 1, associations: 10_000 },
+];
+
+/// How many ticks are measured, a second apart.
+pub(super) const TICKS: f64 = 10.0;
+
+/// Output formats, and the flags for them.
+pub(super) const FORMATS: [(&str, &str); 3] = [("CSV", "-c"), ("text", ""), ("JSON", "--json")];
+
+/// Kinds of hook that a program which does nothing is attached to.
+pub(super) const FLOORS: [&str; 4] = ["fentry", "fexit", "kprobe", "kretprobe"];
+
+/// Commands that trace one transfer together.
+pub(super) struct Tracers {
+    pub name: String,
+    pub commands: Vec<String>,
+}
+
+/// All sets of commands under which transfers are measured; `quick`: with CSV only.
+pub(super) fn tracers(quick: bool) -> Vec<Tracers> {
+    let mut all = Vec::new();
+    for tool in TOOLS {
+        for (format, flags) in &FORMATS[..if quick { 1 } else { FORMATS.len() }] {
+            all.push(Tracers {
+                name: format!("{tool} {format}"),
+                commands: vec![format!("sctp-{tool} {flags}")],
+            });
+        }
+    }
+    let five = TOOLS.map(|tool| format!("sctp-{tool} -c")).to_vec();
+    all.push(Tracers { name: "all five CSV".to_owned(), commands: five });
+    all
+}
