@@ -8,6 +8,7 @@ Shares no code with the commands: an independent reading of the same contract.
 """
 
 import csv
+import json
 import re
 import sys
 
@@ -33,7 +34,8 @@ def lines_of(text):
 def strip_frame(text, banner):
     """Without the banner and the last two lines, which every run has."""
     lines = lines_of(text)
-    expect(lines[0] == banner, f"banner: {lines[0]!r}")
+    # A file may have any name.
+    expect(re.sub(r"'[^']+'", "'FILE'", lines[0]) == banner, f"banner: {lines[0]!r}")
     expect(lines[-2:] == ["", "Tracing completed."], f"the end: {lines[-2:]!r}")
     return lines[1:-2]
 
@@ -107,13 +109,13 @@ def rtt_csv_quiet(output, _file):
 
 
 def rtt_csv_file(output, file):
-    lines = strip_frame(output, "Tracing SCTP RTT to file 'rows/rtt.csv'... Ctrl+C to end")
+    lines = strip_frame(output, "Tracing SCTP RTT to file 'FILE'... Ctrl+C to end")
     expect(lines == [], f"rows on standard output: {lines}")
     rtt_csv_rows(lines_of(file))
 
 
 def rtt_file(output, file):
-    summary = rtt_summary(strip_frame(output, "Tracing SCTP RTT to file 'rows/rtt.csv'... Ctrl+C to end"))
+    summary = rtt_summary(strip_frame(output, "Tracing SCTP RTT to file 'FILE'... Ctrl+C to end"))
     for assoc, samples, avg, low, high in rtt_csv_rows(lines_of(file)):
         shown = summary[assoc]
         expect(shown[0] == int(samples), f"Samples of {assoc}")
@@ -121,7 +123,9 @@ def rtt_file(output, file):
             expect(abs(float(text) - value) <= 0.0006, f"{text} in the file, {value} in the summary")
 
 
-RTO_COLUMNS = ["transport_id", "ip_address", "port", "samples", "rto_avg_ms", "srtt_avg_ms", "rttvar_avg_ms"]
+# Charts are drawn of what comes on standard output by these names.
+RTO_STDOUT = ("rto_ms", "srtt_ms", "rttvar_ms")
+RTO_FILE = ("rto_avg_ms", "srtt_avg_ms", "rttvar_avg_ms")
 
 
 def rto_text(output, _file):
@@ -155,27 +159,28 @@ def rto_text(output, _file):
             expect(abs(exact - mean) < 0.0051, f"{path}: mean {mean}, not {exact}")
 
 
-def rto_csv_rows(lines):
+def rto_csv_rows(lines, means):
     rows = list(csv.reader(lines, strict=True))
-    expect(rows[0] == RTO_COLUMNS and len(rows) > 1, f"header: {rows[0]}")
+    header = ["transport_id", "ip_address", "port", "samples", *means]
+    expect(rows[0] == header and len(rows) > 1, f"header: {rows[0]}")
     for row in rows[1:]:
-        expect(len(row) == len(RTO_COLUMNS), f"columns: {row}")
+        expect(len(row) == len(header), f"columns: {row}")
         expect(all(re.fullmatch(r"\d+\.\d{2}", value) for value in row[4:]), f"decimals: {row}")
         expect(all(row[i].isdigit() for i in (0, 2, 3)), f"not whole: {row}")
 
 
 def rto_csv(output, _file):
-    rto_csv_rows(strip_frame(output, "Tracing SCTP RTO updates to stdout in CSV format... Ctrl+C to end"))
+    rto_csv_rows(strip_frame(output, "Tracing SCTP RTO updates to stdout in CSV format... Ctrl+C to end"), RTO_STDOUT)
 
 
 def rto_csv_quiet(output, _file):
-    rto_csv_rows(lines_of(output))
+    rto_csv_rows(lines_of(output), RTO_STDOUT)
 
 
 def rto_file(output, file):
-    lines = strip_frame(output, "Tracing SCTP RTO updates to file 'rows/rto.csv'... Ctrl+C to end")
+    lines = strip_frame(output, "Tracing SCTP RTO updates to file 'FILE'... Ctrl+C to end")
     expect(lines == [], f"rows on standard output: {lines}")
-    rto_csv_rows(lines_of(file))
+    rto_csv_rows(lines_of(file), RTO_FILE)
 
 
 BUFMON_BANNER = "Tracing SCTP buffer utilisation... Hit Ctrl-C to end"
@@ -345,14 +350,50 @@ def streamutil_file(output, file):
     streamutil_rows(lines_of(file))
 
 
+JSON_TYPES = {"integer": int, "number": (int, float), "string": str, "boolean": bool, "null": type(None), "array": list}
+
+
+def fits(value, schema, where):
+    """A value is as its part of the schema says, and has no member beyond it."""
+    if "const" in schema:
+        return expect(value == schema["const"], f"{where}: {value!r}")
+    if schema["type"] == "object":
+        expect(isinstance(value, dict), f"{where}: {value!r}")
+        others = schema.get("additionalProperties")
+        if others:
+            return [fits(member, others, f"{where}.{name}") for name, member in value.items()]
+        expect(sorted(value) == sorted(schema["required"]), f"{where}: {list(value)}, not {schema['required']}")
+        return [fits(member, schema["properties"][name], f"{where}.{name}") for name, member in value.items()]
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    is_bool = isinstance(value, bool)
+    right = any(isinstance(value, JSON_TYPES[name]) and is_bool == (name == "boolean") for name in types)
+    expect(right, f"{where}: {value!r} is no {types}")
+    if "array" in types:
+        for index, item in enumerate(value):
+            fits(item, schema["items"], f"{where}[{index}]")
+
+
+def json_lines(output, schema):
+    """Each line is of one of the schema's objects, which have just the members that it names; the last is the end."""
+    objects = {of["properties"]["type"]["const"]: of for of in json.loads(schema)["oneOf"]}
+    lines = [json.loads(line) for line in lines_of(output)]
+    for line in lines:
+        expect(line["type"] in objects, f"type {line['type']}")
+        fits(line, objects[line["type"]], line["type"])
+    expect([line["type"] == "end" for line in lines] == [False] * (len(lines) - 1) + [True], "the end is not last")
+
+
 FORMS = {
+    "json": json_lines,
     "bufmon-text": bufmon_text,
     "bufmon-csv": bufmon_csv,
     "bufmon-csv-quiet": bufmon_csv_quiet,
+    "bufmon-csv-file": bufmon_file,
     "bufmon-file": bufmon_file,
     "rto-text": rto_text,
     "rto-csv": rto_csv,
     "rto-csv-quiet": rto_csv_quiet,
+    "rto-csv-file": rto_file,
     "rto-file": rto_file,
     "rtt-text": rtt_text,
     "rtt-csv": rtt_csv,

@@ -14,7 +14,7 @@ use std::{
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, ValueEnum, error::ErrorKind};
 use probes::{Config, Filter, HookKind, streams};
 
-use crate::{Manual, schema::schema, version::VERSION};
+use crate::{Manual, version::VERSION};
 
 /// Flags common to all commands.
 #[derive(Args, Clone, Debug)]
@@ -216,7 +216,7 @@ pub fn parse<T: CommandFactory + FromArgMatches>(
 ) -> T {
     let flags = try_parse(std::env::args_os(), &common).unwrap_or_else(|e| e.exit());
     if common(&flags).schema {
-        let written = writeln!(io::stdout(), "{}", schema(&manual()));
+        let written = writeln!(io::stdout(), "{}", manual().schema());
         process::exit(i32::from(written.is_err()));
     }
     flags

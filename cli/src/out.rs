@@ -31,14 +31,16 @@ impl Out {
     /// # Errors
     /// Where FILE cannot be made.
     pub fn new(file: Option<&Path>) -> Result<Self> {
-        let rows = file.map(Sink::file).transpose()?;
-        Ok(Self { rows, ..Self::to(io::stdout()) })
+        Self::to(io::stdout(), file)
     }
 
-    /// All lines to `writer`, in place of stdout.
-    #[must_use]
-    pub fn to(writer: impl Write + 'static) -> Self {
-        Self { text: Sink::new("standard output".to_owned(), Box::new(writer)), rows: None }
+    /// The same, with `writer` in place of stdout.
+    ///
+    /// # Errors
+    /// Where FILE cannot be made.
+    pub fn to(writer: impl Write + 'static, file: Option<&Path>) -> Result<Self> {
+        let rows = file.map(Sink::file).transpose()?;
+        Ok(Self { text: Sink::new("standard output".to_owned(), Box::new(writer)), rows })
     }
 
     /// A line for the person: always to stdout.

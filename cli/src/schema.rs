@@ -7,9 +7,15 @@ use crate::{Field, Manual, Table, Type, manual::STATISTICS};
 /// Version of the objects' members; it rises when one of them changes its meaning or goes.
 const VERSION: u32 = 1;
 
-/// The schema of a command's objects, as text.
-#[must_use]
-pub(crate) fn schema(manual: &Manual) -> String {
+impl Manual {
+    /// The JSON schema of the command's objects, as text.
+    #[must_use]
+    pub fn schema(&self) -> String {
+        schema(self)
+    }
+}
+
+fn schema(manual: &Manual) -> String {
     let name = manual.command.get_name();
     let tool = name.strip_prefix("sctp-").unwrap_or(name);
     let objects: Vec<Value> =

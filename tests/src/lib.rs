@@ -10,6 +10,7 @@ pub mod hostile;
 pub mod image;
 pub mod kernel;
 pub mod programs;
+pub mod report;
 pub mod sctp;
 pub mod socket;
 pub mod sysroot;

@@ -1,0 +1,131 @@
+//! What is printed, of records and statistics made here.
+
+use std::time::Duration;
+
+use probes::{
+    DurationDist, Identity, ValueDist,
+    bufmon::{Record, Row, Stall, StallCause, Wait},
+};
+use sctp_bufmon::{BANNERS, Flags, manual, report::Report};
+use sctptrace_tests::report::{Fake, Tested, first_of};
+
+const TESTED: Tested<'static, Flags, Report> =
+    Tested { banners: &BANNERS, common: |flags| &flags.common, report: Report::new };
+
+fn id() -> Identity {
+    Identity {
+        assoc_id: 3,
+        netns: 7,
+        local: "10.1.0.1:46956".parse().ok(),
+        peer: "10.2.0.1:5000".parse().ok(),
+        path: None,
+    }
+}
+
+fn values(values: &[u64]) -> ValueDist {
+    ValueDist {
+        count: values.len() as u64,
+        sum: values.iter().sum(),
+        min: values.iter().copied().min(),
+        max: values.iter().copied().max(),
+        percentiles: values.iter().copied().max().map(|max| [max; 3]),
+    }
+}
+
+/// A sender that waited and stalls, another one, and an association that only receives.
+fn probe() -> Fake<Record, Row> {
+    let wait = Duration::from_millis(20);
+    let sender = Row {
+        serial: 0,
+        id: id(),
+        util_ppm: values(&[500_000, 1_000_000]),
+        outqueue_bytes: values(&[100, 200]),
+        rwnd_bytes: values(&[0]),
+        wait: DurationDist {
+            count: 1,
+            sum: wait,
+            min: Some(wait),
+            max: Some(wait),
+            percentiles: Some([wait; 3]),
+        },
+        util_histogram: None,
+        wait_histogram: None,
+        refused: 4,
+        zero_windows: 1,
+        zero_window: Duration::from_millis(1500),
+        in_flight_max_bytes: 300,
+        recv_ppm: values(&[]),
+        own_rwnd_bytes: values(&[]),
+        stalls: 1,
+        stalled: Duration::from_secs(2),
+        stall_max: Duration::from_secs(2),
+        stall_cause: Some(StallCause::PeerWindow),
+    };
+    let receiver = Row {
+        serial: 1,
+        id: Identity { assoc_id: 4, ..id() },
+        util_ppm: values(&[]),
+        outqueue_bytes: values(&[]),
+        rwnd_bytes: values(&[]),
+        wait: DurationDist::default(),
+        recv_ppm: values(&[250_000]),
+        own_rwnd_bytes: values(&[65_536]),
+        stalls: 0,
+        stall_cause: None,
+        ..sender.clone()
+    };
+    let stall = Stall {
+        id: id(),
+        since: Duration::from_secs(4),
+        until: None,
+        lasted: Duration::from_millis(1600),
+        bytes: 500,
+        t3_expiries: 1,
+        waiting: 1,
+        cause: StallCause::PeerWindow,
+    };
+    let at = Duration::from_secs(5);
+    let wait = Wait { at, wait, assoc_id: 3, id: Some(id()), msg_bytes: 200 };
+    Fake::new(
+        vec![Record::Wait(wait), Record::Stall(stall)],
+        [vec![sender.clone()], Vec::new()],
+        vec![sender.clone(), receiver, Row { id: Identity { assoc_id: 5, ..id() }, serial: 2, ..sender }],
+    )
+}
+
+#[test]
+fn every_form_keeps_the_contract() {
+    TESTED.keeps_the_contract(probe, &manual());
+}
+
+#[test]
+fn who_only_receives_has_no_row_unless_extended() {
+    let csv = TESTED.play(&["-cq"], probe());
+    assert_eq!(csv.lines().nth(1), Some("3,75.0,50.0,100.0,2,150.0,200,2,0.0,0,1,1"));
+    assert_eq!(csv.lines().count(), 3);
+    let csv = TESTED.play(&["-cqx"], probe());
+    assert_eq!(csv.lines().count(), 4);
+    assert!(csv.lines().nth(2).unwrap().starts_with("4,0.0,0.0,0.0,0,0.0,0,0,0.0,0,0,0,10.1.0.1:46956,"));
+}
+
+#[test]
+fn a_stall_is_a_line_of_extended_text_and_an_object() {
+    assert!(!TESTED.play(&["-q"], probe()).contains("stalled"));
+    let text = TESTED.play(&["-qx"], probe());
+    let line = text.lines().find(|line| line.contains("is stalled since")).expect("a line");
+    assert!(
+        line.starts_with("Association 3 (10.1.0.1:46956 to 10.2.0.1:5000, netns 7)")
+            && line.contains("for 1.6 s, 500 bytes"),
+        "{line}"
+    );
+    let stall = first_of(&TESTED.play(&["--json"], probe()), "stall");
+    assert_eq!((&stall["lasted_ms"], &stall["over"]), (&1600.0.into(), &false.into()));
+}
+
+#[test]
+fn what_has_no_samples_is_null_in_json() {
+    let json = TESTED.play(&["--json"], probe());
+    let receiver = json.lines().find(|line| line.contains(r#""assoc_id":4"#)).expect("a row");
+    assert!(receiver.contains(r#""util_avg_pct":null,"util_min_pct":null"#), "{receiver}");
+    assert!(receiver.contains(r#""recv_util_avg_pct":25.0"#), "{receiver}");
+}

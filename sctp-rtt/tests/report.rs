@@ -1,0 +1,88 @@
+//! What is printed, of records and statistics made here.
+
+use std::time::Duration;
+
+use probes::{
+    DurationDist, Identity,
+    rtt::{Row, Sample},
+};
+use sctp_rtt::{BANNERS, Flags, manual, report::Report};
+use sctptrace_tests::report::{Fake, Tested, first_of};
+
+const TESTED: Tested<'static, Flags, Report> =
+    Tested { banners: &BANNERS, common: |flags| &flags.common, report: Report::new };
+
+fn id(path: &str) -> Identity {
+    Identity {
+        assoc_id: 3,
+        netns: 7,
+        local: "10.1.0.1:46956".parse().ok(),
+        peer: "[fd00::2]:5000".parse().ok(),
+        path: path.parse().ok(),
+    }
+}
+
+fn dist(times_us: &[u64]) -> DurationDist {
+    let times = || times_us.iter().copied().map(Duration::from_micros);
+    DurationDist {
+        count: times_us.len() as u64,
+        sum: times().sum(),
+        min: times().min(),
+        max: times().max(),
+        percentiles: times().max().map(|max| [max; 3]),
+    }
+}
+
+/// Two paths of one association.
+fn probe() -> Fake<Sample, Row> {
+    let sample = |tsn, rtt_us, prompt: bool| Sample {
+        at: Duration::from_secs(5),
+        rtt: Duration::from_micros(rtt_us),
+        assoc_id: 3,
+        tsn,
+        id: prompt.then(|| id("10.2.0.1")),
+        prompt,
+    };
+    let row = |path, times: &[u64], prompt: &[u64]| Row {
+        id: id(path),
+        retransmitted: 2,
+        all: dist(times),
+        prompt: dist(prompt),
+        histogram: None,
+    };
+    let rows = vec![row("10.2.0.1", &[20_000, 20_500], &[20_000]), row("10.3.0.1", &[70_125], &[])];
+    Fake::new(
+        vec![sample(u32::MAX, 20_000, true), sample(0, 20_500, false), sample(1, 70_125, false)],
+        [rows.clone(), Vec::new()],
+        rows,
+    )
+}
+
+#[test]
+fn every_form_keeps_the_contract() {
+    TESTED.keeps_the_contract(probe, &manual());
+}
+
+#[test]
+fn paths_are_merged_unless_extended() {
+    let csv = TESTED.play(&["-cq"], probe());
+    assert_eq!(csv, "assoc_id,samples,rtt_avg_us,rtt_min_us,rtt_max_us\n3,3,36875.0,20000.0,70125.0\n");
+    let csv = TESTED.play(&["-cqx"], probe());
+    let rows: Vec<&str> = csv.lines().collect();
+    assert_eq!(
+        rows[1],
+        "3,2,20250.0,20000.0,20500.0,10.1.0.1:46956,[fd00::2]:5000,7,10.2.0.1,20500.0,20500.0,20500.0,\
+         1,20000.0,20000.0,20000.0,20000.0,20000.0,20000.0,2"
+    );
+    assert!(rows[2].starts_with("3,1,70125.0,") && rows[2].ends_with(",0,,,,,,,2"), "{}", rows[2]);
+}
+
+#[test]
+fn a_sample_of_a_path_that_is_gone_has_nulls() {
+    let json = TESTED.play(&["--json"], probe());
+    let known = first_of(&json, "sample");
+    assert_eq!((&known["tsn"], &known["path"]), (&u32::MAX.into(), &"10.2.0.1".into()));
+    let gone = json.lines().nth(1).unwrap();
+    assert!(gone.contains(r#""local":null,"peer":null,"netns":null,"path":null,"tsn":0,"#), "{gone}");
+    assert_eq!(first_of(&json, "end")["skipped"]["missed"], 3);
+}

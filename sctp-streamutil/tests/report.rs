@@ -1,0 +1,74 @@
+//! What is printed, of statistics made here.
+
+use std::time::Duration;
+
+use probes::{
+    Identity,
+    streams::Association,
+    streamutil::{Row, Stream},
+};
+use sctp_streamutil::{BANNERS, Flags, manual, report::Report};
+use sctptrace_tests::report::{Fake, Tested, first_of};
+
+const TESTED: Tested<'static, Flags, Report> =
+    Tested { banners: &BANNERS, common: |flags| &flags.common, report: Report::new };
+
+fn row(assoc_id: u32, streams: Vec<Stream>) -> Row {
+    let id = Identity { assoc_id, netns: 7, local: None, peer: None, path: None };
+    Row {
+        association: Association {
+            id,
+            generation: assoc_id,
+            ended: None,
+            first: Duration::ZERO,
+            ended_at: Duration::ZERO,
+            events: 9,
+        },
+        total_streams: 4,
+        period: Duration::from_secs(2),
+        streams,
+    }
+}
+
+/// An association that sends on two streams, and one that only receives.
+fn probe() -> Fake<(), Row> {
+    let stream = |stream_id, payload_bytes| Stream {
+        stream_id,
+        payload_bytes,
+        chunks: 5,
+        unordered: 2,
+        messages: 5,
+        ..Stream::default()
+    };
+    let waited = Stream {
+        stream_id: 1,
+        hol_messages: 1,
+        hol_wait: Duration::from_millis(30),
+        hol_blocked: Duration::from_millis(20),
+        ..Stream::default()
+    };
+    let rows = vec![row(3, vec![stream(0, 100), stream(65_535, 300)]), row(4, vec![waited])];
+    Fake::new(Vec::new(), [rows.clone(), Vec::new()], rows)
+}
+
+#[test]
+fn every_form_keeps_the_contract() {
+    TESTED.keeps_the_contract(probe, &manual());
+}
+
+#[test]
+fn the_script_knows_senders_only() {
+    let csv = TESTED.play(&["-cq"], probe());
+    // The entropy of a quarter and three quarters is 0.8113 bits.
+    assert_eq!(csv.lines().skip(1).collect::<Vec<_>>(), ["3,4,2,400,10,6,4,0.8113,50.0"]);
+}
+
+#[test]
+fn extended_csv_has_a_row_per_stream_and_json_a_list() {
+    let csv = TESTED.play(&["-cqx"], probe());
+    assert_eq!(csv.lines().count(), 4, "{csv}");
+    assert!(csv.lines().nth(2).unwrap().contains(",65535,300,5,3,2,5,0,0,0.7500,150.0,0,"), "{csv}");
+    let json = first_of(&TESTED.play(&["--json"], probe()), "interval");
+    assert_eq!(json["streams"][1]["stream_id"], 65_535);
+    assert_eq!(json["streams"].as_array().map(Vec::len), Some(2));
+}
