@@ -20,8 +20,8 @@ mod rows;
 mod run;
 mod schema;
 mod session;
+mod signals;
 mod version;
-mod watch;
 
 pub use clock::{Clock, TimesOfDay};
 pub use column::{Column, Columns, Field, Get, Kind, List, Part, Type};

@@ -1,17 +1,27 @@
-//! A command's run, step by step: header, records, intervals, the end.
+//! A command's run: header, then records and intervals in a loop, then the end.
 
 use std::{
+    future::pending,
+    io::{self, ErrorKind, IsTerminal},
+    os::fd::{AsFd, OwnedFd},
     path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
-use probes::{Accounting, Probe};
+use probes::{Accounting, Probe, async_fd};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    select,
+    time::{MissedTickBehavior, interval_at, sleep, sleep_until},
+};
 
-use crate::{Clock, Common, Format, Out, Report};
+use crate::{Clock, Common, Format, Out, Report, progress::Progress, signals::Signals};
 
+/// Pause after a batch of samples: rows appear within 100 ms, and a busy host wakes us 20 times a second at most.
+const BATCH_PAUSE: Duration = Duration::from_millis(50);
 /// Records taken from the ring buffer at a time.
 const BATCH: usize = 1024;
 
@@ -48,9 +58,9 @@ impl Banners {
 pub struct Run<'a, P: Probe, R> {
     banners: &'a Banners,
     common: &'a Common,
-    pub(crate) probe: P,
+    probe: P,
     report: R,
-    pub(crate) out: Out,
+    out: Out,
     started: Instant,
     batch: Vec<P::Record>,
 }
@@ -141,6 +151,91 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     /// Banner and closing line? JSON on stdout is JSON only.
     fn is_chatty(&self) -> bool {
         !self.common.quiet && (self.common.format() != Format::Json || self.common.file.is_some())
+    }
+}
+
+/// What the loop waits for, besides time.
+pub(crate) struct Wakers {
+    pub(crate) signals: Signals,
+    /// The ring buffer's descriptor, where there is one.
+    pub(crate) ring: Option<AsyncFd<OwnedFd>>,
+    /// Stdout, where its closing can be waited for.
+    pub(crate) stdout: Option<AsyncFd<OwnedFd>>,
+}
+
+/// Runs the loop.
+pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>(
+    run: &mut Run<'_, P, R>,
+    common: &Common,
+    wakers: Wakers,
+    progress: &mut Progress<'_>,
+) -> Result<()> {
+    let started = run.started();
+    let Wakers { mut signals, ring, stdout } = wakers;
+    let mut ticks = interval_at((started + common.interval).into(), common.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let end = common.duration.and_then(|d| started.checked_add(d));
+    loop {
+        run.probe.wake_me();
+        while run.records()? {
+            run.out.flush()?;
+        }
+        run.out.flush()?;
+        select! {
+            () = signals.received() => return Ok(()),
+            () = until(end) => return Ok(()),
+            () = closed(stdout.as_ref()) => return Err(io::Error::from(ErrorKind::BrokenPipe).into()),
+            _ = ticks.tick() => run.interval()?,
+            () = progress.due() => progress.say(run.probe.accounting().events),
+            () = readable(ring.as_ref()) => {
+                select! {
+                    () = signals.received() => return Ok(()),
+                    () = sleep(BATCH_PAUSE) => {}
+                    () = readable(ring.as_ref()) => {} // half full already
+                }
+            }
+        }
+    }
+}
+
+/// Waits until the end of `--duration`; for ever without one.
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end.into()).await,
+        None => pending().await,
+    }
+}
+
+/// Waits until the ring buffer is readable; for ever without one.
+async fn readable(ring: Option<&AsyncFd<OwnedFd>>) {
+    match ring {
+        Some(ring) => {
+            if let Ok(mut guard) = ring.readable().await {
+                guard.clear_ready();
+            }
+        }
+        None => pending().await,
+    }
+}
+
+/// Stdout as something whose closing can be waited for: a pipe or socket. Files and terminals cannot be registered, or
+/// never report it.
+pub(crate) fn watch_stdout() -> Option<AsyncFd<OwnedFd>> {
+    if io::stdout().is_terminal() {
+        return None;
+    }
+    async_fd(io::stdout().as_fd().try_clone_to_owned().ok()?, Interest::ERROR).ok()
+}
+
+/// Waits until the reader of stdout leaves.
+async fn closed(stdout: Option<&AsyncFd<OwnedFd>>) {
+    match stdout {
+        Some(stdout) => {
+            if stdout.ready(Interest::ERROR).await.is_err() {
+                pending::<()>().await;
+            }
+        }
+        None => pending().await,
     }
 }
 

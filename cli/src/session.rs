@@ -19,8 +19,8 @@ use crate::{
     Common, Out, Report,
     confine::confine,
     progress::Progress,
-    run::{Banners, Run, sentences},
-    watch::{Signals, Wakers, watch, watch_stdout},
+    run::{Banners, Run, Wakers, sentences, watch, watch_stdout},
+    signals::Signals,
 };
 
 /// How often `--wait` looks.

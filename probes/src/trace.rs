@@ -1,8 +1,15 @@
-//! A running trace: what is the same for all programs.
+//! A running trace, from the ring buffer (`ring.h`) to records: what is the same for all programs.
 
-use std::{io, os::fd::OwnedFd, time::Duration};
+use std::{
+    cell::RefCell,
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+    rc::Rc,
+    time::Duration,
+};
 
-use libbpf_rs::Object;
+use libbpf_rs::{MapCore, Object, RingBuffer, RingBufferBuilder};
+use zerocopy::FromBytes;
 
 use crate::{
     Accounting, Config, Due, Error, HookKind, Probe,
@@ -12,7 +19,6 @@ use crate::{
     object::{OpenPrograms, map},
     program::{Moment, Program},
     raw::{WANT_EVENTS, WANT_WINDOWS},
-    ring::Ring,
     table::Shared,
 };
 
@@ -130,5 +136,48 @@ impl<P: Program> Probe for Trace<P> {
     fn detach(&mut self) {
         self.links.detach();
         self.detached = Some(kernel::now());
+    }
+}
+
+/// The reading end of a ring buffer of `Event`s.
+struct Ring<Event> {
+    ring: RingBuffer<'static>,
+    received: Rc<RefCell<Vec<Event>>>,
+}
+
+impl<Event: FromBytes + 'static> Ring<Event> {
+    /// Reads `map`. Records that are too short are passed over: the programs write none.
+    ///
+    /// # Errors
+    /// Where the kernel refuses (out of memory).
+    fn new(map: &dyn MapCore) -> Result<Self, Error> {
+        let received = Rc::new(RefCell::new(Vec::new()));
+        let into = Rc::clone(&received);
+        let mut builder = RingBufferBuilder::new();
+        builder.add(map, move |bytes| {
+            into.borrow_mut().extend(Event::read_from_prefix(bytes).ok().map(|(event, _)| event));
+            0
+        })?;
+        Ok(Self { ring: builder.build()?, received })
+    }
+
+    /// A descriptor that becomes readable when the kernel wakes this process.
+    ///
+    /// # Errors
+    /// Where there is no descriptor left.
+    fn fd(&self) -> io::Result<OwnedFd> {
+        // SAFETY: the ring buffer lives, and its epoll descriptor with it, longer than this borrow.
+        unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) }.try_clone_to_owned()
+    }
+
+    /// Moves at most `limit` events into `into`. Returns whether there may be more.
+    ///
+    /// # Errors
+    /// Where libbpf fails to read the ring buffer.
+    fn take(&self, into: &mut Vec<Event>, limit: usize) -> Result<bool, Error> {
+        let n = self.ring.consume_raw_n(limit);
+        let read = usize::try_from(n).map_err(|_| io::Error::from_raw_os_error(-n))?;
+        into.append(&mut self.received.borrow_mut());
+        Ok(read >= limit)
     }
 }
