@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use libbpf_rs::{
-    MapCore, MapHandle, Object, ObjectBuilder, OpenMapMut, OpenObject,
+    MapCore, MapHandle, Object, ObjectBuilder, OpenMapMut, OpenObject, OpenProgram,
     libbpf_sys::{BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD, bpf_cmd},
 };
 use zerocopy::IntoBytes;
@@ -32,10 +32,12 @@ impl OpenPrograms {
             program.set_autoload(kind.is_none_or(|kind| kind == hooks));
         }
         let mut open = Self { object, settings: Settings::default() };
-        // Where return probes keep their arguments.
-        if let Ok(mut frames) = open.map("frames") {
-            frames.set_autocreate(hooks == HookKind::Kprobe)?;
-        }
+        // Where return probes find the arguments of their functions.
+        let returns = |program: OpenProgram<'_>| {
+            program.autoload() && program.section().to_string_lossy().starts_with("kretprobe/")
+        };
+        let has_returns = open.object.progs().any(returns);
+        open.map("frames")?.set_autocreate(has_returns)?;
         Ok(open)
     }
 

@@ -80,8 +80,8 @@ pub(crate) struct RawAssoc {
     last_chunk: u64,
     outcnt: u32,
     lobby: u32,
-    upheavals: u32,
-    data_upheaval: u8,
+    recounts: u32,
+    data_recount: u8,
     pad: [u8; 3],
 }
 
@@ -115,7 +115,7 @@ struct RawSizes {
 
 same_layout!(types;
     @streams;
-    RawAssoc = assoc_stats { last_chunk, outcnt, lobby, upheavals, data_upheaval };
+    RawAssoc = assoc_stats { last_chunk, outcnt, lobby, recounts, data_recount };
     RawStream = stream_stats {
         payload_bytes, chunks, unordered, messages, rtx_chunks, rtx_bytes, hol_messages, hol_wait_ns, hol_blocked_ns,
         hol_ns, waiting

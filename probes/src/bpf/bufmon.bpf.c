@@ -69,6 +69,7 @@ struct accounting {
 
 #include "entries.h"
 #include "hists.h"
+#include "hooks.h"
 #include "ring.h"
 
 struct event {
@@ -94,7 +95,7 @@ struct send {
 	bool waiting; /* for room */
 };
 
-/* LRU: on the kprobe rung, a return that the kernel missed leaves its send. */
+/* LRU: with kprobes, a return that the kernel missed leaves its send. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
@@ -139,7 +140,7 @@ static __always_inline struct entry *entry_of_assoc(__u64 asoc, __u32 assoc_id)
 
 /* --- standing still --- */
 
-static __always_inline void stop_clock(struct entry *entry, __u64 now)
+static __always_inline void stall_end(struct entry *entry, __u64 now)
 {
 	struct state *state = &entry->state;
 	__u64 lasted = now - state->now.since_ns;
@@ -158,7 +159,7 @@ static __always_inline void stop_clock(struct entry *entry, __u64 now)
 	state->now.since_ns = 0;
 }
 
-static __always_inline void start_clock(struct entry *entry, struct sctp_association *asoc,
+static __always_inline void stall_begin(struct entry *entry, struct sctp_association *asoc,
 					__u64 now)
 {
 	struct sctp_transport *primary = READ(asoc, peer.primary_path);
@@ -199,8 +200,8 @@ static __always_inline void add_sample(struct stats *stats, __u64 util, __u32 qu
 		stats->in_flight_max = in_flight;
 }
 
-static __always_inline void look_at(bool trusted, __u32 want, struct entry *entry,
-				    struct sctp_association *asoc)
+static __always_inline void sample_assoc(bool trusted, __u32 want, struct entry *entry,
+					 struct sctp_association *asoc)
 {
 	__u32 in_flight = GET(trusted, asoc, outqueue.outstanding_bytes);
 	__u32 queued = GET(trusted, asoc, outqueue.out_qlen);
@@ -256,14 +257,14 @@ static __always_inline void on_window(__u32 want, struct entry *entry, __u32 rwn
 static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 				   struct sctp_chunk *chunk, __u64 address)
 {
-	union sack_first first;
+	union sack_header first;
 	struct entry *entry;
 	__u32 cum_tsn, want;
 	__u64 now;
 
 	if (!wanted(trusted, asoc, NULL))
 		return 0;
-	first = sack_first(trusted, chunk);
+	first = read_sack_header(trusted, chunk);
 	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
 	if (!entry) {
 		count(&shared.accounting.samples_evicted, 1);
@@ -275,10 +276,10 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	entry->last_ns = now;
 	want = settings.wants;
 	if (first.type == SCTP_CID_SACK)
-		look_at(trusted, want, entry, asoc);
+		sample_assoc(trusted, want, entry, asoc);
 	/* The kernel drops SACKs that were overtaken; and a peer that restarts renumbers. */
 	if (want & WANT_EXTENDED && (!entry->state.seen || cum_tsn != entry->state.cum_tsn)) {
-		stop_clock(entry, now);
+		stall_end(entry, now);
 		entry->state.cum_tsn = cum_tsn;
 		entry->state.seen = true;
 	}
@@ -290,7 +291,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		if (cum_tsn == GET(trusted, asoc, next_tsn) - 1 && !queued) {
 			entry->state.now.since_ns = 0; /* nothing is left */
 		} else if (!entry->state.now.since_ns) {
-			start_clock(entry, asoc, now);
+			stall_begin(entry, asoc, now);
 			entry->state.now.bytes = queued;
 		}
 	}
@@ -425,8 +426,8 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 	want = settings.wants;
 	/* SACKs keep last_ns up to date. */
 	if (want & WANT_EXTENDED && !refused && !entry->state.now.since_ns)
-		start_clock(entry, asoc, bpf_ktime_get_ns());
-	look_at(trusted, want, entry, asoc);
+		stall_begin(entry, asoc, bpf_ktime_get_ns());
+	sample_assoc(trusted, want, entry, asoc);
 	if (refused) {
 		for_stats(stats, entry) stats->refused++;
 	}
@@ -452,7 +453,7 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 	begin_update(entry);
 	entry->last_ns = bpf_ktime_get_ns();
 	if (!entry->state.now.since_ns)
-		start_clock(entry, asoc, entry->last_ns);
+		stall_begin(entry, asoc, entry->last_ns);
 	entry->state.now.t3_expiries++;
 	if (bytes > entry->state.now.bytes)
 		entry->state.now.bytes = bytes;
@@ -502,7 +503,7 @@ static __always_inline int on_free(struct sctp_association *asoc)
 	if (!entry || entry->state.ended)
 		return 0;
 	begin_update(entry);
-	stop_clock(entry, now);
+	stall_end(entry, now);
 	closed_ns = entry->state.zero_window_ns ? now - entry->state.zero_window_ns : 0;
 	for_stats(stats, entry) stats->zero_window_ns += closed_ns;
 	entry->state.zero_window_ns = 0;
@@ -511,102 +512,23 @@ static __always_inline int on_free(struct sctp_association *asoc)
 	return 0;
 }
 
-/* --- hooks: fentry, fexit and tp_btf where the kernel has them, kprobes elsewhere --- */
+/* --- hooks --- */
 
-SEC("fentry/sctp_association_free")
-int BPF_PROG(bufmon_free, struct sctp_association *asoc)
-{
-	return on_free((void *)argument(ctx, 0));
-}
-
-SEC("fentry/sctp_transport_lower_cwnd")
-int BPF_PROG(bufmon_x_lower_cwnd, struct sctp_transport *transport, __u32 reason)
-{
-	return on_lower_cwnd(argument(ctx, 0), reason);
-}
-
-SEC("fentry/sctp_make_sack")
-int BPF_PROG(bufmon_x_make_sack, struct sctp_association *asoc)
-{
-	return on_make_sack(true, asoc, argument(ctx, 0));
-}
-
-SEC("tp_btf/sctp_probe_path")
-int BPF_PROG(bufmon_sack, struct sctp_transport *path, struct sctp_association *asoc)
-{
-	struct sctp_chunk *chunk = sack_once(path, asoc);
-
-	return chunk ? on_sack(true, asoc, chunk, address_of(asoc)) : 0;
-}
-
-SEC("fexit/sctp_sendmsg_to_asoc")
-int BPF_PROG(bufmon_sent, struct sctp_association *asoc, void *msg, __u64 len,
-	     struct sctp_transport *transport, void *sinfo, int ret)
-{
-	return on_sent(true, asoc, argument(ctx, 0), ret);
-}
-
-SEC("fentry/sctp_datamsg_from_user")
-int BPF_PROG(bufmon_room)
-{
-	return on_room();
-}
-
-SEC("fentry/sctp_sendmsg_to_asoc")
-int BPF_PROG(bufmon_send, struct sctp_association *asoc, void *msg, __u64 len)
-{
-	return on_send(true, asoc, argument(ctx, 0), len);
-}
-
-#include "frame.h"
-
-SEC("kprobe/sctp_association_free")
-int BPF_KPROBE(bufmon_free_kprobe, struct sctp_association *asoc)
-{
-	return on_free(asoc);
-}
-
-SEC("kprobe/sctp_transport_lower_cwnd")
-int BPF_KPROBE(bufmon_x_lower_cwnd_kprobe, struct sctp_transport *transport, __u32 reason)
-{
-	return on_lower_cwnd((__u64)transport, reason);
-}
-
-SEC("kprobe/sctp_make_sack")
-int BPF_KPROBE(bufmon_x_make_sack_kprobe, struct sctp_association *asoc)
-{
-	return on_make_sack(false, asoc, (__u64)asoc);
-}
-
-SEC("kprobe/sctp_outq_sack")
-int BPF_KPROBE(bufmon_sack_kprobe, struct sctp_outq *q, struct sctp_chunk *chunk)
-{
-	struct sctp_association *asoc = READ(q, asoc);
-
-	return on_sack(false, asoc, chunk, (__u64)asoc);
-}
-
-SEC("kretprobe/sctp_sendmsg_to_asoc")
-int BPF_KRETPROBE(bufmon_sent_kprobe, int ret)
-{
-	struct frame frame;
-
-	if (!frame_leave(ctx, &frame))
-		return 0;
-	return on_sent(false, (void *)frame.arg[0], frame.arg[0], ret);
-}
-
-SEC("kprobe/sctp_datamsg_from_user")
-int BPF_KPROBE(bufmon_room_kprobe)
-{
-	return on_room();
-}
-
-SEC("kprobe/sctp_sendmsg_to_asoc")
-int BPF_KPROBE(bufmon_send_kprobe, struct sctp_association *asoc, void *msg, __u64 len)
-{
-	frame_enter(ctx, (__u64)asoc, 0);
-	return on_send(false, asoc, (__u64)asoc, len);
-}
+ON_ENTRY(bufmon_free, sctp_association_free, on_free((void *)ADDRESS(0, asoc)),
+	 struct sctp_association *asoc)
+ON_ENTRY(bufmon_x_lower_cwnd, sctp_transport_lower_cwnd,
+	 on_lower_cwnd(ADDRESS(0, transport), reason), struct sctp_transport *transport,
+	 __u32 reason)
+ON_ENTRY(bufmon_x_make_sack, sctp_make_sack, on_make_sack(trusted, asoc, ADDRESS(0, asoc)),
+	 struct sctp_association *asoc)
+ON_SACK(bufmon_sack, on_sack(trusted, asoc, chunk, trusted ? address_of(asoc) : (__u64)asoc))
+ON_RETURN_SHARED(bufmon_sent, sctp_sendmsg_to_asoc,
+		 on_sent(trusted, asoc, ADDRESS(0, asoc), RETURNED), struct sctp_association *,
+		 asoc, void *, msg)
+ON_ENTRY(bufmon_room, sctp_datamsg_from_user, on_room())
+ON_ENTRY_WITH_FRAME(bufmon_send, sctp_sendmsg_to_asoc,
+		    on_send(trusted, asoc, ADDRESS(0, asoc),
+			    ADDRESS(2, PT_REGS_PARM3((struct pt_regs *)(void *)ctx))),
+		    struct sctp_association *, asoc, void *, msg)
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

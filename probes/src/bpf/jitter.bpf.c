@@ -41,6 +41,7 @@ struct stream_stats {
 	struct window window[2]; /* of even and odd epochs */
 };
 
+#include "hooks.h"
 #include "streams.h"
 
 struct hist {
@@ -299,38 +300,13 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 	return 0;
 }
 
-/* --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere --- */
+/* --- hooks --- */
 
-/* See is_repeated() for twins. */
-WITH_MARKED_TWIN("fentry/sctp_assoc_rwnd_decrease", jitter_arrival, on_arrival(true, asoc),
-		 struct sctp_association *, asoc)
-WITH_TWIN("fentry/sctp_association_free", jitter_free, on_free(true, asoc),
-	  struct sctp_association *asoc)
-
-SEC("fentry/sctp_make_reassembled_event")
-int BPF_PROG(jitter_x_reassembled, struct net *net, struct sk_buff_head *queue,
-	     struct sk_buff *first, struct sk_buff *last)
-{
-	return on_reassembled(last);
-}
-
-SEC("kprobe/sctp_assoc_rwnd_decrease")
-int BPF_KPROBE(jitter_arrival_kprobe, struct sctp_association *asoc)
-{
-	return on_arrival(false, asoc);
-}
-
-SEC("kprobe/sctp_make_reassembled_event")
-int BPF_KPROBE(jitter_x_reassembled_kprobe, struct net *net, struct sk_buff_head *queue,
-	       struct sk_buff *first, struct sk_buff *last)
-{
-	return on_reassembled(last);
-}
-
-SEC("kprobe/sctp_association_free")
-int BPF_KPROBE(jitter_free_kprobe, struct sctp_association *asoc)
-{
-	return on_free(false, asoc);
-}
+ON_ENTRY_MARKED(jitter_arrival, sctp_assoc_rwnd_decrease, on_arrival(trusted, asoc),
+		struct sctp_association *, asoc)
+ON_ENTRY_TWICE(jitter_free, sctp_association_free, on_free(trusted, asoc),
+	       struct sctp_association *asoc)
+ON_ENTRY(jitter_x_reassembled, sctp_make_reassembled_event, on_reassembled(last), struct net *net,
+	 struct sk_buff_head *queue, struct sk_buff *first, struct sk_buff *last)
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

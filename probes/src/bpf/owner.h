@@ -134,7 +134,7 @@ static __always_inline bool wanted_assoc(bool trusted, struct sctp_association *
 	return true;
 }
 
-/* ... and this path of it, or, if it is not told, the primary one? */
+/* ... and this path of it, or, without one, the primary path? */
 static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport)
 {

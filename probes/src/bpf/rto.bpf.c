@@ -5,7 +5,7 @@
  *  - a round-trip time, of data or of a HEARTBEAT: sctp_transport_update_rto();
  *  - a T3-rtx expiry: the timer's function, and inside it sctp_transport_lower_cwnd(), which runs
  *    after the back-off (sctp_do_8_2_transport_strike()) and before any retransmission;
- *  - a HEARTBEAT that was not answered before the next one: likewise.
+ *  - a HEARTBEAT that was not answered before the next one: the same way with its own timer.
  *
  * A timer's function that finds the socket busy only starts the timer again, and is no expiry.
  *
@@ -68,6 +68,7 @@ struct accounting {
 
 #include "entries.h"
 #include "hists.h"
+#include "hooks.h"
 #include "ring.h"
 
 /* Keep in step with Cause in rto.rs. */
@@ -168,7 +169,7 @@ static __always_inline struct entry *path_of(__u64 transport)
 	return find_or_insert(transport, READ(asoc_of(transport), assoc_id), true);
 }
 
-static __always_inline void look_at(struct values *v, __u64 transport)
+static __always_inline void read_values(struct values *v, __u64 transport)
 {
 	struct sctp_transport *t = TRANSPORT(transport);
 
@@ -187,7 +188,7 @@ static __always_inline void look_at(struct values *v, __u64 transport)
 	v->error_count = READ(t, error_count);
 }
 
-static __always_inline void tell(struct entry *path, __u8 cause, __u32 old_rto, __u8 old_state)
+static __always_inline void report(struct entry *path, __u8 cause, __u32 old_rto, __u8 old_state)
 {
 	struct event *event;
 
@@ -221,7 +222,7 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 	v = &path->state.last;
 	begin_update(path);
 	path->last_ns = bpf_ktime_get_ns();
-	look_at(v, transport);
+	read_values(v, transport);
 	v->rtt = rtt;
 	if (cause == CAUSE_HEARTBEAT_TIMEOUT) {
 		for_stats(stats, path) stats->heartbeat_timeouts++;
@@ -251,7 +252,7 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 			path->state.min_rtt_ns = min;
 	}
 	end_update(path);
-	tell(path, cause, old_rto, v->path_state);
+	report(path, cause, old_rto, v->path_state);
 	return 0;
 }
 
@@ -416,13 +417,13 @@ static __always_inline int on_change(__u64 transport, __u32 cause, __u8 new_stat
 	old_state = READ(TRANSPORT(transport), state);
 	begin_update(path);
 	path->last_ns = bpf_ktime_get_ns();
-	look_at(&path->state.last, transport);
+	read_values(&path->state.last, transport);
 	if (cause == CAUSE_STATE)
 		path->state.last.path_state = new_state;
 	else
 		path->state.last.primary = true;
 	end_update(path);
-	tell(path, cause, path->state.last.rto, old_state);
+	report(path, cause, path->state.last.rto, old_state);
 	return 0;
 }
 
@@ -449,274 +450,7 @@ static __always_inline int on_primary(struct sctp_association *asoc, __u64 trans
 	return old && old != transport ? on_change(transport, CAUSE_PRIMARY, 0) : 0;
 }
 
-/* --- spurious retransmissions --- */
-
-/*
- * The note of a slot: for whose sake (an index into entries), how often the chunk was sent again
- * and how often for nothing (at most 31 and 15), and whether it was acknowledged.
- */
-#define NOTE_PATH 0xfffff
-#define NOTE_RTX (1u << 20)
-#define NOTE_SPURIOUS (1u << 25)
-#define NOTE_EARLY (1u << 29) /* one of them by an early SACK: the peer will report it, too */
-#define NOTE_ACKED (1u << 31)
-#define rtx_of(note) ((note) / NOTE_RTX % 32)
-#define spurious_of(note) ((note) / NOTE_SPURIOUS % 16)
-
-static __always_inline void sent_again(struct assoc *a, __u32 assoc_id, __u32 tsn, __u32 key)
-{
-	__u64 now = bpf_ktime_get_ns();
-	struct slot *slot = slot_of(assoc_id, tsn);
-	struct slot new = {
-		.assoc_id = assoc_id,
-		.tsn = tsn,
-		.sent_ns = now,
-		.path = key,
-		.note = NOTE_RTX +
-			((a->rtx_path <= settings.entry_mask ? a->rtx_path : key) & NOTE_PATH),
-	};
-	bool is_open = false;
-	__u32 evicted;
-
-	if (slot) {
-		is_open = !(slot->note & NOTE_ACKED);
-		if (is_open && rtx_of(slot->note) < 31)
-			new.note = slot->note + NOTE_RTX;
-		slot->sent_ns = now;
-		slot->path = key;
-		slot->note = new.note;
-	} else if (remember(&new, &evicted) && !(evicted & NOTE_ACKED)) {
-		count(&shared.accounting.chunks_evicted, 1);
-	}
-	if (!a->rtx_open || tsn_before(tsn, a->rtx_low))
-		a->rtx_low = tsn;
-	if (!a->rtx_open || tsn_before(a->rtx_high, tsn))
-		a->rtx_high = tsn;
-	if (!is_open)
-		a->rtx_open++;
-	if (a->probing && !tsn_before(tsn, a->probe_tsn)) {
-		a->probing = false;
-		a->probe_ns = 0;
-	}
-}
-
-static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
-				     struct sctp_chunk *chunk)
-{
-	struct sctp_chunkhdr *hdr = GET(trusted, chunk, chunk_hdr);
-	__u8 type = GET(trusted, hdr, type);
-	struct sctp_transport *transport;
-	struct sctp_association *asoc;
-	__u64 size, padded;
-	struct entry *path;
-	struct assoc *a;
-	__u32 tsn;
-	bool again;
-
-	if (type != SCTP_CID_DATA && type != SCTP_CID_I_DATA)
-		return 0;
-	transport = GET(trusted, packet, transport);
-	asoc = GET(trusted, transport, asoc);
-	if (!wanted(trusted, asoc, transport))
-		return 0;
-	a = make_assoc(GET(trusted, asoc, assoc_id));
-	if (!a)
-		return 0;
-	again = GET(trusted, chunk, sent_count) > 1;
-	size = GET(trusted, packet, size);
-	padded = (bpf_ntohs(GET(trusted, hdr, length)) + 3) & ~3u;
-	if (!again && (a->probe_ns || (a->probing && size - padded == a->packet_size))) {
-		a->packet_size = size;
-		return 0; /* by far the most */
-	}
-	path = path_of((__u64)READ(packet, transport));
-	if (!path)
-		return 0;
-	if (again) {
-		__be32 sent_tsn = 0;
-
-		bpf_probe_read_kernel(&sent_tsn, sizeof(sent_tsn), (void *)(hdr + 1));
-		sent_again(a, path->id.assoc_id, bpf_ntohl(sent_tsn), path->key);
-		begin_update(path);
-		for_stats(stats, path) stats->rtx_chunks++;
-		end_update(path);
-		return 0;
-	}
-	/* A chunk sent for the first time has the last TSN given out. */
-	tsn = GET(trusted, asoc, next_tsn) - 1;
-	if (!a->probing) {
-		a->probing = true;
-		a->probe_tsn = tsn;
-		a->probe_path = path->key;
-	} else if (a->probe_path == path->key) {
-		a->probe_end = tsn;
-		a->probe_ns = bpf_ktime_get_ns();
-	} else {
-		a->probing = false;
-	}
-	a->packet_size = size;
-	return 0;
-}
-
-static __always_inline void is_spurious(__u32 assoc_id, struct slot *slot)
-{
-	struct entry *path = entry_at(slot->note & NOTE_PATH);
-
-	if (spurious_of(slot->note) >= rtx_of(slot->note) || spurious_of(slot->note) == 15)
-		return; /* told already */
-	slot->note += NOTE_SPURIOUS;
-	if (path->id.assoc_id != assoc_id)
-		return;
-	begin_update(path);
-	for_stats(stats, path) stats->spurious++;
-	end_update(path);
-}
-
-/* A SACK at work. */
-struct sack {
-	__u64 now;
-	__u64 next; /* address of the next gap block or duplicate */
-	__u32 assoc_id;
-	__u32 cum_tsn;
-	__u32 tsn; /* next to look at */
-	__u32 end; /* last of this run */
-	__u32 low; /* what is worth a look */
-	__u32 high;
-	__u32 acked; /* found so far */
-	__u16 blocks;
-	__u16 duplicates;
-};
-
-/* One step: look at a TSN, or go to the next gap block. */
-static long sack_step(__u32 step, struct sack *sack)
-{
-	struct slot *slot;
-	struct entry *path;
-
-	if (tsn_before(sack->end, sack->tsn)) {
-		struct gap_ack_block block;
-
-		if (!sack->blocks)
-			return 1;
-		sack->blocks--;
-		if (bpf_probe_read_kernel(&block, sizeof(block), (void *)sack->next))
-			return 1;
-		sack->next += sizeof(block);
-		sack->tsn = sack->cum_tsn + bpf_ntohs(block.start);
-		sack->end = sack->cum_tsn + bpf_ntohs(block.end);
-		if (tsn_before(sack->tsn, sack->low))
-			sack->tsn = sack->low;
-		if (tsn_before(sack->high, sack->end))
-			sack->end = sack->high;
-		return 0;
-	}
-	slot = slot_of(sack->assoc_id, sack->tsn);
-	sack->tsn++;
-	if (!slot || (slot->note & NOTE_ACKED))
-		return 0;
-	slot->note |= NOTE_ACKED;
-	sack->acked++;
-	path = entry_at(slot->path);
-	/* With a margin: the smallest time measured is not yet the smallest there is. */
-	if (path->id.assoc_id == sack->assoc_id &&
-	    sack->now - slot->sent_ns < path->state.min_rtt_ns / 8 * 7) {
-		is_spurious(sack->assoc_id, slot);
-		slot->note |= NOTE_EARLY;
-	}
-	return 0;
-}
-
-static long duplicate_step(__u32 step, struct sack *sack)
-{
-	struct slot *slot;
-	__be32 tsn;
-
-	if (step >= sack->duplicates ||
-	    bpf_probe_read_kernel(&tsn, sizeof(tsn), (void *)(sack->next + step * sizeof(tsn))))
-		return 1;
-	slot = slot_of(sack->assoc_id, bpf_ntohl(tsn));
-	if (!slot)
-		return 0;
-	if (slot->note & NOTE_EARLY)
-		slot->note &= ~NOTE_EARLY; /* told already */
-	else
-		is_spurious(sack->assoc_id, slot);
-	return 0;
-}
-
-static __always_inline void finish_probe(struct assoc *a, __u32 assoc_id, __u32 cum_tsn, __u64 now)
-{
-	struct entry *path;
-
-	if (!a->probing || tsn_before(cum_tsn, a->probe_tsn))
-		return;
-	path = entry_at(a->probe_path);
-	if (a->probe_ns && !tsn_before(cum_tsn, a->probe_end) && path->id.assoc_id == assoc_id) {
-		__u64 rtt = now - a->probe_ns;
-
-		if (!path->state.min_rtt_ns || rtt < path->state.min_rtt_ns) {
-			begin_update(path);
-			path->state.min_rtt_ns = rtt;
-			end_update(path);
-		}
-	}
-	a->probing = false;
-	a->probe_ns = 0;
-}
-
-static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sctp_chunk *chunk)
-{
-	struct sctp_association *asoc = GET(trusted, q, asoc);
-	__u32 assoc_id = GET(trusted, asoc, assoc_id), acked;
-	struct sack sack = {};
-	union sack_first first;
-	struct assoc *a;
-	__u64 duplicates;
-
-	if (!wanted_assoc(trusted, asoc))
-		return 0;
-	a = make_assoc(assoc_id);
-	if (!a)
-		return 0;
-	a->sack_depth = 1;
-	first = sack_first(trusted, chunk);
-	sack.now = bpf_ktime_get_ns();
-	sack.assoc_id = assoc_id;
-	sack.cum_tsn = bpf_ntohl(first.cum_tsn_ack);
-	sack.blocks = bpf_ntohs(first.num_gap_ack_blocks);
-	sack.duplicates = bpf_ntohs(first.num_dup_tsns);
-	sack.next = gap_blocks(trusted, chunk);
-	duplicates = sack.next + sack.blocks * sizeof(struct gap_ack_block);
-	acked = GET(trusted, asoc, ctsn_ack_point);
-	finish_probe(a, assoc_id, sack.cum_tsn, sack.now);
-
-	if (a->rtx_open) {
-		sack.low = a->rtx_low;
-		sack.high = a->rtx_high;
-		sack.tsn = tsn_before(acked + 1, sack.low) ? sack.low : acked + 1;
-		sack.end = tsn_before(sack.high, sack.cum_tsn) ? sack.high : sack.cum_tsn;
-		if (bpf_loop(MAX_SCAN, sack_step, &sack, 0) >= MAX_SCAN)
-			count(&shared.accounting.scan_limit, 1);
-		a->rtx_open -= sack.acked < a->rtx_open ? sack.acked : a->rtx_open;
-		if (!tsn_before(sack.cum_tsn, a->rtx_high))
-			a->rtx_open = 0;
-	}
-	if (sack.duplicates) {
-		sack.next = duplicates;
-		bpf_loop(MAX_SCAN, duplicate_step, &sack, 0);
-	}
-	return 0;
-}
-
-static __always_inline int on_sack_done(bool trusted, struct sctp_outq *q)
-{
-	struct sctp_association *asoc = GET(trusted, q, asoc);
-	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
-
-	if (a)
-		a->sack_depth = 0;
-	return 0;
-}
+#include "spurious.h"
 
 static __always_inline int on_free(struct sctp_association *asoc)
 {
@@ -726,57 +460,6 @@ static __always_inline int on_free(struct sctp_association *asoc)
 	return 0;
 }
 
-/* --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere --- */
-
-SEC("fexit/sctp_transport_update_rto")
-int BPF_PROG(rto_update, struct sctp_transport *transport, __u32 rtt)
-{
-	return on_rtt(argument(ctx, 0), rtt);
-}
-
-SEC("fexit/sctp_transport_lower_cwnd")
-int BPF_PROG(rto_lower_cwnd, struct sctp_transport *transport, __u32 reason)
-{
-	return on_lower_cwnd(argument(ctx, 0), reason);
-}
-
-SEC("fexit/sctp_generate_t3_rtx_event")
-int BPF_PROG(rto_t3_leave)
-{
-	return timer_leave();
-}
-
-SEC("fentry/sctp_generate_t3_rtx_event")
-int BPF_PROG(rto_t3_enter, struct timer_list *t)
-{
-	return on_t3_timer((void *)argument(ctx, 0));
-}
-
-SEC("fexit/sctp_generate_heartbeat_event")
-int BPF_PROG(rto_x_heartbeat_leave)
-{
-	return timer_leave();
-}
-
-SEC("fentry/sctp_generate_heartbeat_event")
-int BPF_PROG(rto_x_heartbeat_enter, struct timer_list *t)
-{
-	return on_heartbeat_timer((void *)argument(ctx, 0));
-}
-
-SEC("fentry/sctp_assoc_control_transport")
-int BPF_PROG(rto_x_control, struct sctp_association *asoc, struct sctp_transport *transport,
-	     __u32 command)
-{
-	return on_control(argument(ctx, 1), command);
-}
-
-SEC("fentry/sctp_assoc_set_primary")
-int BPF_PROG(rto_x_primary, struct sctp_association *asoc, struct sctp_transport *transport)
-{
-	return on_primary((void *)argument(ctx, 0), argument(ctx, 1));
-}
-
 static __always_inline int on_pmtud(__u64 transport, __u32 reason)
 {
 	if (reason == SCTP_RTXR_PMTUD && wanted(false, asoc_of(transport), TRANSPORT(transport)))
@@ -784,146 +467,32 @@ static __always_inline int on_pmtud(__u64 transport, __u32 reason)
 	return 0;
 }
 
-SEC("fentry/sctp_retransmit")
-int BPF_PROG(rto_x_retransmit, struct sctp_outq *q, struct sctp_transport *transport, __u32 reason)
-{
-	return on_pmtud(argument(ctx, 1), reason);
-}
+/* --- hooks --- */
 
-SEC("fentry/sctp_association_free")
-int BPF_PROG(rto_x_free, struct sctp_association *asoc)
-{
-	return on_free(asoc);
-}
-
-SEC("fexit/sctp_outq_sack")
-int BPF_PROG(rto_x_sack_done, struct sctp_outq *q)
-{
-	return on_sack_done(true, q);
-}
-
-SEC("fentry/sctp_outq_sack")
-int BPF_PROG(rto_x_sack, struct sctp_outq *q, struct sctp_chunk *chunk)
-{
-	return on_sack(true, q, chunk);
-}
-
-SEC("fexit/sctp_packet_append_chunk")
-int BPF_PROG(rto_x_append, struct sctp_packet *packet, struct sctp_chunk *chunk, int ret)
-{
-	return ret == SCTP_XMIT_OK ? on_append(true, packet, chunk) : 0;
-}
-
-#include "frame.h"
-
-SEC("kretprobe/sctp_transport_update_rto")
-int BPF_KRETPROBE(rto_update_kprobe)
-{
-	struct frame frame;
-
-	return frame_leave(ctx, &frame) ? on_rtt(frame.arg[0], frame.arg[1]) : 0;
-}
-
-SEC("kprobe/sctp_transport_update_rto")
-int BPF_KPROBE(rto_update_enter_kprobe, struct sctp_transport *transport, __u32 rtt)
-{
-	return frame_enter(ctx, (__u64)transport, rtt);
-}
-
-SEC("kretprobe/sctp_transport_lower_cwnd")
-int BPF_KRETPROBE(rto_lower_cwnd_kprobe)
-{
-	struct frame frame;
-
-	return frame_leave(ctx, &frame) ? on_lower_cwnd(frame.arg[0], frame.arg[1]) : 0;
-}
-
-SEC("kprobe/sctp_transport_lower_cwnd")
-int BPF_KPROBE(rto_lower_cwnd_enter_kprobe, struct sctp_transport *transport, __u32 reason)
-{
-	return frame_enter(ctx, (__u64)transport, reason);
-}
-
-SEC("kretprobe/sctp_generate_t3_rtx_event")
-int BPF_KRETPROBE(rto_t3_leave_kprobe)
-{
-	return timer_leave();
-}
-
-SEC("kprobe/sctp_generate_t3_rtx_event")
-int BPF_KPROBE(rto_t3_enter_kprobe, struct timer_list *t)
-{
-	return on_t3_timer(t);
-}
-
-SEC("kretprobe/sctp_generate_heartbeat_event")
-int BPF_KRETPROBE(rto_x_heartbeat_leave_kprobe)
-{
-	return timer_leave();
-}
-
-SEC("kprobe/sctp_generate_heartbeat_event")
-int BPF_KPROBE(rto_x_heartbeat_enter_kprobe, struct timer_list *t)
-{
-	return on_heartbeat_timer(t);
-}
-
-SEC("kprobe/sctp_assoc_control_transport")
-int BPF_KPROBE(rto_x_control_kprobe, struct sctp_association *asoc,
-	       struct sctp_transport *transport, __u32 command)
-{
-	return on_control((__u64)transport, command);
-}
-
-SEC("kprobe/sctp_assoc_set_primary")
-int BPF_KPROBE(rto_x_primary_kprobe, struct sctp_association *asoc,
-	       struct sctp_transport *transport)
-{
-	return on_primary(asoc, (__u64)transport);
-}
-
-SEC("kprobe/sctp_retransmit")
-int BPF_KPROBE(rto_x_retransmit_kprobe, struct sctp_outq *q, struct sctp_transport *transport,
-	       __u32 reason)
-{
-	return on_pmtud((__u64)transport, reason);
-}
-
-SEC("kprobe/sctp_association_free")
-int BPF_KPROBE(rto_x_free_kprobe, struct sctp_association *asoc)
-{
-	return on_free(asoc);
-}
-
-SEC("kretprobe/sctp_outq_sack")
-int BPF_KRETPROBE(rto_x_sack_done_kprobe)
-{
-	struct frame frame;
-
-	return frame_leave(ctx, &frame) ? on_sack_done(false, (void *)frame.arg[0]) : 0;
-}
-
-SEC("kprobe/sctp_outq_sack")
-int BPF_KPROBE(rto_x_sack_kprobe, struct sctp_outq *q, struct sctp_chunk *chunk)
-{
-	frame_enter(ctx, (__u64)q, 0);
-	return on_sack(false, q, chunk);
-}
-
-SEC("kretprobe/sctp_packet_append_chunk")
-int BPF_KRETPROBE(rto_x_append_kprobe, int ret)
-{
-	struct frame frame;
-
-	if (!frame_leave(ctx, &frame) || ret != SCTP_XMIT_OK)
-		return 0;
-	return on_append(false, (void *)frame.arg[0], (void *)frame.arg[1]);
-}
-
-SEC("kprobe/sctp_packet_append_chunk")
-int BPF_KPROBE(rto_x_append_enter_kprobe, struct sctp_packet *packet, struct sctp_chunk *chunk)
-{
-	return frame_enter(ctx, (__u64)packet, (__u64)chunk);
-}
+ON_RETURN(rto_update, sctp_transport_update_rto, on_rtt(ADDRESS(0, transport), rtt),
+	  struct sctp_transport *, transport, __u32, rtt)
+ON_RETURN(rto_lower_cwnd, sctp_transport_lower_cwnd, on_lower_cwnd(ADDRESS(0, transport), reason),
+	  struct sctp_transport *, transport, __u32, reason)
+ON_RETURN_BARE(rto_t3_leave, sctp_generate_t3_rtx_event, timer_leave())
+ON_ENTRY(rto_t3_enter, sctp_generate_t3_rtx_event, on_t3_timer((void *)ADDRESS(0, t)),
+	 struct timer_list *t)
+ON_RETURN_BARE(rto_x_heartbeat_leave, sctp_generate_heartbeat_event, timer_leave())
+ON_ENTRY(rto_x_heartbeat_enter, sctp_generate_heartbeat_event,
+	 on_heartbeat_timer((void *)ADDRESS(0, t)), struct timer_list *t)
+ON_ENTRY(rto_x_control, sctp_assoc_control_transport, on_control(ADDRESS(1, transport), command),
+	 struct sctp_association *asoc, struct sctp_transport *transport, __u32 command)
+ON_ENTRY(rto_x_primary, sctp_assoc_set_primary,
+	 on_primary((void *)ADDRESS(0, asoc), ADDRESS(1, transport)), struct sctp_association *asoc,
+	 struct sctp_transport *transport)
+ON_ENTRY(rto_x_retransmit, sctp_retransmit, on_pmtud(ADDRESS(1, transport), reason),
+	 struct sctp_outq *q, struct sctp_transport *transport, __u32 reason)
+ON_ENTRY(rto_x_free, sctp_association_free, on_free(asoc), struct sctp_association *asoc)
+ON_RETURN_SHARED(rto_x_sack_done, sctp_outq_sack, on_sack_done(trusted, q), struct sctp_outq *, q,
+		 struct sctp_chunk *, chunk)
+ON_ENTRY_WITH_FRAME(rto_x_sack, sctp_outq_sack, on_sack(trusted, q, chunk), struct sctp_outq *, q,
+		    struct sctp_chunk *, chunk)
+ON_RETURN(rto_x_append, sctp_packet_append_chunk,
+	  RETURNED == SCTP_XMIT_OK ? on_append(trusted, packet, chunk) : 0, struct sctp_packet *,
+	  packet, struct sctp_chunk *, chunk)
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -44,6 +44,7 @@ struct accounting {
 
 #include "entries.h"
 #include "hists.h"
+#include "hooks.h"
 #include "ring.h"
 
 #define PROBES 8 /* entries of assocs looked at before one is evicted */
@@ -293,9 +294,9 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 }
 
 /*
- * sctp_packet_append_data() asks for a TSN when it has taken a chunk of data, new or not: one call
- * for each, where sctp_packet_append_chunk() is called for those too that have to wait, and tells
- * at its end only. But it does not say on which path.
+ * sctp_chunk_assign_tsn() is called once per DATA chunk taken into a packet, new or retransmitted.
+ * sctp_packet_append_chunk() is also called for chunks that must wait. The former does not say on
+ * which path.
  */
 static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 {
@@ -338,11 +339,10 @@ struct sack {
 	__u32 tsn; /* next to look at */
 	__u32 end; /* last of this run */
 	__u32 cum_tsn;
-	__u32 floor;	 /* TSNs up to here are not new */
-	__u32 doubtful;	 /* and up to here they give no sample: */
-	__u32 missed;	 /* up to here, as an earlier SACK may have covered them, unseen; */
-	__u32 abandoned; /* up to here, as they were given up (this follows every SACK, too); */
-			 /* and others, as they were left unscanned */
+	__u32 floor;	/* TSNs up to here are not new */
+	__u32 doubtful; /* TSNs up to here give no sample: the latest of the next two and inexact */
+	__u32 missed;	/* TSNs up to here may be covered by a SACK that was not seen */
+	__u32 abandoned; /* TSNs up to here were given up by PR-SCTP, or acknowledged */
 	__u32 top;	 /* highest TSN that can have been sent */
 	__u16 blocks;	 /* gap blocks still to come */
 	bool prompt;
@@ -464,8 +464,8 @@ static __always_inline bool slot_packet(__u32 assoc_id, __u32 tsn, __u32 *packet
  * was lost) the last may have waited for the timer. Only the last packet's chunks waited for
  * nothing.
  */
-static __always_inline void judge(struct sack *sack, struct assoc *a, __u32 newest, bool gaps,
-				  bool shutdown)
+static __always_inline void classify_prompt(struct sack *sack, struct assoc *a, __u32 newest,
+					    bool gaps, bool shutdown)
 {
 	__u32 packet = 0, newly;
 
@@ -527,7 +527,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 				   struct sctp_chunk *chunk)
 {
 	struct sack sack = {};
-	union sack_first first;
+	union sack_header first;
 	__u32 acked, highest, newest, gap_top, last_gap_top, last_end;
 	__u64 digest;
 	struct assoc *a;
@@ -535,7 +535,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	a = find_assoc(GET(trusted, asoc, assoc_id));
 	if (!a)
 		return 0;
-	first = sack_first(trusted, chunk);
+	first = read_sack_header(trusted, chunk);
 	sack.now = bpf_ktime_get_ns();
 	sack.assoc_id = a->assoc_id;
 	sack.cum_tsn = bpf_ntohl(first.cum_tsn_ack);
@@ -640,7 +640,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	a->highest = later_tsn(a->highest, last_end);
 
 	if (settings.wants & WANT_EXTENDED)
-		judge(&sack, a, newest, sack.blocks, first.type == SCTP_CID_SHUTDOWN);
+		classify_prompt(&sack, a, newest, sack.blocks, first.type == SCTP_CID_SHUTDOWN);
 	a->digest = digest;
 	a->gap_top = gap_top;
 
@@ -677,70 +677,15 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 }
 
 /*
- * --- hooks: fentry, fexit and tp_btf where the kernel has them, kprobes elsewhere ---
- * Attached in this order, acknowledgements first: a chunk is not seen sent before its SACK can be.
+ * --- hooks ---
+ * Acknowledgements first: a chunk is not seen sent before its SACK can be.
  */
 
-SEC("fentry/sctp_association_free")
-int BPF_PROG(rtt_free, struct sctp_association *asoc)
-{
-	return on_free(true, asoc);
-}
-
-SEC("tp_btf/sctp_probe_path")
-int BPF_PROG(rtt_sack, struct sctp_transport *path, struct sctp_association *asoc)
-{
-	struct sctp_chunk *chunk = sack_once(path, asoc);
-
-	return chunk ? on_sack(true, asoc, chunk) : 0;
-}
-
-SEC("fentry/sctp_chunk_assign_tsn")
-int BPF_PROG(rtt_assign, struct sctp_chunk *chunk)
-{
-	return on_assign(true, chunk);
-}
-
-SEC("fexit/sctp_packet_append_chunk")
-int BPF_PROG(rtt_append, struct sctp_packet *packet, struct sctp_chunk *chunk, int ret)
-{
-	return ret == SCTP_XMIT_OK ? on_append(true, packet, chunk) : 0;
-}
-
-#include "frame.h"
-
-SEC("kprobe/sctp_association_free")
-int BPF_KPROBE(rtt_free_kprobe, struct sctp_association *asoc)
-{
-	return on_free(false, asoc);
-}
-
-SEC("kprobe/sctp_outq_sack")
-int BPF_KPROBE(rtt_sack_kprobe, struct sctp_outq *q, struct sctp_chunk *chunk)
-{
-	return on_sack(false, READ(q, asoc), chunk);
-}
-
-SEC("kprobe/sctp_chunk_assign_tsn")
-int BPF_KPROBE(rtt_assign_kprobe, struct sctp_chunk *chunk)
-{
-	return on_assign(false, chunk);
-}
-
-SEC("kprobe/sctp_packet_append_chunk")
-int BPF_KPROBE(rtt_append_enter_kprobe, struct sctp_packet *packet, struct sctp_chunk *chunk)
-{
-	return frame_enter(ctx, (__u64)packet, (__u64)chunk);
-}
-
-SEC("kretprobe/sctp_packet_append_chunk")
-int BPF_KRETPROBE(rtt_append_kprobe, int ret)
-{
-	struct frame frame;
-
-	if (!frame_leave(ctx, &frame) || ret != SCTP_XMIT_OK)
-		return 0;
-	return on_append(false, (void *)frame.arg[0], (void *)frame.arg[1]);
-}
+ON_ENTRY(rtt_free, sctp_association_free, on_free(trusted, asoc), struct sctp_association *asoc)
+ON_SACK(rtt_sack, on_sack(trusted, asoc, chunk))
+ON_ENTRY(rtt_assign, sctp_chunk_assign_tsn, on_assign(trusted, chunk), struct sctp_chunk *chunk)
+ON_RETURN(rtt_append, sctp_packet_append_chunk,
+	  RETURNED == SCTP_XMIT_OK ? on_append(trusted, packet, chunk) : 0, struct sctp_packet *,
+	  packet, struct sctp_chunk *, chunk)
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

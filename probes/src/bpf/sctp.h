@@ -301,7 +301,7 @@ struct bpf_iter__task_file {
  * On the wire, so never relocated: what a SACK begins with, RFC 9260 3.3.4. The first eight bytes
  * of a SHUTDOWN are alike (3.3.8).
  */
-union sack_first {
+union sack_header {
 	__u64 word[2];
 	struct {
 		__u8 type;
@@ -324,9 +324,9 @@ struct gap_ack_block {
 };
 
 /*
- * Since 6.2 a program may look at any memory as at an object of a type that vmlinux has, by plain
- * loads, and one may take several members: so all is read as if it were an IPv6 address, 16 bytes.
- * Else it takes a helper call. The kernel's answer is known when the program is loaded.
+ * From 6.2, bpf_rdonly_cast() reads any kernel address with plain loads if the type is in vmlinux
+ * BTF; we cast to in6_addr, 16 bytes that every kernel has. Older kernels: a helper call. Decided
+ * at load.
  */
 #define CAN_CAST bpf_ksym_exists(bpf_rdonly_cast)
 #define CAST(type, address) (*(type *)bpf_core_cast(address, struct in6_addr))
@@ -406,19 +406,19 @@ static __always_inline __u64 data_word(struct sctp_chunkhdr *hdr, __u32 offset)
 }
 
 /*
- * For tp_btf/sctp_probe_path, a tracepoint that sctp_outq_sack() passes at its beginning, once per
- * path of the association: the chunk that it was called for, once; else NULL. To enter a program
- * there costs half of what it does at the function itself (no __bpf_prog_enter_recur()).
+ * The chunk passed to sctp_outq_sack(), once per call; else NULL. The tracepoint sctp_probe_path
+ * fires there once per path, so only the primary path counts. Half the entry cost of fentry: no
+ * __bpf_prog_enter_recur().
  *
- * Since 6.2 what a tracepoint hands over is trusted: the kernel does not guard loads of its
- * members, but has it checked for NULL. Pointers among them are better not followed too often: for
- * each of those the verifier goes through all types four times (btf_nested_type_is_trusted()).
+ * Since 6.2 the arguments of a tracepoint are trusted: the kernel does not guard loads of their
+ * members, but wants them checked for NULL. Each pointer among them that is followed costs the
+ * verifier four searches of all types (btf_nested_type_is_trusted()).
  *
- * An association born by the very packet is handed its chunks by the endpoint, and has none in
- * progress: but neither has it sent anything yet.
+ * An association that this packet has set up has no chunk in progress, as the endpoint hands its
+ * chunks over: but such an association has sent nothing yet.
  */
-static __always_inline struct sctp_chunk *sack_once(struct sctp_transport *path,
-						    struct sctp_association *asoc)
+static __always_inline struct sctp_chunk *sack_from_tracepoint(struct sctp_transport *path,
+							       struct sctp_association *asoc)
 {
 	if (!path || !asoc || path != asoc->peer.primary_path)
 		return NULL;
@@ -429,10 +429,10 @@ static __always_inline struct sctp_chunk *sack_once(struct sctp_transport *path,
  * How a chunk that sctp_outq_sack() is called for begins. That is called for a SHUTDOWN, too: which
  * has no more than the cumulative TSN, and what is found where a SACK has the rest is made zero.
  */
-static __always_inline union sack_first sack_first(bool trusted, struct sctp_chunk *chunk)
+static __always_inline union sack_header read_sack_header(bool trusted, struct sctp_chunk *chunk)
 {
 	struct sctp_chunkhdr *hdr = GET(trusted, chunk, chunk_hdr);
-	union sack_first first = {};
+	union sack_header first = {};
 
 	if (CAN_CAST) {
 		first.word[0] = CAST(__u64, hdr);
@@ -449,7 +449,7 @@ static __always_inline union sack_first sack_first(bool trusted, struct sctp_chu
 static __always_inline __u64 gap_blocks(bool trusted, struct sctp_chunk *chunk)
 {
 	/* A number, where chunk_hdr were a typed pointer. */
-	return (__u64)GET(trusted, chunk, subh.v) + sizeof(union sack_first) -
+	return (__u64)GET(trusted, chunk, subh.v) + sizeof(union sack_header) -
 	       sizeof(struct sctp_chunkhdr);
 }
 

@@ -12,10 +12,8 @@
 #define HIST_BUCKETS (HIST_OCTAVES << HIST_SUB_BITS)
 
 /*
- * A table of which a program computes an entry's address itself, by four instructions, where a look
- * into a map takes fourteen: a data section of one entry, until user space sets its size before
- * load. An index must be cut down by a mask, or compared with it: by the time of the verifier a
- * mask is a constant.
+ * A table that programs index by address (4 instructions; a map lookup takes 14): a .bss section of
+ * one element, resized before load. Mask or bounds-check every index.
  */
 #define TABLE(type, name) type name[1] SEC(".bss." #name)
 
@@ -80,9 +78,8 @@ static __always_inline void add(struct dist *dist, __u64 value)
 }
 
 /*
- * The verifier goes through a function that is not static by itself, once. Inlined, one that
- * branches much would multiply the ways through its callers, and the time that a command takes to
- * start. Such functions take and return numbers only.
+ * Global functions are verified once, by themselves. Inlined, their branches would multiply the
+ * paths of each caller and slow the load. Such functions take and return numbers only.
  */
 __noinline __u32 log2_u64(__u64 v)
 {

@@ -206,13 +206,6 @@ static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __
 	return entry_or_null(assoc_at, key);
 }
 
-/*
- * The kernel does not run a program that interrupts itself on a CPU (__bpf_prog_enter_recur()): so
- * it is blind where a softirq, which serves one association, breaks into the very program at work
- * for another. Therefore each program of fentry and fexit that counts is there twice. Of a twin
- * that breaks into the other, the interrupted one is left out, but not both; and where both run,
- * the second finds what the first has left: an association's events come one after the other.
- */
 #define MARKS 128 /* CPUs further on share them */
 
 struct mark {
@@ -221,9 +214,9 @@ struct mark {
 } marks[MARKS] = {};
 
 /*
- * Of two twins at one event the second need not look further: it finds the mark that the first left
- * on this CPU, and takes it away. If another event broke in and left its own, is_repeated() has the
- * last word. (Which of the two comes first is all the same.)
+ * Of two copies at one event (see hooks.h) the second need not look further: it finds the mark that
+ * the first left on this CPU, and takes it away. If another event broke in and left its own,
+ * is_repeated() has the last word. (Which of the two comes first is all the same.)
  */
 static __always_inline bool is_marked(__u64 object)
 {
@@ -245,39 +238,6 @@ static __always_inline bool is_repeated(struct assoc *a, __u64 event)
 	a->last_event = event;
 	return false;
 }
-
-#define WITH_TWIN(section, name, work, ...)                                                        \
-	SEC(section)                                                                               \
-	int BPF_PROG(name, __VA_ARGS__)                                                            \
-	{                                                                                          \
-		return work;                                                                       \
-	}                                                                                          \
-	SEC(section)                                                                               \
-	int BPF_PROG(name##_twin, __VA_ARGS__)                                                     \
-	{                                                                                          \
-		return work;                                                                       \
-	}
-
-/*
- * The same where events are many: marked ones. The program that is attached first runs second (see
- * bpf_trampoline_link_prog()), and mostly does nothing: what it does where the other was left out
- * stands in a function of its own, so that it need not save registers each time.
- */
-#define WITH_MARKED_TWIN(section, name, work, type, object)                                        \
-	static __noinline int name##_work(type object)                                             \
-	{                                                                                          \
-		return work;                                                                       \
-	}                                                                                          \
-	SEC(section)                                                                               \
-	int BPF_PROG(name, type object)                                                            \
-	{                                                                                          \
-		return is_marked((__u64)object) ? 0 : name##_work(object);                         \
-	}                                                                                          \
-	SEC(section)                                                                               \
-	int BPF_PROG(name##_twin, type object)                                                     \
-	{                                                                                          \
-		return is_marked((__u64)object) ? 0 : work;                                        \
-	}
 
 static __always_inline void end_assoc(struct assoc *a)
 {

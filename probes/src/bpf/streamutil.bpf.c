@@ -7,11 +7,11 @@
 #include "sctp.h"
 
 struct assoc_stats {
-	__u64 last_chunk;   /* of the last event: several may be sent again, with one number */
-	__u32 outcnt;	    /* outbound streams */
-	__u32 lobby;	    /* messages that wait, of all streams, as counted here */
-	__u32 upheavals;    /* running functions after which the lobby is counted anew */
-	bool data_upheaval; /* the reception of data is one of them */
+	__u64 last_chunk;  /* of the last event: several may be sent again, with one number */
+	__u32 outcnt;	   /* outbound streams */
+	__u32 lobby;	   /* messages that wait, of all streams, as counted here */
+	__u32 recounts;	   /* running functions after which the lobby is counted anew */
+	bool data_recount; /* the reception of data is one of them */
 };
 
 struct stream_stats {
@@ -30,6 +30,7 @@ struct stream_stats {
 	__u64 waiting;	      /* in the lobby now */
 };
 
+#include "hooks.h"
 #include "streams.h"
 
 #define SIZE_BITS 33 /* a length has 0 to 32 */
@@ -136,35 +137,35 @@ static __always_inline void walk_lobby(struct sctp_association *asoc, struct ass
 }
 
 /* The lobby is about to change in unknown ways. Such functions call each other. */
-static __always_inline void upheaval(struct sctp_association *asoc, struct assoc *a)
+static __always_inline void lobby_recount(struct sctp_association *asoc, struct assoc *a)
 {
-	if (!a->stats.upheavals++ && a->stats.lobby)
+	if (!a->stats.recounts++ && a->stats.lobby)
 		walk_lobby(asoc, a, -1, false, bpf_ktime_get_ns());
 }
 
-static __always_inline void upheaval_over(struct sctp_association *asoc, struct assoc *a)
+static __always_inline void lobby_settled(struct sctp_association *asoc, struct assoc *a)
 {
-	if (!a->stats.upheavals || --a->stats.upheavals)
+	if (!a->stats.recounts || --a->stats.recounts)
 		return;
 	if (READ(asoc, ulpq.lobby.qlen))
 		walk_lobby(asoc, a, 1, false, bpf_ktime_get_ns());
 }
 
-static __always_inline int on_upheaval(bool trusted, struct sctp_association *asoc)
+static __always_inline int on_lobby_recount(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
 
 	if (a)
-		upheaval(asoc, a);
+		lobby_recount(asoc, a);
 	return 0;
 }
 
-static __always_inline int on_upheaval_over(bool trusted, struct sctp_association *asoc)
+static __always_inline int on_lobby_settled(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
 
 	if (a)
-		upheaval_over(asoc, a);
+		lobby_settled(asoc, a);
 	return 0;
 }
 
@@ -200,9 +201,9 @@ static __always_inline int on_data(bool trusted, struct sctp_ulpq *ulpq)
 		return 0;
 	asoc = GET(trusted, ulpq, asoc);
 	a = find_assoc(GET(trusted, asoc, assoc_id));
-	if (a && !a->stats.data_upheaval) {
-		a->stats.data_upheaval = true;
-		upheaval(asoc, a);
+	if (a && !a->stats.data_recount) {
+		a->stats.data_recount = true;
+		lobby_recount(asoc, a);
 	}
 	return 0;
 }
@@ -227,12 +228,12 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 			assoc_of(trusted, asoc);
 		return 0;
 	}
-	if (a->stats.data_upheaval) {
-		a->stats.data_upheaval = false;
-		upheaval_over(asoc, a);
+	if (a->stats.data_recount) {
+		a->stats.data_recount = false;
+		lobby_settled(asoc, a);
 		return 0;
 	}
-	if (a->stats.upheavals)
+	if (a->stats.recounts)
 		return 0;
 	by = lobby - a->stats.lobby;
 	if (!by)
@@ -365,122 +366,40 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 }
 
 /*
- * --- hooks: fentry and fexit where the kernel has them, kprobes elsewhere ---
+ * --- hooks ---
  *
  * The lobby changes only in functions that the kernel calls by pointer, so that none of them can
  * be inlined away (struct sctp_stream_interleave), and where it is flushed.
  */
 
-/* See is_repeated() for twins. */
-WITH_MARKED_TWIN("fentry/sctp_chunk_assign_tsn", streamutil_assign, on_assign(true, chunk),
-		 struct sctp_chunk *, chunk)
-WITH_TWIN("fexit/sctp_packet_append_chunk", streamutil_append,
-	  ret == SCTP_XMIT_OK ? on_append(true, packet, chunk) : 0, struct sctp_packet *packet,
-	  struct sctp_chunk *chunk, int ret)
-WITH_TWIN("fentry/sctp_association_free", streamutil_free, on_free(true, asoc),
-	  struct sctp_association *asoc)
-WITH_TWIN("fentry/sctp_ulpq_tail_data", streamutil_x_data, on_data(true, ulpq),
-	  struct sctp_ulpq *ulpq)
-WITH_TWIN("fexit/sctp_ulpq_tail_data", streamutil_x_data_over, on_data_over(true, ulpq, chunk),
-	  struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
-WITH_TWIN("fexit/sctp_ulpevent_idata", streamutil_x_idata_over, on_data_over(true, ulpq, chunk),
-	  struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
+ON_ENTRY_MARKED(streamutil_assign, sctp_chunk_assign_tsn, on_assign(trusted, chunk),
+		struct sctp_chunk *, chunk)
+ON_RETURN_TWICE(streamutil_append, sctp_packet_append_chunk,
+		RETURNED == SCTP_XMIT_OK ? on_append(trusted, packet, chunk) : 0,
+		struct sctp_packet *, packet, struct sctp_chunk *, chunk)
+ON_ENTRY_TWICE(streamutil_free, sctp_association_free, on_free(trusted, asoc),
+	       struct sctp_association *asoc)
+ON_ENTRY_TWICE_WITH_FRAME(streamutil_x_data, sctp_ulpq_tail_data, on_data(trusted, ulpq),
+			  struct sctp_ulpq *, ulpq, struct sctp_chunk *, chunk)
+ON_RETURN_TWICE_SHARED(streamutil_x_data_over, sctp_ulpq_tail_data,
+		       on_data_over(trusted, ulpq, chunk), struct sctp_ulpq *, ulpq,
+		       struct sctp_chunk *, chunk)
+ON_RETURN_TWICE(streamutil_x_idata_over, sctp_ulpevent_idata, on_data_over(trusted, ulpq, chunk),
+		struct sctp_ulpq *, ulpq, struct sctp_chunk *, chunk)
 
-#define UPHEAVAL(name, function)                                                                   \
-	SEC("fentry/" #function)                                                                   \
-	int BPF_PROG(streamutil_x_##name, struct sctp_ulpq *ulpq)                                  \
-	{                                                                                          \
-		return on_upheaval(true, ulpq->asoc);                                              \
-	}                                                                                          \
-	SEC("fexit/" #function)                                                                    \
-	int BPF_PROG(streamutil_x_##name##_over, struct sctp_ulpq *ulpq)                           \
-	{                                                                                          \
-		return on_upheaval_over(true, ulpq->asoc);                                         \
-	}                                                                                          \
-	SEC("kprobe/" #function)                                                                   \
-	int BPF_KPROBE(streamutil_x_##name##_kprobe, struct sctp_ulpq *ulpq)                       \
-	{                                                                                          \
-		struct sctp_association *asoc = READ(ulpq, asoc);                                  \
-                                                                                                   \
-		frame_enter(ctx, (__u64)asoc, 0);                                                  \
-		return on_upheaval(false, asoc);                                                   \
-	}                                                                                          \
-	SEC("kretprobe/" #function)                                                                \
-	int BPF_KRETPROBE(streamutil_x_##name##_over_kprobe)                                       \
-	{                                                                                          \
-		struct frame frame;                                                                \
-                                                                                                   \
-		return frame_leave(ctx, &frame) ? on_upheaval_over(false, (void *)frame.arg[0])    \
-						: 0;                                               \
-	}
+/* A function during which the lobby changes in unknown ways. */
+#define LOBBY_RECOUNT(name, function)                                                              \
+	ON_ENTRY_WITH_FRAME(streamutil_x_##name, function,                                         \
+			    on_lobby_recount(trusted, GET(trusted, ulpq, asoc)),                   \
+			    struct sctp_ulpq *, ulpq, void *, unused)                              \
+	ON_RETURN_SHARED(streamutil_x_##name##_over, function,                                     \
+			 on_lobby_settled(trusted, GET(trusted, ulpq, asoc)), struct sctp_ulpq *,  \
+			 ulpq, void *, unused)
 
-#include "frame.h"
-
-UPHEAVAL(renege, sctp_ulpq_renege)
-UPHEAVAL(irenege, sctp_renege_events)
-UPHEAVAL(fwdtsn, sctp_handle_fwdtsn)
-UPHEAVAL(iftsn, sctp_handle_iftsn)
-UPHEAVAL(flush, sctp_ulpq_flush)
-
-SEC("kprobe/sctp_chunk_assign_tsn")
-int BPF_KPROBE(streamutil_assign_kprobe, struct sctp_chunk *chunk)
-{
-	return on_assign(false, chunk);
-}
-
-SEC("kprobe/sctp_packet_append_chunk")
-int BPF_KPROBE(streamutil_append_kprobe, struct sctp_packet *packet, struct sctp_chunk *chunk)
-{
-	return frame_enter(ctx, (__u64)packet, (__u64)chunk);
-}
-
-SEC("kretprobe/sctp_packet_append_chunk")
-int BPF_KRETPROBE(streamutil_append_over_kprobe, int ret)
-{
-	struct frame frame;
-
-	if (!frame_leave(ctx, &frame) || ret != SCTP_XMIT_OK)
-		return 0;
-	return on_append(false, (void *)frame.arg[0], (void *)frame.arg[1]);
-}
-
-SEC("kprobe/sctp_ulpq_tail_data")
-int BPF_KPROBE(streamutil_x_data_kprobe, struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
-{
-	frame_enter(ctx, (__u64)ulpq, (__u64)chunk);
-	return on_data(false, ulpq);
-}
-
-SEC("kretprobe/sctp_ulpq_tail_data")
-int BPF_KRETPROBE(streamutil_x_data_over_kprobe)
-{
-	struct frame frame;
-
-	if (!frame_leave(ctx, &frame))
-		return 0;
-	return on_data_over(false, (void *)frame.arg[0], (void *)frame.arg[1]);
-}
-
-SEC("kprobe/sctp_ulpevent_idata")
-int BPF_KPROBE(streamutil_x_idata_kprobe, struct sctp_ulpq *ulpq, struct sctp_chunk *chunk)
-{
-	return frame_enter(ctx, (__u64)ulpq, (__u64)chunk);
-}
-
-SEC("kretprobe/sctp_ulpevent_idata")
-int BPF_KRETPROBE(streamutil_x_idata_over_kprobe)
-{
-	struct frame frame;
-
-	if (!frame_leave(ctx, &frame))
-		return 0;
-	return on_data_over(false, (void *)frame.arg[0], (void *)frame.arg[1]);
-}
-
-SEC("kprobe/sctp_association_free")
-int BPF_KPROBE(streamutil_free_kprobe, struct sctp_association *asoc)
-{
-	return on_free(false, asoc);
-}
+LOBBY_RECOUNT(renege, sctp_ulpq_renege)
+LOBBY_RECOUNT(irenege, sctp_renege_events)
+LOBBY_RECOUNT(fwdtsn, sctp_handle_fwdtsn)
+LOBBY_RECOUNT(iftsn, sctp_handle_iftsn)
+LOBBY_RECOUNT(flush, sctp_ulpq_flush)
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
