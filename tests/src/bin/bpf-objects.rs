@@ -1,8 +1,9 @@
-//! All BPF programs, maps and links of the kernel, a line each; with `--stats` only programs, and what running them took
+//! All BPF programs, maps and links of the kernel but those of `sctp-drop`, a line each; with `--stats` only programs, and what running them took
 //! (`kernel.bpf_stats_enabled`): kind of hook, name, runs, nanoseconds.
 
 use std::collections::HashMap;
 use std::env;
+use std::ffi::OsStr;
 
 use libbpf_rs::query::{LinkInfoIter, LinkTypeInfo, MapInfoIter, ProgInfoIter};
 
@@ -10,10 +11,11 @@ fn main() {
     if env::args().nth(1).is_some_and(|flag| flag == "--stats") {
         return stats();
     }
-    for program in ProgInfoIter::default() {
+    let of_bed = |name: &OsStr| name.as_encoded_bytes().starts_with(b"drop");
+    for program in ProgInfoIter::default().filter(|program| !of_bed(&program.name)) {
         println!("program {} {}", program.id, program.name.to_string_lossy());
     }
-    for map in MapInfoIter::default() {
+    for map in MapInfoIter::default().filter(|map| !of_bed(&map.name)) {
         println!("map {} {}", map.id, map.name.to_string_lossy());
     }
     for link in LinkInfoIter::default() {
