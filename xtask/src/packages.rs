@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::run::{Failure, run};
 
-const PACKAGES: [&str; 18] = [
+const PACKAGES: [&str; 23] = [
     "bsdutils",
     "busybox-static",
     "clang",
@@ -14,15 +14,20 @@ const PACKAGES: [&str; 18] = [
     "ethtool",
     "gcc",
     "groff-base",
+    "iperf3",
     "iproute2",
     "kmod",
     "libc6-dev",
     "libelf-dev",
+    "lksctp-tools",
     "make",
     "mandoc",
+    "ncat",
     "pkg-config",
     "python3",
     "qemu-system-x86",
+    "sip-tester",
+    "socat",
     "tcpdump",
     "zlib1g-dev",
 ];

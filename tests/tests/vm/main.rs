@@ -20,6 +20,7 @@ mod machines;
 mod manual;
 mod matrix;
 mod privilege;
+mod programs;
 mod rto;
 mod rtt;
 mod rtt_flags;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
     faults::add(&mut suite);
     limits::add(&mut suite);
     machines::add(&mut suite);
+    programs::add(&mut suite);
     hostile::add(&mut suite);
     if let Err(error) = docs::add(&mut suite) {
         eprintln!("{error:#}");
