@@ -27,8 +27,8 @@ pub trait Report {
         Ok(())
     }
 
-    /// Whether anything of each interval is printed.
-    fn has_intervals(&self) -> bool;
+    /// The form that was asked for.
+    fn form(&self) -> &Form;
 
     /// Rows or objects of an interval.
     ///
@@ -37,8 +37,10 @@ pub trait Report {
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Self::Row, Error>>)
     -> Result<()>;
 
-    /// Whose totals are due at the end of an interval, or of the run.
-    fn due(&self, at_end: bool) -> Option<Due>;
+    /// Whose totals are due at the end of an interval, or of the run: unless said otherwise, of all at the end.
+    fn due(&self, at_end: bool) -> Option<Due> {
+        at_end.then_some(Due::All)
+    }
 
     /// Rows or objects of totals that are due.
     ///

@@ -139,7 +139,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     fn interval_or_end(&mut self, at_end: bool) -> Result<()> {
         self.probe.end_interval();
         self.records()?;
-        if self.report.has_intervals() {
+        if self.report.form().intervals {
             self.report.interval(&mut self.out, self.probe.interval()?)?;
         }
         match self.report.due(at_end) {

@@ -7,7 +7,7 @@ use cli::{
     IDENTITY, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Table, draw, endpoints, ms, us,
 };
 use probes::{
-    Due, Error, Identity, ValueDist,
+    Error, Identity, ValueDist,
     bufmon::{Record, Row, Stall, StallCause, Wait},
 };
 
@@ -290,17 +290,13 @@ impl cli::Report for Report {
         Ok(())
     }
 
-    fn has_intervals(&self) -> bool {
-        self.form.intervals
+    fn form(&self) -> &Form {
+        &self.form
     }
 
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
         let rows = self.sort(rows)?;
         self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))
-    }
-
-    fn due(&self, at_end: bool) -> Option<Due> {
-        at_end.then_some(Due::All)
     }
 
     fn totals(

@@ -209,8 +209,8 @@ impl cli::Report for Report {
         self.rows.header(out)
     }
 
-    fn has_intervals(&self) -> bool {
-        self.form.intervals
+    fn form(&self) -> &Form {
+        &self.form
     }
 
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {

@@ -9,7 +9,7 @@ use cli::{
     IDENTITY, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Table, TimesOfDay, draw, endpoints, ms,
 };
 use probes::{
-    Due, DurationDist, Error, Identity,
+    DurationDist, Error, Identity,
     rto::{Cause, PathState, Row, Update, Values},
 };
 
@@ -251,17 +251,13 @@ impl cli::Report for Report {
         Ok(())
     }
 
-    fn has_intervals(&self) -> bool {
-        self.form.intervals
+    fn form(&self) -> &Form {
+        &self.form
     }
 
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
         let rows = self.sort(rows)?;
         self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))
-    }
-
-    fn due(&self, at_end: bool) -> Option<Due> {
-        at_end.then_some(Due::All)
     }
 
     fn totals(
