@@ -40,18 +40,26 @@ struct dist {
 /*
  * A live entry begins with a member seq_tail and ends with seq_head, which make a snapshot of it
  * safe: the writer raises seq_head, writes, then sets seq_tail to it; a reader that copies upwards
- * and finds them equal has a whole entry (Lamport 1977, "Concurrent reading and writing").
+ * and finds them equal has a consistent entry (Lamport 1977, "Concurrent reading and writing").
+ *
+ * That needs three orders: seq_head before the writes, these before seq_tail, and the reader's
+ * loads upwards. An atomic operation whose old value is used is fully ordered on every architecture
+ * (Documentation/bpf/standardization/instruction-set.rst, BPF_FETCH; on arm64 ldaddal and swpal):
+ * so both words are written by one, and barrier_var() keeps the compiler from dropping the value,
+ * which would make it an unordered one. The reader has an acquire fence after each word (table.rs).
+ * x86 keeps stores in order anyway; no emulator that tests run in would show a wrong order on
+ * arm64.
  */
 #define begin_update(entry)                                                                        \
 	do {                                                                                       \
-		(entry)->seq_head++;                                                               \
-		barrier();                                                                         \
+		__u64 old_ = __sync_fetch_and_add(&(entry)->seq_head, 1);                          \
+		barrier_var(old_);                                                                 \
 	} while (0)
 
 #define end_update(entry)                                                                          \
 	do {                                                                                       \
-		barrier();                                                                         \
-		(entry)->seq_tail = (entry)->seq_head;                                             \
+		__u64 old_ = __sync_lock_test_and_set(&(entry)->seq_tail, (entry)->seq_head);      \
+		barrier_var(old_);                                                                 \
 	} while (0)
 
 static __always_inline void count(__u64 *counter, __u64 n)
