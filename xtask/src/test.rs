@@ -162,7 +162,9 @@ fn clippy(options: &[&str]) -> Result<(), Failure> {
 
 fn clang_format() -> Result<(), Failure> {
     let mut sources = Vec::new();
-    for folder in ["probes/src/bpf", "tests/src/bpf"] {
+    for folder in
+        ["probes/src/bpf", "tests/src/bpf", "native/c", "native/c/stubs/bpf", "native/c/stubs/linux"]
+    {
         sources.extend(entries(&Path::new(WORKSPACE).join(folder))?);
     }
     sources.retain(|path| path.extension().is_some_and(|extension| extension == "c" || extension == "h"));

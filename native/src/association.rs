@@ -1,0 +1,308 @@
+//! Both ends of an association, as far as TSNs and SACKs go: what the kernel keeps (`net/sctp/outqueue.c`), and a peer.
+
+use std::collections::VecDeque;
+
+use zerocopy::{Immutable, IntoBytes};
+
+/// `struct assoc_args` (`objects.h`): what hooks read of an association.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Immutable, IntoBytes)]
+pub struct AssocArgs {
+    /// Where the association lies in memory: below 64.
+    pub index: u32,
+    /// Association id.
+    pub assoc_id: u32,
+    /// Number of the primary path: below 4.
+    pub primary: u32,
+    /// The next new chunk's TSN.
+    pub next_tsn: u32,
+    /// Highest TSN acknowledged cumulatively.
+    pub ctsn_ack_point: u32,
+    /// Highest TSN given up (RFC 3758 3.5); without PR-SCTP it stays at the first value.
+    pub adv_peer_ack_point: u32,
+    /// Highest TSN named by a SACK, sent or not.
+    pub highest_sacked: u32,
+}
+
+/// Serial number arithmetic, RFC 9260 1.6.
+pub fn before(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
+}
+
+/// A SACK, or a SHUTDOWN, which has a cumulative TSN only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sack {
+    /// All TSNs up to here have arrived.
+    pub cum_tsn: u32,
+    /// First and last of each gap block, relative to `cum_tsn`; `None` in a SHUTDOWN.
+    pub gaps: Option<Vec<(u16, u16)>>,
+}
+
+impl Sack {
+    /// Gap blocks, in their order.
+    pub fn gaps(&self) -> &[(u16, u16)] {
+        self.gaps.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it acknowledges this TSN: `sctp_acked()`, for a TSN that is outstanding.
+    pub fn covers(&self, tsn: u32) -> bool {
+        let Ok(offset) = u16::try_from(tsn.wrapping_sub(self.cum_tsn)) else {
+            return !before(self.cum_tsn, tsn);
+        };
+        offset == 0 || self.gaps().iter().any(|&(first, last)| (first..=last).contains(&offset))
+    }
+
+    /// The chunk: RFC 9260 3.3.4 and 3.3.8.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = if self.gaps.is_some() { vec![3, 0, 0, 0] } else { vec![7, 0, 0, 0] };
+        bytes.extend(self.cum_tsn.to_be_bytes());
+        if let Some(gaps) = &self.gaps {
+            bytes.extend(100_000_u32.to_be_bytes());
+            bytes.extend((gaps.len() as u16).to_be_bytes());
+            bytes.extend([0, 0]);
+            bytes.extend(
+                gaps.iter().flat_map(|&(first, last)| [first.to_be_bytes(), last.to_be_bytes()]).flatten(),
+            );
+        }
+        let len = bytes.len() as u16;
+        bytes[2..4].copy_from_slice(&len.to_be_bytes());
+        bytes
+    }
+}
+
+/// A chunk that is not acknowledged cumulatively.
+#[derive(Clone, Debug)]
+pub struct Chunk<Note> {
+    /// TSN.
+    pub tsn: u32,
+    /// How often it was sent.
+    pub sent_count: u32,
+    /// The last SACK has acknowledged it by a gap block.
+    pub gap_acked: bool,
+    /// A SACK has acknowledged it, which may have been taken back.
+    pub covered: bool,
+    /// It was given up (PR-SCTP).
+    pub abandoned: bool,
+    /// The test's own.
+    pub note: Note,
+}
+
+/// The kernel that sends.
+#[derive(Clone, Debug)]
+pub struct Sender<Note> {
+    /// What hooks read of it.
+    pub args: AssocArgs,
+    /// The peer has PR-SCTP.
+    pub prsctp: bool,
+    /// From `ctsn_ack_point + 1` to `next_tsn - 1`.
+    pub outstanding: VecDeque<Chunk<Note>>,
+}
+
+impl<Note> Sender<Note> {
+    /// An association that has sent nothing. `highest_sacked` is of any value at first where the peer began
+    /// (`sctp_unpack_cookie()` leaves it alone).
+    pub fn new(index: u32, assoc_id: u32, isn: u32, highest_sacked: u32) -> Self {
+        let args = AssocArgs {
+            index,
+            assoc_id,
+            primary: 0,
+            next_tsn: isn,
+            ctsn_ack_point: isn.wrapping_sub(1),
+            adv_peer_ack_point: isn.wrapping_sub(1),
+            highest_sacked,
+        };
+        Self { args, prsctp: false, outstanding: VecDeque::new() }
+    }
+
+    /// Sends a new chunk, and returns its TSN.
+    pub fn send(&mut self, note: Note) -> u32 {
+        let tsn = self.args.next_tsn;
+        self.args.next_tsn = tsn.wrapping_add(1);
+        self.outstanding.push_back(Chunk {
+            tsn,
+            sent_count: 1,
+            gap_acked: false,
+            covered: false,
+            abandoned: false,
+            note,
+        });
+        tsn
+    }
+
+    /// Sends that many new chunks, all of which are acknowledged; none is outstanding before.
+    pub fn skip(&mut self, chunks: u32) {
+        let args = &mut self.args;
+        args.next_tsn = args.next_tsn.wrapping_add(chunks);
+        args.ctsn_ack_point = args.next_tsn.wrapping_sub(1);
+        if before(args.highest_sacked, args.ctsn_ack_point) {
+            args.highest_sacked = args.ctsn_ack_point;
+        }
+    }
+
+    /// A chunk that is outstanding.
+    pub fn chunk(&mut self, tsn: u32) -> Option<&mut Chunk<Note>> {
+        let first = self.outstanding.front()?.tsn;
+        self.outstanding.get_mut(tsn.wrapping_sub(first) as usize)
+    }
+
+    /// Chunks that may be sent again.
+    pub fn unacknowledged(&self) -> Vec<u32> {
+        let wait = |chunk: &&Chunk<Note>| !chunk.gap_acked && !chunk.abandoned;
+        self.outstanding.iter().filter(wait).map(|chunk| chunk.tsn).collect()
+    }
+
+    /// Whether a SACK gets as far as `sctp_outq_sack()`: `sctp_sf_eat_sack_6_2()`.
+    pub fn takes(&self, sack: &Sack) -> bool {
+        !before(sack.cum_tsn, self.args.ctsn_ack_point) && before(sack.cum_tsn, self.args.next_tsn)
+    }
+
+    /// `highest_sacked` after a SACK.
+    pub fn highest_after(&self, sack: &Sack) -> u32 {
+        let last = sack.gaps().last().map_or(0, |&(_, last)| u32::from(last));
+        let highest = sack.cum_tsn.wrapping_add(last);
+        if before(self.args.highest_sacked, highest) { highest } else { self.args.highest_sacked }
+    }
+
+    /// `sctp_outq_sack()`: takes a SACK, and shows each chunk that it is the first to cover.
+    pub fn acknowledge(&mut self, sack: &Sack, mut first: impl FnMut(&Chunk<Note>)) {
+        self.args.highest_sacked = self.highest_after(sack);
+        for chunk in &mut self.outstanding {
+            chunk.gap_acked = sack.covers(chunk.tsn);
+            if chunk.gap_acked && !chunk.covered {
+                chunk.covered = true;
+                first(chunk);
+            }
+        }
+        while self.outstanding.front().is_some_and(|chunk| !before(sack.cum_tsn, chunk.tsn)) {
+            self.outstanding.pop_front();
+        }
+        self.args.ctsn_ack_point = sack.cum_tsn;
+        self.give_up();
+    }
+
+    /// `sctp_generate_fwdtsn()`: how far all is acknowledged or given up.
+    pub fn give_up(&mut self) {
+        if !self.prsctp {
+            return;
+        }
+        let args = &mut self.args;
+        if before(args.adv_peer_ack_point, args.ctsn_ack_point) {
+            args.adv_peer_ack_point = args.ctsn_ack_point;
+        }
+        for chunk in &self.outstanding {
+            if before(args.adv_peer_ack_point, chunk.tsn) {
+                if !chunk.abandoned {
+                    break;
+                }
+                args.adv_peer_ack_point = chunk.tsn;
+            }
+        }
+    }
+
+    /// The peer restarts the association (`sctp_assoc_update()`): what is outstanding is gone.
+    pub fn restart(&mut self, isn: u32) {
+        self.outstanding.clear();
+        self.args.next_tsn = isn;
+        self.args.ctsn_ack_point = isn.wrapping_sub(1);
+        self.args.adv_peer_ack_point = isn.wrapping_sub(1);
+    }
+}
+
+/// The peer that receives.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    cum_tsn: u32,
+    /// What has arrived from `cum_tsn + 1` on.
+    arrived: VecDeque<bool>,
+}
+
+impl Receiver {
+    /// A peer that expects this TSN.
+    pub fn new(isn: u32) -> Self {
+        Self { cum_tsn: isn.wrapping_sub(1), arrived: VecDeque::new() }
+    }
+
+    /// A chunk arrives.
+    pub fn receive(&mut self, tsn: u32) {
+        if !before(self.cum_tsn, tsn) {
+            return;
+        }
+        let place = tsn.wrapping_sub(self.cum_tsn) as usize - 1;
+        if self.arrived.len() <= place {
+            self.arrived.resize(place + 1, false);
+        }
+        self.arrived[place] = true;
+        self.advance();
+    }
+
+    /// A FORWARD-TSN arrives.
+    pub fn forward(&mut self, tsn: u32) {
+        while before(self.cum_tsn, tsn) {
+            self.arrived.pop_front();
+            self.cum_tsn = self.cum_tsn.wrapping_add(1);
+        }
+        self.advance();
+    }
+
+    fn advance(&mut self) {
+        while self.arrived.front() == Some(&true) {
+            self.arrived.pop_front();
+            self.cum_tsn = self.cum_tsn.wrapping_add(1);
+        }
+    }
+
+    /// Throws away what came out of order (RFC 9260 6.2: reneging).
+    pub fn renege(&mut self) {
+        self.arrived.clear();
+    }
+
+    /// The SACK due now.
+    pub fn sack(&self) -> Sack {
+        let mut gaps: Vec<(u16, u16)> = Vec::new();
+        for (place, _) in self.arrived.iter().enumerate().filter(|(_, arrived)| **arrived) {
+            let Ok(offset) = u16::try_from(place + 1) else { break };
+            match gaps.last_mut() {
+                Some((_, last)) if *last + 1 == offset => *last = offset,
+                _ => gaps.push((offset, offset)),
+            }
+        }
+        Sack { cum_tsn: self.cum_tsn, gaps: Some(gaps) }
+    }
+
+    /// The cumulative TSN of a SHUTDOWN due now.
+    pub fn shutdown(&self) -> Sack {
+        Sack { cum_tsn: self.cum_tsn, gaps: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sack_names_what_arrived() {
+        let mut receiver = Receiver::new(u32::MAX - 1);
+        [u32::MAX - 1, 1, 2, 4].into_iter().for_each(|tsn| receiver.receive(tsn));
+        let sack = receiver.sack();
+        assert_eq!(sack, Sack { cum_tsn: u32::MAX - 1, gaps: Some(vec![(3, 4), (6, 6)]) });
+        let covered: Vec<_> = [u32::MAX - 1, u32::MAX, 0, 1, 2, 3, 4, 5].map(|tsn| sack.covers(tsn)).into();
+        assert_eq!(covered, [true, false, false, true, true, false, true, false]);
+        let bytes = [3, 0, 0, 24, 255, 255, 255, 254, 0, 1, 0x86, 0xa0, 0, 2, 0, 0, 0, 3, 0, 4, 0, 6, 0, 6];
+        assert_eq!(sack.bytes(), bytes);
+    }
+
+    #[test]
+    fn the_first_sack_that_covers_a_chunk_counts() {
+        let mut sender = Sender::new(0, 1, 10, 0);
+        assert_eq!([(); 4].map(|()| sender.send(())), [10, 11, 12, 13]);
+        let mut taken = Vec::new();
+        for (cum_tsn, gaps) in [(9, vec![(3, 3)]), (9, vec![]), (11, vec![(1, 1)]), (13, vec![])] {
+            let sack = Sack { cum_tsn, gaps: Some(gaps) };
+            assert!(sender.takes(&sack));
+            sender.acknowledge(&sack, |chunk| taken.push((cum_tsn, chunk.tsn)));
+        }
+        assert_eq!(taken, [(9, 12), (11, 10), (11, 11), (13, 13)]);
+        assert!(!sender.takes(&Sack { cum_tsn: 12, gaps: None }), "it is older than the last");
+        assert!(!sender.takes(&Sack { cum_tsn: 14, gaps: None }), "it was never sent");
+    }
+}

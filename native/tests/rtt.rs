@@ -1,0 +1,976 @@
+//! `rtt.bpf.c` against a model: each chunk sent once gives one sample, at the first SACK that covers its TSN.
+//!
+//! The world below is a kernel that sends, a network and peers; it calls the hooks where the kernel would, or leaves
+//! them out, and keeps what is true by itself. Whether a sample is `prompt` is not compared.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+use proptest::{prelude::*, sample::Index};
+use sctptrace_native::{
+    Hook, Program,
+    association::{AssocArgs, Chunk, Receiver, Sack, Sender, before},
+    raw::{Dist, Entry, Settings, Shared, WANT_EVENTS, WANT_EXTENDED},
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// `struct stats`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+struct Stats {
+    retransmitted: u64,
+    all: Dist,
+    prompt: Dist,
+}
+
+/// `struct accounting`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes)]
+struct Accounting {
+    lost: u64,
+    slots_evicted: u64,
+    assocs_evicted: u64,
+    paths_evicted: u64,
+    samples_evicted: u64,
+    retransmitted: u64,
+    abandoned: u64,
+    before_start: u64,
+    scan_limit: u64,
+    sack_missed: u64,
+}
+
+/// `struct event`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+struct Event {
+    time_ns: u64,
+    rtt_ns: u64,
+    assoc_id: u32,
+    tsn: u32,
+    path: u32,
+    path_generation: u32,
+    prompt: u32,
+    pad: u32,
+}
+
+/// `struct set` (`chunks.h`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+struct Set([Slot; 4]);
+
+/// `struct slot`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+struct Slot {
+    assoc_id: u32,
+    tsn: u32,
+    sent_ns: u64,
+    path: u32,
+    note: u32,
+}
+
+/// `struct sent_args` (`rtt.c`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
+struct Sent {
+    assoc: AssocArgs,
+    path: u32,
+    sent_count: u32,
+    packet_size: u32,
+    overhead: u32,
+}
+
+/// How the programs are attached, and their tables.
+#[derive(Clone, Copy, Debug)]
+struct Setup {
+    /// At `sctp_packet_append_chunk()`, where a chunk's path is known; else at `sctp_chunk_assign_tsn()`.
+    exact: bool,
+    kprobes: bool,
+    cast: bool,
+    paths: u32,
+    assocs: u32,
+    sets: u32,
+}
+
+impl Setup {
+    const ROOMY: Self =
+        Self { exact: false, kprobes: false, cast: true, paths: 1024, assocs: 64, sets: 4096 };
+
+    fn any() -> impl Strategy<Value = Self> {
+        (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(exact, kprobes, cast)| Self {
+            exact,
+            kprobes,
+            cast,
+            ..Self::ROOMY
+        })
+    }
+}
+
+/// One chunk's round trip: a sample, or what should be one. Sorts by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Sample {
+    at: u64,
+    assoc_id: u32,
+    tsn: u32,
+    rtt: u64,
+    path: u32,
+}
+
+/// A true round trip, and what can be known of it.
+#[derive(Clone, Copy, Debug)]
+struct Truth {
+    sample: Sample,
+    /// Sending and SACK were seen.
+    seen: bool,
+    /// And nothing was left out since long enough before it was sent.
+    settled: bool,
+}
+
+/// What the world knows of a chunk.
+#[derive(Clone, Copy, Debug)]
+struct Note {
+    sent_ns: u64,
+    path: u32,
+    seen: bool,
+    settled: bool,
+}
+
+/// A chunk that should be in the table of those in flight.
+fn waits(chunk: &Chunk<Note>) -> bool {
+    chunk.note.seen && chunk.sent_count == 1 && !chunk.covered
+}
+
+struct Assoc {
+    sender: Sender<Note>,
+    receiver: Receiver,
+    /// Packets under way, TSNs of each, and SACKs on the way back.
+    data: VecDeque<Vec<u32>>,
+    sacks: VecDeque<Sack>,
+    /// TSN at the first send that was seen.
+    first_tsn: Option<u32>,
+    /// A send and a SACK were seen since the world was settled.
+    settled: bool,
+    sent_since: bool,
+    restarted: bool,
+}
+
+struct World {
+    program: Program,
+    setup: Setup,
+    assign: Hook<Sent>,
+    append: Hook<Sent>,
+    sack: Hook<AssocArgs>,
+    end: Hook<AssocArgs>,
+    now: u64,
+    last_id: u32,
+    assocs: Vec<Assoc>,
+    truth: Vec<Truth>,
+    /// Counts that follow from what was seen.
+    counts: Accounting,
+    /// Chunks that were outstanding when their association was restarted.
+    purged: u64,
+    /// Chunks sent again, by association and path.
+    retransmitted: BTreeMap<(u32, u32), u64>,
+    /// No run is left out from here on.
+    settled: bool,
+}
+
+impl World {
+    fn new(setup: Setup, isns: &[(u32, u32)]) -> Self {
+        let settings = Settings {
+            jiffy_ns: 4_000_000,
+            wants: WANT_EVENTS | if setup.exact { WANT_EXTENDED } else { 0 },
+            entry_mask: setup.paths - 1,
+            assoc_mask: setup.assocs - 1,
+            set_mask: setup.sets - 1,
+            ..Settings::default()
+        };
+        let mut program = Program::open("rtt", &settings);
+        let kernel = program.kernel();
+        kernel.kprobes = setup.kprobes.into();
+        kernel.has_bpf_rdonly_cast = setup.cast.into();
+        let mut world = Self {
+            assign: program.hook("assign"),
+            append: program.hook("append"),
+            sack: program.hook("sack"),
+            end: program.hook("end"),
+            program,
+            setup,
+            now: 1,
+            last_id: 0,
+            assocs: Vec::new(),
+            truth: Vec::new(),
+            counts: Accounting::default(),
+            purged: 0,
+            retransmitted: BTreeMap::new(),
+            settled: true,
+        };
+        for (index, &(isn, highest)) in isns.iter().enumerate() {
+            let assoc = world.new_assoc(index as u32, isn, highest);
+            world.assocs.push(assoc);
+        }
+        world
+    }
+
+    fn new_assoc(&mut self, index: u32, isn: u32, highest: u32) -> Assoc {
+        self.last_id += 1;
+        Assoc {
+            sender: Sender::new(index, self.last_id, isn, highest),
+            receiver: Receiver::new(isn),
+            data: VecDeque::new(),
+            sacks: VecDeque::new(),
+            first_tsn: None,
+            settled: self.settled,
+            sent_since: false,
+            restarted: false,
+        }
+    }
+
+    fn pass(&mut self, ns: u64) {
+        self.now += ns;
+        self.program.kernel().now_ns = self.now;
+    }
+
+    /// Runs the hook of a chunk that is put into a packet.
+    fn run_sent(&mut self, mut args: AssocArgs, path: u32, tsn: Option<u32>, sent_count: u32, place: u32) {
+        let mut header = vec![0, 3, 0, 116];
+        header.extend(tsn.unwrap_or(0).to_be_bytes());
+        header.resize(16, 0);
+        let mut sent = Sent {
+            assoc: args,
+            path,
+            sent_count: sent_count - 1,
+            packet_size: 32 + 116 * (place + 1),
+            overhead: 32,
+        };
+        if self.setup.exact {
+            args.next_tsn = args.next_tsn.wrapping_add(u32::from(tsn.is_none()));
+            sent = Sent { assoc: args, sent_count, ..sent };
+            self.program.run(self.append, &sent, &header);
+        } else {
+            self.program.run(self.assign, &sent, &header);
+        }
+    }
+
+    /// Sends a packet of new chunks; returns their TSNs.
+    fn send(&mut self, index: usize, path: u32, chunks: u32, run: impl Fn(u32) -> bool) -> Vec<u32> {
+        let mut tsns = Vec::new();
+        for place in 0..chunks {
+            let assoc = &mut self.assocs[index];
+            let args = assoc.sender.args;
+            let seen = run(place);
+            let note = Note { sent_ns: self.now, path, seen, settled: assoc.settled };
+            tsns.push(assoc.sender.send(note));
+            if seen {
+                assoc.first_tsn.get_or_insert(args.next_tsn);
+                assoc.sent_since = self.settled;
+                self.run_sent(args, path, None, 1, place);
+            }
+        }
+        tsns
+    }
+
+    /// Sends a chunk again.
+    fn resend(&mut self, index: usize, path: u32, tsn: u32, run: bool) {
+        let assoc = &mut self.assocs[index];
+        let args = assoc.sender.args;
+        let Some(chunk) = assoc.sender.chunk(tsn) else { return };
+        chunk.sent_count += 1;
+        let sent_count = chunk.sent_count;
+        if run {
+            assoc.first_tsn.get_or_insert(args.next_tsn);
+            self.counts.retransmitted += 1;
+            let path = if self.setup.exact { path } else { args.primary };
+            *self.retransmitted.entry((args.assoc_id, path)).or_default() += 1;
+            self.run_sent(args, path, Some(tsn), sent_count, 0);
+        }
+    }
+
+    /// A SACK reaches the sender.
+    fn acknowledge(&mut self, index: usize, sack: &Sack, run: bool) {
+        let (now, exact, settled) = (self.now, self.setup.exact, self.settled);
+        let assoc = &mut self.assocs[index];
+        if !assoc.sender.takes(sack) {
+            return;
+        }
+        let args = assoc.sender.args;
+        let Assoc { sender, first_tsn, .. } = assoc;
+        sender.acknowledge(sack, |chunk| {
+            let given_up = !before(args.adv_peer_ack_point, chunk.tsn);
+            if chunk.sent_count > 1 {
+                return;
+            }
+            let seen = run && chunk.note.seen;
+            if given_up {
+                self.counts.abandoned += u64::from(seen);
+                return;
+            }
+            let path = if exact { chunk.note.path } else { args.primary };
+            let rtt = now - chunk.note.sent_ns;
+            let sample = Sample { at: now, assoc_id: args.assoc_id, tsn: chunk.tsn, rtt, path };
+            self.truth.push(Truth { sample, seen, settled: seen && settled && chunk.note.settled });
+        });
+        if !run {
+            return;
+        }
+        if let Some(first) = *first_tsn {
+            let (from, to) = (args.ctsn_ack_point, sack.cum_tsn);
+            let end = if before(to, first) { to } else { first.wrapping_sub(1) };
+            self.counts.before_start += if before(from, end) { end.wrapping_sub(from).into() } else { 0 };
+        }
+        assoc.settled |= assoc.sent_since;
+        self.program.run(self.sack, &args, &sack.bytes());
+    }
+
+    /// An association ends, and another begins in its memory.
+    fn replace(&mut self, index: usize, isn: u32, highest: u32, run: bool) {
+        let args = self.assocs[index].sender.args;
+        if run {
+            self.program.run(self.end, &args, &[]);
+        }
+        self.assocs[index] = self.new_assoc(index as u32, isn, highest);
+    }
+
+    fn accounting(&self) -> Accounting {
+        self.program.variable::<Shared<Accounting>>("shared").accounting
+    }
+
+    fn entries(&self) -> Vec<Entry<(), Stats>> {
+        self.program.table("entries")
+    }
+
+    /// Samples since the last call, sorted.
+    fn samples(&mut self, entries: &[Entry<(), Stats>]) -> Vec<Sample> {
+        let sample = |event: Event| {
+            let path = &entries[event.path as usize];
+            assert_eq!((path.generation, path.id.assoc_id), (event.path_generation, event.assoc_id));
+            assert!(self.setup.exact || event.prompt == 0);
+            Sample {
+                at: event.time_ns,
+                assoc_id: event.assoc_id,
+                tsn: event.tsn,
+                rtt: event.rtt_ns,
+                path: path.id.path.ip[1].into(),
+            }
+        };
+        let mut samples: Vec<_> = self.program.records().into_iter().map(sample).collect();
+        samples.sort();
+        samples
+    }
+
+    /// True samples of which this holds, sorted.
+    fn truth(&self, which: impl Fn(&Truth) -> bool) -> Vec<Sample> {
+        let mut samples: Vec<_> =
+            self.truth.iter().filter(|truth| which(truth)).map(|truth| truth.sample).collect();
+        samples.sort();
+        samples
+    }
+
+    /// Ids of living associations that were restarted.
+    fn restarted(&self) -> Vec<u32> {
+        let restarted = self.assocs.iter().filter(|assoc| assoc.restarted);
+        restarted.map(|assoc| assoc.sender.args.assoc_id).collect()
+    }
+
+    /// All that the tables say, where no run was left out.
+    fn check_tables(&self, samples: &[Sample], entries: &[Entry<(), Stats>]) {
+        for entry in entries.iter().filter(|entry| entry.object != 0) {
+            let path = (entry.id.assoc_id, u32::from(entry.id.path.ip[1]));
+            let own = samples.iter().filter(|sample| (sample.assoc_id, sample.path) == path);
+            let rtts: Vec<_> = own.map(|sample| sample.rtt).collect();
+            let all = entry.stats.all;
+            let got = (all.count, all.sum, all.min, all.max);
+            let min = rtts.iter().min().copied().unwrap_or(u64::MAX);
+            let max = rtts.iter().max().copied().unwrap_or(0);
+            assert_eq!(got, (rtts.len() as u64, rtts.iter().sum(), min, max), "of path {path:?}");
+            assert_eq!(entry.stats.retransmitted, self.retransmitted.get(&path).copied().unwrap_or(0));
+            assert_eq!(entry.seq_head, entry.seq_tail);
+        }
+        let sampled: u64 = entries.iter().map(|entry| entry.stats.all.count).sum();
+        assert_eq!(sampled, samples.len() as u64);
+
+        // What is still in the table is outstanding, and what was sent once and is outstanding is in the table. (What
+        // was outstanding at a restart goes with the first chunk after it.)
+        let restarted = self.restarted();
+        let mut waiting: Vec<_> = self
+            .assocs
+            .iter()
+            .flat_map(|assoc| {
+                assoc.sender.outstanding.iter().map(move |chunk| (assoc.sender.args.assoc_id, chunk))
+            })
+            .filter(|(assoc_id, chunk)| waits(chunk) && !restarted.contains(assoc_id))
+            .map(|(assoc_id, chunk)| (assoc_id, chunk.tsn, chunk.note.sent_ns))
+            .collect();
+        let mut slots: Vec<_> = self
+            .program
+            .table::<Set>("inflight")
+            .iter()
+            .flat_map(|set| set.0)
+            .filter(|slot| slot.assoc_id != 0 && !restarted.contains(&slot.assoc_id))
+            .map(|slot| (slot.assoc_id, slot.tsn, slot.sent_ns))
+            .collect();
+        waiting.sort();
+        slots.sort();
+        assert_eq!(slots, waiting);
+    }
+}
+
+/// What happens next; which association is the first number.
+#[derive(Clone, Debug)]
+enum Op {
+    Send {
+        path: u32,
+        chunks: u32,
+        runs: u32,
+    },
+    /// A packet, SACK or chunk of those that there are.
+    Arrive(Index),
+    Lose(Index),
+    Acknowledge,
+    Sack(Index),
+    LoseSack(Index),
+    /// The peer's SACK arrives at once.
+    Answer,
+    Resend(Index, u32),
+    /// A SACK with these gap blocks, whatever was sent.
+    Lie(Vec<(u16, u16)>),
+    Renege,
+    /// A chunk is given up, and a FORWARD-TSN sent, which may get lost.
+    Abandon(Index, bool),
+    Shutdown,
+    /// By this many TSNs.
+    Restart(u32),
+    Replace(u32, u32),
+}
+
+/// An operation, the association that it happens to, the time before it, and whether its program runs.
+#[derive(Clone, Debug)]
+struct Step {
+    op: Op,
+    assoc: Index,
+    ns: u64,
+    run: bool,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let index = any::<Index>;
+    let gap = (0..24_u16, 0..24_u16);
+    let near = prop_oneof![1..20_u32, (1..20_u32).prop_map(u32::wrapping_neg), any::<u32>()];
+    prop_oneof![
+        12 => (0..4_u32, 1..5_u32, any::<u32>()).prop_map(|(path, chunks, runs)| Op::Send { path, chunks, runs }),
+        8 => index().prop_map(Op::Arrive),
+        3 => index().prop_map(Op::Lose),
+        6 => Just(Op::Acknowledge),
+        5 => index().prop_map(Op::Sack),
+        2 => index().prop_map(Op::LoseSack),
+        6 => Just(Op::Answer),
+        4 => (index(), 0..4_u32).prop_map(|(index, path)| Op::Resend(index, path)),
+        2 => prop::collection::vec(gap, 0..6).prop_map(Op::Lie),
+        1 => Just(Op::Renege),
+        2 => (index(), any::<bool>()).prop_map(|(index, lost)| Op::Abandon(index, lost)),
+        1 => Just(Op::Shutdown),
+        1 => near.prop_map(Op::Restart),
+        1 => (any::<u32>(), any::<u32>()).prop_map(|(isn, highest)| Op::Replace(isn, highest)),
+    ]
+}
+
+fn steps(len: Range<usize>) -> impl Strategy<Value = Vec<Step>> {
+    let ns = prop_oneof![Just(0), 1..1_000_000_u64, 1..10_000_000_000_u64];
+    let step = (op(), any::<Index>(), ns, any::<bool>());
+    prop::collection::vec(step.prop_map(|(op, assoc, ns, run)| Step { op, assoc, ns, run }), len)
+}
+
+/// Initial TSN and `highest_sacked` of each association, and whether the peer has PR-SCTP.
+fn associations() -> impl Strategy<Value = Vec<(u32, u32, bool)>> {
+    let isn = prop_oneof![any::<u32>(), (0..40_u32).prop_map(|n| 0_u32.wrapping_sub(n))];
+    let assoc = (isn, any::<u32>(), any::<bool>(), any::<bool>());
+    let highest = |(isn, highest, any, prsctp): (u32, u32, bool, bool)| {
+        (isn, if any { highest } else { isn.wrapping_sub(1) }, prsctp)
+    };
+    prop::collection::vec(assoc.prop_map(highest), 1..4)
+}
+
+fn world(setup: Setup, assocs: &[(u32, u32, bool)]) -> World {
+    let isns: Vec<_> = assocs.iter().map(|&(isn, highest, _)| (isn, highest)).collect();
+    let mut world = World::new(setup, &isns);
+    for (assoc, &(_, _, prsctp)) in world.assocs.iter_mut().zip(assocs) {
+        assoc.sender.prsctp = prsctp;
+    }
+    world
+}
+
+/// Which runs are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runs {
+    All,
+    None,
+    /// At random, but for what today's code cannot notice (see the known faults): every retransmission is seen, so is
+    /// the first chunk after a restart, and a SACK is left out only where the kernel's own numbers tell what it covered.
+    Some,
+}
+
+impl World {
+    fn step(&mut self, step: &Step, runs: Runs) {
+        self.pass(step.ns);
+        let index = step.assoc.index(self.assocs.len());
+        let run = match runs {
+            Runs::All => true,
+            Runs::None => false,
+            Runs::Some => step.run,
+        };
+        let take = |from: &mut VecDeque<Sack>, at: Index| {
+            (!from.is_empty()).then(|| from.remove(at.index(from.len()))).flatten()
+        };
+        let assoc = &mut self.assocs[index];
+        match &step.op {
+            &Op::Send { path, chunks, runs: mask } => {
+                let restarted = assoc.restarted && assoc.first_tsn.is_none();
+                let tsns = self.send(index, path, chunks, |place| match runs {
+                    Runs::Some => mask >> place & 3 != 0 || (restarted && place == 0),
+                    _ => run,
+                });
+                self.assocs[index].data.push_back(tsns);
+            }
+            Op::Arrive(at) if !assoc.data.is_empty() => {
+                let at = at.index(assoc.data.len());
+                for tsn in assoc.data.remove(at).unwrap_or_default() {
+                    assoc.receiver.receive(tsn);
+                }
+            }
+            Op::Lose(at) if !assoc.data.is_empty() => {
+                let at = at.index(assoc.data.len());
+                assoc.data.remove(at);
+            }
+            Op::Arrive(_) | Op::Lose(_) => {}
+            Op::Acknowledge => assoc.sacks.push_back(assoc.receiver.sack()),
+            Op::Sack(at) => {
+                if let Some(sack) = take(&mut assoc.sacks, *at) {
+                    self.acknowledge_noticeably(index, &sack, run);
+                }
+            }
+            Op::LoseSack(at) => drop(take(&mut assoc.sacks, *at)),
+            Op::Answer => {
+                let sack = assoc.receiver.sack();
+                self.acknowledge_noticeably(index, &sack, run);
+            }
+            Op::Shutdown => {
+                let sack = assoc.receiver.shutdown();
+                self.acknowledge_noticeably(index, &sack, run);
+            }
+            Op::Lie(gaps) => {
+                let sack = Sack { cum_tsn: assoc.sender.args.ctsn_ack_point, gaps: Some(gaps.clone()) };
+                self.acknowledge_noticeably(index, &sack, run);
+            }
+            Op::Resend(at, path) => {
+                let waiting = assoc.sender.unacknowledged();
+                if !waiting.is_empty() {
+                    let tsn = waiting[at.index(waiting.len())];
+                    assoc.data.push_back(vec![tsn]);
+                    self.resend(index, *path, tsn, runs != Runs::None);
+                }
+            }
+            Op::Renege => assoc.receiver.renege(),
+            Op::Abandon(at, lost) => {
+                let waiting = assoc.sender.unacknowledged();
+                if assoc.sender.prsctp && !waiting.is_empty() {
+                    let tsn = waiting[at.index(waiting.len())];
+                    assoc.sender.chunk(tsn).expect("it is outstanding").abandoned = true;
+                    assoc.sender.give_up();
+                    if !lost {
+                        assoc.receiver.forward(assoc.sender.args.adv_peer_ack_point);
+                    }
+                }
+            }
+            Op::Restart(by) => {
+                let isn = assoc.sender.args.next_tsn.wrapping_add(*by);
+                self.purged += assoc.sender.outstanding.len() as u64;
+                assoc.first_tsn = None;
+                assoc.sender.restart(isn);
+                assoc.receiver = Receiver::new(isn);
+                assoc.data.clear();
+                assoc.sacks.clear();
+                assoc.restarted = true;
+            }
+            &Op::Replace(isn, highest) => self.replace(index, isn, highest, run),
+        }
+    }
+
+    /// The same as `acknowledge()`, but run anyway where nothing would tell that it was left out.
+    fn acknowledge_noticeably(&mut self, index: usize, sack: &Sack, run: bool) {
+        let sender = &self.assocs[index].sender;
+        let (args, highest) = (sender.args, sender.highest_after(sack));
+        let told =
+            |tsn| !before(sack.cum_tsn, tsn) || (highest != args.highest_sacked && !before(highest, tsn));
+        let new = sender.outstanding.iter().filter(|chunk| !chunk.covered && sack.covers(chunk.tsn));
+        let noticeable = new.map(|chunk| chunk.tsn).all(told);
+        let known = self.assocs[index].first_tsn.is_some();
+        self.acknowledge(index, sack, run || (known && !noticeable));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Where no run is left out, samples are exactly the true ones, and all that is not sampled is counted.
+    #[test]
+    fn samples_are_the_true_ones(
+        setup in Setup::any(),
+        assocs in associations(),
+        earlier in steps(0..30),
+        steps in steps(0..200),
+    ) {
+        let mut world = world(setup, &assocs);
+        earlier.iter().for_each(|step| world.step(step, Runs::None));
+        world.truth.clear();
+        steps.iter().for_each(|step| world.step(step, Runs::All));
+        let entries = world.entries();
+        let samples = world.samples(&entries);
+        prop_assert_eq!(&samples, &world.truth(|truth| truth.seen));
+        world.check_tables(&samples, &entries);
+        // Chunks that a restart has left behind may be counted where the new life's TSNs pass theirs.
+        let got = world.accounting();
+        let counts = world.counts;
+        prop_assert!(got.sack_missed <= world.purged);
+        prop_assert!((counts.before_start..=counts.before_start + world.purged).contains(&got.before_start));
+        let Accounting { sack_missed, before_start, .. } = got;
+        prop_assert_eq!(got, Accounting { sack_missed, before_start, ..counts });
+    }
+
+    /// Whatever runs are left out, no sample is wrong; and once all run again, none is missing.
+    #[test]
+    fn left_out_runs_make_nothing_wrong(
+        setup in Setup::any(),
+        assocs in associations(),
+        earlier in steps(0..150),
+        later in steps(0..60),
+    ) {
+        let mut world = world(setup, &assocs);
+        world.settled = false;
+        world.assocs.iter_mut().for_each(|assoc| assoc.settled = false);
+        earlier.iter().for_each(|step| world.step(step, Runs::Some));
+        world.settled = true;
+        later.iter().for_each(|step| world.step(step, Runs::All));
+        let entries = world.entries();
+        let samples = world.samples(&entries);
+        let truth = world.truth(|truth| truth.seen);
+        for sample in &samples {
+            prop_assert!(truth.binary_search(sample).is_ok(), "{:?} is not true", sample);
+        }
+        for sample in world.truth(|truth| truth.settled) {
+            prop_assert!(samples.binary_search(&sample).is_ok(), "{:?} is missing", sample);
+        }
+    }
+
+    /// Tables that are too small for the traffic lose samples, and make none wrong, but for its path (see the known
+    /// faults).
+    #[test]
+    fn small_tables_make_nothing_wrong(
+        setup in Setup::any(),
+        assocs in prop::collection::vec((any::<u32>(), any::<u32>(), any::<bool>()), 8..12),
+        steps in steps(0..120),
+    ) {
+        let mut world = world(Setup { paths: 8, sets: 8, ..setup }, &assocs);
+        for step in &steps {
+            world.step(step, Runs::All);
+            let pathless = |sample: Sample| Sample { path: 0, ..sample };
+            let truth: Vec<_> = world.truth(|truth| truth.seen).into_iter().map(pathless).collect();
+            for sample in world.all_samples() {
+                prop_assert!(truth.contains(&pathless(sample)), "{:?} is not true", sample);
+            }
+            world.truth.clear();
+        }
+    }
+}
+
+/// Millions of chunks over two lossy paths, the TSN past 2^32: each sample right, none missing.
+#[test]
+fn a_long_transfer_is_exact() {
+    const CHUNKS: u32 = 3_000_000;
+    const WINDOW: u32 = 48;
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut world = World::new(Setup { exact: true, ..Setup::ROOMY }, &[(u32::MAX - CHUNKS / 2, 7)]);
+    let (mut sent, mut taken, mut rounds) = (0, 0, 0_u32);
+    while sent < CHUNKS {
+        rounds += 1;
+        world.pass(random.u64(1..200_000));
+        let chunks = random.u32(1..5);
+        let path = random.u32(0..2);
+        let tsns = world.send(0, path, chunks, |_| true);
+        sent += chunks;
+        let assoc = &mut world.assocs[0];
+        if random.u32(0..100) != 0 {
+            assoc.data.push_back(tsns);
+        }
+        // Packets and SACKs overtake others now and then.
+        while assoc.data.len() > 3 {
+            let at = if random.u32(0..50) == 0 { 1 } else { 0 };
+            assoc.data.remove(at).into_iter().flatten().for_each(|tsn| assoc.receiver.receive(tsn));
+            if random.bool() {
+                assoc.sacks.push_back(assoc.receiver.sack());
+            }
+        }
+        while world.assocs[0].sacks.len() > 2 {
+            let at = if random.u32(0..50) == 0 { 1 } else { 0 };
+            let sack = world.assocs[0].sacks.remove(at).expect("there are more");
+            if random.u32(0..50) != 0 {
+                world.acknowledge(0, &sack, true);
+            }
+        }
+        // What is missing for long is sent again, on the other path.
+        let lost = |chunk: &&Chunk<Note>| !chunk.gap_acked;
+        let outstanding = &world.assocs[0].sender.outstanding;
+        if outstanding.len() as u32 > WINDOW {
+            let lost: Vec<_> = outstanding.iter().take(8).filter(lost).map(|chunk| chunk.tsn).collect();
+            for tsn in lost {
+                world.resend(0, 1 - path, tsn, true);
+                world.assocs[0].data.push_back(vec![tsn]);
+            }
+        }
+        if rounds.is_multiple_of(1024) || sent >= CHUNKS {
+            let entries = world.entries();
+            let samples = world.samples(&entries);
+            assert_eq!(samples, world.truth(|_| true));
+            taken += samples.len() as u64;
+            world.truth.clear();
+        }
+    }
+    assert_eq!(world.accounting(), world.counts);
+    let again = world.counts.retransmitted;
+    assert!(again > 10_000 && taken > 2_900_000, "{taken} samples, {again} retransmissions: too tame");
+}
+
+impl World {
+    /// Sends that many chunks, one a packet, all of which arrive.
+    fn send_through(&mut self, index: usize, chunks: u32) {
+        for _ in 0..chunks {
+            self.pass(1000);
+            let tsns = self.send(index, 0, 1, |_| true);
+            tsns.into_iter().for_each(|tsn| self.assocs[index].receiver.receive(tsn));
+        }
+    }
+
+    /// The peer's SACK arrives.
+    fn answer(&mut self, index: usize, run: bool) {
+        self.pass(1_000_000);
+        let sack = self.assocs[index].receiver.sack();
+        self.acknowledge(index, &sack, run);
+    }
+
+    fn all_samples(&mut self) -> Vec<Sample> {
+        let entries = self.entries();
+        self.samples(&entries)
+    }
+}
+
+/// One SACK is looked at for 8,192 steps; the rest gives no sample, is counted, and what follows is exact again.
+#[test]
+fn a_sack_of_too_many_chunks_counts_the_rest() {
+    let mut world = World::new(Setup { sets: 8192, ..Setup::ROOMY }, &[(u32::MAX - 5000, 0)]);
+    world.send_through(0, 10_000);
+    world.answer(0, true);
+    let samples = world.all_samples();
+    assert_eq!(samples, world.truth(|truth| truth.sample.tsn.wrapping_add(5001) < 8192));
+    assert_eq!(world.accounting(), Accounting { scan_limit: 10_000 - 8192, ..Accounting::default() });
+
+    world.truth.clear();
+    world.send_through(0, 100);
+    world.answer(0, true);
+    assert_eq!(world.all_samples(), world.truth(|_| true));
+}
+
+/// The same for a gap block, of which the steps are one for the block and one a chunk.
+#[test]
+fn a_gap_block_of_too_many_chunks_counts_the_rest() {
+    let mut world = World::new(Setup { sets: 8192, ..Setup::ROOMY }, &[(100, 0)]);
+    world.send(0, 0, 1, |_| true);
+    world.send_through(0, 20_000);
+    world.answer(0, true);
+    let samples = world.all_samples();
+    assert_eq!(samples, world.truth(|truth| truth.sample.tsn <= 100 + 8191));
+    assert_eq!(samples.len(), 8191);
+    assert_eq!(world.accounting(), Accounting::default());
+
+    world.assocs[0].receiver.receive(100);
+    world.answer(0, true);
+    assert_eq!(world.all_samples(), []);
+    assert_eq!(world.accounting(), Accounting { scan_limit: 20_001 - 8191, ..Accounting::default() });
+}
+
+/// More gap blocks than are looked at: what is sampled is true, and what follows is exact again.
+#[test]
+fn a_sack_of_too_many_gap_blocks_makes_nothing_wrong() {
+    let mut world = World::new(Setup { sets: 8192, ..Setup::ROOMY }, &[(100, 0)]);
+    for n in 0..22_000 {
+        world.pass(1000);
+        let tsn = world.send(0, 0, 1, |_| true)[0];
+        if n % 2 == 1 {
+            world.assocs[0].receiver.receive(tsn);
+        }
+    }
+    assert_eq!(world.assocs[0].receiver.sack().gaps().len(), 11_000);
+    world.answer(0, true);
+    let samples = world.all_samples();
+    assert_eq!(samples, world.truth(|_| true)[..4096], "half of the steps go to blocks");
+    world.answer(0, true);
+    (100..22_100).for_each(|tsn| world.assocs[0].receiver.receive(tsn));
+    world.answer(0, true);
+    assert_eq!(world.all_samples(), []);
+    assert_eq!(world.accounting().scan_limit, 22_000 - 4096);
+
+    world.truth.clear();
+    world.send_through(0, 100);
+    world.answer(0, true);
+    assert_eq!(world.all_samples(), world.truth(|_| true));
+}
+
+/// A ring buffer that is full loses records, which are counted; totals stay.
+#[test]
+fn a_full_ring_counts_what_it_loses() {
+    let mut world = World::new(Setup::ROOMY, &[(1, 0)]);
+    world.program.kernel().ring_size = 1024;
+    world.send_through(0, 100);
+    world.answer(0, true);
+    let fit = 1024 / (size_of::<Event>() as u64 + 8) - u64::from(1024 % (size_of::<Event>() + 8) == 0);
+    assert_eq!(world.all_samples().len() as u64, fit);
+    assert_eq!(world.accounting(), Accounting { lost: 100 - fit, ..Accounting::default() });
+    assert_eq!(world.entries().iter().map(|entry| entry.stats.all.count).sum::<u64>(), 100);
+}
+
+// --- known faults: each of these tests says that a fault shows; what mends it has to turn the test ---
+
+/// A1 (a): the first TSN that was seen never moves, so that 2^31 chunks later all seem sent before it.
+#[test]
+fn known_fault_a1_blind_after_2_pow_31_chunks() {
+    let mut world = World::new(Setup::ROOMY, &[(1, 0)]);
+    world.send_through(0, 1);
+    world.answer(0, true);
+    assert_eq!(world.all_samples().len(), 1);
+    // Nearly as many at a time as may be left out and not be taken for a restart.
+    for _ in 0..=(1_u32 << 31) / 65_000 {
+        world.assocs[0].sender.skip(65_000);
+        let next = world.assocs[0].sender.args.next_tsn;
+        world.assocs[0].receiver = Receiver::new(next);
+        let unseen = world.send(0, 0, 1, |_| false)[0];
+        world.assocs[0].receiver.receive(unseen);
+        world.send_through(0, 1);
+        world.answer(0, true);
+    }
+    world.all_samples();
+    let before = world.accounting().before_start;
+    world.send_through(0, 100);
+    world.answer(0, true);
+    assert_eq!(world.all_samples(), [], "the fault is gone: expect 100 samples");
+    assert_eq!(world.accounting().before_start, before + 100);
+}
+
+/// A1 (b): without PR-SCTP `adv_peer_ack_point` stays at the first TSN, so that after 2^31 chunks all seem given up.
+#[test]
+fn known_fault_a1_all_given_up_after_2_pow_31_chunks() {
+    let mut world = World::new(Setup::ROOMY, &[(1, 0)]);
+    world.assocs[0].sender.skip(1 << 31);
+    world.assocs[0].receiver = Receiver::new(1 + (1 << 31));
+    world.send_through(0, 100);
+    world.answer(0, true);
+    assert_eq!(world.all_samples(), [], "the fault is gone: expect 100 samples");
+    assert_eq!(world.accounting(), Accounting { abandoned: 100, ..Accounting::default() });
+}
+
+/// A5: a path that is silent for longest makes room, though it lives and all others of the table have ended.
+#[test]
+fn known_fault_a5_a_living_path_makes_room_before_dead_ones() {
+    let isns: Vec<_> = (1..10).map(|n| (n, 0)).collect();
+    let mut world = World::new(Setup { paths: 8, ..Setup::ROOMY }, &isns);
+    world.send_through(0, 1);
+    for dead in 1..8 {
+        world.send_through(dead, 1);
+        world.answer(dead, true);
+        world.replace(dead, 0, 0, true);
+    }
+    world.send_through(8, 1);
+    world.all_samples();
+    world.answer(0, true);
+    assert_eq!(world.all_samples(), [], "the fault is gone: expect a sample");
+    let Accounting { paths_evicted, samples_evicted, .. } = world.accounting();
+    assert_eq!((paths_evicted, samples_evicted), (1, 1));
+}
+
+/// C13: chunks outstanding at the end of their association, or when it is restarted, are in no count.
+#[test]
+fn known_fault_c13_chunks_outstanding_at_the_end_are_not_counted() {
+    let mut world = World::new(Setup::ROOMY, &[(1, 0), (1, 0)]);
+    world.send_through(0, 3);
+    world.replace(0, 1, 0, true);
+    world.send_through(1, 3);
+    world.assocs[1].sender.restart(1000);
+    world.assocs[1].receiver = Receiver::new(1000);
+    world.send_through(1, 1);
+    world.answer(1, true);
+    assert_eq!(world.all_samples().len(), 1);
+    assert_eq!(world.accounting(), Accounting::default(), "the fault is gone: expect six more in a count");
+}
+
+/// Not listed: where the program was not run for a retransmission, the chunk gives a sample in spite of Karn.
+#[test]
+fn known_fault_of_a_retransmission_left_out() {
+    let mut world = World::new(Setup::ROOMY, &[(1, 0)]);
+    world.send(0, 0, 1, |_| true);
+    world.resend(0, 0, 1, false);
+    world.assocs[0].receiver.receive(1);
+    world.answer(0, true);
+    assert_eq!(world.truth(|_| true), []);
+    assert_eq!(world.all_samples().len(), 1, "the fault is gone: expect no sample");
+}
+
+/// Not listed: a SACK that was not seen and moved neither the cumulative TSN nor `highest_sacked` past what it newly
+/// covered. It fills a gap; or covers anything by gap blocks, where `highest_sacked` began far ahead.
+#[test]
+fn known_fault_of_a_sack_left_out_that_moves_no_number() {
+    for (seen_first, highest) in [(true, 0), (false, 1000)] {
+        let mut world = World::new(Setup::ROOMY, &[(1, highest)]);
+        let tsns = world.send(0, 0, 4, |_| true);
+        if seen_first {
+            world.assocs[0].receiver.receive(tsns[3]);
+            world.answer(0, true);
+            world.all_samples();
+        }
+        world.assocs[0].receiver.receive(tsns[1]);
+        world.answer(0, false);
+        world.answer(0, true);
+        let truth = world.truth(|truth| truth.sample.tsn == tsns[1]);
+        let samples = world.all_samples();
+        assert_eq!(samples.len(), 1, "the fault is gone: expect no sample");
+        assert!(samples[0].rtt > truth[0].rtt, "it is late");
+    }
+}
+
+/// Not listed: a path made room for another of its own association: samples of chunks that it carried go to that.
+#[test]
+fn known_fault_of_a_path_that_makes_room_for_its_sibling() {
+    let isns: Vec<_> = (1..9).map(|n| (n, 0)).collect();
+    let mut world = World::new(Setup { exact: true, paths: 8, ..Setup::ROOMY }, &isns);
+    for index in 0..8 {
+        world.send_through(index, 1);
+    }
+    world.pass(1000);
+    world.send(0, 1, 1, |_| true);
+    world.answer(0, true);
+    let paths: Vec<_> = world.truth(|_| true).iter().map(|truth| truth.path).collect();
+    assert_eq!(paths, [0], "the first chunk went by path 0");
+    let paths: Vec<_> = world.all_samples().iter().map(|sample| sample.path).collect();
+    assert_eq!(paths, [1], "the fault is gone: expect no sample, and samples_evicted to be 1");
+}
+
+/// Not listed: after a restart to TSNs that are still outstanding, the first new chunk was not seen: its SACK gives a
+/// sample of the old chunk of that TSN.
+#[test]
+fn known_fault_of_a_first_chunk_left_out_after_a_restart() {
+    let mut world = World::new(Setup::ROOMY, &[(1, 0)]);
+    world.send(0, 0, 1, |_| true);
+    world.assocs[0].sender.restart(1);
+    world.pass(1_000_000);
+    world.send(0, 0, 1, |_| false);
+    world.assocs[0].receiver.receive(1);
+    world.answer(0, true);
+    assert_eq!(world.truth(|truth| truth.seen), []);
+    assert_eq!(world.all_samples().len(), 1, "the fault is gone: expect no sample");
+}
