@@ -1,7 +1,7 @@
 //! Giving up all that the loop does not need, once the programs are attached and the output is open: the loop reads its
 //! tables and writes lines, and whoever took it over could do no more.
 //!
-//! [`calls`] was found with strace: all commands and forms on both rungs of 6.12, from `capset` to the end. The
+//! [`calls`] was found with strace: all commands and forms with both kinds of hooks on 6.12, from `capset` to the end. The
 //! case `privilege-calls` says what is open; a call that is missing fails with `EPERM`, and strace shows it.
 
 use std::{collections::BTreeMap, env::consts::ARCH, process};

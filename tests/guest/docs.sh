@@ -11,7 +11,7 @@ watch() {
 	until_true 60 tracing "$(ls ./*.command | wc -l)"
 }
 
-# watched: the commands have ended, as they were told to by --duration.
+# watched: the commands have ended, after --duration.
 watched() {
 	# One by one, as `wait` tells of the last alone.
 	local watcher

@@ -90,7 +90,7 @@ netem() {
 	tc -n r qdisc replace dev "$interface" root netem limit 100000 "$@"
 }
 
-# path DELAY [NUMBER]: delay each way, on path 0 unless told otherwise.
+# path DELAY [NUMBER]: delay each way, on path 0 unless another is named.
 path() {
 	netem "rb${2:-0}" delay "$1"
 	netem "ra${2:-0}" delay "$1"

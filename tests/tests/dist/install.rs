@@ -75,7 +75,7 @@ pub fn debian(suite: &str) -> Result<()> {
     let after = tree.files()?;
     let left: Vec<_> = after.iter().filter(|file| !before.contains(file)).collect();
     let gone: Vec<_> = before.iter().filter(|file| !after.contains(file)).collect();
-    // dpkg's books, and what systemctl and systemd-analyze write as they run.
+    // dpkg's own files, and what systemctl and systemd-analyze write as they run.
     let others = ["/var/lib/dpkg/", "/var/log/dpkg.log", "/run/systemd"];
     let left: Vec<_> =
         left.into_iter().filter(|file| !others.iter().any(|other| file.starts_with(other))).collect();
@@ -165,7 +165,7 @@ pub fn rpm() -> Result<()> {
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     run(&[&["--erase"], names.as_slice()].concat(), &[])?;
     let after = tree.files()?;
-    // Folders that no package of the tree owns are left, and rpm's own books.
+    // Folders that no package of the tree owns are left, and rpm's own database.
     let left: Vec<_> = after
         .iter()
         .filter(|file| !before.contains(file) && !file.contains("rpm"))

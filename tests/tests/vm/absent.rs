@@ -11,7 +11,7 @@ use sctptrace_tests::vm::{Case, Mode, text};
 use crate::compare::{contract, ensure_sentence};
 use crate::suite::Suite;
 
-/// Each command refuses, waits if told to, and starts once the module is there.
+/// Each command refuses, waits with --wait, and starts once the module is there.
 const SCRIPT: &str = "
 [ ! -d /sys/module/sctp ] || fail 'SCTP is loaded already'
 for tool in $TOOLS; do

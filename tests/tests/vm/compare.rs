@@ -50,7 +50,7 @@ pub fn says_nothing(errors: &str) -> bool {
     errors.lines().all(|line| line.ends_with(MISSED))
 }
 
-/// The tool ended well, and its books say that nothing was lost, evicted or skipped.
+/// The tool ended well, and its accounting says that nothing was lost, evicted or skipped.
 pub fn no_loss(folder: &Path, name: &str, tool: &str) -> Result<()> {
     let [status, errors] = ["status", "err"].map(|end| text(&folder.join(format!("{name}.{end}"))));
     let (status, errors) = (status?, errors?);

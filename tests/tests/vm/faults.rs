@@ -177,14 +177,14 @@ pub fn add(suite: &mut Suite) {
 /// The text of a run over two associations of 21 chunks each, the farewells among them; 20 intervals lie between.
 fn ensure_whole(folder: &Path, tool: &str) -> Result<()> {
     contract(folder, &format!("{tool}-text"), &[&format!("{tool}.out")])?;
-    let (told, times) = match tool {
+    let (sentence, times) = match tool {
         "rtt" => ("  Samples: 21\n", 2),
         "jitter" => ("  Samples: 40\n", 1),
         "streamutil" => (" across 21 chunks\n", 2),
         _ => return Ok(()),
     };
     let output = text(&folder.join(format!("{tool}.out")))?;
-    ensure!(output.matches(told).count() >= times, "{tool}: {output}");
+    ensure!(output.matches(sentence).count() >= times, "{tool}: {output}");
     Ok(())
 }
 

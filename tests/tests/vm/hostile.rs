@@ -156,8 +156,8 @@ fn known(flows: &[Flow], seen: &Seen) -> Result<String> {
     let once = good.tsns.iter().filter(|(_, tsn)| tsn.rtt_ns().is_some());
     let missing: Vec<_> = once.filter(|(number, _)| !sampled.contains_key(&(ports, **number))).collect();
     let skipped = |reason: &str| seen.end.skipped.get(reason).copied().unwrap_or(0);
-    let told = skipped("missed") + skipped("sack_missed");
-    ensure!(missing.len() as u64 <= told, "no sample of {missing:?}; {:?}", seen.end);
+    let reported = skipped("missed") + skipped("sack_missed");
+    ensure!(missing.len() as u64 <= reported, "no sample of {missing:?}; {:?}", seen.end);
     Ok(format!("{} samples, {} of {} missing", seen.samples.len(), missing.len(), good.tsns.len()))
 }
 

@@ -1,5 +1,5 @@
 //! More than there is room for: a reader that sleeps, tables that overflow, a thousand associations per second, hundreds
-//! of starts. The books say what is missing, and neither the commands nor the kernel grow.
+//! of starts. The accounting says what is missing, and neither the commands nor the kernel grow.
 
 use std::path::Path;
 use std::time::Duration;
@@ -132,7 +132,7 @@ fn sum(objects: &[Value], kind: &str, key: &str) -> u64 {
 }
 
 /// The count in the line of stderr that contains `about`; 0 where there is none.
-fn told(folder: &Path, name: &str, about: &str) -> Result<u64> {
+fn reported(folder: &Path, name: &str, about: &str) -> Result<u64> {
     let errors = text(&folder.join(format!("{name}.err")))?;
     let line = errors.lines().find(|line| line.contains(about));
     let count = line.and_then(|line| line.split_whitespace().nth(1));
@@ -151,7 +151,7 @@ fn check_overrun(folder: &Path) -> Result<()> {
         let lost = end["lost"].as_u64().context("lost")?;
         eprintln!("    limits-overrun: {tool}: {truth} in the capture, {shown} shown, {lost} lost");
         ensure!(lost > 1000 && shown + lost == truth, "{tool}: {shown} shown of {truth}: {end}");
-        ensure!(told(folder, tool, "events lost")? == lost, "{tool}: {lost} were lost");
+        ensure!(reported(folder, tool, "events lost")? == lost, "{tool}: {lost} were lost");
         // The statistics have them all.
         ensure!(
             end["events"] == truth && sum(&objects, "summary", "samples") == truth,
@@ -161,7 +161,7 @@ fn check_overrun(folder: &Path) -> Result<()> {
         let name = format!("{tool}-text");
         let rows = text(&folder.join(format!("{name}.out")))?;
         let rows = rows.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).count() as u64;
-        let lost = told(folder, &name, "events lost")?;
+        let lost = reported(folder, &name, "events lost")?;
         ensure!(lost > 1000 && rows + lost == truth, "{name}: {rows} rows, {lost} lost of {truth}");
     }
     Ok(())
@@ -180,7 +180,7 @@ fn check_tables(folder: &Path) -> Result<()> {
         ensure!(end["events"] == truth, "{tool}: {truth}: {end}");
         ensure!(missing > 0 && shown + missing == truth, "{tool}: {shown} of {truth}: {end}");
         let evicted = end["evicted"].as_u64().context("evicted")?;
-        ensure!(evicted > 0 && told(folder, tool, "evicted")? == evicted, "{tool}: {end}");
+        ensure!(evicted > 0 && reported(folder, tool, "evicted")? == evicted, "{tool}: {end}");
         if ["rtt", "rto"].contains(&tool) {
             ensure!(end["lost"] == 0 && count(&objects, "sample") == truth, "{tool}: rows");
         }

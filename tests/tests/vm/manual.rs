@@ -58,9 +58,9 @@ pub fn add(suite: &mut Suite) {
                 let folder = folder.join(format!("{}-{n}", page.name()));
                 let status = text(&folder.join("status"))?;
                 let errors = text(&folder.join("err"))?;
-                // So many on one CPU miss some: the books say so.
-                let books = errors.lines().all(|line| line.contains(" samples skipped: "));
-                ensure!(status == "0\n" && books, "{}: {status}{errors}", folder.display());
+                // So many on one CPU miss some: the accounting says so.
+                let accounted = errors.lines().all(|line| line.contains(" samples skipped: "));
+                ensure!(status == "0\n" && accounted, "{}: {status}{errors}", folder.display());
                 ensure_known(page, &folder)?;
                 seen += 1;
             }

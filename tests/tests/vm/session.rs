@@ -1,5 +1,5 @@
 //! The scenarios of a machine, all in one case: the five commands are started once, which takes longer than most scenarios.
-//! What they write is told apart by its network namespaces, which live until the end so that no number comes twice.
+//! What they write is known by its network namespaces, which live until the end so that no number comes twice.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -26,7 +26,7 @@ pub type Compare = Arc<dyn Fn(&Path, Cell) -> Result<()> + Send + Sync>;
 /// The commands' flag that keeps them on one kind of hook: `$HOOKS_FLAG` in scripts.
 const HOOKS_FLAG: &str = "--hooks";
 /// The kinds of hooks, as that flag names them.
-pub const RUNGS: [&str; 2] = [FENTRY, KPROBE];
+pub const HOOK_KINDS: [&str; 2] = [FENTRY, KPROBE];
 /// The one that costs less.
 pub const FENTRY: &str = "fentry";
 /// The one that works everywhere.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::vm::{Case, Mode, text};
 
-use crate::suite::{RUNGS, Suite, writes};
+use crate::suite::{HOOK_KINDS, Suite, writes};
 
 const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/verifier.csv");
 const HEADER: &str = "kernel,program,instructions\n";
@@ -37,7 +37,7 @@ pub fn add(suite: &mut Suite) {
         for status in *.status; do
             [ $(cat $status) = 0 ] || fail $status: $(cat $status ${{status%.status}}.err)
         done",
-        RUNGS.join(" ")
+        HOOK_KINDS.join(" ")
     );
     for series in Series::TRACED {
         let check = move |folder: &Path| check(series.name(), &text(&folder.join("costs"))?);
