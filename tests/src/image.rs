@@ -19,9 +19,6 @@ use crate::programs::TOOLS;
 /// Programs taken from Debian: busybox's own versions lack what the cases need.
 const PROGRAMS: [&str; 6] = ["ip", "tc", "ethtool", "tcpdump", "kmod", "script"];
 
-/// The same, for cases that run on the machine's own architecture alone.
-const OWN_PROGRAMS: [&str; 2] = ["chrt", "unshare"];
-
 /// Modules that the guest may load, each with all that it depends on.
 const MODULES: [&str; 19] = [
     "act_bpf",
@@ -73,8 +70,7 @@ impl Image {
         }
         image.program(&arch.program("busybox")?, "bin/busybox")?;
         image.link("bin/sh", "busybox")?;
-        let own: &[&str] = if arch == Arch::X86_64 { &OWN_PROGRAMS } else { &[] };
-        for name in PROGRAMS.iter().chain(own) {
+        for name in PROGRAMS {
             image.program(&arch.program(name)?, &format!("sbin/{name}"))?;
         }
         for name in ["modprobe", "rmmod", "lsmod"] {

@@ -1,9 +1,9 @@
 //! Tests that need a kernel: `cargo test -p sctptrace-tests --features vm [FILTER]`.
 //!
-//! A trial is named `<machine>/<case>`, where a machine is `<kernel>-<mode>`, or `<kernel>-<hooks>` for comparisons with
-//! the truth, which run on every kernel and each kind of hooks. Cases of one machine share a boot; only those
+//! A trial is named `<machine>/<case>`, where a machine is `<kernel>-<mode>`, or `<kernel>-<rung>` for comparisons with
+//! the truth, which run on every kernel and each rung of the hook ladder. Cases of one machine share a boot; only those
 //! that the filter leaves run.
-//! `SCTPTRACE_ARCH=aarch64` makes the comparisons in arm64 guests, `<kernel>-arm64-<hooks>`. What a case wrote stays in `target/bed/<machine>/<case>/`.
+//! `SCTPTRACE_ARCH=aarch64` makes the comparisons in arm64 guests, `<kernel>-arm64-<rung>`. What a case wrote stays in `target/bed/<machine>/<case>/`.
 
 mod absent;
 mod bed;
@@ -16,56 +16,49 @@ mod histograms;
 mod hostile;
 mod jitter;
 mod limits;
-mod machines;
 mod manual;
 mod matrix;
 mod privilege;
-mod programs;
 mod rto;
 mod rtt;
 mod rtt_flags;
-mod scenarios;
-mod scope;
-mod session;
 mod streams_flags;
 mod streamutil;
 mod suite;
 mod terminal;
 mod verifier;
 
-use std::mem;
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 use sctptrace_tests::arch::Arch;
 
-use crate::scope::Scope;
-use crate::suite::{Suite, is_timed};
+use crate::suite::Suite;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let (arch, scope) = match Arch::chosen().and_then(|arch| Ok((arch, Scope::chosen()?))) {
-        Ok(chosen) => chosen,
+    let arch = match Arch::chosen() {
+        Ok(arch) => arch,
         Err(error) => {
             eprintln!("{error:#}");
             return ExitCode::FAILURE;
         }
     };
-    let mut suite = Suite::new(arch, scope);
+    let mut suite = Suite::new(arch);
     // Before anything loads SCTP.
     absent::add(&mut suite);
     bed::add(&mut suite);
     btf::add(&mut suite);
     bufmon::add(&mut suite);
     rto::add(&mut suite);
-    scenarios::add(&mut suite);
+    jitter::add(&mut suite);
+    rtt::add(&mut suite);
     rtt_flags::add(&mut suite);
     privilege::add(&mut suite);
+    streamutil::add(&mut suite);
     streams_flags::add(&mut suite);
     faults::add(&mut suite);
     limits::add(&mut suite);
-    machines::add(&mut suite);
-    programs::add(&mut suite);
     hostile::add(&mut suite);
     if let Err(error) = docs::add(&mut suite) {
         eprintln!("{error:#}");
@@ -76,18 +69,15 @@ fn main() -> ExitCode {
     terminal::add(&mut suite);
     verifier::add(&mut suite);
     if suite.left_out() > 0 {
-        eprintln!("{}: {} cases left out", arch.name(), suite.left_out());
+        eprintln!("{}: comparisons only, {} other cases left out", arch.name(), suite.left_out());
     }
-    let mut run = suite.trials(&arguments);
-    let conclusion = libtest_mimic::run(&arguments, mem::take(&mut run.trials));
+    let (trials, matrix) = suite.trials(&arguments);
     if arguments.list {
-        return conclusion.exit_code();
+        return libtest_mimic::run(&arguments, trials).exit_code();
     }
-    if is_timed() {
-        run.print_costs();
-    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
     if !conclusion.has_failed()
-        && let Err(error) = run.matrix.conclude()
+        && let Err(error) = matrix.conclude()
     {
         eprintln!("{error:#}");
         return ExitCode::FAILURE;
