@@ -599,10 +599,10 @@ impl World {
     fn acknowledge_noticeably(&mut self, index: usize, sack: &Sack, run: bool) {
         let sender = &self.assocs[index].sender;
         let (args, highest) = (sender.args, sender.highest_after(sack));
-        let told =
+        let is_noticed =
             |tsn| !before(sack.cum_tsn, tsn) || (highest != args.highest_sacked && !before(highest, tsn));
         let new = sender.outstanding.iter().filter(|chunk| !chunk.covered && sack.covers(chunk.tsn));
-        let noticeable = new.map(|chunk| chunk.tsn).all(told);
+        let noticeable = new.map(|chunk| chunk.tsn).all(is_noticed);
         let known = self.assocs[index].first_tsn.is_some();
         self.acknowledge(index, sack, run || (known && !noticeable));
     }
