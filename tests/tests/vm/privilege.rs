@@ -106,6 +106,7 @@ const OPEN: &[libc::c_long] = &[
     libc::SYS_gettid,
     libc::SYS_futex,
     libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_epoll_wait,
     libc::SYS_epoll_ctl,
