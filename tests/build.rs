@@ -1,4 +1,4 @@
-//! Compiles the programs that do nothing, and lists the commands under test.
+//! Compiles the bed's own programs for the kernel, and lists the commands under test.
 
 use std::{
     env,
@@ -19,11 +19,13 @@ fn main() {
     // compilers have another.
     let folders = [format!("/usr/include/{arch}-linux-gnu"), format!("/usr/{arch}-linux-gnu/include")];
     let clang_args = folders.into_iter().flat_map(|folder| [OsString::from("-idirafter"), folder.into()]);
-    SkeletonBuilder::new()
-        .source("src/bpf/floor.bpf.c")
-        .clang_args(clang_args)
-        .build_and_generate(out.join("floor.skel.rs"))
-        .unwrap_or_else(|e| panic!("cannot build floor.bpf.c (is clang installed?): {e:#}"));
+    for name in ["drop", "floor"] {
+        SkeletonBuilder::new()
+            .source(format!("src/bpf/{name}.bpf.c"))
+            .clang_args(clang_args.clone())
+            .build_and_generate(out.join(format!("{name}.skel.rs")))
+            .unwrap_or_else(|e| panic!("cannot build {name}.bpf.c (is clang installed?): {e:#}"));
+    }
     println!("cargo:rerun-if-changed=src/bpf");
 
     let names = commands::names(Path::new("..")).expect("the workspace can be read");

@@ -1,6 +1,7 @@
 # The demonstration: COMMAND over a path of 20 ms that loses 2 % of the packets, and what makes it interesting.
 topology
-path 10ms 2%
+path 10ms
+lose 2 1
 flags= server= client="--count 800 --rate 100 --size 200 --nodelay"
 case COMMAND in
 sctp-rto) flags=-x ;;
@@ -15,7 +16,7 @@ COMMAND $flags --duration 10 >"$LIVE" 2>&1 &
 tracer=$!
 until_true 60 attached $tracer
 if [ COMMAND = sctp-rto ]; then
-	(sleep 3 && path_down 0 && sleep 3 && path 10ms 2%) &
+	(sleep 3 && path_down 0 && sleep 3 && path 10ms) &
 fi
 send --bind 10.1.0.1 $client
 wait $tracer

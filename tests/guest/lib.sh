@@ -8,6 +8,7 @@ ip() { /sbin/ip "$@"; }
 tc() { /sbin/tc "$@"; }
 modprobe() { /sbin/modprobe "$@"; }
 rmmod() { /sbin/rmmod "$@"; }
+unshare() { /sbin/unshare "$@"; }
 
 # Run in namespace a (the sender), b (the receiver), or r (the router between).
 a() { ip netns exec a "$@"; }
@@ -89,10 +90,29 @@ netem() {
 	tc -n r qdisc replace dev "$interface" root netem limit 100000 "$@"
 }
 
-# path DELAY [LOSS] [NUMBER]: delay each way and loss towards b, on path 0 unless another is named.
+# path DELAY [NUMBER]: delay each way, on path 0 unless another is named.
 path() {
-	netem "rb${3:-0}" delay "$1" loss "${2:-0%}"
-	netem "ra${3:-0}" delay "$1"
+	netem "rb${2:-0}" delay "$1"
+	netem "ra${2:-0}" delay "$1"
+}
+
+# lose PERCENT SEED: of the packets with DATA that a sends on path 0, drop the same ones in every run, until the case ends or
+# lose_stop. Which ones goes to losses.json then.
+lose() {
+	modprobe sch_ingress
+	modprobe cls_bpf
+	# Not the function `r`: the process id must be sctp-drop's.
+	/sbin/ip netns exec r sctp-drop ra0 --percent "$1" --seed "$2" >losses.json 2>losses.err &
+	dropper=$!
+	until_true 10 grep -qs dropping losses.err
+}
+
+# lose_stop: drop no more, if anything was dropped at all.
+lose_stop() {
+	[ -n "$dropper" ] || return 0
+	kill -TERM "$dropper"
+	wait "$dropper" || fail "sctp-drop: $(cat losses.err)"
+	dropper=
 }
 
 # path_down NUMBER: nothing passes any more.
@@ -146,12 +166,12 @@ send() {
 	wait $server
 }
 
-# start NAME TOOL ARGUMENTS...: run a tool in the background, with NAME.out and NAME.err, on the rung that $RUNG asks
-# for.
+# start NAME TOOL ARGUMENTS...: run a tool in the background, with NAME.out and NAME.err, with the kind of hooks that $HOOKS
+# asks for.
 start() {
 	local name=$1
 	shift
-	"$@" $RUNG >"$name.out" 2>"$name.err" &
+	"$@" $HOOKS >"$name.out" 2>"$name.err" &
 	echo $! >"$name.tracer"
 }
 
@@ -180,6 +200,38 @@ trace() {
 	until_true 60 attached $!
 }
 
+# trace_all: all five, as comparisons want them: TOOL.json.
+trace_all() {
+	local tool
+	for tool in rtt rto bufmon jitter; do start $tool sctp-$tool --json -q -f $tool.json; done
+	start streamutil sctp-streamutil -i 1 --json -q -f streamutil.json
+	traced
+}
+
+# scenario NAME: run the script on stdin in a folder of that name, and go on whatever becomes of it. Its namespaces are
+# named in `netns`, and live on under no name.
+scenario() {
+	local start
+	start=$(cut -d. -f1 /proc/uptime)
+	mkdir "$1"
+	cd "$1"
+	cat >script
+	set +e
+	(
+		set -e
+		. ./script
+		for ns in a b; do
+			stat -L -c %i /run/netns/$ns >>netns
+			$ns sleep 100000 &
+		done
+	) >log 2>&1
+	echo $? >status
+	set -e
+	cd ..
+	/sbin/ip -all netns delete
+	echo "bed: $1: exit status $(cat "$1/status"), $(($(cut -d. -f1 /proc/uptime) - start)) s" >"$LIVE"
+}
+
 # attached PID: all its hooks are in place, after which it confines itself; or it ended, which the case will see from
 # its status.
 attached() {
@@ -195,6 +247,7 @@ ended() {
 trace_stop() {
 	local tracer status
 	for tracer in *.tracer; do
+		[ -e "$tracer" ] || continue
 		kill -"${1:-TERM}" "$(cat "$tracer")" || true
 		wait "$(cat "$tracer")" && status=0 || status=$?
 		echo $status >"${tracer%.tracer}.status"

@@ -19,6 +19,9 @@ use crate::programs::TOOLS;
 /// Programs taken from Debian: busybox's own versions lack what the cases need.
 const PROGRAMS: [&str; 6] = ["ip", "tc", "ethtool", "tcpdump", "kmod", "script"];
 
+/// The same, for cases that run on the machine's own architecture alone.
+const OWN_PROGRAMS: [&str; 2] = ["chrt", "unshare"];
+
 /// Modules that the guest may load, each with all that it depends on.
 const MODULES: [&str; 19] = [
     "act_bpf",
@@ -70,7 +73,8 @@ impl Image {
         }
         image.program(&arch.program("busybox")?, "bin/busybox")?;
         image.link("bin/sh", "busybox")?;
-        for name in PROGRAMS {
+        let own: &[&str] = if arch == Arch::X86_64 { &OWN_PROGRAMS } else { &[] };
+        for name in PROGRAMS.iter().chain(own) {
             image.program(&arch.program(name)?, &format!("sbin/{name}"))?;
         }
         for name in ["modprobe", "rmmod", "lsmod"] {

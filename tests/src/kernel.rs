@@ -25,6 +25,10 @@ pub enum Series {
     V6_12,
     /// From the next release's backports.
     V7_3,
+    /// Debian 12's own, with PREEMPT_RT. x86-64 alone.
+    V6_1Rt,
+    /// Debian 12's newer one, with PREEMPT_RT. x86-64 alone.
+    V6_12Rt,
 }
 
 impl Series {
@@ -38,13 +42,23 @@ impl Series {
             Self::V6_1 => "6.1",
             Self::V6_12 => "6.12",
             Self::V7_3 => "7.3",
+            Self::V6_1Rt => "6.1rt",
+            Self::V6_12Rt => "6.12rt",
+        }
+    }
+
+    /// How its packages are built.
+    const fn flavour(self) -> &'static str {
+        match self {
+            Self::V5_10 | Self::V6_1 | Self::V6_12 | Self::V7_3 => "cloud",
+            Self::V6_1Rt | Self::V6_12Rt => "rt",
         }
     }
 
     /// The package that depends on the newest build of the series.
     fn meta_package(self, arch: Arch) -> String {
-        let series = if self == Self::V6_12 { "6.12-" } else { "" };
-        format!("linux-image-{series}cloud-{}", arch.debian())
+        let series = if matches!(self, Self::V6_12 | Self::V6_12Rt) { "6.12-" } else { "" };
+        format!("linux-image-{series}{}-{}", self.flavour(), arch.debian())
     }
 
     /// The suite to add to the machine's own, where the series is not in them.
@@ -52,7 +66,7 @@ impl Series {
         match self {
             Self::V5_10 => Some("bullseye"),
             Self::V7_3 => Some("trixie-backports"),
-            Self::V6_1 | Self::V6_12 => None,
+            Self::V6_1 | Self::V6_12 | Self::V6_1Rt | Self::V6_12Rt => None,
         }
     }
 
@@ -61,11 +75,11 @@ impl Series {
     /// # Errors
     /// When there is none.
     pub fn from_name(name: &str) -> Result<Self> {
-        [Self::V5_10]
+        [Self::V5_10, Self::V6_1Rt, Self::V6_12Rt]
             .into_iter()
             .chain(Self::TRACED)
             .find(|series| series.name() == name)
-            .with_context(|| format!("no kernel {name}: choose from 5.10, 6.1, 6.12, 7.3"))
+            .with_context(|| format!("no kernel {name}: choose from 5.10, 6.1, 6.12, 7.3, 6.1rt, 6.12rt"))
     }
 }
 
@@ -158,7 +172,7 @@ fn fetch(arch: Arch, series: Series, home: &Path) -> Result<()> {
         apt = apt.for_suite(suite)?;
         apt.update()?;
     }
-    let packages = apt.dependencies(&series.meta_package(arch))?;
+    let packages = apt.dependencies(&series.meta_package(arch), series.flavour())?;
     let debs = apt.download(&packages)?;
     command::unpack(&debs, home)?;
     let kernel = Kernel::unpacked(arch, series, home)?;
@@ -247,10 +261,10 @@ impl Apt {
     }
 
     /// The kernel packages below a meta package: one until Debian 12, a handful since they were split.
-    fn dependencies(&self, meta: &str) -> Result<Vec<String>> {
+    fn dependencies(&self, meta: &str, flavour: &str) -> Result<Vec<String>> {
         let text =
             command::run(self.command("apt-cache").args(["depends", "--recurse", "--important", meta]))?;
-        let ending = format!("-cloud-{}", self.arch.debian());
+        let ending = format!("-{flavour}-{}", self.arch.debian());
         let mut packages: Vec<String> = text
             .lines()
             .filter(|line| line.starts_with("linux-") && line.ends_with(&ending) && *line != meta)

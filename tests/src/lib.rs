@@ -9,6 +9,7 @@ pub mod docs;
 pub mod hostile;
 pub mod image;
 pub mod kernel;
+pub mod losses;
 pub mod programs;
 pub mod report;
 pub mod sctp;

@@ -27,14 +27,45 @@ const KERNEL_FAULTS: [&str; 4] = ["Kernel panic", "BUG: ", "Oops", "------------
 pub enum Mode {
     /// One CPU on which an instruction takes one nanosecond: the same run every time, and no idling.
     Icount,
+    /// The same, on a kernel that may be preempted anywhere (`preempt=full`).
+    Preempt,
     /// Two CPUs in the host's time: for races, and for how long a person would wait.
     Smp,
 }
 
 impl Mode {
+    /// What it is called in the name of a machine.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Icount => "icount",
+            Self::Preempt => "preempt",
+            Self::Smp => "smp",
+        }
+    }
+
+    /// More of the kernel's command line.
+    const fn parameters(self) -> &'static str {
+        match self {
+            Self::Icount | Self::Smp => "",
+            Self::Preempt => " preempt=full",
+        }
+    }
+
     const fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Icount => &["-accel", "tcg", "-icount", "shift=0,sleep=off", "-smp", "1"],
+            // The clock of the machine and its random numbers are the same every time, too.
+            Self::Icount | Self::Preempt => &[
+                "-accel",
+                "tcg",
+                "-icount",
+                "shift=0,sleep=off",
+                "-smp",
+                "1",
+                "-rtc",
+                "base=2026-01-01T12:00:00,clock=vm",
+                "-seed",
+                "1",
+            ],
             Self::Smp => &["-accel", "tcg,thread=multi", "-smp", "2"],
         }
     }
@@ -49,12 +80,19 @@ pub struct Case {
     pub script: String,
     /// How long it may take, in the guest's time and in the host's.
     pub limit: Duration,
+    /// Programs of the machine that it runs besides.
+    pub programs: &'static [&'static str],
 }
 
 impl Case {
     /// A case with the usual limit of two minutes.
     pub fn new(name: &str, script: &str) -> Self {
-        Self { name: name.to_owned(), script: script.to_owned(), limit: Duration::from_secs(120) }
+        Self {
+            name: name.to_owned(),
+            script: script.to_owned(),
+            limit: Duration::from_secs(120),
+            programs: &[],
+        }
     }
 }
 
@@ -84,6 +122,19 @@ pub struct Results {
     pub console: PathBuf,
     /// Why the machine as a whole failed, if it did. Cases that ended before still have results.
     pub failure: Option<String>,
+    /// What booting and each case took of the host.
+    pub costs: Vec<Cost>,
+}
+
+/// What something took of the host.
+#[derive(Debug, Clone)]
+pub struct Cost {
+    /// A case's name, or `boot`.
+    pub name: String,
+    /// Time of CPUs, in seconds.
+    pub cpu_s: f64,
+    /// Time by the clock, in seconds.
+    pub wall_s: f64,
 }
 
 impl Results {
@@ -112,7 +163,7 @@ impl Vm {
     ///
     /// # Errors
     /// When the machine cannot be prepared or started; a failure *in* it is part of the results.
-    pub fn run(&self, cases: &[Case], live: impl FnMut(&str)) -> Result<Results> {
+    pub fn run(&self, cases: &[Case], mut live: impl FnMut(&str)) -> Result<Results> {
         let folder = results_folder().join(&self.name);
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
@@ -126,7 +177,11 @@ impl Vm {
         let archive = folder.join("results.tar");
         let mut qemu = self.start(&kernel, &initrd, &console, &archive)?;
         let limit = cases.iter().fold(BOOT_LIMIT, |sum, case| sum + case.limit);
-        let ended = watch(&mut qemu, limit, live)?;
+        let mut meter = Meter::new(qemu.id());
+        let ended = watch(&mut qemu, limit, |line| {
+            meter.line(line);
+            live(line);
+        })?;
         unpack(&archive, &folder)?;
         fs::remove_file(&initrd)?;
 
@@ -134,14 +189,14 @@ impl Vm {
             let text = format!("the machine did not end within {} s", limit.as_secs());
             (!ended).then(|| format!("{text}\n{}", tail(&console, 30)))
         });
-        Ok(Results { folder, console, failure })
+        Ok(Results { folder, console, failure, costs: meter.costs })
     }
 
     /// What its last run left behind, to be looked at again.
     #[must_use]
     pub fn last_results(&self) -> Results {
         let folder = results_folder().join(&self.name);
-        Results { console: folder.join("console.log"), folder, failure: None }
+        Results { console: folder.join("console.log"), folder, failure: None, costs: Vec::new() }
     }
 
     fn image(&self, kernel: &Kernel, cases: &[Case]) -> Result<Vec<u8>> {
@@ -149,6 +204,9 @@ impl Vm {
         for program in &self.programs {
             let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
             image.program(program, &format!("bin/{name}"))?;
+        }
+        for name in cases.iter().flat_map(|case| case.programs) {
+            image.program(&self.arch.program(name)?, &format!("sbin/{name}"))?;
         }
         for (file, path) in &self.files {
             image.file(file, path)?;
@@ -179,10 +237,13 @@ impl Vm {
             .arg("-initrd")
             .arg(initrd)
             .arg("-append")
-            .arg(format!("console={console_device} loglevel=5 panic=-1 rdinit=/init mitigations=off nokaslr"))
+            .arg(format!(
+                "console={console_device} loglevel=5 panic=-1 rdinit=/init mitigations=off nokaslr{}",
+                self.mode.parameters()
+            ))
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
-            .args(["-device", "virtio-serial-pci"])
+            .args(["-device", "virtio-serial-pci,ioeventfd=off"])
             .args(["-chardev", "file,id=live,path=/dev/stdout"])
             .args(["-device", "virtserialport,chardev=live,name=live"])
             .arg("-chardev")
@@ -192,6 +253,45 @@ impl Vm {
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start QEMU")
+    }
+}
+
+/// What a machine takes of the host between the lines that it sends.
+struct Meter {
+    pid: u32,
+    cpu_s: f64,
+    since: Instant,
+    costs: Vec<Cost>,
+}
+
+impl Meter {
+    fn new(pid: u32) -> Self {
+        Self { pid, cpu_s: 0.0, since: Instant::now(), costs: Vec::new() }
+    }
+
+    /// A line of the guest's: whatever ended with it is booked.
+    fn line(&mut self, line: &str) {
+        let Some(line) = line.strip_prefix("bed: ") else { return };
+        let name = match line.split_once(": exit status ") {
+            Some((name, _)) => name,
+            None if line.starts_with("booted ") => "boot",
+            None => return,
+        };
+        let cpu_s = self.cpu_s().unwrap_or(self.cpu_s);
+        let wall_s = self.since.elapsed().as_secs_f64();
+        self.costs.push(Cost { name: name.to_owned(), cpu_s: cpu_s - self.cpu_s, wall_s });
+        self.cpu_s = cpu_s;
+        self.since = Instant::now();
+    }
+
+    /// User and system time of QEMU so far.
+    fn cpu_s(&self) -> Option<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        let (_, fields) = stat.rsplit_once(')')?;
+        let ticks: f64 =
+            fields.split_whitespace().skip(11).take(2).filter_map(|f| f.parse::<f64>().ok()).sum();
+        // USER_HZ is 100 everywhere.
+        Some(ticks / 100.0)
     }
 }
 

@@ -28,10 +28,13 @@ Commands:
   dist [OPTIONS]  Make packages, static programs, checksums and bills of materials, in target/dist
       --native         For this machine's architecture only
       --check          Make them again in another folder, and compare
-  test [OPTIONS]  Check everything
+  test [OPTIONS]  Check what every change has to pass: 6.12 whole, other kernels and kprobes in part
+      --quick          Some minutes: formats, unit tests and a few VM tests
+      --all            The whole matrix of kernels and kinds of hooks
+      --timing         Say what each VM test took
       --only STEP      Only this step; may be repeated. Steps: packages, fmt, clippy, clang-format, deny,
                        unit, build, dist (only if named), vm
-      --kernel SERIES  Only VM tests of this kernel: 5.10, 6.1, 6.12 or 7.3
+      --kernel SERIES  Only VM tests of this kernel: 5.10, 6.1, 6.12, 7.3, 6.1rt or 6.12rt
       --arch ARCH      VM tests in guests of x86_64 (default) or aarch64: cross-built, comparisons only
       --case TEXT      Only VM tests whose name contains TEXT
       --write          Write what VM tests compare with the last time: README's table of kernels, tests/verifier.csv

@@ -21,7 +21,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 ];
 
 /// Debian's packages that building and testing need.
-const PACKAGES: [&str; 18] = [
+const PACKAGES: [&str; 23] = [
     "bsdutils",
     "busybox-static",
     "clang",
@@ -29,15 +29,20 @@ const PACKAGES: [&str; 18] = [
     "ethtool",
     "gcc",
     "groff-base",
+    "iperf3",
     "iproute2",
     "kmod",
     "libc6-dev",
     "libelf-dev",
+    "lksctp-tools",
     "make",
     "mandoc",
+    "ncat",
     "pkg-config",
     "python3",
     "qemu-system-x86",
+    "sip-tester",
+    "socat",
     "tcpdump",
     "zlib1g-dev",
 ];

@@ -38,13 +38,38 @@ const STEPS: [(&str, Step); 9] = [
 const FUZZ: &str = "fuzz/Cargo.toml";
 
 /// The kernels that VM tests boot.
-const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "7.3"];
+const KERNELS: [&str; 6] = ["5.10", "6.1", "6.12", "7.3", "6.1rt", "6.12rt"];
 
 type Step = fn(&Options) -> Result<(), Failure>;
+
+/// How much to test.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Scope {
+    /// Some minutes: `--quick`.
+    Quick,
+    /// What every change has to pass.
+    #[default]
+    Ci,
+    /// The whole matrix of kernels and hooks: `--all`.
+    All,
+}
+
+impl Scope {
+    /// What the VM tests call it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Ci => "ci",
+            Self::All => "all",
+        }
+    }
+}
 
 /// What to test.
 #[derive(Default)]
 pub struct Options {
+    scope: Scope,
+    timing: bool,
     only: Vec<String>,
     kernel: Option<String>,
     case: Option<String>,
@@ -58,38 +83,57 @@ impl Options {
         let mut options = Self::default();
         let mut arguments = arguments.iter();
         while let Some(flag) = arguments.next() {
-            if *flag == "--write" {
-                options.write = true;
-                continue;
-            }
-            let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
             match *flag {
-                "--only" if STEPS.iter().any(|(name, _)| name == value) => {
-                    options.only.push((*value).to_owned())
+                "--quick" => options.scope = Scope::Quick,
+                "--all" => options.scope = Scope::All,
+                "--timing" => options.timing = true,
+                "--write" => options.write = true,
+                _ => {
+                    let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
+                    options.set(flag, value)?;
                 }
-                "--only" => return Err(format!("no step is named {value}")),
-                "--kernel" if KERNELS.contains(value) => options.kernel = Some((*value).to_owned()),
-                "--kernel" => return Err(format!("no kernel {value}: choose from {}", KERNELS.join(", "))),
-                "--arch" if ["x86_64", "aarch64"].contains(value) => options.aarch64 = *value == "aarch64",
-                "--arch" => return Err(format!("no architecture {value}: choose from x86_64, aarch64")),
-                "--case" => options.case = Some((*value).to_owned()),
-                _ => return Err(format!("unknown option {flag}")),
             }
         }
         // Nothing but VM tests differs there.
         if options.only.is_empty() && options.aarch64 {
             options.only.extend(["packages", "vm"].map(str::to_owned));
         }
+        // What is named is run, whatever the scope.
+        if options.scope == Scope::Ci
+            && (options.kernel.is_some() || options.case.is_some() || options.aarch64)
+        {
+            options.scope = Scope::All;
+        }
         // A choice among the VM tests means these.
         if options.only.is_empty() && (options.kernel.is_some() || options.case.is_some() || options.write) {
             options.only.push("vm".to_owned());
         }
-        // Packages are another quarter of an hour, and more than half of it installs tools: only when asked for.
         if options.only.is_empty() {
-            let others = STEPS.iter().map(|(name, _)| *name).filter(|name| *name != "dist");
-            options.only.extend(others.map(str::to_owned));
+            let steps = STEPS.iter().map(|(name, _)| *name).filter(|name| match options.scope {
+                Scope::Quick => !["clippy", "deny", "build", "dist"].contains(name),
+                // cargo-deny takes minutes to compile: a unit test looks at licences and sources, too.
+                Scope::Ci => !["deny", "dist"].contains(name),
+                // Packages are another quarter of an hour, and more than half of it installs tools: only when asked for.
+                Scope::All => *name != "dist",
+            });
+            options.only.extend(steps.map(str::to_owned));
         }
         Ok(options)
+    }
+
+    /// Take a flag that has a value.
+    fn set(&mut self, flag: &str, value: &str) -> Result<(), String> {
+        match flag {
+            "--only" if STEPS.iter().any(|(name, _)| *name == value) => self.only.push(value.to_owned()),
+            "--only" => return Err(format!("no step is named {value}")),
+            "--kernel" if KERNELS.contains(&value) => self.kernel = Some(value.to_owned()),
+            "--kernel" => return Err(format!("no kernel {value}: choose from {}", KERNELS.join(", "))),
+            "--arch" if ["x86_64", "aarch64"].contains(&value) => self.aarch64 = value == "aarch64",
+            "--arch" => return Err(format!("no architecture {value}: choose from x86_64, aarch64")),
+            "--case" => self.case = Some(value.to_owned()),
+            _ => return Err(format!("unknown option {flag}")),
+        }
+        Ok(())
     }
 }
 
@@ -156,7 +200,7 @@ fn vm(options: &Options) -> Result<(), Failure> {
         "vm",
         "--",
     ]);
-    // Trials are named <kernel>-<mode or rung>/<case>.
+    // Trials are named <kernel>-<mode or hooks>/<case>.
     command.args(&options.case);
     if let Some(kernel) = &options.kernel {
         for other in KERNELS.iter().filter(|other| *other != kernel) {
@@ -166,6 +210,10 @@ fn vm(options: &Options) -> Result<(), Failure> {
     if options.aarch64 {
         needs::install(true)?;
         command.env("SCTPTRACE_ARCH", "aarch64");
+    }
+    command.env("SCTPTRACE_SCOPE", options.scope.name());
+    if options.timing {
+        command.env("SCTPTRACE_TIMING", "1");
     }
     if options.write {
         command.env("SCTPTRACE_WRITE", "1");

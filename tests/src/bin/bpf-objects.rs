@@ -1,4 +1,5 @@
-//! The kernel's BPF objects, a line each: without a flag, the ids of all programs, maps and links. Other lists:
+//! The kernel's BPF objects, a line each: without a flag, the ids of all programs, maps and links but
+//! those of `sctp-drop`. Other lists:
 //!
 //! - `--stats`: of each attached program its kind of hook, name, runs and nanoseconds (`kernel.bpf_stats_enabled`).
 //! - `--verified`: of each program `NAME,INSTRUCTIONS`: how many instructions the verifier went through, on all paths
@@ -6,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::env;
+use std::ffi::OsStr;
 
 use anyhow::{Context, Result, bail};
 use libbpf_rs::btf::{Btf, types::Func};
@@ -24,10 +26,11 @@ fn main() -> Result<()> {
 }
 
 fn objects() {
-    for program in ProgInfoIter::default() {
+    let of_bed = |name: &OsStr| name.as_encoded_bytes().starts_with(b"drop");
+    for program in ProgInfoIter::default().filter(|program| !of_bed(&program.name)) {
         println!("program {} {}", program.id, program.name.to_string_lossy());
     }
-    for map in MapInfoIter::default() {
+    for map in MapInfoIter::default().filter(|map| !of_bed(&map.name)) {
         println!("map {} {}", map.id, map.name.to_string_lossy());
     }
     for link in LinkInfoIter::default() {

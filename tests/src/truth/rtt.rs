@@ -1,7 +1,9 @@
 //! Round-trip times of DATA chunks, from a capture at their sender.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::Value;
 
 use crate::capture::Frame;
 use crate::sctp::{Chunk, Data, Sack, after};
@@ -120,6 +122,12 @@ pub fn flows(frames: &[Frame]) -> Vec<Flow> {
 }
 
 impl Flow {
+    /// Whether an object of a command's is about it, seen from its sender.
+    pub fn is_of(&self, object: &Value) -> bool {
+        let port = |key: &str| object[key].as_str()?.parse().ok().map(|address: SocketAddr| address.port());
+        port("local") == Some(self.source_port) && port("peer") == Some(self.destination_port)
+    }
+
     fn new(frame: &Frame, first: u32) -> Self {
         Self {
             source: frame.source.ip(),

@@ -13,7 +13,8 @@ use crate::suite::Suite;
 /// Lossy, several associations, one-to-many, over two ports.
 const COUNTS: &str = "
 topology
-path 10ms 5%
+path 10ms
+lose 5 1
 serve --bind 10.2.0.1 --one-to-many --associations 3 --port 5000,5001 --streams 4
 capture a0 b0
 send --bind 10.1.0.1 --count 500 --one-to-many --associations 3 --port 5000,5001 --streams 4 --skew --nodelay

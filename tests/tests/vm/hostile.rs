@@ -16,7 +16,7 @@ use sctptrace_tests::vm::{Case, Mode, text};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::compare::{of_type, traffic};
+use crate::compare::{LeftOut, of_type, traffic};
 use crate::rtt::{Seen, check_summaries, compare};
 use crate::suite::Suite;
 
@@ -49,7 +49,7 @@ const ATTACK: &str = "
 #[derive(Clone, Copy)]
 enum Fit {
     /// By errors of round-trip times alone.
-    Close { rung: &'static str, limits: (f64, f64) },
+    Close { hooks: &'static str, limits: (f64, f64) },
     /// On two CPUs in real time a tap sees packets in another order than the kernel deals with them, and late.
     Loose,
 }
@@ -57,17 +57,17 @@ enum Fit {
 /// The cases.
 pub fn add(suite: &mut Suite) {
     let mut add = |series, name: &str, script: &str, fit| {
-        let (mode, rung) = match fit {
-            Fit::Close { rung, .. } => (Mode::Icount, rung),
+        let (mode, hooks) = match fit {
+            Fit::Close { hooks, .. } => (Mode::Icount, hooks),
             Fit::Loose => (Mode::Smp, ""),
         };
-        let case = Case::new(name, &format!("RUNG='{rung}'\n{BEGIN}{script}{END}"));
+        let case = Case::new(name, &format!("HOOKS=\"{hooks}\"\n{BEGIN}{script}{END}"));
         // Real time is that of the machine that emulates.
         let limit = if mode == Mode::Smp { Duration::from_secs(900) } else { case.limit };
         let case = Case { limit, ..case };
         suite.add(series, mode, case, move |folder| check(folder, fit));
     };
-    let close = Fit::Close { rung: "", limits: CLOSE };
+    let close = Fit::Close { hooks: "", limits: CLOSE };
     for series in [Series::V6_1, Series::V6_12] {
         add(series, "wrap", WRAP, close);
     }
@@ -76,7 +76,7 @@ pub fn add(suite: &mut Suite) {
     };
     add(Series::V6_12, "attack", &attack(1, 2000), close);
     add(Series::V7_3, "attack", &attack(2, 500), close);
-    let kprobes = Fit::Close { rung: "--hooks kprobe", limits: CLOSE };
+    let kprobes = Fit::Close { hooks: "$HOOKS_FLAG kprobe", limits: CLOSE };
     add(Series::V6_12, "attack-kprobe", &attack(3, 300), kprobes);
     add(Series::V6_12, "attack-smp", &attack(4, 150), Fit::Loose);
 }
@@ -131,10 +131,10 @@ fn check_wraps(flows: &[Flow]) -> Result<()> {
 fn check_rtt(folder: &Path, flows: &[Flow], fit: Fit) -> Result<()> {
     let seen = Seen::read(folder, "rtt")?;
     let figures = match fit {
-        Fit::Close { limits, .. } => compare(flows, &seen, limits)?,
+        Fit::Close { limits, .. } => compare(flows, &seen, limits, LeftOut::NOTHING)?,
         Fit::Loose => known(flows, &seen)?,
     };
-    check_summaries(flows, &seen)?;
+    check_summaries(flows, &seen, LeftOut::NOTHING)?;
     eprintln!("    rtt: {figures}");
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Tests that need a kernel: `cargo test -p sctptrace-tests --features vm [FILTER]`.
 //!
-//! A trial is named `<machine>/<case>`, where a machine is `<kernel>-<mode>`, or `<kernel>-<rung>` for comparisons with
-//! the truth, which run on every kernel and each rung of the hook ladder. Cases of one machine share a boot; only those
+//! A trial is named `<machine>/<case>`, where a machine is `<kernel>-<mode>`, or `<kernel>-<hooks>` for comparisons with
+//! the truth, which run on every kernel and each kind of hooks. Cases of one machine share a boot; only those
 //! that the filter leaves run.
-//! `SCTPTRACE_ARCH=aarch64` makes the comparisons in arm64 guests, `<kernel>-arm64-<rung>`. What a case wrote stays in `target/bed/<machine>/<case>/`.
+//! `SCTPTRACE_ARCH=aarch64` makes the comparisons in arm64 guests, `<kernel>-arm64-<hooks>`. What a case wrote stays in `target/bed/<machine>/<case>/`.
 
 mod absent;
 mod bed;
@@ -16,49 +16,56 @@ mod histograms;
 mod hostile;
 mod jitter;
 mod limits;
+mod machines;
 mod manual;
 mod matrix;
 mod privilege;
+mod programs;
 mod rto;
 mod rtt;
 mod rtt_flags;
+mod scenarios;
+mod scope;
+mod session;
 mod streams_flags;
 mod streamutil;
 mod suite;
 mod terminal;
 mod verifier;
 
+use std::mem;
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 use sctptrace_tests::arch::Arch;
 
-use crate::suite::Suite;
+use crate::scope::Scope;
+use crate::suite::{Suite, is_timed};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let arch = match Arch::chosen() {
-        Ok(arch) => arch,
+    let (arch, scope) = match Arch::chosen().and_then(|arch| Ok((arch, Scope::chosen()?))) {
+        Ok(chosen) => chosen,
         Err(error) => {
             eprintln!("{error:#}");
             return ExitCode::FAILURE;
         }
     };
-    let mut suite = Suite::new(arch);
+    let mut suite = Suite::new(arch, scope);
     // Before anything loads SCTP.
     absent::add(&mut suite);
     bed::add(&mut suite);
     btf::add(&mut suite);
     bufmon::add(&mut suite);
     rto::add(&mut suite);
-    jitter::add(&mut suite);
-    rtt::add(&mut suite);
+    scenarios::add(&mut suite);
     rtt_flags::add(&mut suite);
     privilege::add(&mut suite);
-    streamutil::add(&mut suite);
     streams_flags::add(&mut suite);
     faults::add(&mut suite);
     limits::add(&mut suite);
+    machines::add(&mut suite);
+    programs::add(&mut suite);
     hostile::add(&mut suite);
     if let Err(error) = docs::add(&mut suite) {
         eprintln!("{error:#}");
@@ -69,15 +76,18 @@ fn main() -> ExitCode {
     terminal::add(&mut suite);
     verifier::add(&mut suite);
     if suite.left_out() > 0 {
-        eprintln!("{}: comparisons only, {} other cases left out", arch.name(), suite.left_out());
+        eprintln!("{}: {} cases left out", arch.name(), suite.left_out());
     }
-    let (trials, matrix) = suite.trials(&arguments);
+    let mut run = suite.trials(&arguments);
+    let conclusion = libtest_mimic::run(&arguments, mem::take(&mut run.trials));
     if arguments.list {
-        return libtest_mimic::run(&arguments, trials).exit_code();
+        return conclusion.exit_code();
     }
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    if is_timed() {
+        run.print_costs();
+    }
     if !conclusion.has_failed()
-        && let Err(error) = matrix.conclude()
+        && let Err(error) = run.matrix.conclude()
     {
         eprintln!("{error:#}");
         return ExitCode::FAILURE;

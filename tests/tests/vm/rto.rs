@@ -7,11 +7,12 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::sctp::Chunk;
+use sctptrace_tests::truth::rtt::Flow;
 use sctptrace_tests::vm::{Case, Mode, text};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::compare::{Report, captured, contract, same_by_kprobes, says_nothing, traffic};
+use crate::compare::{LeftOut, Report, captured, contract, same_by_kprobes, says_nothing, traffic};
 use crate::suite::Suite;
 
 /// 1 / `CONFIG_HZ` of the kernels that are booted.
@@ -19,58 +20,7 @@ const JIFFY_MS: f64 = 4.0;
 /// `net.sctp.rto_max`.
 const RTO_MAX_MS: f64 = 60_000.0;
 
-/// What `TRACE` stands for: all that a has, and the counters of its namespace at the end.
-const TRACE: &str = "trace rto sctp-rto --json -q -f rto.json --netns /run/netns/a";
-const STOP: &str = "trace_stop; a cat /proc/net/sctp/snmp >snmp";
-
-const CLEAN: &str = "topology; path 10ms
-    serve --bind 10.2.0.1 --streams 4; TRACE
-    send --bind 10.1.0.1 --count 400 --rate 100 --streams 4 --nodelay
-    STOP";
-
-const LOSS: &str = "topology; path 10ms 5%
-    serve --bind 10.2.0.1; capture a0 b0; TRACE
-    send --bind 10.1.0.1 --count 1500 --rate 150 --nodelay
-    STOP; capture_stop";
-
-const BLACKOUT: &str = "topology; path 10ms
-    serve --bind 10.2.0.1; TRACE
-    (sleep 3; path_down 0; sleep 4; path 10ms) &
-    send --bind 10.1.0.1 --count 800 --rate 100 --nodelay --rto-min 200 --rto-initial 500
-    STOP";
-
-const FULL_SPEED: &str = "topology
-    serve --bind 10.2.0.1; TRACE
-    send --bind 10.1.0.1 --count 20000 --size 100
-    STOP";
-
-const IPV6: &str = "topology; path 10ms 3%
-    serve --bind fd00:2:0::1 --associations 2; TRACE
-    send --bind fd00:1:0::1 --to fd00:2:0::1 --associations 2 --count 300 --rate 100 --nodelay
-    STOP";
-
-/// An idle second path, with heartbeats.
-const HEARTBEAT: &str = "topology; path 10ms; path 30ms 0% 1
-    serve --bind 10.2.0.1,10.2.1.1; capture a1; TRACE
-    send --bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --count 800 --rate 100 --heartbeat 1000 --nodelay
-    STOP; capture_stop";
-
-/// Path 0 fails under traffic and comes back; path 1 fails while it is idle. SACKs are not held back for so long that
-/// the timer would expire for them.
-const STATES: &str = "topology; path 10ms; path 10ms 0% 1
-    serve --bind 10.2.0.1,10.2.1.1 --sack-delay 40; TRACE
-    (sleep 2; path_down 0; sleep 12; path 10ms; sleep 6; path_down 1) &
-    send --bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --count 3500 --rate 100 --heartbeat 500 --path-retrans 2 \\
-        --rto-min 200 --rto-initial 500 --rto-max 1000 --nodelay
-    STOP";
-
-/// The receiver holds its SACKs for 500 ms, and the sender believes in 100.
-const SPURIOUS: &str = "topology; path 10ms
-    serve --bind 10.2.0.1 --sack-delay 500; capture a0; TRACE
-    send --bind 10.1.0.1 --count 40 --rate 1 --rto-min 100 --rto-initial 300 --rto-max 400 --nodelay
-    STOP; capture_stop";
-
-const FORMS: &str = "topology; path 10ms 2%; remember
+const FORMS: &str = "topology; path 10ms; lose 2 1; remember
     serve --bind 10.2.0.1 --associations 2
     trace text sctp-rto --netns /run/netns/a
     trace csv sctp-rto -c --netns /run/netns/a
@@ -78,28 +28,15 @@ const FORMS: &str = "topology; path 10ms 2%; remember
     trace file sctp-rto --file rows/rto.csv --netns /run/netns/a
     trace extended sctp-rto -x --netns /run/netns/a
     trace none sctp-rto --lport 9
-    trace kprobe sctp-rto -c -q --hooks kprobe --netns /run/netns/a
-    trace kprobe-extended sctp-rto -x -q --hooks kprobe --netns /run/netns/a
+    trace kprobe sctp-rto -c -q $HOOKS_FLAG kprobe --netns /run/netns/a
+    trace kprobe-extended sctp-rto -x -q $HOOKS_FLAG kprobe --netns /run/netns/a
     send --bind 10.1.0.1 --associations 2 --count 300 --rate 100
     trace_stop INT; nothing_left";
 
 /// The cases.
 pub fn add(suite: &mut Suite) {
-    let case =
-        |name: &str, script: &str| Case::new(name, &script.replace("TRACE", TRACE).replace("STOP", STOP));
-    let mut compare = |name: &str, script: &str, check: fn(&Path) -> Result<()>| {
-        suite.compare("rto", &case(name, script), move |folder, _| check(folder));
-    };
-    compare("rto-loss", LOSS, check_loss);
-    compare("rto-clean", CLEAN, check_clean);
-    compare("rto-blackout", BLACKOUT, check_blackout);
-    compare("rto-full-speed", FULL_SPEED, check_clean);
-    compare("rto-ipv6", IPV6, check_ipv6);
-    compare("rto-heartbeat", HEARTBEAT, check_heartbeat);
-    compare("rto-states", STATES, check_states);
-    compare("rto-spurious", SPURIOUS, check_spurious);
     for series in [Series::V6_12, Series::V6_1] {
-        suite.add(series, Mode::Icount, case("rto-forms", FORMS), check_forms);
+        suite.add(series, Mode::Icount, Case::new("rto-forms", FORMS), check_forms);
     }
 }
 
@@ -128,31 +65,57 @@ fn by_path(report: &Report) -> Result<BTreeMap<u32, Vec<Sample>>> {
     Ok(paths)
 }
 
+/// From the captures alone: the arithmetic, and what was sent again.
+pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
+    let report = Report::read(folder, "rto")?;
+    for path in by_path(&report)?.values() {
+        let pairs = path.iter().zip([None].into_iter().chain(path.iter().map(Some)));
+        for (sample, before) in pairs {
+            check_arithmetic(before, sample)?;
+        }
+    }
+    for flow in flows {
+        let of_flow = report.objects("summary").filter(|summary| flow.is_of(summary));
+        let again: u64 = of_flow.filter_map(|summary| summary["rtx_chunks"].as_u64()).sum();
+        ensure!(again == flow.retransmissions(), "{again} sent again of {}", flow.retransmissions());
+    }
+    Ok(())
+}
+
 /// What is true of any run: the counters of the kernel, its arithmetic, and its own view of each path.
-fn check_common(folder: &Path) -> Result<Report> {
+pub fn check(folder: &Path, left_out: LeftOut) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     let paths = by_path(&report)?;
     let snmp = counters(&text(&folder.join("snmp"))?)?;
     let expiries: Vec<_> = paths.values().flatten().filter(|sample| sample.cause == "t3").cloned().collect();
     ensure!(
-        expiries.len() as u64 == snmp["SctpT3RtxExpireds"],
+        left_out.explains(expiries.len() as u64, snmp["SctpT3RtxExpireds"]),
         "{} T3 rows, but {} expiries",
         expiries.len(),
         snmp["SctpT3RtxExpireds"]
     );
     let sum = |key: &str| report.sum("summary", key);
-    ensure!(sum("t3_retransmits") == snmp["SctpT3Retransmits"], "T3 retransmissions: {snmp:?}");
-    ensure!(sum("fast_retransmits") == snmp["SctpFastRetransmits"], "fast retransmissions: {snmp:?}");
-    for path in paths.values() {
-        check_arithmetic(path)?;
+    for (key, counter) in
+        [("t3_retransmits", "SctpT3Retransmits"), ("fast_retransmits", "SctpFastRetransmits")]
+    {
+        ensure!(left_out.explains_sum(sum(key), snmp[counter]), "{key} {}: {snmp:?}", sum(key));
     }
-    let mut rows = 0;
+    // A row that is missing shows in the one after it.
+    let mut wrong = 0;
+    for path in paths.values() {
+        for (index, sample) in path.iter().enumerate() {
+            let before = index.checked_sub(1).and_then(|index| path.get(index));
+            if let Err(error) = check_arithmetic(before, sample) {
+                wrong += 1;
+                ensure!(left_out.explains(wrong, 0), "{error:#}");
+            }
+        }
+    }
     for summary in report.objects("summary") {
         let id = summary["transport_id"].as_u64().context("transport_id")? as u32;
         let samples: Vec<_> = paths.get(&id).into_iter().flatten().collect();
         let counted: Vec<_> = samples.iter().filter(|sample| sample.cause != "heartbeat_timeout").collect();
         ensure!(summary["samples"] == counted.len(), "{summary}: {} samples", counted.len());
-        rows += counted.len();
         let mean = counted.iter().map(|sample| sample.rto_ms).sum::<f64>() / counted.len() as f64;
         let shown = summary["rto_avg_ms"].as_f64();
         ensure!(
@@ -160,14 +123,14 @@ fn check_common(folder: &Path) -> Result<Report> {
             "mean RTO {mean}: {summary}"
         );
     }
-    ensure!(report.end["events"] == rows, "{} rows: {}", rows, report.end);
     for association in traffic(folder, "client.json")? {
         let rtx = report
             .objects("summary")
             .filter(|summary| summary["assoc_id"] == association.assoc_id)
             .map(|summary| summary["rtx_chunks"].as_u64().unwrap_or(0))
             .sum::<u64>();
-        ensure!(rtx == association.stats.retransmitted, "{rtx} chunks sent again: {:?}", association.stats);
+        let again = association.stats.retransmitted;
+        ensure!(left_out.explains_sum(rtx, again), "{rtx} chunks sent again: {:?}", association.stats);
         for path in &association.paths {
             let of_path = |sample: &&Sample| {
                 sample.assoc_id == association.assoc_id && sample.ip_address == path.address.ip()
@@ -181,38 +144,35 @@ fn check_common(folder: &Path) -> Result<Report> {
                 // A HEARTBEAT may have been answered since the client asked.
                 let before = (last.cause == "heartbeat").then(|| all.next_back()).flatten();
                 let agrees = |sample: &Sample| sample.rto_ms == rto_ms && sample.srtt_ms == srtt_ms;
-                ensure!([Some(last), before].into_iter().flatten().any(agrees), "{path:?}: {last:?}");
+                let is_right = [Some(last), before].into_iter().flatten().any(agrees);
+                ensure!(is_right || !left_out.is_nothing(), "{path:?}: {last:?}");
             }
         }
     }
-    Ok(report)
+    Ok(())
 }
 
 /// RFC 9260 6.3.1 as the kernel does it, in whole jiffies; and back-off.
-fn check_arithmetic(path: &[Sample]) -> Result<()> {
+fn check_arithmetic(before: Option<&Sample>, sample: &Sample) -> Result<()> {
     let jiffies = |ms: f64| (ms / JIFFY_MS).round() as i64;
-    let mut before: Option<&Sample> = None;
-    for sample in path {
-        if let Some(old) = sample.old_rto_ms {
-            let limit = RTO_MAX_MS.min(if sample.rto_ms < 2.0 * old { sample.rto_ms } else { RTO_MAX_MS });
-            ensure!(sample.rto_ms == (2.0 * old).min(limit), "back-off: {sample:?}");
-            ensure!(before.is_none_or(|before| before.rto_ms == old), "{before:?} then {sample:?}");
-        }
-        if let Some(rtt) = sample.rtt_ms.map(jiffies) {
-            let (srtt, rttvar) = match before {
-                Some(before) if before.srtt_ms > 0.0 || before.rttvar_ms > 0.0 => {
-                    let (srtt, rttvar) = (jiffies(before.srtt_ms), jiffies(before.rttvar_ms));
-                    (srtt - (srtt >> 3) + (rtt >> 3), rttvar - (rttvar >> 2) + ((srtt - rtt).abs() >> 2))
-                }
-                _ => (rtt, rtt >> 1),
-            };
-            let expected = (srtt, rttvar.max(1));
-            let shown = (jiffies(sample.srtt_ms), jiffies(sample.rttvar_ms));
-            ensure!(shown == expected, "SRTT and RTTVAR {expected:?}: {before:?} then {sample:?}");
-            let rto = JIFFY_MS * (shown.0 + 4 * shown.1) as f64;
-            ensure!(sample.rto_ms >= rto, "RTO: {sample:?}");
-        }
-        before = Some(sample);
+    if let Some(old) = sample.old_rto_ms {
+        let limit = RTO_MAX_MS.min(if sample.rto_ms < 2.0 * old { sample.rto_ms } else { RTO_MAX_MS });
+        ensure!(sample.rto_ms == (2.0 * old).min(limit), "back-off: {sample:?}");
+        ensure!(before.is_none_or(|before| before.rto_ms == old), "{before:?} then {sample:?}");
+    }
+    if let Some(rtt) = sample.rtt_ms.map(jiffies) {
+        let (srtt, rttvar) = match before {
+            Some(before) if before.srtt_ms > 0.0 || before.rttvar_ms > 0.0 => {
+                let (srtt, rttvar) = (jiffies(before.srtt_ms), jiffies(before.rttvar_ms));
+                (srtt - (srtt >> 3) + (rtt >> 3), rttvar - (rttvar >> 2) + ((srtt - rtt).abs() >> 2))
+            }
+            _ => (rtt, rtt >> 1),
+        };
+        let expected = (srtt, rttvar.max(1));
+        let shown = (jiffies(sample.srtt_ms), jiffies(sample.rttvar_ms));
+        ensure!(shown == expected, "SRTT and RTTVAR {expected:?}: {before:?} then {sample:?}");
+        let rto = JIFFY_MS * (shown.0 + 4 * shown.1) as f64;
+        ensure!(sample.rto_ms >= rto, "RTO: {sample:?}");
     }
     Ok(())
 }
@@ -226,20 +186,23 @@ fn counters(snmp: &str) -> Result<HashMap<String, u64>> {
         .collect()
 }
 
-fn check_clean(folder: &Path) -> Result<()> {
-    let report = check_common(folder)?;
+/// See the scenario.
+pub fn check_clean(folder: &Path, _: LeftOut) -> Result<()> {
+    let report = Report::read(folder, "rto")?;
     let causes: HashSet<_> = report.of::<Sample>("sample")?.into_iter().map(|s| s.cause).collect();
     ensure!(causes == HashSet::from(["rtt".to_owned()]), "causes: {causes:?}");
     ensure!(report.sum("summary", "spurious_rtx") == 0, "spurious");
     Ok(())
 }
 
-fn check_loss(folder: &Path) -> Result<()> {
-    let report = check_common(folder)?;
+/// See the scenario.
+pub fn check_loss(folder: &Path, left_out: LeftOut) -> Result<()> {
+    let report = Report::read(folder, "rto")?;
     ensure!(report.of::<Sample>("sample")?.iter().any(|sample| sample.cause == "t3"), "no expiry");
     let (needless, spurious) = (needless(folder, 10_000_000)?, report.sum("summary", "spurious_rtx"));
     eprintln!("    rto-loss: {spurious} spurious retransmissions, {needless} needless in the captures");
-    ensure!(spurious.abs_diff(needless) <= 2, "{spurious} spurious, {needless} needless");
+    let right = spurious.abs_diff(needless) <= 2 || left_out.explains(spurious, needless);
+    ensure!(right, "{spurious} spurious, {needless} needless");
     Ok(())
 }
 
@@ -265,7 +228,7 @@ fn needless(folder: &Path, one_way_ns: u64) -> Result<u64> {
     Ok(sent.iter().map(needless).sum())
 }
 
-/// TSNs that the receiver told to have had already, each as often as it was told.
+/// TSNs that the receiver reported as duplicates, each as often as it did.
 fn duplicates(folder: &Path) -> Result<u64> {
     let mut found = 0;
     for frame in captured(folder, &["a0"])? {
@@ -278,16 +241,18 @@ fn duplicates(folder: &Path) -> Result<u64> {
     Ok(found)
 }
 
-fn check_blackout(folder: &Path) -> Result<()> {
-    let report = check_common(folder)?;
+/// See the scenario.
+pub fn check_blackout(folder: &Path, _: LeftOut) -> Result<()> {
+    let report = Report::read(folder, "rto")?;
     let samples = report.of::<Sample>("sample")?;
     let expiries = samples.iter().filter(|sample| sample.cause == "t3").count();
     ensure!(expiries >= 3, "{expiries} expiries in 4 s");
     Ok(())
 }
 
-fn check_ipv6(folder: &Path) -> Result<()> {
-    let report = check_common(folder)?;
+/// See the scenario.
+pub fn check_ipv6(folder: &Path, _: LeftOut) -> Result<()> {
+    let report = Report::read(folder, "rto")?;
     let samples = report.of::<Sample>("sample")?;
     ensure!(samples.iter().all(|s| s.ip_address == "fd00:2:0::1".parse::<IpAddr>().unwrap()), "addresses");
     let ids: HashSet<_> = samples.iter().map(|s| (s.transport_id, s.assoc_id, s.local.port())).collect();
@@ -295,8 +260,9 @@ fn check_ipv6(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn check_heartbeat(folder: &Path) -> Result<()> {
-    let report = check_common(folder)?;
+/// See the scenario.
+pub fn check_heartbeat(folder: &Path, left_out: LeftOut) -> Result<()> {
+    let report = Report::read(folder, "rto")?;
     let idle: IpAddr = "10.2.1.1".parse()?;
     let mut heartbeats: HashMap<IpAddr, usize> = HashMap::new();
     for sample in report.of::<Sample>("sample")? {
@@ -316,12 +282,14 @@ fn check_heartbeat(folder: &Path) -> Result<()> {
         .flat_map(|frame| &frame.packet.chunks)
         .filter(|chunk| matches!(chunk, Chunk::Heartbeat { ack: true, .. }))
         .count();
-    ensure!(acks > 0 && heartbeats.get(&idle) == Some(&acks), "{heartbeats:?}, {acks} HEARTBEAT ACKs");
+    let seen = heartbeats.get(&idle).copied().unwrap_or(0);
+    ensure!(acks > 0 && left_out.explains(seen as u64, acks as u64), "{heartbeats:?}, {acks} HEARTBEAT ACKs");
     Ok(())
 }
 
-fn check_states(folder: &Path) -> Result<()> {
-    let report = check_common(folder)?;
+/// See the scenario.
+pub fn check_states(folder: &Path, left_out: LeftOut) -> Result<()> {
+    let report = Report::read(folder, "rto")?;
     let changes = |ip: &str| -> Vec<(String, String)> {
         let word = |object: &Value, key: &str| object[key].as_str().unwrap_or_default().to_owned();
         report
@@ -334,20 +302,31 @@ fn check_states(folder: &Path) -> Result<()> {
         list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
     };
     let failed = pairs(&[("active", "pf"), ("pf", "inactive"), ("inactive", "active")]);
-    ensure!(changes("10.2.0.1") == failed, "path 0: {:?}", changes("10.2.0.1"));
+    ensure!(!left_out.is_nothing() || changes("10.2.0.1") == failed, "path 0: {:?}", changes("10.2.0.1"));
     // Before it fails itself, it may look lost while path 0 goes: SACKs go there as well.
-    ensure!(changes("10.2.1.1").ends_with(&failed[..2]), "path 1: {:?}", changes("10.2.1.1"));
+    ensure!(
+        !left_out.is_nothing() || changes("10.2.1.1").ends_with(&failed[..2]),
+        "path 1: {:?}",
+        changes("10.2.1.1")
+    );
     let timeouts = report.sum("summary", "heartbeat_timeouts");
     let shown = report.of::<Sample>("sample")?.iter().filter(|s| s.cause == "heartbeat_timeout").count();
-    ensure!(timeouts == shown as u64 && timeouts >= 2, "{timeouts} heartbeat timeouts, {shown} rows");
+    ensure!(
+        left_out.explains(timeouts, shown as u64) && timeouts >= 2,
+        "{timeouts} heartbeat timeouts, {shown} rows"
+    );
     Ok(())
 }
 
-fn check_spurious(folder: &Path) -> Result<()> {
-    let report = check_common(folder)?;
-    let (told, spurious) = (duplicates(folder)?, report.sum("summary", "spurious_rtx"));
-    eprintln!("    rto-spurious: {spurious} spurious retransmissions, {told} duplicates in SACKs");
-    ensure!(told >= 20 && spurious == told, "{spurious} spurious, {told} duplicates");
+/// See the scenario.
+pub fn check_spurious(folder: &Path, left_out: LeftOut) -> Result<()> {
+    let report = Report::read(folder, "rto")?;
+    let (reported, spurious) = (duplicates(folder)?, report.sum("summary", "spurious_rtx"));
+    eprintln!("    rto-spurious: {spurious} spurious retransmissions, {reported} duplicates in SACKs");
+    ensure!(
+        reported >= 20 && left_out.explains(spurious, reported),
+        "{spurious} spurious, {reported} duplicates"
+    );
     Ok(())
 }
 

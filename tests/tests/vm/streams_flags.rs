@@ -69,11 +69,11 @@ pub fn add(suite: &mut Suite) {
     let forms = Case::new("streams-forms", &SEND_FORMS.replace("TRACE", &trace));
     suite.add(Series::V6_12, Mode::Icount, forms, check_forms);
 
-    for (series, rung) in [(Series::V6_12, ""), (Series::V6_1, ""), (Series::V6_12, "--hooks kprobe")] {
-        let suffix = if rung.is_empty() { "" } else { "-kprobe" };
+    for (series, hooks) in [(Series::V6_12, ""), (Series::V6_1, ""), (Series::V6_12, "$HOOKS_FLAG kprobe")] {
+        let suffix = if hooks.is_empty() { "" } else { "-kprobe" };
         let filters = FILTERS.replace("--pause 25000", "--pause 60000").replace("-p $other", "-p $echoing");
         for tool in TOOLS {
-            let script = filters.replace("sctp-rtt --json", &format!("sctp-{tool} {rung} --json"));
+            let script = filters.replace("sctp-rtt --json", &format!("sctp-{tool} {hooks} --json"));
             let case = Case::new(&format!("{tool}-filters{suffix}"), &script);
             suite.add(series, Mode::Icount, case, move |folder| check_filters(folder, tool));
         }

@@ -1,30 +1,38 @@
 //! Trials that share a machine.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use sctptrace_tests::arch::Arch;
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::programs;
-use sctptrace_tests::vm::{self, Case, Mode, Results, Vm, to_stderr};
+use sctptrace_tests::vm::{self, Case, Cost, Mode, Results, Vm, to_stderr};
 
 use crate::matrix::{Cell, Matrix};
+use crate::scope::Scope;
+use crate::session;
 
 /// What is asserted of the folder that a case left. The case's script has ended with status 0 by then.
 pub type Check = Box<dyn Fn(&Path) -> Result<()> + Send>;
 
-/// The rungs of the hook ladder, as `--hooks` names them.
+/// What is asserted of a folder by a comparison.
+pub type Compare = Arc<dyn Fn(&Path, Cell) -> Result<()> + Send + Sync>;
+
+/// The commands' flag that keeps them on one kind of hook: `$HOOKS_FLAG` in scripts.
+const HOOKS_FLAG: &str = "--hooks";
+/// The kinds of hooks, as that flag names them.
 pub const HOOK_KINDS: [&str; 2] = [FENTRY, KPROBE];
-const FENTRY: &str = "fentry";
-/// The lower one.
+/// The one that costs less.
+pub const FENTRY: &str = "fentry";
+/// The one that works everywhere.
 pub const KPROBE: &str = "kprobe";
 
-/// The kernels and rungs that comparisons are made on. arm64's 6.1 has no fentry (direct calls came with 6.4).
+/// The kernels and kinds of hooks that comparisons are made on. arm64's 6.1 has no fentry (direct calls came with 6.4).
 pub const fn compared(arch: Arch) -> &'static [(Series, &'static str)] {
     match arch {
         Arch::X86_64 => &[
@@ -45,19 +53,14 @@ pub const fn compared(arch: Arch) -> &'static [(Series, &'static str)] {
     }
 }
 
-/// How often a comparison may be made that does not agree; each time is told. Losses are not seeded (Debian 12's `tc`
-/// cannot), so that now and then a run has more of them in a row than the limits on times allow for. And the kernel leaves
-/// out a kprobe that interrupts another one on its CPU (`kprobe_running()`), so that on that rung an event may go unseen,
-/// which 6.1 does not even count.
-fn attempts(rung: &str) -> u32 {
-    if rung == KPROBE { 5 } else { 2 }
-}
-
 /// All cases, by the machine that they run on.
 pub struct Suite {
     arch: Arch,
-    /// Cases that are no comparisons: not made on a foreign architecture.
+    scope: Scope,
+    /// Cases and scenarios that are not made, by scope or on a foreign architecture.
     left_out: usize,
+    /// Comparisons, whether they are made or not.
+    comparisons: BTreeMap<Cell, u32>,
     groups: Vec<Group>,
 }
 
@@ -68,20 +71,21 @@ struct Group {
     cases: Vec<Member>,
 }
 
+/// Something that runs on a machine, with the names of its checks.
 struct Member {
     case: Case,
-    check: Check,
-    /// What it is a comparison of, if it is one.
-    cell: Option<Cell>,
+    /// Whether it is a scenario: those of a machine make one case.
+    is_scenario: bool,
+    trials: Vec<(String, Check)>,
 }
 
 impl Suite {
     /// One for guests of an architecture.
-    pub const fn new(arch: Arch) -> Self {
-        Self { arch, left_out: 0, groups: Vec::new() }
+    pub const fn new(arch: Arch, scope: Scope) -> Self {
+        Self { arch, scope, left_out: 0, comparisons: BTreeMap::new(), groups: Vec::new() }
     }
 
-    /// How many cases this architecture leaves out.
+    /// How many cases this architecture and scope leave out.
     pub const fn left_out(&self) -> usize {
         self.left_out
     }
@@ -94,96 +98,144 @@ impl Suite {
         case: Case,
         check: impl Fn(&Path) -> Result<()> + Send + 'static,
     ) {
-        if self.arch != Arch::X86_64 {
+        if self.arch != Arch::X86_64 || !self.scope.has_case(&case.name, series) {
             self.left_out += 1;
             return;
         }
-        let name = match mode {
-            Mode::Icount => "icount",
-            Mode::Smp => "smp",
-        };
-        let member = Member { case, check: Box::new(check), cell: None };
-        self.push(&format!("{}-{name}", series.name()), series, mode, member);
+        let trials = vec![(case.name.clone(), Box::new(check) as Check)];
+        let member = Member { case, is_scenario: false, trials };
+        self.push(&format!("{}-{}", series.name(), mode.name()), series, mode, member);
     }
 
-    /// Add a comparison of a tool with the truth: on every kernel, and on each rung of the hook ladder, as the check is
-    /// told.
-    pub fn compare(
+    /// Add a case whose check fails today, with the name of the fault and words of the message. Once it does not fail, or
+    /// in another way, the case fails: the mark is to be taken away.
+    pub fn add_known_fault(
         &mut self,
-        tool: &'static str,
-        case: &Case,
-        check: impl Fn(&Path, Cell) -> Result<()> + Clone + Send + 'static,
+        (fault, shows): (&'static str, &'static str),
+        series: Series,
+        mode: Mode,
+        case: Case,
+        check: impl Fn(&Path) -> Result<()> + Send + 'static,
     ) {
-        for &(series, rung) in compared(self.arch) {
-            let mut case = case.clone();
-            // Where there is but one, the command finds it by itself.
-            let only = compared(self.arch).iter().filter(|(other, _)| *other == series).count() == 1;
-            if !only {
-                case.script = format!("RUNG='--hooks {rung}'\n{}", case.script);
+        self.add(series, mode, case, move |folder| match check(folder) {
+            Err(error) if format!("{error:#}").contains(shows) => {
+                eprintln!("    known fault {fault}: {error:#}");
+                Ok(())
             }
-            let cell = Cell { series: series.name(), rung, tool };
-            let check = check.clone();
-            let member =
-                Member { case, check: Box::new(move |folder| check(folder, cell)), cell: Some(cell) };
-            self.push(
-                &format!("{}{}-{rung}", series.name(), self.arch.suffix()),
-                series,
-                Mode::Icount,
-                member,
-            );
+            Err(error) => Err(error.context(format!("not as the known fault {fault} shows ({shows:?})"))),
+            Ok(()) => bail!("the known fault {fault} does not show any more: make this an ordinary case"),
+        });
+    }
+
+    /// Add a scenario whose commands are compared with the truth, each by its check: on every kernel, and with each kind
+    /// of hooks.
+    pub fn compare(&mut self, case: &Case, checks: &[(&'static str, Compare)]) {
+        for &(series, hooks) in compared(self.arch) {
+            for (tool, _) in checks {
+                *self.comparisons.entry(Cell { series: series.name(), hooks, tool }).or_default() += 1;
+            }
+            if !self.scope.has_scenario(&case.name, series, hooks) {
+                self.left_out += 1;
+                continue;
+            }
+            let trials = checks
+                .iter()
+                .map(|(tool, check)| {
+                    let cell = Cell { series: series.name(), hooks, tool };
+                    let (check, name) = (Arc::clone(check), case.name.clone());
+                    let check: Check =
+                        Box::new(move |folder| check(&session::folder_of(folder, &name)?, cell));
+                    (format!("{}-{tool}", case.name), check)
+                })
+                .collect();
+            let name = format!("{}{}-{hooks}", series.name(), self.arch.suffix());
+            let member = Member { case: case.clone(), is_scenario: true, trials };
+            self.push(&name, series, Mode::Icount, member);
         }
     }
 
-    fn push(&mut self, name: &str, series: Series, mode: Mode, member: Member) {
+    fn push(&mut self, name: &str, series: Series, mode: Mode, mut member: Member) {
+        member.case.script.insert_str(0, &format!("HOOKS_FLAG={HOOKS_FLAG}\n"));
         match self.groups.iter_mut().find(|group| group.name == name) {
             Some(group) => group.cases.push(member),
             None => self.groups.push(Group { name: name.to_owned(), series, mode, cases: vec![member] }),
         }
     }
 
-    /// The trials, and the matrix that they fill in. The first trial starts all machines, with the cases that the
-    /// arguments leave.
-    pub fn trials(self, arguments: &Arguments) -> (Vec<Trial>, Arc<Matrix>) {
-        let matrix = Arc::new(Matrix::new(self.arch));
+    /// The trials. The first one starts all machines, with the cases that the arguments leave.
+    pub fn trials(self, arguments: &Arguments) -> Run {
+        let mut is_whole = self.scope == Scope::All;
         let pool = Arc::new(Pool::new(self.arch));
         let mut trials = Vec::new();
         for group in self.groups {
-            let trial_name = |case: &Case| format!("{}/{}", group.name, case.name);
-            let (selected, rest): (Vec<_>, Vec<_>) =
-                group.cases.into_iter().partition(|member| selects(arguments, &trial_name(&member.case)));
-            if rest.iter().any(|member| member.cell.is_some()) {
-                matrix.left_out();
+            let mut cases = Vec::new();
+            let mut scenarios = Vec::new();
+            let mut selected = Vec::new();
+            for Member { case, is_scenario, trials } in group.cases {
+                let before = selected.len();
+                let case_name = if is_scenario { session::NAME } else { &case.name }.to_owned();
+                for (name, check) in trials {
+                    let name = format!("{}/{name}", group.name);
+                    if selects(arguments, &name) {
+                        selected.push((name, case_name.clone(), check));
+                    } else {
+                        is_whole = false;
+                    }
+                }
+                if selected.len() > before {
+                    if is_scenario { scenarios.push(case) } else { cases.push(case) }
+                }
+            }
+            if !scenarios.is_empty() {
+                let hooks = group.name.rsplit('-').next().unwrap_or_default();
+                // Where there is but one kind, the commands find it by themselves.
+                let kinds = compared(self.arch).iter().filter(|(series, _)| *series == group.series).count();
+                let flag = if kinds == 1 { "" } else { hooks };
+                cases.push(session::case(&scenarios, &format!("HOOKS='{}'\n", hooks_flag(flag))));
             }
             let machine = Arc::new(Machine {
-                name: group.name.clone(),
+                name: group.name,
                 arch: self.arch,
                 series: group.series,
                 mode: group.mode,
-                cases: selected.iter().map(|member| member.case.clone()).collect(),
+                cases,
                 results: OnceLock::new(),
             });
             pool.machines().push_back(Arc::clone(&machine));
-            for Member { case, check, cell } in selected {
-                let (machine, pool, matrix) = (Arc::clone(&machine), Arc::clone(&pool), Arc::clone(&matrix));
-                trials.push(Trial::test(trial_name(&case), move || {
+            for (name, case, check) in selected {
+                let (machine, pool) = (Arc::clone(&machine), Arc::clone(&pool));
+                trials.push(Trial::test(name, move || {
                     pool.start();
                     let results = machine.results.wait().as_ref();
-                    let folder = results.map_err(Failed::from)?.case(&case.name).map_err(failed)?;
-                    let mut agrees = check(&folder);
-                    for attempt in 1..cell.map_or(1, |cell| attempts(cell.rung)) {
-                        let Err(error) = &agrees else { break };
-                        eprintln!("    {}/{}: once more, after: {error:#}", machine.name, case.name);
-                        agrees = pool.again(&machine, &case, attempt).and_then(|folder| check(&folder));
-                    }
-                    agrees.map_err(failed)?;
-                    if let Some(cell) = cell {
-                        matrix.agreed(cell);
-                    }
-                    Ok(())
+                    let folder = results.map_err(Failed::from)?.case(&case).map_err(failed)?;
+                    check(&folder).map_err(failed)
                 }));
             }
         }
-        (trials, matrix)
+        Run { trials, matrix: Matrix::new(self.arch, self.comparisons, is_whole), pool }
+    }
+}
+
+/// What is to be run.
+pub struct Run {
+    /// The cases' checks.
+    pub trials: Vec<Trial>,
+    /// The table of comparisons.
+    pub matrix: Matrix,
+    pool: Arc<Pool>,
+}
+
+impl Run {
+    /// What booting and cases took of the host: the longest first, then all together.
+    pub fn print_costs(&self) {
+        let mut costs = self.pool.costs().clone();
+        costs.sort_by(|(_, one), (_, other)| other.cpu_s.total_cmp(&one.cpu_s));
+        eprintln!("    CPU s  wall s  case");
+        for (machine, Cost { name, cpu_s, wall_s }) in &costs {
+            eprintln!("    {cpu_s:5.1}  {wall_s:6.1}  {machine}/{name}");
+        }
+        let all: f64 = costs.iter().map(|(_, cost)| cost.cpu_s).sum();
+        eprintln!("    {all:5.1}          all together");
     }
 }
 
@@ -192,6 +244,8 @@ impl Suite {
 struct Pool {
     arch: Arch,
     machines: Mutex<VecDeque<Arc<Machine>>>,
+    /// What each case took, with the name of its machine.
+    costs: Mutex<Vec<(String, Cost)>>,
     started: OnceLock<()>,
     /// The programs to run, and the lock, until the end of this process.
     ready: OnceLock<Result<(Vec<PathBuf>, vm::Lock), String>>,
@@ -200,7 +254,13 @@ struct Pool {
 impl Pool {
     const fn new(arch: Arch) -> Self {
         let machines = Mutex::new(VecDeque::new());
-        Self { arch, machines, started: OnceLock::new(), ready: OnceLock::new() }
+        Self {
+            arch,
+            machines,
+            costs: Mutex::new(Vec::new()),
+            started: OnceLock::new(),
+            ready: OnceLock::new(),
+        }
     }
 
     fn start(self: &Arc<Self>) {
@@ -221,28 +281,32 @@ impl Pool {
             }
         };
         let (counting, real): (Vec<_>, Vec<_>) =
-            self.machines().drain(..).partition(|machine| machine.mode == Mode::Icount);
+            self.machines().drain(..).partition(|machine| machine.mode != Mode::Smp);
         let counting = Mutex::new(VecDeque::from(counting));
         let next = || counting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         thread::scope(|scope| {
             for _ in 0..thread::available_parallelism().map_or(1, Into::into) {
                 scope.spawn(|| {
                     while let Some(machine) = next() {
-                        machine.run(programs);
+                        self.run_machine(&machine, programs);
                     }
                 });
             }
         });
         for machine in real {
-            machine.run(programs);
+            self.run_machine(&machine, programs);
         }
     }
 
-    /// Run one case again, on a machine of its own.
-    fn again(&self, machine: &Machine, case: &Case, attempt: u32) -> Result<PathBuf> {
-        let name = format!("{}-{}-again-{attempt}", machine.name, case.name);
-        let cases = std::slice::from_ref(case);
-        machine.boot(&name, cases, self.programs()?)?.case(&case.name)
+    fn run_machine(&self, machine: &Machine, programs: &[PathBuf]) {
+        machine.run(programs);
+        if let Some(Ok(results)) = machine.results.get() {
+            self.costs().extend(results.costs.iter().map(|cost| (machine.name.clone(), cost.clone())));
+        }
+    }
+
+    fn costs(&self) -> MutexGuard<'_, Vec<(String, Cost)>> {
+        self.costs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn programs(&self) -> Result<&[PathBuf]> {
@@ -274,12 +338,12 @@ impl Machine {
         if self.cases.is_empty() {
             return;
         }
-        self.end(self.boot(&self.name, &self.cases, programs));
+        self.end(self.boot(programs));
     }
 
-    fn boot(&self, name: &str, cases: &[Case], programs: &[PathBuf]) -> Result<Results> {
+    fn boot(&self, programs: &[PathBuf]) -> Result<Results> {
         let machine = Vm {
-            name: name.to_owned(),
+            name: self.name.clone(),
             arch: self.arch,
             series: self.series,
             mode: self.mode,
@@ -289,7 +353,7 @@ impl Machine {
         if rechecks() {
             return Ok(machine.last_results());
         }
-        machine.run(cases, |line| to_stderr(&format!("{name}: {line}")))
+        machine.run(&self.cases, |line| to_stderr(&format!("{}: {line}", self.name)))
     }
 
     fn end(&self, results: Result<Results>) {
@@ -302,6 +366,11 @@ fn rechecks() -> bool {
     env::var_os("SCTPTRACE_RECHECK").is_some()
 }
 
+/// Whether to say what each case took.
+pub fn is_timed() -> bool {
+    env::var_os("SCTPTRACE_TIMING").is_some()
+}
+
 /// Whether files that hold what was seen are to be written anew, instead of compared.
 pub fn writes() -> bool {
     env::var_os("SCTPTRACE_WRITE").is_some()
@@ -309,6 +378,11 @@ pub fn writes() -> bool {
 
 fn failed(error: anyhow::Error) -> Failed {
     format!("{error:#}").into()
+}
+
+/// The flag for a kind of hooks, or none.
+fn hooks_flag(hooks: &str) -> String {
+    if hooks.is_empty() { String::new() } else { format!("{HOOKS_FLAG} {hooks}") }
 }
 
 /// Whether a test of that name runs, by the rules of cargo test.

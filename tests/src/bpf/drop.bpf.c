@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/* Drops packets with DATA that were chosen before anything was sent: the same ones in every run
+ * and on every kernel.
+ *
+ * Chosen is a transmission of a chunk, by three numbers that do not depend on time: the association
+ * (0, 1, ... in the order of their INITs), the TSN relative to the first one, and the copy (0 is
+ * the first transmission). The first DATA chunk of a packet decides. All else passes: INIT, SACK,
+ * HEARTBEAT, ... */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+enum {
+	SCTP = 132,
+	UDP = 17,
+	ENCAPSULATION_PORT = 9899,
+	DATA = 0,
+	INIT = 1,
+	I_DATA = 64,
+	/* A packet of 1,500 bytes holds 74 chunks of one byte each. */
+	MAX_CHUNKS = 80,
+	MAX_DROPS = 4096,
+};
+
+/* Set before load. Chosen is what chosen() maps below the threshold: of 2^32. */
+const volatile __u32 seed;
+const volatile __u32 threshold;
+
+struct ports {
+	__be16 source;
+	__be16 destination;
+};
+
+struct association {
+	__u32 index;
+	/* Initiate tag of its INIT: an INIT that is sent again has the same. */
+	__u32 tag;
+	__u32 first_tsn;
+	/* One more than the highest relative TSN sent. */
+	__u32 next;
+};
+
+struct drop {
+	__u32 association;
+	/* Relative to the first one. */
+	__u32 tsn;
+	__u32 copy;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct ports);
+	__type(value, struct association);
+} drop_assocs SEC(".maps");
+
+/* How often a chunk was sent again, by `copy` 0. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct drop);
+	__type(value, __u32);
+} drop_copies SEC(".maps");
+
+/* Read at the end. */
+struct drop drops[MAX_DROPS];
+__u32 dropped;
+__u32 associations;
+/* Packets that could not be followed: fragments, more chunks than MAX_CHUNKS, full maps. */
+__u32 unknown;
+
+static __u32 mix(__u32 value)
+{
+	value = (value ^ value >> 16) * 0x7feb352d;
+	value = (value ^ value >> 15) * 0x846ca68b;
+	return value ^ value >> 16;
+}
+
+/* tests/src/losses.rs has the same function. */
+static int is_chosen(const struct drop *chunk)
+{
+	return mix(mix(mix(mix(seed) + chunk->association) + chunk->tsn) + chunk->copy) < threshold;
+}
+
+/* Where the SCTP header begins, or 0. */
+static __u32 find_sctp(struct __sk_buff *skb)
+{
+	__u32 offset = ETH_HLEN;
+	__be16 port[2];
+	__u8 first, protocol;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (bpf_skb_load_bytes(skb, offset, &first, 1) ||
+		    bpf_skb_load_bytes(skb, offset + 9, &protocol, 1))
+			return 0;
+		offset += (first & 15) * 4;
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		if (bpf_skb_load_bytes(skb, offset + 6, &protocol, 1))
+			return 0;
+		offset += 40;
+	} else {
+		return 0;
+	}
+	if (protocol == SCTP)
+		return offset;
+	if (protocol != UDP || bpf_skb_load_bytes(skb, offset, port, sizeof(port)) ||
+	    port[1] != bpf_htons(ENCAPSULATION_PORT))
+		return 0;
+	return offset + 8;
+}
+
+/* An INIT begins an association, unless it is the one before, sent again. */
+static void begin(const struct ports *ports, __u32 tag, __u32 first_tsn)
+{
+	struct association *known = bpf_map_lookup_elem(&drop_assocs, ports);
+	struct association new = {.tag = tag, .first_tsn = first_tsn};
+
+	if (known && known->tag == tag)
+		return;
+	new.index = associations++;
+	if (bpf_map_update_elem(&drop_assocs, ports, &new, BPF_ANY))
+		unknown++;
+}
+
+/* Whether this transmission of a chunk is to be dropped; the others of its packet only count. */
+static int send(struct association *assoc, __u32 tsn, int is_first)
+{
+	struct drop chunk = {.association = assoc->index, .tsn = tsn - assoc->first_tsn};
+	__u32 one = 1, *copies, index;
+
+	/* Nothing overtakes between the sender and here. */
+	if (chunk.tsn >= assoc->next) {
+		assoc->next = chunk.tsn + 1;
+	} else {
+		copies = bpf_map_lookup_elem(&drop_copies, &chunk);
+		if (copies)
+			one = ++*copies;
+		else if (bpf_map_update_elem(&drop_copies, &chunk, &one, BPF_ANY))
+			unknown++;
+		chunk.copy = one;
+	}
+	if (!is_first || !is_chosen(&chunk))
+		return 0;
+	index = dropped++;
+	if (index < MAX_DROPS)
+		drops[index] = chunk;
+	return 1;
+}
+
+struct packet {
+	struct __sk_buff *skb;
+	struct ports ports;
+	__u32 offset;
+	/* DATA chunks so far. */
+	__u32 chunks;
+	int drop;
+};
+
+/* A chunk of the packet; not 0 after the last one. */
+static long next_chunk(__u32 index, struct packet *packet)
+{
+	struct association *assoc;
+	struct {
+		__u8 type;
+		__u8 flags;
+		__be16 length;
+		/* TSN of DATA, tag of INIT */
+		__be32 word;
+	} chunk;
+	__be32 first_tsn;
+
+	if (bpf_skb_load_bytes(packet->skb, packet->offset, &chunk, sizeof(chunk)))
+		return 1;
+	if (chunk.type == INIT &&
+	    !bpf_skb_load_bytes(packet->skb, packet->offset + 16, &first_tsn, sizeof(first_tsn)))
+		begin(&packet->ports, chunk.word, bpf_ntohl(first_tsn));
+	if (chunk.type == DATA || chunk.type == I_DATA) {
+		assoc = bpf_map_lookup_elem(&drop_assocs, &packet->ports);
+		if (assoc)
+			packet->drop |= send(assoc, bpf_ntohl(chunk.word), !packet->chunks++);
+		else
+			unknown++;
+	}
+	packet->offset += (bpf_ntohs(chunk.length) + 3) & ~3;
+	return 0;
+}
+
+SEC("tc") int drop_data(struct __sk_buff *skb)
+{
+	struct packet packet = {.skb = skb, .offset = find_sctp(skb)};
+
+	if (!packet.offset ||
+	    bpf_skb_load_bytes(skb, packet.offset, &packet.ports, sizeof(packet.ports)))
+		return TC_ACT_UNSPEC;
+	packet.offset += 12;
+	if (bpf_loop(MAX_CHUNKS, next_chunk, &packet, 0) == MAX_CHUNKS)
+		unknown++;
+	return packet.drop ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

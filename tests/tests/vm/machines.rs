@@ -1,0 +1,209 @@
+//! Machines as users have them: kernels that may be preempted anywhere, namespaces, switches that guides recommend, and
+//! limits.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use sctptrace_tests::kernel::Series;
+use sctptrace_tests::programs::TOOLS;
+use sctptrace_tests::vm::{Case, Mode, text};
+use serde_json::Value;
+
+use crate::compare::{Report, no_loss, of_type, traffic};
+use crate::suite::Suite;
+
+/// Eight senders that preempt each other amid their sends, each with an association of its own. (The commands run with
+/// real-time priority, too, or they would not run at all.)
+const SENDERS: &str = "
+topology
+serve --bind 10.2.0.1 --associations 8 --one-to-many --port 5000,5001,5002,5003,5004,5005,5006,5007
+trace_all
+for sender in 0 1 2 3 4 5 6 7; do
+    chrt -f 1$sender ip netns exec a sctp-traffic client --bind 10.1.0.1 --port 500$sender --rate 1111 --count 2000 \\
+        --nodelay >client-$sender.json &
+    senders=\"$senders $!\"
+done
+wait $senders $server
+trace_stop
+";
+
+/// The filter by process, whose process is in a pid namespace of its own and opens its socket after the start.
+const PID_NAMESPACE: &str = "
+topology; path 10ms
+serve --bind 10.2.0.1
+a unshare --pid --fork sctp-traffic client --bind 10.1.0.1 --count 100 --rate 100 --nodelay --delay 60000 >client.json &
+sender=$!
+pid_of_client() { for pid in $(pidof sctp-traffic); do [ $pid = $server ] || echo $pid; done; }
+found() { [ -n \"$(pid_of_client)\" ]; }
+until_true 10 found
+for tool in $TOOLS; do start $tool sctp-$tool --json -q -f $tool.json -p $(pid_of_client); done
+traced
+wait $sender $server
+trace_stop
+";
+
+/// A time namespace whose clocks are a day ahead.
+const TIME_NAMESPACE: &str = "
+topology; path 10ms
+serve --bind 10.2.0.1
+start rtt unshare --time --monotonic 86400 --boottime 86400 sctp-rtt --json -q -f rtt.json
+until_true 60 tracing 1
+date +%s >before
+send --bind 10.1.0.1 --count 200 --rate 100 --nodelay
+until_true 10 grep -q interval rtt.json
+kill $(pidof sctp-rtt)
+trace_stop
+";
+
+/// Root of a user namespace alone.
+const USER_NAMESPACE: &str = "
+modprobe sctp
+for tool in $TOOLS; do exits 3 $tool unshare --user --map-root-user sctp-$tool; done
+";
+
+/// Nothing can be hooked: tuning guides for real time set this.
+const FTRACE_OFF: &str = "
+topology; path 10ms
+sysctl -qw kernel.ftrace_enabled=0
+for tool in $TOOLS; do
+    timeout 30 sctp-$tool --json -q -d 1 >$tool.out 2>$tool.err && echo 0 >$tool.status || echo $? >$tool.status
+done
+sysctl -qw kernel.ftrace_enabled=1
+";
+
+/// Set in mid-run.
+const FTRACE_OFF_LATER: &str = "
+topology; path 10ms
+trace_all
+sysctl -qw kernel.ftrace_enabled=0
+serve --bind 10.2.0.1
+send --bind 10.1.0.1 --count 100 --rate 100 --nodelay
+trace_stop
+sysctl -qw kernel.ftrace_enabled=1
+";
+
+/// Too little memory for the tables, which are the kernel's.
+const MEMORY: &str = "
+modprobe sctp
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+mkdir /sys/fs/cgroup/small
+echo 8M >/sys/fs/cgroup/small/memory.max
+for tool in $TOOLS; do
+    timeout 30 sh -c 'echo $$ >/sys/fs/cgroup/small/cgroup.procs; exec sctp-'$tool' --json -q -d 1' \\
+        >$tool.out 2>$tool.err && echo 0 >$tool.status || echo $? >$tool.status
+done
+";
+
+/// The cases.
+pub fn add(suite: &mut Suite) {
+    // PREEMPT_RT, and what several distributions boot with.
+    for (series, mode) in [
+        (Series::V6_12, Mode::Preempt),
+        (Series::V6_1, Mode::Preempt),
+        (Series::V6_12Rt, Mode::Icount),
+        (Series::V6_1Rt, Mode::Icount),
+    ] {
+        let case = Case::new("preempted-senders", SENDERS);
+        suite.add_known_fault(("F1", "chunks sent"), series, mode, case, check_senders);
+    }
+    let mut add = |name, script, fault, check: fn(&Path) -> Result<()>| {
+        suite.add_known_fault(fault, Series::V6_12, Mode::Icount, Case::new(name, script), check);
+    };
+    add("pid-namespace", PID_NAMESPACE, ("B3", "samples"), check_pid_namespace);
+    add("time-namespace", TIME_NAMESPACE, ("F6", "off"), check_time_namespace);
+    add("user-namespace", USER_NAMESPACE, ("F5", "reason"), check_user_namespace);
+    add("ftrace-off", FTRACE_OFF, ("F2", "status"), check_ftrace_off);
+    add("ftrace-off-later", FTRACE_OFF_LATER, ("F2", "says nothing"), check_ftrace_off_later);
+    add("memory", MEMORY, ("F4", "reason"), check_memory);
+}
+
+/// Every chunk that was sent is counted, by the sending side and the receiving one.
+fn check_senders(folder: &Path) -> Result<()> {
+    let mut clients = BTreeMap::new();
+    for sender in 0..8 {
+        let client = traffic(folder, &format!("client-{sender}.json"))?.pop().context("no association")?;
+        clients.insert(client.local_port, client);
+    }
+    ensure!(clients.len() == 8, "{} clients", clients.len());
+    for (tool, key) in [("streamutil", "total_chunks"), ("jitter", "chunks")] {
+        let report = Report::read(folder, tool)?;
+        for (port, client) in &clients {
+            let end = if tool == "streamutil" { "local" } else { "peer" };
+            let of_client = |summary: &&Value| {
+                summary[end].as_str().is_some_and(|address| address.ends_with(&format!(":{port}")))
+            };
+            let counted: u64 =
+                report.objects("summary").filter(of_client).filter_map(|summary| summary[key].as_u64()).sum();
+            let sent = client.stats.data_sent;
+            ensure!(counted == sent, "{tool}: {counted} of {sent} chunks sent, {}", report.end);
+        }
+    }
+    Ok(())
+}
+
+fn check_pid_namespace(folder: &Path) -> Result<()> {
+    let client = traffic(folder, "client.json")?.pop().context("no association")?;
+    for tool in TOOLS {
+        let report = Report::read(folder, tool)?;
+        let summaries =
+            report.objects("summary").filter(|summary| summary["assoc_id"] == client.assoc_id).count();
+        ensure!(summaries > 0, "{tool}: no samples of the process: {}", report.end);
+    }
+    Ok(())
+}
+
+/// Times of samples are those of the clock on the wall.
+fn check_time_namespace(folder: &Path) -> Result<()> {
+    no_loss(folder, "rtt", "sctp-rtt")?;
+    let time =
+        |object: &Value| object["time"].as_str().map(|time| time.get(..13).unwrap_or_default().to_owned());
+    let samples: Vec<Value> = of_type(folder, "rtt", "sample")?;
+    let intervals: Vec<Value> = of_type(folder, "rtt", "interval")?;
+    let (sample, interval) = (samples.first().and_then(time), intervals.first().and_then(time));
+    ensure!(
+        sample.is_some() && sample == interval,
+        "samples' times are off: {sample:?}, intervals' {interval:?}"
+    );
+    Ok(())
+}
+
+fn check_user_namespace(folder: &Path) -> Result<()> {
+    for tool in TOOLS {
+        let errors = text(&folder.join(format!("{tool}.err")))?;
+        ensure!(errors.contains("user namespace"), "{tool}: another reason: {errors}");
+    }
+    Ok(())
+}
+
+fn check_ftrace_off(folder: &Path) -> Result<()> {
+    for tool in TOOLS {
+        let [status, errors] = ["status", "err"].map(|end| text(&folder.join(format!("{tool}.{end}"))));
+        let (status, errors) = (status?, errors?);
+        ensure!(
+            status == "3\n" && errors.contains("kernel.ftrace_enabled"),
+            "{tool}: status {status}: {errors}"
+        );
+    }
+    Ok(())
+}
+
+fn check_ftrace_off_later(folder: &Path) -> Result<()> {
+    for tool in TOOLS {
+        let errors = text(&folder.join(format!("{tool}.err")))?;
+        ensure!(errors.contains("kernel.ftrace_enabled"), "{tool} says nothing of it: {errors:?}");
+    }
+    Ok(())
+}
+
+fn check_memory(folder: &Path) -> Result<()> {
+    for tool in TOOLS {
+        let [status, errors] = ["status", "err"].map(|end| text(&folder.join(format!("{tool}.{end}"))));
+        let (status, errors) = (status?, errors?);
+        ensure!(
+            status == "3\n" && errors.contains("not enough memory"),
+            "{tool}: another reason: {status}{errors}"
+        );
+    }
+    Ok(())
+}
