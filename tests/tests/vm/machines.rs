@@ -34,7 +34,10 @@ topology; path 10ms
 serve --bind 10.2.0.1
 a unshare --pid --fork sctp-traffic client --bind 10.1.0.1 --count 100 --rate 100 --nodelay --delay 60000 >client.json &
 sender=$!
-pid_of_client() { for pid in $(pidof sctp-traffic); do [ $pid = $server ] || echo $pid; done; }
+namespace_of() { readlink /proc/$1/ns/pid; }
+pid_of_client() {
+    for pid in $(pidof sctp-traffic); do [ \"$(namespace_of $pid)\" = \"$(namespace_of self)\" ] || echo $pid; done
+}
 found() { [ -n \"$(pid_of_client)\" ]; }
 until_true 10 found
 for tool in $TOOLS; do start $tool sctp-$tool --json -q -f $tool.json -p $(pid_of_client); done
