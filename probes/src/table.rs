@@ -203,3 +203,49 @@ impl<T: FromBytes> Table<T> {
             .load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, io::Write, os::unix::fs::FileExt};
+
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
+    use super::*;
+
+    /// `[seq_tail, value, seq_head]`, of one update when both numbers are the same.
+    type Entry = [u64; 3];
+
+    fn is_consistent(entry: &Entry) -> bool {
+        entry[0] == entry[2]
+    }
+
+    fn bytes(entries: &[Entry]) -> Vec<u8> {
+        entries.iter().flatten().flat_map(|word| word.to_ne_bytes()).collect()
+    }
+
+    #[test]
+    fn a_writer_that_does_not_finish_costs_its_entry_and_no_other() {
+        let mut memory: File = memfd_create("entries", MFdFlags::empty()).unwrap().into();
+        memory.write_all(&bytes(&[[2, 7, 1], [5, 8, 5]])).unwrap();
+        let table: Table<Entry> = Table::new(&memory, 2).unwrap();
+        assert_eq!(table.read(0, is_consistent), None);
+        assert_eq!(table.busy(), 1);
+        assert_eq!(table.read(1, is_consistent), Some([5, 8, 5]));
+        assert_eq!(table.read(2, is_consistent), None);
+        assert_eq!(table.busy(), 1);
+    }
+
+    #[test]
+    fn a_writer_that_pauses_is_waited_for() {
+        let mut memory: File = memfd_create("entries", MFdFlags::empty()).unwrap().into();
+        memory.write_all(&bytes(&[[2, 7, 1]])).unwrap();
+        let table: Table<Entry> = Table::new(&memory, 1).unwrap();
+        let writer = thread::spawn(move || {
+            thread::sleep(PAUSE * 20);
+            memory.write_all_at(&bytes(&[[2, 9, 2]]), 0).unwrap();
+        });
+        assert_eq!(table.read(0, is_consistent), Some([2, 9, 2]));
+        assert_eq!(table.busy(), 0);
+        writer.join().unwrap();
+    }
+}
