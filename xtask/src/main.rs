@@ -33,7 +33,7 @@ Commands:
       --all            The whole matrix of kernels and kinds of hooks
       --timing         Say what each VM test took
       --only STEP      Only this step; may be repeated. Steps: packages, fmt, clippy, clang-format, deny,
-                       unit, build, dist (only if named), vm
+                       unit, build, staging, dist (only if named), vm
       --kernel SERIES  Only VM tests of this kernel: 5.10, 6.1, 6.12, 7.3, 6.1rt or 6.12rt
       --arch ARCH      VM tests in guests of x86_64 (default) or aarch64: cross-built, comparisons only
       --case TEXT      Only VM tests whose name contains TEXT

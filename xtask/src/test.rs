@@ -10,7 +10,7 @@ use crate::run::{Failure, cargo, cargo_command, run};
 use crate::{dist, needs};
 
 /// The steps, in their order: the quick ones first.
-const STEPS: [(&str, Step); 9] = [
+const STEPS: [(&str, Step); 10] = [
     ("packages", |options| {
         needs::install(options.aarch64)?;
         // The next steps can do without a network.
@@ -30,6 +30,7 @@ const STEPS: [(&str, Step); 9] = [
     ("deny", |_| deny()),
     ("unit", |_| cargo(&["test", "--workspace", "--quiet"])),
     ("build", |_| cargo(&["build", "--workspace", "--release", "--quiet"])),
+    ("staging", |_| dist::check_staging()),
     ("dist", |_| dist()),
     ("vm", vm),
 ];
@@ -110,7 +111,7 @@ impl Options {
         }
         if options.only.is_empty() {
             let steps = STEPS.iter().map(|(name, _)| *name).filter(|name| match options.scope {
-                Scope::Quick => !["clippy", "deny", "build", "dist"].contains(name),
+                Scope::Quick => !["clippy", "deny", "build", "staging", "dist"].contains(name),
                 // cargo-deny takes minutes to compile: a unit test looks at licences and sources, too.
                 Scope::Ci => !["deny", "dist"].contains(name),
                 // Packages are another quarter of an hour, and more than half of it installs tools: only when asked for.

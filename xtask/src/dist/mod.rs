@@ -5,6 +5,7 @@ mod build;
 mod licences;
 mod manual;
 mod packages;
+mod staging;
 mod sums;
 mod templates;
 
@@ -12,7 +13,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::files::{WORKSPACE, create, remove, target_folder};
+use self::licences::THIRD_PARTY;
+use crate::files::{WORKSPACE, create, remove, target_folder, write};
 use crate::run::{Failure, output};
 use crate::{commands, needs};
 
@@ -81,6 +83,16 @@ pub fn make(options: &Options) -> Result<(), Failure> {
     dist.bills()?;
     dist.checksums()?;
     if options.twice { dist.compare_with_second(options) } else { Ok(()) }
+}
+
+/// Put together what goes into the packages, with the release build's programs, and check it: what takes neither minutes
+/// nor tools to install.
+pub fn check_staging() -> Result<(), Failure> {
+    let dist = Dist::new(epoch()?)?;
+    dist.manual()?;
+    // Others' licences take minutes to gather.
+    write(&dist.work.join(THIRD_PARTY), "")?;
+    dist.check_staged(&dist.target.join("release"))
 }
 
 /// Where things are made, and for when.

@@ -17,15 +17,25 @@ impl Dist {
     pub fn packages(&self, arch: &Arch) -> Result<(), Failure> {
         let programs = self.build(arch, Linking::Dynamic)?;
         println!("packing for {}", arch.name);
-        for name in &self.commands {
-            self.pack_command(name, &programs.join(name), arch)?;
+        for (name, folder) in self.stage_all(&programs, arch)? {
+            self.pack(&name, &folder, arch)?;
         }
-        self.pack_compat(arch)?;
-        self.pack_meta(arch)
+        Ok(())
+    }
+
+    /// The packages' names, each with a folder of what goes into it.
+    pub fn stage_all(&self, programs: &Path, arch: &Arch) -> Result<Vec<(String, PathBuf)>, Failure> {
+        let mut staged = Vec::new();
+        for name in &self.commands {
+            staged.push((name.clone(), self.stage_command(name, &programs.join(name), arch)?));
+        }
+        staged.push(("sctptrace-compat".to_owned(), self.stage_compat(arch)?));
+        staged.push(("sctptrace".to_owned(), self.stage_meta(arch)?));
+        Ok(staged)
     }
 
     /// The package of a command.
-    fn pack_command(&self, name: &str, program: &Path, arch: &Arch) -> Result<(), Failure> {
+    fn stage_command(&self, name: &str, program: &Path, arch: &Arch) -> Result<PathBuf, Failure> {
         // What the libraries are called, and since when they have what is used, is the same for all architectures; to
         // find it out takes the libraries as installed packages.
         let depends = if arch.name == X86_64.name {
@@ -54,11 +64,11 @@ impl Dist {
         for script in ["postin", "preun", "postun"] {
             values.fill(&format!("rpm/{script}"), &folder.join("rpm").join(script))?;
         }
-        self.pack(name, &folder, arch)
+        Ok(folder)
     }
 
     /// The package with the Python scripts' names.
-    fn pack_compat(&self, arch: &Arch) -> Result<(), Failure> {
+    fn stage_compat(&self, arch: &Arch) -> Result<PathBuf, Failure> {
         let scripts: Vec<_> = self.commands.iter().map(|name| format!("  {}", script(name))).collect();
         let values = self.values_of_all([("SCRIPTS", scripts.join("\n"))]);
         let folder = self.stage("compat", "sctptrace-compat", arch, &values)?;
@@ -69,16 +79,14 @@ impl Dist {
             write(&page, &format!(".so man8/{name}.8\n"))?;
             gzip(&page)?;
         }
-        self.pack("sctptrace-compat", &folder, arch)
+        Ok(folder)
     }
 
     /// The package that depends on all commands.
-    fn pack_meta(&self, arch: &Arch) -> Result<(), Failure> {
+    fn stage_meta(&self, arch: &Arch) -> Result<PathBuf, Failure> {
         let lines = self.commands.iter().map(|name| Ok(format!("  {name}\n    {}", summary(name)?)));
         let summaries = lines.collect::<Result<Vec<_>, Failure>>()?.join("\n");
-        let folder =
-            self.stage("meta", "sctptrace", arch, &self.values_of_all([("SUMMARIES", summaries)]))?;
-        self.pack("sctptrace", &folder, arch)
+        self.stage("meta", "sctptrace", arch, &self.values_of_all([("SUMMARIES", summaries)]))
     }
 
     /// What is filled in where a package depends on all commands.
