@@ -38,4 +38,29 @@ fn main() {
     fs::write(out.join("tools.rs"), list).expect("cargo's folder can be written to");
     // A new command changes it, too.
     println!("cargo:rerun-if-changed=../Cargo.lock");
+    fs::write(out.join("cases.rs"), cases()).expect("cargo's folder can be written to");
+}
+
+/// The modules of the VM tests' cases: one for each file, and a function that calls the `add()` of each. In alphabetical
+/// order, so that `absent` is first on its machine: before anything loads SCTP.
+fn cases() -> String {
+    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["tests/vm/cases", "tests/vm/cases/all"] {
+        println!("cargo:rerun-if-changed={folder}");
+        let entries = fs::read_dir(here.join(folder)).expect("the cases can be read");
+        files.extend(entries.map(|entry| entry.expect("the cases can be read").path()));
+    }
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    let name = |file: &Path| file.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+    files.sort_by_key(|file| name(file));
+    let mut list = String::new();
+    for file in &files {
+        list += &format!("#[path = {file:?}]\npub mod {};\n", name(file));
+    }
+    list += "\n/// All cases.\npub fn add(suite: &mut crate::suite::Suite) {\n";
+    for file in &files {
+        list += &format!("    {}::add(suite);\n", name(file));
+    }
+    list + "}\n"
 }

@@ -222,7 +222,9 @@ scenario() {
 		. ./script
 		for ns in a b; do
 			stat -L -c %i /run/netns/$ns >>netns
-			$ns sleep 100000 &
+			mkdir -p /run/held
+			: >"/run/held/$1-$ns"
+			mount --bind /run/netns/$ns "/run/held/$1-$ns"
 		done
 	) >log 2>&1
 	echo $? >status

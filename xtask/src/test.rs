@@ -18,7 +18,8 @@ const STEPS: [(&str, Step); 10] = [
     }),
     ("fmt", |_| {
         cargo(&["fmt", "--all", "--check"])?;
-        cargo(&["fmt", "--manifest-path", FUZZ, "--check"])
+        cargo(&["fmt", "--manifest-path", FUZZ, "--check"])?;
+        format_cases()
     }),
     ("clippy", |_| {
         clippy(&["--workspace", "--all-targets", "--all-features"])?;
@@ -159,6 +160,14 @@ pub fn run_steps(options: &Options) -> Result<(), Failure> {
 
 fn clippy(options: &[&str]) -> Result<(), Failure> {
     run(cargo_command().args(["clippy", "--quiet"]).args(options).args(["--", "--deny", "warnings"]))
+}
+
+/// The files of cases, which `cargo fmt` does not find: a build script lists them.
+fn format_cases() -> Result<(), Failure> {
+    let cases = Path::new(WORKSPACE).join("tests/tests/vm/cases");
+    let mut files = [entries(&cases)?, entries(&cases.join("all"))?].concat();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    run(Command::new("rustfmt").args(["--edition", "2024", "--check"]).args(files))
 }
 
 fn clang_format() -> Result<(), Failure> {

@@ -5,33 +5,17 @@
 //! that the filter leaves run.
 //! `SCTPTRACE_ARCH=aarch64` makes the comparisons in arm64 guests, `<kernel>-arm64-<hooks>`. What a case wrote stays in `target/bed/<machine>/<case>/`.
 
-mod absent;
-mod bed;
-mod btf;
-mod bufmon;
+mod cases {
+    //! Every file of `cases` and `cases/all` is a module here (`build.rs`), and its `add()` is called.
+
+    include!(concat!(env!("OUT_DIR"), "/cases.rs"));
+}
 mod compare;
-mod docs;
-mod faults;
-mod histograms;
-mod hostile;
-mod jitter;
-mod limits;
-mod machines;
-mod manual;
 mod matrix;
-mod privilege;
-mod programs;
-mod rto;
-mod rtt;
-mod rtt_flags;
-mod scenarios;
 mod scope;
 mod session;
-mod streams_flags;
-mod streamutil;
 mod suite;
-mod terminal;
-mod verifier;
+mod truth;
 
 use std::mem;
 use std::process::ExitCode;
@@ -52,29 +36,7 @@ fn main() -> ExitCode {
         }
     };
     let mut suite = Suite::new(arch, scope);
-    // Before anything loads SCTP.
-    absent::add(&mut suite);
-    bed::add(&mut suite);
-    btf::add(&mut suite);
-    bufmon::add(&mut suite);
-    rto::add(&mut suite);
-    scenarios::add(&mut suite);
-    rtt_flags::add(&mut suite);
-    privilege::add(&mut suite);
-    streams_flags::add(&mut suite);
-    faults::add(&mut suite);
-    limits::add(&mut suite);
-    machines::add(&mut suite);
-    programs::add(&mut suite);
-    hostile::add(&mut suite);
-    if let Err(error) = docs::add(&mut suite) {
-        eprintln!("{error:#}");
-        return ExitCode::FAILURE;
-    }
-    histograms::add(&mut suite);
-    manual::add(&mut suite);
-    terminal::add(&mut suite);
-    verifier::add(&mut suite);
+    cases::add(&mut suite);
     if suite.left_out() > 0 {
         eprintln!("{}: {} cases left out", arch.name(), suite.left_out());
     }

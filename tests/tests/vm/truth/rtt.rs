@@ -9,9 +9,9 @@ use sctptrace_tests::truth::rtt::{Flow, flows};
 use sctptrace_tests::vm::text;
 use serde::Deserialize;
 
+use crate::cases::scenarios::Scenario;
 use crate::compare::{LeftOut, captured, objects, percentile, traffic};
 use crate::matrix::Cell;
-use crate::scenarios::Scenario;
 use crate::suite::KPROBE;
 
 /// How far round-trip times may be off.

@@ -3,36 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use sctptrace_tests::kernel::Series;
 use sctptrace_tests::sctp::Chunk;
 use sctptrace_tests::truth::rtt::{Flow, flows};
-use sctptrace_tests::vm::{Case, Mode, text};
+use sctptrace_tests::vm::text;
 use serde_json::Value;
 
-use crate::compare::{
-    Association, LeftOut, Report, captured, contract, same_by_kprobes, says_nothing, traffic,
-};
-use crate::scenarios::Scenario;
-use crate::suite::Suite;
-
-const FORMS: &str = "topology; path 10ms; remember
-    serve --bind 10.2.0.1 --associations 2 --read-delay 2 --rcvbuf 30000
-    trace text sctp-bufmon --netns /run/netns/a
-    trace csv sctp-bufmon -c --netns /run/netns/a
-    trace csv-quiet sctp-bufmon --csv -q --netns /run/netns/a
-    trace file sctp-bufmon --file rows/bufmon.csv --netns /run/netns/a
-    trace extended sctp-bufmon -x --netns /run/netns/a
-    trace kprobe sctp-bufmon -c -q $HOOKS_FLAG kprobe --netns /run/netns/a
-    trace kprobe-extended sctp-bufmon -x -q $HOOKS_FLAG kprobe --netns /run/netns/a
-    send --bind 10.1.0.1 --associations 2 --count 300 --size 1000 --sndbuf 20000 --linger 3000
-    trace_stop INT; nothing_left";
-
-/// The cases.
-pub fn add(suite: &mut Suite) {
-    for series in [Series::V6_12, Series::V6_1] {
-        suite.add(series, Mode::Icount, Case::new("bufmon-forms", FORMS), check_forms);
-    }
-}
+use crate::cases::scenarios::Scenario;
+use crate::compare::{Association, LeftOut, Report, captured, objects, traffic};
 
 /// Each association of the sender: its windows are those of the SACKs that its kernel took, and the sends that were
 /// refused are those that the client knows of.
@@ -208,7 +185,7 @@ pub fn check_reader_stops(folder: &Path, left_out: LeftOut) -> Result<()> {
     ensure!(!exact || (shown / closed_ms - 1.0).abs() < 0.01, "closed for {closed_ms} ms: {summary}");
 
     // The other side's receive buffer was full meanwhile.
-    let server: Vec<Value> = crate::compare::objects(&folder.join("server-side.json"))?;
+    let server: Vec<Value> = objects(&folder.join("server-side.json"))?;
     let server = server.iter().find(|object| object["type"] == "summary").context("no server side")?;
     ensure!(number(server, "recv_util_max_pct")? > 50.0 && server["own_rwnd_min_bytes"] == 0, "{server}");
     let text = text(&folder.join("extended.out"))?;
@@ -235,17 +212,4 @@ pub fn check_full_speed(folder: &Path, left_out: LeftOut) -> Result<()> {
     ensure!(left_out.explains(waits, client.sending.blocked_sends), "{:?}: {summary}", client.sending);
     ensure!(report.objects("interval").count() > 0, "no intervals");
     Ok(())
-}
-
-fn check_forms(folder: &Path) -> Result<()> {
-    for name in ["text", "csv", "csv-quiet", "file", "extended", "kprobe", "kprobe-extended"] {
-        let errors = text(&folder.join(format!("{name}.err")))?;
-        let status = text(&folder.join(format!("{name}.status")))?;
-        ensure!(status == "0\n" && says_nothing(&errors), "{name}: {status}: {errors}");
-    }
-    contract(folder, "bufmon-text", &["text.out"])?;
-    contract(folder, "bufmon-csv", &["csv.out"])?;
-    contract(folder, "bufmon-csv-quiet", &["csv-quiet.out"])?;
-    contract(folder, "bufmon-file", &["file.out", "rows/bufmon.csv"])?;
-    same_by_kprobes(folder)
 }

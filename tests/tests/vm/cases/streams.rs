@@ -10,8 +10,8 @@ use sctptrace_tests::kernel::Series;
 use sctptrace_tests::vm::{Case, Mode, text};
 use serde::Deserialize;
 
+use crate::cases::rtt::FILTERS;
 use crate::compare::{contract, no_loss, of_type, says_nothing};
-use crate::rtt_flags::FILTERS;
 use crate::suite::Suite;
 
 const TOOLS: [&str; 2] = ["jitter", "streamutil"];

@@ -11,7 +11,7 @@ use sctptrace_tests::vm::{Case, Mode};
 
 use crate::compare::captured;
 use crate::suite::Suite;
-use crate::{bufmon, jitter, rto, rtt, streamutil};
+use crate::truth::{bufmon, jitter, rto, rtt, streamutil};
 
 /// Their packages' programs.
 const PROGRAMS: [&str; 6] = ["iperf3", "ncat", "sctp_darn", "sctp_test", "sipp", "socat"];

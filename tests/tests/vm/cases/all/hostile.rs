@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::compare::{LeftOut, of_type, traffic};
-use crate::rtt::{Seen, check_summaries, compare};
 use crate::suite::Suite;
+use crate::truth::rtt::{Seen, check_summaries, compare};
 
 /// Packets of the hostile peer's, which hold 65,535 bytes. Its address is none of a's.
 const BEGIN: &str = "topology 65535

@@ -8,8 +8,8 @@ use sctptrace_tests::kernel::Series;
 use sctptrace_tests::vm::{Case, Mode, text};
 
 use crate::compare::{contract, ensure_sentence, says_nothing, traffic};
-use crate::rtt::Seen;
 use crate::suite::Suite;
+use crate::truth::rtt::Seen;
 
 /// Every form at once, over the same two associations.
 const FORMS: &str = "

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use sctptrace_tests::truth::streams::{Flow, flows, intervals_us, jitter_us};
 use serde::Deserialize;
 
+use crate::cases::scenarios::Scenario;
 use crate::compare::{LeftOut, captured, no_loss, of_type, percentile};
-use crate::scenarios::Scenario;
 
 /// A `summary` object.
 #[derive(Debug, Deserialize)]

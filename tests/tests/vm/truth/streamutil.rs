@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use sctptrace_tests::truth::streams::{Flow, flows};
 use serde::Deserialize;
 
+use crate::cases::scenarios::Scenario;
 use crate::compare::{LeftOut, captured, no_loss, of_type, traffic};
-use crate::scenarios::Scenario;
 
 /// How far waiting times of a stream may be off: in us, and for each message that waited.
 pub struct Limits {
