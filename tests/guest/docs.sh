@@ -1,4 +1,4 @@
-# What the pages' scenes call besides lib.sh. A scene runs in a folder of its own, with a file N.command for each
+# What the pages' scenarios call besides lib.sh. A scenario runs in a folder of its own, with a file N.command for each
 # command that the page shows.
 
 # watch: start the commands, all at once; they trace when this returns.
@@ -29,8 +29,8 @@ lose_every() {
 	tc -n r filter add dev ra0 ingress protocol ip matchall action pass random determ drop "$1"
 }
 
-# end_scene: nothing is left for the next one.
-end_scene() {
+# end_scenario: nothing is left for the next one.
+end_scenario() {
 	/sbin/ip -all netns delete
 	until_true 20 no_objects
 }

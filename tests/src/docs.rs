@@ -1,7 +1,7 @@
 //! README and pages of `docs/` that show commands at work, with output that is the bed's.
 //!
-//! A block of a page is the line `<!-- bed: SCENE -->` and fenced text: lines `# sctp-…` are commands, what follows each is
-//! what it printed. The scene is a snippet of `guest/docs/`, which makes traffic and calls `watch` and `watched` of
+//! A block of a page is the line `<!-- bed: SCENARIO -->` and fenced text: lines `# sctp-…` are commands, what follows each is
+//! what it printed. The scenario is a snippet of `guest/docs/`, which makes traffic and calls `watch` and `watched` of
 //! `guest/docs.sh`; all commands that a page shows of it run at once, on the same traffic.
 
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ const PAGES: [&str; 3] = [
     concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"),
     concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples"),
 ];
-const SCENES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest/docs");
+const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest/docs");
 const LIBRARY: &str = include_str!("../guest/docs.sh");
 
 const MARK: &str = "<!-- bed: ";
@@ -42,7 +42,7 @@ pub struct Page {
 
 /// One of them.
 struct Block {
-    scene: String,
+    scenario: String,
     commands: Vec<String>,
     /// Its text, without the fences, and where in the page's it begins.
     shown: String,
@@ -93,45 +93,47 @@ impl Page {
         format!("docs-{}", self.title())
     }
 
-    /// The scenes that it shows, each once.
+    /// The scenarios that it shows, each once.
     #[must_use]
-    pub fn scenes(&self) -> Vec<&str> {
-        let mut scenes: Vec<&str> = Vec::new();
+    pub fn scenarios(&self) -> Vec<&str> {
+        let mut scenarios: Vec<&str> = Vec::new();
         for block in &self.blocks {
-            if !scenes.contains(&block.scene.as_str()) {
-                scenes.push(&block.scene);
+            if !scenarios.contains(&block.scenario.as_str()) {
+                scenarios.push(&block.scenario);
             }
         }
-        scenes
+        scenarios
     }
 
-    /// What runs its commands: scene by scene, each in a folder of its own.
+    /// What runs its commands: scenario by scenario, each in a folder of its own.
     ///
     /// # Errors
-    /// Where there is no such scene.
+    /// Where there is no such scenario.
     pub fn case(&self) -> Result<Case> {
         let mut script = LIBRARY.to_owned();
-        for scene in self.scenes() {
-            let path = format!("{SCENES}/{scene}.sh");
+        for scenario in self.scenarios() {
+            let path = format!("{SCENARIOS}/{scenario}.sh");
             let traffic = fs::read_to_string(&path).context(path)?;
-            write!(script, "mkdir {scene}\ncd {scene}\n")?;
-            for (index, block) in self.blocks.iter().enumerate().filter(|(_, block)| block.scene == scene) {
+            write!(script, "mkdir {scenario}\ncd {scenario}\n")?;
+            for (index, block) in
+                self.blocks.iter().enumerate().filter(|(_, block)| block.scenario == scenario)
+            {
                 for (number, command) in block.commands.iter().enumerate() {
                     write!(script, "cat >{index}-{number}.command <<'END'\n{command}\nEND\n")?;
                 }
             }
-            write!(script, "(\n{traffic})\ncd ..\nend_scene\n")?;
+            write!(script, "(\n{traffic})\ncd ..\nend_scenario\n")?;
         }
         Ok(Case { limit: Duration::from_secs(240), ..Case::new(&self.name(), &script) })
     }
 
-    /// The commands of a scene and what they printed, in the folder that the case left.
+    /// The commands of a scenario and what they printed, in the folder that the case left.
     ///
     /// # Errors
     /// Where that cannot be read.
-    pub fn shown(&self, folder: &Path, scene: &str) -> Result<Vec<Shown>> {
+    pub fn shown(&self, folder: &Path, scenario: &str) -> Result<Vec<Shown>> {
         let mut all = Vec::new();
-        for (index, block) in self.blocks.iter().enumerate().filter(|(_, block)| block.scene == scene) {
+        for (index, block) in self.blocks.iter().enumerate().filter(|(_, block)| block.scenario == scenario) {
             all.extend(block.run(index, folder)?);
         }
         Ok(all)
@@ -151,7 +153,7 @@ impl Page {
                 "{} shows other lines than its commands do (if that is meant: cargo xtask docs)\n\
                  in block {}: {:?}, now {:?}; all of it now:\n{now}",
                 self.path.display(),
-                block.scene,
+                block.scenario,
                 old.get(place),
                 new.get(place),
             );
@@ -173,7 +175,7 @@ impl Page {
 impl Block {
     fn run(&self, index: usize, folder: &Path) -> Result<Vec<Shown>> {
         let shown = self.commands.iter().enumerate().map(|(number, command)| {
-            let path = folder.join(&self.scene).join(format!("{index}-{number}.shown"));
+            let path = folder.join(&self.scenario).join(format!("{index}-{number}.shown"));
             Ok(Shown { command: command.clone(), output: vm::text(&path)? })
         });
         shown.collect()
@@ -183,7 +185,7 @@ impl Block {
 /// Run all commands of the pages whose case's name contains `filter`, and write the pages anew.
 ///
 /// # Errors
-/// When the machine or one of the scenes fails.
+/// When the machine or one of the scenarios fails.
 pub fn refresh(filter: &str) -> Result<()> {
     let pages: Vec<_> = Page::all()?.into_iter().filter(|page| page.name().contains(filter)).collect();
     ensure!(!pages.is_empty(), "no page is named {filter}");
@@ -217,19 +219,20 @@ fn blocks(text: &str) -> Result<Vec<Block>> {
     let mut blocks = Vec::new();
     let mut rest = text;
     while let Some((_, after)) = rest.split_once(MARK) {
-        let (scene, after) = after.split_once(" -->\n").context("a mark does not end")?;
-        let after = after.strip_prefix(FENCE).with_context(|| format!("{scene}: no fence below the mark"))?;
+        let (scenario, after) = after.split_once(" -->\n").context("a mark does not end")?;
+        let after =
+            after.strip_prefix(FENCE).with_context(|| format!("{scenario}: no fence below the mark"))?;
         // Not where the fence follows at once.
         let end = if after.starts_with(FENCE) { Some(0) } else { after.find("\n```\n").map(|end| end + 1) };
-        let (shown, after) = after.split_at(end.with_context(|| format!("{scene}: no second fence"))?);
+        let (shown, after) = after.split_at(end.with_context(|| format!("{scenario}: no second fence"))?);
         let commands: Vec<_> = shown.lines().filter(|line| line.starts_with("# sctp-")).collect();
         ensure!(
             shown.starts_with(PROMPT) && !commands.is_empty(),
-            "{scene}: it does not begin with a command"
+            "{scenario}: it does not begin with a command"
         );
         let commands = commands.iter().map(|line| line[PROMPT.len()..].to_owned()).collect();
         let start = text.len() - after.len() - shown.len();
-        blocks.push(Block { scene: scene.to_owned(), commands, shown: shown.to_owned(), start });
+        blocks.push(Block { scenario: scenario.to_owned(), commands, shown: shown.to_owned(), start });
         rest = after;
     }
     Ok(blocks)
@@ -282,7 +285,7 @@ mod tests {
     fn blocks_are_found() {
         let blocks = blocks(PAGE).unwrap();
         let commands: Vec<_> =
-            blocks.iter().map(|block| (block.scene.as_str(), &block.commands[..])).collect();
+            blocks.iter().map(|block| (block.scenario.as_str(), &block.commands[..])).collect();
         assert_eq!(
             commands[0],
             ("here", &["sctp-rtt -d 1".to_owned(), "sctp-rto | tail -n 1".to_owned()][..])
@@ -312,14 +315,14 @@ mod tests {
     }
 
     #[test]
-    fn every_scene_is_there_and_shown() {
+    fn every_scenario_is_there_and_shown() {
         let mut shown = Vec::new();
         for page in Page::all().unwrap() {
             page.case().unwrap();
-            shown.extend(page.scenes().into_iter().map(|scene| format!("{scene}.sh")));
+            shown.extend(page.scenarios().into_iter().map(|scenario| format!("{scenario}.sh")));
         }
-        for scene in fs::read_dir(SCENES).unwrap() {
-            let name = scene.unwrap().file_name().into_string().unwrap();
+        for scenario in fs::read_dir(SCENARIOS).unwrap() {
+            let name = scenario.unwrap().file_name().into_string().unwrap();
             assert!(shown.contains(&name), "no page shows {name}");
         }
     }

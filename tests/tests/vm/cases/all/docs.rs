@@ -9,15 +9,15 @@ use sctptrace_tests::vm::text;
 use crate::compare::{Association, traffic};
 use crate::suite::Suite;
 
-/// A scene that has run.
+/// A scenario that has run.
 struct Run<'a> {
     page: &'a Page,
     /// The case's.
     folder: &'a Path,
-    scene: &'a str,
+    scenario: &'a str,
 }
 
-/// What the text says of a scene.
+/// What the text says of a scenario.
 type Claim = fn(&Run<'_>) -> Result<()>;
 
 const CLAIMS: [(&str, Claim); 16] = [
@@ -43,39 +43,39 @@ const CLAIMS: [(&str, Claim); 16] = [
 /// The cases, one per page.
 pub fn add(suite: &mut Suite) {
     for page in Page::all().expect("the pages can be read") {
-        let case = page.case().expect("a page's scenes are there");
+        let case = page.case().expect("a page's scenarios are there");
         suite.add(SERIES, MODE, case, move |folder| check(&page, folder));
     }
 }
 
 fn check(page: &Page, folder: &Path) -> Result<()> {
-    for scene in page.scenes() {
-        let here = format!("{}/{scene}", page.title());
+    for scenario in page.scenarios() {
+        let here = format!("{}/{scenario}", page.title());
         let (_, claim) = CLAIMS
             .into_iter()
             .find(|(name, _)| *name == here)
-            .or_else(|| CLAIMS.into_iter().find(|(name, _)| *name == scene))
-            .with_context(|| format!("{scene}: nothing checks what the page says of it"))?;
-        claim(&Run { page, folder, scene }).with_context(|| scene.to_owned())?;
+            .or_else(|| CLAIMS.into_iter().find(|(name, _)| *name == scenario))
+            .with_context(|| format!("{scenario}: nothing checks what the page says of it"))?;
+        claim(&Run { page, folder, scenario }).with_context(|| scenario.to_owned())?;
     }
     page.ensure_current(folder)
 }
 
 impl Run<'_> {
-    /// What the scene's command of that number on the page printed.
+    /// What the scenario's command of that number on the page printed.
     fn output(&self, number: usize) -> Result<String> {
-        let mut all = self.page.shown(self.folder, self.scene)?;
+        let mut all = self.page.shown(self.folder, self.scenario)?;
         ensure!(number < all.len(), "{} commands", all.len());
         Ok(all.swap_remove(number).output)
     }
 
     fn path(&self, file: &str) -> PathBuf {
-        self.folder.join(self.scene).join(file)
+        self.folder.join(self.scenario).join(file)
     }
 
     /// The only association, as its client saw it.
     fn client(&self) -> Result<Association> {
-        traffic(&self.folder.join(self.scene), "client.json")?.pop().context("no association")
+        traffic(&self.folder.join(self.scenario), "client.json")?.pop().context("no association")
     }
 
     /// A counter of the sender's namespace.
@@ -302,7 +302,7 @@ fn ten_streams(run: &Run<'_>) -> Result<()> {
     let sender = run.output(0)?;
     ensure!(number(&sender, "Parallelism:")? == 100.0 && number(&sender, "Index:")? > 0.999, "{sender}");
     let lost = run.client()?.stats.retransmitted;
-    let before = Run { scene: "one-stream", ..*run }.client()?.stats.retransmitted;
+    let before = Run { scenario: "one-stream", ..*run }.client()?.stats.retransmitted;
     ensure!(lost == before, "the same losses: {lost}, before {before}");
     let receiver = run.output(1)?;
     ensure!(receiver.is_empty(), "{receiver}");
