@@ -141,7 +141,8 @@ pub const SCENARIOS: [Scenario; 26] = [
         name: "idata",
         network: IDATA,
         server: "--bind 10.2.0.1 --idata --streams 3",
-        client: "--bind 10.1.0.1 --idata --streams 3 --count 1000 --rate 200 --unordered-every 4",
+        client: "--bind 10.1.0.1 --idata --streams 3 --count 1000 --rate 200 --unordered-every 4 --nodelay",
+        has_steady_packets: true,
         ..PLAIN
     },
     Scenario {
