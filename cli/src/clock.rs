@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
-use nix::time::{ClockId, clock_gettime};
+use probes::kernel;
 
-/// Turns `CLOCK_MONOTONIC`, in which the kernel side stamps events, into times of day. Made anew for each batch, so that
+/// Turns the kernel's `CLOCK_MONOTONIC`, in which the kernel side stamps events, into times of day. Made anew for each batch, so that
 /// a step of the system clock shows in the rows after it, as in any log.
 pub struct Clock {
     offset_ns: i128,
@@ -17,8 +17,7 @@ impl Clock {
     #[must_use]
     pub fn now() -> Self {
         let now = Timestamp::now();
-        let monotonic = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
-        Self { offset_ns: now.as_nanosecond() - monotonic.as_nanos() as i128, now }
+        Self { offset_ns: now.as_nanosecond() - kernel::now().as_nanos() as i128, now }
     }
 
     /// The present moment, RFC 3339 in UTC.

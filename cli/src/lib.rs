@@ -21,6 +21,7 @@ mod run;
 mod schema;
 mod session;
 mod signals;
+mod sink;
 mod version;
 
 pub use clock::{Clock, TimesOfDay};

@@ -2,27 +2,26 @@
 
 use std::{
     io::{self, Write},
+    os::fd::AsFd,
     path::Path,
 };
 
 use anyhow::{Context, Result};
+use nix::fcntl::Flock;
 use serde::Serialize;
+use std::fs::File;
 
-use crate::output_file::create;
-
-/// Bytes gathered before they are written in mid-batch.
-const BATCH: usize = 32 * 1024;
+use crate::{
+    output_file::{self, create},
+    sink::{Patience, Sink},
+};
 
 /// A destination of lines.
 pub struct Out {
     text: Sink,
     rows: Option<Sink>,
-}
-
-struct Sink {
-    name: String,
-    writer: Box<dyn Write>,
-    pending: Vec<u8>,
+    /// Held as long as rows are written to a file.
+    _lock: Option<Flock<File>>,
 }
 
 impl Out {
@@ -31,7 +30,8 @@ impl Out {
     /// # Errors
     /// Where FILE cannot be made.
     pub fn new(file: Option<&Path>) -> Result<Self> {
-        Self::to(io::stdout(), file)
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        Self::with(Sink::open("standard output".to_owned(), stdout.into())?, file)
     }
 
     /// The same, with `writer` in place of stdout.
@@ -39,8 +39,19 @@ impl Out {
     /// # Errors
     /// Where FILE cannot be made.
     pub fn to(writer: impl Write + 'static, file: Option<&Path>) -> Result<Self> {
-        let rows = file.map(Sink::file).transpose()?;
-        Ok(Self { text: Sink::new("standard output".to_owned(), Box::new(writer)), rows })
+        Self::with(Sink::new("standard output".to_owned(), Box::new(writer)), file)
+    }
+
+    fn with(text: Sink, file: Option<&Path>) -> Result<Self> {
+        let Some(path) = file else { return Ok(Self { text, rows: None, _lock: None }) };
+        let name = format!("'{}'", path.display());
+        let made = || -> Result<_> {
+            let file = create(path)?;
+            let lock = output_file::claim(&file)?;
+            Ok((Sink::open(name.clone(), file)?, lock))
+        };
+        let (rows, lock) = made().with_context(|| format!("cannot make the file {name}"))?;
+        Ok(Self { text, rows: Some(rows), _lock: lock })
     }
 
     /// A line for the person: always to stdout.
@@ -48,7 +59,11 @@ impl Out {
     /// # Errors
     /// Where it cannot be written.
     pub fn text(&mut self, line: &str) -> Result<()> {
-        self.text.line(line.as_bytes())
+        self.text.line(|to| {
+            to.extend_from_slice(line.as_bytes());
+            to.push(b'\n');
+            Ok(())
+        })
     }
 
     /// A line of rows, which `write` adds with its newline: to FILE or stdout.
@@ -56,9 +71,7 @@ impl Out {
     /// # Errors
     /// Where it cannot be written.
     pub fn row(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
-        let sink = self.rows();
-        write(&mut sink.pending)?;
-        sink.push(b"")
+        self.rows.as_mut().unwrap_or(&mut self.text).line(write)
     }
 
     /// A JSON object as a line, to FILE or stdout.
@@ -66,52 +79,65 @@ impl Out {
     /// # Errors
     /// Where it cannot be written.
     pub fn json(&mut self, object: &impl Serialize) -> Result<()> {
-        let sink = self.rows();
-        serde_json::to_writer(&mut sink.pending, object)?;
-        sink.push(b"\n")
+        self.row(|to| {
+            serde_json::to_writer(&mut *to, object)?;
+            to.push(b'\n');
+            Ok(())
+        })
     }
 
-    /// Writes what is pending.
+    /// Writes what is pending, as far as its readers take it now.
     ///
     /// # Errors
     /// Where it cannot be written.
     pub fn flush(&mut self) -> Result<()> {
-        if let Some(rows) = &mut self.rows {
-            rows.flush()?;
+        self.sinks().try_for_each(Sink::flush)
+    }
+
+    /// Writes all that is pending, as long as patience lasts. Returns how many lines were dropped since the start, as their
+    /// reader was too slow.
+    pub(crate) fn finish(&mut self) -> Result<u64> {
+        self.sinks().map(Sink::finish).sum()
+    }
+
+    /// How many lines were dropped so far, as their readers were too slow.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.text.dropped() + self.rows.as_ref().map_or(0, Sink::dropped)
+    }
+
+    /// How long to wait for slow readers from now on, before lines are dropped; `None`: they wait as long as it takes.
+    pub(crate) fn set_patience(&mut self, patience: Option<&Patience>) {
+        self.sinks().for_each(|sink| sink.set_patience(patience.cloned()));
+    }
+
+    /// Waits for slow readers. Returns whether they have caught up.
+    pub(crate) fn make_room(&mut self, patience: &Patience) -> Result<bool> {
+        self.set_patience(Some(patience));
+        self.sinks().try_for_each(Sink::catch_up)?;
+        self.set_patience(None);
+        Ok(!self.is_full())
+    }
+
+    /// Whether readers are slow: then only what must be written should be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.text.is_full() || self.rows.as_ref().is_some_and(Sink::is_full)
+    }
+
+    /// Must be called by a task before [`Out::writable`] is awaited.
+    pub(crate) fn watch(&mut self) -> io::Result<()> {
+        self.sinks().try_for_each(Sink::watch)
+    }
+
+    /// Waits until something can be written to whose reader was slow.
+    pub(crate) async fn writable(&self) {
+        match &self.rows {
+            Some(rows) if rows.is_full() => rows.writable().await,
+            _ => self.text.writable().await,
         }
-        self.text.flush()
     }
 
-    fn rows(&mut self) -> &mut Sink {
-        self.rows.as_mut().unwrap_or(&mut self.text)
-    }
-}
-
-impl Sink {
-    fn file(path: &Path) -> Result<Self> {
-        let name = format!("'{}'", path.display());
-        let file = create(path).with_context(|| format!("cannot make the file {name}"))?;
-        Ok(Self::new(name, Box::new(file)))
-    }
-
-    fn new(name: String, writer: Box<dyn Write>) -> Self {
-        Self { name, writer, pending: Vec::with_capacity(2 * BATCH) }
-    }
-
-    fn line(&mut self, line: &[u8]) -> Result<()> {
-        self.pending.extend_from_slice(line);
-        self.push(b"\n")
-    }
-
-    fn push(&mut self, end: &[u8]) -> Result<()> {
-        self.pending.extend_from_slice(end);
-        if self.pending.len() >= BATCH { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let written = self.writer.write_all(&self.pending).and_then(|()| self.writer.flush());
-        self.pending.clear();
-        written.with_context(|| format!("cannot write to {}", self.name))
+    fn sinks(&mut self) -> impl Iterator<Item = &mut Sink> {
+        self.rows.iter_mut().chain([&mut self.text])
     }
 }
 

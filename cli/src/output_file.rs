@@ -20,7 +20,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, OFlag, openat, readlinkat},
+    fcntl::{AT_FDCWD, Flock, FlockArg, OFlag, openat, readlinkat},
     sys::{
         stat::{FileStat, Mode, SFlag, fstat, mkdirat},
         statfs::{PROC_SUPER_MAGIC, fstatfs},
@@ -31,7 +31,30 @@ use nix::{
 /// Links on the way, as many as the kernel follows.
 const MAX_LINKS: usize = 40;
 
-/// Makes or empties a file. Missing folders are made.
+/// Takes a file for this command alone, and empties it; others do not let themselves be locked, and need not be emptied.
+///
+/// # Errors
+/// Where another command writes to it.
+pub(crate) fn claim(file: &File) -> Result<Option<Flock<File>>> {
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    match Flock::lock(file.try_clone()?, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => {
+            file.set_len(0)?;
+            Ok(Some(lock))
+        }
+        Err((_, Errno::EWOULDBLOCK)) => bail!("another command writes to it: choose another file"),
+        // Some file systems have no locks.
+        Err(_) => {
+            file.set_len(0)?;
+            Ok(None)
+        }
+    }
+}
+
+/// Makes or opens a file, for appending: who empties it under this command (`logrotate` with `copytruncate`) finds no gap
+/// in what comes then. Missing folders are made.
 pub(crate) fn create(path: &Path) -> Result<File> {
     let mut folder = Folder::start(path.as_os_str())?;
     let mut steps = names(path.as_os_str());
@@ -65,7 +88,9 @@ pub(crate) fn create(path: &Path) -> Result<File> {
         if last {
             // That very file, whatever has the name by now.
             let path = format!("/proc/self/fd/{}", found.as_raw_fd());
-            return Ok(File::options().write(true).truncate(true).open(path)?);
+            // A FIFO that is open for reading, too, need not wait for its reader, which may come later.
+            let is_fifo = kind(&stat) == SFlag::S_IFIFO;
+            return Ok(File::options().read(is_fifo).append(true).open(path)?);
         }
         folder = Folder::new(found, folder.shared)?;
     }
@@ -122,7 +147,7 @@ impl Folder {
 
     /// A new file. 0640: addresses of peers are not for everybody.
     fn make(&self, name: &OsStr) -> Result<File> {
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         Ok(openat(&self.fd, name, flags, Mode::from_bits_truncate(0o640))?.into())
     }
 
@@ -167,7 +192,7 @@ mod tests {
         path::PathBuf,
     };
 
-    use nix::unistd::pipe;
+    use nix::unistd::{mkfifo, pipe};
     use tempfile::TempDir;
 
     use super::*;
@@ -210,7 +235,9 @@ mod tests {
         let (_own, shared, _) = folders();
         for path in ["x", "a/b/x"].map(|path| shared.join(path)) {
             for text in ["long", "s"] {
-                create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+                let mut file = create(&path).unwrap();
+                let _lock = claim(&file).unwrap();
+                file.write_all(text.as_bytes()).unwrap();
                 assert_eq!(fs::read_to_string(&path).unwrap(), text);
                 assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
             }
@@ -232,9 +259,41 @@ mod tests {
             ("link/../hard", "victim"),
             ("dangling", "new"),
         ] {
-            create(&at(path)).unwrap().write_all(path.as_bytes()).unwrap();
+            let mut file = create(&at(path)).unwrap();
+            let _lock = claim(&file).unwrap();
+            file.write_all(path.as_bytes()).unwrap();
             assert_eq!(fs::read_to_string(at(target)).unwrap(), path);
         }
+    }
+
+    #[test]
+    fn a_file_has_one_writer_and_can_be_emptied_under_it() {
+        let (own, ..) = folders();
+        let path = own.path().join("rows");
+        let mut file = create(&path).unwrap();
+        let lock = claim(&file).unwrap();
+        assert!(lock.is_some());
+        let error = claim(&create(&path).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("another command writes to it"), "{error}");
+        file.write_all(b"before").unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        file.write_all(b"after").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"after");
+        drop(lock);
+        assert!(claim(&create(&path).unwrap()).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_fifo_needs_no_reader() {
+        let (own, ..) = folders();
+        let path = own.path().join("fifo");
+        mkfifo(&path, Mode::from_bits_truncate(0o600)).unwrap();
+        let mut file = create(&path).unwrap();
+        assert!(claim(&file).unwrap().is_none());
+        file.write_all(b"row").unwrap();
+        let mut read = [0; 3];
+        File::open(&path).unwrap().read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"row");
     }
 
     #[test]

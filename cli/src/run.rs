@@ -5,25 +5,31 @@ use std::{
     io::{self, ErrorKind, IsTerminal},
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
-use probes::{Accounting, Probe, async_fd};
+use probes::{Accounting, Probe, async_fd, kernel::Ftrace};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     select,
+    task::yield_now,
     time::{MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 
-use crate::{Clock, Common, Format, Out, Report, progress::Progress, signals::Signals};
+use crate::{Clock, Common, Format, Out, Report, progress::Progress, signals::Signals, sink::Patience};
 
 /// Pause after a batch of samples: rows appear within 100 ms, and a busy host wakes us 20 times a second at most.
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
 /// Records taken from the ring buffer at a time.
 const BATCH: usize = 1024;
+/// Batches between two looks at signals and the clock.
+const BATCHES: usize = 4;
+/// How long what is due at the end waits for slow readers, before it is dropped.
+const END_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What a command says first, and what it is called.
 pub struct Banners {
@@ -63,6 +69,14 @@ pub struct Run<'a, P: Probe, R> {
     out: Out,
     started: Instant,
     batch: Vec<P::Record>,
+    /// Set by a signal.
+    stopped: Arc<AtomicBool>,
+    /// Records that were not written at the end, as readers were slow.
+    unwritten: u64,
+    dropped: u64,
+    /// Where to ask at the end whether the kernel has called programs all the time; `None` for a probe without a kernel.
+    ftrace: Option<Ftrace>,
+    tracing_off: bool,
 }
 
 impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
@@ -76,7 +90,17 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
             out,
             started: Instant::now(),
             batch: Vec::with_capacity(BATCH),
+            stopped: Arc::default(),
+            unwritten: 0,
+            dropped: 0,
+            ftrace: None,
+            tracing_off: false,
         }
+    }
+
+    /// The same in a kernel, with a flag that a signal sets.
+    pub(crate) fn in_kernel(self, ftrace: Ftrace, stopped: Arc<AtomicBool>) -> Self {
+        Self { ftrace: Some(ftrace), stopped, ..self }
     }
 
     /// When it began.
@@ -108,12 +132,32 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Ok(more)
     }
 
+    /// Writes some of the records that have come, as long as readers take them. Returns whether there may be more.
+    fn some_records(&mut self) -> Result<bool> {
+        for _ in 0..BATCHES {
+            if self.out.is_full() {
+                return Ok(true);
+            }
+            if !self.records()? {
+                return Ok(false);
+            }
+            self.out.flush()?;
+        }
+        Ok(true)
+    }
+
     /// Ends an interval, and writes what is due then.
     ///
     /// # Errors
     /// Where the kernel cannot be read or the output not be written.
     pub fn interval(&mut self) -> Result<()> {
-        self.interval_or_end(false)
+        self.probe.end_interval();
+        self.some_records()?;
+        let patience = self.patience(self.common.interval);
+        self.out.set_patience(Some(&patience));
+        self.statistics(false)?;
+        self.out.set_patience(None);
+        Ok(())
     }
 
     /// Detaches the programs, and writes what is due at the end. Returns what was seen and what was not.
@@ -121,24 +165,72 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     /// # Errors
     /// Where the kernel cannot be read or the output not be written.
     pub fn end(&mut self) -> Result<Accounting> {
+        let duration = self.started.elapsed();
+        self.tracing_off = self.ftrace.take().is_some_and(Ftrace::is_off);
         self.probe.detach();
-        while self.records()? {}
-        self.interval_or_end(true)?;
-        let accounting = self.probe.accounting();
+        let patience = Patience { until: Instant::now() + END_PATIENCE, stopped: Arc::default() };
+        self.probe.end_interval();
+        self.rest(&patience)?;
+        self.out.set_patience(Some(&patience));
+        self.statistics(true)?;
+        let mut accounting = self.probe.accounting();
+        accounting.lost += self.unwritten;
         if self.common.format() == Format::Json {
-            self.out.json(&End::new(self.banners.tool(), &accounting, self.started.elapsed()))?;
+            let end = End {
+                dropped_lines: self.out.dropped(),
+                tracing_off: self.tracing_off,
+                ..End::new(self.banners.tool(), &accounting, duration)
+            };
+            self.out.json(&end)?;
         }
         if self.is_chatty() {
             self.out.text("")?;
             self.out.text("Tracing completed.")?;
         }
-        self.out.flush()?;
+        self.dropped = self.out.finish()?;
         Ok(accounting)
     }
 
-    fn interval_or_end(&mut self, at_end: bool) -> Result<()> {
-        self.probe.end_interval();
-        self.records()?;
+    /// What a person should know of the run besides the accounting, a line each.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.dropped > 0 {
+            lines.push(format!("{} lines dropped: their reader did not take them in time", self.dropped));
+        }
+        if self.tracing_off {
+            lines.push(
+                "the kernel's function tracing was switched off (kernel.ftrace_enabled): what came after that is missing"
+                    .to_owned(),
+            );
+        }
+        lines
+    }
+
+    /// Writes the records that are left. Those that readers do not take in time are counted.
+    fn rest(&mut self, patience: &Patience) -> Result<()> {
+        loop {
+            let more = self.probe.take(&mut self.batch, BATCH)?;
+            if self.out.make_room(patience)? {
+                self.report.records(&mut self.out, &mut self.batch)?;
+            } else {
+                self.unwritten += self.batch.len() as u64;
+            }
+            self.batch.clear();
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Patience that is over after this time, at the end of `--duration`, or when a signal comes.
+    fn patience(&self, within: Duration) -> Patience {
+        let until = Instant::now() + within;
+        let end = self.common.duration.and_then(|duration| self.started.checked_add(duration));
+        Patience { until: end.map_or(until, |end| end.min(until)), stopped: Arc::clone(&self.stopped) }
+    }
+
+    /// Writes the rows of the interval that ended, and the totals that are due.
+    fn statistics(&mut self, at_end: bool) -> Result<()> {
         if self.report.form().intervals {
             self.report.interval(&mut self.out, self.probe.interval()?)?;
         }
@@ -177,17 +269,21 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
     let end = common.duration.and_then(|d| started.checked_add(d));
     loop {
         run.probe.wake_me();
-        while run.records()? {
-            run.out.flush()?;
-        }
+        let more = run.some_records()?;
         run.out.flush()?;
+        let is_full = run.out.is_full();
         select! {
+            // Whatever comes, an end and intervals are first.
+            biased;
             () = signals.received() => return Ok(()),
             () = until(end) => return Ok(()),
             () = closed(stdout.as_ref()) => return Err(io::Error::from(ErrorKind::BrokenPipe).into()),
             _ = ticks.tick() => run.interval()?,
             () = progress.due() => progress.say(run.probe.accounting().events),
-            () = readable(ring.as_ref()) => {
+            () = run.out.writable(), if is_full => {}
+            // Timers and signals come in between.
+            () = yield_now(), if more && !is_full => {}
+            () = readable(ring.as_ref()), if !more => {
                 select! {
                     () = signals.received() => return Ok(()),
                     () = sleep(BATCH_PAUSE) => {}
@@ -250,6 +346,8 @@ struct End<'a> {
     lost: u64,
     evicted: u64,
     skipped: Map<String, Value>,
+    dropped_lines: u64,
+    tracing_off: bool,
 }
 
 impl<'a> End<'a> {
@@ -263,6 +361,8 @@ impl<'a> End<'a> {
             lost: accounting.lost,
             evicted: accounting.evicted,
             skipped: accounting.skipped.iter().map(|s| (s.reason.to_owned(), s.count.into())).collect(),
+            dropped_lines: 0,
+            tracing_off: false,
         }
     }
 }
@@ -304,7 +404,19 @@ mod tests {
         let end = serde_json::to_value(&end).unwrap();
         let mut keys: Vec<_> = end.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
-        assert_eq!(keys, ["duration_s", "events", "evicted", "lost", "skipped", "time", "tool", "type"]);
+        let expected = [
+            "dropped_lines",
+            "duration_s",
+            "events",
+            "evicted",
+            "lost",
+            "skipped",
+            "time",
+            "tool",
+            "tracing_off",
+            "type",
+        ];
+        assert_eq!(keys, expected);
         assert_eq!(end["duration_s"], 1.5);
     }
 }

@@ -89,6 +89,14 @@ fn end(tool: &str) -> Value {
                 "description": "events that gave no sample, by reason",
             }),
         ),
+        ("dropped_lines", count("lines that were not written, as their reader did not take them in time")),
+        (
+            "tracing_off",
+            json!({
+                "type": "boolean",
+                "description": "whether the kernel's function tracing was off at the end, so that events are missing",
+            }),
+        ),
     ] {
         properties.insert(name.to_owned(), value);
         required.push(name);

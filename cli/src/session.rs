@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use probes::{Probe, async_fd, kernel};
+use probes::{
+    Probe, async_fd,
+    kernel::{self, Ftrace},
+};
 use tokio::{
     io::Interest,
     runtime::{Builder, Runtime},
@@ -32,6 +35,7 @@ pub struct Session<'a> {
     common: &'a Common,
     runtime: Runtime,
     signals: Signals,
+    ftrace: Ftrace,
     out: Out,
 }
 
@@ -53,7 +57,7 @@ impl<'a> Session<'a> {
         }
         kernel::can_trace().map_err(probes::Error::from)?;
         let out = Out::new(common.file.as_deref())?;
-        Ok(Some(Self { banners, common, runtime, signals, out }))
+        Ok(Some(Self { banners, common, runtime, signals, ftrace: Ftrace::open(), out }))
     }
 
     /// Confines the process, and runs the command to its end.
@@ -65,18 +69,22 @@ impl<'a> Session<'a> {
         probe: P,
         report: R,
     ) -> Result<()> {
-        let Self { banners, common, runtime, signals, out } = self;
+        let Self { banners, common, runtime, signals, ftrace, mut out } = self;
         runtime.block_on(async {
             let ring = probe.fd()?.map(|fd| async_fd(fd, Interest::READABLE)).transpose()?;
+            let stopped = signals.flag();
             let wakers = Wakers { signals, ring, stdout: watch_stdout() };
-            let mut run = Run::new(banners, common, probe, report, out);
+            out.watch()?;
+            let mut run = Run::new(banners, common, probe, report, out).in_kernel(ftrace, stopped);
             let mut progress = Progress::new(banners, common, run.started());
             confine().context("cannot confine itself")?;
             run.begin()?;
             let watched = watch(&mut run, common, wakers, &mut progress).await;
             progress.end();
             watched?;
-            for line in sentences(&run.end()?) {
+            let mut lines = sentences(&run.end()?);
+            lines.extend(run.remarks());
+            for line in lines {
                 say(banners, &line);
             }
             Ok(())

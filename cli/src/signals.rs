@@ -1,30 +1,76 @@
 //! Signals that end a command.
 
-use std::io;
-
-use tokio::{
-    select,
-    signal::unix::{Signal, SignalKind, signal},
+use std::{
+    fs,
+    future::poll_fn,
+    io,
+    sync::{Arc, atomic::AtomicBool},
+    task::Poll,
 };
 
-/// Signals that mean a clean end: SIGINT, SIGTERM and SIGHUP.
-pub(crate) struct Signals([Signal; 3]);
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Signals that mean a clean end: SIGINT, SIGTERM, and SIGHUP unless it was ignored at the start (`nohup`). A second one
+/// ends the command at once, whatever it waits for.
+pub(crate) struct Signals {
+    signals: Vec<Signal>,
+    received: Arc<AtomicBool>,
+}
 
 impl Signals {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self([
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        ]))
+        let received = Arc::new(AtomicBool::new(false));
+        let mut signals = Vec::new();
+        for number in [SIGINT, SIGTERM, SIGHUP] {
+            if number == SIGHUP && ignores_hangup() {
+                continue;
+            }
+            signals.push(signal(SignalKind::from_raw(number))?);
+            // In this order: the first signal finds `received` unset.
+            flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&received))?;
+            flag::register(number, Arc::clone(&received))?;
+        }
+        Ok(Self { signals, received })
     }
 
+    /// Waits for one.
     pub(crate) async fn received(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
+        poll_fn(|context| {
+            let any = self.signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+            if any { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Whether one has come: for what cannot wait for it.
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.received)
+    }
+}
+
+/// Whether SIGHUP is ignored, as `nohup` does for its command (the bit of signal 1 of `SigIgn`, see proc(5)).
+fn ignores_hangup() -> bool {
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, SIGHUP))
+}
+
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_stands_in_a_mask() {
+        let status = "Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+        assert!(ignores(status, SIGHUP) && ignores(status, 13));
+        assert!(!ignores(status, SIGINT) && !ignores("", SIGHUP));
     }
 }

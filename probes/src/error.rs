@@ -2,9 +2,10 @@
 
 use std::io;
 
+use libbpf_rs::ErrorKind;
 use thiserror::Error;
 
-use crate::kernel::Unsupported;
+use crate::kernel::{Unsupported, has_seccomp};
 
 /// Why a probe could not be opened or read.
 #[derive(Debug, Error)]
@@ -23,6 +24,17 @@ pub enum Error {
     /// A running probe could not be read.
     #[error("cannot read from the kernel: {0}")]
     Read(#[from] io::Error),
+}
+
+impl Error {
+    /// What the kernel says to tables of so many bytes.
+    pub(crate) fn of_tables(error: libbpf_rs::Error, bytes: u64) -> Self {
+        match error.kind() {
+            ErrorKind::OutOfMemory => Unsupported::Memory(bytes).into(),
+            ErrorKind::PermissionDenied if has_seccomp() => Unsupported::Seccomp.into(),
+            _ => error.into(),
+        }
+    }
 }
 
 impl From<libbpf_rs::Error> for Error {

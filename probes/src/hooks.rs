@@ -61,6 +61,8 @@ pub(crate) fn attach_with_fallback<T>(
     for hooks in only.as_ref().map_or(&both[..], slice::from_ref) {
         match open(*hooks) {
             Ok(probe) => return Ok(probe),
+            // The other kind of hooks would fare no better.
+            Err(e @ Error::Unsupported(_)) => return Err(e),
             Err(Error::Read(e)) => first.get_or_insert(e.to_string()),
             Err(e) => first.get_or_insert(e.to_string()),
         };

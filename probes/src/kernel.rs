@@ -1,6 +1,12 @@
 //! What this kernel offers: every question is a function, and every "no" a sentence with its cure.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+    sync::LazyLock,
+    time::Duration,
+};
 
 use caps::{CapSet, Capability, has_cap};
 use nix::{
@@ -37,6 +43,37 @@ pub enum Unsupported {
     /// program (`fixup_call_args()`).
     #[error("this kernel's compiler of BPF programs is off: run `sysctl net.core.bpf_jit_enable=1`")]
     NoJit,
+    /// Not in the initial user namespace: its root has no power over the kernel (`bpf_capable()`).
+    #[error(
+        "root of a user namespace may not trace the kernel: run this command outside of it (of a rootless container, on \
+         the host)"
+    )]
+    UserNamespace,
+    /// `lockdown=confidentiality`: `LOCKDOWN_BPF_READ_KERNEL` refuses every read of the kernel's memory.
+    #[error(
+        "this kernel is locked down (confidentiality), and lets no program read its memory: boot it with \
+         lockdown=integrity, or without lockdown"
+    )]
+    Lockdown,
+    /// No program is called at the entry of a function.
+    #[error("the kernel's function tracing is off: run `sysctl kernel.ftrace_enabled=1`")]
+    NoFtrace,
+    /// A folder of the kernel's is missing, in a container or chroot.
+    #[error("{0} is not mounted here: mount it, or run this command where it is")]
+    NotMounted(&'static str),
+    /// A filter of system calls refuses bpf(2).
+    #[error(
+        "a filter of system calls (seccomp) refuses bpf(2) here: let the container or service have it (of systemd: \
+         SystemCallFilter=bpf)"
+    )]
+    Seccomp,
+    /// The kernel has too little memory for the tables, or this process's memory cgroup.
+    #[error(
+        "not enough memory for the tables in the kernel ({} MB): raise the limit (memory.max of its cgroup), or make \
+         the tables smaller (--max-...)",
+        .0.div_ceil(1 << 20)
+    )]
+    Memory(u64),
     /// Not enough privilege.
     #[error("tracing the kernel needs root, or CAP_SYS_ADMIN: run this command with sudo")]
     NotPrivileged,
@@ -52,6 +89,7 @@ pub enum Unsupported {
 /// # Errors
 /// The first thing that is missing, in the order in which a person would mend it.
 pub fn can_trace() -> Result<(), Unsupported> {
+    LazyLock::force(&TIME_NAMESPACE_NS);
     // `CAP_BPF` and `CAP_PERFMON` are not enough: libbpf finds the sctp module's type information by walking BTF ids
     // (`BPF_BTF_GET_NEXT_ID`), which the kernel allows to `CAP_SYS_ADMIN` alone.
     let privileged = has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap_or(false);
@@ -66,6 +104,11 @@ pub fn has_sctp() -> bool {
 
 fn can_trace_at(root: &Path, privileged: bool) -> Result<(), Unsupported> {
     let exists = |path| root.join(path).exists();
+    for (folder, file) in [("/proc", "proc/sys/kernel"), ("/sys", "sys/kernel")] {
+        if !exists(file) {
+            return Err(Unsupported::NotMounted(folder));
+        }
+    }
     if !exists("sys/kernel/btf/vmlinux") {
         return Err(Unsupported::NoBtf);
     }
@@ -78,15 +121,62 @@ fn can_trace_at(root: &Path, privileged: bool) -> Result<(), Unsupported> {
     if !privileged {
         return Err(Unsupported::NotPrivileged);
     }
+    if is_user_namespace(root) {
+        return Err(Unsupported::UserNamespace);
+    }
+    let lockdown = fs::read_to_string(root.join("sys/kernel/security/lockdown"));
+    if lockdown.is_ok_and(|lockdown| lockdown.contains("[confidentiality]")) {
+        return Err(Unsupported::Lockdown);
+    }
+    if is_off(&root.join(FTRACE)) {
+        return Err(Unsupported::NoFtrace);
+    }
     // There is no such file where it cannot be switched off.
-    let jit = fs::read_to_string(root.join("proc/sys/net/core/bpf_jit_enable"));
-    if jit.is_ok_and(|jit| jit.trim() == "0") {
+    if is_off(&root.join("proc/sys/net/core/bpf_jit_enable")) {
         return Err(Unsupported::NoJit);
     }
     if is_module(root) && !exists("sys/kernel/btf/sctp") {
         return Err(Unsupported::NoModuleBtf);
     }
     Ok(())
+}
+
+/// The switch of function tracing, on which entries of functions are hooked by either kind of hooks.
+const FTRACE: &str = "proc/sys/kernel/ftrace_enabled";
+
+/// Function tracing, which somebody may switch off while a command runs. Opened before it is confined.
+pub struct Ftrace(Option<File>);
+
+impl Ftrace {
+    /// Opens the switch, where the kernel has one.
+    #[must_use]
+    pub fn open() -> Self {
+        Self(File::open(Path::new("/").join(FTRACE)).ok())
+    }
+
+    /// Whether it is off. To be asked once.
+    #[must_use]
+    pub fn is_off(mut self) -> bool {
+        let mut value = String::new();
+        self.0.as_mut().is_some_and(|file| file.read_to_string(&mut value).is_ok() && value.trim() == "0")
+    }
+}
+
+/// Whether a switch of the kernel's is there and off.
+fn is_off(switch: &Path) -> bool {
+    fs::read_to_string(switch).is_ok_and(|value| value.trim() == "0")
+}
+
+/// Is this a user namespace below the initial one, which maps all ids to themselves?
+fn is_user_namespace(root: &Path) -> bool {
+    let map = fs::read_to_string(root.join("proc/self/uid_map"));
+    map.is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+/// Does a filter of system calls hold for this process?
+pub(crate) fn has_seccomp() -> bool {
+    let status = fs::read_to_string("/proc/self/status");
+    status.is_ok_and(|status| status.lines().any(|line| line.starts_with("Seccomp:") && line.ends_with('2')))
 }
 
 /// `/proc/net/sctp` is there for a module and where SCTP is built in; `/sys/module/sctp` too, since the module has
@@ -141,10 +231,26 @@ pub fn jiffy() -> io::Result<Duration> {
     Ok(clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)?.into())
 }
 
-/// `CLOCK_MONOTONIC`, by which the kernel side stamps events.
+/// `CLOCK_MONOTONIC` of the initial time namespace, by which the kernel side stamps events (`ktime_get_mono_fast_ns()`).
 #[must_use]
 pub fn now() -> Duration {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+    let here =
+        clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| Duration::from(now).as_nanos() as i128);
+    Duration::from_nanos(u64::try_from(here - *TIME_NAMESPACE_NS).unwrap_or(0))
+}
+
+/// How far the clock is ahead in this process's time namespace. Found at the first call, of [`can_trace`], as it takes a
+/// file.
+static TIME_NAMESPACE_NS: LazyLock<i128> = LazyLock::new(|| {
+    let offsets = fs::read_to_string("/proc/self/timens_offsets");
+    offsets.ok().and_then(|offsets| monotonic_offset(&offsets)).unwrap_or(0)
+});
+
+/// The line `monotonic SECONDS NANOSECONDS` of `timens_offsets` (time_namespaces(7)), in ns.
+fn monotonic_offset(offsets: &str) -> Option<i128> {
+    let mut words = offsets.lines().find_map(|line| line.strip_prefix("monotonic"))?.split_whitespace();
+    let [seconds, nanoseconds] = [words.next()?.parse::<i128>().ok()?, words.next()?.parse::<i128>().ok()?];
+    Some(seconds * 1_000_000_000 + nanoseconds)
 }
 
 #[cfg(test)]
@@ -203,6 +309,41 @@ mod tests {
         let without_types = root(&[proc_net]);
         fs::remove_file(without_types.path().join("sys/kernel/btf/vmlinux")).unwrap();
         assert!(matches!(can_trace_at(without_types.path(), true), Err(Unsupported::NoBtf)));
+    }
+
+    #[test]
+    fn what_a_container_or_a_switch_takes_away_is_named() {
+        let sctp = ("proc/net/sctp/assocs", "");
+        let map = |map| ("proc/self/uid_map", map);
+        assert!(missing(&[sctp, map("         0          0 4294967295\n")]).is_none());
+        let inner = missing(&[sctp, map("         0       1000          1\n")]);
+        assert!(matches!(inner, Some(Unsupported::UserNamespace)));
+        let lockdown = |mode| ("sys/kernel/security/lockdown", mode);
+        assert!(missing(&[sctp, lockdown("none [integrity] confidentiality\n")]).is_none());
+        let locked = missing(&[sctp, lockdown("none integrity [confidentiality]\n")]);
+        assert!(matches!(locked, Some(Unsupported::Lockdown)));
+        assert!(missing(&[sctp, (FTRACE, "1\n")]).is_none());
+        assert!(matches!(missing(&[sctp, (FTRACE, "0\n")]), Some(Unsupported::NoFtrace)));
+        for (folder, hidden) in [("/proc", "proc"), ("/sys", "sys")] {
+            let root = root(&[sctp]);
+            fs::remove_dir_all(root.path().join(hidden)).unwrap();
+            let refused = can_trace_at(root.path(), true);
+            assert!(matches!(refused, Err(Unsupported::NotMounted(name)) if name == folder));
+        }
+    }
+
+    #[test]
+    fn the_clock_of_a_time_namespace_has_an_offset() {
+        let ahead = "monotonic       86400   500000000\nboottime        86400         0\n";
+        assert_eq!(monotonic_offset(ahead), Some(86_400_500_000_000));
+        assert_eq!(monotonic_offset("monotonic          -1 900000000\n"), Some(-100_000_000));
+        assert_eq!(monotonic_offset(""), None);
+    }
+
+    #[test]
+    fn too_little_memory_says_how_much_it_takes() {
+        let error = Unsupported::Memory((9 << 20) + 1).to_string();
+        assert!(error.contains("not enough memory for the tables in the kernel (10 MB)"), "{error}");
     }
 
     #[test]

@@ -57,7 +57,8 @@ impl OpenPrograms {
 
     /// Makes the memory of a table (`TABLE` in `stats.h`) with so many entries of `T`.
     pub(crate) fn make_table<T>(&mut self, name: &str, len: u32) -> Result<(), Error> {
-        Ok(table::make::<T>(&mut self.map(&format!(".bss.{name}"))?, len)?)
+        let bytes = u64::from(len) * size_of::<T>() as u64;
+        table::make::<T>(&mut self.map(&format!(".bss.{name}"))?, len).map_err(|e| Error::of_tables(e, bytes))
     }
 
     /// Loads and attaches the programs.
@@ -67,7 +68,9 @@ impl OpenPrograms {
         let bytes = map.initial_value_mut().ok_or_else(malformed)?;
         settings.write_to(bytes).map_err(|_| malformed())?;
         self.name_module()?;
-        let object = self.object.load()?;
+        let bytes =
+            self.object.maps().map(|map| u64::from(map.value_size()) * u64::from(map.max_entries())).sum();
+        let object = self.object.load().map_err(|e| Error::of_tables(e, bytes))?;
         let links = Links::attach(&object)?;
         Ok((object, links))
     }

@@ -1,0 +1,351 @@
+//! A destination of lines. A file takes them at once; who reads a pipe, a socket or a terminal may be slow, or not read at
+//! all, and must not keep the command from its intervals and its end.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    errno::Errno,
+    sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+};
+use probes::async_fd;
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// Bytes gathered before they are written in mid-batch. A reader that leaves more than that unread is slow.
+const BATCH: usize = 32 * 1024;
+
+/// What a pipe that polls writable takes without waiting, and in one piece: `PIPE_BUF` (pipe(7)).
+const PIPE_BUF: usize = 4096;
+
+/// How often a wait for the reader looks whether a signal has come.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A destination of lines, and what is not written yet.
+pub(crate) struct Sink {
+    name: String,
+    to: To,
+    pending: Vec<u8>,
+    /// Bytes of `pending` that are written.
+    written: usize,
+    /// How long a line may wait for a slow reader before it is dropped; `None`: as long as it takes.
+    patience: Option<Patience>,
+    dropped: u64,
+}
+
+/// Until when to wait for a slow reader.
+#[derive(Clone)]
+pub(crate) struct Patience {
+    /// The moment at which to stop.
+    pub(crate) until: Instant,
+    /// Set by a signal: stop now.
+    pub(crate) stopped: Arc<AtomicBool>,
+}
+
+impl Patience {
+    fn is_over(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed) || Instant::now() >= self.until
+    }
+}
+
+enum To {
+    /// Takes what it is given.
+    File(Box<dyn Write>),
+    Stream(Stream),
+}
+
+impl Sink {
+    /// A destination that takes what it is given.
+    pub(crate) fn new(name: String, writer: Box<dyn Write>) -> Self {
+        Self {
+            name,
+            to: To::File(writer),
+            pending: Vec::with_capacity(2 * BATCH),
+            written: 0,
+            patience: None,
+            dropped: 0,
+        }
+    }
+
+    /// An open file, pipe, socket or terminal.
+    ///
+    /// # Errors
+    /// Where there is no descriptor left.
+    pub(crate) fn open(name: String, file: File) -> Result<Self> {
+        Ok(match Stream::new(file.try_clone()?)? {
+            Some(stream) => Self { to: To::Stream(stream), ..Self::new(name, Box::new(io::empty())) },
+            None => Self::new(name, Box::new(file)),
+        })
+    }
+
+    /// Adds a line, which `write` writes with its newline.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(crate) fn line(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        let start = self.pending.len();
+        write(&mut self.pending)?;
+        if self.unwritten() < BATCH {
+            return Ok(());
+        }
+        let length = self.pending.len() - start;
+        self.write(BATCH)?;
+        let untouched = self.unwritten() >= length;
+        if self.unwritten() > BATCH && untouched && self.patience.as_ref().is_some_and(Patience::is_over) {
+            self.pending.truncate(self.pending.len() - length);
+            self.dropped += 1;
+        }
+        Ok(())
+    }
+
+    /// Writes what is pending, of a stream what its reader takes now.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.write(usize::MAX)?;
+        if let To::File(writer) = &mut self.to {
+            writer.flush().with_context(|| format!("cannot write to {}", self.name))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a slow reader, as long as patience lasts.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(crate) fn catch_up(&mut self) -> Result<()> {
+        self.write(BATCH - 1)
+    }
+
+    /// Writes all that is pending, as long as patience lasts, and drops the rest. Returns how many lines were dropped
+    /// since the start.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(crate) fn finish(&mut self) -> Result<u64> {
+        self.write(0)?;
+        self.flush()?;
+        self.dropped += self.pending[self.written..].iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.pending.clear();
+        self.written = 0;
+        Ok(self.dropped)
+    }
+
+    /// Lines that were dropped so far.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether the reader is slow: then nothing more should be added but what must.
+    pub(crate) fn is_full(&self) -> bool {
+        self.unwritten() >= BATCH
+    }
+
+    /// How long to wait for a slow reader from now on.
+    pub(crate) fn set_patience(&mut self, patience: Option<Patience>) {
+        self.patience = patience;
+    }
+
+    /// Must be called by a task before `readable()` is awaited.
+    ///
+    /// # Errors
+    /// Where there is no descriptor left.
+    pub(crate) fn watch(&mut self) -> io::Result<()> {
+        let To::Stream(stream) = &mut self.to else { return Ok(()) };
+        stream.watch = Some(async_fd(stream.file.as_fd().try_clone_to_owned()?, Interest::WRITABLE)?);
+        Ok(())
+    }
+
+    /// Waits until a stream can be written to; for a file not at all.
+    pub(crate) async fn writable(&self) {
+        let To::Stream(Stream { watch: Some(watch), ready, .. }) = &self.to else { return };
+        while let Ok(mut guard) = watch.writable().await {
+            if is_ready(ready, Duration::ZERO) {
+                return;
+            }
+            guard.clear_ready();
+        }
+    }
+
+    fn unwritten(&self) -> usize {
+        self.pending.len() - self.written
+    }
+
+    /// Writes. Of a stream: what its reader takes now; and where more than `rest` stays unwritten, waits for it while
+    /// patience lasts.
+    fn write(&mut self, rest: usize) -> Result<()> {
+        let written = match &mut self.to {
+            To::File(writer) => {
+                let written = writer.write_all(&self.pending[self.written..]);
+                self.written = self.pending.len();
+                written
+            }
+            To::Stream(stream) => loop {
+                let result = stream.write(&self.pending, &mut self.written);
+                let is_done = self.pending.len() - self.written <= rest;
+                match &self.patience {
+                    Some(patience) if result.is_ok() && !is_done && !patience.is_over() => {
+                        let left = patience.until.saturating_duration_since(Instant::now());
+                        is_ready(&stream.ready, left.min(LOOK));
+                    }
+                    _ => break result,
+                }
+            },
+        };
+        if self.written == self.pending.len() {
+            self.pending.clear();
+            self.written = 0;
+        } else if self.written >= BATCH {
+            self.pending.drain(..self.written);
+            self.written = 0;
+        }
+        written.with_context(|| format!("cannot write to {}", self.name))
+    }
+}
+
+/// A pipe, socket or terminal, in blocking mode as others that have it open expect it: written to only where it is ready,
+/// and no more at a time than it takes then.
+struct Stream {
+    file: File,
+    /// Has that one descriptor, and reports its state, not its changes.
+    ready: Epoll,
+    watch: Option<AsyncFd<OwnedFd>>,
+}
+
+impl Stream {
+    /// `None` for what cannot be polled: files and the like.
+    fn new(file: File) -> Result<Option<Self>> {
+        let ready = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        match ready.add(&file, EpollEvent::new(EpollFlags::EPOLLOUT, 0)) {
+            Ok(()) => Ok(Some(Self { file, ready, watch: None })),
+            Err(Errno::EPERM) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Writes from `bytes[*written..]` what the reader takes now, in whole lines where they are not too long for that.
+    fn write(&mut self, bytes: &[u8], written: &mut usize) -> io::Result<()> {
+        while *written < bytes.len() && is_ready(&self.ready, Duration::ZERO) {
+            let left = &bytes[*written..];
+            let most = &left[..left.len().min(PIPE_BUF)];
+            let lines = most.iter().rposition(|byte| *byte == b'\n').map_or(most.len(), |end| end + 1);
+            match self.file.write(&most[..lines]) {
+                Ok(n) => *written += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether what an epoll instance has is ready, or becomes so within that time. True of an error, which the write reports.
+fn is_ready(epoll: &Epoll, within: Duration) -> bool {
+    let timeout = EpollTimeout::try_from(within).unwrap_or(EpollTimeout::ZERO);
+    epoll.wait(&mut [EpollEvent::empty()], timeout).is_ok_and(|ready| ready > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use nix::unistd::pipe;
+
+    use super::*;
+
+    fn pipe_sink() -> (File, Sink) {
+        let (reader, writer) = pipe().unwrap();
+        (reader.into(), Sink::open("the pipe".to_owned(), writer.into()).unwrap())
+    }
+
+    fn patience(until: Duration) -> Option<Patience> {
+        Some(Patience { until: Instant::now() + until, stopped: Arc::default() })
+    }
+
+    fn lines(sink: &mut Sink, count: usize) {
+        for _ in 0..count {
+            sink.line(|to| {
+                to.extend_from_slice(b"0123456789abcde\n");
+                Ok(())
+            })
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn what_nobody_reads_stays_or_is_dropped_and_counted() {
+        let (mut reader, mut sink) = pipe_sink();
+        // A pipe holds 64 KiB.
+        lines(&mut sink, 10_000);
+        sink.flush().unwrap();
+        assert!(sink.is_full());
+        assert_eq!(sink.unwritten(), 10_000 * 16 - 65_536);
+        sink.set_patience(patience(Duration::from_millis(1)));
+        lines(&mut sink, 100);
+        let dropped = sink.finish().unwrap();
+        drop(sink);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text.lines().count() as u64 + dropped, 10_100);
+        assert!(text.ends_with("e\n"));
+    }
+
+    #[test]
+    fn a_slow_reader_is_waited_for() {
+        let (mut reader, mut sink) = pipe_sink();
+        let read = std::thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).map(|_| text)
+        });
+        sink.set_patience(patience(Duration::from_secs(60)));
+        lines(&mut sink, 50_000);
+        assert_eq!(sink.finish().unwrap(), 0);
+        drop(sink);
+        assert_eq!(read.join().unwrap().unwrap().lines().count(), 50_000);
+    }
+
+    #[test]
+    fn a_signal_ends_the_wait() {
+        let (_reader, mut sink) = pipe_sink();
+        let stopped = Arc::new(AtomicBool::new(true));
+        sink.set_patience(Some(Patience { until: Instant::now() + Duration::from_secs(3600), stopped }));
+        lines(&mut sink, 10_000);
+        assert_eq!(sink.finish().unwrap(), 10_000 - 65_536 / 16);
+    }
+
+    #[test]
+    fn a_long_line_is_written_in_pieces() {
+        let (mut reader, mut sink) = pipe_sink();
+        let long = vec![b'x'; 3 * PIPE_BUF + 1];
+        sink.line(|to| {
+            to.extend_from_slice(&long);
+            to.push(b'\n');
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(sink.finish().unwrap(), 0);
+        drop(sink);
+        let mut text = Vec::new();
+        reader.read_to_end(&mut text).unwrap();
+        assert_eq!(text.len(), long.len() + 1);
+    }
+
+    #[test]
+    fn a_reader_that_left_is_an_error() {
+        let (reader, mut sink) = pipe_sink();
+        drop(reader);
+        lines(&mut sink, 1);
+        let error = sink.flush().unwrap_err();
+        let cause = error.root_cause().downcast_ref::<io::Error>().map(io::Error::kind);
+        assert_eq!(cause, Some(io::ErrorKind::BrokenPipe));
+    }
+}
