@@ -52,12 +52,13 @@ until_true 10 b grep -q ' 5000 ' /proc/net/sctp/eps
 /// Short associations, one after the other.
 const IN_A_ROW: &str = "
 b socat -u SCTP-LISTEN:5000,fork OPEN:/dev/null &
-b ncat --sctp --listen --keep-open --recv-only 10.2.0.1 5001 >/dev/null 2>&1 &
 until_true 10 b grep -q ' 5000 ' /proc/net/sctp/eps
-until_true 10 b grep -q ' 5001 ' /proc/net/sctp/eps
 head -c 5000 /dev/zero >some
 for number in 1 2 3 4 5; do
     a socat -u OPEN:some SCTP:10.2.0.1:5000
+    # With --keep-open it listens no more after the first.
+    b ncat --sctp --listen --recv-only 10.2.0.1 5001 >/dev/null 2>&1 &
+    until_true 10 b grep -q ' 5001 ' /proc/net/sctp/eps
     a ncat --sctp --send-only 10.2.0.1 5001 <some
 done
 ";
