@@ -31,6 +31,10 @@ pub struct Flow {
     next: u32,
     /// Its sender has said that the association is no more.
     closed: bool,
+    /// The other end has sent SHUTDOWN.
+    other_ends: bool,
+    /// Its sender is in SHUTDOWN-SENT or SHUTDOWN-ACK-SENT, where the kernel throws SACKs away (`sm_statetable.c`).
+    ends: bool,
 }
 
 /// What became of one TSN.
@@ -111,8 +115,10 @@ pub fn flows(frames: &[Frame]) -> Vec<Flow> {
                             gaps: Vec::new(),
                             duplicates: Vec::new(),
                         };
+                        flow.other_ends = true;
                         flow.acknowledge(frame.time_ns, &sack);
                     }
+                    flows.entry(here).and_modify(|flow| flow.ends = true);
                 }
                 _ => {}
             }
@@ -140,6 +146,8 @@ impl Flow {
             point: first.wrapping_sub(1),
             next: first,
             closed: false,
+            other_ends: false,
+            ends: false,
         }
     }
 
@@ -170,7 +178,11 @@ impl Flow {
     /// Returns whether the sender takes it.
     fn acknowledge(&mut self, time_ns: u64, sack: &Sack) -> bool {
         // RFC 9260 6.2.1 D i: one that was overtaken says nothing. One of what was never sent is a lie.
-        if self.closed || after(self.point, sack.cumulative) || !after(self.next, sack.cumulative) {
+        if self.closed
+            || self.ends
+            || after(self.point, sack.cumulative)
+            || !after(self.next, sack.cumulative)
+        {
             return false;
         }
         let highest = sack.gaps.iter().map(|(_, last)| *last).max().unwrap_or(0);
@@ -199,6 +211,7 @@ impl Flow {
             next = next.wrapping_add(1);
         }
         self.point = sack.cumulative;
+        self.ends = self.other_ends && self.point == self.next.wrapping_sub(1);
         true
     }
 
@@ -387,6 +400,21 @@ mod tests {
             frame(30, B, A, vec![Chunk::Shutdown(5)]),
         ]);
         assert_eq!(rtts(&flow, &[5, 6]), [Some(20), None]);
+    }
+
+    #[test]
+    fn no_sack_is_taken_once_all_is_acknowledged_and_an_end_has_begun() {
+        let windows = |frames: &[Frame]| only_flow(frames).windows.len();
+        let last = [begin(), frame(10, A, B, vec![data(5)]), frame(20, B, A, vec![sack(5, &[])])];
+        let more = frame(40, B, A, vec![sack(5, &[])]);
+        assert_eq!(windows(&[&last[..], std::slice::from_ref(&more)].concat()), 2);
+        for end in [frame(30, A, B, vec![Chunk::Shutdown(0)]), frame(30, B, A, vec![Chunk::Shutdown(5)])] {
+            assert_eq!(windows(&[&last[..], &[end, more.clone()]].concat()), 1);
+        }
+        // What is outstanding still is has to be acknowledged.
+        let early = frame(15, B, A, vec![Chunk::Shutdown(4)]);
+        let frames = [begin(), frame(10, A, B, vec![data(5)]), early, last[2].clone(), more];
+        assert_eq!(windows(&frames), 1);
     }
 
     #[test]

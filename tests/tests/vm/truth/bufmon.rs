@@ -33,7 +33,8 @@ pub fn check(folder: &Path, scenario: &Scenario, left_out: LeftOut) -> Result<()
 /// From the captures alone: the windows.
 pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     let report = Report::read(folder, "bufmon")?;
-    let samples = report.sum("summary", "util_samples");
+    // Sends, and SACKs that were sent.
+    let samples = report.sum("summary", "util_samples") + report.sum("summary", "recv_samples");
     ensure!(report.end["events"] == samples, "{samples} samples: {}", report.end);
     for flow in flows {
         let mut summaries = report.objects("summary").filter(|summary| flow.is_of(summary));
