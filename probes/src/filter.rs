@@ -43,7 +43,7 @@ impl Filter {
             ..raw::Filter::default()
         };
         if self.pid.is_some() {
-            (filter.pidns_dev, filter.pidns_ino) = pid_namespace()?;
+            filter.pidns = pid_namespace()?;
             open.resize("owned", OWNED_SOCKETS)?;
         } else {
             open.leave_out("owner_");
@@ -54,9 +54,7 @@ impl Filter {
     }
 }
 
-/// Device and inode number of this process's pid namespace, in which it means process numbers. (The device is nsfs, in
-/// the kernel's encoding: `new_encode_dev()` is stat's for small numbers.)
-fn pid_namespace() -> io::Result<(u64, u64)> {
-    let meta = fs::metadata("/proc/self/ns/pid")?;
-    Ok((meta.dev(), meta.ino()))
+/// Inode number of this process's pid namespace, in which it means process numbers.
+fn pid_namespace() -> io::Result<u64> {
+    Ok(fs::metadata("/proc/self/ns/pid")?.ino())
 }

@@ -157,9 +157,8 @@ pub struct Filter {
     pub family: u16,
     pub ip: [u8; 16],
     pub pad: [u8; 6],
-    /// Device and inode number of the pid namespace in which `tgid` is meant.
-    pub pidns_dev: u64,
-    pub pidns_ino: u64,
+    /// Inode number of the pid namespace in which `tgid` is meant.
+    pub pidns: u64,
 }
 
 /// `struct settings` (`settings.h`): constants of the programs, written before they are loaded.
@@ -219,7 +218,7 @@ macro_rules! same_layout {
             $crate::raw::EndpointAddr = endpoint_addr { ip, family, port };
             $crate::raw::Identity = identity { assoc_id, netns, local, peer, path };
             $crate::raw::Filter = filter {
-                assoc_id, netns, tgid, lport, rport, family, ip, pidns_dev, pidns_ino
+                assoc_id, netns, tgid, lport, rport, family, ip, pidns
             };
             $crate::raw::Settings = settings {
                 filter, jiffy_ns, wants, want_filter, want_reuse, entry_mask, assoc_mask, set_mask, stream_mask,

@@ -21,13 +21,24 @@ struct {
 	__type(value, __u8);
 } owned SEC(".maps");
 
+/* The process number of a task in our own pid namespace, as task_tgid_nr_ns() finds it; 0: none.
+ * (bpf_get_ns_current_pid_tgid() knows only tasks whose own pid namespace that is, not those of its
+ * children, such as containers.) */
+static __always_inline __u32 tgid_here(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, signal, pids[PIDTYPE_TGID]);
+	__u32 level = READ(pid, level);
+
+	for (__u32 i = 0; i < MAX_PID_NS_LEVEL + 1 && i <= level; i++) {
+		if (BPF_CORE_READ(pid, numbers[i].ns, ns.inum) == settings.filter.pidns)
+			return BPF_CORE_READ(pid, numbers[i].nr);
+	}
+	return 0;
+}
+
 static __always_inline bool current_is_wanted(void)
 {
-	struct bpf_pidns_info pid = {};
-
-	return bpf_get_ns_current_pid_tgid(settings.filter.pidns_dev, settings.filter.pidns_ino,
-					   &pid, sizeof(pid)) == 0 &&
-	       pid.tgid == settings.filter.tgid;
+	return tgid_here((struct task_struct *)bpf_get_current_task()) == settings.filter.tgid;
 }
 
 static __always_inline void own(__u64 sk)
@@ -75,19 +86,6 @@ SEC("kprobe/sctp_datamsg_from_user")
 int BPF_KPROBE(owner_sends_kprobe, struct sctp_association *asoc)
 {
 	return socket_used((__u64)READ(asoc, base.sk));
-}
-
-/* The process number of a task in our own pid namespace, as task_tgid_nr_ns() finds it; 0: none. */
-static __always_inline __u32 tgid_here(struct task_struct *task)
-{
-	struct pid *pid = BPF_CORE_READ(task, signal, pids[PIDTYPE_TGID]);
-	__u32 level = READ(pid, level);
-
-	for (__u32 i = 0; i < MAX_PID_NS_LEVEL + 1 && i <= level; i++) {
-		if (BPF_CORE_READ(pid, numbers[i].ns, ns.inum) == settings.filter.pidns_ino)
-			return BPF_CORE_READ(pid, numbers[i].nr);
-	}
-	return 0;
 }
 
 /* Run once at start. */

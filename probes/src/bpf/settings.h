@@ -15,8 +15,7 @@ struct filter {
 	__u16 family; /* of ip */
 	__u8 ip[16];
 	__u8 pad[6];
-	__u64 pidns_dev;
-	__u64 pidns_ino;
+	__u64 pidns; /* its inode number */
 };
 
 /* Optional outputs beside totals: the bits of settings.wants. */

@@ -67,15 +67,6 @@ static inline __u64 bpf_get_current_task(void)
 	return kernel.task;
 }
 
-/* There is one pid namespace. */
-static inline long bpf_get_ns_current_pid_tgid(__u64 dev, __u64 ino, struct bpf_pidns_info *to,
-					       __u32 size)
-{
-	to->pid = kernel.pid_tgid;
-	to->tgid = kernel.pid_tgid >> 32;
-	return 0;
-}
-
 static inline long bpf_get_func_arg(void *ctx, __u32 n, __u64 *value)
 {
 	*value = ((unsigned long long *)ctx)[n];

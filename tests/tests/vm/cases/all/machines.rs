@@ -110,15 +110,17 @@ pub fn add(suite: &mut Suite) {
         let case = Case::new("preempted-senders", SENDERS);
         suite.add_known_fault(("F1", "chunks sent"), series, mode, case, check_senders);
     }
-    let mut add = |name, script, fault, check: fn(&Path) -> Result<()>| {
-        suite.add_known_fault(fault, Series::V6_12, Mode::Icount, Case::new(name, script), check);
-    };
-    add("pid-namespace", PID_NAMESPACE, ("B3", "samples"), check_pid_namespace);
-    add("time-namespace", TIME_NAMESPACE, ("F6", "off"), check_time_namespace);
-    add("user-namespace", USER_NAMESPACE, ("F5", "reason"), check_user_namespace);
-    add("ftrace-off", FTRACE_OFF, ("F2", "status"), check_ftrace_off);
-    add("ftrace-off-later", FTRACE_OFF_LATER, ("F2", "says nothing"), check_ftrace_off_later);
-    add("memory", MEMORY, ("F4", "reason"), check_memory);
+    for series in [Series::V6_12, Series::V6_1] {
+        let mut add = |name, script, check: fn(&Path) -> Result<()>| {
+            suite.add(series, Mode::Icount, Case::new(name, script), check);
+        };
+        add("pid-namespace", PID_NAMESPACE, check_pid_namespace);
+        add("time-namespace", TIME_NAMESPACE, check_time_namespace);
+        add("user-namespace", USER_NAMESPACE, check_user_namespace);
+        add("ftrace-off", FTRACE_OFF, check_ftrace_off);
+        add("ftrace-off-later", FTRACE_OFF_LATER, check_ftrace_off_later);
+        add("memory", MEMORY, check_memory);
+    }
 }
 
 /// Every chunk that was sent is counted, by the sending side and the receiving one.
