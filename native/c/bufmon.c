@@ -33,7 +33,7 @@ struct send_args {
 	struct buffer_args buffer;
 	__u64 msg_bytes;
 	__s32 returned;
-	__u32 pad;
+	__u32 msg_flags;
 };
 
 static struct sctp_association *kernel_buffers(struct buffer_args *args)
@@ -82,12 +82,13 @@ static void send_begins(struct send_args *args, __u8 *bytes, __u64 len)
 	struct sctp_association *asoc = kernel_buffers(&args->buffer);
 	struct pt_regs entry = {.stack_pointer = 0x1000 * args->buffer.tid,
 				.third = args->msg_bytes};
-	unsigned long long ctx[] = {(__u64)asoc, 0, args->msg_bytes};
+	struct msghdr msg = {.msg_flags = args->msg_flags};
+	unsigned long long ctx[] = {(__u64)asoc, (__u64)&msg, args->msg_bytes};
 
 	if (kernel.kprobes)
-		bufmon_send_kprobe(&entry, asoc, NULL);
+		bufmon_send_kprobe(&entry, asoc, &msg);
 	else
-		bufmon_send(ctx, asoc, NULL);
+		bufmon_send(ctx, asoc, &msg);
 }
 
 /* ... and its end. */
@@ -186,14 +187,32 @@ static void interval(__u32 *nothing, __u8 *bytes, __u64 len)
 	shared.epoch++;
 }
 
+/* The iterator comes to the association's socket, as a file of a process. */
+static void at_start(struct buffer_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_buffers(args);
+	struct task_struct task = {};
+	struct sctp_sock socket = {.ep = asoc->ep};
+	struct socket file = {.sk = (struct sock *)&socket};
+	struct bpf_iter__task_file ctx = {.task = &task, .file = (struct file *)&file};
+
+	socket.sk.sk_protocol = IPPROTO_SCTP;
+	asoc->ep->asocs.next = &asoc->asocs;
+	asoc->asocs.next = &asoc->ep->asocs;
+	bufmon_at_start(&ctx);
+}
+
 static void resize_maps(void)
 {
 	map_resize(MAP_DEF(&hists), settings.entry_mask + 1);
 }
 
+static __u32 send_mask = SENDS - 1;
+
 static struct memory memories[] = {
 	VARIABLE(shared),
 	TABLE_BY(entries, entry_mask),
+	{.name = "sends", .at = &sends, .size = sizeof(*sends), .mask = &send_mask},
 	{},
 };
 
@@ -207,6 +226,7 @@ static struct hook hooks[] = {
 	HOOK(restart, struct buffer_args),
 	HOOK(end, struct buffer_args),
 	HOOK(interval, __u32),
+	HOOK(at_start, struct buffer_args),
 	{},
 };
 
