@@ -91,6 +91,17 @@ static void send_begins(struct send_args *args, __u8 *bytes, __u64 len)
 		bufmon_send(ctx, asoc, &msg);
 }
 
+/* ... the end of sctp_primitive_SEND() in it ... */
+static void queued(struct send_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_buffers(&args->buffer);
+	struct pt_regs entry = {.stack_pointer = 0x1000 * args->buffer.tid - 0x100};
+	struct pt_regs exit = {.stack_pointer = entry.stack_pointer + RETURN_ADDRESS_SIZE};
+
+	bufmon_queued_enter_kprobe(&entry, &kernel_net, asoc);
+	bufmon_queued_kprobe(&exit);
+}
+
 /* ... and its end. */
 static void send_ends(struct send_args *args, __u8 *bytes, __u64 len)
 {
@@ -102,6 +113,8 @@ static void send_ends(struct send_args *args, __u8 *bytes, __u64 len)
 	unsigned long long ctx[CTX_RETURNED + 1] = {
 		(__u64)asoc, 0, args->msg_bytes, [CTX_RETURNED] = args->returned};
 
+	if (kernel.kprobes && args->returned >= 0)
+		queued(args, bytes, len);
 	if (kernel.kprobes)
 		bufmon_sent_kprobe(&exit);
 	else
@@ -217,17 +230,12 @@ static struct memory memories[] = {
 };
 
 static struct hook hooks[] = {
-	HOOK(send_begins, struct send_args),
-	HOOK(send_ends, struct send_args),
-	HOOK(room, struct buffer_args),
-	HOOK(sack, struct buffer_args),
-	HOOK(make_sack, struct buffer_args),
-	HOOK(t3_expires, struct buffer_args),
-	HOOK(restart, struct buffer_args),
-	HOOK(end, struct buffer_args),
-	HOOK(interval, __u32),
-	HOOK(at_start, struct buffer_args),
-	{},
+	HOOK(send_begins, struct send_args),  HOOK(queued, struct send_args),
+	HOOK(send_ends, struct send_args),    HOOK(room, struct buffer_args),
+	HOOK(sack, struct buffer_args),	      HOOK(make_sack, struct buffer_args),
+	HOOK(t3_expires, struct buffer_args), HOOK(restart, struct buffer_args),
+	HOOK(end, struct buffer_args),	      HOOK(interval, __u32),
+	HOOK(at_start, struct buffer_args),   {},
 };
 
 PROGRAM(bufmon);

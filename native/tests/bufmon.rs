@@ -556,3 +556,31 @@ fn data_that_is_given_up_ends_a_stall_and_does_not_hide_it() {
     let entry = entries.iter().find(|entry| entry.object != 0).expect("an entry");
     assert_eq!((entry.stats.stalls, entry.state.now.since_ns), (1, 0));
 }
+
+/// Senders that wait keep all return probes of `sctp_sendmsg_to_asoc()`.
+#[test]
+fn a_message_that_was_taken_is_looked_at_without_a_return_probe_of_its_send() {
+    let mut world = World::new(true, Vec::new());
+    world.pass(MS);
+    world.begin();
+    let buffer = world.buffer(0, 1);
+    let args = SendArgs { buffer, msg_bytes: 100, returned: 100, msg_flags: 0 };
+    let queued = world.program.hook("queued");
+    for _ in 0..3 {
+        world.program.run(world.begins, &args, &[]);
+        world.program.run(world.room, &buffer, &[]);
+        world.program.run(queued, &args, &[]);
+    }
+    assert_eq!(world.seen()[&(1, 1)], Figures { looks: 3, ..Figures::default() });
+}
+
+/// A kprobe's entry was not seen: its return finds no frame.
+#[test]
+fn a_return_without_a_frame_is_counted() {
+    let mut world = World::new(true, Vec::new());
+    world.pass(MS);
+    world.begin();
+    let args = SendArgs { buffer: world.buffer(0, 1), msg_bytes: 100, returned: EPIPE, msg_flags: 0 };
+    (0..2).for_each(|_| world.program.run(world.ends, &args, &[]));
+    assert_eq!(world.program.variable::<Shared>("shared").frames_lost, 2);
+}

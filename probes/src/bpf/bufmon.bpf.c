@@ -492,26 +492,26 @@ static __always_inline int on_room(void)
 	return 0;
 }
 
-static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, __u64 address,
-				   int ret)
+/* A send ends. Whether the association may be gone with it. */
+static __always_inline bool finish_send(int ret)
 {
-	bool refused = ret == -EAGAIN;
+	bool failed = ret < 0 && ret != -EAGAIN;
+	struct send *send = find_send();
+
+	if (send) {
+		failed |= send->closed;
+		wait_ends(send, failed);
+		drop_send(send);
+	}
+	return failed;
+}
+
+static __always_inline int sample_send(bool trusted, struct sctp_association *asoc, __u64 address,
+				       bool refused)
+{
 	struct entry *entry;
-	struct send *send;
 	__u32 want;
 
-	send = find_send();
-	if (send) {
-		bool closed = send->closed;
-
-		wait_ends(send, ret < 0 && !refused);
-		drop_send(send);
-		if (closed)
-			return 0;
-	}
-	/* After any other error the association may be gone. */
-	if (ret < 0 && !refused)
-		return 0;
 	if (!wanted(trusted, asoc, NULL))
 		return 0;
 	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
@@ -531,6 +531,31 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 	}
 	end_update(entry);
 	return 0;
+}
+
+static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, __u64 address,
+				   int ret)
+{
+	return finish_send(ret) ? 0 : sample_send(trusted, asoc, address, ret == -EAGAIN);
+}
+
+/*
+ * The same in two parts, by kprobes: the kernel has a few return probes of each function, and a
+ * send that waits keeps one. So a message that was taken is looked at where that is so, at the end
+ * of sctp_primitive_SEND(), which never waits.
+ */
+static __always_inline int on_queued(struct sctp_association *asoc, int ret)
+{
+	struct send *send = find_send();
+
+	if (ret || (send && send->closed))
+		return 0;
+	return sample_send(false, asoc, (__u64)asoc, false);
+}
+
+static __always_inline int on_returned(struct sctp_association *asoc, int ret)
+{
+	return finish_send(ret) || ret >= 0 ? 0 : sample_send(false, asoc, (__u64)asoc, true);
 }
 
 /* --- the rest --- */
@@ -831,9 +856,14 @@ ON_ENTRY(bufmon_x_lower_cwnd, sctp_transport_lower_cwnd,
 ON_ENTRY(bufmon_x_make_sack, sctp_make_sack, on_make_sack(trusted, asoc, ADDRESS(0, asoc)),
 	 struct sctp_association *asoc)
 ON_SACK(bufmon_sack, on_sack(trusted, asoc, chunk, trusted ? address_of(asoc) : (__u64)asoc))
-ON_RETURN_SHARED(bufmon_sent, sctp_sendmsg_to_asoc,
-		 on_sent(trusted, asoc, ADDRESS(0, asoc), RETURNED), struct sctp_association *,
-		 asoc, void *, msg)
+FEXIT(bufmon_sent, sctp_sendmsg_to_asoc, on_sent(trusted, asoc, ADDRESS(0, asoc), RETURNED),
+      struct sctp_association *asoc, struct msghdr *msg)
+KRETPROBE(bufmon_sent, sctp_sendmsg_to_asoc, on_returned(asoc, RETURNED), struct sctp_association *,
+	  asoc, struct msghdr *, msg)
+KRETPROBE(bufmon_queued, sctp_primitive_SEND, on_queued(asoc, RETURNED), struct net *, net,
+	  struct sctp_association *, asoc)
+KPROBE_WITH_FRAME(bufmon_queued_enter, sctp_primitive_SEND, 0, struct net *, net,
+		  struct sctp_association *, asoc)
 ON_ENTRY(bufmon_room, sctp_datamsg_from_user, on_room())
 ON_ENTRY_WITH_FRAME(bufmon_send, sctp_sendmsg_to_asoc,
 		    on_send(trusted, asoc, msg, ADDRESS(0, asoc),

@@ -73,6 +73,7 @@ static __always_inline int func_ret(void *ctx)
 		}                                                                                  \
 		a = (type_a)frame.arg[0];                                                          \
 		b = (type_b)frame.arg[1];                                                          \
+		(void)a;                                                                           \
 		(void)b;                                                                           \
 		return work;                                                                       \
 	}
