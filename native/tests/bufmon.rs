@@ -142,7 +142,9 @@ impl World {
         let index = (0..64).find(|index| !used.contains(index)).expect("there are few");
         self.last_id += 1;
         let assoc = AssocArgs { index, assoc_id: self.last_id, ..Buffer::UP.assoc };
-        let buffer = Buffer { assoc, sndbuf: 10_000, forward_alloc: 2000, ..Buffer::UP };
+        // Half of them may lack memory for the reason of their cgroup, half as all sockets have too much of it.
+        let [memcg, pressure] = [self.last_id & 1, !self.last_id & 1];
+        let buffer = Buffer { assoc, sndbuf: 10_000, forward_alloc: 2000, memcg, pressure, ..Buffer::UP };
         self.assocs.push(Assoc { buffer, life: 1, closed_at: None });
     }
 

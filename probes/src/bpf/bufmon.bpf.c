@@ -435,6 +435,25 @@ __noinline int note_send(__u64 address, __u32 msg_bytes, bool full, bool closed)
 	return 0;
 }
 
+/*
+ * May a socket not get more memory, as __sk_mem_raise_allocated() has it? A cgroup may be at its
+ * limit; else what all sockets have must be above the second number of net.sctp.sctp_mem.
+ */
+static __always_inline bool may_lack_memory(bool trusted, struct sock *sk)
+{
+	unsigned long *pressure, value = 0;
+	struct proto *prot;
+
+	if (bpf_core_field_exists(sk->sk_memcg) && GET(trusted, sk, sk_memcg))
+		return true;
+	prot = GET(trusted, sk, __sk_common.skc_prot);
+	if (!bpf_core_field_exists(prot->memory_pressure))
+		return true;
+	pressure = GET(trusted, prot, memory_pressure);
+	bpf_probe_read_kernel(&value, sizeof(value), pressure);
+	return value;
+}
+
 static __always_inline int on_send(bool trusted, struct sctp_association *asoc, struct msghdr *msg,
 				   __u64 address, __u64 msg_bytes)
 {
@@ -452,7 +471,9 @@ static __always_inline int on_send(bool trusted, struct sctp_association *asoc, 
 	send_buffer(trusted, asoc, &used, &total);
 	sk = GET(trusted, asoc, base.sk);
 	full = used >= total;
-	if (!full && !closed && (__s64)msg_bytes <= GET(trusted, sk, sk_forward_alloc))
+	if (!full && !closed &&
+	    ((__s64)msg_bytes <= GET(trusted, sk, sk_forward_alloc) ||
+	     !may_lack_memory(trusted, sk)))
 		return 0; /* by far the most */
 	if (!closed && GET(trusted, msg, msg_flags) & MSG_DONTWAIT)
 		return 0;
@@ -486,8 +507,11 @@ static __always_inline int on_room(void)
 {
 	struct send *send = find_send();
 
-	if (send)
-		wait_ends(send, false);
+	if (!send)
+		return 0;
+	wait_ends(send, false);
+	if (!send->closed)
+		drop_send(send);
 	return 0;
 }
 
