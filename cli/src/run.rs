@@ -31,6 +31,9 @@ const BATCHES: usize = 4;
 /// How long what is due at the end waits for slow readers, before it is dropped.
 const END_PATIENCE: Duration = Duration::from_millis(500);
 
+/// Counters in the kernel that wrap are looked at so often: the quickest takes hours to wrap.
+const CARRY: Duration = Duration::from_secs(60);
+
 /// What a command says first, and what it is called.
 pub struct Banners {
     /// The command's name, e.g. `sctp-rtt`.
@@ -266,6 +269,8 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
     let Wakers { mut signals, ring, stdout } = wakers;
     let mut ticks = interval_at((started + common.interval).into(), common.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut carries = interval_at((started + CARRY).into(), CARRY);
+    carries.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let end = common.duration.and_then(|d| started.checked_add(d));
     loop {
         run.probe.wake_me();
@@ -279,6 +284,7 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
             () = until(end) => return Ok(()),
             () = closed(stdout.as_ref()) => return Err(io::Error::from(ErrorKind::BrokenPipe).into()),
             _ = ticks.tick() => run.interval()?,
+            _ = carries.tick() => run.probe.carry()?,
             () = progress.due() => progress.say(run.probe.accounting().events),
             () = run.out.writable(), if is_full => {}
             // Timers and signals come in between.

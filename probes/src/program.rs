@@ -64,6 +64,8 @@ pub struct Moment {
     pub(crate) now: Duration,
     /// Entries of the pool of streams that were ever used.
     pub(crate) pool_used: u32,
+    /// Sends that may have to wait.
+    pub(crate) sends_open: u32,
 }
 
 /// The kernel-side programs of one command: what [`crate::trace::Trace`] does not know.
@@ -103,6 +105,14 @@ pub trait Program: Sized + 'static {
 
     /// Records of what has lasted for some time by now, and was not handed out before.
     fn lasting(&mut self, _moment: Moment, _records: &mut Vec<Self::Record>) {}
+
+    /// Looks at counters of the kernel side that wrap: often enough, if it is once a minute.
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    fn carry(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Statistics of the interval that has just ended, of all that had any.
     ///
@@ -145,6 +155,14 @@ pub trait Probe {
     /// # Errors
     /// Where libbpf fails to read the ring buffer.
     fn take(&mut self, into: &mut Vec<Self::Record>, limit: usize) -> Result<bool, Error>;
+
+    /// Looks at counters that wrap: at least once a minute.
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    fn carry(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Ends the current interval and begins the next.
     fn end_interval(&mut self);

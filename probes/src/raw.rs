@@ -30,6 +30,8 @@ pub struct Identity {
     pub peer: EndpointAddr,
     /// Peer's address of this path.
     pub path: EndpointAddr,
+    /// Which life of the association, from 1: a restart begins another.
+    pub life: u32,
 }
 
 /// `struct dist` (`stats.h`), in nanoseconds, bytes or millionths.
@@ -63,7 +65,7 @@ pub struct Window<Stats> {
 pub struct Entry<State, Stats> {
     /// Equal to `seq_head` where no writer is busy.
     pub seq_tail: u64,
-    /// Address of the kernel object; 0 in a free entry.
+    /// Address of the kernel object; 0 in a free entry, odd in one that has ended.
     pub object: u64,
     /// Time of the last event.
     pub last_ns: u64,
@@ -71,6 +73,13 @@ pub struct Entry<State, Stats> {
     pub generation: u32,
     /// Index of this entry.
     pub key: u32,
+    /// Number of the interval in which it ended; 0 while it lives.
+    pub ended: u32,
+    /// How many steps the kernel side's search goes on from here.
+    pub reach: u32,
+    /// The generation, and whether the entry was handed out since it ended.
+    pub mark: u32,
+    pub pad: u32,
     /// Identity of the path or association.
     pub id: Identity,
     /// What the program keeps once.
@@ -201,6 +210,10 @@ pub struct Shared<Accounting> {
     pub want_wakeup: u32,
     /// Entries of the pool of streams ever used; may exceed their number.
     pub pool_used: u32,
+    /// Returns of functions without what their entries left (`frame.h`).
+    pub frames_lost: u32,
+    /// Sends that may have to wait.
+    pub sends_open: u32,
     pub pad: u32,
     /// What the programs lost or left out.
     pub accounting: Accounting,
@@ -216,7 +229,7 @@ macro_rules! same_layout {
     (@each $types:ident; @common; $($rest:tt)*) => {
         $crate::raw::same_layout!(@each $types;
             $crate::raw::EndpointAddr = endpoint_addr { ip, family, port };
-            $crate::raw::Identity = identity { assoc_id, netns, local, peer, path };
+            $crate::raw::Identity = identity { assoc_id, netns, local, peer, path, life };
             $crate::raw::Filter = filter {
                 assoc_id, netns, tgid, lport, rport, family, ip, pidns
             };
@@ -224,7 +237,7 @@ macro_rules! same_layout {
                 filter, jiffy_ns, wants, want_filter, want_reuse, entry_mask, assoc_mask, set_mask, stream_mask,
                 place_mask
             };
-            $crate::raw::Shared<RawAccounting> = shared { epoch, want_wakeup, pool_used, accounting };
+            $crate::raw::Shared<RawAccounting> = shared { epoch, want_wakeup, pool_used, frames_lost, sends_open, accounting };
             $($rest)*
         );
     };
@@ -234,7 +247,7 @@ macro_rules! same_layout {
             $crate::raw::Dist = dist { count, sum, min, max };
             $crate::raw::Window<RawStats> = window { epoch, stats };
             $crate::raw::Entry<RawState, RawStats> = entry {
-                seq_tail, object, last_ns, generation, key, id, state, stats, window, seq_head
+                seq_tail, object, last_ns, generation, key, ended, reach, mark, id, state, stats, window, seq_head
             };
             $($rest)*
         );

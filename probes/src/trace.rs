@@ -82,10 +82,12 @@ impl<P: Program> Trace<P> {
     }
 
     fn moment(&self) -> Moment {
+        let shared = self.shared.get();
         Moment {
             interval: self.ended,
             now: self.detached.unwrap_or_else(kernel::now),
-            pool_used: self.shared.get().pool_used,
+            pool_used: shared.pool_used,
+            sends_open: shared.sends_open,
         }
     }
 }
@@ -112,6 +114,10 @@ impl<P: Program> Probe for Trace<P> {
         Ok(more)
     }
 
+    fn carry(&mut self) -> Result<(), Error> {
+        self.program.carry()
+    }
+
     fn end_interval(&mut self) {
         let moment = self.moment();
         self.program.lasting(moment, &mut self.lasting);
@@ -129,8 +135,9 @@ impl<P: Program> Probe for Trace<P> {
     fn accounting(&self) -> Accounting {
         // One copy at least is always run.
         let covered = P::SECOND_COPIES && self.hooks == HookKind::Fentry;
+        let shared = self.shared.get();
         let missed = if covered { 0 } else { self.links.missed(&self.object) };
-        self.program.accounting(&self.shared.get().accounting, missed)
+        self.program.accounting(&shared.accounting, missed + u64::from(shared.frames_lost))
     }
 
     fn detach(&mut self) {

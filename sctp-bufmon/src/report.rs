@@ -4,7 +4,8 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Form, Format,
     Get::{Bool, Fixed, Float, Int, Text},
-    IDENTITY, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Table, draw, endpoints, ms, us,
+    IDENTITY, LIFE, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Table, draw, endpoints, ms,
+    us,
 };
 use probes::{
     Error, Identity, ValueDist,
@@ -52,7 +53,7 @@ const CSV: &[Column<Row>] = &[
         Int(|r| r.rwnd_bytes.min.or(Some(0))),
     ),
     Column::counter("RWND_Samples", "SACKs that came", Int(|r| Some(r.rwnd_bytes.count))),
-    Column::counter("Sndbuf_Wait_Events", "sends that waited for room", Int(|r| Some(r.wait.count))),
+    Column::counter("Sndbuf_Wait_Events", "sends that waited for room", Int(|r| Some(r.wait_events))),
 ];
 
 /// The same by the names of JSON, with nothing where there are no samples.
@@ -73,7 +74,7 @@ const JSON: &[&dyn Columns<Row>] = &[
     &WAIT_EVENTS,
 ];
 const WAIT_EVENTS: &[Column<Row>] =
-    &[Column::counter("wait_events", "sends that waited for room", Int(|r| Some(r.wait.count)))];
+    &[Column::counter("wait_events", "sends that waited for room", Int(|r| Some(r.wait_events)))];
 const SAMPLES: Column<ValueDist> = Column::counter("samples", "number of looks", Int(|d| Some(d.count)));
 const AVG_PCT: Column<ValueDist> = Column::distribution("avg_pct", "mean", Fixed(|d| percent(d.mean()), 1));
 const MAX_PCT: Column<ValueDist> = Column::distribution("max_pct", "largest", Fixed(|d| pct(d.max), 1));
@@ -142,11 +143,12 @@ const MORE: &[&dyn Columns<Row>] = &[
         columns: &[AVG_BYTES, MIN_BYTES],
     },
     &STALLS,
+    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: LIFE },
 ];
 const WAIT_TOTAL: &[Column<Row>] = &[Column::counter(
     "wait_total_us",
-    "time that sends waited, all together",
-    Float(|r| Some(us(r.wait.sum))),
+    "time that sends waited, all together, up to now",
+    Float(|r| Some(us(r.waited))),
 )];
 const SENDER: &[Column<Row>] = &[
     Column::counter("refused_events", "sends refused (EAGAIN)", Int(|r| Some(r.refused))),
@@ -184,6 +186,7 @@ const SAMPLE: &[&dyn Columns<Wait>] = &[
     &WAIT_ASSOC,
     &Part { prefix: "", what: "", of: |w: &Wait| w.id.as_ref(), columns: IDENTITY },
     &WAIT_VALUES,
+    &Part { prefix: "", what: "", of: |w: &Wait| w.id.as_ref(), columns: LIFE },
 ];
 const WAIT_ASSOC: &[Column<Wait>] =
     &[Column::label("assoc_id", "association id", Int(|w| Some(w.assoc_id.into())))];
@@ -197,6 +200,7 @@ const STALL: &[&dyn Columns<Stall>] = &[
     &Part { prefix: "", what: "", of: |s: &Stall| Some(&s.id), columns: ASSOC_ID },
     &Part { prefix: "", what: "", of: |s: &Stall| Some(&s.id), columns: IDENTITY },
     &STALL_VALUES,
+    &Part { prefix: "", what: "", of: |s: &Stall| Some(&s.id), columns: LIFE },
 ];
 const STALL_VALUES: &[Column<Stall>] = &[
     Column::gauge("lasted_ms", "how long the stall has lasted so far", Float(|s| Some(ms(s.lasted)))),
@@ -385,14 +389,14 @@ fn text_summary(s: &Row, extended: bool, out: &mut Out) -> Result<()> {
         percentile_line(&s.outqueue_bytes, out)?;
         out.text(&format!("    Samples: {}", s.outqueue_bytes.count))?;
     }
-    window_block("Receiver Window (RWND)", &s.rwnd_bytes, out)?;
+    window_block("Receiver Window (RWND)", &s.rwnd_bytes, extended, out)?;
     out.text("  Send Buffer Pressure:")?;
-    out.text(&format!("    Wait events: {}", s.wait.count))?;
+    out.text(&format!("    Wait events: {}", s.wait_events))?;
     if !extended {
         return Ok(());
     }
     if let (Some(avg), Some(max)) = (s.wait.mean_us(), s.wait.max) {
-        let total = ms(s.wait.sum);
+        let total = ms(s.waited);
         out.text(&format!(
             "    Wait time: {total:.3} ms in all, {:.3} ms avg, {:.3} ms max",
             avg / 1e3,
@@ -403,7 +407,7 @@ fn text_summary(s: &Row, extended: bool, out: &mut Out) -> Result<()> {
     out.text(&format!("  In flight: {} bytes maximum", s.in_flight_max_bytes))?;
     out.text(&format!("  Zero window: {} times, {:.3} ms", s.zero_windows, ms(s.zero_window)))?;
     use_block("Receive Buffer", &s.recv_ppm, out)?;
-    window_block("Own Window", &s.own_rwnd_bytes, out)?;
+    window_block("Own Window", &s.own_rwnd_bytes, extended, out)?;
     out.text(&format!(
         "  Stalls: {}, {:.1} ms in all, {:.1} ms at most",
         s.stalls,
@@ -427,11 +431,14 @@ fn use_block(name: &str, ppm: &ValueDist, out: &mut Out) -> Result<()> {
     out.text(&format!("    Samples: {}", ppm.count))
 }
 
-fn window_block(name: &str, bytes: &ValueDist, out: &mut Out) -> Result<()> {
-    let (Some(avg), Some(min)) = (bytes.mean(), bytes.min) else { return Ok(()) };
+fn window_block(name: &str, bytes: &ValueDist, extended: bool, out: &mut Out) -> Result<()> {
+    let (Some(avg), Some(min), Some(max)) = (bytes.mean(), bytes.min, bytes.max) else { return Ok(()) };
     out.text(&format!("  {name}:"))?;
     out.text(&format!("    Average: {avg:.1} bytes"))?;
     out.text(&format!("    Minimum: {min} bytes"))?;
+    if extended {
+        out.text(&format!("    Maximum: {max} bytes"))?;
+    }
     percentile_line(bytes, out)?;
     out.text(&format!("    Samples: {}", bytes.count))
 }

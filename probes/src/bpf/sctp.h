@@ -57,6 +57,7 @@
 #define SCTP_UNCONFIRMED 3
 
 #define EAGAIN 11
+#define MSG_DONTWAIT 0x40
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -76,14 +77,41 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+struct wait_queue_head {
+	struct list_head head;
+};
+
+/* Of a thread that sleeps: its queue has a list of these. */
+struct wait_queue_entry {
+	void *private; /* its task */
+	struct list_head entry;
+};
+
+struct proto {
+	unsigned long *memory_pressure; /* not zero: too much is allocated */
+};
+
+struct sock_common {
+	struct proto *skc_prot;
+};
+
+struct mem_cgroup;
+
 struct sock {
+	struct sock_common __sk_common;
+	struct mem_cgroup *sk_memcg; /* NULL: of none but the first */
 	__u16 sk_protocol;
+	int sk_forward_alloc; /* memory that it was given and does not use yet */
 	int sk_sndbuf;
 	int sk_wmem_queued;
 	int sk_rcvbuf;
 	struct {
 		atomic_t rmem_alloc;
 	} sk_backlog;
+};
+
+struct msghdr {
+	unsigned int msg_flags;
 };
 
 struct socket {
@@ -111,6 +139,7 @@ struct signal_struct {
 struct task_struct {
 	struct signal_struct *signal;
 	unsigned long nvcsw; /* how often it went to sleep */
+	int pid;	     /* a thread's own number */
 };
 
 struct file;
@@ -195,12 +224,20 @@ struct sctp_outq {
 
 struct sctp_endpoint {
 	struct sctp_ep_common base;
+	struct list_head asocs;
 	__u32 sndbuf_policy;
 	__u32 rcvbuf_policy;
 };
 
+/* The kernel's begins with a struct inet_sock, and that with a struct sock. */
+struct sctp_sock {
+	struct sock sk;
+	struct sctp_endpoint *ep;
+};
+
 enum sctp_state {
 	SCTP_STATE_CLOSED = 0,
+	SCTP_STATE_ESTABLISHED = 3,
 };
 
 struct sk_buff {
@@ -229,6 +266,7 @@ struct sctp_tsnmap {
 
 struct sctp_association {
 	struct sctp_ep_common base;
+	struct list_head asocs; /* of its endpoint */
 	__s32 assoc_id;
 	struct sctp_endpoint *ep;
 	struct {
@@ -236,6 +274,7 @@ struct sctp_association {
 		struct list_head transport_addr_list;
 		__u16 port; /* host order */
 		struct sctp_transport *primary_path;
+		__u16 zero_window_announced : 1;
 	} peer;
 	enum sctp_state state;
 	unsigned long rto_max;
@@ -246,6 +285,7 @@ struct sctp_association {
 	__u32 a_rwnd; /* what we advertise */
 	int sndbuf_used;
 	atomic_t rmem_alloc;
+	struct wait_queue_head wait; /* senders that wait for room, or for the association */
 	struct sctp_stream stream;
 	struct sctp_outq outqueue;
 	struct sctp_ulpq ulpq;

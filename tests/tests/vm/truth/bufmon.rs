@@ -45,7 +45,7 @@ pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
 }
 
 /// The report, the only association's summary, and what the client says of it.
-fn one(folder: &Path) -> Result<(Report, Value, Association)> {
+pub fn one(folder: &Path) -> Result<(Report, Value, Association)> {
     let report = Report::read(folder, "bufmon")?;
     let summaries: Vec<_> = report.objects("summary").cloned().collect();
     ensure!(summaries.len() == 1, "{} summaries", summaries.len());
@@ -54,7 +54,8 @@ fn one(folder: &Path) -> Result<(Report, Value, Association)> {
     Ok((report, summaries[0].clone(), client))
 }
 
-fn number(object: &Value, key: &str) -> Result<f64> {
+/// A number of an object.
+pub fn number(object: &Value, key: &str) -> Result<f64> {
     object[key].as_f64().with_context(|| format!("{key}: {object}"))
 }
 
@@ -86,7 +87,8 @@ fn check_windows(windows: &[u32], summary: &Value, left_out: LeftOut) -> Result<
     Ok(())
 }
 
-fn check_waits(report: &Report, summary: &Value, client: &Association, left_out: LeftOut) -> Result<()> {
+/// The waits are those that the client saw.
+pub fn check_waits(report: &Report, summary: &Value, client: &Association, left_out: LeftOut) -> Result<()> {
     let (waited, expected) = (number(summary, "wait_total_us")?, client.sending.blocked_us as f64);
     eprintln!(
         "    {} waits of {}, {waited:.0} us of {expected:.0}",
