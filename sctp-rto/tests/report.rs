@@ -70,7 +70,10 @@ fn probe() -> Fake<Update, Row> {
         fast_retransmits: 0,
         pmtud_retransmits: 0,
         rtx_chunks: 1,
+        rtx_for_path: 1,
         spurious: 1,
+        dup_tsns: 1,
+        early_acks: 0,
         last: values(600),
     };
     let old_rto = Duration::from_millis(300);

@@ -1,0 +1,526 @@
+//! `rto.bpf.c` against a model: updates of RTOs are those of the kernel, and each retransmission is counted once, as
+//! what the peer says of it.
+//!
+//! The world below is a kernel that sends, a network that knows what it loses, and peers that name duplicates.
+
+use std::collections::{BTreeMap, HashSet};
+
+use sctptrace_native::{
+    Hook, Program,
+    association::{AssocArgs, Receiver, Sender},
+    raw::{Dist, Entry, Settings, Shared, WANT_EVENTS, WANT_EXTENDED},
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// `struct stats`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+struct Stats {
+    rto: Dist,
+    srtt: Dist,
+    rttvar: Dist,
+    t3_expiries: u64,
+    heartbeat_timeouts: u64,
+    t3_retransmits: u64,
+    fast_retransmits: u64,
+    pmtud_retransmits: u64,
+    rtx_chunks: u64,
+    rtx_for_path: u64,
+    spurious: u64,
+    dup_tsns: u64,
+    early_acks: u64,
+}
+
+/// `struct values`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+struct Values {
+    rto: u32,
+    srtt: u32,
+    rttvar: u32,
+    rtt: u32,
+    cwnd: u32,
+    ssthresh: u32,
+    flight: u32,
+    pmtu: u32,
+    error_count: u16,
+    error_limit: u16,
+    path_state: u8,
+    primary: u8,
+    pad: u16,
+}
+
+/// `struct state`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+struct State {
+    last: Values,
+    pad: u32,
+    made_ns: u64,
+    /// `struct min_rtt`.
+    min_since_ns: u64,
+    min_ns: u64,
+    min_before_ns: u64,
+}
+
+/// `struct accounting`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes)]
+struct Accounting {
+    lost: u64,
+    paths_evicted: u64,
+    updates_evicted: u64,
+    assocs_evicted: u64,
+    chunks_evicted: u64,
+    scan_limit: u64,
+}
+
+/// `struct event`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+struct Event {
+    time_ns: u64,
+    assoc_id: u32,
+    path: u32,
+    path_generation: u32,
+    cause: u8,
+    old_state: u8,
+    pad: u16,
+    old_rto: u32,
+    values: Values,
+}
+
+const CAUSE_RTT: u8 = 0;
+const CAUSE_HEARTBEAT: u8 = 1;
+const CAUSE_T3: u8 = 2;
+
+/// `struct path_args` (`rto.c`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
+struct PathArgs {
+    assoc: AssocArgs,
+    path: u32,
+    host: u32,
+    rto: u32,
+    srtt: u32,
+    rttvar: u32,
+    state: u32,
+    error_count: u32,
+    hb_sent: u32,
+}
+
+/// `struct call_args`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
+struct Call {
+    assoc: AssocArgs,
+    path: u32,
+    value: u32,
+    assoc_state: u32,
+    assoc_errors: u32,
+}
+
+/// `struct sent_args`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
+struct Sent {
+    assoc: AssocArgs,
+    path: u32,
+    former: u32,
+    sent_count: u32,
+    packet_size: u32,
+    skips: u32,
+}
+
+const NO_PATH: u32 = u32::MAX;
+const ESTABLISHED: u32 = 4;
+const CLOSED: u32 = 0;
+const MS: u64 = 1_000_000;
+const JIFFY: u64 = 4 * MS;
+
+/// Functions that take a path, by the names of their hooks.
+const CALLS: [&str; 8] = [
+    "update",
+    "lower_cwnd",
+    "timer_begins",
+    "timer_ends",
+    "control",
+    "set_primary",
+    "retransmit",
+    "free_path",
+];
+
+/// What the world knows of a chunk: the path of its last copy.
+#[derive(Clone, Copy, Debug)]
+struct Note {
+    path: u32,
+}
+
+struct Assoc {
+    sender: Sender<Note>,
+    receiver: Receiver,
+    /// TSNs that have arrived.
+    arrived: HashSet<u32>,
+    /// Duplicates to be named in the next SACK.
+    duplicates: Vec<u32>,
+    state: u32,
+    errors: u32,
+}
+
+/// A table's sizes.
+#[derive(Clone, Copy, Debug)]
+struct Setup {
+    kprobes: bool,
+    cast: bool,
+    paths: u32,
+    sets: u32,
+}
+
+impl Setup {
+    const ROOMY: Self = Self { kprobes: false, cast: true, paths: 256, sets: 1024 };
+}
+
+struct World {
+    program: Program,
+    calls: BTreeMap<&'static str, Hook<Call>>,
+    set_path: Hook<PathArgs>,
+    sent: Hook<Sent>,
+    sack: Hook<AssocArgs>,
+    end: Hook<AssocArgs>,
+    now: u64,
+    last_id: u32,
+    assocs: Vec<Assoc>,
+}
+
+impl World {
+    fn new(setup: Setup, isns: &[u32]) -> Self {
+        let settings = Settings {
+            jiffy_ns: JIFFY,
+            wants: WANT_EVENTS | WANT_EXTENDED,
+            entry_mask: setup.paths - 1,
+            assoc_mask: setup.paths - 1,
+            set_mask: setup.sets - 1,
+            ..Settings::default()
+        };
+        let mut program = Program::open("rto", &settings);
+        let kernel = program.kernel();
+        kernel.kprobes = setup.kprobes.into();
+        kernel.has_bpf_rdonly_cast = setup.cast.into();
+        let calls = CALLS.map(|name| (name, program.hook(name))).into();
+        let mut world = Self {
+            calls,
+            set_path: program.hook("set_path"),
+            sent: program.hook("sent"),
+            sack: program.hook("sack"),
+            end: program.hook("end"),
+            program,
+            now: 1,
+            last_id: 0,
+            assocs: Vec::new(),
+        };
+        for (index, &isn) in isns.iter().enumerate() {
+            let assoc = world.new_assoc(index as u32, isn);
+            world.assocs.push(assoc);
+        }
+        world
+    }
+
+    fn new_assoc(&mut self, index: u32, isn: u32) -> Assoc {
+        self.last_id += 1;
+        Assoc {
+            sender: Sender::new(index, self.last_id, isn, isn),
+            receiver: Receiver::new(isn),
+            arrived: HashSet::new(),
+            duplicates: Vec::new(),
+            state: ESTABLISHED,
+            errors: 0,
+        }
+    }
+
+    fn pass(&mut self, ns: u64) {
+        self.now += ns;
+        self.program.kernel().now_ns = self.now;
+    }
+
+    fn args(&self, index: usize) -> AssocArgs {
+        self.assocs[index].sender.args
+    }
+
+    /// A function is called for a path.
+    fn call(&mut self, name: &str, index: usize, path: u32, value: u32) {
+        self.call_with(name, index, path, value, &[3, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    fn call_with(&mut self, name: &str, index: usize, path: u32, value: u32, chunk: &[u8]) {
+        let Assoc { state, errors, .. } = self.assocs[index];
+        let call = Call { assoc: self.args(index), path, value, assoc_state: state, assoc_errors: errors };
+        self.program.run(self.calls[name], &call, chunk);
+    }
+
+    fn set_path(&mut self, index: usize, path: u32, change: impl FnOnce(&mut PathArgs)) {
+        let mut args = PathArgs {
+            assoc: self.args(index),
+            path,
+            host: 0,
+            rto: 50,
+            srtt: 5,
+            rttvar: 1,
+            state: 2,
+            error_count: 0,
+            hb_sent: 0,
+        };
+        change(&mut args);
+        self.program.run(self.set_path, &args, &[]);
+    }
+
+    /// Data has a round-trip time of that many jiffies.
+    fn rtt(&mut self, index: usize, path: u32, jiffies: u32) {
+        let sack = self.sack_bytes(index);
+        self.call_with("update", index, path, jiffies, &sack);
+    }
+
+    /// So has a HEARTBEAT.
+    fn heartbeat(&mut self, index: usize, path: u32, jiffies: u32) {
+        self.call_with("update", index, path, jiffies, &[5, 0, 0, 4]);
+    }
+
+    fn run_sent(&mut self, index: usize, path: u32, former: u32, tsn: u32, sent_count: u32) {
+        let mut args = self.args(index);
+        if sent_count == 1 {
+            args.next_tsn = tsn.wrapping_add(1);
+        }
+        let mut chunk = vec![0, 3, 0, 116];
+        chunk.extend(tsn.to_be_bytes());
+        chunk.resize(16, 0);
+        let sent = Sent { assoc: args, path, former, sent_count, packet_size: 32 + 116, skips: 0 };
+        self.program.run(self.sent, &sent, &chunk);
+    }
+
+    /// Sends a new chunk in a packet of its own, which arrives or not.
+    fn send(&mut self, index: usize, path: u32, arrives: bool) -> u32 {
+        let tsn = self.assocs[index].sender.send(Note { path });
+        self.run_sent(index, path, NO_PATH, tsn, 1);
+        if arrives {
+            self.arrive(index, tsn);
+        }
+        tsn
+    }
+
+    /// Sends it again.
+    fn resend(&mut self, index: usize, path: u32, tsn: u32, arrives: bool) {
+        let chunk = self.assocs[index].sender.chunk(tsn).expect("it is outstanding");
+        chunk.sent_count += 1;
+        let (former, sent_count) = (chunk.note.path, chunk.sent_count);
+        chunk.note.path = path;
+        self.run_sent(index, path, former, tsn, sent_count);
+        if arrives {
+            self.arrive(index, tsn);
+        }
+    }
+
+    fn arrive(&mut self, index: usize, tsn: u32) {
+        let assoc = &mut self.assocs[index];
+        if assoc.arrived.insert(tsn) {
+            assoc.receiver.receive(tsn);
+        } else {
+            assoc.duplicates.push(tsn);
+        }
+    }
+
+    fn sack_bytes(&self, index: usize) -> Vec<u8> {
+        let assoc = &self.assocs[index];
+        let mut bytes = assoc.receiver.sack().bytes();
+        bytes[14..16].copy_from_slice(&(assoc.duplicates.len() as u16).to_be_bytes());
+        bytes.extend(assoc.duplicates.iter().flat_map(|tsn| tsn.to_be_bytes()));
+        let len = bytes.len() as u16;
+        bytes[2..4].copy_from_slice(&len.to_be_bytes());
+        bytes
+    }
+
+    /// The peer's SACK of now arrives, or is lost.
+    fn answer(&mut self, index: usize, arrives: bool) {
+        let (bytes, args) = (self.sack_bytes(index), self.args(index));
+        let assoc = &mut self.assocs[index];
+        assoc.duplicates.clear();
+        let sack = assoc.receiver.sack();
+        if arrives {
+            self.program.run(self.sack, &args, &bytes);
+            self.assocs[index].sender.acknowledge(&sack, |_| {});
+        }
+    }
+
+    /// An association ends, and its paths with it.
+    fn end(&mut self, index: usize) {
+        let args = self.args(index);
+        self.program.run(self.end, &args, &[]);
+    }
+
+    fn accounting(&self) -> Accounting {
+        self.program.variable::<Shared<Accounting>>("shared").accounting
+    }
+
+    fn entries(&self) -> Vec<Entry<State, Stats>> {
+        let entries = self.program.table::<Entry<State, Stats>>("entries");
+        entries.into_iter().filter(|entry| entry.object != 0).collect()
+    }
+
+    fn sum(&self, counter: impl Fn(&Stats) -> u64) -> u64 {
+        self.entries().iter().map(|entry| counter(&entry.stats)).sum()
+    }
+
+    /// Causes of the updates since the last call.
+    fn causes(&mut self) -> Vec<u8> {
+        self.program.records::<Event>().iter().map(|event| event.cause).collect()
+    }
+
+    /// The path's true round-trip time becomes known: two packets, and one SACK for both.
+    fn measure(&mut self, index: usize, path: u32, rtt_ns: u64) {
+        for _ in 0..3 {
+            self.send(index, path, true);
+        }
+        self.pass(rtt_ns);
+        self.answer(index, true);
+        self.send(index, path, true);
+        self.send(index, path, true);
+        self.pass(rtt_ns);
+        self.answer(index, true);
+    }
+}
+
+/// Behind a queue of 400 ms that has drained, a packet is lost.
+#[test]
+fn a_loss_on_a_path_that_became_quicker_is_not_spurious() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    world.measure(0, 0, 420 * MS);
+    let tsn = world.send(0, 0, false);
+    world.pass(1000 * MS);
+    world.resend(0, 0, tsn, true);
+    world.pass(20 * MS);
+    world.answer(0, true);
+    assert_eq!(world.sum(|stats| stats.rtx_chunks), 1);
+    assert_eq!(world.sum(|stats| stats.spurious), 0);
+}
+
+/// What the peer names is spurious, however often a chunk was sent again, and however late.
+#[test]
+fn each_copy_that_the_peer_names_is_counted() {
+    let mut world = World::new(Setup::ROOMY, &[u32::MAX]);
+    let tsn = world.send(0, 0, true);
+    for _ in 0..40 {
+        world.pass(1000 * MS);
+        world.resend(0, 0, tsn, true);
+    }
+    world.answer(0, true);
+    assert_eq!(world.sum(|stats| stats.spurious), 40);
+}
+
+/// There is one primary path.
+#[test]
+fn one_path_is_primary() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    world.rtt(0, 0, 5);
+    world.rtt(0, 1, 5);
+    world.call("set_primary", 0, 1, 0);
+    world.assocs[0].sender.args.primary = 1;
+    let primary: Vec<_> = world
+        .entries()
+        .iter()
+        .filter(|entry| entry.state.last.primary != 0)
+        .map(|entry| entry.id.path.ip[1])
+        .collect();
+    assert_eq!(primary, [1]);
+}
+
+/// With more associations than there is room for, data is data, and ends that were missed make room.
+#[test]
+fn more_associations_than_room_are_no_heartbeats() {
+    let isns: Vec<_> = (1..40).collect();
+    let mut world = World::new(Setup { paths: 8, ..Setup::ROOMY }, &isns);
+    for index in 0..isns.len() {
+        world.send(index, 0, true);
+        world.pass(20 * MS);
+        world.rtt(index, 0, 5);
+        world.heartbeat(index, 0, 5);
+    }
+    let causes = world.causes();
+    assert!(causes.chunks(2).all(|pair| pair == [CAUSE_RTT, CAUSE_HEARTBEAT]), "{causes:?}");
+}
+
+/// Retransmissions are booked where the copy before was lost, also where two paths have something to send again.
+#[test]
+fn a_retransmission_is_booked_on_the_path_that_lost_it() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    let first = world.send(0, 0, true);
+    let second = world.send(0, 1, true);
+    world.pass(1000 * MS);
+    world.call("lower_cwnd", 0, 0, 0);
+    world.call("lower_cwnd", 0, 1, 0);
+    world.resend(0, 2, first, true);
+    world.resend(0, 2, second, true);
+    world.answer(0, true);
+    let mut rows: Vec<_> =
+        world.entries().iter().map(|entry| (entry.id.path.ip[1], entry.stats.spurious)).collect();
+    rows.sort();
+    assert_eq!(rows, [(0, 1), (1, 1), (2, 0)]);
+}
+
+/// Chunks that their association has left behind make room without a count.
+#[test]
+fn chunks_of_ended_associations_are_not_evicted() {
+    let mut world = World::new(Setup { sets: 1, ..Setup::ROOMY }, &[1, 1]);
+    for _ in 0..4 {
+        let tsn = world.send(0, 0, false);
+        world.pass(MS);
+        world.resend(0, 0, tsn, false);
+    }
+    world.end(0);
+    let tsn = world.send(1, 0, false);
+    world.pass(MS);
+    world.resend(1, 0, tsn, false);
+    assert_eq!(world.accounting().chunks_evicted, 0);
+}
+
+/// What was given up is acknowledged, though it never arrived: PR-SCTP.
+#[test]
+fn what_was_given_up_is_not_early() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    world.assocs[0].sender.prsctp = true;
+    world.measure(0, 0, 20 * MS);
+    let tsn = world.send(0, 0, false);
+    world.pass(1000 * MS);
+    world.assocs[0].sender.chunk(tsn).expect("it is outstanding").abandoned = true;
+    world.resend(0, 0, tsn, false);
+    world.assocs[0].sender.give_up();
+    world.assocs[0].receiver.forward(tsn);
+    world.pass(MS);
+    world.answer(0, true);
+    assert_eq!(world.sum(|stats| stats.spurious), 0);
+}
+
+/// A restart to any TSN leaves no measurement behind that never ends.
+#[test]
+fn a_restart_does_not_stop_measuring() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    world.send(0, 0, false);
+    let isn = (1_u32 << 31) + 5;
+    world.assocs[0].sender.restart(isn);
+    world.assocs[0].receiver = Receiver::new(isn);
+    world.measure(0, 0, 20 * MS);
+    let min: Vec<_> = world.entries().iter().map(|entry| entry.state.min_ns).collect();
+    assert_eq!(min, [20 * MS]);
+}
+
+/// The last expiry of an association that is given up is a row of its path.
+#[test]
+fn the_last_expiry_counts() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    world.set_path(0, 0, |_| {});
+    world.call("timer_begins", 0, 0, 0);
+    world.assocs[0].state = CLOSED;
+    world.end(0);
+    world.call("free_path", 0, 0, 0);
+    world.call("timer_ends", 0, 0, 0);
+    assert_eq!(world.causes(), [CAUSE_T3]);
+    assert_eq!(world.entries().len(), 1);
+    assert_eq!(world.sum(|stats| stats.t3_expiries), 1);
+}
