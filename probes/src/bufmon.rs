@@ -190,7 +190,7 @@ pub(crate) struct RawState {
     cum_tsn: u32,
     waiting: u32,
     seen: u32,
-    ended: u32,
+    pad: u32,
 }
 
 /// `struct event`.
@@ -224,7 +224,7 @@ same_layout!(types;
     RawEvidence = evidence {
         since_ns, until_ns, bytes, t3_expiries, zero_window, sender_waits, own_queue
     };
-    RawState = state { now, last, rto_ns, zero_window_ns, cum_tsn, waiting, seen, ended };
+    RawState = state { now, last, rto_ns, zero_window_ns, cum_tsn, waiting, seen };
     RawEvent = event { time_ns, wait_ns, assoc_id, entry, generation, msg_bytes };
     RawAccounting = accounting { lost, assocs_evicted, samples_evicted, waits_unknown };
 );
@@ -340,8 +340,12 @@ impl Program for Programs {
         Ok(changed.into_iter().filter_map(move |index| self.interval_row(index, moment).transpose()))
     }
 
-    fn totals(&mut self, _: Due, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
-        Ok(self.assocs.totals(is_idle).map(move |assoc| {
+    fn totals(
+        &mut self,
+        due: Due,
+        moment: Moment,
+    ) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        Ok(self.assocs.totals(due, is_idle).map(move |assoc| {
             let assoc = assoc?;
             let lasting = lasting(&assoc.state, &assoc.stats, moment.now);
             let mut row =

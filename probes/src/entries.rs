@@ -9,7 +9,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, Object};
 use zerocopy::FromBytes;
 
 use crate::{
-    Config, Error, Identity,
+    Config, Due, Error, Identity,
     error::malformed,
     hist::BUCKETS,
     object::{OpenPrograms, map, table_map},
@@ -52,6 +52,10 @@ pub(crate) struct Entries<State, Stats> {
     table: Table<Entry<State, Stats>>,
     /// Identities that were asked for, with their generations, by index.
     known: Vec<Option<(u32, Identity)>>,
+    /// Generations of entries that were handed out after their end, by index.
+    reported: Vec<Option<u32>>,
+    /// The sum of the statistics of all those, word by word: they may have made room for others.
+    gone: Vec<u64>,
     hists: Option<Hists>,
 }
 
@@ -66,6 +70,8 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     pub(crate) fn configure(open: &mut OpenPrograms, config: &Config, len: u32) -> Result<(), Error> {
         let len = len.max(8).next_power_of_two();
         open.settings.entry_mask = len - 1;
+        // What has ended is handed out at the next interval, and goes.
+        open.settings.want_reuse = u32::from(config.intervals);
         if config.gathers_more() {
             open.settings.wants |= WANT_EXTENDED;
             open.resize("hists", len)?;
@@ -98,16 +104,48 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     /// # Errors
     /// Where the kernel refuses (out of memory or address space).
     pub(crate) fn map(table: &impl AsFd, len: u32) -> Result<Self, Error> {
-        Ok(Self { table: Table::new(table, len)?, known: vec![None; len as usize], hists: None })
+        let (known, reported) = (vec![None; len as usize], vec![None; len as usize]);
+        let gone = vec![0; size_of::<Stats>() / 8];
+        Ok(Self { table: Table::new(table, len)?, known, reported, gone, hists: None })
     }
 
-    /// Statistics since the start, of every entry that is not idle.
+    /// Statistics since the start, of every entry that is due and not idle. One that has ended is due once, unless all
+    /// are.
     pub(crate) fn totals(
-        &self,
+        &mut self,
+        due: Due,
         is_idle: impl Fn(&Stats) -> bool,
     ) -> impl Iterator<Item = Result<Snapshot<State, Stats>, Error>> {
-        let live = self.in_use().filter_map(|index| self.read(index));
-        live.filter(move |entry| !is_idle(&entry.stats)).map(|entry| self.snapshot(&entry))
+        let indexes: Vec<_> =
+            self.in_use().filter(|index| due != Due::Ended || self.has_ended(*index)).collect();
+        indexes.into_iter().filter_map(move |index| {
+            let entry = self.read(index)?;
+            if due != Due::All && entry.ended != 0 && !self.report_end(index, &entry) {
+                return None;
+            }
+            if is_idle(&entry.stats) || due == Due::Ended && entry.ended == 0 {
+                return None;
+            }
+            Some(self.snapshot(&entry))
+        })
+    }
+
+    /// Has the association of this entry, or its life, ended?
+    fn has_ended(&self, index: u32) -> bool {
+        self.word(index, offset_of!(Entry<State, Stats>, object)) & 1 != 0
+    }
+
+    /// Notes that an entry which has ended is handed out: nothing changes it any more. `false` where it was before.
+    fn report_end(&mut self, index: u32, entry: &Entry<State, Stats>) -> bool {
+        let Some(reported) = self.reported.get_mut(index as usize) else { return false };
+        if mem::replace(reported, Some(entry.generation)) == Some(entry.generation) {
+            return false;
+        }
+        let stats = offset_of!(Entry<State, Stats>, stats);
+        for (n, sum) in self.gone.iter_mut().enumerate() {
+            *sum = sum.wrapping_add(self.table.word(index as usize, stats + n * 8).unwrap_or_default());
+        }
+        true
     }
 
     /// Statistics of the interval with this number, of every entry that was not idle in it. Once per interval.
@@ -168,15 +206,30 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         self.word(index, at).to_ne_bytes()[..4] == number.to_ne_bytes()
     }
 
+    /// The running number of an entry.
+    fn generation(&self, index: u32) -> u32 {
+        let word = self.word(index, offset_of!(Entry<State, Stats>, generation));
+        let [a, b, c, d, ..] = word.to_ne_bytes();
+        u32::from_ne_bytes([a, b, c, d])
+    }
+
     /// The eight bytes at this offset of an entry.
     pub(crate) fn word(&self, index: u32, offset: usize) -> u64 {
         self.table.word(index as usize, offset).unwrap_or_default()
     }
 
-    /// The sum of counters at these offsets of the statistics since the start, over all entries in use.
+    /// The sum of counters at these offsets of the statistics since the start, over all entries in use, and those that
+    /// have ended and were handed out.
     pub(crate) fn sum(&self, counters: &[usize]) -> u64 {
         let stats = offset_of!(Entry<State, Stats>, stats);
-        self.in_use().flat_map(|index| counters.iter().map(move |at| self.word(index, stats + at))).sum()
+        let counted = |index: &u32| {
+            let reported = self.reported.get(*index as usize).copied().flatten();
+            reported.is_some_and(|generation| self.generation(*index) == generation)
+        };
+        let there = self.in_use().filter(|index| !counted(index));
+        let there = there.flat_map(|index| counters.iter().map(move |at| self.word(index, stats + at)));
+        let gone = counters.iter().filter_map(|at| self.gone.get(at / 8)).copied();
+        there.chain(gone).fold(0, u64::wrapping_add)
     }
 
     /// Whose an entry is; `None` where it has made room for another.

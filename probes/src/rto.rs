@@ -370,8 +370,9 @@ impl Program for Programs {
         Ok(self.paths.interval(moment.interval, is_idle).map(move |path| Ok(units.row(&path?))))
     }
 
-    fn totals(&mut self, _: Due, _: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
-        Ok(self.paths.totals(is_idle).map(|path| Ok(self.units.row(&path?))))
+    fn totals(&mut self, due: Due, _: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        let units = &self.units;
+        Ok(self.paths.totals(due, is_idle).map(|path| Ok(units.row(&path?))))
     }
 
     fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {

@@ -4,7 +4,8 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Form, Format,
     Get::{Bool, Fixed, Float, Int, Text},
-    IDENTITY, LIFE, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Table, draw, endpoints, ms, us,
+    IDENTITY, LIFE, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Table, draw, endpoints, ms,
+    us,
 };
 use probes::{
     Error, Identity, ValueDist,

@@ -80,8 +80,19 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+struct wait_queue_head {
+	struct list_head head;
+};
+
+/* Of a thread that sleeps: its queue has a list of these. */
+struct wait_queue_entry {
+	void *private; /* its task */
+	struct list_head entry;
+};
+
 struct sock {
 	__u16 sk_protocol;
+	int sk_forward_alloc; /* memory that it was given and does not use yet */
 	int sk_sndbuf;
 	int sk_wmem_queued;
 	int sk_rcvbuf;
@@ -115,6 +126,7 @@ struct signal_struct {
 struct task_struct {
 	struct signal_struct *signal;
 	unsigned long nvcsw; /* how often it went to sleep */
+	int pid;	     /* a thread's own number */
 };
 
 struct file;
@@ -205,6 +217,7 @@ struct sctp_endpoint {
 
 enum sctp_state {
 	SCTP_STATE_CLOSED = 0,
+	SCTP_STATE_ESTABLISHED = 3,
 };
 
 struct sk_buff {
@@ -254,6 +267,7 @@ struct sctp_association {
 	__u32 a_rwnd; /* what we advertise */
 	int sndbuf_used;
 	atomic_t rmem_alloc;
+	struct wait_queue_head wait; /* senders that wait for room, or for the association */
 	struct sctp_stream stream;
 	struct sctp_outq outqueue;
 	struct sctp_ulpq ulpq;
