@@ -213,15 +213,28 @@ static void sack(struct assoc_args *args, __u8 *bytes, __u64 len)
 	ENTERED(rto_x_sack, &asoc->outqueue, &chunk);
 }
 
-/* sctp_association_free(), at its beginning. */
+/* sctp_association_free(): at its beginning, and where it frees the paths. */
 static void end(struct assoc_args *args, __u8 *bytes, __u64 len)
 {
-	ENTERED(rto_free, rto_assoc(args));
+	struct sctp_association *asoc = rto_assoc(args);
+
+	ENTERED(rto_free, asoc);
+	asoc->base.dead = true;
+	for (__u32 i = 0; i < PATHS; i++)
+		ENTERED(rto_path_free, kernel_path(args, i));
+	asoc->base.dead = false;
 }
 
 /* sctp_transport_free(): an address is deleted. */
 static void free_path(struct call_args *args, __u8 *bytes, __u64 len)
 {
+	ENTERED(rto_path_free, called_for(args));
+}
+
+/* sctp_assoc_update(), at its beginning. */
+static void restart(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	ENTERED(rto_restart, called_for(args)->asoc);
 }
 
 static void resize_maps(void)
@@ -238,19 +251,13 @@ static struct memory memories[] = {
 };
 
 static struct hook hooks[] = {
-	HOOK(set_path, struct path_args),
-	HOOK(update, struct call_args),
-	HOOK(lower_cwnd, struct call_args),
-	HOOK(timer_begins, struct call_args),
-	HOOK(timer_ends, struct call_args),
-	HOOK(control, struct call_args),
-	HOOK(set_primary, struct call_args),
-	HOOK(retransmit, struct call_args),
-	HOOK(sent, struct sent_args),
-	HOOK(sack, struct assoc_args),
-	HOOK(end, struct assoc_args),
-	HOOK(free_path, struct call_args),
-	{},
+	HOOK(set_path, struct path_args),    HOOK(update, struct call_args),
+	HOOK(lower_cwnd, struct call_args),  HOOK(timer_begins, struct call_args),
+	HOOK(timer_ends, struct call_args),  HOOK(control, struct call_args),
+	HOOK(set_primary, struct call_args), HOOK(retransmit, struct call_args),
+	HOOK(sent, struct sent_args),	     HOOK(sack, struct assoc_args),
+	HOOK(end, struct assoc_args),	     HOOK(free_path, struct call_args),
+	HOOK(restart, struct call_args),     {},
 };
 
 PROGRAM(rto);

@@ -93,6 +93,15 @@ struct Event {
 const CAUSE_RTT: u8 = 0;
 const CAUSE_HEARTBEAT: u8 = 1;
 const CAUSE_T3: u8 = 2;
+const CAUSE_STATE: u8 = 4;
+const CAUSE_T2: u8 = 6;
+
+/// `PATH_REMOVED`.
+const REMOVED: u8 = 255;
+
+/// `enum timer_kind`.
+const TIMER_T3: u32 = 0;
+const TIMER_T2: u32 = 2;
 
 /// `struct path_args` (`rto.c`).
 #[repr(C)]
@@ -139,7 +148,7 @@ const MS: u64 = 1_000_000;
 const JIFFY: u64 = 4 * MS;
 
 /// Functions that take a path, by the names of their hooks.
-const CALLS: [&str; 8] = [
+const CALLS: [&str; 9] = [
     "update",
     "lower_cwnd",
     "timer_begins",
@@ -148,6 +157,7 @@ const CALLS: [&str; 8] = [
     "set_primary",
     "retransmit",
     "free_path",
+    "restart",
 ];
 
 /// What the world knows of a chunk: the path of its last copy.
@@ -206,6 +216,7 @@ impl World {
         let kernel = program.kernel();
         kernel.kprobes = setup.kprobes.into();
         kernel.has_bpf_rdonly_cast = setup.cast.into();
+        kernel.now_ns = 1;
         let calls = CALLS.map(|name| (name, program.hook(name))).into();
         let mut world = Self {
             calls,
@@ -349,6 +360,18 @@ impl World {
         }
     }
 
+    /// The peer restarts the association.
+    fn restart(&mut self, index: usize, isn: u32, run: bool) {
+        if run {
+            self.call("restart", index, 0, 0);
+        }
+        let assoc = &mut self.assocs[index];
+        assoc.sender.restart(isn);
+        assoc.receiver = Receiver::new(isn);
+        assoc.arrived.clear();
+        assoc.duplicates.clear();
+    }
+
     /// An association ends, and its paths with it.
     fn end(&mut self, index: usize) {
         let args = self.args(index);
@@ -399,6 +422,63 @@ fn a_loss_on_a_path_that_became_quicker_is_not_spurious() {
     world.answer(0, true);
     assert_eq!(world.sum(|stats| stats.rtx_chunks), 1);
     assert_eq!(world.sum(|stats| stats.spurious), 0);
+    assert_eq!(world.sum(|stats| stats.early_acks), 1, "sooner than the path was known to answer");
+}
+
+/// ... and once the path is known to be that quick, or nothing is known of it any more, nothing is early.
+#[test]
+fn what_is_known_of_a_path_ages() {
+    for (measured, idle_ns) in [(true, 0), (false, 61_000 * MS)] {
+        let mut world = World::new(Setup::ROOMY, &[1]);
+        world.measure(0, 0, 420 * MS);
+        if measured {
+            world.measure(0, 0, 20 * MS);
+        }
+        world.pass(idle_ns);
+        let tsn = world.send(0, 0, false);
+        world.pass(1000 * MS);
+        world.resend(0, 0, tsn, true);
+        world.pass(20 * MS);
+        world.answer(0, true);
+        assert_eq!(world.sum(|stats| stats.early_acks), 0);
+        // The first copy was there, its SACK is slow: no path answers so soon.
+        world.measure(0, 0, 40 * MS);
+        let tsn = world.send(0, 0, true);
+        world.pass(1000 * MS);
+        world.resend(0, 0, tsn, false);
+        world.pass(10 * MS);
+        world.answer(0, true);
+        assert_eq!(world.sum(|stats| stats.early_acks), 1);
+    }
+}
+
+/// What one SACK acknowledges and names is no early acknowledgement beside.
+#[test]
+fn what_is_named_is_not_early() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    world.measure(0, 0, 420 * MS);
+    let tsn = world.send(0, 0, true);
+    world.pass(1000 * MS);
+    world.resend(0, 0, tsn, true);
+    world.pass(20 * MS);
+    world.answer(0, true);
+    let counts = |stats: &Stats| [stats.rtx_for_path, stats.spurious, stats.dup_tsns, stats.early_acks];
+    assert_eq!(world.entries().iter().map(|entry| counts(&entry.stats)).collect::<Vec<_>>(), [[1, 1, 1, 0]]);
+}
+
+/// A network that duplicates packets has the peer name more than was sent: but no more was spurious.
+#[test]
+fn a_network_that_duplicates_makes_nothing_spurious() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    let never = world.send(0, 0, true);
+    let once = world.send(0, 0, false);
+    world.resend(0, 0, once, true);
+    for _ in 0..3 {
+        world.arrive(0, never);
+        world.arrive(0, once);
+    }
+    world.answer(0, true);
+    assert_eq!([world.sum(|stats| stats.dup_tsns), world.sum(|stats| stats.spurious)], [3, 1]);
 }
 
 /// What the peer names is spurious, however often a chunk was sent again, and however late.
@@ -412,6 +492,27 @@ fn each_copy_that_the_peer_names_is_counted() {
     }
     world.answer(0, true);
     assert_eq!(world.sum(|stats| stats.spurious), 40);
+}
+
+/// An address is deleted, and another one gets its memory.
+#[test]
+fn an_address_in_the_memory_of_a_deleted_one_is_another_path() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    world.set_path(0, 1, |path| path.host = 7);
+    world.rtt(0, 1, 5);
+    world.call("free_path", 0, 1, 0);
+    world.set_path(0, 1, |path| path.host = 9);
+    world.rtt(0, 1, 5);
+    let rows: Vec<_> =
+        world.entries().iter().map(|entry| (entry.id.path.ip[3], entry.stats.rto.count)).collect();
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert!(rows.contains(&(7, 1)) && rows.contains(&(9, 1)), "{rows:?}");
+    for entry in world.entries() {
+        let is_gone = entry.id.path.ip[3] == 7;
+        let last = entry.state.last;
+        assert_eq!((entry.ended != 0, last.path_state == REMOVED), (is_gone, is_gone), "{last:?}");
+    }
+    assert_eq!(world.causes(), [CAUSE_RTT, CAUSE_STATE, CAUSE_RTT]);
 }
 
 /// There is one primary path.
@@ -458,10 +559,12 @@ fn a_retransmission_is_booked_on_the_path_that_lost_it() {
     world.resend(0, 2, first, true);
     world.resend(0, 2, second, true);
     world.answer(0, true);
-    let mut rows: Vec<_> =
-        world.entries().iter().map(|entry| (entry.id.path.ip[1], entry.stats.spurious)).collect();
+    let row = |entry: &Entry<State, Stats>| {
+        (entry.id.path.ip[1], entry.stats.rtx_chunks, entry.stats.rtx_for_path, entry.stats.spurious)
+    };
+    let mut rows: Vec<_> = world.entries().iter().map(row).collect();
     rows.sort();
-    assert_eq!(rows, [(0, 1), (1, 1), (2, 0)]);
+    assert_eq!(rows, [(0, 0, 1, 1), (1, 0, 1, 1), (2, 2, 0, 0)]);
 }
 
 /// Chunks that their association has left behind make room without a count.
@@ -494,7 +597,7 @@ fn what_was_given_up_is_not_early() {
     world.assocs[0].receiver.forward(tsn);
     world.pass(MS);
     world.answer(0, true);
-    assert_eq!(world.sum(|stats| stats.spurious), 0);
+    assert_eq!([world.sum(|stats| stats.spurious), world.sum(|stats| stats.early_acks)], [0, 0]);
 }
 
 /// A restart to any TSN leaves no measurement behind that never ends.
@@ -502,12 +605,13 @@ fn what_was_given_up_is_not_early() {
 fn a_restart_does_not_stop_measuring() {
     let mut world = World::new(Setup::ROOMY, &[1]);
     world.send(0, 0, false);
-    let isn = (1_u32 << 31) + 5;
-    world.assocs[0].sender.restart(isn);
-    world.assocs[0].receiver = Receiver::new(isn);
-    world.measure(0, 0, 20 * MS);
-    let min: Vec<_> = world.entries().iter().map(|entry| entry.state.min_ns).collect();
-    assert_eq!(min, [20 * MS]);
+    for (run, isn) in [(false, (1_u32 << 31) + 5), (true, 77)] {
+        world.restart(0, isn, run);
+        world.measure(0, 0, 20 * MS);
+        let last =
+            world.entries().into_iter().max_by_key(|entry| entry.generation).expect("there are entries");
+        assert_eq!(last.state.min_ns, 20 * MS);
+    }
 }
 
 /// The last expiry of an association that is given up is a row of its path.
@@ -515,12 +619,96 @@ fn a_restart_does_not_stop_measuring() {
 fn the_last_expiry_counts() {
     let mut world = World::new(Setup::ROOMY, &[1]);
     world.set_path(0, 0, |_| {});
-    world.call("timer_begins", 0, 0, 0);
+    world.call("timer_begins", 0, 0, TIMER_T3);
     world.assocs[0].state = CLOSED;
     world.end(0);
-    world.call("free_path", 0, 0, 0);
-    world.call("timer_ends", 0, 0, 0);
+    world.call("timer_ends", 0, 0, TIMER_T3);
     assert_eq!(world.causes(), [CAUSE_T3]);
     assert_eq!(world.entries().len(), 1);
     assert_eq!(world.sum(|stats| stats.t3_expiries), 1);
+}
+
+/// A T2-shutdown expiry is why a path becomes potentially failed; one that found the socket busy is none.
+#[test]
+fn a_t2_expiry_is_a_row() {
+    for kprobes in [false, true] {
+        let mut world = World::new(Setup { kprobes, ..Setup::ROOMY }, &[1]);
+        for strikes in [true, false] {
+            world.set_path(0, 1, |path| path.rto = 50);
+            world.call("timer_begins", 0, 1, TIMER_T2);
+            if strikes {
+                world.call("control", 0, 1, 2);
+                world.set_path(0, 1, |path| (path.rto, path.state) = (100, 1));
+                world.assocs[0].errors += 1;
+            }
+            world.call("timer_ends", 0, 1, TIMER_T2);
+        }
+        let rows: Vec<_> =
+            world.program.records::<Event>().into_iter().map(|e| (e.cause, e.old_rto)).collect();
+        assert_eq!(rows, [(CAUSE_STATE, 50), (CAUSE_T2, 50)]);
+        assert_eq!(world.entries()[0].state.last.rto, 100);
+        assert_eq!(world.sum(|stats| stats.rto.count), 0, "no update of the script's");
+    }
+}
+
+/// A restart begins a row of its own for each path, and what the old life sent is of the old life.
+#[test]
+fn each_life_has_its_rows() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    let tsn = world.send(0, 0, true);
+    world.resend(0, 0, tsn, true);
+    world.rtt(0, 0, 5);
+    // The same TSNs again: reports of the new life are not of the old life's chunks.
+    world.restart(0, 1, true);
+    let tsn = world.send(0, 0, true);
+    world.arrive(0, tsn);
+    world.answer(0, true);
+    world.rtt(0, 0, 7);
+    world.rtt(0, 0, 7);
+    let mut rows: Vec<_> = world
+        .entries()
+        .iter()
+        .map(|entry| {
+            (entry.id.assoc_id, entry.id.life, entry.ended != 0, entry.stats.rto.count, entry.stats.dup_tsns)
+        })
+        .collect();
+    rows.sort();
+    assert_eq!(rows, [(1, 1, true, 1, 0), (1, 2, false, 2, 0)]);
+}
+
+/// More associations have ended than there is room for: none of the living makes room for another.
+#[test]
+fn the_dead_make_room_first() {
+    let isns = [1; 5];
+    let mut world = World::new(Setup { paths: 8, ..Setup::ROOMY }, &isns);
+    let tsn = world.send(0, 0, true);
+    world.resend(0, 0, tsn, true);
+    for round in 0..100 {
+        world.pass(MS);
+        let index = 1 + round % 4;
+        let tsn = world.send(index, 0, true);
+        world.resend(index, 0, tsn, true);
+        world.end(index);
+        world.assocs[index] = world.new_assoc(index as u32, 1);
+    }
+    world.answer(0, true);
+    assert_eq!(world.accounting().assocs_evicted, 0);
+    let first: Vec<_> = world.entries().into_iter().filter(|entry| entry.id.assoc_id == 1).collect();
+    assert_eq!(first.iter().map(|entry| entry.stats.spurious).collect::<Vec<_>>(), [1]);
+}
+
+/// An end that was not seen takes no place for ever.
+#[test]
+fn an_end_that_was_missed_makes_room() {
+    let mut world = World::new(Setup { paths: 8, ..Setup::ROOMY }, &[1]);
+    for _ in 0..100 {
+        world.pass(MS);
+        let tsn = world.send(0, 0, true);
+        world.resend(0, 0, tsn, true);
+        world.answer(0, true);
+        assert_eq!(world.entries().iter().map(|entry| entry.generation).max(), Some(world.last_id - 1));
+        world.assocs[0] = world.new_assoc(0, 1);
+    }
+    let last = world.entries().into_iter().max_by_key(|entry| entry.generation).expect("there are entries");
+    assert_eq!(last.stats.spurious, 1);
 }

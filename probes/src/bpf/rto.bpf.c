@@ -31,6 +31,9 @@ struct stats {
 	__u64 early_acks;   /* chunks acknowledged sooner after they were sent again than can be */
 };
 
+/* Beside those of the kernel: the address was taken away. Keep in step with rto.rs. */
+#define PATH_REMOVED 255
+
 /* A path as it was after its last event. */
 struct values {
 	__u32 rto; /* jiffies, as the next three */
@@ -477,6 +480,51 @@ static __always_inline int on_free(__u64 asoc)
 		last_expiry(timer);
 	if (settings.wants & WANT_EXTENDED)
 		forget_assoc(READ((struct sctp_association *)asoc, assoc_id));
+	forget_lives(asoc);
+	return 0;
+}
+
+/*
+ * At the entry of sctp_transport_free(): a path goes, with its association or because its address
+ * was taken away (RFC 5061). Its memory may serve another path of the same association soon.
+ */
+static __always_inline int on_path_free(__u64 transport)
+{
+	struct sctp_association *asoc = asoc_of(transport);
+	struct entry *path;
+	__u8 old_state;
+
+	if (!asoc)
+		return 0; /* made for an answer to a packet out of the blue */
+	path = find_entry(transport, READ(asoc, assoc_id));
+	if (!path)
+		return 0;
+	if (READ(asoc, base.dead)) {
+		begin_update(path);
+		end_entry(path);
+		end_update(path);
+		return 0;
+	}
+	old_state = READ(TRANSPORT(transport), state);
+	begin_update(path);
+	path->last_ns = bpf_ktime_get_ns();
+	path->state.last.path_state = PATH_REMOVED;
+	path->state.last.primary = false;
+	end_entry(path);
+	end_update(path);
+	if (settings.wants & WANT_EXTENDED)
+		report(path, CAUSE_STATE, path->state.last.rto, old_state);
+	return 0;
+}
+
+static __always_inline int on_restart(struct sctp_association *asoc, __u64 address)
+{
+	if (!is_restart(asoc) || !wanted_assoc(false, asoc))
+		return 0;
+	end_paths(address);
+	begin_life(address);
+	if (settings.wants & WANT_EXTENDED)
+		forget_assoc(READ(asoc, assoc_id));
 	return 0;
 }
 
@@ -510,6 +558,10 @@ ON_RETURN_BARE(rto_x_t2_leave, sctp_generate_t2_shutdown_event, timer_leave())
 ON_ENTRY(rto_x_t2_enter, sctp_generate_t2_shutdown_event, on_t2_timer(ADDRESS(0, t)),
 	 struct timer_list *t)
 ON_ENTRY(rto_free, sctp_association_free, on_free(ADDRESS(0, asoc)), struct sctp_association *asoc)
+ON_ENTRY(rto_path_free, sctp_transport_free, on_path_free(ADDRESS(0, transport)),
+	 struct sctp_transport *transport)
+ON_ENTRY(rto_restart, sctp_assoc_update, on_restart((void *)ADDRESS(0, asoc), ADDRESS(0, asoc)),
+	 struct sctp_association *asoc)
 ON_ENTRY(rto_x_sack, sctp_outq_sack, on_sack(trusted, q, chunk), struct sctp_outq *q,
 	 struct sctp_chunk *chunk)
 ON_ENTRY(rto_x_assign, sctp_chunk_assign_tsn, on_assign(trusted, chunk), struct sctp_chunk *chunk)

@@ -173,6 +173,7 @@ struct sctp_inq {
 
 struct sctp_ep_common {
 	struct sctp_inq inqueue;
+	bool dead; /* it is being freed */
 	struct sock *sk;
 	struct net *net;
 	struct sctp_bind_addr bind_addr;

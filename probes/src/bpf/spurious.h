@@ -185,10 +185,11 @@ __noinline __u32 slot_for(__u32 assoc_id, __u32 tsn)
 	return best;
 }
 
-/* Does an index name the same entry as when the slot was written? */
+/* Does an index name the same entry as when the slot was written, and has that not ended? */
 static __always_inline bool is_path_of(const struct entry *path, const struct slot *slot)
 {
-	return path->id.assoc_id == slot->assoc_id && path->state.made_ns <= slot->sent_ns;
+	return path->id.assoc_id == slot->assoc_id && path->state.made_ns <= slot->sent_ns &&
+	       !has_ended(path->object);
 }
 
 static __always_inline struct entry *booked_on(const struct slot *slot)
