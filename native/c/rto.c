@@ -44,6 +44,9 @@ static struct sctp_association *rto_assoc(struct assoc_args *args)
 
 	asoc->rto_max = 15000;
 	for (__u32 i = 0; i < PATHS; i++) {
+		kernel_path(args, i)->transports.next =
+			i + 1 < PATHS ? &kernel_path(args, i + 1)->transports
+				      : &asoc->peer.transport_addr_list;
 		if (hosts[args->index][i])
 			set_addr(&kernel_path(args, i)->ipaddr, i, hosts[args->index][i]);
 	}

@@ -3,11 +3,13 @@
 //!
 //! The world below is a kernel that sends, a network that knows what it loses, and peers that name duplicates.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::ops::Range;
 
+use proptest::{prelude::*, sample::Index};
 use sctptrace_native::{
     Hook, Program,
-    association::{AssocArgs, Receiver, Sender},
+    association::{AssocArgs, Receiver, Sack, Sender, before},
     raw::{Dist, Entry, Settings, Shared, WANT_EVENTS, WANT_EXTENDED},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -146,6 +148,8 @@ const ESTABLISHED: u32 = 4;
 const CLOSED: u32 = 0;
 const MS: u64 = 1_000_000;
 const JIFFY: u64 = 4 * MS;
+/// The delay of paths in random runs.
+const ONE_WAY: u64 = 10 * MS;
 
 /// Functions that take a path, by the names of their hooks.
 const CALLS: [&str; 9] = [
@@ -160,10 +164,14 @@ const CALLS: [&str; 9] = [
     "restart",
 ];
 
-/// What the world knows of a chunk: the path of its last copy.
+/// What the world knows of a chunk: the path of its first copy, and of the last, and when that was sent.
 #[derive(Clone, Copy, Debug)]
 struct Note {
+    first_path: u32,
     path: u32,
+    sent_ns: u64,
+    /// Copies that the peer has not named as duplicates, but for the first.
+    unnamed: u64,
 }
 
 struct Assoc {
@@ -173,6 +181,12 @@ struct Assoc {
     arrived: HashSet<u32>,
     /// Duplicates to be named in the next SACK.
     duplicates: Vec<u32>,
+    /// Under way, with the time of their arrival: copies of chunks, and SACKs.
+    copies: Vec<(u64, u32)>,
+    sacks: VecDeque<(u64, Sack, Vec<u32>)>,
+    /// Paths of the first copies of chunks that were sent again.
+    again: BTreeMap<u32, u32>,
+    life: u32,
     state: u32,
     errors: u32,
 }
@@ -200,6 +214,9 @@ struct World {
     now: u64,
     last_id: u32,
     assocs: Vec<Assoc>,
+    /// Of each association, life and path: chunks sent again there, chunks first sent there and sent again, duplicates
+    /// named, and early acknowledgements.
+    truth: BTreeMap<(u32, u32, u32), [u64; 4]>,
 }
 
 impl World {
@@ -228,6 +245,7 @@ impl World {
             now: 1,
             last_id: 0,
             assocs: Vec::new(),
+            truth: BTreeMap::new(),
         };
         for (index, &isn) in isns.iter().enumerate() {
             let assoc = world.new_assoc(index as u32, isn);
@@ -243,6 +261,10 @@ impl World {
             receiver: Receiver::new(isn),
             arrived: HashSet::new(),
             duplicates: Vec::new(),
+            copies: Vec::new(),
+            sacks: VecDeque::new(),
+            again: BTreeMap::new(),
+            life: 1,
             state: ESTABLISHED,
             errors: 0,
         }
@@ -295,7 +317,7 @@ impl World {
         self.call_with("update", index, path, jiffies, &[5, 0, 0, 4]);
     }
 
-    fn run_sent(&mut self, index: usize, path: u32, former: u32, tsn: u32, sent_count: u32) {
+    fn run_sent(&mut self, index: usize, path: u32, former: u32, tsn: u32, sent_count: u32, skips: u32) {
         let mut args = self.args(index);
         if sent_count == 1 {
             args.next_tsn = tsn.wrapping_add(1);
@@ -303,30 +325,46 @@ impl World {
         let mut chunk = vec![0, 3, 0, 116];
         chunk.extend(tsn.to_be_bytes());
         chunk.resize(16, 0);
-        let sent = Sent { assoc: args, path, former, sent_count, packet_size: 32 + 116, skips: 0 };
+        let sent = Sent { assoc: args, path, former, sent_count, packet_size: 32 + 116, skips };
         self.program.run(self.sent, &sent, &chunk);
     }
 
     /// Sends a new chunk in a packet of its own, which arrives or not.
     fn send(&mut self, index: usize, path: u32, arrives: bool) -> u32 {
-        let tsn = self.assocs[index].sender.send(Note { path });
-        self.run_sent(index, path, NO_PATH, tsn, 1);
+        let tsn = self.send_copy(index, path, 0);
         if arrives {
             self.arrive(index, tsn);
         }
         tsn
     }
 
+    fn send_copy(&mut self, index: usize, path: u32, skips: u32) -> u32 {
+        let note = Note { first_path: path, path, sent_ns: self.now, unnamed: 0 };
+        let tsn = self.assocs[index].sender.send(note);
+        self.run_sent(index, path, NO_PATH, tsn, 1, skips);
+        tsn
+    }
+
     /// Sends it again.
     fn resend(&mut self, index: usize, path: u32, tsn: u32, arrives: bool) {
-        let chunk = self.assocs[index].sender.chunk(tsn).expect("it is outstanding");
-        chunk.sent_count += 1;
-        let (former, sent_count) = (chunk.note.path, chunk.sent_count);
-        chunk.note.path = path;
-        self.run_sent(index, path, former, tsn, sent_count);
+        self.resend_copy(index, path, tsn, 0);
         if arrives {
             self.arrive(index, tsn);
         }
+    }
+
+    fn resend_copy(&mut self, index: usize, path: u32, tsn: u32, skips: u32) {
+        let now = self.now;
+        let Assoc { sender, again, life, .. } = &mut self.assocs[index];
+        let (assoc_id, life) = (sender.args.assoc_id, *life);
+        let chunk = sender.chunk(tsn).expect("it is outstanding");
+        chunk.sent_count += 1;
+        let (former, sent_count, first) = (chunk.note.path, chunk.sent_count, chunk.note.first_path);
+        chunk.note = Note { path, sent_ns: now, unnamed: chunk.note.unnamed + 1, ..chunk.note };
+        again.insert(tsn, first);
+        self.truth.entry((assoc_id, life, path)).or_default()[0] += 1;
+        self.truth.entry((assoc_id, life, first)).or_default()[1] += 1;
+        self.run_sent(index, path, former, tsn, sent_count, skips);
     }
 
     fn arrive(&mut self, index: usize, tsn: u32) {
@@ -340,24 +378,43 @@ impl World {
 
     fn sack_bytes(&self, index: usize) -> Vec<u8> {
         let assoc = &self.assocs[index];
-        let mut bytes = assoc.receiver.sack().bytes();
-        bytes[14..16].copy_from_slice(&(assoc.duplicates.len() as u16).to_be_bytes());
-        bytes.extend(assoc.duplicates.iter().flat_map(|tsn| tsn.to_be_bytes()));
-        let len = bytes.len() as u16;
-        bytes[2..4].copy_from_slice(&len.to_be_bytes());
-        bytes
+        bytes_of(&assoc.receiver.sack(), &assoc.duplicates)
     }
 
     /// The peer's SACK of now arrives, or is lost.
     fn answer(&mut self, index: usize, arrives: bool) {
-        let (bytes, args) = (self.sack_bytes(index), self.args(index));
         let assoc = &mut self.assocs[index];
-        assoc.duplicates.clear();
-        let sack = assoc.receiver.sack();
+        let (sack, duplicates) = (assoc.receiver.sack(), std::mem::take(&mut assoc.duplicates));
         if arrives {
-            self.program.run(self.sack, &args, &bytes);
-            self.assocs[index].sender.acknowledge(&sack, |_| {});
+            self.acknowledge(index, &sack, &duplicates, true);
         }
+    }
+
+    /// A SACK arrives, if it is not an old one.
+    fn acknowledge(&mut self, index: usize, sack: &Sack, duplicates: &[u32], run: bool) {
+        let now = self.now;
+        let Assoc { sender, again, life, .. } = &mut self.assocs[index];
+        if !sender.takes(sack) {
+            return;
+        }
+        let args = sender.args;
+        if run {
+            self.program.run(self.sack, &args, &bytes_of(sack, duplicates));
+        }
+        for tsn in duplicates {
+            if let Some(chunk) = sender.chunk(*tsn) {
+                chunk.note.unnamed = chunk.note.unnamed.saturating_sub(1);
+            }
+            if let Some(path) = again.get(tsn) {
+                self.truth.entry((args.assoc_id, *life, *path)).or_default()[2] += 1;
+            }
+        }
+        sender.acknowledge(sack, |chunk| {
+            let given_up = !before(args.adv_peer_ack_point, chunk.tsn);
+            if !given_up && chunk.note.unnamed > 0 && now - chunk.note.sent_ns < 2 * ONE_WAY / 8 * 7 {
+                self.truth.entry((args.assoc_id, *life, chunk.note.first_path)).or_default()[3] += 1;
+            }
+        });
     }
 
     /// The peer restarts the association.
@@ -370,6 +427,10 @@ impl World {
         assoc.receiver = Receiver::new(isn);
         assoc.arrived.clear();
         assoc.duplicates.clear();
+        assoc.copies.clear();
+        assoc.sacks.clear();
+        assoc.again.clear();
+        assoc.life += 1;
     }
 
     /// An association ends, and its paths with it.
@@ -407,6 +468,220 @@ impl World {
         self.send(index, path, true);
         self.pass(rtt_ns);
         self.answer(index, true);
+    }
+}
+
+/// A SACK that names duplicates.
+fn bytes_of(sack: &Sack, duplicates: &[u32]) -> Vec<u8> {
+    let mut bytes = sack.bytes();
+    bytes[14..16].copy_from_slice(&(duplicates.len() as u16).to_be_bytes());
+    bytes.extend(duplicates.iter().flat_map(|tsn| tsn.to_be_bytes()));
+    let len = bytes.len() as u16;
+    bytes[2..4].copy_from_slice(&len.to_be_bytes());
+    bytes
+}
+
+/// What happens next.
+#[derive(Clone, Debug)]
+enum Op {
+    Send(u32),
+    /// A chunk that waits, on this path.
+    Resend(Index, u32),
+    /// A copy or a SACK of those under way.
+    Arrive(Index),
+    Lose(Index),
+    Acknowledge,
+    Sack(Index),
+    LoseSack(Index),
+    /// A chunk is given up, and a FORWARD-TSN sent, which may get lost (PR-SCTP).
+    Abandon(Index, bool),
+    Expire(u32),
+    Restart(u32),
+    Replace(u32),
+}
+
+/// An operation, the association that it happens to, the time before it, and which programs are left out.
+#[derive(Clone, Debug)]
+struct Step {
+    op: Op,
+    assoc: Index,
+    ns: u64,
+    skips: u32,
+}
+
+fn steps(len: Range<usize>) -> impl Strategy<Value = Vec<Step>> {
+    let index = any::<Index>;
+    let isn = || prop_oneof![Just(1_u32), Just(u32::MAX - 2), any::<u32>()];
+    let op = prop_oneof![
+        10 => (0..4_u32).prop_map(Op::Send),
+        8 => (index(), 0..4_u32).prop_map(|(at, path)| Op::Resend(at, path)),
+        12 => index().prop_map(Op::Arrive),
+        4 => index().prop_map(Op::Lose),
+        8 => Just(Op::Acknowledge),
+        8 => index().prop_map(Op::Sack),
+        2 => index().prop_map(Op::LoseSack),
+        2 => (index(), any::<bool>()).prop_map(|(at, lost)| Op::Abandon(at, lost)),
+        2 => (0..4_u32).prop_map(Op::Expire),
+        1 => isn().prop_map(Op::Restart),
+        1 => isn().prop_map(Op::Replace),
+    ];
+    let ns = prop_oneof![Just(0), 1..30 * MS, 1..1000 * MS];
+    let step = (op, index(), ns, 0..8_u32);
+    prop::collection::vec(step.prop_map(|(op, assoc, ns, skips)| Step { op, assoc, ns, skips }), len)
+}
+
+impl World {
+    fn step(&mut self, step: &Step, skips: u32) {
+        self.pass(step.ns);
+        let index = step.assoc.index(self.assocs.len());
+        let waiting = self.assocs[index].sender.unacknowledged();
+        let pick = |at: &Index| (!waiting.is_empty()).then(|| waiting[at.index(waiting.len())]);
+        // The time of each path is known exactly, all the time.
+        (0..4).for_each(|path| self.heartbeat(index, path, (2 * ONE_WAY / JIFFY) as u32 + 1));
+        match &step.op {
+            Op::Send(path) => {
+                let tsn = self.send_copy(index, *path, skips);
+                self.assocs[index].copies.push((self.now + ONE_WAY, tsn));
+            }
+            Op::Resend(at, path) => {
+                let Some(tsn) = pick(at) else { return };
+                self.resend_copy(index, *path, tsn, skips);
+                self.assocs[index].copies.push((self.now + ONE_WAY, tsn));
+            }
+            Op::Arrive(at) | Op::Lose(at) => {
+                let copies = &mut self.assocs[index].copies;
+                if copies.is_empty() {
+                    return;
+                }
+                let (time, tsn) = copies.swap_remove(at.index(copies.len()));
+                if matches!(step.op, Op::Arrive(_)) {
+                    self.pass(time.saturating_sub(self.now));
+                    self.arrive(index, tsn);
+                }
+            }
+            Op::Acknowledge => {
+                let assoc = &mut self.assocs[index];
+                let duplicates = std::mem::take(&mut assoc.duplicates);
+                assoc.sacks.push_back((self.now + ONE_WAY, assoc.receiver.sack(), duplicates));
+            }
+            Op::Sack(at) | Op::LoseSack(at) => {
+                let sacks = &mut self.assocs[index].sacks;
+                let Some((time, sack, duplicates)) =
+                    (!sacks.is_empty()).then(|| sacks.remove(at.index(sacks.len()))).flatten()
+                else {
+                    return;
+                };
+                if matches!(step.op, Op::Sack(_)) {
+                    self.pass(time.saturating_sub(self.now));
+                    self.acknowledge(index, &sack, &duplicates, skips & 1 == 0);
+                }
+            }
+            Op::Abandon(at, lost) => {
+                let Some(tsn) = pick(at) else { return };
+                let assoc = &mut self.assocs[index];
+                if !assoc.sender.prsctp {
+                    return;
+                }
+                assoc.sender.chunk(tsn).expect("it is outstanding").abandoned = true;
+                assoc.sender.give_up();
+                if !lost {
+                    let upto = assoc.sender.args.adv_peer_ack_point;
+                    assoc.receiver.forward(upto);
+                    // What it skipped would be a duplicate now.
+                    let skipped = waiting.iter().filter(|tsn| !before(upto, **tsn));
+                    assoc.arrived.extend(skipped);
+                }
+            }
+            Op::Expire(path) => {
+                self.call("timer_begins", index, *path, TIMER_T3);
+                self.call("lower_cwnd", index, *path, 0);
+                self.call("timer_ends", index, *path, TIMER_T3);
+            }
+            Op::Restart(isn) => self.restart(index, *isn, skips & 1 == 0),
+            Op::Replace(isn) => {
+                if skips & 1 == 0 {
+                    self.end(index);
+                }
+                let prsctp = self.assocs[index].sender.prsctp;
+                self.assocs[index] = self.new_assoc(index as u32, *isn);
+                self.assocs[index].sender.prsctp = prsctp;
+            }
+        }
+    }
+
+    /// What the tables say, as the truth is kept.
+    fn counted(&self) -> BTreeMap<(u32, u32, u32), [u64; 4]> {
+        let mut counted: BTreeMap<_, [u64; 4]> = BTreeMap::new();
+        for entry in self.entries() {
+            let stats = entry.stats;
+            assert!(stats.spurious <= stats.rtx_for_path && stats.spurious <= stats.dup_tsns, "{stats:?}");
+            let counts = [stats.rtx_chunks, stats.rtx_for_path, stats.dup_tsns, stats.early_acks];
+            if counts != [0; 4] {
+                let path = entry.id.path.ip[1].into();
+                let there = counted.entry((entry.id.assoc_id, entry.id.life, path)).or_default();
+                (0..4).for_each(|n| there[n] += counts[n]);
+            }
+        }
+        counted
+    }
+}
+
+fn random_world(setup: Setup, isns: &[(u32, bool)]) -> World {
+    let mut world = World::new(setup, &isns.iter().map(|(isn, _)| *isn).collect::<Vec<_>>());
+    for (assoc, (_, prsctp)) in world.assocs.iter_mut().zip(isns) {
+        assoc.sender.prsctp = *prsctp;
+    }
+    world.pass(1);
+    world
+}
+
+fn setups() -> impl Strategy<Value = Setup> {
+    (any::<bool>(), any::<bool>()).prop_map(|(kprobes, cast)| Setup { kprobes, cast, ..Setup::ROOMY })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Each retransmission is counted once on the path that it went by and once on the one that it was for, and what
+    /// the peer says of it once, over ends and restarts, with any TSNs.
+    #[test]
+    fn every_retransmission_is_counted_once(
+        setup in setups(),
+        isns in prop::collection::vec((any::<u32>(), any::<bool>()), 1..4),
+        steps in steps(0..120),
+    ) {
+        let mut world = random_world(setup, &isns);
+        steps.iter().for_each(|step| world.step(step, 0));
+        prop_assert_eq!(world.counted(), world.truth.clone());
+        let (spurious, named) = (world.sum(|stats| stats.spurious), world.sum(|stats| stats.dup_tsns));
+        prop_assert_eq!(spurious, named, "this network does not duplicate");
+    }
+
+    /// Where programs are left out, or tables are too small, less is counted, and never more.
+    #[test]
+    fn what_is_left_out_is_not_made_up(
+        setup in setups(),
+        small in any::<bool>(),
+        isns in prop::collection::vec((any::<u32>(), any::<bool>()), 1..12),
+        steps in steps(0..120),
+    ) {
+        let setup = if small { Setup { paths: 8, sets: 1, ..setup } } else { setup };
+        let mut world = random_world(setup, &isns);
+        steps.iter().for_each(|step| world.step(step, if small { 0 } else { step.skips }));
+        let sum = |all: &BTreeMap<(u32, u32, u32), [u64; 4]>| {
+            let mut sums: BTreeMap<u32, [u64; 4]> = BTreeMap::new();
+            for ((assoc_id, _, _), counts) in all {
+                let sum = sums.entry(*assoc_id).or_default();
+                (0..4).for_each(|n| sum[n] += counts[n]);
+            }
+            sums
+        };
+        let truth = sum(&world.truth);
+        for (assoc_id, counts) in sum(&world.counted()) {
+            let most = truth.get(&assoc_id).copied().unwrap_or_default();
+            prop_assert!((0..3).all(|n| counts[n] <= most[n]), "{:?} of {:?}", counts, most);
+            prop_assert!(counts[3] <= counts[1], "{:?}", counts);
+        }
     }
 }
 
