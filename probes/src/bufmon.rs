@@ -333,6 +333,10 @@ impl Program for Programs {
         }
     }
 
+    fn carry(&mut self) -> Result<(), Error> {
+        self.assocs.carry()
+    }
+
     fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
         let lasts = |index| self.assocs.word(index, NOW_SINCE) | self.assocs.word(index, ZERO_WINDOW) != 0;
         let changed = |index| lasts(index) || self.assocs.has_window(index, moment.interval);
@@ -451,8 +455,8 @@ fn row(assoc: &Snapshot<RawState, RawStats>, now: Duration) -> Row {
         zero_windows: stats.zero_windows,
         zero_window: Duration::from_nanos(stats.zero_window_ns),
         in_flight_max_bytes: stats.in_flight_max,
-        recv_ppm: ValueDist::new(&stats.recv, None),
-        own_rwnd_bytes: ValueDist::new(&stats.own_rwnd, None),
+        recv_ppm: ValueDist::new::<u64>(&stats.recv, None),
+        own_rwnd_bytes: ValueDist::new::<u64>(&stats.own_rwnd, None),
         stalls: stats.stalls,
         stalled: Duration::from_nanos(stats.stall_ns),
         stall_max: Duration::from_nanos(stats.stall_max_ns),

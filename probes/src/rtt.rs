@@ -176,6 +176,10 @@ impl Program for Programs {
         }
     }
 
+    fn carry(&mut self) -> Result<(), Error> {
+        self.paths.carry()
+    }
+
     fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
         Ok(self.paths.interval(moment.interval, is_idle).map(|path| Ok(row(&path?))))
     }
