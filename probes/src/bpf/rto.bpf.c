@@ -484,37 +484,26 @@ static __always_inline int on_free(__u64 asoc)
 	return 0;
 }
 
-/*
- * At the entry of sctp_transport_free(): a path goes, with its association or because its address
- * was taken away (RFC 5061). Its memory may serve another path of the same association soon.
- */
+/* A path goes, see end_path(). One whose address was taken away is shown so from now on. */
 static __always_inline int on_path_free(__u64 transport)
 {
 	struct sctp_association *asoc = asoc_of(transport);
-	struct entry *path;
+	struct entry *path = NULL;
 	__u8 old_state;
 
-	if (!asoc)
-		return 0; /* made for an answer to a packet out of the blue */
-	path = find_entry(transport, READ(asoc, assoc_id));
+	if (asoc && !READ(asoc, base.dead))
+		path = find_entry(transport, READ(asoc, assoc_id));
 	if (!path)
-		return 0;
-	if (READ(asoc, base.dead)) {
-		begin_update(path);
-		end_entry(path);
-		end_update(path);
-		return 0;
-	}
+		return end_path(transport);
 	old_state = READ(TRANSPORT(transport), state);
 	begin_update(path);
 	path->last_ns = bpf_ktime_get_ns();
 	path->state.last.path_state = PATH_REMOVED;
 	path->state.last.primary = false;
-	end_entry(path);
 	end_update(path);
 	if (settings.wants & WANT_EXTENDED)
 		report(path, CAUSE_STATE, path->state.last.rto, old_state);
-	return 0;
+	return end_path(transport);
 }
 
 static __always_inline int on_restart(struct sctp_association *asoc, __u64 address)
