@@ -37,6 +37,7 @@ struct sent_args {
 };
 
 static __u8 hosts[ASSOCS][PATHS];
+static struct sctp_transport nobodys;
 
 static struct sctp_association *rto_assoc(struct assoc_args *args)
 {
@@ -228,10 +229,13 @@ static void end(struct assoc_args *args, __u8 *bytes, __u64 len)
 	asoc->base.dead = false;
 }
 
-/* sctp_transport_free(): an address is deleted. */
+/* sctp_transport_free(): an address is deleted; NO_PATH: what answered a packet out of the blue. */
 static void free_path(struct call_args *args, __u8 *bytes, __u64 len)
 {
-	ENTERED(rto_path_free, called_for(args));
+	if (args->path == NO_PATH)
+		ENTERED(rto_path_free, &nobodys);
+	else
+		ENTERED(rto_path_free, called_for(args));
 }
 
 /* sctp_assoc_update(), at its beginning. */

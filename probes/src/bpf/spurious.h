@@ -10,10 +10,11 @@
 #ifndef SPURIOUS_H
 #define SPURIOUS_H
 
-#define ASSOC_PROBES 8			/* entries of assocs looked at before one is evicted */
-#define RTT_PERIOD_NS 30000000000ull	/* see struct min_rtt */
-#define NAMED_LATEST_NS 600000000000ull /* no duplicate is named so late, but 2^32 TSNs may pass   \
-					 */
+#define ASSOC_PROBES 8		     /* entries of assocs looked at before one is evicted */
+#define RTT_PERIOD_NS 30000000000ull /* see struct min_rtt */
+#define NAMED_LATEST_NS                                                                            \
+	600000000000ull /* no duplicate is named so late, but 2^32 TSNs may pass                   \
+			 */
 
 /* An association's data under way. */
 struct assoc {
@@ -406,7 +407,9 @@ static long duplicate_step(__u32 step, struct sack *sack)
 	path = booked_on(slot);
 	if (!is_path_of(path, slot))
 		return 0;
-	is_new = slot->note & NOTE_COPIES;
+	/* What was given up is named where it comes after the FORWARD-TSN, too. */
+	is_new = slot->note & NOTE_COPIES &&
+		 (slot->note & NOTE_ACKED || tsn_before(sack->given_up, slot->tsn));
 	if (is_new)
 		slot->note -= NOTE_COPY;
 	begin_update(path);
@@ -449,9 +452,10 @@ static long sack_step(__u32 step, struct sack *sack)
 		return 0;
 	slot->note |= NOTE_ACKED;
 	sack->acked++;
-	/* Copies that this very SACK names are counted as such. */
-	if (!(slot->note & NOTE_COPIES) || !tsn_before(sack->given_up, slot->tsn))
-		return 0;
+	if (!tsn_before(sack->given_up, slot->tsn))
+		slot->note &= ~NOTE_COPIES; /* it may never have arrived */
+	if (!(slot->note & NOTE_COPIES))
+		return 0; /* or this very SACK has named all */
 	path = entry_at(slot->path);
 	if (slot->path == NO_INDEX || !is_path_of(path, slot) ||
 	    !is_early(path, sack->now - slot->sent_ns, sack->now))
@@ -515,6 +519,11 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 
 	if (a->probing)
 		finish_probe(a, all, covered, sack.now);
+	if (!sack.duplicates && !a->rtx_open)
+		return 0;
+	/* Without PR-SCTP adv_peer_ack_point stays where it was at first. */
+	given_up = place_of(all, GET(trusted, asoc, adv_peer_ack_point));
+	sack.given_up = all.acked + (given_up < all.count ? given_up + 1 : 0);
 	if (sack.duplicates) {
 		sack.next = gaps + sack.blocks * sizeof(struct gap_ack_block);
 		bpf_loop(MAX_SCAN, duplicate_step, &sack, 0);
@@ -529,9 +538,6 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	low = place_of(all, a->rtx_low);
 	sack.low = low <= high ? a->rtx_low : all.acked + 1;
 	sack.high = a->rtx_high;
-	/* Without PR-SCTP adv_peer_ack_point stays where it was at first. */
-	given_up = place_of(all, GET(trusted, asoc, adv_peer_ack_point));
-	sack.given_up = all.acked + (given_up < all.count ? given_up + 1 : 0);
 	sack.tsn = sack.low;
 	sack.end = covered <= high ? sack.cum_tsn : sack.high;
 	sack.next = gaps;
