@@ -61,6 +61,7 @@
 #define SCTP_EVENT_TIMEOUT_T2_SHUTDOWN 3
 
 #define EAGAIN 11
+#define MSG_DONTWAIT 0x40
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -99,6 +100,10 @@ struct sock {
 	struct {
 		atomic_t rmem_alloc;
 	} sk_backlog;
+};
+
+struct msghdr {
+	unsigned int msg_flags;
 };
 
 struct socket {
@@ -212,8 +217,15 @@ struct sctp_outq {
 
 struct sctp_endpoint {
 	struct sctp_ep_common base;
+	struct list_head asocs;
 	__u32 sndbuf_policy;
 	__u32 rcvbuf_policy;
+};
+
+/* The kernel's begins with a struct inet_sock, and that with a struct sock. */
+struct sctp_sock {
+	struct sock sk;
+	struct sctp_endpoint *ep;
 };
 
 enum sctp_state {
@@ -247,6 +259,7 @@ struct sctp_tsnmap {
 
 struct sctp_association {
 	struct sctp_ep_common base;
+	struct list_head asocs; /* of its endpoint */
 	__s32 assoc_id;
 	struct sctp_endpoint *ep;
 	struct {
@@ -255,6 +268,7 @@ struct sctp_association {
 		__u16 port; /* host order */
 		struct sctp_transport *primary_path;
 		struct sctp_transport *retran_path; /* where data is sent again */
+		__u16 zero_window_announced : 1;
 	} peer;
 	enum sctp_state state;
 	int overall_error_count; /* in a row, over all paths */
