@@ -164,20 +164,26 @@ const CALLS: [&str; 9] = [
     "restart",
 ];
 
-/// What the world knows of a chunk: the path of its first copy, and of the last, and when that was sent.
+/// What the world knows of a chunk: the path of its last copy, or `NO_PATH` where that was removed, and when it left.
 #[derive(Clone, Copy, Debug)]
 struct Note {
-    first_path: u32,
     path: u32,
     sent_ns: u64,
 }
 
-/// A chunk that was sent again: the path of its first copy, and how many more the peer has not named as duplicates.
+/// A path of an association: its number, and the last one of its address.
+type Address = (u32, u32);
+
+/// A chunk that was sent again: what it is booked on, and how many copies the peer has not named as duplicates.
 #[derive(Clone, Copy, Debug)]
 struct Again {
-    path: u32,
+    path: Address,
     unnamed: u64,
 }
+
+/// Of an association, life and path: chunks sent again there, chunks sent there and then again, duplicates named, early
+/// acknowledgements, and spurious ones.
+type Counts = BTreeMap<(u32, u32, Address), [u64; 5]>;
 
 struct Assoc {
     sender: Sender<Note>,
@@ -193,6 +199,8 @@ struct Assoc {
     again: BTreeMap<u32, Again>,
     /// TSNs whose data arrived, and was not only skipped.
     had: HashSet<u32>,
+    /// The last numbers of the paths' addresses.
+    hosts: [u32; 4],
     life: u32,
     state: u32,
     errors: u32,
@@ -221,9 +229,7 @@ struct World {
     now: u64,
     last_id: u32,
     assocs: Vec<Assoc>,
-    /// Of each association, life and path: chunks sent again there, chunks first sent there and sent again, duplicates
-    /// named, early acknowledgements, and spurious ones.
-    truth: BTreeMap<(u32, u32, u32), [u64; 5]>,
+    truth: Counts,
     /// Copies that arrived where the data had.
     needless: u64,
 }
@@ -275,6 +281,7 @@ impl World {
             sacks: VecDeque::new(),
             again: BTreeMap::new(),
             had: HashSet::new(),
+            hosts: [2 + index; 4],
             life: 1,
             state: ESTABLISHED,
             errors: 0,
@@ -350,7 +357,7 @@ impl World {
     }
 
     fn send_copy(&mut self, index: usize, path: u32, skips: u32) -> u32 {
-        let note = Note { first_path: path, path, sent_ns: self.now };
+        let note = Note { path, sent_ns: self.now };
         let tsn = self.assocs[index].sender.send(note);
         self.run_sent(index, path, NO_PATH, tsn, 1, skips);
         tsn
@@ -366,16 +373,22 @@ impl World {
 
     fn resend_copy(&mut self, index: usize, path: u32, tsn: u32, skips: u32) {
         let now = self.now;
-        let Assoc { sender, again, life, .. } = &mut self.assocs[index];
+        let Assoc { sender, again, life, hosts, .. } = &mut self.assocs[index];
         let (assoc_id, life) = (sender.args.assoc_id, *life);
         let chunk = sender.chunk(tsn).expect("it is outstanding");
         chunk.sent_count += 1;
-        let (former, sent_count, first) = (chunk.note.path, chunk.sent_count, chunk.note.first_path);
-        chunk.note = Note { path, sent_ns: now, ..chunk.note };
+        let (former, sent_count) = (chunk.note.path, chunk.sent_count);
+        chunk.note = Note { path, sent_ns: now };
         chunk.covered = false; // an older SACK may have taken that back
-        again.entry(tsn).or_insert(Again { path: first, unnamed: 0 }).unnamed += 1;
-        self.truth.entry((assoc_id, life, path)).or_default()[0] += 1;
-        self.truth.entry((assoc_id, life, first)).or_default()[1] += 1;
+        let address = |path: u32| (path, hosts[path as usize]);
+        let from = address(if former == NO_PATH { path } else { former });
+        let again = again.entry(tsn).or_insert(Again { path: from, unnamed: 0 });
+        if address(again.path.0) != again.path {
+            *again = Again { path: from, unnamed: 0 };
+        }
+        again.unnamed += 1;
+        self.truth.entry((assoc_id, life, address(path))).or_default()[0] += 1;
+        self.truth.entry((assoc_id, life, again.path)).or_default()[1] += 1;
         self.run_sent(index, path, former, tsn, sent_count, skips);
     }
 
@@ -406,7 +419,7 @@ impl World {
     /// A SACK arrives, if it is not an old one.
     fn acknowledge(&mut self, index: usize, sack: &Sack, duplicates: &[u32], run: bool) {
         let now = self.now;
-        let Assoc { sender, again, life, .. } = &mut self.assocs[index];
+        let Assoc { sender, again, life, hosts, .. } = &mut self.assocs[index];
         if !sender.takes(sack) {
             return;
         }
@@ -416,9 +429,11 @@ impl World {
         }
         // What was given up may be acknowledged, and named, though it never arrived.
         let given_up = |tsn| !before(args.adv_peer_ack_point, tsn);
+        // Nor is anything booked on a path that is gone.
+        let is_there = |path: Address| hosts[path.0 as usize] == path.1;
         for tsn in duplicates {
             let skipped = sender.chunk(*tsn).is_some_and(|chunk| !chunk.covered && given_up(*tsn));
-            let Some(again) = again.get_mut(tsn) else { continue };
+            let Some(again) = again.get_mut(tsn).filter(|again| is_there(again.path)) else { continue };
             let counts = self.truth.entry((args.assoc_id, *life, again.path)).or_default();
             counts[2] += 1;
             if again.unnamed > 0 && !skipped {
@@ -430,7 +445,11 @@ impl World {
             let Some(again) = again.get_mut(&chunk.tsn) else { return };
             if given_up(chunk.tsn) {
                 again.unnamed = 0;
-            } else if again.unnamed > 0 && now - chunk.note.sent_ns < 2 * ONE_WAY / 8 * 7 {
+            } else if again.unnamed > 0
+                && now - chunk.note.sent_ns < 2 * ONE_WAY / 8 * 7
+                && chunk.note.path != NO_PATH
+                && is_there(again.path)
+            {
                 self.truth.entry((args.assoc_id, *life, again.path)).or_default()[3] += 1;
             }
         });
@@ -501,6 +520,10 @@ fn bytes_of(sack: &Sack, duplicates: &[u32]) -> Vec<u8> {
     bytes
 }
 
+fn address_of(entry: Entry<State, Stats>) -> Address {
+    (entry.id.path.ip[1].into(), entry.id.path.ip[3].into())
+}
+
 /// What happens next.
 #[derive(Clone, Debug)]
 enum Op {
@@ -516,6 +539,10 @@ enum Op {
     /// A chunk is given up, and a FORWARD-TSN sent, which may get lost (PR-SCTP).
     Abandon(Index, bool),
     Expire(u32),
+    /// A path becomes the primary one.
+    Primary(u32),
+    /// An address is taken away, and another comes in its memory.
+    Move(u32),
     Restart(u32),
     Replace(u32),
 }
@@ -542,6 +569,8 @@ fn steps(len: Range<usize>) -> impl Strategy<Value = Vec<Step>> {
         2 => index().prop_map(Op::LoseSack),
         2 => (index(), any::<bool>()).prop_map(|(at, lost)| Op::Abandon(at, lost)),
         2 => (0..4_u32).prop_map(Op::Expire),
+        1 => (0..4_u32).prop_map(Op::Primary),
+        1 => (0..4_u32).prop_map(Op::Move),
         1 => isn().prop_map(Op::Restart),
         1 => isn().prop_map(Op::Replace),
     ];
@@ -617,6 +646,19 @@ impl World {
                 self.call("lower_cwnd", index, *path, 0);
                 self.call("timer_ends", index, *path, TIMER_T3);
             }
+            Op::Primary(path) => self.make_primary(index, *path),
+            Op::Move(path) => {
+                if self.args(index).primary == *path {
+                    self.make_primary(index, (path + 1) % 4);
+                }
+                self.call("free_path", index, *path, 0);
+                let assoc = &mut self.assocs[index];
+                assoc.hosts[*path as usize] += 5;
+                let host = assoc.hosts[*path as usize];
+                let there = assoc.sender.outstanding.iter_mut().filter(|chunk| chunk.note.path == *path);
+                there.for_each(|chunk| chunk.note.path = NO_PATH);
+                self.set_path(index, *path, |path| path.host = host);
+            }
             Op::Restart(isn) => self.restart(index, *isn, skips & 1 == 0),
             Op::Replace(isn) => {
                 if skips & 1 == 0 {
@@ -625,21 +667,37 @@ impl World {
                 let prsctp = self.assocs[index].sender.prsctp;
                 self.assocs[index] = self.new_assoc(index as u32, *isn);
                 self.assocs[index].sender.prsctp = prsctp;
+                let host = self.assocs[index].hosts[0];
+                (0..4).for_each(|path| self.set_path(index, path, |path| path.host = host));
             }
         }
     }
 
+    fn make_primary(&mut self, index: usize, path: u32) {
+        self.call("set_primary", index, path, 0);
+        self.assocs[index].sender.args.primary = path;
+        let assoc = &self.assocs[index];
+        let is_own =
+            |entry: &Entry<State, Stats>| (entry.id.assoc_id, entry.ended) == (assoc.sender.args.assoc_id, 0);
+        let entries: Vec<_> = self.entries().into_iter().filter(is_own).collect();
+        let new = (path, assoc.hosts[path as usize]);
+        // In a small table it may have made room.
+        for entry in entries {
+            assert_eq!(entry.state.last.primary != 0, address_of(entry) == new, "{entry:?}");
+        }
+    }
+
     /// What the tables say, as the truth is kept.
-    fn counted(&self) -> BTreeMap<(u32, u32, u32), [u64; 5]> {
-        let mut counted: BTreeMap<_, [u64; 5]> = BTreeMap::new();
+    fn counted(&self) -> Counts {
+        let mut counted = Counts::new();
         for entry in self.entries() {
             let stats = entry.stats;
             assert!(stats.spurious <= stats.rtx_for_path && stats.spurious <= stats.dup_tsns, "{stats:?}");
             let counts =
                 [stats.rtx_chunks, stats.rtx_for_path, stats.dup_tsns, stats.early_acks, stats.spurious];
             if counts != [0; 5] {
-                let path = entry.id.path.ip[1].into();
-                let there = counted.entry((entry.id.assoc_id, entry.id.life, path)).or_default();
+                let there = (entry.id.assoc_id, entry.id.life, address_of(entry));
+                let there = counted.entry(there).or_default();
                 (0..5).for_each(|n| there[n] += counts[n]);
             }
         }
@@ -688,7 +746,7 @@ proptest! {
         let setup = if small { Setup { paths: 8, sets: 1, ..setup } } else { setup };
         let mut world = random_world(setup, &isns);
         steps.iter().for_each(|step| world.step(step, if small { 0 } else { step.skips }));
-        let sum = |all: &BTreeMap<(u32, u32, u32), [u64; 5]>| {
+        let sum = |all: &Counts| {
             let mut sums: BTreeMap<u32, [u64; 5]> = BTreeMap::new();
             for ((assoc_id, _, _), counts) in all {
                 let sum = sums.entry(*assoc_id).or_default();
