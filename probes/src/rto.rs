@@ -347,7 +347,8 @@ impl Program for Programs {
         open.settings.set_mask = sets - 1;
         if config.gathers_more() {
             open.make_table::<types::set>("inflight", sets)?;
-            open.settings.assoc_mask = open.settings.entry_mask;
+            // Each has a path at least. Only eight places are looked at: so that one of them is free.
+            open.settings.assoc_mask = 4 * (open.settings.entry_mask + 1) - 1;
             open.make_table::<types::assoc>("assocs", open.settings.assoc_mask + 1)?;
         } else {
             open.leave_out("rto_x_");
