@@ -289,6 +289,11 @@ static __always_inline bool is_alive(__u64 transport)
 	return READ(asoc_of(transport), state) != SCTP_STATE_CLOSED;
 }
 
+static __always_inline int errors_of(__u64 transport)
+{
+	return READ(asoc_of(transport), overall_error_count);
+}
+
 static __always_inline int timer_enter(__u64 transport, __u32 kind)
 {
 	struct timer *timer = timer_here();
@@ -298,7 +303,7 @@ static __always_inline int timer_enter(__u64 transport, __u32 kind)
 	timer->transport = transport;
 	timer->old_rto = READ(TRANSPORT(transport), rto);
 	timer->kind = kind;
-	timer->errors = READ(asoc_of(transport), overall_error_count);
+	timer->errors = errors_of(transport);
 	timer->unanswered = BPF_CORE_READ_BITFIELD_PROBED(TRANSPORT(transport), hb_sent);
 	timer->alive = is_alive(transport);
 	return 0;
@@ -355,7 +360,7 @@ static __always_inline int timer_leave(void)
 	last_expiry(timer);
 	/* One that found the socket busy, or the association closed, has struck nobody. */
 	if (timer->transport && timer->kind == TIMER_T2 && is_alive(timer->transport) &&
-	    READ(asoc_of(timer->transport), overall_error_count) != timer->errors)
+	    errors_of(timer->transport) != timer->errors)
 		on_update(timer->transport, CAUSE_T2, timer->old_rto, 0);
 	timer->transport = 0;
 	return 0;
