@@ -6,6 +6,8 @@
 
 #define THREADS 64
 
+unsigned long memory_pressure;
+struct proto sctp_prot = {.memory_pressure = &memory_pressure};
 struct sock sock_memory[ASSOCS];
 struct sctp_endpoint ep_memory[ASSOCS];
 struct task_struct task_memory[THREADS];
@@ -24,9 +26,11 @@ struct buffer_args {
 	__s32 rcvbuf;
 	__s32 received;
 	__u32 own_rwnd;
-	__u32 tid;     /* below THREADS; 0: a softirq, in whatever thread */
-	__u64 nvcsw;   /* of that thread */
-	__u64 waiters; /* threads in the association's wait queue, a bit for each */
+	__u32 memcg;	/* the socket is of a cgroup */
+	__u32 pressure; /* all sockets together have too much memory */
+	__u32 tid;	/* below THREADS; 0: a softirq, in whatever thread */
+	__u64 nvcsw;	/* of that thread */
+	__u64 waiters;	/* threads in the association's wait queue, a bit for each */
 };
 
 struct send_args {
@@ -58,6 +62,9 @@ static struct sctp_association *kernel_buffers(struct buffer_args *args)
 	sk->sk_sndbuf = args->sndbuf;
 	sk->sk_rcvbuf = args->rcvbuf;
 	sk->sk_forward_alloc = args->forward_alloc;
+	sk->sk_memcg = args->memcg ? (void *)sk : NULL;
+	sk->__sk_common.skc_prot = &sctp_prot;
+	memory_pressure = args->pressure;
 	for (__u32 tid = 0; tid < THREADS; tid++) {
 		struct wait_queue_entry *entry = &wait_memory[tid];
 

@@ -213,6 +213,9 @@ pub struct Shared<Accounting> {
     pub pool_used: u32,
     /// Returns of functions without what their entries left (`frame.h`).
     pub frames_lost: u32,
+    /// Sends that may have to wait.
+    pub sends_open: u32,
+    pub pad: u32,
     /// What the programs lost or left out.
     pub accounting: Accounting,
 }
@@ -235,7 +238,7 @@ macro_rules! same_layout {
                 filter, jiffy_ns, wants, want_filter, want_reuse, entry_mask, assoc_mask, set_mask, stream_mask,
                 place_mask
             };
-            $crate::raw::Shared<RawAccounting> = shared { epoch, want_wakeup, pool_used, frames_lost, accounting };
+            $crate::raw::Shared<RawAccounting> = shared { epoch, want_wakeup, pool_used, frames_lost, sends_open, accounting };
             $($rest)*
         );
     };

@@ -62,7 +62,6 @@ pub struct Accounting {
     pub samples_evicted: u64,
     pub waits_unknown: u64,
     pub waits_missed: u64,
-    pub sends_open: u64,
 }
 
 /// `struct entry`.
@@ -87,6 +86,8 @@ pub struct Buffer {
     pub rcvbuf: i32,
     pub received: i32,
     pub own_rwnd: u32,
+    pub memcg: u32,
+    pub pressure: u32,
     pub tid: u32,
     pub nvcsw: u64,
     pub waiters: u64,
@@ -114,6 +115,8 @@ impl Buffer {
         rcvbuf: 100_000,
         received: 0,
         own_rwnd: 50_000,
+        memcg: 0,
+        pressure: 0,
         tid: 0,
         nvcsw: 0,
         waiters: 0,

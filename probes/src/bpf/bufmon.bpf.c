@@ -61,7 +61,6 @@ struct accounting {
 	__u64 samples_evicted; /* samples that went with them, or found no place */
 	__u64 waits_unknown;   /* sends that may have waited, for which there was no room */
 	__u64 waits_missed;    /* sends that may have waited, whose end was not seen */
-	__u64 sends_open; /* as many as there are in sends: mostly none, which saves the search */
 };
 
 #define HISTS 4
@@ -142,7 +141,7 @@ static __always_inline struct send *find_send(void)
 {
 	__u32 place;
 
-	if (!*(volatile __u64 *)&shared.accounting.sends_open)
+	if (!*(volatile __u32 *)&shared.sends_open)
 		return NULL;
 	place = find_send_of(this_thread());
 	return entry_or_null(send_at, place);
@@ -152,7 +151,7 @@ static __always_inline void drop_send(struct send *send)
 {
 	send->start_ns = 0;
 	if (__sync_lock_test_and_set(&send->tid, 0))
-		__sync_fetch_and_add(&shared.accounting.sends_open, -1);
+		__sync_fetch_and_add(&shared.sends_open, -1);
 }
 
 /* A free place for a thread's send, or that of the oldest of a few; NO_INDEX: none. */
@@ -165,7 +164,7 @@ __noinline __u32 new_send_of(__u32 tid)
 	for (__u32 i = 0; i < SEND_PROBES; i++) {
 		send = send_at(place + i);
 		if (!__sync_val_compare_and_swap(&send->tid, 0, tid)) {
-			__sync_fetch_and_add(&shared.accounting.sends_open, 1);
+			__sync_fetch_and_add(&shared.sends_open, 1);
 			return (place + i) & (SENDS - 1);
 		}
 		if (send->start_ns < oldest_ns) {
@@ -436,6 +435,25 @@ __noinline int note_send(__u64 address, __u32 msg_bytes, bool full, bool closed)
 	return 0;
 }
 
+/*
+ * May a socket not get more memory, as __sk_mem_raise_allocated() has it? A cgroup may be at its
+ * limit; else what all sockets have must be above the second number of net.sctp.sctp_mem.
+ */
+static __always_inline bool may_lack_memory(bool trusted, struct sock *sk)
+{
+	unsigned long *pressure, value = 0;
+	struct proto *prot;
+
+	if (bpf_core_field_exists(sk->sk_memcg) && GET(trusted, sk, sk_memcg))
+		return true;
+	prot = GET(trusted, sk, __sk_common.skc_prot);
+	if (!bpf_core_field_exists(prot->memory_pressure))
+		return true;
+	pressure = GET(trusted, prot, memory_pressure);
+	bpf_probe_read_kernel(&value, sizeof(value), pressure);
+	return value;
+}
+
 static __always_inline int on_send(bool trusted, struct sctp_association *asoc, struct msghdr *msg,
 				   __u64 address, __u64 msg_bytes)
 {
@@ -453,7 +471,9 @@ static __always_inline int on_send(bool trusted, struct sctp_association *asoc, 
 	send_buffer(trusted, asoc, &used, &total);
 	sk = GET(trusted, asoc, base.sk);
 	full = used >= total;
-	if (!full && !closed && (__s64)msg_bytes <= GET(trusted, sk, sk_forward_alloc))
+	if (!full && !closed &&
+	    ((__s64)msg_bytes <= GET(trusted, sk, sk_forward_alloc) ||
+	     !may_lack_memory(trusted, sk)))
 		return 0; /* by far the most */
 	if (!closed && GET(trusted, msg, msg_flags) & MSG_DONTWAIT)
 		return 0;
@@ -487,8 +507,11 @@ static __always_inline int on_room(void)
 {
 	struct send *send = find_send();
 
-	if (send)
-		wait_ends(send, false);
+	if (!send)
+		return 0;
+	wait_ends(send, false);
+	if (!send->closed)
+		drop_send(send);
 	return 0;
 }
 
@@ -675,7 +698,7 @@ __noinline int on_life_end(__u64 asoc)
 
 	if (entry)
 		walk.entry = entry->key;
-	if (shared.accounting.sends_open)
+	if (shared.sends_open)
 		bpf_loop(SENDS, end_waits_step, &walk, 0);
 	if (!entry)
 		return walk.waiting;

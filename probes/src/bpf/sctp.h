@@ -91,7 +91,19 @@ struct wait_queue_entry {
 	struct list_head entry;
 };
 
+struct proto {
+	unsigned long *memory_pressure; /* not zero: too much is allocated */
+};
+
+struct sock_common {
+	struct proto *skc_prot;
+};
+
+struct mem_cgroup;
+
 struct sock {
+	struct sock_common __sk_common;
+	struct mem_cgroup *sk_memcg; /* NULL: of none but the first */
 	__u16 sk_protocol;
 	int sk_forward_alloc; /* memory that it was given and does not use yet */
 	int sk_sndbuf;

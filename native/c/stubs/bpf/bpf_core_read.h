@@ -4,6 +4,7 @@
 #define STUB_BPF_CORE_READ_H
 
 #define bpf_core_read(to, size, from) bpf_probe_read_kernel(to, size, from)
+#define bpf_core_field_exists(field...) 1
 #define bpf_core_field_offset(type, field) __builtin_offsetof(type, field)
 #define bpf_core_cast(address, type) ((type *)(unsigned long)(address))
 
