@@ -46,7 +46,7 @@ const SET_SLOTS: u32 = 4;
 /// Why there is an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// A round-trip time was measured with data (or with a HEARTBEAT: only [`Config::extended`] tells them apart).
+    /// A round-trip time was measured with data.
     Rtt {
         /// The round-trip time.
         rtt: Duration,
@@ -73,7 +73,15 @@ pub enum Cause {
     },
     /// The path became the primary one; no update of its RTO.
     Primary,
+    /// The T2-shutdown timer expired: SHUTDOWN or SHUTDOWN ACK, sent on this path, was not answered.
+    T2 {
+        /// RTO before it.
+        old_rto: Duration,
+    },
 }
+
+/// State of a path that was removed (`PATH_REMOVED`): not one of the kernel's.
+const REMOVED: u8 = 255;
 
 /// `enum sctp_spinfo_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +94,8 @@ pub enum PathState {
     Active,
     /// The peer has not confirmed the address yet.
     Unconfirmed,
+    /// The address was taken away, and no longer belongs to the association (RFC 5061).
+    Removed,
     /// Something newer.
     Unknown,
 }
@@ -97,6 +107,7 @@ impl PathState {
             1 => Self::PotentiallyFailed,
             2 => Self::Active,
             3 => Self::Unconfirmed,
+            REMOVED => Self::Removed,
             _ => Self::Unknown,
         }
     }
@@ -109,6 +120,7 @@ impl PathState {
             Self::PotentiallyFailed => "pf",
             Self::Active => "active",
             Self::Unconfirmed => "unconfirmed",
+            Self::Removed => "removed",
             Self::Unknown => "unknown",
         }
     }
@@ -193,8 +205,16 @@ pub struct Row {
     pub pmtud_retransmits: u64,
     /// Chunks sent again on this path.
     pub rtx_chunks: u64,
-    /// Retransmissions of chunks, for this path's sake, that the peer had already.
+    /// Retransmissions of chunks that this path carried before, on whatever path; the next three count among these.
+    pub rtx_for_path: u64,
+    /// Retransmissions that the peer has named as duplicates (RFC 9260 3.3.4): it had the chunk already.
     pub spurious: u64,
+    /// How often the peer has named a chunk that was sent again as a duplicate. More often than `spurious` where the
+    /// network duplicates packets.
+    pub dup_tsns: u64,
+    /// Chunks acknowledged sooner after they were sent again than the path can answer: the peer had them already, or
+    /// the path has become quicker.
+    pub early_acks: u64,
     /// The path as it was after its last event.
     pub last: Values,
 }
@@ -212,7 +232,10 @@ pub struct RawStats {
     fast_retransmits: u64,
     pmtud_retransmits: u64,
     rtx_chunks: u64,
+    rtx_for_path: u64,
     spurious: u64,
+    dup_tsns: u64,
+    early_acks: u64,
 }
 
 /// `struct values`; times in jiffies.
@@ -240,7 +263,17 @@ pub(crate) struct RawValues {
 pub(crate) struct RawState {
     last: RawValues,
     pad: u32,
-    min_rtt_ns: u64,
+    made_ns: u64,
+    min_rtt: RawMinRtt,
+}
+
+/// `struct min_rtt`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub(crate) struct RawMinRtt {
+    since_ns: u64,
+    ns: u64,
+    before_ns: u64,
 }
 
 /// `struct event`.
@@ -266,7 +299,7 @@ pub struct RawAccounting {
     lost: u64,
     paths_evicted: u64,
     updates_evicted: u64,
-    assocs_left_out: u64,
+    assocs_evicted: u64,
     chunks_evicted: u64,
     scan_limit: u64,
 }
@@ -275,15 +308,16 @@ same_layout!(types;
     @entries;
     RawStats = stats {
         rto, srtt, rttvar, t3_expiries, heartbeat_timeouts, t3_retransmits, fast_retransmits, pmtud_retransmits,
-        rtx_chunks, spurious
+        rtx_chunks, rtx_for_path, spurious, dup_tsns, early_acks
     };
     RawValues = values {
         rto, srtt, rttvar, rtt, cwnd, ssthresh, flight, pmtu, error_count, error_limit, path_state, primary
     };
-    RawState = state { last, min_rtt_ns };
+    RawState = state { last, made_ns, min_rtt };
+    RawMinRtt = min_rtt { since_ns, ns, before_ns };
     RawEvent = event { time_ns, assoc_id, path, path_generation, cause, old_state, old_rto, values };
     RawAccounting = accounting {
-        lost, paths_evicted, updates_evicted, assocs_left_out, chunks_evicted, scan_limit
+        lost, paths_evicted, updates_evicted, assocs_evicted, chunks_evicted, scan_limit
     };
 );
 
@@ -313,7 +347,9 @@ impl Program for Programs {
         open.settings.set_mask = sets - 1;
         if config.gathers_more() {
             open.make_table::<types::set>("inflight", sets)?;
-            open.resize("assocs", open.settings.entry_mask + 1)?;
+            // Each has a path at least. Only eight places are looked at: so that one of them is free.
+            open.settings.assoc_mask = 4 * (open.settings.entry_mask + 1) - 1;
+            open.make_table::<types::assoc>("assocs", open.settings.assoc_mask + 1)?;
         } else {
             open.leave_out("rto_x_");
         }
@@ -349,18 +385,13 @@ impl Program for Programs {
         Accounting {
             events: self.paths.sum(&[offset_of!(RawStats, rto.count)]) + counted.updates_evicted,
             lost: counted.lost,
-            evicted: counted.paths_evicted + counted.chunks_evicted,
+            evicted: counted.paths_evicted + counted.assocs_evicted + counted.chunks_evicted,
             skipped: vec![
                 missed(misses),
                 skipped(
                     "evicted",
                     "their path had to make room for another: use --max-paths",
                     counted.updates_evicted,
-                ),
-                skipped(
-                    "assocs_left_out",
-                    "there was no room for their association's retransmissions: use --max-paths",
-                    counted.assocs_left_out,
                 ),
                 skipped("scan_limit", "one SACK covered or named more than 8,192 chunks", counted.scan_limit),
                 busy(self.paths.busy()),
@@ -371,8 +402,10 @@ impl Program for Programs {
 
 fn is_idle(stats: &RawStats) -> bool {
     let s = stats;
-    let counters = [s.rto.count, s.heartbeat_timeouts, s.t3_retransmits, s.fast_retransmits];
-    counters.iter().chain(&[s.pmtud_retransmits, s.rtx_chunks, s.spurious]).all(|n| *n == 0)
+    let counters =
+        [s.rto.count, s.heartbeat_timeouts, s.t3_retransmits, s.fast_retransmits, s.pmtud_retransmits];
+    let chunks = [s.rtx_chunks, s.rtx_for_path, s.dup_tsns, s.early_acks];
+    counters.iter().chain(&chunks).all(|n| *n == 0)
 }
 
 /// What the kernel side's numbers mean.
@@ -400,7 +433,10 @@ impl Units {
             fast_retransmits: stats.fast_retransmits,
             pmtud_retransmits: stats.pmtud_retransmits,
             rtx_chunks: stats.rtx_chunks,
+            rtx_for_path: stats.rtx_for_path,
             spurious: stats.spurious,
+            dup_tsns: stats.dup_tsns,
+            early_acks: stats.early_acks,
             last: self.values(&path.state.last),
         }
     }
@@ -436,6 +472,7 @@ impl Units {
                 2 => Cause::T3 { old_rto },
                 3 => Cause::HeartbeatTimeout { old_rto },
                 4 => Cause::State { old: PathState::of(event.old_state) },
+                6 => Cause::T2 { old_rto },
                 _ => Cause::Primary,
             },
             values: self.values(&event.values),

@@ -16,7 +16,7 @@ use report::Report;
 /// Retransmission timeouts of SCTP paths, at every update.
 ///
 /// A row has the values after the update: by a round-trip time of data or of a HEARTBEAT, or by an expiry of the T3-rtx
-/// timer. Extended, unanswered HEARTBEATs and changes of a path's state show as well.
+/// timer. Extended, unanswered HEARTBEATs, expiries of the T2-shutdown timer and changes of a path's state show as well.
 #[derive(Parser)]
 #[command(name = "sctp-rto", max_term_width = 100)]
 pub struct Flags {

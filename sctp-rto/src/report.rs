@@ -57,6 +57,7 @@ const MORE: &[&dyn Columns<Row>] = &[
     &Part { prefix: "srtt_", what: "SRTT", of: |r: &Row| Some(&r.srtt), columns: PERCENTILES_MS },
     &REST,
     &Part { prefix: "", what: "", of: |r: &Row| Some(&r.last), columns: VALUES },
+    &OF_PATH,
     &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: LIFE },
 ];
 const RTO_LAST: &[Column<Row>] =
@@ -88,8 +89,26 @@ const REST: &[Column<Row>] = &[
     Column::counter("rtx_chunks", "chunks sent again on this path", Int(|r| Some(r.rtx_chunks))),
     Column::counter(
         "spurious_rtx",
-        "retransmissions of what the peer had already",
+        "retransmissions that the peer named as duplicates: it had them already",
         Int(|r| Some(r.spurious)),
+    ),
+];
+/// What became of chunks that this path carried.
+const OF_PATH: &[Column<Row>] = &[
+    Column::counter(
+        "rtx_for_path_chunks",
+        "chunks of this path sent again, on whatever path; spurious_rtx, dup_tsns and early_acks are of these",
+        Int(|r| Some(r.rtx_for_path)),
+    ),
+    Column::counter(
+        "dup_tsns",
+        "times that the peer named a chunk that was sent again as a duplicate",
+        Int(|r| Some(r.dup_tsns)),
+    ),
+    Column::counter(
+        "early_acks",
+        "chunks acknowledged sooner after they were sent again than the path can answer: spurious, or it became quicker",
+        Int(|r| Some(r.early_acks)),
     ),
 ];
 
@@ -115,7 +134,7 @@ const VALUES: &[Column<Values>] = &[
     Column::gauge("pmtu_bytes", "path MTU", Int(|v| v.more.as_ref().map(|m| m.pmtu_bytes.into()))),
     Column::label(
         "state",
-        "active, pf (potentially failed), inactive or unconfirmed",
+        "active, pf (potentially failed), inactive, unconfirmed, or removed from the association",
         Text(|v| v.more.as_ref().map(|m| m.state.name())),
     ),
     Column::label("primary", "this is the primary path", Bool(|v| v.more.as_ref().map(|m| m.primary))),
@@ -301,6 +320,7 @@ fn cause(update: &Update) -> &'static str {
         Cause::HeartbeatTimeout { .. } => "heartbeat_timeout",
         Cause::State { .. } => "state",
         Cause::Primary => "primary",
+        Cause::T2 { .. } => "t2",
     }
 }
 
@@ -313,7 +333,7 @@ fn rtt(update: &Update) -> Option<Duration> {
 
 fn old_rto(update: &Update) -> Option<Duration> {
     match update.cause {
-        Cause::T3 { old_rto } | Cause::HeartbeatTimeout { old_rto } => Some(old_rto),
+        Cause::T3 { old_rto } | Cause::HeartbeatTimeout { old_rto } | Cause::T2 { old_rto } => Some(old_rto),
         _ => None,
     }
 }
@@ -340,7 +360,9 @@ fn extended_text(update: &Update) -> String {
     let Some(more) = &update.values.more else { return String::new() };
     let before = match update.cause {
         Cause::Rtt { .. } | Cause::Heartbeat { .. } | Cause::Primary => "-".to_owned(),
-        Cause::T3 { old_rto } | Cause::HeartbeatTimeout { old_rto } => format!("{:.2}", ms(old_rto)),
+        Cause::T3 { old_rto } | Cause::HeartbeatTimeout { old_rto } | Cause::T2 { old_rto } => {
+            format!("{:.2}", ms(old_rto))
+        }
         Cause::State { old } => old.name().to_owned(),
     };
     format!(
@@ -391,10 +413,19 @@ fn text_summary(s: &Row, extended: bool, out: &mut Out) -> Result<()> {
         "  Retransmissions: {} by T3-rtx, {} fast, {} for the path MTU; {} chunks",
         s.t3_retransmits, s.fast_retransmits, s.pmtud_retransmits, s.rtx_chunks
     ))?;
+    if s.rtx_for_path != s.rtx_chunks {
+        out.text(&format!("  Chunks of this path sent again: {}", s.rtx_for_path))?;
+    }
     if s.spurious > 0 {
         out.text(&format!(
             "  Spurious retransmissions: {}: the peer had the data already (is RTO.min below its SACK delay?)",
             s.spurious
+        ))?;
+    }
+    if s.early_acks > 0 {
+        out.text(&format!(
+            "  Early acknowledgements: {}: sooner than the path can answer (spurious, or has it become quicker?)",
+            s.early_acks
         ))?;
     }
     Ok(())

@@ -57,7 +57,17 @@ fn probe() -> Fake<Update, Row> {
         cause,
         values: values(rto_ms),
     };
-    let row = Row {
+    let old_rto = Duration::from_millis(300);
+    let updates = vec![
+        update(300, Cause::Rtt { rtt: Duration::from_millis(24) }),
+        update(600, Cause::T3 { old_rto }),
+        update(600, Cause::State { old: PathState::Active }),
+    ];
+    Fake::new(updates, [vec![a_row()], Vec::new()], vec![a_row()])
+}
+
+fn a_row() -> Row {
+    Row {
         transport_id: 0,
         id: id(),
         rto: dist(&[300, 600]),
@@ -70,16 +80,12 @@ fn probe() -> Fake<Update, Row> {
         fast_retransmits: 0,
         pmtud_retransmits: 0,
         rtx_chunks: 1,
+        rtx_for_path: 1,
         spurious: 1,
+        dup_tsns: 1,
+        early_acks: 0,
         last: values(600),
-    };
-    let old_rto = Duration::from_millis(300);
-    let updates = vec![
-        update(300, Cause::Rtt { rtt: Duration::from_millis(24) }),
-        update(600, Cause::T3 { old_rto }),
-        update(600, Cause::State { old: PathState::Active }),
-    ];
-    Fake::new(updates, [vec![row.clone()], Vec::new()], vec![row])
+    }
 }
 
 #[test]
@@ -115,6 +121,45 @@ fn changes_of_a_path_are_only_in_extended_text() {
         rows[2]
     );
     assert!(extended.contains("Spurious retransmissions: 1"));
+}
+
+/// What the peer did not say has a line of its own, and so has what went by another path.
+#[test]
+fn early_acknowledgements_are_told_apart() {
+    let text = |[rtx_chunks, rtx_for_path, spurious, early_acks]: [u64; 4]| {
+        let row = Row { rtx_chunks, rtx_for_path, spurious, early_acks, ..a_row() };
+        TESTED.play(&["-qx"], Fake::new(Vec::new(), [Vec::new(), Vec::new()], vec![row]))
+    };
+    let early = text([2, 2, 0, 1]);
+    assert!(early.contains("\n  Early acknowledgements: 1: ") && !early.contains("Spurious"), "{early}");
+    assert!(!early.contains("of this path sent again"), "{early}");
+    let other = text([0, 2, 1, 0]);
+    assert!(other.contains("\n  Chunks of this path sent again: 2\n"), "{other}");
+    assert!(other.contains("Spurious retransmissions: 1: ") && !other.contains("Early"), "{other}");
+}
+
+/// A T2-shutdown expiry is no row of the script's.
+#[test]
+fn a_t2_expiry_shows_in_extended_forms_only() {
+    let probe = || {
+        let old_rto = Duration::from_millis(300);
+        let update = Update {
+            at: Duration::from_secs(5),
+            assoc_id: 3,
+            transport_id: 0,
+            id: Some(id()),
+            cause: Cause::T2 { old_rto },
+            values: values(600),
+        };
+        Fake::new(vec![update], [Vec::new(), Vec::new()], Vec::new())
+    };
+    assert!(!TESTED.play(&["-q"], probe()).contains("600.00"));
+    assert!(TESTED.play(&["-qx"], probe()).contains(" t2                300.00 "));
+    let json = TESTED.play(&["--json"], probe());
+    assert!(
+        json.contains(r#""cause":"t2","rto_ms":600.0,"#) && json.contains(r#""old_rto_ms":300.0"#),
+        "{json}"
+    );
 }
 
 #[test]

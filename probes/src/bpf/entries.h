@@ -335,6 +335,26 @@ static long end_path_step(__u32 n, struct path_walk *walk)
 	return 0;
 }
 
+/*
+ * At the beginning of sctp_transport_free(): a path's entry ends, with its association or because
+ * its address was taken away (RFC 5061). Another path of the same association may soon lie in its
+ * memory.
+ */
+__noinline int end_path(__u64 path)
+{
+	struct sctp_association *asoc = READ((struct sctp_transport *)path, asoc);
+	struct entry *entry = NULL;
+
+	if (asoc) /* none where it was made to answer a packet out of the blue */
+		entry = find_entry(path, READ(asoc, assoc_id));
+	if (!entry)
+		return 0;
+	begin_update(entry);
+	end_entry(entry);
+	end_update(entry);
+	return 0;
+}
+
 /* The entries of an association's paths end: for programs that have one per path. */
 __noinline int end_paths(__u64 asoc)
 {

@@ -9,9 +9,8 @@
  *
  * A timer's function that finds the socket busy only starts the timer again, and is no expiry.
  *
- * Extended, also: path states, retransmissions by reason, and spurious ones: of a TSN that the peer
- * had. It says so itself (duplicate TSNs of its SACK, RFC 9260 3.3.4), or its acknowledgement comes
- * sooner after the retransmission than the path can answer.
+ * Extended, also: T2-shutdown expiries, path states, retransmissions by reason, and spurious ones
+ * (spurious.h).
  */
 #include "chunks.h"
 #include "stats.h"
@@ -25,9 +24,15 @@ struct stats {
 	__u64 t3_retransmits; /* times that a path's data was marked for retransmission, and why */
 	__u64 fast_retransmits;
 	__u64 pmtud_retransmits;
-	__u64 rtx_chunks; /* sent again on this path */
-	__u64 spurious;	  /* retransmissions for this path's sake of what the peer had */
+	__u64 rtx_chunks;   /* sent again on this path */
+	__u64 rtx_for_path; /* sent on this path and then sent again, wherever; also all below */
+	__u64 spurious;	    /* retransmissions that the peer has named as duplicates, ... */
+	__u64 dup_tsns;	    /* ... and how often it has named them; networks duplicate, too */
+	__u64 early_acks;   /* chunks acknowledged sooner after they were sent again than can be */
 };
+
+/* Beside those of the kernel: the address was taken away. Keep in step with rto.rs. */
+#define PATH_REMOVED 255
 
 /* A path as it was after its last event. */
 struct values {
@@ -46,10 +51,18 @@ struct values {
 	__u16 pad;
 };
 
+/* The smallest round-trip time of the path itself, without the delay of SACKs: see is_early(). */
+struct min_rtt {
+	__u64 since_ns;	 /* when the current period began; 0: nothing measured */
+	__u64 ns;	 /* of the current period */
+	__u64 before_ns; /* of the period before; all ones: none */
+};
+
 struct state {
 	struct values last;
 	__u32 pad;
-	__u64 min_rtt_ns; /* of the path itself, without the delay of SACKs; 0: unknown */
+	__u64 made_ns; /* before any slot or probe that names this entry */
+	struct min_rtt min_rtt;
 };
 
 /* See Accounting in rto.rs. */
@@ -57,7 +70,7 @@ struct accounting {
 	__u64 lost; /* records that did not fit into the ring buffer */
 	__u64 paths_evicted;
 	__u64 updates_evicted; /* updates that went with them, or found no place */
-	__u64 assocs_left_out; /* associations whose retransmissions are not looked into */
+	__u64 assocs_evicted;  /* associations whose retransmissions in flight were forgotten */
 	__u64 chunks_evicted;  /* retransmitted chunks that made room for newer ones */
 	__u64 scan_limit;      /* retransmitted chunks left out because a SACK covered too many */
 };
@@ -79,6 +92,7 @@ enum cause {
 	CAUSE_HEARTBEAT_TIMEOUT,
 	CAUSE_STATE,
 	CAUSE_PRIMARY,
+	CAUSE_T2,
 };
 
 struct event {
@@ -95,11 +109,18 @@ struct event {
 
 const struct event *event_type = NULL; /* so that the skeleton knows the record's type */
 
+enum timer_kind {
+	TIMER_T3,
+	TIMER_HEARTBEAT,
+	TIMER_T2,
+};
+
 /* The timer whose function runs on this CPU: in softirq context, so there is at most one. */
 struct timer {
 	__u64 transport; /* 0: none */
 	__u64 old_rto;	 /* jiffies */
-	bool is_heartbeat;
+	__u32 kind;
+	int errors;	 /* of the association, in a row */
 	bool unanswered; /* the last HEARTBEAT was */
 	bool alive;	 /* the association is not closed */
 };
@@ -110,33 +131,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct timer);
 } timers SEC(".maps");
-
-/* An association's data under way; only if extended. */
-struct assoc {
-	__u32 sack_depth; /* a SACK is at work */
-	__u32 rtx_open;	  /* retransmitted TSNs not acknowledged */
-	__u32 rtx_low;	  /* they lie from here ... */
-	__u32 rtx_high;	  /* ... to here */
-	__u32 rtx_path;	  /* for whose sake the last were marked: an index into entries */
-	/*
-	 * The round-trip time of the path itself is measured with two packets: the receiver has to
-	 * answer the second one at once (RFC 9260 6.2). So it is a sample if one SACK covers both,
-	 * from when the second was sent.
-	 */
-	__u32 probe_tsn; /* first TSN of the first packet */
-	__u32 probe_end; /* first TSN of the second */
-	__u32 probe_path;
-	__u64 probe_ns; /* when the second was sent; 0: not yet */
-	__u64 packet_size;
-	bool probing;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct assoc);
-} assocs SEC(".maps");
 
 static __always_inline void reset_stats(struct stats *stats)
 {
@@ -165,8 +159,15 @@ static __always_inline struct sctp_association *asoc_of(__u64 transport)
 
 static __always_inline struct entry *path_of(__u64 transport)
 {
-	return find_or_insert(transport, READ(asoc_of(transport), assoc_id), true);
+	__u32 assoc_id = READ(asoc_of(transport), assoc_id);
+	struct entry *path = find_or_insert(transport, assoc_id, true);
+
+	if (path && !path->state.made_ns)
+		path->state.made_ns = bpf_ktime_get_ns();
+	return path;
 }
+
+#include "spurious.h"
 
 static __always_inline void read_values(struct values *v, __u64 transport)
 {
@@ -225,7 +226,7 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 	v->rtt = rtt;
 	if (cause == CAUSE_HEARTBEAT_TIMEOUT) {
 		for_stats(stats, path) stats->heartbeat_timeouts++;
-	} else {
+	} else if (cause != CAUSE_T2) {
 		for_stats(stats, path)
 		{
 			add(&stats->rto, v->rto * settings.jiffy_ns);
@@ -235,7 +236,8 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 				stats->t3_expiries++;
 		}
 	}
-	if (settings.wants & WANT_EXTENDED && cause != CAUSE_HEARTBEAT_TIMEOUT) {
+	if (settings.wants & WANT_EXTENDED && cause != CAUSE_HEARTBEAT_TIMEOUT &&
+	    cause != CAUSE_T2) {
 		into_hist(path->key, HIST_RTO, v->rto * settings.jiffy_ns);
 		into_hist(path->key, HIST_SRTT, v->srtt * settings.jiffy_ns);
 	}
@@ -245,51 +247,34 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 		 * A SACK may be late, but the path takes no longer. A time in jiffies may be one
 		 * too long.
 		 */
-		__u64 min = (rtt - 1) * settings.jiffy_ns;
-
-		if (!path->state.min_rtt_ns || min < path->state.min_rtt_ns)
-			path->state.min_rtt_ns = min;
+		add_min_rtt(path, (rtt - 1) * settings.jiffy_ns, path->last_ns);
 	}
 	end_update(path);
 	report(path, cause, old_rto, v->path_state);
 	return 0;
 }
 
-static __always_inline struct assoc *find_assoc(__u32 assoc_id)
-{
-	return bpf_map_lookup_elem(&assocs, &assoc_id);
-}
-
-static __always_inline struct assoc *make_assoc(__u32 assoc_id)
-{
-	struct assoc *a = find_assoc(assoc_id);
-
-	if (!a) {
-		struct assoc new = {.rtx_path = settings.entry_mask + 1};
-
-		if (bpf_map_update_elem(&assocs, &assoc_id, &new, BPF_NOEXIST))
-			count(&shared.accounting.assocs_left_out, 1);
-		a = find_assoc(assoc_id);
-	}
-	return a;
-}
-
 /* --- updates --- */
+
+/* Is the chunk that is looked at now a HEARTBEAT ACK? Else it is a SACK, or a SHUTDOWN. */
+static __always_inline bool is_heartbeat_ack(struct sctp_association *asoc)
+{
+	struct sctp_chunk *chunk = READ(asoc, base.inqueue.in_progress);
+	struct sctp_chunkhdr *hdr;
+
+	if (!chunk)
+		return false;
+	hdr = READ(chunk, chunk_hdr);
+	return READ(hdr, type) == SCTP_CID_HEARTBEAT_ACK;
+}
 
 static __always_inline int on_rtt(__u64 transport, __u32 rtt)
 {
 	struct sctp_association *asoc = asoc_of(transport);
-	__u32 cause = CAUSE_RTT;
 
 	if (!wanted(false, asoc, TRANSPORT(transport)))
 		return 0;
-	if (settings.wants & WANT_EXTENDED) {
-		struct assoc *a = find_assoc(READ(asoc, assoc_id));
-
-		if (!a || !a->sack_depth)
-			cause = CAUSE_HEARTBEAT;
-	}
-	return on_update(transport, cause, 0, rtt);
+	return on_update(transport, is_heartbeat_ack(asoc) ? CAUSE_HEARTBEAT : CAUSE_RTT, 0, rtt);
 }
 
 static __always_inline struct timer *timer_here(void)
@@ -304,7 +289,12 @@ static __always_inline bool is_alive(__u64 transport)
 	return READ(asoc_of(transport), state) != SCTP_STATE_CLOSED;
 }
 
-static __always_inline int timer_enter(__u64 transport, bool is_heartbeat)
+static __always_inline int errors_of(__u64 transport)
+{
+	return READ(asoc_of(transport), overall_error_count);
+}
+
+static __always_inline int timer_enter(__u64 transport, __u32 kind)
 {
 	struct timer *timer = timer_here();
 
@@ -312,7 +302,8 @@ static __always_inline int timer_enter(__u64 transport, bool is_heartbeat)
 		return 0;
 	timer->transport = transport;
 	timer->old_rto = READ(TRANSPORT(transport), rto);
-	timer->is_heartbeat = is_heartbeat;
+	timer->kind = kind;
+	timer->errors = errors_of(transport);
 	timer->unanswered = BPF_CORE_READ_BITFIELD_PROBED(TRANSPORT(transport), hb_sent);
 	timer->alive = is_alive(transport);
 	return 0;
@@ -321,28 +312,56 @@ static __always_inline int timer_enter(__u64 transport, bool is_heartbeat)
 static __always_inline int on_t3_timer(struct timer_list *t)
 {
 	return timer_enter((__u64)t - bpf_core_field_offset(struct sctp_transport, T3_rtx_timer),
-			   false);
+			   TIMER_T3);
 }
 
 static __always_inline int on_heartbeat_timer(struct timer_list *t)
 {
-	return timer_enter((__u64)t - bpf_core_field_offset(struct sctp_transport, hb_timer), true);
+	return timer_enter((__u64)t - bpf_core_field_offset(struct sctp_transport, hb_timer),
+			   TIMER_HEARTBEAT);
+}
+
+/* T2-shutdown: the path that the last SHUTDOWN or SHUTDOWN ACK went to gets the blame. */
+static __always_inline int on_t2_timer(__u64 t)
+{
+	struct sctp_association *asoc =
+		(void *)t - bpf_core_field_offset(struct sctp_association,
+						  timers[SCTP_EVENT_TIMEOUT_T2_SHUTDOWN]);
+	__u64 transport = (__u64)READ(asoc, shutdown_last_sent_to);
+
+	return transport ? timer_enter(transport, TIMER_T2) : 0;
 }
 
 /*
- * A timer's function ends. If the association was alive at its start and is closed now, and nothing
- * was marked for retransmission, this expiry was one too many (RFC 9260 8.1): it counts as an
- * expiry, and leaves the RTO as it was. (Its memory stays until the end of the softirq: it is freed
- * by RCU.)
+ * An association that was alive when this T3-rtx timer's function began is closed now, and nothing
+ * was marked for retransmission: this expiry was one too many (RFC 9260 8.1). It counts as an
+ * expiry, and leaves the RTO as it was.
+ */
+static __always_inline void last_expiry(struct timer *timer)
+{
+	if (timer->transport && timer->kind == TIMER_T3 && timer->alive &&
+	    !is_alive(timer->transport)) {
+		on_update(timer->transport, CAUSE_T3, timer->old_rto, 0);
+		timer->transport = 0;
+	}
+}
+
+/*
+ * A timer's function ends. Memory of what it has freed stays until the end of the softirq: it is
+ * freed by RCU. The socket is not locked any more, but then these associations see few events: one
+ * is closed, the other only shuts down.
  */
 static __always_inline int timer_leave(void)
 {
 	struct timer *timer = timer_here();
 
-	if (!timer)
+	if (!timer || !timer->transport)
 		return 0;
-	if (timer->transport && !timer->is_heartbeat && timer->alive && !is_alive(timer->transport))
-		on_update(timer->transport, CAUSE_T3, timer->old_rto, 0);
+	last_expiry(timer);
+	/* One that found the socket busy, or the association closed, has struck nobody. */
+	if (timer->transport && timer->kind == TIMER_T2 && is_alive(timer->transport) &&
+	    errors_of(timer->transport) != timer->errors)
+		on_update(timer->transport, CAUSE_T2, timer->old_rto, 0);
 	timer->transport = 0;
 	return 0;
 }
@@ -351,13 +370,9 @@ static __always_inline int timer_leave(void)
 static __always_inline void on_retransmit(__u64 transport, __u32 reason)
 {
 	struct entry *path = path_of(transport);
-	struct assoc *a;
 
 	if (!path)
 		return;
-	a = make_assoc(path->id.assoc_id);
-	if (a)
-		a->rtx_path = path->key;
 	begin_update(path);
 	for_stats(stats, path)
 	{
@@ -383,7 +398,7 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 	if (!timer || timer->transport != transport)
 		return 0; /* not by a timer, see sctp_transport_immediate_rtx() */
 	old_rto = timer->old_rto;
-	if (reason == SCTP_LOWER_CWND_T3_RTX && !timer->is_heartbeat) {
+	if (reason == SCTP_LOWER_CWND_T3_RTX && timer->kind == TIMER_T3) {
 		__u32 new_rto = READ(TRANSPORT(transport), rto);
 
 		/* It was read before the lock was taken; a SACK may have come between. */
@@ -392,7 +407,7 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 		timer->transport = 0;
 		return on_update(transport, CAUSE_T3, old_rto, 0);
 	}
-	if (reason == SCTP_LOWER_CWND_INACTIVE && timer->is_heartbeat &&
+	if (reason == SCTP_LOWER_CWND_INACTIVE && timer->kind == TIMER_HEARTBEAT &&
 	    settings.wants & WANT_EXTENDED) {
 		timer->transport = 0;
 		if (timer->unanswered)
@@ -445,17 +460,65 @@ static __always_inline int on_control(__u64 transport, __u32 command)
 static __always_inline int on_primary(struct sctp_association *asoc, __u64 transport)
 {
 	__u64 old = (__u64)READ(asoc, peer.primary_path);
+	struct entry *path;
 
-	return old && old != transport ? on_change(transport, CAUSE_PRIMARY, 0) : 0;
+	if (!old || old == transport)
+		return 0;
+	path = find_entry(old, READ(asoc, assoc_id));
+	if (path) {
+		begin_update(path);
+		path->state.last.primary = false;
+		end_update(path);
+	}
+	return on_change(transport, CAUSE_PRIMARY, 0);
 }
 
-#include "spurious.h"
-
-static __always_inline int on_free(struct sctp_association *asoc)
+/*
+ * An association is about to be freed, maybe by its last expiry: its list of paths and its ports
+ * are still there, which identify() reads.
+ */
+static __always_inline int on_free(__u64 asoc)
 {
-	__u32 assoc_id = READ(asoc, assoc_id);
+	struct timer *timer = timer_here();
 
-	bpf_map_delete_elem(&assocs, &assoc_id);
+	if (timer && timer->transport && (__u64)asoc_of(timer->transport) == asoc)
+		last_expiry(timer);
+	if (settings.wants & WANT_EXTENDED)
+		forget_assoc(READ((struct sctp_association *)asoc, assoc_id));
+	forget_lives(asoc);
+	return 0;
+}
+
+/* A path goes, see end_path(). One whose address was taken away is shown so from now on. */
+static __always_inline int on_path_free(__u64 transport)
+{
+	struct sctp_association *asoc = asoc_of(transport);
+	struct entry *path = NULL;
+	__u8 old_state;
+
+	if (asoc && !READ(asoc, base.dead))
+		path = find_entry(transport, READ(asoc, assoc_id));
+	if (!path)
+		return end_path(transport);
+	old_state = READ(TRANSPORT(transport), state);
+	begin_update(path);
+	path->last_ns = bpf_ktime_get_ns();
+	path->state.last.path_state = PATH_REMOVED;
+	path->state.last.primary = false;
+	end_update(path);
+	if (settings.wants & WANT_EXTENDED)
+		report(path, CAUSE_STATE, path->state.last.rto, old_state);
+	return end_path(transport);
+}
+
+static __always_inline int on_restart(struct sctp_association *asoc, __u64 address)
+{
+	if (!is_restart(asoc) || !wanted_assoc(false, asoc))
+		return 0;
+	end_paths(address);
+	begin_life(address);
+	if (settings.wants & WANT_EXTENDED)
+		forget_assoc(READ(asoc, assoc_id));
 	return 0;
 }
 
@@ -485,11 +548,17 @@ ON_ENTRY(rto_x_primary, sctp_assoc_set_primary,
 	 struct sctp_transport *transport)
 ON_ENTRY(rto_x_retransmit, sctp_retransmit, on_pmtud(ADDRESS(1, transport), reason),
 	 struct sctp_outq *q, struct sctp_transport *transport, __u32 reason)
-ON_ENTRY(rto_x_free, sctp_association_free, on_free(asoc), struct sctp_association *asoc)
-ON_RETURN_SHARED(rto_x_sack_done, sctp_outq_sack, on_sack_done(trusted, q), struct sctp_outq *, q,
-		 struct sctp_chunk *, chunk)
-ON_ENTRY_WITH_FRAME(rto_x_sack, sctp_outq_sack, on_sack(trusted, q, chunk), struct sctp_outq *, q,
-		    struct sctp_chunk *, chunk)
+ON_RETURN_BARE(rto_x_t2_leave, sctp_generate_t2_shutdown_event, timer_leave())
+ON_ENTRY(rto_x_t2_enter, sctp_generate_t2_shutdown_event, on_t2_timer(ADDRESS(0, t)),
+	 struct timer_list *t)
+ON_ENTRY(rto_free, sctp_association_free, on_free(ADDRESS(0, asoc)), struct sctp_association *asoc)
+ON_ENTRY(rto_path_free, sctp_transport_free, on_path_free(ADDRESS(0, transport)),
+	 struct sctp_transport *transport)
+ON_ENTRY(rto_restart, sctp_assoc_update, on_restart((void *)ADDRESS(0, asoc), ADDRESS(0, asoc)),
+	 struct sctp_association *asoc)
+ON_ENTRY(rto_x_sack, sctp_outq_sack, on_sack(trusted, q, chunk), struct sctp_outq *q,
+	 struct sctp_chunk *chunk)
+ON_ENTRY(rto_x_assign, sctp_chunk_assign_tsn, on_assign(trusted, chunk), struct sctp_chunk *chunk)
 ON_RETURN(rto_x_append, sctp_packet_append_chunk,
 	  RETURNED == SCTP_XMIT_OK ? on_append(trusted, packet, chunk) : 0, struct sctp_packet *,
 	  packet, struct sctp_chunk *, chunk)

@@ -26,6 +26,7 @@
 /* RFC 9260 3.2, RFC 8260 2.1 */
 #define SCTP_CID_DATA 0
 #define SCTP_CID_SACK 3
+#define SCTP_CID_HEARTBEAT_ACK 5
 #define SCTP_CID_SHUTDOWN 7
 #define SCTP_CID_I_DATA 64
 
@@ -55,6 +56,9 @@
 #define SCTP_PF 1
 #define SCTP_ACTIVE 2
 #define SCTP_UNCONFIRMED 3
+
+/* include/net/sctp/constants.h: enum sctp_event_timeout */
+#define SCTP_EVENT_TIMEOUT_T2_SHUTDOWN 3
 
 #define EAGAIN 11
 #define MSG_DONTWAIT 0x40
@@ -186,6 +190,7 @@ struct sctp_inq {
 
 struct sctp_ep_common {
 	struct sctp_inq inqueue;
+	bool dead; /* it is being freed */
 	struct sock *sk;
 	struct net *net;
 	struct sctp_bind_addr bind_addr;
@@ -274,9 +279,13 @@ struct sctp_association {
 		struct list_head transport_addr_list;
 		__u16 port; /* host order */
 		struct sctp_transport *primary_path;
+		struct sctp_transport *retran_path; /* where data is sent again */
 		__u16 zero_window_announced : 1;
 	} peer;
 	enum sctp_state state;
+	int overall_error_count; /* in a row, over all paths */
+	struct sctp_transport *shutdown_last_sent_to;
+	struct timer_list timers[4];
 	unsigned long rto_max;
 	__u32 next_tsn;
 	__u32 ctsn_ack_point;

@@ -1,61 +1,327 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Spurious retransmissions, of a TSN that the peer had. A part of rto.bpf.c, whose paths and
- * associations it uses. The peer says so itself (duplicate TSNs of its SACK, RFC 9260 3.3.4), or
- * its acknowledgement comes sooner after the retransmission than the path can answer.
+ * Retransmissions, and which of them were spurious: of a TSN that the peer had. A part of
+ * rto.bpf.c, whose paths it uses. That they were is known where the peer says so (duplicate TSNs of
+ * its SACK, RFC 9260 3.3.4). An acknowledgement that comes sooner after the retransmission than the
+ * path can answer is counted apart: it may also mean that the path has become quicker.
+ *
+ * All is booked on the path that the chunk was on when it was first sent again.
  */
 #ifndef SPURIOUS_H
 #define SPURIOUS_H
 
+#define ASSOC_PROBES 8		     /* entries of assocs looked at before one is evicted */
+#define RTT_PERIOD_NS 30000000000ull /* see struct min_rtt */
+#define NAMED_LATEST_NS                                                                            \
+	600000000000ull /* no duplicate is named so late, but 2^32 TSNs may pass                   \
+			 */
+
+/* An association's data under way. */
+struct assoc {
+	__u32 assoc_id; /* 0: free */
+	__u32 rtx_open; /* retransmitted TSNs not acknowledged */
+	__u32 rtx_low;	/* they lie from here ... */
+	__u32 rtx_high; /* ... to here */
+	__u64 since_ns; /* slots of chunks sent before are not of this life */
+	__u64 last_ns;
+	/*
+	 * The round-trip time of the path itself is measured with two packets: the receiver has to
+	 * answer the second one at once (RFC 9260 6.2). So it is a sample if one SACK covers both,
+	 * from when the second was sent.
+	 */
+	__u32 probe_tsn; /* first TSN of the first packet */
+	__u32 probe_end; /* first TSN of the second */
+	__u32 probe_path;
+	bool probing;
+	__u64 probe_ns; /* when the second was sent; 0: not yet */
+	__u64 packet_size;
+};
+
+TABLE(struct assoc, assocs);
+
+static __always_inline struct assoc *assoc_at(__u32 index)
+{
+	return entry_of(assocs, index & settings.assoc_mask);
+}
+
+/* The kernel deals out ids in sequence: no hash spreads them better. */
+static __always_inline struct assoc *find_assoc(__u32 assoc_id)
+{
+	for (__u32 i = 0; i < ASSOC_PROBES; i++) {
+		struct assoc *a = assoc_at(assoc_id + i);
+
+		if (a->assoc_id == assoc_id)
+			return a;
+	}
+	return NULL;
+}
+
+/* An index into assocs, or NO_INDEX. Free entries first, then the one that was silent longest. */
+__noinline __u32 make_assoc(__u32 assoc_id)
+{
+	__u32 oldest = assoc_id, old;
+	__u64 oldest_ns = ~0ull;
+	struct assoc *a;
+
+	for (__u32 i = 0; i < ASSOC_PROBES; i++) {
+		__u64 last_ns;
+
+		a = assoc_at(assoc_id + i);
+		if (a->assoc_id == assoc_id)
+			return (assoc_id + i) & settings.assoc_mask;
+		last_ns = a->assoc_id ? a->last_ns : 0;
+		if (last_ns < oldest_ns) {
+			oldest = assoc_id + i;
+			oldest_ns = last_ns;
+		}
+	}
+	a = assoc_at(oldest);
+	old = a->assoc_id;
+	if (__sync_val_compare_and_swap(&a->assoc_id, old, assoc_id) != old)
+		return NO_INDEX; /* another CPU was faster; the next chunk finds a place */
+	if (old)
+		count(&shared.accounting.assocs_evicted, 1);
+	a->rtx_open = 0;
+	a->since_ns = a->last_ns = bpf_ktime_get_ns();
+	a->probing = false;
+	a->probe_ns = 0;
+	a->packet_size = 0;
+	return oldest & settings.assoc_mask;
+}
+
+static __always_inline struct assoc *find_or_make_assoc(__u32 assoc_id)
+{
+	struct assoc *a = assoc_at(assoc_id);
+
+	if (a->assoc_id == assoc_id)
+		return a;
+	return entry_or_null(assoc_at, make_assoc(assoc_id));
+}
+
+/* An association has ended, or begins a new life: what is remembered of its chunks is void. */
+static __always_inline void forget_assoc(__u32 assoc_id)
+{
+	struct assoc *a = assoc_id ? find_assoc(assoc_id) : NULL;
+
+	if (a)
+		a->assoc_id = 0;
+}
+
+/* --- round-trip times of paths --- */
+
+/* The smallest of the current period and of the one before: what is older says nothing. */
+static __always_inline void add_min_rtt(struct entry *path, __u64 rtt_ns, __u64 now)
+{
+	struct min_rtt *min = &path->state.min_rtt;
+	__u64 age = now - min->since_ns;
+
+	if (!min->since_ns || age >= RTT_PERIOD_NS) {
+		min->before_ns = min->since_ns && age < 2 * RTT_PERIOD_NS ? min->ns : ~0ull;
+		min->since_ns = now;
+		min->ns = rtt_ns;
+	} else if (rtt_ns < min->ns) {
+		min->ns = rtt_ns;
+	}
+}
+
+/* Is this sooner than the path can answer? False where no time was measured lately. */
+static __always_inline bool is_early(const struct entry *path, __u64 ns, __u64 now)
+{
+	const struct min_rtt *min = &path->state.min_rtt;
+	__u64 age = now - min->since_ns, rtt = min->ns;
+
+	if (!min->since_ns || age >= 2 * RTT_PERIOD_NS)
+		return false;
+	if (min->before_ns < rtt)
+		rtt = min->before_ns;
+	/* With a margin: the smallest time measured is not yet the smallest there is. */
+	return ns < rtt / 8 * 7;
+}
+
+static __always_inline void stop_probe(struct assoc *a)
+{
+	a->probing = false;
+	a->probe_ns = 0;
+}
+
+/* --- chunks sent again --- */
+
 /*
- * The note of a slot: for whose sake (an index into entries), how often the chunk was sent again
- * and how often for nothing (at most 31 and 15), and whether it was acknowledged.
+ * The note of a slot: the path that all is booked on (an index into entries), how many copies the
+ * peer has not named as duplicates (as far as the bits go), and whether it was acknowledged.
  */
 #define NOTE_PATH 0xfffff
-#define NOTE_RTX (1u << 20)
-#define NOTE_SPURIOUS (1u << 25)
-#define NOTE_EARLY (1u << 29) /* one of them by an early SACK: the peer will report it, too */
+#define NOTE_COPY (1u << 20)
+#define NOTE_COPIES (0x3ffu << 20)
 #define NOTE_ACKED (1u << 31)
-#define rtx_of(note) ((note) / NOTE_RTX % 32)
-#define spurious_of(note) ((note) / NOTE_SPURIOUS % 16)
 
-static __always_inline void sent_again(struct assoc *a, __u32 assoc_id, __u32 tsn, __u32 key)
+/* Is this slot's chunk one that is waited for? Else it makes room without loss. */
+static __always_inline bool is_waiting(const struct slot *slot)
 {
-	__u64 now = bpf_ktime_get_ns();
-	struct slot *slot = slot_of(assoc_id, tsn);
-	struct slot new = {
-		.assoc_id = assoc_id,
-		.tsn = tsn,
-		.sent_ns = now,
-		.path = key,
-		.note = NOTE_RTX +
-			((a->rtx_path <= settings.entry_mask ? a->rtx_path : key) & NOTE_PATH),
-	};
-	bool is_open = false;
-	__u32 evicted;
+	struct assoc *a = find_assoc(slot->assoc_id);
 
-	if (slot) {
-		is_open = !(slot->note & NOTE_ACKED);
-		if (is_open && rtx_of(slot->note) < 31)
-			new.note = slot->note + NOTE_RTX;
-		slot->sent_ns = now;
-		slot->path = key;
-		slot->note = new.note;
-	} else if (remember(&new, &evicted) && !(evicted & NOTE_ACKED)) {
-		count(&shared.accounting.chunks_evicted, 1);
+	return !(slot->note & NOTE_ACKED) && a && slot->sent_ns >= a->since_ns;
+}
+
+/* A place for a chunk that has none: a free slot, or the oldest of those not waited for, or ... */
+__noinline __u32 slot_for(__u32 assoc_id, __u32 tsn)
+{
+	struct set *set = set_of(assoc_id, tsn);
+	__u32 best = 0;
+	__u64 best_rank = ~0ull;
+
+	for (__u32 i = 0; i < SET_SLOTS; i++) {
+		struct slot *slot = &set->slot[i];
+		__u64 rank = 0;
+
+		if (slot->assoc_id)
+			rank = slot->sent_ns | (__u64)is_waiting(slot) << 63;
+		if (rank < best_rank) {
+			best = i;
+			best_rank = rank;
+		}
 	}
+	if (best_rank >> 63)
+		count(&shared.accounting.chunks_evicted, 1);
+	return best;
+}
+
+/* Does an index name the same entry as when the slot was written, and has that not ended? */
+static __always_inline bool is_path_of(const struct entry *path, const struct slot *slot)
+{
+	return path->id.assoc_id == slot->assoc_id && path->state.made_ns <= slot->sent_ns &&
+	       !has_ended(path->object);
+}
+
+static __always_inline struct entry *booked_on(const struct slot *slot)
+{
+	return entry_at(slot->note & NOTE_PATH);
+}
+
+/* A chunk is sent again on one path; its last copy was sent on the other. Either may be NO_INDEX.
+ */
+__noinline int sent_again(__u32 assoc_id, __u32 tsn, __u32 to, __u32 from)
+{
+	struct assoc *a = find_assoc(assoc_id);
+	__u64 now = bpf_ktime_get_ns();
+	struct slot *slot;
+	struct entry *path;
+	bool is_open = false;
+	__u32 note;
+
+	if (!a)
+		return 0;
+	slot = slot_of(assoc_id, tsn);
+	if (slot && slot->sent_ns >= a->since_ns && now - slot->sent_ns < NAMED_LATEST_NS &&
+	    is_path_of(booked_on(slot), slot)) {
+		is_open = !(slot->note & NOTE_ACKED);
+		note = slot->note & ~NOTE_ACKED;
+		if ((note & NOTE_COPIES) != NOTE_COPIES)
+			note += NOTE_COPY;
+	} else if (from != NO_INDEX) {
+		note = NOTE_COPY | (from & NOTE_PATH);
+	} else {
+		return 0; /* the filter does not want that path */
+	}
+	if (!slot)
+		slot = &set_of(assoc_id, tsn)->slot[slot_for(assoc_id, tsn) & (SET_SLOTS - 1)];
+	slot->assoc_id = assoc_id;
+	slot->tsn = tsn;
+	slot->sent_ns = now;
+	slot->path = to;
+	slot->note = note;
+	path = booked_on(slot);
+	begin_update(path);
+	for_stats(stats, path) stats->rtx_for_path++;
+	end_update(path);
+
 	if (!a->rtx_open || tsn_before(tsn, a->rtx_low))
 		a->rtx_low = tsn;
 	if (!a->rtx_open || tsn_before(a->rtx_high, tsn))
 		a->rtx_high = tsn;
 	if (!is_open)
 		a->rtx_open++;
-	if (a->probing && !tsn_before(tsn, a->probe_tsn)) {
-		a->probing = false;
-		a->probe_ns = 0;
-	}
+	/* Both are outstanding, or the probe is void. */
+	if (a->probing && !tsn_before(tsn, a->probe_tsn))
+		stop_probe(a);
+	return 0;
 }
 
+/* What is outstanding: the TSNs from `acked + 1` on, so many. Others are of no use to compare. */
+struct outstanding {
+	__u32 acked;
+	__u32 count;
+};
+
+static __always_inline struct outstanding read_outstanding(bool trusted,
+							   struct sctp_association *asoc)
+{
+	struct outstanding all = {.acked = GET(trusted, asoc, ctsn_ack_point)};
+
+	all.count = GET(trusted, asoc, next_tsn) - 1 - all.acked;
+	return all;
+}
+
+/* A TSN's place among those outstanding, from 0; `count` or more: it is none of them. */
+static __always_inline __u32 place_of(struct outstanding all, __u32 tsn)
+{
+	return tsn - all.acked - 1;
+}
+
+/* The index of a path's entry, made where it is new; NO_INDEX: none, or the filter leaves it out.
+ */
+static __always_inline __u32 wanted_path(bool trusted, struct sctp_association *asoc,
+					 __u64 transport)
+{
+	struct entry *path;
+
+	if (!transport || !wanted(trusted, asoc, TRANSPORT(transport)))
+		return NO_INDEX;
+	path = path_of(transport);
+	return path ? path->key : NO_INDEX;
+}
+
+/*
+ * At the entry of sctp_chunk_assign_tsn(), which is called once for each chunk taken into a packet.
+ * What is sent again goes to retran_path (sctp_outq_flush_rtx()); chunk->transport is the path of
+ * the last copy, or NULL where that was deleted.
+ */
+static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
+{
+	struct sctp_association *asoc;
+	struct outstanding all;
+	union data_first data;
+	struct entry *path;
+	struct assoc *a;
+	__u32 to, from;
+	__u64 former;
+
+	if (!GET(trusted, chunk, sent_count))
+		return 0; /* by far the most */
+	asoc = GET(trusted, chunk, asoc);
+	to = wanted_path(trusted, asoc, (__u64)READ(asoc, peer.retran_path));
+	former = (__u64)READ(chunk, transport);
+	from = former ? wanted_path(trusted, asoc, former) : to;
+	if (to == NO_INDEX && from == NO_INDEX)
+		return 0;
+	if (to != NO_INDEX) {
+		path = entry_at(to);
+		begin_update(path);
+		for_stats(stats, path) stats->rtx_chunks++;
+		end_update(path);
+	}
+	a = find_or_make_assoc(GET(trusted, asoc, assoc_id));
+	if (!a)
+		return 0;
+	all = read_outstanding(trusted, asoc);
+	if (place_of(all, a->rtx_high) >= all.count)
+		a->rtx_open = 0; /* acknowledged unseen */
+	data.word = data_word(GET(trusted, chunk, chunk_hdr), 0);
+	sent_again(a->assoc_id, bpf_ntohl(data.tsn), to, from);
+	return 0;
+}
+
+/* A chunk was taken into a packet: of those sent for the first time, round-trip times are taken. */
 static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 				     struct sctp_chunk *chunk)
 {
@@ -67,46 +333,37 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	struct entry *path;
 	struct assoc *a;
 	__u32 tsn;
-	bool again;
 
 	if (type != SCTP_CID_DATA && type != SCTP_CID_I_DATA)
+		return 0;
+	if (GET(trusted, chunk, sent_count) > 1)
 		return 0;
 	transport = GET(trusted, packet, transport);
 	asoc = GET(trusted, transport, asoc);
 	if (!wanted(trusted, asoc, transport))
 		return 0;
-	a = make_assoc(GET(trusted, asoc, assoc_id));
+	a = find_or_make_assoc(GET(trusted, asoc, assoc_id));
 	if (!a)
 		return 0;
-	again = GET(trusted, chunk, sent_count) > 1;
 	size = GET(trusted, packet, size);
 	padded = (bpf_ntohs(GET(trusted, hdr, length)) + 3) & ~3u;
-	if (!again && (a->probe_ns || (a->probing && size - padded == a->packet_size))) {
+	if (a->probe_ns || (a->probing && size - padded == a->packet_size)) {
 		a->packet_size = size;
 		return 0; /* by far the most */
 	}
 	path = path_of((__u64)READ(packet, transport));
 	if (!path)
 		return 0;
-	if (again) {
-		__be32 sent_tsn = 0;
-
-		bpf_probe_read_kernel(&sent_tsn, sizeof(sent_tsn), (void *)(hdr + 1));
-		sent_again(a, path->id.assoc_id, bpf_ntohl(sent_tsn), path->key);
-		begin_update(path);
-		for_stats(stats, path) stats->rtx_chunks++;
-		end_update(path);
-		return 0;
-	}
 	/* A chunk sent for the first time has the last TSN given out. */
 	tsn = GET(trusted, asoc, next_tsn) - 1;
+	a->last_ns = bpf_ktime_get_ns();
 	if (!a->probing) {
 		a->probing = true;
 		a->probe_tsn = tsn;
 		a->probe_path = path->key;
 	} else if (a->probe_path == path->key) {
 		a->probe_end = tsn;
-		a->probe_ns = bpf_ktime_get_ns();
+		a->probe_ns = a->last_ns;
 	} else {
 		a->probing = false;
 	}
@@ -114,40 +371,63 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	return 0;
 }
 
-static __always_inline void is_spurious(__u32 assoc_id, struct slot *slot)
-{
-	struct entry *path = entry_at(slot->note & NOTE_PATH);
-
-	if (spurious_of(slot->note) >= rtx_of(slot->note) || spurious_of(slot->note) == 15)
-		return; /* reported already */
-	slot->note += NOTE_SPURIOUS;
-	if (path->id.assoc_id != assoc_id)
-		return;
-	begin_update(path);
-	for_stats(stats, path) stats->spurious++;
-	end_update(path);
-}
+/* --- what the peer says of them --- */
 
 /* A SACK at work. */
 struct sack {
 	__u64 now;
-	__u64 next; /* address of the next gap block or duplicate */
+	__u64 since_ns; /* of the association's life */
+	__u64 next;	/* address of the next gap block or duplicate */
 	__u32 assoc_id;
 	__u32 cum_tsn;
-	__u32 tsn; /* next to look at */
-	__u32 end; /* last of this run */
-	__u32 low; /* what is worth a look */
+	__u32 given_up; /* TSNs up to here may be acknowledged though they never arrived (PR-SCTP)
+			 */
+	__u32 tsn;	/* next to look at */
+	__u32 end;	/* last of this run */
+	__u32 low;	/* what is worth a look */
 	__u32 high;
 	__u32 acked; /* found so far */
 	__u16 blocks;
 	__u16 duplicates;
 };
 
+static long duplicate_step(__u32 step, struct sack *sack)
+{
+	struct entry *path;
+	struct slot *slot;
+	bool is_new;
+	__be32 tsn;
+
+	if (step >= sack->duplicates ||
+	    bpf_probe_read_kernel(&tsn, sizeof(tsn), (void *)(sack->next + step * sizeof(tsn))))
+		return 1;
+	slot = slot_of(sack->assoc_id, bpf_ntohl(tsn));
+	if (!slot || slot->sent_ns < sack->since_ns || sack->now - slot->sent_ns >= NAMED_LATEST_NS)
+		return 0;
+	path = booked_on(slot);
+	if (!is_path_of(path, slot))
+		return 0;
+	/* What was given up is named where it comes after the FORWARD-TSN, too. */
+	is_new = slot->note & NOTE_COPIES &&
+		 (slot->note & NOTE_ACKED || tsn_before(sack->given_up, slot->tsn));
+	if (is_new)
+		slot->note -= NOTE_COPY;
+	begin_update(path);
+	for_stats(stats, path)
+	{
+		stats->dup_tsns++;
+		if (is_new)
+			stats->spurious++;
+	}
+	end_update(path);
+	return 0;
+}
+
 /* One step: look at a TSN, or go to the next gap block. */
 static long sack_step(__u32 step, struct sack *sack)
 {
-	struct slot *slot;
 	struct entry *path;
+	struct slot *slot;
 
 	if (tsn_before(sack->end, sack->tsn)) {
 		struct gap_ack_block block;
@@ -168,109 +448,104 @@ static long sack_step(__u32 step, struct sack *sack)
 	}
 	slot = slot_of(sack->assoc_id, sack->tsn);
 	sack->tsn++;
-	if (!slot || (slot->note & NOTE_ACKED))
+	if (!slot || (slot->note & NOTE_ACKED) || slot->sent_ns < sack->since_ns)
 		return 0;
 	slot->note |= NOTE_ACKED;
 	sack->acked++;
+	if (!tsn_before(sack->given_up, slot->tsn))
+		slot->note &= ~NOTE_COPIES; /* it may never have arrived */
+	if (!(slot->note & NOTE_COPIES))
+		return 0; /* or this very SACK has named all */
 	path = entry_at(slot->path);
-	/* With a margin: the smallest time measured is not yet the smallest there is. */
-	if (path->id.assoc_id == sack->assoc_id &&
-	    sack->now - slot->sent_ns < path->state.min_rtt_ns / 8 * 7) {
-		is_spurious(sack->assoc_id, slot);
-		slot->note |= NOTE_EARLY;
-	}
-	return 0;
-}
-
-static long duplicate_step(__u32 step, struct sack *sack)
-{
-	struct slot *slot;
-	__be32 tsn;
-
-	if (step >= sack->duplicates ||
-	    bpf_probe_read_kernel(&tsn, sizeof(tsn), (void *)(sack->next + step * sizeof(tsn))))
-		return 1;
-	slot = slot_of(sack->assoc_id, bpf_ntohl(tsn));
-	if (!slot)
+	if (slot->path == NO_INDEX || !is_path_of(path, slot) ||
+	    !is_early(path, sack->now - slot->sent_ns, sack->now))
 		return 0;
-	if (slot->note & NOTE_EARLY)
-		slot->note &= ~NOTE_EARLY; /* reported already */
-	else
-		is_spurious(sack->assoc_id, slot);
+	path = booked_on(slot);
+	if (!is_path_of(path, slot))
+		return 0;
+	begin_update(path);
+	for_stats(stats, path) stats->early_acks++;
+	end_update(path);
 	return 0;
 }
 
-static __always_inline void finish_probe(struct assoc *a, __u32 assoc_id, __u32 cum_tsn, __u64 now)
+/* A SACK covers so many of those outstanding. */
+static __always_inline void finish_probe(struct assoc *a, struct outstanding all, __u32 covered,
+					 __u64 now)
 {
+	__u32 begin = place_of(all, a->probe_tsn), end = place_of(all, a->probe_end);
 	struct entry *path;
 
-	if (!a->probing || tsn_before(cum_tsn, a->probe_tsn))
-		return;
+	if (begin < all.count && begin >= covered)
+		return; /* it is still outstanding */
 	path = entry_at(a->probe_path);
-	if (a->probe_ns && !tsn_before(cum_tsn, a->probe_end) && path->id.assoc_id == assoc_id) {
-		__u64 rtt = now - a->probe_ns;
-
-		if (!path->state.min_rtt_ns || rtt < path->state.min_rtt_ns) {
-			begin_update(path);
-			path->state.min_rtt_ns = rtt;
-			end_update(path);
-		}
+	if (begin < all.count && a->probe_ns && end < covered && path->id.assoc_id == a->assoc_id &&
+	    path->state.made_ns <= a->probe_ns) {
+		begin_update(path);
+		add_min_rtt(path, now - a->probe_ns, now);
+		end_update(path);
 	}
-	a->probing = false;
-	a->probe_ns = 0;
+	stop_probe(a);
 }
 
 static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sctp_chunk *chunk)
 {
 	struct sctp_association *asoc = GET(trusted, q, asoc);
-	__u32 assoc_id = GET(trusted, asoc, assoc_id), acked;
+	__u32 covered, low, high, given_up;
+	struct outstanding all;
 	struct sack sack = {};
 	union sack_header first;
 	struct assoc *a;
-	__u64 duplicates;
+	__u64 gaps;
 
 	if (!wanted_assoc(trusted, asoc))
 		return 0;
-	a = make_assoc(assoc_id);
+	a = find_assoc(GET(trusted, asoc, assoc_id));
 	if (!a)
-		return 0;
-	a->sack_depth = 1;
+		return 0; /* nothing was sent */
 	first = read_sack_header(trusted, chunk);
 	sack.now = bpf_ktime_get_ns();
-	sack.assoc_id = assoc_id;
+	sack.since_ns = a->since_ns;
+	sack.assoc_id = a->assoc_id;
 	sack.cum_tsn = bpf_ntohl(first.cum_tsn_ack);
 	sack.blocks = bpf_ntohs(first.num_gap_ack_blocks);
 	sack.duplicates = bpf_ntohs(first.num_dup_tsns);
-	sack.next = gap_blocks(trusted, chunk);
-	duplicates = sack.next + sack.blocks * sizeof(struct gap_ack_block);
-	acked = GET(trusted, asoc, ctsn_ack_point);
-	finish_probe(a, assoc_id, sack.cum_tsn, sack.now);
+	gaps = gap_blocks(trusted, chunk);
+	a->last_ns = sack.now;
+	all = read_outstanding(trusted, asoc);
+	covered = sack.cum_tsn - all.acked;
+	if (covered > all.count)
+		return 0; /* never sent; the kernel answers with ABORT */
 
-	if (a->rtx_open) {
-		sack.low = a->rtx_low;
-		sack.high = a->rtx_high;
-		sack.tsn = tsn_before(acked + 1, sack.low) ? sack.low : acked + 1;
-		sack.end = tsn_before(sack.high, sack.cum_tsn) ? sack.high : sack.cum_tsn;
-		if (bpf_loop(MAX_SCAN, sack_step, &sack, 0) >= MAX_SCAN)
-			count(&shared.accounting.scan_limit, 1);
-		a->rtx_open -= sack.acked < a->rtx_open ? sack.acked : a->rtx_open;
-		if (!tsn_before(sack.cum_tsn, a->rtx_high))
-			a->rtx_open = 0;
-	}
+	if (a->probing)
+		finish_probe(a, all, covered, sack.now);
+	if (!sack.duplicates && !a->rtx_open)
+		return 0;
+	/* Without PR-SCTP adv_peer_ack_point stays where it was at first. */
+	given_up = place_of(all, GET(trusted, asoc, adv_peer_ack_point));
+	sack.given_up = all.acked + (given_up < all.count ? given_up + 1 : 0);
 	if (sack.duplicates) {
-		sack.next = duplicates;
+		sack.next = gaps + sack.blocks * sizeof(struct gap_ack_block);
 		bpf_loop(MAX_SCAN, duplicate_step, &sack, 0);
 	}
-	return 0;
-}
-
-static __always_inline int on_sack_done(bool trusted, struct sctp_outq *q)
-{
-	struct sctp_association *asoc = GET(trusted, q, asoc);
-	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
-
-	if (a)
-		a->sack_depth = 0;
+	if (!a->rtx_open)
+		return 0;
+	high = place_of(all, a->rtx_high);
+	if (high >= all.count) { /* acknowledged unseen */
+		a->rtx_open = 0;
+		return 0;
+	}
+	low = place_of(all, a->rtx_low);
+	sack.low = low <= high ? a->rtx_low : all.acked + 1;
+	sack.high = a->rtx_high;
+	sack.tsn = sack.low;
+	sack.end = covered <= high ? sack.cum_tsn : sack.high;
+	sack.next = gaps;
+	if (bpf_loop(MAX_SCAN, sack_step, &sack, 0) >= MAX_SCAN)
+		count(&shared.accounting.scan_limit, 1);
+	a->rtx_open -= sack.acked < a->rtx_open ? sack.acked : a->rtx_open;
+	if (covered > high)
+		a->rtx_open = 0;
 	return 0;
 }
 

@@ -77,7 +77,7 @@ const IDATA: &str = "topology; path 10ms; lose 2 6
     for ns in a b; do $ns sysctl -qw net.sctp.intl_enable=1; done";
 
 /// All of them.
-pub const SCENARIOS: [Scenario; 26] = [
+pub const SCENARIOS: [Scenario; 27] = [
     Scenario {
         name: "clean",
         server: "--bind 10.2.0.1 --associations 2 --streams 4",
@@ -269,6 +269,14 @@ pub const SCENARIOS: [Scenario; 26] = [
             --rto-min 200 --rto-initial 500",
         rtt: rtt::QUEUED,
         more: &[("rto", rto::check_blackout), ("bufmon", bufmon::check_blackout)],
+        ..PLAIN
+    },
+    // The path is dead when the client closes: SHUTDOWN is not answered.
+    Scenario {
+        name: "shutdown",
+        before: "(sleep 3; path_down 0; sleep 5; path 10ms) &",
+        client: "--bind 10.1.0.1 --count 50 --rate 100 --linger 4000 --rto-min 200 --rto-initial 500 --nodelay",
+        more: &[("rto", rto::check_shutdown)],
         ..PLAIN
     },
     // A reader that takes 10 ms for each message.

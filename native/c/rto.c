@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/* The programs of sctp-rto. tests/rto.rs has the structs of their arguments. */
+#include "program.h"
+#include "rto.bpf.c"
+#include "objects.h"
+
+#define NO_PATH (~0u)
+
+/* What hooks read of a path, beside its address. */
+struct path_args {
+	struct assoc_args assoc;
+	__u32 path;
+	__u32 host; /* last number of its address; 0: as objects.h has it */
+	__u32 rto;
+	__u32 srtt;
+	__u32 rttvar;
+	__u32 state;
+	__u32 error_count;
+	__u32 hb_sent;
+};
+
+struct call_args {
+	struct assoc_args assoc;
+	__u32 path;  /* that the function is called for */
+	__u32 value; /* its other argument */
+	__u32 assoc_state;
+	__u32 assoc_errors; /* in a row, over all paths */
+};
+
+struct sent_args {
+	struct assoc_args assoc;
+	__u32 path;	   /* that its packet takes */
+	__u32 former;	   /* that it took before; NO_PATH: none */
+	__u32 sent_count;  /* this time included */
+	__u32 packet_size; /* with the chunk */
+	__u32 skips;	   /* 1: the program at the first hook is left out, 2: at the second */
+};
+
+static __u8 hosts[ASSOCS][PATHS];
+static struct sctp_transport nobodys;
+
+static struct sctp_association *rto_assoc(struct assoc_args *args)
+{
+	struct sctp_association *asoc = kernel_assoc(args);
+
+	asoc->rto_max = 15000;
+	for (__u32 i = 0; i < PATHS; i++) {
+		kernel_path(args, i)->transports.next =
+			i + 1 < PATHS ? &kernel_path(args, i + 1)->transports
+				      : &asoc->peer.transport_addr_list;
+		if (hosts[args->index][i])
+			set_addr(&kernel_path(args, i)->ipaddr, i, hosts[args->index][i]);
+	}
+	return asoc;
+}
+
+/* Not a hook: what the kernel knows of a path from now on. */
+static void set_path(struct path_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = kernel_path(&args->assoc, args->path);
+
+	hosts[args->assoc.index][args->path] = args->host;
+	path->rto = args->rto;
+	path->srtt = args->srtt;
+	path->rttvar = args->rttvar;
+	path->state = args->state;
+	path->error_count = args->error_count;
+	path->hb_sent = args->hb_sent;
+	path->pathmaxrxt = 5;
+}
+
+/* Runs the programs at the return of a function of two arguments. */
+#define RETURNED_FROM(name, a, b, result)                                                          \
+	do {                                                                                       \
+		unsigned long long ctx_[CTX_RETURNED + 1] = {                                      \
+			(__u64)(a), (__u64)(b), [CTX_RETURNED] = (result)};                        \
+		struct pt_regs entry_ = {.stack_pointer = 0x1000};                                 \
+		struct pt_regs exit_ = {                                                           \
+			.stack_pointer = 0x1000 + RETURN_ADDRESS_SIZE,                             \
+			.returned = (result),                                                      \
+		};                                                                                 \
+                                                                                                   \
+		if (kernel.kprobes) {                                                              \
+			name##_enter_kprobe(&entry_, a, b);                                        \
+			name##_kprobe(&exit_);                                                     \
+		} else {                                                                           \
+			name(ctx_, a, b);                                                          \
+		}                                                                                  \
+	} while (0)
+
+/* And at the beginning of one. */
+#define ENTERED(name, ...)                                                                         \
+	do {                                                                                       \
+		unsigned long long ctx_[] = {NUMBERS(__VA_ARGS__)};                                \
+                                                                                                   \
+		if (kernel.kprobes)                                                                \
+			name##_kprobe(NULL, __VA_ARGS__);                                          \
+		else                                                                               \
+			name(ctx_, __VA_ARGS__);                                                   \
+	} while (0)
+#define NUMBERS_1(a) (__u64)(a)
+#define NUMBERS_2(a, b) (__u64)(a), (__u64)(b)
+#define NUMBERS_3(a, b, c) (__u64)(a), (__u64)(b), (__u64)(c)
+#define NUMBERS_N(_1, _2, _3, n, ...) NUMBERS_##n
+#define NUMBERS(args...) NUMBERS_N(args, 3, 2, 1)(args)
+
+static struct sctp_transport *called_for(struct call_args *args)
+{
+	struct sctp_association *asoc = rto_assoc(&args->assoc);
+
+	asoc->state = args->assoc_state;
+	asoc->overall_error_count = args->assoc_errors;
+	return kernel_path(&args->assoc, args->path);
+}
+
+/* sctp_transport_update_rto(), at its end; the bytes are the chunk that is looked at. */
+static void update(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = called_for(args);
+	struct sctp_chunk chunk = kernel_chunk(path->asoc, bytes, len);
+
+	path->asoc->base.inqueue.in_progress = &chunk;
+	RETURNED_FROM(rto_update, path, args->value, 0);
+}
+
+/* sctp_transport_lower_cwnd(), at its end. */
+static void lower_cwnd(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	RETURNED_FROM(rto_lower_cwnd, called_for(args), args->value, 0);
+}
+
+/* A timer's function; the value is the kind of timer, as rto.bpf.c has it. */
+static void timer_begins(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = called_for(args);
+
+	path->asoc->shutdown_last_sent_to = path;
+	switch (args->value) {
+	case TIMER_T3:
+		ENTERED(rto_t3_enter, &path->T3_rtx_timer);
+		break;
+	case TIMER_HEARTBEAT:
+		ENTERED(rto_x_heartbeat_enter, &path->hb_timer);
+		break;
+	default:
+		ENTERED(rto_x_t2_enter, &path->asoc->timers[SCTP_EVENT_TIMEOUT_T2_SHUTDOWN]);
+	}
+}
+
+static void timer_ends(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	called_for(args);
+	switch (args->value) {
+	case TIMER_T3:
+		kernel.kprobes ? rto_t3_leave_kprobe(NULL) : rto_t3_leave(NULL);
+		break;
+	case TIMER_HEARTBEAT:
+		kernel.kprobes ? rto_x_heartbeat_leave_kprobe(NULL) : rto_x_heartbeat_leave(NULL);
+		break;
+	default:
+		kernel.kprobes ? rto_x_t2_leave_kprobe(NULL) : rto_x_t2_leave(NULL);
+	}
+}
+
+/* sctp_assoc_control_transport(), at its beginning. */
+static void control(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = called_for(args);
+
+	ENTERED(rto_x_control, path->asoc, path, args->value);
+}
+
+/* sctp_assoc_set_primary(), at its beginning. */
+static void set_primary(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = called_for(args);
+
+	ENTERED(rto_x_primary, path->asoc, path);
+}
+
+/* sctp_retransmit(), at its beginning. */
+static void retransmit(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = called_for(args);
+
+	ENTERED(rto_x_retransmit, &path->asoc->outqueue, path, args->value);
+}
+
+/* A chunk is put into a packet: sctp_packet_append_chunk(), and in it sctp_chunk_assign_tsn(). */
+static void sent(struct sent_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = rto_assoc(&args->assoc);
+	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
+	struct sctp_packet packet = {
+		.size = args->packet_size,
+		.transport = kernel_path(&args->assoc, args->path),
+	};
+
+	asoc->peer.retran_path = packet.transport;
+	chunk.sent_count = args->sent_count - 1;
+	if (args->former != NO_PATH)
+		chunk.transport = kernel_path(&args->assoc, args->former);
+	if (!(args->skips & 1))
+		ENTERED(rto_x_assign, &chunk);
+	chunk.sent_count++;
+	chunk.transport = packet.transport;
+	if (!(args->skips & 2))
+		RETURNED_FROM(rto_x_append, &packet, &chunk, SCTP_XMIT_OK);
+}
+
+/* sctp_outq_sack(), at its beginning. */
+static void sack(struct assoc_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = rto_assoc(args);
+	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
+
+	ENTERED(rto_x_sack, &asoc->outqueue, &chunk);
+}
+
+/* sctp_association_free(): at its beginning, and where it frees the paths. */
+static void end(struct assoc_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = rto_assoc(args);
+
+	ENTERED(rto_free, asoc);
+	asoc->base.dead = true;
+	for (__u32 i = 0; i < PATHS; i++)
+		ENTERED(rto_path_free, kernel_path(args, i));
+	asoc->base.dead = false;
+}
+
+/* sctp_transport_free(): an address is deleted; NO_PATH: what answered a packet out of the blue. */
+static void free_path(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	if (args->path == NO_PATH)
+		ENTERED(rto_path_free, &nobodys);
+	else
+		ENTERED(rto_path_free, called_for(args));
+}
+
+/* sctp_assoc_update(), at its beginning. */
+static void restart(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	ENTERED(rto_restart, called_for(args)->asoc);
+}
+
+static void resize_maps(void)
+{
+	map_resize(MAP_DEF(&hists), settings.entry_mask + 1);
+}
+
+static struct memory memories[] = {
+	VARIABLE(shared),
+	TABLE_BY(entries, entry_mask),
+	TABLE_BY(assocs, assoc_mask),
+	TABLE_BY(inflight, set_mask),
+	{},
+};
+
+static struct hook hooks[] = {
+	HOOK(set_path, struct path_args),    HOOK(update, struct call_args),
+	HOOK(lower_cwnd, struct call_args),  HOOK(timer_begins, struct call_args),
+	HOOK(timer_ends, struct call_args),  HOOK(control, struct call_args),
+	HOOK(set_primary, struct call_args), HOOK(retransmit, struct call_args),
+	HOOK(sent, struct sent_args),	     HOOK(sack, struct assoc_args),
+	HOOK(end, struct assoc_args),	     HOOK(free_path, struct call_args),
+	HOOK(restart, struct call_args),     {},
+};
+
+PROGRAM(rto);
