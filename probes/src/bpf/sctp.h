@@ -201,6 +201,13 @@ struct sctp_endpoint {
 
 enum sctp_state {
 	SCTP_STATE_CLOSED = 0,
+	SCTP_STATE_ESTABLISHED = 3,
+};
+
+/* What SCTP_GET_ASSOC_STATS returns. */
+struct sctp_priv_assoc_stats {
+	__u64 rtxchunks; /* DATA chunks sent again */
+	__u64 gapcnt;	 /* gap blocks of all SACKs that sctp_outq_sack() was called for */
 };
 
 struct sk_buff {
@@ -236,19 +243,20 @@ struct sctp_association {
 		struct list_head transport_addr_list;
 		__u16 port; /* host order */
 		struct sctp_transport *primary_path;
+		__u16 prsctp_capable : 1;
 	} peer;
 	enum sctp_state state;
 	unsigned long rto_max;
 	__u32 next_tsn;
 	__u32 ctsn_ack_point;
 	__u32 adv_peer_ack_point;
-	__u32 highest_sacked;
 	__u32 a_rwnd; /* what we advertise */
 	int sndbuf_used;
 	atomic_t rmem_alloc;
 	struct sctp_stream stream;
 	struct sctp_outq outqueue;
 	struct sctp_ulpq ulpq;
+	struct sctp_priv_assoc_stats stats;
 };
 
 struct sctp_chunkhdr {
@@ -268,6 +276,7 @@ struct sctp_chunk {
 	} subh;
 	struct sctp_chunkhdr *chunk_hdr;
 	struct sctp_sndrcvinfo sinfo; /* of outgoing data */
+	__u16 end_of_packet : 1;
 	struct sctp_association *asoc;
 	struct sctp_transport *transport; /* that it came on */
 };
