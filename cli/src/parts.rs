@@ -16,6 +16,13 @@ pub const IDENTITY: &[Column<Identity>] = &[
     Column::label("netns", "inode of the network namespace", Int(|id| Some(id.netns.into()))),
 ];
 
+/// Which life of the association, at the right end of rows.
+pub const LIFE: &[Column<Identity>] = &[Column::label(
+    "life",
+    "which life of the association: 1, and one more after each restart",
+    Int(|id| Some(id.life.into())),
+)];
+
 /// The association's id.
 pub const ASSOC_ID: &[Column<Identity>] =
     &[Column::label("assoc_id", "association id", Int(|id| Some(id.assoc_id.into())))];

@@ -30,9 +30,6 @@ struct assoc_args {
 	__u32 ctsn_ack_point;
 	__u32 adv_peer_ack_point;
 	__u32 highest_sacked; /* no program reads it */
-	__u32 prsctp; /* 1: the peer has it */
-	__u32 gapcnt; /* counters of the kernel */
-	__u32 rtxchunks;
 };
 
 static struct sctp_transport *kernel_path(struct assoc_args *args, __u32 path)
@@ -62,19 +59,17 @@ static struct sctp_association *kernel_assoc(struct assoc_args *args)
 	asoc->next_tsn = args->next_tsn;
 	asoc->ctsn_ack_point = args->ctsn_ack_point;
 	asoc->adv_peer_ack_point = args->adv_peer_ack_point;
-	asoc->peer.prsctp_capable = args->prsctp;
-	asoc->stats.gapcnt = args->gapcnt;
-	asoc->stats.rtxchunks = args->rtxchunks;
-	asoc->state = SCTP_STATE_ESTABLISHED;
 	asoc->outqueue.asoc = asoc;
 	for (int i = 0; i < PATHS; i++) {
 		struct sctp_transport *path = &path_memory[args->index][i];
 
 		path->asoc = asoc;
+		path->transports.next = &path[1].transports;
 		path->pathmtu = 1500;
 		set_addr(&path->saddr, i, 1);
 		set_addr(&path->ipaddr, i, 2 + args->index);
 	}
+	path_memory[args->index][PATHS - 1].transports.next = &asoc->peer.transport_addr_list;
 	return asoc;
 }
 

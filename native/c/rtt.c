@@ -5,8 +5,26 @@
 #include "rtt.bpf.c"
 #include "objects.h"
 
+/* What else there is of an association. */
+struct counters {
+	__u32 prsctp; /* 1: the peer has it */
+	__u32 gapcnt;
+	__u32 rtxchunks;
+};
+
+static struct sctp_association *counted_assoc(struct assoc_args *args, struct counters *counters)
+{
+	struct sctp_association *asoc = kernel_assoc(args);
+
+	asoc->peer.prsctp_capable = counters->prsctp;
+	asoc->stats.gapcnt = counters->gapcnt;
+	asoc->stats.rtxchunks = counters->rtxchunks;
+	return asoc;
+}
+
 struct sent_args {
 	struct assoc_args assoc;
+	struct counters counters;
 	__u32 path;	   /* that its packet takes */
 	__u32 sent_count;  /* as the hook finds it */
 	__u32 packet_size; /* with the chunk */
@@ -15,6 +33,7 @@ struct sent_args {
 
 struct sack_args {
 	struct assoc_args assoc;
+	struct counters counters;
 	__u32 bundled; /* 1: another chunk follows in its packet */
 };
 
@@ -27,7 +46,8 @@ struct update_args {
 /* sctp_chunk_assign_tsn(), at its beginning. */
 static void assign(struct sent_args *args, __u8 *bytes, __u64 len)
 {
-	struct sctp_chunk chunk = kernel_chunk(kernel_assoc(&args->assoc), bytes, len);
+	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
+	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
 
 	chunk.sent_count = args->sent_count;
 	if (kernel.kprobes)
@@ -39,7 +59,8 @@ static void assign(struct sent_args *args, __u8 *bytes, __u64 len)
 /* sctp_packet_append_chunk(), which took the chunk. */
 static void append(struct sent_args *args, __u8 *bytes, __u64 len)
 {
-	struct sctp_chunk chunk = kernel_chunk(kernel_assoc(&args->assoc), bytes, len);
+	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
+	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
 	struct sctp_packet packet = {
 		.overhead = args->overhead,
 		.size = args->packet_size,
@@ -64,7 +85,7 @@ static void append(struct sent_args *args, __u8 *bytes, __u64 len)
 /* sctp_outq_sack(), at its beginning: the tracepoint fires there once for each path. */
 static void sack(struct sack_args *args, __u8 *bytes, __u64 len)
 {
-	struct sctp_association *asoc = kernel_assoc(&args->assoc);
+	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
 	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
 
 	chunk.end_of_packet = !args->bundled;
@@ -86,20 +107,25 @@ static void update(struct update_args *args, __u8 *bytes, __u64 len)
 		.ctsn_ack_point = args->next_tsn - 1,
 	};
 
+	unsigned long long ctx[] = {(__u64)asoc, (__u64) & new};
+
 	asoc->state = args->state;
 	if (kernel.kprobes)
 		rtt_update_kprobe(NULL, asoc, &new);
 	else
-		rtt_update(NULL, asoc, &new);
+		rtt_update(ctx, asoc, &new);
 }
 
 /* sctp_association_free() */
 static void end(struct assoc_args *args, __u8 *bytes, __u64 len)
 {
+	struct sctp_association *asoc = kernel_assoc(args);
+	unsigned long long ctx[] = {(__u64)asoc};
+
 	if (kernel.kprobes)
-		rtt_free_kprobe(NULL, kernel_assoc(args));
+		rtt_free_kprobe(NULL, asoc);
 	else
-		rtt_free(NULL, kernel_assoc(args));
+		rtt_free(ctx, asoc);
 }
 
 struct race_args {

@@ -22,12 +22,6 @@ pub struct AssocArgs {
     pub adv_peer_ack_point: u32,
     /// Highest TSN named by a SACK, sent or not.
     pub highest_sacked: u32,
-    /// 1: the peer has PR-SCTP.
-    pub prsctp: u32,
-    /// Gap blocks of all SACKs so far (`asoc->stats.gapcnt`).
-    pub gapcnt: u32,
-    /// DATA chunks sent again so far (`asoc->stats.rtxchunks`).
-    pub rtxchunks: u32,
 }
 
 /// Serial number arithmetic, RFC 9260 1.6.
@@ -98,6 +92,12 @@ pub struct Chunk<Note> {
 pub struct Sender<Note> {
     /// What hooks read of it.
     pub args: AssocArgs,
+    /// The peer has PR-SCTP.
+    pub prsctp: bool,
+    /// Gap blocks of all SACKs so far (`asoc->stats.gapcnt`).
+    pub gapcnt: u32,
+    /// DATA chunks sent again so far (`asoc->stats.rtxchunks`).
+    pub rtxchunks: u32,
     /// From `ctsn_ack_point + 1` to `next_tsn - 1`.
     pub outstanding: VecDeque<Chunk<Note>>,
 }
@@ -114,9 +114,8 @@ impl<Note> Sender<Note> {
             ctsn_ack_point: isn.wrapping_sub(1),
             adv_peer_ack_point: isn.wrapping_sub(1),
             highest_sacked,
-            ..AssocArgs::default()
         };
-        Self { args, outstanding: VecDeque::new() }
+        Self { args, prsctp: false, gapcnt: 0, rtxchunks: 0, outstanding: VecDeque::new() }
     }
 
     /// Sends a new chunk, and returns its TSN.
@@ -142,7 +141,7 @@ impl<Note> Sender<Note> {
         if before(args.highest_sacked, args.ctsn_ack_point) {
             args.highest_sacked = args.ctsn_ack_point;
         }
-        if args.prsctp != 0 {
+        if self.prsctp {
             args.adv_peer_ack_point = args.ctsn_ack_point;
         }
     }
@@ -174,7 +173,7 @@ impl<Note> Sender<Note> {
     /// `sctp_outq_sack()`: takes a SACK, and shows each chunk that it is the first to cover.
     pub fn acknowledge(&mut self, sack: &Sack, mut first: impl FnMut(&Chunk<Note>)) {
         self.args.highest_sacked = self.highest_after(sack);
-        self.args.gapcnt = self.args.gapcnt.wrapping_add(sack.gaps().len() as u32);
+        self.gapcnt = self.gapcnt.wrapping_add(sack.gaps().len() as u32);
         for chunk in &mut self.outstanding {
             chunk.gap_acked = sack.covers(chunk.tsn);
             if chunk.gap_acked && !chunk.covered {
@@ -191,7 +190,7 @@ impl<Note> Sender<Note> {
 
     /// `sctp_generate_fwdtsn()`: how far all is acknowledged or given up.
     pub fn give_up(&mut self) {
-        if self.args.prsctp == 0 {
+        if !self.prsctp {
             return;
         }
         let args = &mut self.args;

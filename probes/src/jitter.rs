@@ -218,7 +218,7 @@ fn interval_row(
         histogram: None,
         messages: Arrivals {
             count: window.messages.into(),
-            interval: DurationDist::new(&window.message, None),
+            interval: DurationDist::new::<u64>(&window.message, None),
             ..arrivals(&stats.message, None)
         },
         reordered: window.reordered.into(),

@@ -30,6 +30,8 @@ pub struct Identity {
     pub peer: EndpointAddr,
     /// Peer's address of this path.
     pub path: EndpointAddr,
+    /// Which life of the association, from 1: a restart begins another.
+    pub life: u32,
 }
 
 /// `struct dist` (`stats.h`), in nanoseconds, bytes or millionths.
@@ -63,7 +65,7 @@ pub struct Window<Stats> {
 pub struct Entry<State, Stats> {
     /// Equal to `seq_head` where no writer is busy.
     pub seq_tail: u64,
-    /// Address of the kernel object; 0 in a free entry.
+    /// Address of the kernel object; 0 in a free entry, odd in one that has ended.
     pub object: u64,
     /// Time of the last event.
     pub last_ns: u64,
@@ -71,6 +73,10 @@ pub struct Entry<State, Stats> {
     pub generation: u32,
     /// Index of this entry.
     pub key: u32,
+    /// Number of the interval in which it ended; 0 while it lives.
+    pub ended: u32,
+    /// How many steps the kernel side's search goes on from here.
+    pub reach: u32,
     /// Identity of the path or association.
     pub id: Identity,
     /// What the program keeps once.
@@ -217,7 +223,7 @@ macro_rules! same_layout {
     (@each $types:ident; @common; $($rest:tt)*) => {
         $crate::raw::same_layout!(@each $types;
             $crate::raw::EndpointAddr = endpoint_addr { ip, family, port };
-            $crate::raw::Identity = identity { assoc_id, netns, local, peer, path };
+            $crate::raw::Identity = identity { assoc_id, netns, local, peer, path, life };
             $crate::raw::Filter = filter {
                 assoc_id, netns, tgid, lport, rport, family, ip, pidns_dev, pidns_ino
             };
@@ -235,7 +241,7 @@ macro_rules! same_layout {
             $crate::raw::Dist = dist { count, sum, min, max };
             $crate::raw::Window<RawStats> = window { epoch, stats };
             $crate::raw::Entry<RawState, RawStats> = entry {
-                seq_tail, object, last_ns, generation, key, id, state, stats, window, seq_head
+                seq_tail, object, last_ns, generation, key, ended, reach, id, state, stats, window, seq_head
             };
             $($rest)*
         );

@@ -200,7 +200,6 @@ static __always_inline void on_evict(struct entry *entry)
 {
 	count(&shared.accounting.paths_evicted, 1);
 	count(&shared.accounting.samples_evicted, entry->stats.all.count);
-	clear_hist(entry->key);
 }
 
 /* The path that a packet takes, or else the primary one; NULL on failure. */
@@ -312,7 +311,8 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 		a->last_tsn = next;
 	}
 	path = entry_at(a->last_path);
-	if (path->id.assoc_id != assoc_id || (packet && path->object != (__u64)transport)) {
+	if (path->id.assoc_id != assoc_id ||
+	    (packet ? path->object != (__u64)transport : has_ended(path->object))) {
 		path = path_of(asoc, assoc_id, packet);
 		if (!path) {
 			count(&shared.accounting.slots_evicted, !again);
@@ -783,31 +783,36 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	return 0;
 }
 
-static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
+static __always_inline int on_free(bool trusted, __u64 address, struct sctp_association *asoc)
 {
 	__u32 assoc_id = GET(trusted, asoc, assoc_id);
 	struct assoc *a = find_assoc(assoc_id);
 
-	if (!a)
+	if (assoc_id == ASSOC_FREE)
 		return 0;
-	count(&shared.accounting.ended, drop_all(a, assoc_id));
-	a->last_ns = 0;
-	assoc_id = __sync_lock_test_and_set(&a->assoc_id, ASSOC_FREE); /* last: see fill() */
-	barrier_var(assoc_id);
+	if (a) {
+		count(&shared.accounting.ended, drop_all(a, assoc_id));
+		a->last_ns = 0;
+		assoc_id = __sync_lock_test_and_set(&a->assoc_id, ASSOC_FREE); /* see fill() */
+		barrier_var(assoc_id);
+	}
+	end_paths(address);
+	forget_lives(address);
 	return 0;
 }
 
-/* A restart: see renumber(). Before it is up, an association takes over the numbers of another. */
-static __always_inline int on_update(bool trusted, struct sctp_association *asoc,
+static __always_inline int on_update(bool trusted, __u64 address, struct sctp_association *asoc,
 				     struct sctp_association *new)
 {
 	struct assoc *a;
 
-	if (GET(trusted, asoc, state) < SCTP_STATE_ESTABLISHED)
+	if (!is_restart(asoc) || !wanted_assoc(trusted, asoc))
 		return 0;
 	a = find_assoc(GET(trusted, asoc, assoc_id));
 	if (a)
 		renumber(a, GET(trusted, new, next_tsn), GET(trusted, new, ctsn_ack_point));
+	end_paths(address);
+	begin_life(address);
 	return 0;
 }
 
@@ -816,8 +821,9 @@ static __always_inline int on_update(bool trusted, struct sctp_association *asoc
  * Acknowledgements first: a chunk is not seen sent before its SACK can be.
  */
 
-ON_ENTRY(rtt_free, sctp_association_free, on_free(trusted, asoc), struct sctp_association *asoc)
-ON_ENTRY(rtt_update, sctp_assoc_update, on_update(trusted, asoc, new),
+ON_ENTRY(rtt_free, sctp_association_free, on_free(trusted, ADDRESS(0, asoc), asoc),
+	 struct sctp_association *asoc)
+ON_ENTRY(rtt_update, sctp_assoc_update, on_update(trusted, ADDRESS(0, asoc), asoc, new),
 	 struct sctp_association *asoc, struct sctp_association *new)
 ON_SACK(rtt_sack, on_sack(trusted, asoc, chunk))
 ON_ENTRY(rtt_assign, sctp_chunk_assign_tsn, on_assign(trusted, chunk), struct sctp_chunk *chunk)
