@@ -1,7 +1,10 @@
 //! `rtt.bpf.c` against a model: each chunk sent once gives one sample, at the first SACK that covers its TSN.
 //!
 //! The world below is a kernel that sends, a network and peers; it calls the hooks where the kernel would, or leaves
-//! them out, and keeps what is true by itself. Whether a sample is `prompt` is not compared.
+//! them out, and keeps what is true by itself. Whether a sample is `prompt` is compared in `rtt/prompt.rs`.
+
+#[path = "rtt/prompt.rs"]
+mod prompt;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -248,6 +251,22 @@ struct World {
     retransmitted: BTreeMap<(u32, u32, u32), u64>,
     /// No run is left out from here on.
     settled: bool,
+    /// Chunks have the I-bit.
+    immediate: bool,
+}
+
+/// What else there is of a SACK.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// Another chunk follows in its packet.
+    bundled: bool,
+    a_rwnd: u32,
+    /// TSNs that came twice.
+    duplicates: u16,
+}
+
+impl Shape {
+    const PLAIN: Self = Self { bundled: false, a_rwnd: 100_000, duplicates: 0 };
 }
 
 impl World {
@@ -280,6 +299,7 @@ impl World {
             sent: 0,
             retransmitted: BTreeMap::new(),
             settled: true,
+            immediate: false,
         };
         for (index, &(isn, highest)) in isns.iter().enumerate() {
             let assoc = world.new_assoc(index as u32, isn, highest);
@@ -316,7 +336,7 @@ impl World {
         sent_count: u32,
         place: u32,
     ) {
-        let mut header = vec![0, 3, 0, 116];
+        let mut header = vec![0, if self.immediate { 11 } else { 3 }, 0, 116];
         header.extend(tsn.unwrap_or(0).to_be_bytes());
         header.resize(16, 0);
         let mut sent = Sent {
@@ -377,6 +397,10 @@ impl World {
 
     /// A SACK reaches the sender.
     fn acknowledge(&mut self, index: usize, sack: &Sack, run: bool) {
+        self.acknowledge_as(index, sack, run, Shape::PLAIN);
+    }
+
+    fn acknowledge_as(&mut self, index: usize, sack: &Sack, run: bool, shape: Shape) {
         let (now, exact, settled) = (self.now, self.setup.exact, self.settled);
         let assoc = &mut self.assocs[index];
         let (life, prsctp, counters) = (assoc.life, assoc.sender.prsctp, Counters::from(&assoc.sender));
@@ -407,7 +431,13 @@ impl World {
             return;
         }
         assoc.settled |= assoc.sent_since;
-        self.program.run(self.sack, &SackArgs { assoc: args, counters, bundled: 0 }, &sack.bytes());
+        let mut bytes = sack.bytes();
+        if sack.gaps.is_some() {
+            bytes[8..12].copy_from_slice(&shape.a_rwnd.to_be_bytes());
+            bytes[14..16].copy_from_slice(&shape.duplicates.to_be_bytes());
+        }
+        let args = SackArgs { assoc: args, counters, bundled: shape.bundled.into() };
+        self.program.run(self.sack, &args, &bytes);
     }
 
     /// The peer restarts the association.

@@ -569,7 +569,7 @@ static __always_inline void classify_prompt(struct sack *sack, struct assoc *a, 
 					    bool unprompted)
 {
 	__u32 packet = 0, first_packet, newly;
-	__u64 sent_ns = 0, first_ns = 0;
+	__u64 sent_ns = 0, first_ns = 0; /* long ago, where it is not known */
 
 	if (!look_at(sack->assoc_id, newest, &packet, &sent_ns)) {
 		/* Retransmitted, or known already: which packets are new is not certain. */
@@ -579,11 +579,11 @@ static __always_inline void classify_prompt(struct sack *sack, struct assoc *a, 
 	}
 	newly = (packet - a->acked_packet) & ~PACKET_SACK_IMM;
 	sack->prompt_packet = packet & ~PACKET_SACK_IMM;
-	if (!unprompted && sack->now - sent_ns < SACK_DELAY_MIN_NS)
+	if (!sack->blocks)
+		look_at(sack->assoc_id, sack->tsn, &first_packet, &first_ns);
+	if (!unprompted && sack->now - (sack->blocks ? sent_ns : first_ns) < SACK_DELAY_MIN_NS)
 		sack->prompt = sack->blocks || (packet & PACKET_SACK_IMM) ||
-			       (!a->packet_unknown && newly && newly % 2 == 0 &&
-				look_at(sack->assoc_id, sack->tsn, &first_packet, &first_ns) &&
-				sack->now - first_ns < SACK_DELAY_MIN_NS);
+			       (!a->packet_unknown && newly && newly % 2 == 0);
 	a->acked_packet = sack->prompt_packet;
 	a->packet_unknown = false;
 }
