@@ -72,7 +72,8 @@ pub struct Row {
     pub all: DurationDist,
     /// Acknowledgement latency of chunks whose SACK was due at once: those of the last of an even number of newly
     /// acknowledged packets, of the last packet before a SACK with a gap block, or with the I-bit (RFC 9260 6.2, 6.7,
-    /// 3.3.1). This is the round-trip time of the path.
+    /// 3.3.1), where nothing else can have held the SACK back (`classify_prompt()`). This is the round-trip time of the
+    /// path.
     pub prompt: DurationDist,
     /// Histogram of `all`, in microseconds; only if [`Config::extended`] or [`Config::histograms`].
     pub histogram: Option<Histogram>,

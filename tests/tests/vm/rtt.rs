@@ -50,7 +50,7 @@ const OTHER_KERNELS: (f64, f64) = (10.0, 100.0);
 /// to wait for 5 ms, a jiffy and more.
 const FARTHEST: f64 = 10_000.0;
 
-const EXACT: [Exact; 10] = [
+const EXACT: [Exact; 11] = [
     Exact {
         name: "rtt-clean",
         taps: &["a0"],
@@ -66,6 +66,16 @@ const EXACT: [Exact; 10] = [
         script: "topology; path 10ms 5%
             serve --bind 10.2.0.1 --streams 4; capture a0; TRACE
             send --bind 10.1.0.1 --count 2000 --rate 200 --streams 4 --nodelay",
+        limits: LOSSY,
+        prompt: Some(21_000.0),
+    },
+    // Each packet waits for the receiver's timer, or for the packet after a lost one; and SACKs are lost.
+    Exact {
+        name: "rtt-sparse",
+        taps: &["a0"],
+        script: "topology; path 10ms 10%; netem ra0 delay 10ms loss 20%
+            serve --bind 10.2.0.1; capture a0; TRACE
+            send --bind 10.1.0.1 --count 300 --rate 3 --nodelay",
         limits: LOSSY,
         prompt: Some(21_000.0),
     },
@@ -154,6 +164,16 @@ const ROWS: &str = "topology; path 10ms 2%; path 20ms 0% 1
     send --bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --count 400 --rate 100 --nodelay --path-retrans 1
     trace_stop; capture_stop";
 
+/// The path goes down, and the trace ends while chunks are outstanding.
+const OUTSTANDING: &str = "topology; path 10ms
+    serve --bind 10.2.0.1; capture a0
+    trace rtt sctp-rtt --json -q -f rtt.json
+    send --bind 10.1.0.1 --count 110 --rate 100 --nodelay --linger 5000 &
+    sender=$!
+    sleep 0.8; path_down 0; sleep 0.6
+    trace_stop; capture_stop
+    path 10ms; wait $sender || true";
+
 /// The cases.
 pub fn add(suite: &mut Suite) {
     suite.compare("rtt", &Case::new("rtt-rows", ROWS), |folder, cell| {
@@ -162,6 +182,14 @@ pub fn add(suite: &mut Suite) {
         let seen = Seen::read_rows(folder, "rows", flow)?;
         eprintln!("    rtt-rows: {}", compare(&flows, &seen, longer(LOSSY, "rtt-rows", cell))?);
         Ok(())
+    });
+    suite.compare("rtt", &Case::new("rtt-outstanding", OUTSTANDING), |folder, _| {
+        let flows = flows(&captured(folder, &["a0"])?);
+        let seen = Seen::read(folder, "rtt")?;
+        let tsns = flows.iter().flat_map(|flow| flow.tsns.values());
+        let waiting = tsns.filter(|tsn| tsn.acknowledged_ns.is_none() && tsn.transmissions == 1).count();
+        ensure!(waiting > 10 && seen.end.outstanding == waiting as u64, "{waiting} wait: {:?}", seen.end);
+        check_sum(&flows, &seen)
     });
     for Exact { name, taps, script, limits, prompt } in EXACT {
         let script = script.replace("TRACE", "trace rtt sctp-rtt --json -q -f rtt.json");
@@ -179,6 +207,7 @@ pub fn add(suite: &mut Suite) {
             }
             let figures = compare(&flows, &seen, longer(limits, name, cell))?;
             check_summaries(&flows, &seen)?;
+            check_sum(&flows, &seen)?;
             if let Some(longest_us) = prompt {
                 check_prompt(&seen, longest_us)?;
             }
@@ -238,6 +267,7 @@ struct Summary {
 pub struct End {
     lost: u64,
     evicted: u64,
+    outstanding: u64,
     pub skipped: BTreeMap<String, u64>,
 }
 
@@ -300,7 +330,7 @@ impl Seen {
         Ok(Self {
             samples,
             summaries: Vec::new(),
-            end: End { lost: 0, evicted: 0, skipped: BTreeMap::new() },
+            end: End { lost: 0, evicted: 0, outstanding: 0, skipped: BTreeMap::new() },
         })
     }
 }
@@ -362,6 +392,19 @@ pub fn compare(flows: &[Flow], seen: &Seen, limits: (f64, f64)) -> Result<String
     );
     ensure!(p50 <= limits.0 && p99 <= limits.1 && max <= FARTHEST, "{figures}");
     Ok(figures)
+}
+
+/// Each chunk that was sent gave a sample, or is counted under one reason, or is outstanding.
+fn check_sum(flows: &[Flow], seen: &Seen) -> Result<()> {
+    let sent: u64 = flows.iter().map(|flow| flow.tsns.len() as u64).sum();
+    let End { outstanding, skipped, .. } = &seen.end;
+    let others = ["missed", "before_start", "busy"];
+    let chunks = skipped.iter().filter(|(reason, _)| !others.contains(&reason.as_str()));
+    let known = seen.samples.len() as u64 + chunks.map(|(_, count)| count).sum::<u64>() + outstanding;
+    // A chunk for which no program ran is in no count.
+    let missed = skipped.get("missed").copied().unwrap_or(0);
+    ensure!((known..=known + missed).contains(&sent), "{sent} sent, {known} known: {:?}", seen.end);
+    Ok(())
 }
 
 /// Prompt samples are those of the path, and others are not all of them. (That each sample is true was checked before.)
