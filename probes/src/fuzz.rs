@@ -19,6 +19,7 @@ use crate::{
     rto, rtt,
     streams::Tables,
     streamutil,
+    table::Table,
 };
 
 /// Records and tables of a program. The first byte chooses which.
@@ -26,14 +27,20 @@ pub fn programs(bytes: &[u8]) {
     let Some((which, bytes)) = bytes.split_first() else { return };
     let jiffy = Duration::from_millis(4);
     match which % 5 {
-        0 => read(entries(bytes).map(|paths| rtt::Programs { paths }), bytes),
+        0 => {
+            let inflight = table::<rtt::RawSlot>(bytes).and_then(|(file, len)| Table::new(&file, len).ok());
+            let both = entries(bytes).zip(inflight);
+            read(both.map(|(paths, inflight)| rtt::Programs { paths, inflight }), bytes);
+        }
         1 => {
             let units = rto::Units { jiffy, extended: true };
             read(entries(bytes).map(|paths| rto::Programs { paths, units }), bytes);
         }
         2 => {
             let reported = vec![bufmon::Reported::default(); MAX_ENTRIES];
-            read(entries(bytes).map(|assocs| bufmon::Programs { assocs, reported }), bytes);
+            let sends = table::<bufmon::RawSend>(bytes).and_then(|(file, len)| Table::new(&file, len).ok());
+            let programs = |assocs| bufmon::Programs { assocs, reported, sends, extended: true };
+            read(entries(bytes).map(programs), bytes);
         }
         3 => read(
             streams(bytes).map(|tables| jitter::Programs { tables, hists: None, histograms: true }),

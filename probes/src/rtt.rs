@@ -126,7 +126,7 @@ pub struct RawAccounting {
 /// `struct slot` (`chunks.h`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
-struct RawSlot {
+pub(crate) struct RawSlot {
     /// Association and TSN; 0 in a free slot.
     key: u64,
     _sent_ns: u64,
@@ -153,7 +153,7 @@ const _: () = assert!(size_of::<types::hist>() == HISTS * size_of::<crate::entri
 /// The programs of `sctp-rtt`, loaded.
 pub struct Programs {
     pub(crate) paths: Entries<RawState, RawStats>,
-    inflight: Table<RawSlot>,
+    pub(crate) inflight: Table<RawSlot>,
 }
 
 impl Programs {
@@ -215,7 +215,7 @@ impl Program for Programs {
     }
 
     fn totals(&mut self, due: Due, _: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
-        Ok(self.paths.totals(due, is_idle).map(|path| Ok(row(&path?))))
+        Ok(self.paths.totals(due, |path| is_idle(&path.stats)).map(|path| Ok(row(&path?))))
     }
 
     fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {

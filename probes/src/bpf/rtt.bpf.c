@@ -261,6 +261,8 @@ static __always_inline void sent_again(__u32 assoc_id, __u32 tsn)
 	if (!a)
 		return;
 	a->rtxchunks++;
+	if (!(settings.wants & WANT_EXTENDED))
+		return; /* who else asks whether a sample is prompt? */
 	a->rtx = a->has_rtx ? later_tsn(a->rtx, tsn) : tsn;
 	a->has_rtx = true;
 	a->packet_unknown = true; /* the receiver counts this packet, we do not */
@@ -670,7 +672,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		if (gapcnt != a->gapcnt || rtxchunks != a->rtxchunks) {
 			a->has_missed = true;
 			a->missed = sack.top;
-			a->has_rtx = true;
+			a->has_rtx = settings.wants & WANT_EXTENDED;
 			a->rtx = sack.top;
 		}
 		a->rtxchunks = rtxchunks;
