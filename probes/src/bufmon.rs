@@ -29,7 +29,8 @@ pub type Bufmon = Trace<Programs>;
 /// Size of the table.
 #[derive(Clone, Debug)]
 pub struct Sizes {
-    /// Associations that fit (rounded up to a power of two); more evict the one that was silent longest.
+    /// Associations that fit (rounded up to a power of two); more evict one that has ended, or else the one that was
+    /// silent longest.
     pub max_assocs: u32,
 }
 
@@ -215,7 +216,6 @@ pub struct RawAccounting {
     samples_evicted: u64,
     waits_unknown: u64,
     waits_missed: u64,
-    sends_open: u64,
 }
 
 /// `struct send`.
@@ -247,9 +247,7 @@ same_layout!(types;
     RawState = state { now, last, rto_ns, zero_window_ns, cum_tsn, seen };
     RawSend = send { tid, assoc_id, start_ns, nvcsw, asoc, entry, generation, msg_bytes, full, closed };
     RawEvent = event { time_ns, wait_ns, assoc_id, entry, generation, msg_bytes };
-    RawAccounting = accounting {
-        lost, assocs_evicted, samples_evicted, waits_unknown, waits_missed, sends_open
-    };
+    RawAccounting = accounting { lost, assocs_evicted, samples_evicted, waits_unknown, waits_missed };
 );
 
 /// Histograms of an entry (`HISTS`): of buffer use, outqueue, window and waits.
@@ -391,7 +389,7 @@ impl Program for Programs {
         if !self.extended {
             return;
         }
-        let waiting = self.waiting(moment.now);
+        let waiting = self.waiting(moment);
         for index in self.assocs.in_use() {
             let Some(reported) = self.reported.get_mut(index as usize) else { break };
             let is_news = |at: &usize| self.assocs.word(index, *at) > reported.stall_ns;
@@ -427,7 +425,7 @@ impl Program for Programs {
     }
 
     fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
-        let waiting = self.waiting(moment.now);
+        let waiting = self.waiting(moment);
         let waits: Vec<_> = waiting.keys().map(|of| of.index).collect();
         let lasts = |index| self.assocs.word(index, NOW_SINCE) | self.assocs.word(index, ZERO_WINDOW) != 0;
         let changed =
@@ -443,7 +441,7 @@ impl Program for Programs {
         due: Due,
         moment: Moment,
     ) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
-        let waiting = self.waiting(moment.now);
+        let waiting = self.waiting(moment);
         let waiting_of = move |of| waiting.get(&of).copied().unwrap_or_default();
         let lasts = waiting_of.clone();
         let is_idle = move |assoc: &Entry<RawState, RawStats>| {
@@ -493,9 +491,9 @@ impl Program for Programs {
 
 impl Programs {
     /// Sends that wait now, by the entry of their association.
-    fn waiting(&self, now: Duration) -> AllWaiting {
+    fn waiting(&self, moment: Moment) -> AllWaiting {
         let mut all = AllWaiting::new();
-        let Some(sends) = &self.sends else { return all };
+        let Some(sends) = self.sends.as_ref().filter(|_| moment.sends_open > 0) else { return all };
         for place in 0..sends.len() {
             // Most places are free.
             let tid = sends.word(place, offset_of!(RawSend, tid)).unwrap_or_default();
@@ -503,7 +501,7 @@ impl Programs {
                 continue;
             }
             if let Some((of, lasts)) =
-                stable(|| sends.read(place, |_| true)).and_then(|send| waits(&send, now))
+                stable(|| sends.read(place, |_| true)).and_then(|send| waits(&send, moment.now))
             {
                 all.entry(of).or_default().add(lasts);
             }
@@ -658,5 +656,72 @@ mod tests {
         assert_eq!(cause(&closed), StallCause::PeerWindow);
         assert_eq!(cause(&RawEvidence { sender_waits: 1, ..evidence() }), StallCause::OwnBuffer);
         assert_eq!(cause(&RawEvidence { own_queue: 1, ..evidence() }), StallCause::OwnBuffer);
+    }
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn each_interval_has_its_part_of_a_wait() {
+        let mut before = Lasting::default();
+        let mut parts = Vec::new();
+        for second in 1..=3 {
+            let now = Lasting { wait_events: 1, waited: second * SECOND, ..Lasting::default() };
+            let (part, largest) = now.since(before);
+            parts.push((part.wait_events, part.waited));
+            before = largest;
+        }
+        assert_eq!(parts, [(1, SECOND), (0, SECOND), (0, SECOND)]);
+        // It never was one: what was handed out is not handed out again.
+        let (part, largest) = Lasting::default().since(before);
+        assert!(part.is_idle());
+        let (part, _) = Lasting { wait_events: 2, waited: 5 * SECOND, ..Lasting::default() }.since(largest);
+        assert_eq!((part.wait_events, part.waited), (1, 2 * SECOND));
+    }
+
+    #[test]
+    fn a_send_waits_for_certain_or_for_some_time() {
+        let send = RawSend {
+            tid: 7,
+            assoc_id: 1,
+            start_ns: 5_000_000_000,
+            nvcsw: 0,
+            asoc: 0,
+            entry: 3,
+            generation: 4,
+            msg_bytes: 100,
+            full: 1,
+            closed: 0,
+            pad: 0,
+        };
+        let of = EntryRef { generation: 4, index: 3 };
+        let now = 5 * SECOND + Duration::from_micros(3);
+        assert_eq!(waits(&send, now), Some((of, Duration::from_micros(3))));
+        assert_eq!(waits(&RawSend { full: 0, ..send }, now), None);
+        assert_eq!(waits(&RawSend { full: 0, ..send }, 6 * SECOND), Some((of, SECOND)));
+        assert_eq!(waits(&RawSend { start_ns: 0, ..send }, now), None);
+        assert_eq!(waits(&RawSend { entry: u32::MAX, ..send }, now), None);
+        assert_eq!(waits(&RawSend { tid: 0, ..send }, now), None);
+        // A read before its beginning, as clocks of two processors may have it.
+        assert_eq!(waits(&send, SECOND), Some((of, Duration::ZERO)));
+    }
+
+    #[test]
+    fn waits_that_last_count_beside_those_that_ended() {
+        let ended = DurationDist {
+            count: 1,
+            sum: SECOND,
+            min: Some(SECOND),
+            max: Some(SECOND),
+            percentiles: Some([SECOND; 3]),
+        };
+        let mut waiting = Waiting::default();
+        assert_eq!(with_lasting(ended.clone(), waiting), ended);
+        waiting.add(SECOND / 2);
+        waiting.add(3 * SECOND);
+        let all = with_lasting(ended.clone(), waiting);
+        assert_eq!(
+            (all.count, all.sum, all.min, all.max),
+            (3, SECOND * 9 / 2, Some(SECOND / 2), Some(3 * SECOND))
+        );
+        assert_eq!(with_lasting(DurationDist::default(), waiting).min, Some(SECOND / 2));
     }
 }

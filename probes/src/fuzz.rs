@@ -63,7 +63,7 @@ fn read<P: Program>(program: Option<P>, bytes: &[u8]) {
     }
     for now in [Duration::ZERO, Duration::from_nanos(u64::MAX)] {
         for interval in 0..3 {
-            let moment = Moment { interval, now, pool_used: u32::MAX };
+            let moment = Moment { interval, now, pool_used: u32::MAX, sends_open: 1 };
             program.lasting(moment, &mut Vec::new());
             program.interval(moment).into_iter().flatten().for_each(drop);
             program.totals(Due::EndedAndLiving, moment).into_iter().flatten().for_each(drop);

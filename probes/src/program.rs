@@ -64,6 +64,8 @@ pub struct Moment {
     pub(crate) now: Duration,
     /// Entries of the pool of streams that were ever used.
     pub(crate) pool_used: u32,
+    /// Sends that may have to wait.
+    pub(crate) sends_open: u32,
 }
 
 /// The kernel-side programs of one command: what [`crate::trace::Trace`] does not know.

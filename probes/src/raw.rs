@@ -77,6 +77,9 @@ pub struct Entry<State, Stats> {
     pub ended: u32,
     /// How many steps the kernel side's search goes on from here.
     pub reach: u32,
+    /// The generation, and whether the entry was handed out since it ended.
+    pub mark: u32,
+    pub pad: u32,
     /// Identity of the path or association.
     pub id: Identity,
     /// What the program keeps once.
@@ -210,6 +213,9 @@ pub struct Shared<Accounting> {
     pub pool_used: u32,
     /// Returns of functions without what their entries left (`frame.h`).
     pub frames_lost: u32,
+    /// Sends that may have to wait.
+    pub sends_open: u32,
+    pub pad: u32,
     /// What the programs lost or left out.
     pub accounting: Accounting,
 }
@@ -232,7 +238,7 @@ macro_rules! same_layout {
                 filter, jiffy_ns, wants, want_filter, want_reuse, entry_mask, assoc_mask, set_mask, stream_mask,
                 place_mask
             };
-            $crate::raw::Shared<RawAccounting> = shared { epoch, want_wakeup, pool_used, frames_lost, accounting };
+            $crate::raw::Shared<RawAccounting> = shared { epoch, want_wakeup, pool_used, frames_lost, sends_open, accounting };
             $($rest)*
         );
     };
@@ -242,7 +248,7 @@ macro_rules! same_layout {
             $crate::raw::Dist = dist { count, sum, min, max };
             $crate::raw::Window<RawStats> = window { epoch, stats };
             $crate::raw::Entry<RawState, RawStats> = entry {
-                seq_tail, object, last_ns, generation, key, ended, reach, id, state, stats, window, seq_head
+                seq_tail, object, last_ns, generation, key, ended, reach, mark, id, state, stats, window, seq_head
             };
             $($rest)*
         );

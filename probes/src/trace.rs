@@ -82,10 +82,12 @@ impl<P: Program> Trace<P> {
     }
 
     fn moment(&self) -> Moment {
+        let shared = self.shared.get();
         Moment {
             interval: self.ended,
             now: self.detached.unwrap_or_else(kernel::now),
-            pool_used: self.shared.get().pool_used,
+            pool_used: shared.pool_used,
+            sends_open: shared.sends_open,
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct Flags {
     /// The flags that all commands have.
     #[command(flatten)]
     pub common: Common,
-    /// Room for this many associations; more evict the one that was silent longest
+    /// Room for this many associations; more evict one that has ended, or else the one that was silent longest
     #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(bufmon::MAX_ASSOCS)))]
     max_assocs: u32,
 }

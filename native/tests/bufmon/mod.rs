@@ -62,7 +62,6 @@ pub struct Accounting {
     pub samples_evicted: u64,
     pub waits_unknown: u64,
     pub waits_missed: u64,
-    pub sends_open: u64,
 }
 
 /// `struct entry`.

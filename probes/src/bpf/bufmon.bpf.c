@@ -61,7 +61,6 @@ struct accounting {
 	__u64 samples_evicted; /* samples that went with them, or found no place */
 	__u64 waits_unknown;   /* sends that may have waited, for which there was no room */
 	__u64 waits_missed;    /* sends that may have waited, whose end was not seen */
-	__u64 sends_open; /* as many as there are in sends: mostly none, which saves the search */
 };
 
 #define HISTS 4
@@ -142,7 +141,7 @@ static __always_inline struct send *find_send(void)
 {
 	__u32 place;
 
-	if (!*(volatile __u64 *)&shared.accounting.sends_open)
+	if (!*(volatile __u32 *)&shared.sends_open)
 		return NULL;
 	place = find_send_of(this_thread());
 	return entry_or_null(send_at, place);
@@ -152,7 +151,7 @@ static __always_inline void drop_send(struct send *send)
 {
 	send->start_ns = 0;
 	if (__sync_lock_test_and_set(&send->tid, 0))
-		__sync_fetch_and_add(&shared.accounting.sends_open, -1);
+		__sync_fetch_and_add(&shared.sends_open, -1);
 }
 
 /* A free place for a thread's send, or that of the oldest of a few; NO_INDEX: none. */
@@ -165,7 +164,7 @@ __noinline __u32 new_send_of(__u32 tid)
 	for (__u32 i = 0; i < SEND_PROBES; i++) {
 		send = send_at(place + i);
 		if (!__sync_val_compare_and_swap(&send->tid, 0, tid)) {
-			__sync_fetch_and_add(&shared.accounting.sends_open, 1);
+			__sync_fetch_and_add(&shared.sends_open, 1);
 			return (place + i) & (SENDS - 1);
 		}
 		if (send->start_ns < oldest_ns) {
@@ -675,7 +674,7 @@ __noinline int on_life_end(__u64 asoc)
 
 	if (entry)
 		walk.entry = entry->key;
-	if (shared.accounting.sends_open)
+	if (shared.sends_open)
 		bpf_loop(SENDS, end_waits_step, &walk, 0);
 	if (!entry)
 		return walk.waiting;

@@ -14,6 +14,8 @@ struct shared {
 	__u32 pool_used;   /* entries of the pool of streams ever used; may exceed their number */
 	__u32 frames_lost; /* returns of functions whose entry was not seen, or forgotten: see
 			      frame.h */
+	__u32 sends_open;  /* sends that may have to wait (bufmon): mostly none */
+	__u32 pad;
 	struct accounting accounting;
 };
 
