@@ -243,6 +243,7 @@ pub struct Sample {
     pub tsn: u32,
     pub rtt_us: f64,
     pub prompt: bool,
+    pub life: u32,
 }
 
 /// A `summary` object.
@@ -260,6 +261,7 @@ struct Summary {
     rtt_p99_us: Option<f64>,
     prompt_samples: u64,
     retransmitted: u64,
+    life: u32,
 }
 
 /// The `end` object.
@@ -324,6 +326,7 @@ impl Seen {
                     tsn,
                     rtt_us: rtt_ms.parse::<f64>()? * 1000.0,
                     prompt: false,
+                    life: 1,
                 })
             })
             .collect::<Result<_>>()?;
@@ -358,7 +361,8 @@ pub fn compare(flows: &[Flow], seen: &Seen, limits: (f64, f64)) -> Result<String
         known.retain(|(_, flow)| flow.tsns.contains_key(&sample.tsn));
         ensure!(!known.is_empty(), "a TSN never sent: {sample:?}");
         known.retain(|(_, flow)| flow.tsns[&sample.tsn].rtt_ns().is_some());
-        ensure!(!known.is_empty(), "no valid TSN: {sample:?}");
+        known.retain(|(index, _)| sample.life == 1 || sample.life as usize == index + 1);
+        ensure!(!known.is_empty(), "no valid TSN, or of another life: {sample:?}");
         let new = known.into_iter().find(|(index, _)| sampled.insert((ports, *index, sample.tsn)));
         let tsn = new.ok_or_else(|| anyhow!("sampled twice: {sample:?}"))?.1.tsns[&sample.tsn];
         let rtt_ns = tsn.rtt_ns().context("no valid TSN")?;
@@ -422,15 +426,16 @@ fn check_prompt(seen: &Seen, longest_us: f64) -> Result<()> {
     Ok(())
 }
 
-/// One row per association and path, which says what its samples say.
+/// One row per association, path and life, which says what its samples say.
 pub fn check_summaries(flows: &[Flow], seen: &Seen) -> Result<()> {
-    let mut groups: BTreeMap<(SocketAddr, SocketAddr, IpAddr), Vec<&Sample>> = BTreeMap::new();
+    let mut groups: BTreeMap<(SocketAddr, SocketAddr, IpAddr, u32), Vec<&Sample>> = BTreeMap::new();
     for sample in &seen.samples {
-        groups.entry((sample.local, sample.peer, sample.path)).or_default().push(sample);
+        groups.entry((sample.local, sample.peer, sample.path, sample.life)).or_default().push(sample);
     }
-    for ((local, peer, path), samples) in &groups {
+    for ((local, peer, path, life), samples) in &groups {
         let mut rows = seen.summaries.iter().filter(|row| {
-            row.path == *path && row.local.port() == local.port() && row.peer.port() == peer.port()
+            let ports = (row.local.port(), row.peer.port());
+            (row.path, row.life) == (*path, *life) && ports == (local.port(), peer.port())
         });
         let row = rows.next().ok_or_else(|| anyhow!("no row for {local} {peer} {path}"))?;
         ensure!(rows.next().is_none(), "two rows for {local} {peer} {path}");
