@@ -351,6 +351,7 @@ struct End<'a> {
     events: u64,
     lost: u64,
     evicted: u64,
+    outstanding: Option<u64>,
     skipped: Map<String, Value>,
     dropped_lines: u64,
     tracing_off: bool,
@@ -366,6 +367,7 @@ impl<'a> End<'a> {
             events: accounting.events,
             lost: accounting.lost,
             evicted: accounting.evicted,
+            outstanding: accounting.outstanding,
             skipped: accounting.skipped.iter().map(|s| (s.reason.to_owned(), s.count.into())).collect(),
             dropped_lines: 0,
             tracing_off: false,
@@ -383,7 +385,8 @@ pub(crate) fn sentences(a: &Accounting) -> Vec<String> {
         lines.push(format!("{} table entries evicted: the tables are too small for this traffic", a.evicted));
     }
     for s in a.skipped.iter().filter(|s| s.count > 0) {
-        lines.push(format!("{} samples skipped: {}", s.count, s.sentence));
+        let at_most = if s.is_bound() { "at most " } else { "" };
+        lines.push(format!("{at_most}{} samples skipped: {}", s.count, s.sentence));
     }
     lines
 }
@@ -396,12 +399,18 @@ mod tests {
 
     #[test]
     fn only_what_is_not_zero_is_said() {
-        let skipped = |count| vec![Skipped { reason: "r", sentence: "because", count }];
-        let accounting = |lost, count| Accounting { events: 5, lost, evicted: lost, skipped: skipped(count) };
+        let skipped = |reason, count| Skipped { reason, sentence: "because", count };
+        let skipped = |count| vec![skipped("r", count), skipped("missed", count)];
+        let accounting = |lost, count| Accounting {
+            events: 5,
+            lost,
+            evicted: lost,
+            outstanding: Some(count),
+            skipped: skipped(count),
+        };
         assert!(sentences(&accounting(0, 0)).is_empty());
         let lines = sentences(&accounting(1, 3));
-        assert_eq!(lines.len(), 3);
-        assert_eq!(lines[2], "3 samples skipped: because");
+        assert_eq!(lines[2..], ["3 samples skipped: because", "at most 3 samples skipped: because"]);
     }
 
     #[test]
@@ -416,6 +425,7 @@ mod tests {
             "events",
             "evicted",
             "lost",
+            "outstanding",
             "skipped",
             "time",
             "tool",
@@ -424,5 +434,6 @@ mod tests {
         ];
         assert_eq!(keys, expected);
         assert_eq!(end["duration_s"], 1.5);
+        assert_eq!(end["outstanding"], Value::Null);
     }
 }

@@ -82,6 +82,13 @@ fn end(tool: &str) -> Value {
         ("lost", count("events whose object could not be written in time")),
         ("evicted", count("table entries that made room for newer ones")),
         (
+            "outstanding",
+            json!({
+                "type": ["integer", "null"],
+                "description": "chunks that were sent and still waited for their SACK",
+            }),
+        ),
+        (
             "skipped",
             json!({
                 "type": "object",

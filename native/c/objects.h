@@ -29,7 +29,7 @@ struct assoc_args {
 	__u32 next_tsn;
 	__u32 ctsn_ack_point;
 	__u32 adv_peer_ack_point;
-	__u32 highest_sacked;
+	__u32 highest_sacked; /* no program reads it */
 };
 
 static struct sctp_transport *kernel_path(struct assoc_args *args, __u32 path)
@@ -59,16 +59,17 @@ static struct sctp_association *kernel_assoc(struct assoc_args *args)
 	asoc->next_tsn = args->next_tsn;
 	asoc->ctsn_ack_point = args->ctsn_ack_point;
 	asoc->adv_peer_ack_point = args->adv_peer_ack_point;
-	asoc->highest_sacked = args->highest_sacked;
 	asoc->outqueue.asoc = asoc;
 	for (int i = 0; i < PATHS; i++) {
 		struct sctp_transport *path = &path_memory[args->index][i];
 
 		path->asoc = asoc;
+		path->transports.next = &path[1].transports;
 		path->pathmtu = 1500;
 		set_addr(&path->saddr, i, 1);
 		set_addr(&path->ipaddr, i, 2 + args->index);
 	}
+	path_memory[args->index][PATHS - 1].transports.next = &asoc->peer.transport_addr_list;
 	return asoc;
 }
 

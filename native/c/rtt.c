@@ -1,21 +1,53 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /* The programs of sctp-rtt. tests/rtt.rs has the structs of their arguments. */
+#include <pthread.h>
 #include "program.h"
 #include "rtt.bpf.c"
 #include "objects.h"
 
+/* What else there is of an association. */
+struct counters {
+	__u32 prsctp; /* 1: the peer has it */
+	__u32 gapcnt;
+	__u32 rtxchunks;
+};
+
+static struct sctp_association *counted_assoc(struct assoc_args *args, struct counters *counters)
+{
+	struct sctp_association *asoc = kernel_assoc(args);
+
+	asoc->peer.prsctp_capable = counters->prsctp;
+	asoc->stats.gapcnt = counters->gapcnt;
+	asoc->stats.rtxchunks = counters->rtxchunks;
+	return asoc;
+}
+
 struct sent_args {
 	struct assoc_args assoc;
+	struct counters counters;
 	__u32 path;	   /* that its packet takes */
 	__u32 sent_count;  /* as the hook finds it */
 	__u32 packet_size; /* with the chunk */
 	__u32 overhead;	   /* of the packet */
 };
 
+struct sack_args {
+	struct assoc_args assoc;
+	struct counters counters;
+	__u32 bundled; /* 1: another chunk follows in its packet */
+};
+
+struct update_args {
+	struct assoc_args assoc;
+	__u32 state;	/* enum sctp_state, before */
+	__u32 next_tsn; /* of the new life */
+};
+
 /* sctp_chunk_assign_tsn(), at its beginning. */
 static void assign(struct sent_args *args, __u8 *bytes, __u64 len)
 {
-	struct sctp_chunk chunk = kernel_chunk(kernel_assoc(&args->assoc), bytes, len);
+	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
+	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
 
 	chunk.sent_count = args->sent_count;
 	if (kernel.kprobes)
@@ -27,7 +59,8 @@ static void assign(struct sent_args *args, __u8 *bytes, __u64 len)
 /* sctp_packet_append_chunk(), which took the chunk. */
 static void append(struct sent_args *args, __u8 *bytes, __u64 len)
 {
-	struct sctp_chunk chunk = kernel_chunk(kernel_assoc(&args->assoc), bytes, len);
+	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
+	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
 	struct sctp_packet packet = {
 		.overhead = args->overhead,
 		.size = args->packet_size,
@@ -50,27 +83,129 @@ static void append(struct sent_args *args, __u8 *bytes, __u64 len)
 }
 
 /* sctp_outq_sack(), at its beginning: the tracepoint fires there once for each path. */
-static void sack(struct assoc_args *args, __u8 *bytes, __u64 len)
+static void sack(struct sack_args *args, __u8 *bytes, __u64 len)
 {
-	struct sctp_association *asoc = kernel_assoc(args);
+	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
 	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
 
+	chunk.end_of_packet = !args->bundled;
 	asoc->base.inqueue.in_progress = &chunk;
 	if (kernel.kprobes) {
 		rtt_sack_kprobe(NULL, &asoc->outqueue, &chunk);
 		return;
 	}
 	for (__u32 i = 0; i < PATHS; i++)
-		rtt_sack(NULL, kernel_path(args, i), asoc);
+		rtt_sack(NULL, kernel_path(&args->assoc, i), asoc);
+}
+
+/* sctp_assoc_update(), at its beginning. */
+static void update(struct update_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_assoc(&args->assoc);
+	struct sctp_association new = {
+		.next_tsn = args->next_tsn,
+		.ctsn_ack_point = args->next_tsn - 1,
+	};
+
+	unsigned long long ctx[] = {(__u64)asoc, (__u64) & new};
+
+	asoc->state = args->state;
+	if (kernel.kprobes)
+		rtt_update_kprobe(NULL, asoc, &new);
+	else
+		rtt_update(ctx, asoc, &new);
 }
 
 /* sctp_association_free() */
 static void end(struct assoc_args *args, __u8 *bytes, __u64 len)
 {
+	struct sctp_association *asoc = kernel_assoc(args);
+	unsigned long long ctx[] = {(__u64)asoc};
+
 	if (kernel.kprobes)
-		rtt_free_kprobe(NULL, kernel_assoc(args));
+		rtt_free_kprobe(NULL, asoc);
 	else
-		rtt_free(NULL, kernel_assoc(args));
+		rtt_free(ctx, asoc);
+}
+
+struct race_args {
+	__u32 rounds;
+};
+
+struct raced {
+	__u64 sent;
+	__u64 evicted;
+	__u64 taken;
+	__u64 wrong; /* taken, and not as it was sent */
+};
+
+#define RACERS 3
+#define UNDER_WAY 3 /* chunks of each: together more than a set has slots */
+
+struct raced raced;
+static pthread_barrier_t start;
+
+static struct racer {
+	__u32 assoc_id;
+	__u32 rounds;
+	struct raced raced;
+} racers[RACERS];
+
+static void *racer_run(void *arg)
+{
+	struct racer *racer = arg;
+	struct raced *raced = &racer->raced;
+	__u32 evicted, assoc_id = racer->assoc_id;
+
+	pthread_barrier_wait(&start);
+	for (__u32 tsn = 0; tsn < racer->rounds; tsn++) {
+		__u32 old = tsn - UNDER_WAY;
+		struct slot *slot, was,
+			new = {
+				.assoc_id = assoc_id,
+				.tsn = tsn,
+				.sent_ns = (__u64)assoc_id << 32 | tsn,
+				.path = assoc_id,
+				.note = tsn,
+			};
+
+		raced->sent++;
+		raced->evicted += remember(&new, &evicted);
+		slot = slot_of(assoc_id, old);
+		if (!slot)
+			continue;
+		was.sent_ns = *(volatile __u64 *)&slot->sent_ns;
+		was.path = slot->path;
+		was.note = slot->note;
+		if (!take(slot, slot_key(assoc_id, old)))
+			continue;
+		raced->taken++;
+		raced->wrong += was.sent_ns != ((__u64)assoc_id << 32 | old) ||
+				was.path != assoc_id || was.note != old;
+	}
+	return NULL;
+}
+
+/* Associations on as many CPUs. */
+static void race(struct race_args *args, __u8 *bytes, __u64 len)
+{
+	pthread_t threads[RACERS];
+
+	pthread_barrier_init(&start, NULL, RACERS);
+	for (__u32 i = 0; i < RACERS; i++) {
+		racers[i].assoc_id = i + 1;
+		racers[i].rounds = args->rounds;
+		if (pthread_create(&threads[i], NULL, racer_run, &racers[i]))
+			kernel_fail("no thread");
+	}
+	for (__u32 i = 0; i < RACERS; i++) {
+		if (pthread_join(threads[i], NULL))
+			kernel_fail("a thread is lost");
+		raced.sent += racers[i].raced.sent;
+		raced.evicted += racers[i].raced.evicted;
+		raced.taken += racers[i].raced.taken;
+		raced.wrong += racers[i].raced.wrong;
+	}
 }
 
 static void resize_maps(void)
@@ -80,6 +215,7 @@ static void resize_maps(void)
 
 static struct memory memories[] = {
 	VARIABLE(shared),
+	VARIABLE(raced),
 	TABLE_BY(entries, entry_mask),
 	TABLE_BY(assocs, assoc_mask),
 	TABLE_BY(inflight, set_mask),
@@ -89,8 +225,10 @@ static struct memory memories[] = {
 static struct hook hooks[] = {
 	HOOK(assign, struct sent_args),
 	HOOK(append, struct sent_args),
-	HOOK(sack, struct assoc_args),
+	HOOK(sack, struct sack_args),
+	HOOK(update, struct update_args),
 	HOOK(end, struct assoc_args),
+	HOOK(race, struct race_args),
 	{},
 };
 

@@ -94,6 +94,10 @@ pub struct Sender<Note> {
     pub args: AssocArgs,
     /// The peer has PR-SCTP.
     pub prsctp: bool,
+    /// Gap blocks of all SACKs so far (`asoc->stats.gapcnt`).
+    pub gapcnt: u32,
+    /// DATA chunks sent again so far (`asoc->stats.rtxchunks`).
+    pub rtxchunks: u32,
     /// From `ctsn_ack_point + 1` to `next_tsn - 1`.
     pub outstanding: VecDeque<Chunk<Note>>,
 }
@@ -111,7 +115,7 @@ impl<Note> Sender<Note> {
             adv_peer_ack_point: isn.wrapping_sub(1),
             highest_sacked,
         };
-        Self { args, prsctp: false, outstanding: VecDeque::new() }
+        Self { args, prsctp: false, gapcnt: 0, rtxchunks: 0, outstanding: VecDeque::new() }
     }
 
     /// Sends a new chunk, and returns its TSN.
@@ -136,6 +140,9 @@ impl<Note> Sender<Note> {
         args.ctsn_ack_point = args.next_tsn.wrapping_sub(1);
         if before(args.highest_sacked, args.ctsn_ack_point) {
             args.highest_sacked = args.ctsn_ack_point;
+        }
+        if self.prsctp {
+            args.adv_peer_ack_point = args.ctsn_ack_point;
         }
     }
 
@@ -166,6 +173,7 @@ impl<Note> Sender<Note> {
     /// `sctp_outq_sack()`: takes a SACK, and shows each chunk that it is the first to cover.
     pub fn acknowledge(&mut self, sack: &Sack, mut first: impl FnMut(&Chunk<Note>)) {
         self.args.highest_sacked = self.highest_after(sack);
+        self.gapcnt = self.gapcnt.wrapping_add(sack.gaps().len() as u32);
         for chunk in &mut self.outstanding {
             chunk.gap_acked = sack.covers(chunk.tsn);
             if chunk.gap_acked && !chunk.covered {

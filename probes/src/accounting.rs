@@ -9,6 +9,8 @@ pub struct Accounting {
     pub lost: u64,
     /// Entries of fixed tables that made room for newer ones.
     pub evicted: u64,
+    /// Chunks that were sent and still wait for their SACK, counted where they wait; `None` where none are waited for.
+    pub outstanding: Option<u64>,
     /// Events that gave no sample, by reason.
     pub skipped: Vec<Skipped>,
 }
@@ -24,10 +26,21 @@ pub struct Skipped {
     pub count: u64,
 }
 
-/// Events at which the kernel did not run a program.
+impl Skipped {
+    /// Whether [`Skipped::count`] is a bound: not each of these events need have been one of those that give samples.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.reason == MISSED
+    }
+}
+
+const MISSED: &str = "missed";
+
+/// Events at which the kernel did not run a program. Hooks are also reached for what gives no sample, control chunks for
+/// one: so no more samples than these are missing.
 pub(crate) fn missed(count: u64) -> Skipped {
     let sentence = "the kernel does not run a program that interrupts itself";
-    Skipped { reason: "missed", sentence, count }
+    Skipped { reason: MISSED, sentence, count }
 }
 
 /// Entries whose statistics were passed over, as their writer did not finish.

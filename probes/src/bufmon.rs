@@ -469,6 +469,7 @@ impl Program for Programs {
             events: self.assocs.sum(&samples) + counted.samples_evicted,
             lost: counted.lost,
             evicted: counted.assocs_evicted,
+            outstanding: None,
             skipped: vec![
                 missed(misses),
                 skipped(

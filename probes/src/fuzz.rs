@@ -27,7 +27,11 @@ pub fn programs(bytes: &[u8]) {
     let Some((which, bytes)) = bytes.split_first() else { return };
     let jiffy = Duration::from_millis(4);
     match which % 5 {
-        0 => read(entries(bytes).map(|paths| rtt::Programs { paths }), bytes),
+        0 => {
+            let inflight = table::<rtt::RawSlot>(bytes).and_then(|(file, len)| Table::new(&file, len).ok());
+            let both = entries(bytes).zip(inflight);
+            read(both.map(|(paths, inflight)| rtt::Programs { paths, inflight }), bytes);
+        }
         1 => {
             let units = rto::Units { jiffy, extended: true };
             read(entries(bytes).map(|paths| rto::Programs { paths, units }), bytes);

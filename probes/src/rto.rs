@@ -386,6 +386,7 @@ impl Program for Programs {
             events: self.paths.sum(&[offset_of!(RawStats, rto.count)]) + counted.updates_evicted,
             lost: counted.lost,
             evicted: counted.paths_evicted + counted.assocs_evicted + counted.chunks_evicted,
+            outstanding: None,
             skipped: vec![
                 missed(misses),
                 skipped(

@@ -10,10 +10,10 @@ use crate::{
     Accounting, Config, Due, DurationDist, Error, Histogram, Identity, Skipped,
     accounting::{busy, missed},
     entries::{Entries, EntryRef, Snapshot},
-    object::OpenPrograms,
+    object::{OpenPrograms, table_map},
     program::{Moment, Program},
     raw::{self, Settings, same_layout},
-    table,
+    table::{self, Table},
     trace::Trace,
 };
 
@@ -72,7 +72,8 @@ pub struct Row {
     pub all: DurationDist,
     /// Acknowledgement latency of chunks whose SACK was due at once: those of the last of an even number of newly
     /// acknowledged packets, of the last packet before a SACK with a gap block, or with the I-bit (RFC 9260 6.2, 6.7,
-    /// 3.3.1). This is the round-trip time of the path.
+    /// 3.3.1), where nothing else can have held the SACK back (`classify_prompt()`). This is the round-trip time of the
+    /// path.
     pub prompt: DurationDist,
     /// Histogram of `all`, in microseconds; only if [`Config::extended`] or [`Config::histograms`].
     pub histogram: Option<Histogram>,
@@ -109,24 +110,39 @@ pub struct RawEvent {
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawAccounting {
     lost: u64,
-    slots_evicted: u64,
     assocs_evicted: u64,
     paths_evicted: u64,
+    before_start: u64,
+    slots_evicted: u64,
     samples_evicted: u64,
     retransmitted: u64,
     abandoned: u64,
-    before_start: u64,
     scan_limit: u64,
     sack_missed: u64,
+    ended: u64,
+    restarted: u64,
 }
+
+/// `struct slot` (`chunks.h`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub(crate) struct RawSlot {
+    /// Association and TSN; 0 in a free slot.
+    key: u64,
+    _sent_ns: u64,
+    _path: [u32; 2],
+    _note: [u32; 2],
+}
+
+const _: () = assert!(size_of::<types::set>() == SET_SLOTS as usize * size_of::<RawSlot>());
 
 same_layout!(types;
     @entries;
     RawStats = stats { retransmitted, all, prompt };
     RawEvent = event { time_ns, rtt_ns, assoc_id, tsn, path, path_generation, prompt };
     RawAccounting = accounting {
-        lost, slots_evicted, assocs_evicted, paths_evicted, samples_evicted, retransmitted, abandoned, before_start,
-        scan_limit, sack_missed
+        lost, assocs_evicted, paths_evicted, before_start, slots_evicted, samples_evicted, retransmitted, abandoned,
+        scan_limit, sack_missed, ended, restarted
     };
 );
 
@@ -137,6 +153,16 @@ const _: () = assert!(size_of::<types::hist>() == HISTS * size_of::<crate::entri
 /// The programs of `sctp-rtt`, loaded.
 pub struct Programs {
     pub(crate) paths: Entries<RawState, RawStats>,
+    pub(crate) inflight: Table<RawSlot>,
+}
+
+impl Programs {
+    /// Chunks that wait for their SACK.
+    fn outstanding(&self) -> u64 {
+        let at = offset_of!(RawSlot, key);
+        let is_taken = |slot: &usize| self.inflight.word(*slot, at).is_some_and(|key| key != 0);
+        (0..self.inflight.len()).filter(is_taken).count() as u64
+    }
 }
 
 impl Program for Programs {
@@ -162,7 +188,11 @@ impl Program for Programs {
     }
 
     fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error> {
-        Ok(Self { paths: Entries::new(object, settings, config, HISTS)? })
+        let slots = SET_SLOTS * (settings.set_mask + 1);
+        Ok(Self {
+            paths: Entries::new(object, settings, config, HISTS)?,
+            inflight: Table::new(&table_map(object, "inflight")?, slots)?,
+        })
     }
 
     fn decode(&mut self, event: &RawEvent) -> Sample {
@@ -194,6 +224,9 @@ impl Program for Programs {
             events: self.paths.sum(&[offset_of!(RawStats, all.count)]) + counted.samples_evicted,
             lost: counted.lost,
             evicted: counted.slots_evicted + counted.assocs_evicted + counted.paths_evicted,
+            outstanding: Some(self.outstanding()),
+            // Of the chunks sent since tracing began, each gave a sample, or is in one of these (but for `missed`, which
+            // were not seen sent, `before_start`, which were sent before, and `busy`), or is outstanding.
             skipped: vec![
                 missed(misses),
                 skipped(
@@ -202,14 +235,29 @@ impl Program for Programs {
                     counted.samples_evicted,
                 ),
                 skipped(
+                    "no_room",
+                    "more chunks were outstanding than there is room for: use --max-outstanding",
+                    counted.slots_evicted,
+                ),
+                skipped(
                     "retransmitted",
                     "the chunk was retransmitted, and nothing tells which transmission was acknowledged",
                     counted.retransmitted,
                 ),
                 skipped("before_start", "the chunk was sent before tracing began", counted.before_start),
                 skipped("abandoned", "the chunk was given up (PR-SCTP)", counted.abandoned),
-                skipped("sack_missed", "the SACK that covered the chunk was not seen", counted.sack_missed),
+                skipped(
+                    "sack_missed",
+                    "a SACK or a retransmission was not seen, which may have been of the chunk",
+                    counted.sack_missed,
+                ),
                 skipped("scan_limit", "one SACK covered or named more than 8,192 chunks", counted.scan_limit),
+                skipped("ended", "their association ended while they were outstanding", counted.ended),
+                skipped(
+                    "restarted",
+                    "their association began anew while they were outstanding",
+                    counted.restarted,
+                ),
                 busy(self.paths.busy()),
             ],
         }

@@ -235,6 +235,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
             events: events + counted.events_gone,
             lost: 0,
             evicted: counted.assocs_evicted + counted.streams_evicted,
+            outstanding: None,
             skipped: vec![
                 skipped(
                     "evicted",

@@ -92,17 +92,17 @@ impl Report {
         Self { rows: Rows::new("rtt", common, columns), form, text_summary: !common.json && !common.csv }
     }
 
-    /// In a steady order; one per path if extended, else one per association that has samples.
+    /// In a steady order; one per path if extended, else one per association (and life) that has samples.
     fn sort_and_merge(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
         let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
-        rows.sort_by_key(|row| (row.id.assoc_id, row.id.path));
+        rows.sort_by_key(|row| (row.id.assoc_id, row.id.life, row.id.path));
         if self.form.extended {
             return Ok(rows);
         }
         rows.retain(|row| row.all.count > 0);
         rows.iter_mut().for_each(|row| row.all.percentiles = None);
         rows.dedup_by(|next, kept| {
-            let same = next.id.assoc_id == kept.id.assoc_id;
+            let same = (next.id.assoc_id, next.id.life) == (kept.id.assoc_id, kept.id.life);
             if same {
                 kept.all.merge(&next.all);
                 if let (Some(kept), Some(next)) = (&mut kept.histogram, &next.histogram) {

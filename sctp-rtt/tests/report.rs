@@ -65,6 +65,25 @@ fn every_form_keeps_the_contract() {
 }
 
 #[test]
+fn each_life_has_a_row_of_its_own() {
+    let row = |life, path, times: &[u64]| Row {
+        id: Identity { life, ..id(path) },
+        retransmitted: 0,
+        all: dist(times),
+        prompt: dist(&[]),
+        histogram: None,
+    };
+    let rows = vec![
+        row(2, "10.2.0.1", &[100]),
+        row(1, "10.3.0.1", &[30_000]),
+        row(1, "10.2.0.1", &[20_000, 10_000]),
+    ];
+    let csv = TESTED.play(&["-cq"], Fake::new(Vec::new(), [Vec::new(), Vec::new()], rows));
+    let rows: Vec<&str> = csv.lines().skip(1).collect();
+    assert_eq!(rows, ["3,3,20000.0,10000.0,30000.0", "3,1,100.0,100.0,100.0"]);
+}
+
+#[test]
 fn paths_are_merged_unless_extended() {
     let csv = TESTED.play(&["-cq"], probe());
     assert_eq!(csv, "assoc_id,samples,rtt_avg_us,rtt_min_us,rtt_max_us\n3,3,36875.0,20000.0,70125.0\n");

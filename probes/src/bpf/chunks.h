@@ -2,6 +2,10 @@
 /*
  * Chunks under way, found by association and TSN: sets of slots in an array, no allocation, no hash
  * walk. Consecutive TSNs lie in consecutive sets; associations start far apart.
+ *
+ * The slots of an association have one writer, who holds its socket lock. But associations share
+ * sets, and one may take the place of another's chunk at any time, on another CPU. So the key of a
+ * slot is changed by compare-and-swap: whoever succeeds has the slot, or what was in it.
  */
 #ifndef CHUNKS_H
 #define CHUNKS_H
@@ -11,12 +15,22 @@
 #define SET_SLOTS 4
 #define MAX_SCAN 8192 /* TSNs and gap blocks looked at per SACK: bpf_loop() on 6.1 accepts this */
 
+#define SLOT_FREE 0ull	/* no association has the id 0: see find_assoc() */
+#define SLOT_BUSY ~0ull /* being written; ids are positive */
+
 struct slot {
-	__u32 assoc_id; /* 0: free */
-	__u32 tsn;
+	union {
+		__u64 key;
+		struct {
+			__u32 assoc_id;
+			__u32 tsn;
+		};
+	};
 	__u64 sent_ns;
-	__u32 path; /* index into entries */
+	__u32 path; /* index into entries, and its generation */
+	__u32 path_generation;
 	__u32 note; /* the program's own */
+	__u32 pad;
 };
 
 struct set {
@@ -24,6 +38,15 @@ struct set {
 };
 
 TABLE(struct set, inflight);
+
+static __always_inline __u64 slot_key(__u32 assoc_id, __u32 tsn)
+{
+	struct slot slot;
+
+	slot.assoc_id = assoc_id;
+	slot.tsn = tsn;
+	return slot.key;
+}
 
 static __always_inline struct set *set_of(__u32 assoc_id, __u32 tsn)
 {
@@ -33,41 +56,135 @@ static __always_inline struct set *set_of(__u32 assoc_id, __u32 tsn)
 static __always_inline struct slot *slot_of(__u32 assoc_id, __u32 tsn)
 {
 	struct set *set = set_of(assoc_id, tsn);
+	__u64 key = slot_key(assoc_id, tsn);
 
 	for (int i = 0; i < SET_SLOTS; i++) {
-		if (set->slot[i].tsn == tsn && set->slot[i].assoc_id == assoc_id)
+		if (set->slot[i].key == key)
 			return &set->slot[i];
 	}
 	return NULL;
 }
 
-static __always_inline void forget(__u32 assoc_id, __u32 tsn)
+/* Changes a slot's key; false where another was faster, and the slot is that one's. */
+static __always_inline bool swap_key(struct slot *slot, __u64 old, __u64 new)
+{
+	return __sync_val_compare_and_swap(&slot->key, old, new) == old;
+}
+
+/*
+ * Takes a chunk out of its slot; false where its place was taken meanwhile, which was counted. What
+ * was read of the slot before is the chunk's own only if this succeeds.
+ */
+static __always_inline bool take(struct slot *slot, __u64 key)
+{
+	return swap_key(slot, key, SLOT_FREE);
+}
+
+/* Whether there was one. */
+static __always_inline bool forget(__u32 assoc_id, __u32 tsn)
 {
 	struct slot *slot = slot_of(assoc_id, tsn);
 
-	if (slot)
-		slot->assoc_id = 0;
+	return slot && take(slot, slot_key(assoc_id, tsn));
 }
 
-/* Puts a chunk into a free slot, or over the oldest of its set; returns the note of that one. */
+/* Writes a slot that is ours (SLOT_BUSY). The key comes last: see begin_update() for the order. */
+static __always_inline void fill(struct slot *slot, const struct slot *new)
+{
+	__u64 old;
+
+	slot->sent_ns = new->sent_ns;
+	slot->path = new->path;
+	slot->path_generation = new->path_generation;
+	slot->note = new->note;
+	old = __sync_lock_test_and_set(&slot->key, new->key);
+	barrier_var(old);
+}
+
+/*
+ * Puts a chunk into a free slot, or over the oldest of its set. True if a chunk has lost its place,
+ * whose note is given: that one, or the new one where other CPUs were faster each time.
+ */
 static __always_inline bool remember(const struct slot *new, __u32 *evicted)
 {
 	struct set *set = set_of(new->assoc_id, new->tsn);
 	struct slot *oldest = &set->slot[0];
+	__u64 key, oldest_key = SLOT_BUSY, oldest_ns = ~0ull;
 
 	for (int i = 0; i < SET_SLOTS; i++) {
 		struct slot *slot = &set->slot[i];
 
-		if (!slot->assoc_id) {
-			*slot = *new;
-			return false;
-		}
-		if (slot->sent_ns < oldest->sent_ns)
+		key = *(volatile __u64 *)&slot->key;
+		if (key == SLOT_FREE) {
+			if (swap_key(slot, SLOT_FREE, SLOT_BUSY)) {
+				fill(slot, new);
+				return false;
+			}
+		} else if (key != SLOT_BUSY && slot->sent_ns < oldest_ns) {
 			oldest = slot;
+			oldest_key = key;
+			oldest_ns = slot->sent_ns;
+		}
+	}
+	if (oldest_key == SLOT_BUSY || !swap_key(oldest, oldest_key, SLOT_BUSY)) {
+		*evicted = new->note;
+		return true;
 	}
 	*evicted = oldest->note;
-	*oldest = *new;
+	fill(oldest, new);
 	return true;
+}
+
+/* A run of TSNs whose chunks are not waited for any more. */
+struct run {
+	__u32 assoc_id;
+	__u32 first;
+	__u32 len;
+	__u32 sets; /* to be looked at */
+	__u32 dropped;
+};
+
+static long drop_step(__u32 step, struct run *run)
+{
+	struct set *set;
+
+	if (!run->sets)
+		return 1;
+	run->sets--;
+	set = set_of(run->assoc_id, run->first + run->sets);
+	for (int i = 0; i < SET_SLOTS; i++) {
+		struct slot *slot = &set->slot[i];
+		struct slot seen;
+
+		seen.key = *(volatile __u64 *)&slot->key;
+		if (seen.assoc_id == run->assoc_id && seen.tsn - run->first < run->len &&
+		    take(slot, seen.key))
+			run->dropped++;
+	}
+	return 0;
+}
+
+static long drop_steps(__u32 step, struct run *run)
+{
+	bpf_loop(MAX_SCAN, drop_step, run, 0);
+	return !run->sets;
+}
+
+/*
+ * Forgets an association's chunks from TSN `first` on, and returns how many there were. No set is
+ * looked at twice, however many TSNs these are. (Global: see log2_u64().)
+ */
+__noinline __u32 drop(__u32 assoc_id, __u32 first, __u32 len)
+{
+	struct run run = {
+		.assoc_id = assoc_id,
+		.first = first,
+		.len = len,
+		.sets = len <= settings.set_mask ? len : settings.set_mask + 1,
+	};
+
+	bpf_loop(MAX_SCAN, drop_steps, &run, 0);
+	return run.dropped;
 }
 
 #endif

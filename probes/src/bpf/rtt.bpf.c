@@ -23,18 +23,24 @@ struct stats {
 struct state {
 };
 
-/* What gave no sample or lost its place; see Accounting in rtt.rs. */
+/*
+ * What gave no sample or lost its place; see Accounting in rtt.rs. Each chunk that was seen sent
+ * gives a sample, or is counted once from slots_evicted on (but for assocs_evicted, paths_evicted
+ * and before_start), or is still in its slot.
+ */
 struct accounting {
-	__u64 lost;	     /* records that did not fit into the ring buffer */
-	__u64 slots_evicted; /* live slots overwritten */
+	__u64 lost; /* records that did not fit into the ring buffer */
 	__u64 assocs_evicted;
 	__u64 paths_evicted;
-	__u64 samples_evicted; /* samples that went with them */
+	__u64 before_start;    /* chunks sent before the trace began, which are in no other count */
+	__u64 slots_evicted;   /* chunks that lost their slot, or found none */
+	__u64 samples_evicted; /* samples and chunks that went with their path or association */
 	__u64 retransmitted;   /* chunks, Karn's algorithm */
 	__u64 abandoned;       /* chunks given up by PR-SCTP */
-	__u64 before_start;    /* chunks sent before the trace began */
 	__u64 scan_limit;      /* chunks left out because a SACK covered too many */
-	__u64 sack_missed;     /* chunks acknowledged by a SACK for which no program ran */
+	__u64 sack_missed; /* chunks that an event may have concerned for which no program ran */
+	__u64 ended;	   /* chunks outstanding when their association ended ... */
+	__u64 restarted;   /* ... or began anew */
 };
 
 /* One of all samples, one of the prompt ones. */
@@ -52,9 +58,17 @@ struct accounting {
 /* The note of a slot: running number of its wire packet, and its I-bit. */
 #define PACKET_SACK_IMM (1u << 31)
 
+#define ASSOC_FREE 0u  /* kernel ids begin at 1: temporary associations have 0 */
+#define ASSOC_BUSY ~0u /* being claimed */
+
+/*
+ * TSNs are 32 bits and come again: one must not be compared with another that may lie 2^31 away.
+ * All that is kept here lies between acked and the last TSN sent, or is invalid by its flag: which
+ * falls as soon as acked has passed.
+ */
 struct assoc {
-	__u32 assoc_id;	 /* 0: free */
-	__u32 first_tsn; /* first TSN seen sent */
+	__u32 assoc_id;
+	__u32 first_tsn; /* TSNs below were sent before the trace began (if has_old) */
 	__u32 last_tsn;	 /* last TSN seen sent */
 	__u32 last_path; /* where its last chunk went: an index into entries, maybe another's */
 	__u64 last_ns;
@@ -62,15 +76,20 @@ struct assoc {
 	__u32 acked;   /* cumulative TSN of the last SACK */
 	__u32 gap_top; /* highest TSN scanned */
 	__u64 digest;  /* of what the last SACK covered, as far as it was sent */
-	__u32 highest; /* highest_sacked after the last SACK */
-	__u32 inexact; /* TSNs up to here were left unscanned (valid if has_inexact) */
-	__u32 missed;  /* TSNs up to here may be in a SACK that was not seen (if has_missed) */
+	__u32 gapcnt;  /* the kernel's counters as the next SACK should find them: see on_sack() */
+	__u32 rtxchunks;
+	__u32 inexact; /* TSNs up to here were left unscanned (if has_inexact) */
+	__u32 missed;  /* TSNs up to here may be concerned by what was not seen (if has_missed) */
+	__u32 rtx;     /* highest TSN sent again (if has_rtx) */
+	bool has_old;
 	bool has_inexact;
 	bool has_missed;
+	bool has_rtx;
 	bool packet_unknown; /* acked_packet may lag */
 	/* Which wire packet a chunk travels in. */
 	__u32 packet;
 	__u32 acked_packet; /* highest one acknowledged */
+	__u32 a_rwnd;	    /* of the last SACK */
 	__u64 packet_size;  /* sctp_packet.size after the last chunk */
 	__u64 wire_size;    /* of the current wire packet: a GSO packet holds several */
 };
@@ -94,6 +113,8 @@ TABLE(struct assoc, assocs);
 
 static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 {
+	if (assoc_id == ASSOC_FREE)
+		return NULL;
 	for (__u32 i = 0; i < PROBES; i++) {
 		/* The kernel deals out ids in sequence: no hash spreads them better. */
 		struct assoc *a = entry_of(assocs, (assoc_id + i) & settings.assoc_mask);
@@ -104,36 +125,67 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 	return NULL;
 }
 
-/* Numbers begin here. */
-static __always_inline void begin_at(struct assoc *a, __u32 first_tsn)
+/* Numbers begin here: the next TSN, and the last one acknowledged. */
+static __always_inline void begin_at(struct assoc *a, __u32 next, __u32 acked)
 {
-	a->first_tsn = first_tsn;
-	a->last_tsn = first_tsn - 1;
-	a->acked = first_tsn - 1;
-	a->gap_top = first_tsn - 1;
+	a->first_tsn = next;
+	a->last_tsn = next - 1;
+	a->acked = acked;
+	a->gap_top = next - 1;
+	a->digest = 0;
+	a->has_old = acked != next - 1;
+	a->has_inexact = false;
+	a->has_missed = false;
+	a->has_rtx = false;
+	a->packet_unknown = true;
 }
 
-static __always_inline struct assoc *new_assoc(__u32 assoc_id, __u32 first_tsn,
-					       __u32 highest_sacked)
+/* All that an association still waits for, in no more slots than these TSNs have. */
+static __always_inline __u32 drop_all(const struct assoc *a, __u32 assoc_id)
 {
-	__u32 oldest = assoc_id;
+	return drop(assoc_id, a->acked + 1, a->last_tsn - a->acked);
+}
+
+/* NULL where another CPU was faster. */
+static __always_inline struct assoc *new_assoc(bool trusted, struct sctp_association *asoc,
+					       __u32 assoc_id, __u32 next, bool again)
+{
+	__u32 oldest = assoc_id, old = ASSOC_BUSY;
 	__u64 oldest_ns = ~0ull;
 	struct assoc *a;
 
+	if (assoc_id == ASSOC_FREE)
+		return NULL;
 	for (__u32 i = 0; i < PROBES; i++) {
+		__u32 id;
+
 		a = entry_of(assocs, (assoc_id + i) & settings.assoc_mask);
-		if (a->last_ns < oldest_ns) { /* 0 where the entry was never used */
+		id = *(volatile __u32 *)&a->assoc_id;
+		if (id != ASSOC_BUSY && a->last_ns < oldest_ns) { /* 0 where the entry is free */
 			oldest = assoc_id + i;
 			oldest_ns = a->last_ns;
+			old = id;
 		}
 	}
 	a = entry_of(assocs, oldest & settings.assoc_mask);
-	if (a->assoc_id)
+	if (old == ASSOC_BUSY || __sync_val_compare_and_swap(&a->assoc_id, old, ASSOC_BUSY) != old)
+		return NULL;
+	if (old != ASSOC_FREE) {
 		count(&shared.accounting.assocs_evicted, 1);
-	__builtin_memset(a, 0, sizeof(*a));
-	begin_at(a, first_tsn);
-	a->highest = highest_sacked;
-	a->assoc_id = assoc_id;
+		count(&shared.accounting.samples_evicted, drop_all(a, old));
+	}
+	begin_at(a, next, GET(trusted, asoc, ctsn_ack_point));
+	a->last_ns = bpf_ktime_get_ns();
+	a->last_path = 0; /* that one's, or not: on_sent() looks */
+	a->gapcnt = GET(trusted, asoc, stats.gapcnt);
+	a->rtxchunks = GET(trusted, asoc, stats.rtxchunks) + again;
+	a->packet = 0;
+	a->acked_packet = 0;
+	a->a_rwnd = 0;
+	a->packet_size = 0;
+	a->wire_size = 0;
+	old = __sync_lock_test_and_set(&a->assoc_id, assoc_id);
+	barrier_var(old);
 	return a;
 }
 
@@ -186,35 +238,34 @@ static __always_inline __u32 wire_packet(bool trusted, struct assoc *a, struct s
 	return a->packet;
 }
 
-/* TSNs of an association that will not be acknowledged any more. */
-struct end {
-	__u32 assoc_id;
-	__u32 tsn;
-	__u32 end;
-};
-
-static long end_step(__u32 step, struct end *end)
-{
-	if (tsn_before(end->end, end->tsn))
-		return 1;
-	forget(end->assoc_id, end->tsn);
-	end->tsn++;
-	return 0;
-}
-
 /*
  * A peer that lost its memory restarts the association (RFC 9260 5.2), and an SSN/TSN reset
  * (RFC 6525 4.3) renumbers it: the next TSN may be any.
  */
-static __always_inline void renumber(struct assoc *a, __u32 tsn)
+static __always_inline void renumber(struct assoc *a, __u32 next, __u32 acked)
 {
-	struct end end = {.assoc_id = a->assoc_id, .tsn = a->acked + 1, .end = a->last_tsn};
+	count(&shared.accounting.restarted, drop_all(a, a->assoc_id));
+	begin_at(a, next, acked);
+}
 
-	bpf_loop(MAX_SCAN, end_step, &end, 0);
-	begin_at(a, tsn);
-	a->has_missed = false;
-	a->has_inexact = false;
-	a->packet_unknown = true;
+/*
+ * Karn's algorithm: no sample for this TSN, ever (RFC 9260 6.3.1 C5), even where the path of the
+ * retransmission is filtered out.
+ */
+static __always_inline void sent_again(__u32 assoc_id, __u32 tsn)
+{
+	struct assoc *a = find_assoc(assoc_id);
+
+	if (forget(assoc_id, tsn))
+		count(&shared.accounting.retransmitted, 1);
+	if (!a)
+		return;
+	a->rtxchunks++;
+	if (!(settings.wants & WANT_EXTENDED))
+		return; /* who else asks whether a sample is prompt? */
+	a->rtx = a->has_rtx ? later_tsn(a->rtx, tsn) : tsn;
+	a->has_rtx = true;
+	a->packet_unknown = true; /* the receiver counts this packet, we do not */
 }
 
 /*
@@ -233,43 +284,45 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	__u32 left_out;
 
 	if (again) {
-		/*
-		 * Karn's algorithm: no sample for this TSN, ever (RFC 9260 6.3.1 C5), even where
-		 * the path of the retransmission is filtered out.
-		 */
 		__be32 sent_tsn = 0;
 
 		bpf_probe_read_kernel(&sent_tsn, sizeof(sent_tsn), (void *)(hdr + 1));
-		forget(assoc_id, bpf_ntohl(sent_tsn));
+		sent_again(assoc_id, bpf_ntohl(sent_tsn));
 	}
 	if (!wanted(trusted, asoc, transport))
 		return 0;
 
 	a = find_assoc(assoc_id);
 	if (!a) {
-		a = new_assoc(assoc_id, next, GET(trusted, asoc, highest_sacked));
-		if (!a)
+		a = new_assoc(trusted, asoc, assoc_id, next, again);
+		if (!a) {
+			count(&shared.accounting.slots_evicted, !again);
 			return 0;
+		}
 	}
 	if (!again) {
 		/* A few are left out where the kernel did not run the program (see on_sack()). */
 		left_out = next - a->last_tsn - 1;
-		if (left_out && (left_out >> 16 || GET(trusted, asoc, ctsn_ack_point) == next - 1))
-			renumber(a, next);
+		if (left_out) {
+			__u32 acked = GET(trusted, asoc, ctsn_ack_point);
+
+			if (left_out >> 16 || acked == next - 1)
+				renumber(a, next, acked);
+			a->packet_unknown = true; /* the receiver counts more than we do */
+		}
 		a->last_tsn = next;
 	}
 	path = entry_at(a->last_path);
-	if (path->id.assoc_id != assoc_id || (packet && path->object != (__u64)transport)) {
+	if (path->id.assoc_id != assoc_id ||
+	    (packet ? path->object != (__u64)transport : has_ended(path->object))) {
 		path = path_of(asoc, assoc_id, packet);
 		if (!path) {
-			count(&shared.accounting.slots_evicted, 1);
+			count(&shared.accounting.slots_evicted, !again);
 			return 0;
 		}
 		a->last_path = path->key;
 	}
 	if (again) {
-		count(&shared.accounting.retransmitted, 1);
-		a->packet_unknown = true; /* the receiver counts this packet, we do not */
 		begin_update(path);
 		for_stats(stats, path) stats->retransmitted++;
 		end_update(path);
@@ -280,6 +333,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	new.tsn = next;
 	new.sent_ns = bpf_ktime_get_ns();
 	new.path = a->last_path;
+	new.path_generation = path->generation;
 	if (packet && settings.wants & WANT_EXTENDED) {
 		new.note = wire_packet(trusted, a, packet, transport,
 				       bpf_ntohs(GET(trusted, hdr, length)));
@@ -340,7 +394,7 @@ struct sack {
 	__u32 cum_tsn;
 	__u32 floor;	/* TSNs up to here are not new */
 	__u32 doubtful; /* TSNs up to here give no sample: the latest of the next two and inexact */
-	__u32 missed;	/* TSNs up to here may be covered by a SACK that was not seen */
+	__u32 missed;	/* TSNs up to here may be concerned by what was not seen */
 	__u32 abandoned; /* TSNs up to here were given up by PR-SCTP, or acknowledged */
 	__u32 top;	 /* highest TSN that can have been sent */
 	__u16 blocks;	 /* gap blocks still to come */
@@ -391,7 +445,7 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 	struct entry *path = entry_at(slot->path);
 	__u32 want;
 
-	if (path->id.assoc_id != slot->assoc_id) {
+	if (path->generation != slot->path_generation) {
 		count(&shared.accounting.samples_evicted, 1);
 		return;
 	}
@@ -408,18 +462,26 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 static __always_inline void covers(const struct sack *sack, __u32 tsn)
 {
 	struct slot *slot = slot_of(sack->assoc_id, tsn);
+	struct slot taken;
 
 	if (!slot)
 		return;
+	taken.assoc_id = sack->assoc_id;
+	taken.tsn = tsn;
+	taken.sent_ns = slot->sent_ns;
+	taken.path = slot->path;
+	taken.path_generation = slot->path_generation;
+	taken.note = slot->note;
+	if (!take(slot, taken.key))
+		return;
 	if (tsn_before(sack->doubtful, tsn))
-		sample(sack, slot);
+		sample(sack, &taken);
 	else if (!tsn_before(sack->missed, tsn))
 		count(&shared.accounting.sack_missed, 1);
 	else if (!tsn_before(sack->abandoned, tsn))
 		count(&shared.accounting.abandoned, 1);
 	else
 		count(&shared.accounting.scan_limit, 1);
-	slot->assoc_id = 0;
 }
 
 /* One step of a SACK: look at a TSN, or go to the next gap block. Returns 1 at its end. */
@@ -447,28 +509,71 @@ static long sack_step(__u32 step, struct sack *sack)
 	return 0;
 }
 
-static __always_inline bool slot_packet(__u32 assoc_id, __u32 tsn, __u32 *packet)
+/*
+ * The shortest SACK delay that is looked for. A receiver may hold a SACK back for 200 ms, and must
+ * not for more than 500 (RFC 9260 6.2); there is no lower bound, but 100 ms is the shortest default
+ * of a stack that we know of (Solaris; 200 ms: Linux, FreeBSD).
+ */
+#define SACK_DELAY_MIN_NS 100000000ull
+
+/* A chunk that waits: its packet and when that left. False where it is not known. */
+static __always_inline bool look_at(__u32 assoc_id, __u32 tsn, __u32 *packet, __u64 *sent_ns)
 {
 	struct slot *slot = slot_of(assoc_id, tsn);
 
-	if (slot)
+	if (slot) {
 		*packet = slot->note;
+		*sent_ns = slot->sent_ns;
+	}
 	return slot;
 }
 
+/* May the receiver have sent this SACK for another reason than a new chunk that came? */
+static __always_inline bool is_unprompted(bool trusted, struct sctp_association *asoc,
+					  struct sctp_chunk *chunk, struct assoc *a,
+					  const union sack_header *first, __u32 acked_before)
+{
+	__u32 growth = bpf_ntohl(first->a_rwnd) - a->a_rwnd;
+	struct sctp_transport *primary;
+
+	a->a_rwnd = bpf_ntohl(first->a_rwnd);
+	/* A chunk sent again has come, or has come before. */
+	if (a->has_rtx) {
+		if (tsn_before(acked_before, a->rtx))
+			return true;
+		a->has_rtx = false;
+	}
+	if (first->num_dup_tsns || first->type == SCTP_CID_SHUTDOWN)
+		return true;
+	/* Data of its own to send took the SACK along (RFC 9260 6.10: control chunks first). */
+	if (!BPF_CORE_READ_BITFIELD_PROBED(chunk, end_of_packet))
+		return true;
+	/* Its application has read, so that the window is wider by a packet (6.2). */
+	if (growth >> 31 || !growth)
+		return false;
+	primary = GET(trusted, asoc, peer.primary_path);
+	return growth >= GET(trusted, primary, pathmtu);
+}
+
 /*
- * Was this SACK due at once? By RFC 9260 6.2 a receiver may hold it back up to 200 ms, unless it
- * has a second packet, sees a gap or was asked by the I-bit. An even number of newly acknowledged
- * packets means that the last one was such a second packet; with an odd number (an earlier SACK
- * was lost) the last may have waited for the timer. Only the last packet's chunks waited for
- * nothing.
+ * Did this SACK leave as soon as the last packet had come? By RFC 9260 6.2 a receiver may hold it
+ * back, unless it has a second packet, sees a gap or was asked by the I-bit. What can make it send
+ * one later is ruled out: see is_unprompted(); and the timer, if since the first of the packets
+ * newly acknowledged less time has passed than any SACK delay takes. That holds whatever SACKs were
+ * lost before.
+ *
+ * Some receivers have a shorter delay. So without gap or I-bit the number of packets newly
+ * acknowledged must be even: the last one was a second packet then, if no SACK was lost.
+ *
+ * Only the last packet's chunks waited for nothing.
  */
 static __always_inline void classify_prompt(struct sack *sack, struct assoc *a, __u32 newest,
-					    bool gaps, bool shutdown)
+					    bool unprompted)
 {
-	__u32 packet = 0, newly;
+	__u32 packet = 0, first_packet, newly;
+	__u64 sent_ns = 0, first_ns = 0; /* long ago, where it is not known */
 
-	if (!slot_packet(sack->assoc_id, newest, &packet)) {
+	if (!look_at(sack->assoc_id, newest, &packet, &sent_ns)) {
 		/* Retransmitted, or known already: which packets are new is not certain. */
 		if (tsn_before(a->gap_top, newest))
 			a->packet_unknown = true;
@@ -476,8 +581,11 @@ static __always_inline void classify_prompt(struct sack *sack, struct assoc *a, 
 	}
 	newly = (packet - a->acked_packet) & ~PACKET_SACK_IMM;
 	sack->prompt_packet = packet & ~PACKET_SACK_IMM;
-	sack->prompt = !shutdown && (gaps || (packet & PACKET_SACK_IMM) ||
-				     (!a->packet_unknown && newly && newly % 2 == 0));
+	if (!sack->blocks)
+		look_at(sack->assoc_id, sack->tsn, &first_packet, &first_ns);
+	if (!unprompted && sack->now - (sack->blocks ? sent_ns : first_ns) < SACK_DELAY_MIN_NS)
+		sack->prompt = sack->blocks || (packet & PACKET_SACK_IMM) ||
+			       (!a->packet_unknown && newly && newly % 2 == 0);
 	a->acked_packet = sack->prompt_packet;
 	a->packet_unknown = false;
 }
@@ -490,7 +598,6 @@ struct gap_sum {
 	__u32 top;	  /* highest TSN sent */
 	__u32 old_top;	  /* gap_top after the last SACK */
 	__u32 max_end;
-	__u32 last_end;
 	__u16 blocks;
 };
 
@@ -518,7 +625,6 @@ static long gap_step(__u32 step, struct gap_sum *sum)
 	sum->old_digest = digest_of(sum->old_digest, start, end, sum->old_top);
 	if (end > sum->max_end)
 		sum->max_end = end;
-	sum->last_end = end;
 	return 0;
 }
 
@@ -527,7 +633,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 {
 	struct sack sack = {};
 	union sack_header first;
-	__u32 acked, highest, newest, gap_top, last_gap_top, last_end;
+	__u32 acked, gapcnt, rtxchunks, acked_before, newest, gap_top, last_gap_top;
 	__u64 digest;
 	struct assoc *a;
 
@@ -540,47 +646,73 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	sack.cum_tsn = bpf_ntohl(first.cum_tsn_ack);
 	sack.blocks = bpf_ntohs(first.num_gap_ack_blocks);
 	sack.top = GET(trusted, asoc, next_tsn) - 1;
+	acked = GET(trusted, asoc, ctsn_ack_point);
 	a->last_ns = sack.now;
 
-	if (tsn_before(sack.top, sack.cum_tsn))
-		return 0; /* never sent; the kernel answers with ABORT */
-	if ((sack.top - a->last_tsn) >> 16)
-		renumber(a, sack.top + 1);
+	if (sack.cum_tsn - acked > sack.top - acked)
+		return 0; /* never sent, or older than the last: the kernel takes none of these */
+	/* What was not seen is a restart if we are ahead of the kernel, or far behind. */
+	if ((sack.top - a->last_tsn) >> 16 || (acked - a->acked) >> 31)
+		renumber(a, sack.top + 1, acked);
 	/*
 	 * The kernel does not run a program that interrupts itself on a CPU, as a softirq may that
 	 * serves another association (__bpf_prog_enter_recur()). If the association has got ahead
-	 * of what was seen here, a SACK was missed so: what that covered would give late samples,
-	 * and gives none.
+	 * of what was seen here, a SACK was missed: so what that covered would give late samples,
+	 * and gives none. Nor does a chunk whose retransmission may have been missed.
+	 *
+	 * sctp_outq_sack() adds the gap blocks of each SACK to gapcnt, after this hook; rtxchunks
+	 * rises with each chunk sent again. A SACK without gap blocks that does not move the
+	 * cumulative TSN covers nothing new.
 	 */
-	acked = GET(trusted, asoc, ctsn_ack_point);
 	sack.missed = acked;
-	/*
-	 * highest_sacked is of any value at first (sctp_unpack_cookie() leaves it alone), and goes
-	 * as far as a peer's gap blocks say, sent or not: it is only followed.
-	 */
-	highest = GET(trusted, asoc, highest_sacked);
-	if (highest != a->highest) {
-		a->has_missed = true;
-		a->missed = earlier_tsn(sack.top, highest);
-		a->highest = highest;
+	gapcnt = GET(trusted, asoc, stats.gapcnt);
+	rtxchunks = GET(trusted, asoc, stats.rtxchunks);
+	if (gapcnt != a->gapcnt || rtxchunks != a->rtxchunks || acked != a->acked) {
+		a->packet_unknown = true;
+		if (gapcnt != a->gapcnt || rtxchunks != a->rtxchunks) {
+			a->has_missed = true;
+			a->missed = sack.top;
+			a->has_rtx = settings.wants & WANT_EXTENDED;
+			a->rtx = sack.top;
+		}
+		a->rtxchunks = rtxchunks;
 	}
+	a->gapcnt = gapcnt + sack.blocks;
 	if (a->has_missed) {
 		sack.missed = later_tsn(sack.missed, a->missed);
 		if (!tsn_before(sack.cum_tsn, a->missed))
 			a->has_missed = false;
 	}
-	sack.tsn = earlier_tsn(a->acked, acked) + 1;
+	acked_before = a->acked;
+	sack.tsn = acked_before + 1;
 	a->acked = sack.cum_tsn;
 
 	/* First the cumulative part: everything up to cum_tsn ... */
 	sack.end = sack.cum_tsn;
-	if (tsn_before(sack.tsn, a->first_tsn) && !tsn_before(sack.end, sack.tsn)) {
-		__u32 end = earlier_tsn(sack.end, a->first_tsn - 1);
+	if (a->has_old) {
+		__u32 old = a->first_tsn - sack.tsn, newly = sack.end + 1 - sack.tsn;
 
-		count(&shared.accounting.before_start, end + 1 - sack.tsn);
-		sack.tsn = end + 1;
+		if (old <= newly)
+			a->has_old = false;
+		else
+			old = newly;
+		count(&shared.accounting.before_start, old);
+		sack.tsn += old;
 	}
+	if (tsn_before(sack.tsn, acked + 1)) {
+		/* What missed SACKs have covered. */
+		count(&shared.accounting.sack_missed,
+		      drop(sack.assoc_id, sack.tsn, acked + 1 - sack.tsn));
+		sack.tsn = acked + 1;
+	}
+	/*
+	 * Without PR-SCTP adv_peer_ack_point stays where it was at first
+	 * (sctp_generate_fwdtsn()): it may be anywhere.
+	 */
 	sack.abandoned = GET(trusted, asoc, adv_peer_ack_point);
+	if (sack.abandoned != acked && (sack.abandoned - acked > sack.top - acked ||
+					!BPF_CORE_READ_BITFIELD_PROBED(asoc, peer.prsctp_capable)))
+		sack.abandoned = acked;
 	sack.doubtful = later_tsn(sack.missed, sack.abandoned);
 	if (a->has_inexact) {
 		sack.doubtful = later_tsn(sack.doubtful, a->inexact);
@@ -596,7 +728,6 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	last_gap_top = a->gap_top;
 	gap_top = sack.cum_tsn;
 	newest = sack.cum_tsn;
-	last_end = sack.cum_tsn;
 	digest = sack.cum_tsn;
 	if (sack.blocks) {
 		struct gap_sum sum = {
@@ -614,17 +745,10 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		newest += sum.max_end;
 		gap_top = newest;
 		if (sack.blocks > MAX_SCAN) {
-			struct gap_ack_block last = {};
-
-			bpf_probe_read_kernel(
-				&last, sizeof(last),
-				(void *)(sack.gaps + (sack.blocks - 1) * sizeof(last)));
-			sum.last_end = bpf_ntohs(last.end);
 			sum.digest = ~sum.digest; /* of no other SACK */
 			gap_top = sack.top;
 		}
 		gap_top = earlier_tsn(gap_top, sack.top);
-		last_end += sum.last_end;
 		digest = sum.digest;
 		/*
 		 * If it covers what the last one did but for what lies above the old top, look
@@ -636,10 +760,10 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 			sack.floor = last_gap_top;
 	}
 	gap_top = later_tsn(gap_top, last_gap_top);
-	a->highest = later_tsn(a->highest, last_end);
 
 	if (settings.wants & WANT_EXTENDED)
-		classify_prompt(&sack, a, newest, sack.blocks, first.type == SCTP_CID_SHUTDOWN);
+		classify_prompt(&sack, a, newest,
+				is_unprompted(trusted, asoc, chunk, a, &first, acked_before));
 	a->digest = digest;
 	a->gap_top = gap_top;
 
@@ -655,23 +779,42 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		a->has_inexact = true;
 		a->inexact = gap_top;
 		if (!tsn_before(sack.cum_tsn, sack.tsn))
-			count(&shared.accounting.scan_limit, sack.cum_tsn + 1 - sack.tsn);
+			count(&shared.accounting.scan_limit,
+			      drop(sack.assoc_id, sack.tsn, sack.cum_tsn + 1 - sack.tsn));
 	}
 	return 0;
 }
 
-static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
+static __always_inline int on_free(bool trusted, __u64 address, struct sctp_association *asoc)
 {
-	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
-	struct end end;
+	__u32 assoc_id = GET(trusted, asoc, assoc_id);
+	struct assoc *a = find_assoc(assoc_id);
 
-	if (!a)
+	if (assoc_id == ASSOC_FREE)
 		return 0;
-	end.assoc_id = a->assoc_id;
-	end.tsn = a->acked + 1;
-	end.end = a->last_tsn;
-	bpf_loop(MAX_SCAN, end_step, &end, 0);
-	__builtin_memset(a, 0, sizeof(*a));
+	if (a) {
+		count(&shared.accounting.ended, drop_all(a, assoc_id));
+		a->last_ns = 0;
+		assoc_id = __sync_lock_test_and_set(&a->assoc_id, ASSOC_FREE); /* see fill() */
+		barrier_var(assoc_id);
+	}
+	end_paths(address);
+	forget_lives(address);
+	return 0;
+}
+
+static __always_inline int on_update(bool trusted, __u64 address, struct sctp_association *asoc,
+				     struct sctp_association *new)
+{
+	struct assoc *a;
+
+	if (!is_restart(asoc) || !wanted_assoc(trusted, asoc))
+		return 0;
+	a = find_assoc(GET(trusted, asoc, assoc_id));
+	if (a)
+		renumber(a, GET(trusted, new, next_tsn), GET(trusted, new, ctsn_ack_point));
+	end_paths(address);
+	begin_life(address);
 	return 0;
 }
 
@@ -680,7 +823,10 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
  * Acknowledgements first: a chunk is not seen sent before its SACK can be.
  */
 
-ON_ENTRY(rtt_free, sctp_association_free, on_free(trusted, asoc), struct sctp_association *asoc)
+ON_ENTRY(rtt_free, sctp_association_free, on_free(trusted, ADDRESS(0, asoc), asoc),
+	 struct sctp_association *asoc)
+ON_ENTRY(rtt_update, sctp_assoc_update, on_update(trusted, ADDRESS(0, asoc), asoc, new),
+	 struct sctp_association *asoc, struct sctp_association *new)
 ON_SACK(rtt_sack, on_sack(trusted, asoc, chunk))
 ON_ENTRY(rtt_assign, sctp_chunk_assign_tsn, on_assign(trusted, chunk), struct sctp_chunk *chunk)
 ON_RETURN(rtt_append, sctp_packet_append_chunk,

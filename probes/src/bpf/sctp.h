@@ -245,6 +245,12 @@ enum sctp_state {
 	SCTP_STATE_ESTABLISHED = 3,
 };
 
+/* What SCTP_GET_ASSOC_STATS returns. */
+struct sctp_priv_assoc_stats {
+	__u64 rtxchunks; /* DATA chunks sent again */
+	__u64 gapcnt;	 /* gap blocks of all SACKs that sctp_outq_sack() was called for */
+};
+
 struct sk_buff {
 	struct sk_buff *next;
 	char cb[48];
@@ -280,6 +286,7 @@ struct sctp_association {
 		__u16 port; /* host order */
 		struct sctp_transport *primary_path;
 		struct sctp_transport *retran_path; /* where data is sent again */
+		__u16 prsctp_capable : 1;
 		__u16 zero_window_announced : 1;
 	} peer;
 	enum sctp_state state;
@@ -290,7 +297,6 @@ struct sctp_association {
 	__u32 next_tsn;
 	__u32 ctsn_ack_point;
 	__u32 adv_peer_ack_point;
-	__u32 highest_sacked;
 	__u32 a_rwnd; /* what we advertise */
 	int sndbuf_used;
 	atomic_t rmem_alloc;
@@ -298,6 +304,7 @@ struct sctp_association {
 	struct sctp_stream stream;
 	struct sctp_outq outqueue;
 	struct sctp_ulpq ulpq;
+	struct sctp_priv_assoc_stats stats;
 };
 
 struct sctp_chunkhdr {
@@ -317,6 +324,7 @@ struct sctp_chunk {
 	} subh;
 	struct sctp_chunkhdr *chunk_hdr;
 	struct sctp_sndrcvinfo sinfo; /* of outgoing data */
+	__u16 end_of_packet : 1;
 	struct sctp_association *asoc;
 	struct sctp_transport *transport; /* that it came on */
 };

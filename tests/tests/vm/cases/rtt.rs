@@ -9,7 +9,7 @@ use sctptrace_tests::vm::{Case, Mode, text};
 
 use crate::compare::{contract, ensure_sentence, says_nothing, traffic};
 use crate::suite::Suite;
-use crate::truth::rtt::Seen;
+use crate::truth::rtt::{Seen, check_outstanding};
 
 /// Every form at once, over the same two associations.
 const FORMS: &str = "
@@ -103,6 +103,16 @@ wc -c </bin/sctp-rtt >binary_bytes
 killall -TERM sctp-rtt
 ";
 
+/// The path goes down, and the trace ends while chunks are outstanding.
+const OUTSTANDING: &str = "topology; path 10ms
+    serve --bind 10.2.0.1; capture a0
+    trace rtt sctp-rtt --json -q -f rtt.json
+    send --bind 10.1.0.1 --count 110 --rate 100 --nodelay --linger 5000 &
+    sender=$!
+    sleep 0.8; path_down 0; sleep 0.6
+    trace_stop; capture_stop
+    path 10ms; wait $sender || true";
+
 /// The cases.
 pub fn add(suite: &mut Suite) {
     let mut icount = |name, script, check: fn(&Path) -> Result<()>| {
@@ -112,6 +122,12 @@ pub fn add(suite: &mut Suite) {
     icount("rtt-forms", FORMS, check_forms);
     icount("rtt-filters", FILTERS, check_filters);
     icount("rtt-pid", PID, check_pid);
+    for series in [Series::V6_12, Series::V6_1] {
+        for (suffix, hooks) in [("", ""), ("-kprobe", "HOOKS=\"$HOOKS_FLAG kprobe\"\n")] {
+            let case = Case::new(&format!("rtt-outstanding{suffix}"), &format!("{hooks}{OUTSTANDING}"));
+            suite.add(series, Mode::Icount, case, check_outstanding);
+        }
+    }
     suite.add(Series::V6_12, Mode::Smp, Case::new("rtt-figures", FIGURES), check_figures);
 }
 

@@ -106,7 +106,18 @@ pub fn check(folder: &Path, cell: Cell, scenario: &Scenario, left_out: LeftOut) 
 pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     let seen = Seen::read(folder, "rtt")?;
     eprintln!("    rtt: {}", compare(flows, &seen, QUEUED.error_us, LeftOut::NOTHING)?);
-    check_summaries(flows, &seen, LeftOut::NOTHING)
+    check_summaries(flows, &seen, LeftOut::NOTHING)?;
+    check_sum(flows, &seen)
+}
+
+/// Chunks are outstanding at the end, and counted.
+pub fn check_outstanding(folder: &Path) -> Result<()> {
+    let flows = flows(&captured(folder, &["a0"])?);
+    let seen = Seen::read(folder, "rtt")?;
+    let tsns = flows.iter().flat_map(|flow| flow.tsns.values());
+    let waiting = tsns.filter(|tsn| tsn.acknowledged_ns.is_none() && tsn.transmissions == 1).count();
+    ensure!(waiting > 10 && seen.end.outstanding == waiting as u64, "{waiting} wait: {:?}", seen.end);
+    check_sum(&flows, &seen)
 }
 
 /// There are samples on both paths.
@@ -127,6 +138,7 @@ pub struct Sample {
     pub tsn: u32,
     pub rtt_us: f64,
     pub prompt: bool,
+    pub life: u32,
 }
 
 /// A `summary` object.
@@ -144,6 +156,7 @@ struct Summary {
     rtt_p99_us: Option<f64>,
     prompt_samples: u64,
     retransmitted: u64,
+    life: u32,
 }
 
 /// The `end` object.
@@ -151,6 +164,7 @@ struct Summary {
 pub struct End {
     lost: u64,
     evicted: u64,
+    outstanding: u64,
     pub skipped: BTreeMap<String, u64>,
 }
 
@@ -207,13 +221,14 @@ impl Seen {
                     tsn,
                     rtt_us: rtt_ms.parse::<f64>()? * 1000.0,
                     prompt: false,
+                    life: 1,
                 })
             })
             .collect::<Result<_>>()?;
         Ok(Self {
             samples,
             summaries: Vec::new(),
-            end: End { lost: 0, evicted: 0, skipped: BTreeMap::new() },
+            end: End { lost: 0, evicted: 0, outstanding: 0, skipped: BTreeMap::new() },
         })
     }
 }
@@ -241,12 +256,13 @@ pub fn compare(flows: &[Flow], seen: &Seen, limits: (f64, f64), left_out: LeftOu
         known.retain(|(_, flow)| flow.tsns.contains_key(&sample.tsn));
         ensure!(!known.is_empty(), "a TSN never sent: {sample:?}");
         known.retain(|(_, flow)| flow.tsns[&sample.tsn].rtt_ns().is_some());
+        known.retain(|(index, _)| sample.life == 1 || sample.life as usize == index + 1);
         // Sent again, and that was left out.
         if known.is_empty() && left_out.explains(invalid + 1, 0) {
             invalid += 1;
             continue;
         }
-        ensure!(!known.is_empty(), "no valid TSN: {sample:?}");
+        ensure!(!known.is_empty(), "no valid TSN, or of another life: {sample:?}");
         let new = known.into_iter().find(|(index, _)| sampled.insert((ports, *index, sample.tsn)));
         let tsn = new.ok_or_else(|| anyhow!("sampled twice: {sample:?}"))?.1.tsns[&sample.tsn];
         let rtt_ns = tsn.rtt_ns().context("no valid TSN")?;
@@ -284,6 +300,19 @@ pub fn compare(flows: &[Flow], seen: &Seen, limits: (f64, f64), left_out: LeftOu
     Ok(figures)
 }
 
+/// Each chunk that was sent gave a sample, or is counted under one reason, or is outstanding.
+fn check_sum(flows: &[Flow], seen: &Seen) -> Result<()> {
+    let sent: u64 = flows.iter().map(|flow| flow.tsns.len() as u64).sum();
+    let End { outstanding, skipped, .. } = &seen.end;
+    let others = ["missed", "before_start", "busy"];
+    let chunks = skipped.iter().filter(|(reason, _)| !others.contains(&reason.as_str()));
+    let known = seen.samples.len() as u64 + chunks.map(|(_, count)| count).sum::<u64>() + outstanding;
+    // A chunk for which no program ran is in no count.
+    let missed = skipped.get("missed").copied().unwrap_or(0);
+    ensure!((known..=known + missed).contains(&sent), "{sent} sent, {known} known: {:?}", seen.end);
+    Ok(())
+}
+
 /// Prompt samples are those of the path, and others are not all of them. (That each sample is true was checked before.)
 fn check_prompt(seen: &Seen, longest_us: f64) -> Result<()> {
     let (prompt, other): (Vec<_>, Vec<_>) = seen.samples.iter().partition(|sample| sample.prompt);
@@ -299,15 +328,16 @@ fn check_prompt(seen: &Seen, longest_us: f64) -> Result<()> {
     Ok(())
 }
 
-/// One row per association and path, which says what its samples say.
+/// One row per association, path and life, which says what its samples say.
 pub fn check_summaries(flows: &[Flow], seen: &Seen, left_out: LeftOut) -> Result<()> {
-    let mut groups: BTreeMap<(SocketAddr, SocketAddr, IpAddr), Vec<&Sample>> = BTreeMap::new();
+    let mut groups: BTreeMap<(SocketAddr, SocketAddr, IpAddr, u32), Vec<&Sample>> = BTreeMap::new();
     for sample in &seen.samples {
-        groups.entry((sample.local, sample.peer, sample.path)).or_default().push(sample);
+        groups.entry((sample.local, sample.peer, sample.path, sample.life)).or_default().push(sample);
     }
-    for ((local, peer, path), samples) in &groups {
+    for ((local, peer, path, life), samples) in &groups {
         let mut rows = seen.summaries.iter().filter(|row| {
-            row.path == *path && row.local.port() == local.port() && row.peer.port() == peer.port()
+            let ports = (row.local.port(), row.peer.port());
+            (row.path, row.life) == (*path, *life) && ports == (local.port(), peer.port())
         });
         let row = rows.next().ok_or_else(|| anyhow!("no row for {local} {peer} {path}"))?;
         ensure!(rows.next().is_none(), "two rows for {local} {peer} {path}");

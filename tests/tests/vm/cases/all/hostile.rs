@@ -172,7 +172,7 @@ fn known(flows: &[Flow], seen: &Seen) -> Result<String> {
     let once = good.tsns.iter().filter(|(_, tsn)| tsn.rtt_ns().is_some());
     let missing: Vec<_> = once.filter(|(number, _)| !sampled.contains_key(&(ports, **number))).collect();
     let skipped = |reason: &str| seen.end.skipped.get(reason).copied().unwrap_or(0);
-    let reported = skipped("missed") + skipped("sack_missed");
+    let reported = skipped("missed") + skipped("sack_missed") + skipped("restarted");
     ensure!(missing.len() as u64 <= reported, "no sample of {missing:?}; {:?}", seen.end);
     Ok(format!("{} samples, {} of {} missing", seen.samples.len(), missing.len(), good.tsns.len()))
 }

@@ -77,7 +77,7 @@ const IDATA: &str = "topology; path 10ms; lose 2 6
     for ns in a b; do $ns sysctl -qw net.sctp.intl_enable=1; done";
 
 /// All of them.
-pub const SCENARIOS: [Scenario; 27] = [
+pub const SCENARIOS: [Scenario; 28] = [
     Scenario {
         name: "clean",
         server: "--bind 10.2.0.1 --associations 2 --streams 4",
@@ -95,6 +95,14 @@ pub const SCENARIOS: [Scenario; 27] = [
         rtt: rtt::LOSSY.prompt(21_000.0),
         more: &[("rto", rto::check_loss)],
         has_steady_packets: true,
+        ..PLAIN
+    },
+    // Each packet waits for the receiver's timer, or for the packet after a lost one; and SACKs are lost.
+    Scenario {
+        name: "sparse",
+        network: "topology; path 10ms; netem ra0 delay 10ms loss 20%; lose 10 12",
+        client: "--bind 10.1.0.1 --count 300 --rate 3 --size 750 --nodelay",
+        rtt: rtt::LOSSY.prompt(21_000.0),
         ..PLAIN
     },
     Scenario {

@@ -1,0 +1,403 @@
+//! Which samples are prompt, against a model of the receiver: a SACK of a prompt sample left within a millisecond after
+//! the sample's packet had come, whatever the receiver does and the network loses.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+};
+
+use super::*;
+
+const MS: u64 = 1_000_000;
+/// Bytes of a chunk, of the receiver's window, and of the path MTU.
+const CHUNK: u32 = 1000;
+const WINDOW: u32 = 200_000;
+const PATH_MTU: u32 = 1500;
+
+/// A receiver as stacks are: RFC 9260 6.2 leaves them some freedom.
+#[derive(Clone, Copy, Debug)]
+struct Manners {
+    /// A SACK for every so many packets.
+    frequency: u32,
+    /// It holds a SACK back for so long.
+    delay: u64,
+    /// Each packet starts that timer anew, as in Linux; else only the first one.
+    restarts: bool,
+    /// It knows the I-bit.
+    immediate: bool,
+    /// It has data of its own to send, on average so often; 0: none.
+    data_every: u64,
+    /// Its application reads, on average so often; 0: at once.
+    reads_every: u64,
+}
+
+/// The path, and what is sent.
+#[derive(Clone, Copy, Debug)]
+struct Traffic {
+    there: u64,
+    back: u64,
+    /// Of 100 packets.
+    lost_there: u32,
+    lost_back: u32,
+    /// Packets, and the longest pause between two.
+    packets: u32,
+    pause: u64,
+    /// Packets of a burst.
+    burst: u32,
+    /// Of 100 packets, those with the I-bit.
+    immediate: u32,
+}
+
+/// What happens at a time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// So many packets of a burst are left.
+    Send(u32),
+    /// A packet arrives: TSNs, and whether it has the I-bit.
+    Arrive(Vec<u32>, bool),
+    SackTimer(u32),
+    OwnData,
+    Read,
+    Sack(Number),
+    /// A chunk is sent again unless it was acknowledged.
+    Resend(u32),
+}
+
+/// The number of a SACK.
+type Number = usize;
+
+/// A SACK on its way.
+#[derive(Clone, Debug)]
+struct Sent {
+    sack: Sack,
+    shape: Shape,
+    at: u64,
+}
+
+struct Peer {
+    manners: Manners,
+    receiver: Receiver,
+    /// When each TSN came first.
+    arrived: BTreeMap<u32, u64>,
+    highest: u32,
+    /// Packets since the last SACK; the number of the timer that runs.
+    pending: u32,
+    timer: Option<u32>,
+    timers: u32,
+    duplicates: u16,
+    unread: u32,
+    advertised: u32,
+}
+
+struct Bed {
+    random: fastrand::Rng,
+    traffic: Traffic,
+    world: World,
+    peer: Peer,
+    events: BinaryHeap<Reverse<(u64, usize, Event)>>,
+    sacks: Vec<Sent>,
+    sent: u32,
+}
+
+/// Samples, those of them that are prompt, and those whose SACK did leave at once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Figures {
+    samples: u32,
+    prompt: u32,
+    at_once: u32,
+}
+
+impl Bed {
+    fn new(seed: u64, manners: Manners, traffic: Traffic) -> Self {
+        let world = World::new(Setup { exact: true, ..Setup::ROOMY }, &[(1, 0)]);
+        let peer = Peer {
+            manners,
+            receiver: Receiver::new(1),
+            arrived: BTreeMap::new(),
+            highest: 0,
+            pending: 0,
+            timer: None,
+            timers: 0,
+            duplicates: 0,
+            unread: 0,
+            advertised: WINDOW,
+        };
+        let random = fastrand::Rng::with_seed(seed);
+        let mut bed =
+            Self { random, traffic, world, peer, events: BinaryHeap::new(), sacks: Vec::new(), sent: 0 };
+        bed.after(0, Event::Send(traffic.burst));
+        for (every, event) in [(manners.data_every, Event::OwnData), (manners.reads_every, Event::Read)] {
+            if every > 0 {
+                bed.after(every, event);
+            }
+        }
+        bed
+    }
+
+    fn after(&mut self, ns: u64, event: Event) {
+        let order = self.events.len();
+        self.events.push(Reverse((self.world.now + ns, order, event)));
+    }
+
+    fn percent(&mut self, percent: u32) -> bool {
+        self.random.u32(0..100) < percent
+    }
+
+    fn run(mut self) -> Figures {
+        let mut figures = Figures::default();
+        // Until all that was sent has been acknowledged.
+        while let Some(Reverse((at, _, event))) = self.events.pop() {
+            if self.sent == self.traffic.packets && self.world.assocs[0].sender.outstanding.is_empty() {
+                break;
+            }
+            self.world.pass(at - self.world.now);
+            match event {
+                Event::Send(left) => self.send(left),
+                Event::Arrive(tsns, immediate) => self.arrive(&tsns, immediate),
+                Event::SackTimer(number) => {
+                    if self.peer.timer == Some(number) {
+                        self.sack(false);
+                    }
+                }
+                Event::OwnData => {
+                    // What waits is taken along (RFC 9260 6.10).
+                    if self.peer.timer.is_some() {
+                        self.sack(true);
+                    }
+                    let every = self.peer.manners.data_every;
+                    let pause = self.random.u64(0..2 * every);
+                    self.after(pause, Event::OwnData);
+                }
+                Event::Read => {
+                    self.peer.unread = 0;
+                    // sctp_assoc_rwnd_increase()
+                    if WINDOW - self.peer.advertised >= PATH_MTU {
+                        self.sack(false);
+                    }
+                    let pause = self.random.u64(0..2 * self.peer.manners.reads_every);
+                    self.after(pause, Event::Read);
+                }
+                Event::Sack(number) => self.acknowledge(number, &mut figures),
+                Event::Resend(tsn) => self.resend(tsn),
+            }
+        }
+        self.world.check_sum();
+        figures
+    }
+
+    fn send(&mut self, left: u32) {
+        let chunks = self.random.u32(1..3);
+        self.world.immediate = self.percent(self.traffic.immediate);
+        let tsns = self.world.send(0, 0, chunks, |_| true);
+        tsns.iter().for_each(|tsn| self.after(600 * MS, Event::Resend(*tsn)));
+        self.sent += 1;
+        if !self.percent(self.traffic.lost_there) {
+            self.after(self.traffic.there, Event::Arrive(tsns, self.world.immediate));
+        }
+        if self.sent == self.traffic.packets {
+            return;
+        }
+        let pause = self.random.u64(1..self.traffic.pause);
+        match left - 1 {
+            0 => self.after(pause, Event::Send(self.traffic.burst)),
+            left => self.after(10_000, Event::Send(left)),
+        }
+    }
+
+    fn resend(&mut self, tsn: u32) {
+        let sender = &mut self.world.assocs[0].sender;
+        if !sender.unacknowledged().contains(&tsn) {
+            return;
+        }
+        self.world.immediate = false;
+        self.world.resend(0, 0, tsn, true);
+        if !self.percent(self.traffic.lost_there) {
+            self.after(self.traffic.there, Event::Arrive(vec![tsn], false));
+        }
+        // A timer, or a fast retransmission.
+        let pause = self.random.u64(2 * (self.traffic.there + self.traffic.back)..1000 * MS);
+        self.after(pause, Event::Resend(tsn));
+    }
+
+    /// `sctp_gen_sack()`
+    fn arrive(&mut self, tsns: &[u32], immediate: bool) {
+        let now = self.world.now;
+        let peer = &mut self.peer;
+        for &tsn in tsns {
+            if peer.arrived.contains_key(&tsn) {
+                peer.duplicates += 1;
+                continue;
+            }
+            peer.arrived.insert(tsn, now);
+            peer.receiver.receive(tsn);
+            peer.highest = peer.highest.max(tsn);
+            peer.unread += if peer.manners.reads_every > 0 { CHUNK } else { 0 };
+        }
+        peer.pending += 1;
+        let has_gap = peer.receiver.sack().cum_tsn != peer.highest;
+        let at_once = has_gap || peer.duplicates > 0 || (immediate && peer.manners.immediate);
+        if at_once || peer.pending >= peer.manners.frequency {
+            return self.sack(false);
+        }
+        if peer.timer.is_none() || peer.manners.restarts {
+            peer.timers += 1;
+            peer.timer = Some(peer.timers);
+            let (delay, timer) = (peer.manners.delay, peer.timers);
+            self.after(delay, Event::SackTimer(timer));
+        }
+    }
+
+    fn sack(&mut self, bundled: bool) {
+        let peer = &mut self.peer;
+        peer.advertised = WINDOW.saturating_sub(peer.unread);
+        let shape = Shape { bundled, a_rwnd: peer.advertised, duplicates: peer.duplicates };
+        let sack = peer.receiver.sack();
+        (peer.pending, peer.timer, peer.duplicates) = (0, None, 0);
+        self.sacks.push(Sent { sack, shape, at: self.world.now });
+        if !self.percent(self.traffic.lost_back) {
+            self.after(self.traffic.back, Event::Sack(self.sacks.len() - 1));
+        }
+    }
+
+    fn acknowledge(&mut self, number: Number, figures: &mut Figures) {
+        let Sent { sack, shape, at } = self.sacks[number].clone();
+        self.world.acknowledge_as(0, &sack, true, shape);
+        for event in self.world.program.records::<super::Event>() {
+            let late = at - self.peer.arrived[&event.tsn];
+            let what = || format!("TSN {} waited for {} us: {sack:?}, {shape:?}", event.tsn, late / 1000);
+            assert!(
+                event.prompt == 0 || late <= MS,
+                "{}; {:?}, {:?}",
+                what(),
+                self.peer.manners,
+                self.traffic
+            );
+            figures.samples += 1;
+            figures.prompt += event.prompt;
+            figures.at_once += u32::from(late <= MS);
+        }
+    }
+}
+
+fn run(seed: u64, manners: Manners, traffic: Traffic) -> Figures {
+    Bed::new(seed, manners, traffic).run()
+}
+
+/// The default of Linux, on a path without losses.
+const LINUX: Manners =
+    Manners { frequency: 2, delay: 200 * MS, restarts: true, immediate: true, data_every: 0, reads_every: 0 };
+const CLEAN: Traffic = Traffic {
+    there: 10 * MS,
+    back: 10 * MS,
+    lost_there: 0,
+    lost_back: 0,
+    packets: 400,
+    pause: 10 * MS,
+    burst: 1,
+    immediate: 0,
+};
+
+/// Whatever the receiver does, and whatever is lost on both ways: nothing is prompt that was not.
+#[test]
+fn no_sample_is_prompt_whose_sack_waited() {
+    let mut all = Figures::default();
+    let mut silent = BTreeSet::new();
+    for seed in 0..1500 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let frequency = random.choice([1, 2, 2, 2, 4, 13]).unwrap_or(2);
+        let lost_back = random.choice([0, 0, 5, 30]).unwrap_or(0);
+        // Shorter delays, and a receiver's window, can deceive where more comes together.
+        let safe = frequency <= 2 && lost_back == 0;
+        let delay = if safe { 2 * MS } else { 100 * MS };
+        let manners = Manners {
+            frequency,
+            delay: random.u64(delay..500 * MS),
+            restarts: random.bool(),
+            immediate: random.bool(),
+            data_every: random.choice([0, 3 * MS, 40 * MS, 400 * MS]).unwrap_or(0),
+            reads_every: if safe { random.choice([0, 3 * MS, 50 * MS]).unwrap_or(0) } else { 0 },
+        };
+        let traffic = Traffic {
+            there: random.u64(10_000..60 * MS),
+            back: random.u64(10_000..60 * MS),
+            lost_there: random.choice([0, 0, 2, 20]).unwrap_or(0),
+            lost_back,
+            packets: 200,
+            pause: random.choice([MS, 10 * MS, 40 * MS, 600 * MS]).unwrap_or(MS),
+            burst: random.u32(1..5),
+            immediate: random.choice([0, 0, 20]).unwrap_or(0),
+        };
+        let figures = run(seed, manners, traffic);
+        all.samples += figures.samples;
+        all.prompt += figures.prompt;
+        all.at_once += figures.at_once;
+        if figures.prompt == 0 {
+            silent.insert(seed);
+        }
+    }
+    assert!(all.prompt > all.at_once / 10, "{all:?}: too few to be of use");
+    assert!(silent.len() < 750, "{} runs without any, {all:?}", silent.len());
+}
+
+/// Where nothing deceives, every second packet's samples are prompt: chunks of every message, every 5 ms or so.
+#[test]
+fn a_usual_receiver_has_prompt_samples() {
+    for traffic in [
+        CLEAN,
+        Traffic { pause: MS, ..CLEAN },
+        Traffic { pause: 50 * MS, ..CLEAN },
+        Traffic { burst: 2, pause: 600 * MS, ..CLEAN },
+    ] {
+        let figures = run(1, LINUX, traffic);
+        assert!(figures.prompt * 10 > figures.samples * 4, "{figures:?} of {traffic:?}");
+    }
+    let asked = run(1, LINUX, Traffic { immediate: 100, pause: 600 * MS, ..CLEAN });
+    // But for the first, as nothing is known of the receiver's window before.
+    assert!(asked.at_once == asked.samples && asked.samples - asked.prompt <= 2, "{asked:?}");
+}
+
+/// A message every 300 ms, each of which waits for the receiver's timer, and one SACK lost: none of it is prompt.
+#[test]
+fn two_delayed_packets_are_not_a_second_one() {
+    let sparse = Traffic { pause: 600 * MS, lost_back: 30, ..CLEAN };
+    for frequency in [2, 4] {
+        let figures = run(2, Manners { frequency, ..LINUX }, sparse);
+        assert!(figures.samples > 300, "{figures:?}");
+    }
+}
+
+/// The peer's own data takes a SACK along, which is lost; the next packet waits for the peer's next data.
+#[test]
+fn a_sack_that_came_with_data_is_not_prompt() {
+    let both_ways = Manners { data_every: 15 * MS, ..LINUX };
+    let figures = run(3, both_ways, Traffic { pause: 40 * MS, lost_back: 5, packets: 3000, ..CLEAN });
+    assert!(figures.prompt > 100, "{figures:?}: some came by themselves");
+}
+
+/// A round trip that takes as long as a SACK may wait tells nothing.
+#[test]
+fn a_long_path_has_no_prompt_samples() {
+    let figures = run(4, LINUX, Traffic { there: 60 * MS, back: 60 * MS, ..CLEAN });
+    assert!(figures.samples > 300 && figures.prompt == 0, "{figures:?}");
+}
+
+/// Where a packet was not seen, nothing tells which is a second one.
+#[test]
+fn packets_that_were_not_seen_make_none_prompt() {
+    for missed in [false, true] {
+        let mut world = World::new(Setup { exact: true, ..Setup::ROOMY }, &[(1, 0)]);
+        let mut step = |packets: &[bool]| {
+            packets.iter().for_each(|seen| {
+                let tsns = world.send(0, 0, 1, |_| *seen);
+                tsns.into_iter().for_each(|tsn| world.assocs[0].receiver.receive(tsn));
+            });
+            world.answer(0, true);
+            world.program.records::<super::Event>().iter().map(|event| event.prompt).sum::<u32>()
+        };
+        assert_eq!(step(&[true]), 0, "the first tells where numbers are");
+        assert_eq!(step(&[true, true]), 1);
+        step(&[true, !missed]);
+        assert_eq!(step(&[true]), 0, "it may have waited");
+        assert_eq!(step(&[true, true]), 1);
+    }
+}
