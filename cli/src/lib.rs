@@ -33,8 +33,8 @@ pub use histogram::draw;
 pub use manual::{Manual, Table};
 pub use out::Out;
 pub use parts::{
-    ASSOC_ID, DIST_FIXED_US, DIST_US, EXTREMES_MS, IDENTITY, PATH, PERCENTILES_BYTES, PERCENTILES_FIXED_US,
-    PERCENTILES_MS, PERCENTILES_US, endpoints, ms, us,
+    ASSOC_ID, DIST_FIXED_US, DIST_US, EXTREMES_MS, IDENTITY, LIFE, PATH, PERCENTILES_BYTES,
+    PERCENTILES_FIXED_US, PERCENTILES_MS, PERCENTILES_US, endpoints, ms, us,
 };
 pub use report::{Form, Report};
 pub use rows::{Period, Rows};

@@ -16,6 +16,13 @@ pub const IDENTITY: &[Column<Identity>] = &[
     Column::label("netns", "inode of the network namespace", Int(|id| Some(id.netns.into()))),
 ];
 
+/// The association's life. The last column, where identity is shown.
+pub const LIFE: &[Column<Identity>] = &[Column::label(
+    "life",
+    "which life of the association: 1, and one more after each restart",
+    Int(|id| Some(id.life.into())),
+)];
+
 /// The association's id.
 pub const ASSOC_ID: &[Column<Identity>] =
     &[Column::label("assoc_id", "association id", Int(|id| Some(id.assoc_id.into())))];

@@ -23,12 +23,15 @@ pub struct Identity {
     pub peer: Option<SocketAddr>,
     /// Peer's address of this path.
     pub path: Option<IpAddr>,
+    /// Number of the association's life: 1, and one more after each restart (RFC 9260 5.2) that was seen.
+    pub life: u32,
 }
 
 impl From<raw::Identity> for Identity {
     fn from(id: raw::Identity) -> Self {
         let [local, peer, path] = [id.local, id.peer, id.path].map(socket_addr);
-        Self { assoc_id: id.assoc_id, netns: id.netns, local, peer, path: path.map(|addr| addr.ip()) }
+        let path = path.map(|addr| addr.ip());
+        Self { assoc_id: id.assoc_id, netns: id.netns, local, peer, path, life: id.life }
     }
 }
 

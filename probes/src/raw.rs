@@ -30,6 +30,8 @@ pub struct Identity {
     pub peer: EndpointAddr,
     /// Peer's address of this path.
     pub path: EndpointAddr,
+    /// 1, and one more after each restart that was seen.
+    pub life: u32,
 }
 
 /// `struct dist` (`stats.h`), in nanoseconds, bytes or millionths.
@@ -217,7 +219,7 @@ macro_rules! same_layout {
     (@each $types:ident; @common; $($rest:tt)*) => {
         $crate::raw::same_layout!(@each $types;
             $crate::raw::EndpointAddr = endpoint_addr { ip, family, port };
-            $crate::raw::Identity = identity { assoc_id, netns, local, peer, path };
+            $crate::raw::Identity = identity { assoc_id, netns, local, peer, path, life };
             $crate::raw::Filter = filter {
                 assoc_id, netns, tgid, lport, rport, family, ip, pidns_dev, pidns_ino
             };

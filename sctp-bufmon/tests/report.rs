@@ -19,6 +19,7 @@ fn id() -> Identity {
         local: "10.1.0.1:46956".parse().ok(),
         peer: "10.2.0.1:5000".parse().ok(),
         path: None,
+        life: 1,
     }
 }
 

@@ -24,7 +24,7 @@ fn row(assoc_id: u32, stream_id: u16, intervals_us: &[u64], jitter_us: u64) -> R
     };
     let count = intervals_us.len() as u64 + 1;
     let jitter = (intervals_us.len() > 1).then(|| Duration::from_micros(jitter_us));
-    let id = Identity { assoc_id, netns: 7, local: None, peer: None, path: None };
+    let id = Identity { assoc_id, netns: 7, local: None, peer: None, path: None, life: 1 };
     Row {
         association: Association {
             id,

@@ -426,6 +426,7 @@ mod tests {
             local: None,
             peer: Some("10.9.2.2:5000".parse().unwrap()),
             path: Some("10.9.2.2".parse().unwrap()),
+            life: 1,
         };
         assert_eq!(
             text_row(&Update { id: Some(id), ..update(Cause::Primary) }, "08:27:59"),

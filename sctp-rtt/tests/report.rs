@@ -19,6 +19,7 @@ fn id(path: &str) -> Identity {
         local: "10.1.0.1:46956".parse().ok(),
         peer: "[fd00::2]:5000".parse().ok(),
         path: path.parse().ok(),
+        life: 1,
     }
 }
 

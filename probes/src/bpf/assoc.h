@@ -17,6 +17,7 @@ struct identity {
 	struct endpoint_addr local;
 	struct endpoint_addr peer;
 	struct endpoint_addr path; /* the peer's address that this path leads to */
+	__u32 life;		   /* 1, and one more after each restart that was seen */
 };
 
 static __always_inline void read_addr(struct endpoint_addr *to, union sctp_addr *from, __u16 port)
@@ -66,6 +67,7 @@ static __always_inline void identify(struct identity *id, struct sctp_associatio
 		bpf_core_field_offset(struct sctp_transport, transports);
 	id->assoc_id = READ(asoc, assoc_id);
 	id->netns = netns_of(false, asoc);
+	id->life = 1;
 	read_addr(&id->local, &first->saddr, lport);
 	if (!id->local.family)
 		read_addr(&id->local, &transport->saddr, lport);
