@@ -79,9 +79,10 @@ struct RawArrivals {
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct RawWindow {
     epoch: u32,
-    chunks: u32,
-    reordered: u32,
-    messages: u32,
+    pad: u32,
+    chunks: u64,
+    reordered: u64,
+    messages: u64,
     chunk: raw::Dist,
     message: raw::Dist,
 }
@@ -102,7 +103,7 @@ pub(crate) struct RawStream {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 struct RawBaseline {
-    assoc_id: u32,
+    made: u32,
     generation: u32,
     sid: u32,
     hist: [u32; BUCKETS],
@@ -115,7 +116,7 @@ same_layout!(types;
     RawArrivals = arrivals { last_ns, last_interval_ns, jitter16_ns, interval };
     RawWindow = window { epoch, chunks, reordered, messages, chunk, message };
     RawStream = stream_stats { hist, reordered, chunk, message, window };
-    RawBaseline = earlier { assoc_id, generation, sid, hist };
+    RawBaseline = earlier { made, generation, sid, hist };
     RawAccounting = accounting {
         assocs_evicted, streams_evicted, events_evicted, events_gone, no_place, lobby_limit
     };
@@ -211,17 +212,17 @@ fn interval_row(
         association: found.association,
         stream_id: found.stream.sid,
         chunks: Arrivals {
-            count: window.chunks.into(),
+            count: window.chunks,
             interval: DurationDist::new(&window.chunk, hist.as_ref()),
             ..arrivals(&stats.chunk, None)
         },
         histogram: None,
         messages: Arrivals {
-            count: window.messages.into(),
+            count: window.messages,
             interval: DurationDist::new(&window.message, None),
             ..arrivals(&stats.message, None)
         },
-        reordered: window.reordered.into(),
+        reordered: window.reordered,
     }))
 }
 
@@ -246,14 +247,14 @@ impl Hists {
     /// Counts since the last interval in which the stream got something; as they stand now is kept for the next.
     fn since_last(&self, place: &Place, index: u32) -> Result<Hist, Error> {
         let mut hist = self.read(index)?;
-        let (assoc_id, generation, sid) = place.key;
-        let now = RawBaseline { assoc_id, generation, sid: sid.into(), hist };
+        let (_, generation, sid) = place.key;
+        let now = RawBaseline { made: place.made, generation, sid: sid.into(), hist };
         let index = place.index.to_ne_bytes();
         let mut bytes = [0; size_of::<RawBaseline>()];
         self.baseline.lookup_into(&index, &mut bytes, MapFlags::ANY)?;
         let before = RawBaseline::read_from_bytes(&bytes).map_err(|_| malformed())?;
         self.baseline.update(&index, now.as_bytes(), MapFlags::ANY)?;
-        if (before.assoc_id, before.generation, before.sid) == (now.assoc_id, now.generation, now.sid) {
+        if (before.made, before.generation, before.sid) == (now.made, now.generation, now.sid) {
             for (count, before) in hist.iter_mut().zip(before.hist) {
                 *count = count.wrapping_sub(before);
             }

@@ -25,9 +25,10 @@ struct arrivals {
 
 struct window {
 	__u32 epoch;
-	__u32 chunks;
-	__u32 reordered;
-	__u32 messages;
+	__u32 pad;
+	__u64 chunks;
+	__u64 reordered;
+	__u64 messages;
 	struct dist chunk;
 	struct dist message;
 };
@@ -60,7 +61,7 @@ struct {
  * as all of a map's memory is taken at start, where that of a process would grow with traffic.
  */
 struct earlier {
-	__u32 assoc_id;
+	__u32 made; /* see struct stream */
 	__u32 generation;
 	__u32 sid;
 	struct hist hist;
@@ -265,7 +266,7 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 		return 0;
 	a = find_assoc(assoc_id);
 	if (!a) {
-		a = new_assoc(asoc, assoc_id, (__u64)READ(chunk, transport));
+		a = new_assoc(asoc, assoc_id, (__u64)READ(chunk, transport), 1);
 		if (!a) {
 			count(&shared.accounting.no_place, 1);
 			return 0;
@@ -300,12 +301,20 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 	return 0;
 }
 
+static __always_inline int on_update(bool trusted, struct sctp_association *asoc)
+{
+	restart_assoc(trusted, asoc);
+	return 0;
+}
+
 /* --- hooks --- */
 
 ON_ENTRY_MARKED(jitter_arrival, sctp_assoc_rwnd_decrease, on_arrival(trusted, asoc),
 		struct sctp_association *, asoc)
 ON_ENTRY_TWICE(jitter_free, sctp_association_free, on_free(trusted, asoc),
 	       struct sctp_association *asoc)
+ON_RETURN(jitter_update, sctp_assoc_update, on_update(trusted, asoc), struct sctp_association *,
+	  asoc, void *, unused)
 ON_ENTRY(jitter_x_reassembled, sctp_make_reassembled_event, on_reassembled(last), struct net *net,
 	 struct sk_buff_head *queue, struct sk_buff *first, struct sk_buff *last)
 

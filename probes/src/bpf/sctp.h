@@ -201,6 +201,7 @@ struct sctp_endpoint {
 
 enum sctp_state {
 	SCTP_STATE_CLOSED = 0,
+	SCTP_STATE_ESTABLISHED = 3,
 };
 
 struct sk_buff {
