@@ -261,13 +261,16 @@ pub fn fuzz_flags(bytes: &[u8]) {
     }
 }
 
+/// The most that a flag of seconds may say, some 31 years: the clocks can add it up.
+const MAX_SECONDS: f64 = 1e9;
+
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse::<f64>()
         .ok()
-        .filter(|s| *s > 0.0)
+        .filter(|s| *s > 0.0 && *s <= MAX_SECONDS)
         .and_then(|s| Duration::try_from_secs_f64(s).ok())
         .filter(|d| !d.is_zero())
-        .ok_or_else(|| "not a number of seconds above 0".to_owned())
+        .ok_or_else(|| "not a number of seconds above 0, and at most 1000000000 (31 years)".to_owned())
 }
 
 /// The inode number of a namespace file, or of the network namespace of a process.
@@ -282,6 +285,8 @@ fn netns(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use clap::Parser;
     use proptest::prelude::*;
 
@@ -321,6 +326,9 @@ mod tests {
             &["-i", "inf"],
             &["-i", "nan"],
             &["-d", "0"],
+            &["-i", "1e19"],
+            &["-d", "1e19"],
+            &["-i", "1000000001"],
             &["-p", "0"],
             &["--addr", "10.0.0"],
             &["--lport", "65536"],
@@ -407,12 +415,12 @@ mod tests {
         #[test]
         fn seconds_never_panic(text: String) {
             if let Ok(d) = seconds(&text) {
-                prop_assert!(!d.is_zero());
+                prop_assert!(!d.is_zero() && Instant::now().checked_add(d).is_some());
             }
         }
 
         #[test]
-        fn whole_and_half_seconds(n in 1_u32..1_000_000) {
+        fn whole_and_half_seconds(n in 1_u32..1_000_000_000) {
             prop_assert_eq!(seconds(&n.to_string()), Ok(Duration::from_secs(n.into())));
             prop_assert_eq!(seconds(&format!("{n}.5")), Ok(Duration::from_millis(u64::from(n) * 1000 + 500)));
         }

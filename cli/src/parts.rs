@@ -16,7 +16,7 @@ pub const IDENTITY: &[Column<Identity>] = &[
     Column::label("netns", "inode of the network namespace", Int(|id| Some(id.netns.into()))),
 ];
 
-/// The association's life. The last column, where identity is shown.
+/// Which life of the association, at the right end of rows.
 pub const LIFE: &[Column<Identity>] = &[Column::label(
     "life",
     "which life of the association: 1, and one more after each restart",

@@ -37,9 +37,15 @@ pub trait Report {
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Self::Row, Error>>)
     -> Result<()>;
 
-    /// Whose totals are due at the end of an interval, or of the run: unless said otherwise, of all at the end.
+    /// Whose totals are due at the end of an interval, or of the run: unless said otherwise, of all at the end; but an
+    /// object of what has ended comes then, and is not repeated.
     fn due(&self, at_end: bool) -> Option<Due> {
-        at_end.then_some(Due::All)
+        match (self.form().format, at_end) {
+            (Format::Json, true) => Some(Due::EndedAndLiving),
+            (Format::Json, false) => Some(Due::Ended),
+            (_, true) => Some(Due::All),
+            (_, false) => None,
+        }
     }
 
     /// Rows or objects of totals that are due.

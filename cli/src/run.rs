@@ -25,6 +25,9 @@ const BATCH_PAUSE: Duration = Duration::from_millis(50);
 /// Records taken from the ring buffer at a time.
 const BATCH: usize = 1024;
 
+/// Counters in the kernel that wrap are looked at so often: the quickest takes hours to wrap.
+const CARRY: Duration = Duration::from_secs(60);
+
 /// What a command says first, and what it is called.
 pub struct Banners {
     /// The command's name, e.g. `sctp-rtt`.
@@ -174,6 +177,8 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
     let Wakers { mut signals, ring, stdout } = wakers;
     let mut ticks = interval_at((started + common.interval).into(), common.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut carries = interval_at((started + CARRY).into(), CARRY);
+    carries.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let end = common.duration.and_then(|d| started.checked_add(d));
     loop {
         run.probe.wake_me();
@@ -186,6 +191,7 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
             () = until(end) => return Ok(()),
             () = closed(stdout.as_ref()) => return Err(io::Error::from(ErrorKind::BrokenPipe).into()),
             _ = ticks.tick() => run.interval()?,
+            _ = carries.tick() => run.probe.carry()?,
             () = progress.due() => progress.say(run.probe.accounting().events),
             () = readable(ring.as_ref()) => {
                 select! {

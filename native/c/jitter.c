@@ -44,6 +44,39 @@ static void end(struct stream_args *args, __u8 *bytes, __u64 len)
 		COPIES(args->copies, jitter_free, NULL, asoc);
 }
 
+struct wrap_args {
+	__u32 hist;
+	__u32 count;
+};
+
+/* As after so many intervals in each bucket. */
+static void fill(struct wrap_args *args, __u8 *bytes, __u64 len)
+{
+	struct hist *hist = bpf_map_lookup_elem(&hists, &args->hist);
+
+	for (__u32 i = 0; i < HIST_BUCKETS; i++)
+		hist->chunk[i] = args->count;
+}
+
+/* How often buckets of a histogram have wrapped: as it says, and all of them taken together. */
+struct wrapped {
+	__u32 said;
+	__u32 counted;
+} wrapped;
+
+static void read_wraps(struct wrap_args *args, __u8 *bytes, __u64 len)
+{
+	struct hist *hist = bpf_map_lookup_elem(&hists, &args->hist);
+
+	wrapped = (struct wrapped){.said = hist->wraps};
+	for (__u32 i = 0; i < HIST_BUCKETS; i++) {
+		struct wrap_key key = {.hist = args->hist, .bucket = i};
+		__u32 *times = bpf_map_lookup_elem(&wraps, &key);
+
+		wrapped.counted += times ? *times : 0;
+	}
+}
+
 static void resize_maps(void)
 {
 	map_resize(MAP_DEF(&places), settings.place_mask + 1);
@@ -52,6 +85,7 @@ static void resize_maps(void)
 
 static struct memory memories[] = {
 	VARIABLE(shared),
+	VARIABLE(wrapped),
 	TABLE_BY(assocs, assoc_mask),
 	TABLE_BY(streams, stream_mask),
 	{},
@@ -60,7 +94,8 @@ static struct memory memories[] = {
 static struct hook hooks[] = {
 	HOOK(arrival, struct stream_args),	 HOOK(update, struct stream_args),
 	HOOK(end, struct stream_args),		 HOOK(lobby, struct stream_args),
-	HOOK(begin_interval, struct epoch_args), {},
+	HOOK(begin_interval, struct epoch_args), HOOK(fill, struct wrap_args),
+	HOOK(read_wraps, struct wrap_args),	 {},
 };
 
 PROGRAM(jitter);

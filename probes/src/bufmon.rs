@@ -190,7 +190,7 @@ pub(crate) struct RawState {
     cum_tsn: u32,
     waiting: u32,
     seen: u32,
-    ended: u32,
+    pad: u32,
 }
 
 /// `struct event`.
@@ -224,7 +224,7 @@ same_layout!(types;
     RawEvidence = evidence {
         since_ns, until_ns, bytes, t3_expiries, zero_window, sender_waits, own_queue
     };
-    RawState = state { now, last, rto_ns, zero_window_ns, cum_tsn, waiting, seen, ended };
+    RawState = state { now, last, rto_ns, zero_window_ns, cum_tsn, waiting, seen };
     RawEvent = event { time_ns, wait_ns, assoc_id, entry, generation, msg_bytes };
     RawAccounting = accounting { lost, assocs_evicted, samples_evicted, waits_unknown };
 );
@@ -333,6 +333,10 @@ impl Program for Programs {
         }
     }
 
+    fn carry(&mut self) -> Result<(), Error> {
+        self.assocs.carry()
+    }
+
     fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
         let lasts = |index| self.assocs.word(index, NOW_SINCE) | self.assocs.word(index, ZERO_WINDOW) != 0;
         let changed = |index| lasts(index) || self.assocs.has_window(index, moment.interval);
@@ -340,8 +344,12 @@ impl Program for Programs {
         Ok(changed.into_iter().filter_map(move |index| self.interval_row(index, moment).transpose()))
     }
 
-    fn totals(&mut self, _: Due, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
-        Ok(self.assocs.totals(is_idle).map(move |assoc| {
+    fn totals(
+        &mut self,
+        due: Due,
+        moment: Moment,
+    ) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        Ok(self.assocs.totals(due, is_idle).map(move |assoc| {
             let assoc = assoc?;
             let lasting = lasting(&assoc.state, &assoc.stats, moment.now);
             let mut row =
@@ -447,8 +455,8 @@ fn row(assoc: &Snapshot<RawState, RawStats>, now: Duration) -> Row {
         zero_windows: stats.zero_windows,
         zero_window: Duration::from_nanos(stats.zero_window_ns),
         in_flight_max_bytes: stats.in_flight_max,
-        recv_ppm: ValueDist::new(&stats.recv, None),
-        own_rwnd_bytes: ValueDist::new(&stats.own_rwnd, None),
+        recv_ppm: ValueDist::new::<u64>(&stats.recv, None),
+        own_rwnd_bytes: ValueDist::new::<u64>(&stats.own_rwnd, None),
         stalls: stats.stalls,
         stalled: Duration::from_nanos(stats.stall_ns),
         stall_max: Duration::from_nanos(stats.stall_max_ns),

@@ -18,7 +18,7 @@ pub struct DurationDist {
     pub min: Option<Duration>,
     /// Largest sample; `None` where there are no samples.
     pub max: Option<Duration>,
-    /// 50th, 90th and 99th percentile, within 1/32 of their value; `None` without samples, without
+    /// 50th, 90th and 99th percentile, within 1/32 of their value (from 137 s on, 1/8); `None` without samples, without
     /// a histogram, or after [`DurationDist::merge`].
     pub percentiles: Option<[Duration; 3]>,
 }
@@ -34,7 +34,7 @@ impl DurationDist {
     }
 
     /// The kernel side's distribution of nanoseconds, and perhaps its histogram.
-    pub(crate) fn new(dist: &raw::Dist, hist: Option<&[u32; BUCKETS]>) -> Self {
+    pub(crate) fn new<Count: Copy + Into<u64>>(dist: &raw::Dist, hist: Option<&[Count; BUCKETS]>) -> Self {
         let some = dist.count > 0;
         let [min, max] = [dist.min, dist.max].map(Duration::from_nanos);
         Self {
@@ -70,7 +70,7 @@ pub struct ValueDist {
 
 impl ValueDist {
     /// The kernel side's distribution of numbers, and perhaps its histogram, in which they count as microseconds.
-    pub(crate) fn new(dist: &raw::Dist, hist: Option<&[u32; BUCKETS]>) -> Self {
+    pub(crate) fn new<Count: Copy + Into<u64>>(dist: &raw::Dist, hist: Option<&[Count; BUCKETS]>) -> Self {
         let raw::Dist { count, sum, min, max } = *dist;
         let some = count > 0;
         let rounded = |p: Duration| ((p.as_nanos() + 500) / 1000) as u64;
@@ -99,7 +99,8 @@ mod tests {
     fn of(values: &[u64]) -> DurationDist {
         let min = values.iter().copied().min().unwrap_or(u64::MAX);
         let max = values.iter().copied().max().unwrap_or(0);
-        DurationDist::new(&raw::Dist { count: values.len() as u64, sum: values.iter().sum(), min, max }, None)
+        let dist = raw::Dist { count: values.len() as u64, sum: values.iter().sum(), min, max };
+        DurationDist::new::<u64>(&dist, None)
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! Entries of paths or associations (`entries.h`): who they are, and their statistics.
 
 use std::{
+    collections::BTreeMap,
     mem::{self, offset_of},
     os::fd::AsFd,
 };
@@ -9,7 +10,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, Object};
 use zerocopy::FromBytes;
 
 use crate::{
-    Config, Error, Identity,
+    Config, Due, Error, Identity,
     error::malformed,
     hist::BUCKETS,
     object::{OpenPrograms, map, table_map},
@@ -26,8 +27,11 @@ pub(crate) struct EntryRef {
     pub(crate) index: u32,
 }
 
-/// Counts of a histogram.
+/// A histogram as the kernel side has it: each count wraps.
 pub(crate) type Hist = [u32; BUCKETS];
+
+/// Counts of a histogram.
+pub(crate) type Counts = [u64; BUCKETS];
 
 /// The statistics of an entry, and the rest of it.
 pub(crate) struct Snapshot<State, Stats> {
@@ -37,12 +41,12 @@ pub(crate) struct Snapshot<State, Stats> {
     /// Of an interval, or since the start.
     pub(crate) stats: Stats,
     /// Histograms of the same time, as many as the program has; none unless they are gathered.
-    pub(crate) hists: Vec<Hist>,
+    pub(crate) hists: Vec<Counts>,
 }
 
 impl<State, Stats> Snapshot<State, Stats> {
     /// One of the histograms; `None` unless they are gathered.
-    pub(crate) fn hist(&self, which: usize) -> Option<&Hist> {
+    pub(crate) fn hist(&self, which: usize) -> Option<&Counts> {
         self.hists.get(which)
     }
 }
@@ -52,6 +56,10 @@ pub(crate) struct Entries<State, Stats> {
     table: Table<Entry<State, Stats>>,
     /// Identities that were asked for, with their generations, by index.
     known: Vec<Option<(u32, Identity)>>,
+    /// Generations of entries that were handed out after their end, by index.
+    reported: Vec<Option<u32>>,
+    /// The sum of the statistics of all those, word by word: they may have made room for others.
+    gone: Vec<u64>,
     hists: Option<Hists>,
 }
 
@@ -66,6 +74,8 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     pub(crate) fn configure(open: &mut OpenPrograms, config: &Config, len: u32) -> Result<(), Error> {
         let len = len.max(8).next_power_of_two();
         open.settings.entry_mask = len - 1;
+        // What has ended is handed out at the next interval, and goes.
+        open.settings.want_reuse = u32::from(config.intervals);
         if config.gathers_more() {
             open.settings.wants |= WANT_EXTENDED;
             open.resize("hists", len)?;
@@ -86,9 +96,13 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         let len = settings.entry_mask + 1;
         let mut entries = Self::map(&table_map(object, "entries")?, len)?;
         if config.gathers_more() {
-            let baseline = if config.intervals { len } else { 0 };
-            entries.hists =
-                Some(Hists { map: map(object, "hists")?, hists, baseline: Baseline::new(baseline, hists) });
+            let before = if config.intervals { len } else { 0 };
+            entries.hists = Some(Hists {
+                map: map(object, "hists")?,
+                hists,
+                carried: Carried::new(len, hists),
+                baseline: Carried::new(before, hists),
+            });
         }
         Ok(entries)
     }
@@ -98,16 +112,48 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     /// # Errors
     /// Where the kernel refuses (out of memory or address space).
     pub(crate) fn map(table: &impl AsFd, len: u32) -> Result<Self, Error> {
-        Ok(Self { table: Table::new(table, len)?, known: vec![None; len as usize], hists: None })
+        let (known, reported) = (vec![None; len as usize], vec![None; len as usize]);
+        let gone = vec![0; size_of::<Stats>() / 8];
+        Ok(Self { table: Table::new(table, len)?, known, reported, gone, hists: None })
     }
 
-    /// Statistics since the start, of every entry that is not idle.
+    /// Statistics since the start, of every entry that is due and not idle. One that has ended is due once, unless all
+    /// are.
     pub(crate) fn totals(
-        &self,
+        &mut self,
+        due: Due,
         is_idle: impl Fn(&Stats) -> bool,
     ) -> impl Iterator<Item = Result<Snapshot<State, Stats>, Error>> {
-        let live = self.in_use().filter_map(|index| self.read(index));
-        live.filter(move |entry| !is_idle(&entry.stats)).map(|entry| self.snapshot(&entry))
+        let indexes: Vec<_> =
+            self.in_use().filter(|index| due != Due::Ended || self.has_ended(*index)).collect();
+        indexes.into_iter().filter_map(move |index| {
+            let entry = self.read(index)?;
+            if due != Due::All && entry.ended != 0 && !self.report_end(index, &entry) {
+                return None;
+            }
+            if is_idle(&entry.stats) || due == Due::Ended && entry.ended == 0 {
+                return None;
+            }
+            Some(self.snapshot(&entry))
+        })
+    }
+
+    /// Has the association of this entry, or its life, ended?
+    fn has_ended(&self, index: u32) -> bool {
+        self.word(index, offset_of!(Entry<State, Stats>, object)) & 1 != 0
+    }
+
+    /// Notes that an entry which has ended is handed out: nothing changes it any more. `false` where it was before.
+    fn report_end(&mut self, index: u32, entry: &Entry<State, Stats>) -> bool {
+        let Some(reported) = self.reported.get_mut(index as usize) else { return false };
+        if mem::replace(reported, Some(entry.generation)) == Some(entry.generation) {
+            return false;
+        }
+        let stats = offset_of!(Entry<State, Stats>, stats);
+        for (n, sum) in self.gone.iter_mut().enumerate() {
+            *sum = sum.wrapping_add(self.table.word(index as usize, stats + n * 8).unwrap_or_default());
+        }
+        true
     }
 
     /// Statistics of the interval with this number, of every entry that was not idle in it. Once per interval.
@@ -125,10 +171,11 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     }
 
     /// An entry with its statistics since the start.
-    pub(crate) fn snapshot(&self, entry: &Entry<State, Stats>) -> Result<Snapshot<State, Stats>, Error> {
-        let hists = self.hists.as_ref().map(|hists| hists.read(entry.key)).transpose()?;
+    pub(crate) fn snapshot(&mut self, entry: &Entry<State, Stats>) -> Result<Snapshot<State, Stats>, Error> {
+        let of = entry_ref(entry);
+        let hists = self.hists.as_mut().map(|hists| hists.read(of)).transpose()?;
         Ok(Snapshot {
-            of: entry_ref(entry),
+            of,
             id: entry.id.into(),
             state: entry.state,
             stats: entry.stats,
@@ -147,6 +194,19 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
             hists.baseline.subtract(snapshot.of, snapshot.hists.as_flattened_mut());
         }
         Ok(snapshot)
+    }
+
+    /// Reads all histograms, so that no count wraps more than once between two looks.
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    pub(crate) fn carry(&mut self) -> Result<(), Error> {
+        let in_use: Vec<_> = self.in_use().collect();
+        for index in in_use {
+            let of = EntryRef { generation: self.generation(index), index };
+            self.hists.as_mut().map(|hists| hists.read(of)).transpose()?;
+        }
+        Ok(())
     }
 
     /// An entry; `None` where it is free, or its writer did not finish.
@@ -168,15 +228,30 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         self.word(index, at).to_ne_bytes()[..4] == number.to_ne_bytes()
     }
 
+    /// The running number of an entry.
+    fn generation(&self, index: u32) -> u32 {
+        let word = self.word(index, offset_of!(Entry<State, Stats>, generation));
+        let [a, b, c, d, ..] = word.to_ne_bytes();
+        u32::from_ne_bytes([a, b, c, d])
+    }
+
     /// The eight bytes at this offset of an entry.
     pub(crate) fn word(&self, index: u32, offset: usize) -> u64 {
         self.table.word(index as usize, offset).unwrap_or_default()
     }
 
-    /// The sum of counters at these offsets of the statistics since the start, over all entries in use.
+    /// The sum of counters at these offsets of the statistics since the start, over all entries in use, and those that
+    /// have ended and were handed out.
     pub(crate) fn sum(&self, counters: &[usize]) -> u64 {
         let stats = offset_of!(Entry<State, Stats>, stats);
-        self.in_use().flat_map(|index| counters.iter().map(move |at| self.word(index, stats + at))).sum()
+        let counted = |index: &u32| {
+            let reported = self.reported.get(*index as usize).copied().flatten();
+            reported.is_some_and(|generation| self.generation(*index) == generation)
+        };
+        let there = self.in_use().filter(|index| !counted(index));
+        let there = there.flat_map(|index| counters.iter().map(move |at| self.word(index, stats + at)));
+        let gone = counters.iter().filter_map(|at| self.gone.get(at / 8)).copied();
+        there.chain(gone).fold(0, u64::wrapping_add)
     }
 
     /// Whose an entry is; `None` where it has made room for another.
@@ -215,45 +290,86 @@ struct Hists {
     map: MapHandle,
     /// How many an entry has.
     hists: usize,
-    baseline: Baseline,
+    /// Counts at the last look.
+    carried: Carried,
+    /// Counts at the last interval.
+    baseline: Carried,
 }
 
 impl Hists {
-    fn read(&self, index: u32) -> Result<Vec<Hist>, Error> {
+    fn read(&mut self, of: EntryRef) -> Result<Vec<Counts>, Error> {
         let mut bytes = vec![0; self.hists * size_of::<Hist>()];
-        self.map.lookup_into(&index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
-        let each = bytes.chunks_exact(size_of::<Hist>());
-        each.map(|bytes| Hist::read_from_bytes(bytes).map_err(|_| malformed())).collect()
+        self.map.lookup_into(&of.index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
+        let wrapped = <[u32]>::ref_from_bytes(&bytes).map_err(|_| malformed())?;
+        let mut counts = vec![[0; BUCKETS]; self.hists];
+        self.carried.carry(of, wrapped, counts.as_flattened_mut());
+        Ok(counts)
     }
 }
 
-/// Histograms as they stood at the last interval.
-pub(crate) struct Baseline {
+/// Counts of all entries at a certain time, 64 bits wide: of most the upper half is 0, and not stored.
+pub(crate) struct Carried {
     /// Counts of an entry.
-    counts_each: usize,
-    /// Of each entry its generation, and its counts.
-    words: Vec<u32>,
+    each: usize,
+    /// Of each entry its generation, and one more: 0 where it has none yet.
+    generations: Vec<u64>,
+    low: Vec<u32>,
+    /// By place in `low`.
+    high: BTreeMap<usize, u32>,
 }
 
-impl Baseline {
+impl Carried {
     /// For `entries` of `hists` histograms each; zeroed memory of fixed size, of which only what is used is resident.
     pub(crate) fn new(entries: u32, hists: usize) -> Self {
-        let counts_each = hists * BUCKETS;
-        Self { counts_each, words: vec![0; entries as usize * (1 + counts_each)] }
+        let each = hists * BUCKETS;
+        let (generations, low) = (vec![0; entries as usize], vec![0; entries as usize * each]);
+        Self { each, generations, low, high: BTreeMap::new() }
+    }
+
+    /// Where an entry's counts begin, which are all 0 if they were another's; `None` where there are none.
+    fn begin(&mut self, of: EntryRef) -> Option<usize> {
+        let at = of.index as usize * self.each;
+        let generation = self.generations.get_mut(of.index as usize)?;
+        let new = u64::from(of.generation) + 1;
+        if mem::replace(generation, new) != new {
+            self.low[at..at + self.each].fill(0);
+            self.high.retain(|place, _| !(at..at + self.each).contains(place));
+        }
+        Some(at)
+    }
+
+    fn get(&self, place: usize) -> u64 {
+        let high = if self.high.is_empty() { 0 } else { self.high.get(&place).copied().unwrap_or(0) };
+        u64::from(high) << 32 | u64::from(self.low[place])
+    }
+
+    fn set(&mut self, place: usize, count: u64) {
+        self.low[place] = count as u32;
+        if count >> 32 != 0 {
+            self.high.insert(place, (count >> 32) as u32);
+        }
+    }
+
+    /// Makes counts of 32 bits, which may have wrapped once since the last call, into whole ones.
+    pub(crate) fn carry(&mut self, of: EntryRef, wrapped: &[u32], counts: &mut [u64]) {
+        let Some(at) = self.begin(of) else {
+            counts.iter_mut().zip(wrapped).for_each(|(count, low)| *count = (*low).into());
+            return;
+        };
+        for (n, (count, low)) in counts.iter_mut().zip(wrapped).take(self.each).enumerate() {
+            let before = self.get(at + n);
+            *count = before.wrapping_add(low.wrapping_sub(before as u32).into());
+            self.set(at + n, *count);
+        }
     }
 
     /// Turns counts since the start into those since the last call.
-    pub(crate) fn subtract(&mut self, of: EntryRef, counts: &mut [u32]) {
-        let start = of.index as usize * (1 + self.counts_each);
-        let Some([generation, before @ ..]) = self.words.get_mut(start..start + 1 + self.counts_each) else {
-            return;
-        };
-        let same = mem::replace(generation, of.generation) == of.generation;
-        for (count, before) in counts.iter_mut().zip(before) {
-            let before = mem::replace(before, *count);
-            if same {
-                *count = count.wrapping_sub(before);
-            }
+    pub(crate) fn subtract(&mut self, of: EntryRef, counts: &mut [u64]) {
+        let Some(at) = self.begin(of) else { return };
+        for (n, count) in counts.iter_mut().take(self.each).enumerate() {
+            let (before, now) = (self.get(at + n), *count);
+            self.set(at + n, now);
+            *count = now.saturating_sub(before);
         }
     }
 }
@@ -264,8 +380,8 @@ mod tests {
 
     #[test]
     fn an_interval_has_what_came_since_the_last_one() {
-        let mut baseline = Baseline::new(2, 1);
-        let mut since = |generation, counts: [u32; 3]| {
+        let mut baseline = Carried::new(2, 1);
+        let mut since = |generation, counts: [u64; 3]| {
             let mut all = [0; BUCKETS];
             all[..3].copy_from_slice(&counts);
             baseline.subtract(EntryRef { generation, index: 1 }, &mut all);
@@ -277,5 +393,23 @@ mod tests {
         // Another one has the entry now.
         assert_eq!(since(8, [1, 0, 0]), [1, 0, 0]);
         assert_eq!(since(8, [1, 4, 0]), [0, 4, 0]);
+    }
+    #[test]
+    fn counts_that_wrap_are_carried_on() {
+        let mut carried = Carried::new(4, 1);
+        let mut total = |generation, index, count: u32| {
+            let mut counts = [0; BUCKETS];
+            let mut wrapped = [0; BUCKETS];
+            wrapped[17] = count;
+            carried.carry(EntryRef { generation, index }, &wrapped, &mut counts);
+            assert!(counts.iter().enumerate().all(|(n, count)| n == 17 || *count == 0));
+            counts[17]
+        };
+        assert_eq!(total(0, 2, u32::MAX), u64::from(u32::MAX));
+        assert_eq!(total(0, 2, 5), (1 << 32) + 5);
+        assert_eq!(total(1, 3, 7), 7, "another entry");
+        assert_eq!(total(0, 2, 4), (2 << 32) + 4);
+        assert_eq!(total(0, 2, 4), (2 << 32) + 4);
+        assert_eq!(total(2, 2, 9), 9, "its place was taken");
     }
 }

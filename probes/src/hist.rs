@@ -4,25 +4,29 @@ use std::time::Duration;
 
 const MIN_BITS: u32 = 12;
 const SUB_BITS: u32 = 4;
-/// Buckets of a histogram: 16 per octave, 25 octaves.
-pub(crate) const BUCKETS: usize = 25 << SUB_BITS;
+/// Buckets of 25 octaves, 16 each; after them come five octaves of four each.
+const FINE: usize = 25 << SUB_BITS;
+const COARSE_SUB_BITS: u32 = 2;
+/// Buckets of a histogram.
+pub(crate) const BUCKETS: usize = FINE + (5 << COARSE_SUB_BITS);
 
 /// Rows of a [`Histogram`]: of 32 bits, and of the largest bucket in microseconds.
 const ROWS: usize = 32;
 
 /// 50th, 90th and 99th percentile of a log-linear histogram of times, by the nearest-rank rule, as the middle of their
-/// buckets: off by at most 1/32. It has 16 buckets per octave from 4.1 us to 137 s (`bucket_of()` in `stats.h`); what
-/// is below or above counts in the first or last one. Zeros where it is empty.
-pub(crate) fn percentiles(counts: &[u32; BUCKETS]) -> [Duration; 3] {
+/// buckets: off by at most 1/32. It has 16 buckets per octave from 4.1 us to 137 s, and four per octave, which is 1/8,
+/// from there to 73 min (`bucket_of()` in `stats.h`); what is below or above counts in the first or last one. Zeros where
+/// it is empty.
+pub(crate) fn percentiles<Count: Copy + Into<u64>>(counts: &[Count; BUCKETS]) -> [Duration; 3] {
     [50, 90, 99].map(|p| percentile(counts, p))
 }
 
-fn percentile(counts: &[u32; BUCKETS], p: u64) -> Duration {
-    let total: u64 = counts.iter().map(|c| u64::from(*c)).sum();
-    let rank = (p * total).div_ceil(100).max(1);
+fn percentile<Count: Copy + Into<u64>>(counts: &[Count; BUCKETS], p: u64) -> Duration {
+    let total: u128 = counts.iter().map(|count| u128::from((*count).into())).sum();
+    let rank = (u128::from(p) * total).div_ceil(100).max(1);
     let mut below = 0;
     let found = counts.iter().position(|count| {
-        below += u64::from(*count);
+        below += u128::from((*count).into());
         below >= rank
     });
     found.map(bucket_range).map_or(Duration::ZERO, |(from, to)| Duration::from_nanos(from.midpoint(to)))
@@ -30,9 +34,13 @@ fn percentile(counts: &[u32; BUCKETS], p: u64) -> Duration {
 
 /// First nanosecond of a bucket and of the next one.
 fn bucket_range(bucket: usize) -> (u64, u64) {
-    let start = |b: usize| {
-        let (octave, sub) = ((b >> SUB_BITS) as u32, (b & ((1 << SUB_BITS) - 1)) as u64);
-        ((1 << SUB_BITS) + sub) << (octave + MIN_BITS - SUB_BITS)
+    let start = |bucket: usize| {
+        let (bucket, sub_bits, first) = match bucket.checked_sub(FINE) {
+            None => (bucket, SUB_BITS, MIN_BITS),
+            Some(coarse) => (coarse, COARSE_SUB_BITS, MIN_BITS + (FINE >> SUB_BITS) as u32),
+        };
+        let (octave, sub) = ((bucket >> sub_bits) as u32, (bucket & ((1 << sub_bits) - 1)) as u64);
+        ((1 << sub_bits) + sub) << (octave + first - sub_bits)
     };
     (if bucket == 0 { 0 } else { start(bucket) }, start(bucket + 1))
 }
@@ -47,14 +55,15 @@ pub struct Histogram {
 
 impl Histogram {
     /// Of a log-linear histogram, in units of so many nanoseconds. Each of its buckets goes to the row of its middle: so a
-    /// row may begin up to 1/32 lower than it says. What is too small for them is in the first row.
-    pub(crate) fn of(buckets: &[u32; BUCKETS], unit_ns: u64) -> Self {
+    /// row may begin up to 1/32 lower than it says (1/8 from 137 s on). What is too small for them is in the first row.
+    pub(crate) fn of<Count: Copy + Into<u64>>(buckets: &[Count; BUCKETS], unit_ns: u64) -> Self {
         let first = bits(bucket_range(0).1 / unit_ns).saturating_sub(1).max(1);
         let mut counts = [0; ROWS];
-        for (bucket, count) in buckets.iter().enumerate().filter(|(_, count)| **count > 0) {
+        let counts_of = buckets.iter().map(|count| (*count).into());
+        for (bucket, count) in counts_of.enumerate().filter(|(_, count)| *count > 0) {
             let (from, to) = bucket_range(bucket);
             let row = if bucket == 0 { 0 } else { bits(from.midpoint(to) / unit_ns).saturating_sub(first) };
-            counts[row as usize] += u64::from(*count);
+            counts[row as usize] += count;
         }
         Self { first, counts }
     }
@@ -100,11 +109,14 @@ mod tests {
             return 0;
         }
         let bits = ns.ilog2();
-        let bucket = ((bits - MIN_BITS) << SUB_BITS) as usize + ((ns >> (bits - SUB_BITS)) & 15) as usize;
-        bucket.min(BUCKETS - 1)
+        if bits >= 37 {
+            let bucket = FINE + ((bits - 37) << 2) as usize + ((ns >> (bits - 2)) & 3) as usize;
+            return bucket.min(BUCKETS - 1);
+        }
+        ((bits - MIN_BITS) << SUB_BITS) as usize + ((ns >> (bits - SUB_BITS)) & 15) as usize
     }
 
-    fn hist(values: &[u64]) -> [u32; BUCKETS] {
+    fn hist(values: &[u64]) -> [u64; BUCKETS] {
         let mut counts = [0; BUCKETS];
         for v in values {
             counts[bucket_of(*v)] += 1;
@@ -117,7 +129,8 @@ mod tests {
         for b in 0..BUCKETS - 1 {
             assert_eq!(bucket_range(b).1, bucket_range(b + 1).0);
         }
-        assert_eq!(bucket_range(BUCKETS - 1).1, 1 << 37);
+        assert_eq!(bucket_range(FINE).0, 1 << 37);
+        assert_eq!(bucket_range(BUCKETS - 1).1, 1 << 42);
     }
 
     #[test]
@@ -153,7 +166,7 @@ mod tests {
         }
 
         #[test]
-        fn a_value_lies_in_its_bucket(ns in 0_u64..1 << 37) {
+        fn a_value_lies_in_its_bucket(ns in prop_oneof![0_u64..1 << 37, 0_u64..1 << 42]) {
             let (from, to) = bucket_range(bucket_of(ns));
             prop_assert!((from..to).contains(&ns));
         }
@@ -168,6 +181,12 @@ mod tests {
             let rank = (p as usize * values.len()).div_ceil(100).max(1);
             let exact = values[rank - 1] as f64;
             prop_assert!((got - exact).abs() <= exact / 32.0 + 1.0, "{got} for {exact}");
+        }
+
+        #[test]
+        fn percentiles_of_up_to_an_hour_are_within_an_8th(ns in 1_u64 << 37..3_600_000_000_001, p in 1_u64..=100) {
+            let got = percentile(&hist(&[ns]), p).as_nanos() as f64;
+            prop_assert!((got - ns as f64).abs() <= ns as f64 / 8.0, "{got} for {ns}");
         }
     }
 }

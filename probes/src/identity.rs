@@ -23,7 +23,7 @@ pub struct Identity {
     pub peer: Option<SocketAddr>,
     /// Peer's address of this path.
     pub path: Option<IpAddr>,
-    /// Number of the association's life: 1, and one more after each restart (RFC 9260 5.2) that was seen.
+    /// Which life of the association this is: 1, and one more after each restart (RFC 9260 5.2.4) that was seen.
     pub life: u32,
 }
 

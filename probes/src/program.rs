@@ -104,6 +104,14 @@ pub trait Program: Sized + 'static {
     /// Records of what has lasted for some time by now, and was not handed out before.
     fn lasting(&mut self, _moment: Moment, _records: &mut Vec<Self::Record>) {}
 
+    /// Looks at counters of the kernel side that wrap: often enough, if it is once a minute.
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    fn carry(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Statistics of the interval that has just ended, of all that had any.
     ///
     /// # Errors
@@ -145,6 +153,14 @@ pub trait Probe {
     /// # Errors
     /// Where libbpf fails to read the ring buffer.
     fn take(&mut self, into: &mut Vec<Self::Record>, limit: usize) -> Result<bool, Error>;
+
+    /// Looks at counters that wrap: at least once a minute.
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    fn carry(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Ends the current interval and begins the next.
     fn end_interval(&mut self);

@@ -30,7 +30,7 @@ pub struct Identity {
     pub peer: EndpointAddr,
     /// Peer's address of this path.
     pub path: EndpointAddr,
-    /// 1, and one more after each restart that was seen.
+    /// Which life of the association, from 1: a restart begins another.
     pub life: u32,
 }
 
@@ -65,7 +65,7 @@ pub struct Window<Stats> {
 pub struct Entry<State, Stats> {
     /// Equal to `seq_head` where no writer is busy.
     pub seq_tail: u64,
-    /// Address of the kernel object; 0 in a free entry.
+    /// Address of the kernel object; 0 in a free entry, odd in one that has ended.
     pub object: u64,
     /// Time of the last event.
     pub last_ns: u64,
@@ -73,6 +73,10 @@ pub struct Entry<State, Stats> {
     pub generation: u32,
     /// Index of this entry.
     pub key: u32,
+    /// Number of the interval in which it ended; 0 while it lives.
+    pub ended: u32,
+    /// How many steps the kernel side's search goes on from here.
+    pub reach: u32,
     /// Identity of the path or association.
     pub id: Identity,
     /// What the program keeps once.
@@ -246,7 +250,7 @@ macro_rules! same_layout {
             $crate::raw::Dist = dist { count, sum, min, max };
             $crate::raw::Window<RawStats> = window { epoch, stats };
             $crate::raw::Entry<RawState, RawStats> = entry {
-                seq_tail, object, last_ns, generation, key, id, state, stats, window, seq_head
+                seq_tail, object, last_ns, generation, key, ended, reach, id, state, stats, window, seq_head
             };
             $($rest)*
         );

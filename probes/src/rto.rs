@@ -330,13 +330,18 @@ impl Program for Programs {
         self.units.update(event, self.paths.identity(path))
     }
 
+    fn carry(&mut self) -> Result<(), Error> {
+        self.paths.carry()
+    }
+
     fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
         let units = self.units;
         Ok(self.paths.interval(moment.interval, is_idle).map(move |path| Ok(units.row(&path?))))
     }
 
-    fn totals(&mut self, _: Due, _: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
-        Ok(self.paths.totals(is_idle).map(|path| Ok(self.units.row(&path?))))
+    fn totals(&mut self, due: Due, _: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        let units = &self.units;
+        Ok(self.paths.totals(due, is_idle).map(|path| Ok(units.row(&path?))))
     }
 
     fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {
@@ -388,7 +393,7 @@ impl Units {
             rto: DurationDist::new(&stats.rto, path.hist(0)),
             histogram: path.hist(0).map(|counts| Histogram::of(counts, 1_000_000)),
             srtt: DurationDist::new(&stats.srtt, path.hist(1)),
-            rttvar: DurationDist::new(&stats.rttvar, None),
+            rttvar: DurationDist::new::<u64>(&stats.rttvar, None),
             t3_expiries: stats.t3_expiries,
             heartbeat_timeouts: stats.heartbeat_timeouts,
             t3_retransmits: stats.t3_retransmits,

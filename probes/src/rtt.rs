@@ -176,12 +176,16 @@ impl Program for Programs {
         }
     }
 
+    fn carry(&mut self) -> Result<(), Error> {
+        self.paths.carry()
+    }
+
     fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
         Ok(self.paths.interval(moment.interval, is_idle).map(|path| Ok(row(&path?))))
     }
 
-    fn totals(&mut self, _: Due, _: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
-        Ok(self.paths.totals(is_idle).map(|path| Ok(row(&path?))))
+    fn totals(&mut self, due: Due, _: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        Ok(self.paths.totals(due, is_idle).map(|path| Ok(row(&path?))))
     }
 
     fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {

@@ -112,6 +112,10 @@ impl<P: Program> Probe for Trace<P> {
         Ok(more)
     }
 
+    fn carry(&mut self) -> Result<(), Error> {
+        self.program.carry()
+    }
+
     fn end_interval(&mut self) {
         let moment = self.moment();
         self.program.lasting(moment, &mut self.lasting);

@@ -6,7 +6,7 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, EXTREMES_MS, Form, Format,
     Get::{Bool, Fixed, Float, Int, Ip, Text},
-    IDENTITY, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Table, TimesOfDay, draw, endpoints, ms,
+    IDENTITY, LIFE, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Table, TimesOfDay, draw, endpoints, ms,
 };
 use probes::{
     DurationDist, Error, Identity,
@@ -57,6 +57,7 @@ const MORE: &[&dyn Columns<Row>] = &[
     &Part { prefix: "srtt_", what: "SRTT", of: |r: &Row| Some(&r.srtt), columns: PERCENTILES_MS },
     &REST,
     &Part { prefix: "", what: "", of: |r: &Row| Some(&r.last), columns: VALUES },
+    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: LIFE },
 ];
 const RTO_LAST: &[Column<Row>] =
     &[Column::gauge("rto_last_ms", "RTO after the last event", Float(|r| Some(ms(r.last.rto))))];
@@ -122,16 +123,18 @@ const VALUES: &[Column<Values>] = &[
 
 /// A `sample` object.
 const SAMPLE: &[&dyn Columns<Update>] =
-    &[&UPDATE_ASSOC, &UPDATE_IDENTITY, &UPDATE_PATH, &UPDATE_WHICH, &TIMES, &UPDATE_VALUES];
+    &[&UPDATE_ASSOC, &UPDATE_IDENTITY, &UPDATE_PATH, &UPDATE_WHICH, &TIMES, &UPDATE_VALUES, &UPDATE_LIFE];
 /// A `path` object.
 const CHANGE: &[&dyn Columns<Update>] =
-    &[&UPDATE_ASSOC, &UPDATE_IDENTITY, &UPDATE_PATH, &UPDATE_WHICH, &STATES, &UPDATE_VALUES];
+    &[&UPDATE_ASSOC, &UPDATE_IDENTITY, &UPDATE_PATH, &UPDATE_WHICH, &STATES, &UPDATE_VALUES, &UPDATE_LIFE];
 const UPDATE_ASSOC: &[Column<Update>] =
     &[Column::label("assoc_id", "association id", Int(|u| Some(u.assoc_id.into())))];
 const UPDATE_IDENTITY: Part<Update, Identity> =
     Part { prefix: "", what: "", of: |u| u.id.as_ref(), columns: IDENTITY };
 const UPDATE_PATH: Part<Update, Identity> =
     Part { prefix: "", what: "", of: |u| u.id.as_ref(), columns: PATH };
+const UPDATE_LIFE: Part<Update, Identity> =
+    Part { prefix: "", what: "", of: |u| u.id.as_ref(), columns: LIFE };
 const UPDATE_WHICH: &[Column<Update>] = &[
     Column::label(
         "transport_id",

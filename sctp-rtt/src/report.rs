@@ -4,7 +4,7 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Form, Format,
     Get::{Bool, Float, Int},
-    IDENTITY, Out, PATH, PERCENTILES_US, Part, Period, Rows, Table, TimesOfDay, draw, endpoints, us,
+    IDENTITY, LIFE, Out, PATH, PERCENTILES_US, Part, Period, Rows, Table, TimesOfDay, draw, endpoints, us,
 };
 use probes::{
     DurationDist, Error, Identity,
@@ -44,6 +44,7 @@ const MORE: &[&dyn Columns<Row>] = &[
         columns: PERCENTILES_US,
     },
     &RETRANSMITTED,
+    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: LIFE },
 ];
 const PROMPT_SAMPLES: &[Column<Row>] =
     &[Column::counter("prompt_samples", "chunks whose SACK was due at once", Int(|r| Some(r.prompt.count)))];
@@ -56,6 +57,7 @@ const SAMPLE: &[&dyn Columns<Sample>] = &[
     &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_ref(), columns: IDENTITY },
     &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_ref(), columns: PATH },
     &SAMPLE_VALUES,
+    &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_ref(), columns: LIFE },
 ];
 const SAMPLE_ASSOC: &[Column<Sample>] =
     &[Column::label("assoc_id", "association id", Int(|s| Some(s.assoc_id.into())))];

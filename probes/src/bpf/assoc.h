@@ -17,7 +17,7 @@ struct identity {
 	struct endpoint_addr local;
 	struct endpoint_addr peer;
 	struct endpoint_addr path; /* the peer's address that this path leads to */
-	__u32 life;		   /* 1, and one more after each restart that was seen */
+	__u32 life;		   /* 1, and one more after each restart of the association */
 };
 
 static __always_inline void read_addr(struct endpoint_addr *to, union sctp_addr *from, __u16 port)

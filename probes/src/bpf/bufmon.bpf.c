@@ -48,7 +48,7 @@ struct state {
 	__u32 cum_tsn;
 	__u32 waiting; /* sends that wait for room now */
 	__u32 seen;    /* cum_tsn is valid */
-	__u32 ended;
+	__u32 pad;
 };
 
 /* See Accounting in bufmon.rs. */
@@ -130,7 +130,6 @@ static __always_inline void on_evict(struct entry *entry)
 	count(&shared.accounting.assocs_evicted, 1);
 	count(&shared.accounting.samples_evicted,
 	      entry->stats.util.count + entry->stats.recv.count);
-	clear_hist(entry->key);
 }
 
 static __always_inline struct entry *entry_of_assoc(__u64 asoc, __u32 assoc_id)
@@ -495,26 +494,45 @@ static __always_inline int on_make_sack(bool trusted, struct sctp_association *a
 	return 0;
 }
 
-static __always_inline int on_free(struct sctp_association *asoc)
+/* A life of an association ends, and what lasted with it. */
+__noinline int on_life_end(__u64 asoc)
 {
-	struct entry *entry = find_entry((__u64)asoc, READ(asoc, assoc_id));
+	struct entry *entry = find_entry(asoc, READ((struct sctp_association *)asoc, assoc_id));
 	__u64 now = bpf_ktime_get_ns(), closed_ns;
 
-	if (!entry || entry->state.ended)
+	if (!entry)
 		return 0;
 	begin_update(entry);
 	stall_end(entry, now);
 	closed_ns = entry->state.zero_window_ns ? now - entry->state.zero_window_ns : 0;
 	for_stats(stats, entry) stats->zero_window_ns += closed_ns;
 	entry->state.zero_window_ns = 0;
-	entry->state.ended = true;
+	end_entry(entry);
 	end_update(entry);
+	return 0;
+}
+
+static __always_inline int on_free(__u64 asoc)
+{
+	on_life_end(asoc);
+	forget_lives(asoc);
+	return 0;
+}
+
+static __always_inline int on_restart(struct sctp_association *asoc)
+{
+	if (is_restart(asoc) && wanted_assoc(false, asoc)) {
+		on_life_end((__u64)asoc);
+		begin_life((__u64)asoc);
+	}
 	return 0;
 }
 
 /* --- hooks --- */
 
-ON_ENTRY(bufmon_free, sctp_association_free, on_free((void *)ADDRESS(0, asoc)),
+ON_ENTRY(bufmon_free, sctp_association_free, on_free(ADDRESS(0, asoc)),
+	 struct sctp_association *asoc)
+ON_ENTRY(bufmon_restart, sctp_assoc_update, on_restart((void *)ADDRESS(0, asoc)),
 	 struct sctp_association *asoc)
 ON_ENTRY(bufmon_x_lower_cwnd, sctp_transport_lower_cwnd,
 	 on_lower_cwnd(ADDRESS(0, transport), reason), struct sctp_transport *transport,

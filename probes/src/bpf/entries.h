@@ -5,6 +5,10 @@
  * interval, struct state, which is kept once, and struct accounting (shared.h), and includes this
  * after them.
  *
+ * An association that restarts (sctp_assoc_update()) begins another life. The entries of a life end
+ * with it, and stay until their place is needed: that is taken first where an entry was never used
+ * or user space has shown it since it ended, then where one has ended, last where one lives.
+ *
  * The kernel runs every hook under the association's socket lock, so that an entry has one writer
  * at a time. Claims of free entries may race and use cmpxchg.
  */
@@ -15,9 +19,12 @@
 #include "shared.h"
 #include "stats.h"
 
-#define ENTRY_PROBES 8 /* entries looked at before one is evicted */
+#define MAX_STEPS 8192 /* places looked at for a new entry: as many as bpf_loop() takes in 6.1 */
+#define LIVING_STEPS 8 /* the same where all entries live: the longest silent of these goes */
 
 __u32 entries_made = 0;
+__u32 entries_used = 0;	  /* places that were ever taken */
+__u32 entries_living = 0; /* entries that have not ended */
 
 struct window {
 	__u32 epoch;
@@ -27,10 +34,12 @@ struct window {
 
 struct entry {
 	__u64 seq_tail;
-	__u64 object; /* its address, the key together with id.assoc_id; 0: free */
+	__u64 object; /* its address, the key together with id.assoc_id; 0: free; odd: it ended */
 	__u64 last_ns;
 	__u32 generation; /* running number of all entries ever made */
 	__u32 key;	  /* its index */
+	__u32 ended;	  /* epoch in which it ended; 0: it lives */
+	__u32 reach;	  /* entries whose search begins here lie at most so many steps on */
 	struct identity id;
 	struct state state;
 	struct stats stats;
@@ -40,9 +49,30 @@ struct entry {
 
 TABLE(struct entry, entries);
 
-/* Defined by the program: empty the statistics, and: another one takes this entry. */
+struct life_key {
+	__u64 asoc;
+	__u32 assoc_id;
+	__u32 pad;
+};
+
+/*
+ * Which life an association is in, of those that were restarted. LRU: one whose end was not seen
+ * makes room some day.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024); /* more before load where there are many CPUs */
+	__type(key, struct life_key);
+	__type(value, __u32);
+} lives SEC(".maps");
+
+/*
+ * Defined by the program: empty the statistics; an entry that user space has not shown since it
+ * ended makes room for another one; and (hists.h) empty the histograms of an entry.
+ */
 static __always_inline void reset_stats(struct stats *stats);
 static __always_inline void on_evict(struct entry *entry);
+static __always_inline void clear_hist(__u32 key);
 
 static __always_inline struct entry *entry_at(__u32 key)
 {
@@ -50,9 +80,21 @@ static __always_inline struct entry *entry_at(__u32 key)
 }
 
 /* The kernel soon has the memory of one that is gone for another: its address alone says little. */
-static __always_inline __u32 entry_key(__u64 object, __u32 assoc_id)
+static __always_inline __u64 entry_hash(__u64 object, __u32 assoc_id)
 {
-	return (((object >> 5) ^ (__u64)assoc_id << 32) * 0x9e3779b97f4a7c15ull) >> 32;
+	return ((object >> 5) ^ (__u64)assoc_id << 32) * 0x9e3779b97f4a7c15ull;
+}
+
+/* Where the search for an entry begins, ... */
+static __always_inline __u32 entry_key(__u64 hash)
+{
+	return hash >> 32;
+}
+
+/* ... and how far each further step of it goes: odd, so that it comes to all places. */
+static __always_inline __u32 entry_step(__u64 hash)
+{
+	return (hash >> 20 ^ hash >> 40) | 1;
 }
 
 static __always_inline bool is_entry(const struct entry *entry, __u64 object, __u32 assoc_id)
@@ -60,18 +102,110 @@ static __always_inline bool is_entry(const struct entry *entry, __u64 object, __
 	return entry->object == object && entry->id.assoc_id == assoc_id;
 }
 
+static __always_inline bool has_ended(__u64 object)
+{
+	return object & 1;
+}
+
+/* One whole interval has gone by after the one in which it ended. */
+static __always_inline bool was_shown(const struct entry *entry)
+{
+	return settings.want_reuse && has_ended(entry->object) && shared.epoch - entry->ended >= 2;
+}
+
+struct entry_search {
+	__u64 object;
+	__u64 oldest_ns; /* of those that ended, or that live, whichever makes room */
+	__u32 assoc_id;
+	__u32 key;
+	__u32 step;
+	__u32 found; /* index, or NO_INDEX */
+	__u32 steps; /* to what was found */
+	__u32 rank;  /* 2: it lives; 1: it ended; 0: nothing is lost with it */
+};
+
+static long find_entry_step(__u32 n, struct entry_search *search)
+{
+	__u32 key = search->key + (n + 1) * search->step;
+
+	if (!is_entry(entry_at(key), search->object, search->assoc_id))
+		return 0;
+	search->found = key & settings.entry_mask;
+	return 1;
+}
+
+/* The index of an object's entry that is not at the first place; NO_INDEX where it has none. */
+__noinline __u32 find_entry_further(__u64 object, __u32 assoc_id)
+{
+	__u64 hash = entry_hash(object, assoc_id);
+	struct entry_search search = {
+		.object = object,
+		.assoc_id = assoc_id,
+		.key = entry_key(hash),
+		.step = entry_step(hash),
+		.found = NO_INDEX,
+	};
+	__u32 reach = entry_at(search.key)->reach;
+
+	if (reach)
+		bpf_loop(reach < MAX_STEPS ? reach : MAX_STEPS, find_entry_step, &search, 0);
+	return search.found;
+}
+
 /* An object's entry; NULL where it has none. */
 static __always_inline struct entry *find_entry(__u64 object, __u32 assoc_id)
 {
-	__u32 key = entry_key(object, assoc_id);
+	struct entry *entry = entry_at(entry_key(entry_hash(object, assoc_id)));
+	__u32 key;
 
-	for (__u32 i = 0; i < ENTRY_PROBES; i++) {
-		struct entry *entry = entry_at(key + i);
+	if (is_entry(entry, object, assoc_id))
+		return entry;
+	key = find_entry_further(object, assoc_id);
+	return entry_or_null(entry_at, key);
+}
 
-		if (is_entry(entry, object, assoc_id))
-			return entry;
+static long find_victim_step(__u32 n, struct entry_search *search)
+{
+	__u32 key = search->key + n * search->step, rank = 2;
+	struct entry *entry = entry_at(key);
+	__u64 object = entry->object, last_ns = entry->last_ns;
+
+	if (!object || was_shown(entry))
+		rank = 0;
+	else if (has_ended(object))
+		rank = 1;
+	if (rank < search->rank || (rank == search->rank && last_ns < search->oldest_ns)) {
+		search->rank = rank;
+		search->oldest_ns = last_ns;
+		search->found = key & settings.entry_mask;
+		search->steps = n;
 	}
-	return NULL;
+	if (!search->rank)
+		return 1;
+	/* Some may be better further on, but where there is neither a free nor a shown one. */
+	return search->rank == 1 && n + 1 >= LIVING_STEPS && !settings.want_reuse &&
+	       entries_used > settings.entry_mask;
+}
+
+/* Entries whose search begins there lie so far on now. */
+static __always_inline void raise_reach(__u32 key, __u32 steps)
+{
+	__u32 *reach = &entry_at(key)->reach;
+
+	for (int i = 0; i < 4; i++) {
+		__u32 old = *(volatile __u32 *)reach;
+
+		if (old >= steps || __sync_val_compare_and_swap(reach, old, steps) == old)
+			return;
+	}
+}
+
+static __always_inline __u32 life_of(__u64 asoc, __u32 assoc_id)
+{
+	struct life_key key = {.asoc = asoc, .assoc_id = assoc_id};
+	__u32 *life = bpf_map_lookup_elem(&lives, &key);
+
+	return life ? *life : 1;
 }
 
 /* See find_or_insert(): not at the first place. The entry's index, or NO_INDEX. */
@@ -79,40 +213,55 @@ __noinline __u32 find_or_insert_further(__u64 object, __u32 assoc_id, bool is_pa
 {
 	struct sctp_transport *transport = (struct sctp_transport *)object;
 	struct sctp_association *asoc = (struct sctp_association *)object;
-	__u32 key = entry_key(object, assoc_id), oldest = key;
-	__u64 oldest_ns = ~0ull, old;
+	__u64 hash = entry_hash(object, assoc_id), old;
+	struct entry_search search = {
+		.key = entry_key(hash),
+		.step = entry_step(hash),
+		.oldest_ns = ~0ull,
+		.rank = 3,
+	};
+	__u32 key = find_entry_further(object, assoc_id), steps = settings.entry_mask;
 	struct entry *entry;
+	bool shown;
 
-	for (__u32 i = 0; i < ENTRY_PROBES; i++) {
-		entry = entry_at(key + i);
-		if (is_entry(entry, object, assoc_id))
-			return entry->key;
-		if (entry->last_ns < oldest_ns) { /* 0 where it was never used */
-			oldest = key + i;
-			oldest_ns = entry->last_ns;
-		}
-	}
+	if (key != NO_INDEX)
+		return key;
+	if (entries_living > steps)
+		steps = LIVING_STEPS - 1;
+	else if (steps >= MAX_STEPS)
+		steps = MAX_STEPS - 1;
+	bpf_loop(steps + 1, find_victim_step, &search, 0);
 	if (is_path)
 		asoc = READ(transport, asoc);
 	else
 		transport = READ(asoc, peer.primary_path);
-	entry = entry_at(oldest);
+	entry = entry_at(search.found);
 	old = entry->object;
+	shown = was_shown(entry);
 	if (__sync_val_compare_and_swap(&entry->object, old, object) != old)
 		return NO_INDEX; /* another CPU was faster; the next event finds a place */
 	begin_update(entry);
-	entry->key = oldest & settings.entry_mask;
-	if (old)
+	entry->key = search.found & settings.entry_mask;
+	if (!old)
+		__sync_fetch_and_add(&entries_used, 1);
+	if (!old || has_ended(old))
+		__sync_fetch_and_add(&entries_living, 1);
+	if (old && !shown)
 		on_evict(entry);
+	if (old)
+		clear_hist(entry->key);
+	entry->ended = 0;
 	entry->generation = __sync_fetch_and_add(&entries_made, 1);
 	__builtin_memset(&entry->id, 0, sizeof(entry->id));
 	identify(&entry->id, asoc, transport);
+	entry->id.life = life_of((__u64)asoc, entry->id.assoc_id);
 	entry->last_ns = bpf_ktime_get_ns();
 	__builtin_memset(&entry->state, 0, sizeof(entry->state));
 	reset_stats(&entry->stats);
 	/* So that the first use resets them. */
 	entry->window[0].epoch = entry->window[1].epoch = shared.epoch - 1;
 	end_update(entry);
+	raise_reach(search.key, search.steps);
 	return entry->key;
 }
 
@@ -123,7 +272,7 @@ __noinline __u32 find_or_insert_further(__u64 object, __u32 assoc_id, bool is_pa
  */
 static __always_inline struct entry *find_or_insert(__u64 object, __u32 assoc_id, bool is_path)
 {
-	struct entry *entry = entry_at(entry_key(object, assoc_id));
+	struct entry *entry = entry_at(entry_key(entry_hash(object, assoc_id)));
 	__u32 key;
 
 	if (is_entry(entry, object, assoc_id))
@@ -131,6 +280,97 @@ static __always_inline struct entry *find_or_insert(__u64 object, __u32 assoc_id
 	key = find_or_insert_further(object, assoc_id, is_path);
 	return entry_or_null(entry_at, key);
 }
+
+/* --- ends and lives --- */
+
+/* An entry's association, or this life of it, is over. Inside an update; nobody finds it again. */
+static __always_inline void end_entry(struct entry *entry)
+{
+	__u64 object = entry->object;
+
+	if (!object || has_ended(object))
+		return;
+	entry->ended = *(volatile __u32 *)&shared.epoch;
+	if (__sync_val_compare_and_swap(&entry->object, object, object | 1) == object)
+		__sync_fetch_and_add(&entries_living, -1);
+}
+
+struct path_walk {
+	__u64 head; /* of the list of paths */
+	__u64 next;
+	__u32 assoc_id;
+	__u32 pad;
+};
+
+static long end_path_step(__u32 n, struct path_walk *walk)
+{
+	struct entry *entry;
+	__u64 path;
+
+	if (!walk->next || walk->next == walk->head)
+		return 1;
+	path = walk->next - bpf_core_field_offset(struct sctp_transport, transports);
+	entry = find_entry(path, walk->assoc_id);
+	if (entry) {
+		begin_update(entry);
+		end_entry(entry);
+		end_update(entry);
+	}
+	walk->next = (__u64)READ((struct sctp_transport *)path, transports.next);
+	return 0;
+}
+
+/* The entries of an association's paths end: for programs that have one per path. */
+__noinline int end_paths(__u64 asoc)
+{
+	struct sctp_association *a = (struct sctp_association *)asoc;
+	struct path_walk walk = {
+		.head = asoc +
+			bpf_core_field_offset(struct sctp_association, peer.transport_addr_list),
+		.next = (__u64)READ(a, peer.transport_addr_list.next),
+		.assoc_id = READ(a, assoc_id),
+	};
+
+	bpf_loop(MAX_STEPS, end_path_step, &walk, 0);
+	return 0;
+}
+
+/*
+ * At the beginning of sctp_assoc_update(): does a life end here? Either the peer has restarted, or
+ * both ends have set up the association anew (RFC 9260 5.2.4, A and B). Before an association is
+ * up, this only completes it.
+ */
+static __always_inline bool is_restart(struct sctp_association *asoc)
+{
+	return READ(asoc, state) >= SCTP_STATE_ESTABLISHED;
+}
+
+/* An association begins another life: after its entries have ended. */
+__noinline int begin_life(__u64 asoc)
+{
+	struct life_key key = {
+		.asoc = asoc,
+		.assoc_id = READ((struct sctp_association *)asoc, assoc_id),
+	};
+	__u32 life = life_of(key.asoc, key.assoc_id) + 1;
+
+	bpf_map_update_elem(&lives, &key, &life, BPF_ANY);
+	return 0;
+}
+
+/* An association has ended: after its entries have. */
+__noinline int forget_lives(__u64 asoc)
+{
+	struct life_key key = {
+		.asoc = asoc,
+		.assoc_id = READ((struct sctp_association *)asoc, assoc_id),
+	};
+
+	bpf_map_delete_elem(&lives, &key);
+	return 0;
+}
+
+/* --- statistics of an interval --- */
 
 /* The statistics of the current interval, emptied where they are an older one's. */
 static __always_inline struct stats *window_of(struct entry *entry)

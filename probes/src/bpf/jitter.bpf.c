@@ -47,6 +47,8 @@ struct stream_stats {
 
 struct hist {
 	__u32 chunk[HIST_BUCKETS];
+	__u32 wraps; /* of all these */
+	__u32 pad;
 };
 
 struct {
@@ -55,6 +57,31 @@ struct {
 	__type(key, __u32);
 	__type(value, struct hist);
 } hists SEC(".maps");
+
+/* How often a bucket has wrapped, if ever: that takes 12 hours at 100,000 chunks a second. */
+struct wrap_key {
+	__u32 hist;
+	__u32 bucket;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct wrap_key);
+	__type(value, __u32);
+} wraps SEC(".maps");
+
+__noinline int bucket_wraps(__u32 index, __u32 bucket)
+{
+	struct wrap_key key = {.hist = index, .bucket = bucket};
+	struct hist *hist = bpf_map_lookup_elem(&hists, &index);
+	__u32 *before = bpf_map_lookup_elem(&wraps, &key), times = before ? *before + 1 : 1;
+
+	bpf_map_update_elem(&wraps, &key, &times, BPF_ANY);
+	if (hist)
+		hist->wraps++;
+	return 0;
+}
 
 /*
  * For user space alone: histograms as they stood at the last interval, which the next needs. Here,
@@ -74,20 +101,31 @@ struct {
 	__type(value, struct earlier);
 } earlier SEC(".maps");
 
-static long clear_bucket(__u32 bucket, struct hist **hist)
+struct clear {
+	struct hist *hist;
+	__u32 index;
+};
+
+static long clear_bucket(__u32 bucket, struct clear *clear)
 {
+	struct wrap_key key = {.hist = clear->index, .bucket = bucket};
+
 	if (bucket >= HIST_BUCKETS)
 		return 1;
-	(*hist)->chunk[bucket] = 0;
+	clear->hist->chunk[bucket] = 0;
+	if (clear->hist->wraps)
+		bpf_map_delete_elem(&wraps, &key);
 	return 0;
 }
 
 static __always_inline void clear_hist(__u32 key)
 {
-	struct hist *hist = bpf_map_lookup_elem(&hists, &key);
+	struct clear clear = {.hist = bpf_map_lookup_elem(&hists, &key), .index = key};
 
-	if (hist)
-		bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
+	if (!clear.hist)
+		return;
+	bpf_loop(HIST_BUCKETS, clear_bucket, &clear, 0);
+	clear.hist->wraps = 0;
 }
 
 static __always_inline void stream_made(__u32 key, struct stream *s)
@@ -243,8 +281,8 @@ static __always_inline void on_wanted(bool trusted, __u32 want, struct sctp_asso
 			__u32 bucket = bucket_of(*interval), index = stats->hist;
 			struct hist *hist = bpf_map_lookup_elem(&hists, &index);
 
-			if (hist && bucket < HIST_BUCKETS)
-				hist->chunk[bucket]++;
+			if (hist && bucket < HIST_BUCKETS && !++hist->chunk[bucket])
+				bucket_wraps(index, bucket);
 		}
 		if ((GET(trusted, hdr, flags) & whole) == whole)
 			on_message(stats, now);
@@ -301,6 +339,7 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 	return 0;
 }
 
+/* Both ends begin the association anew: no interval is taken across that. */
 static __always_inline int on_update(bool trusted, struct sctp_association *asoc)
 {
 	restart_assoc(trusted, asoc);

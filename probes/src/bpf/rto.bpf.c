@@ -150,7 +150,6 @@ static __always_inline void on_evict(struct entry *entry)
 {
 	count(&shared.accounting.paths_evicted, 1);
 	count(&shared.accounting.updates_evicted, entry->stats.rto.count);
-	clear_hist(entry->key);
 }
 
 /*

@@ -148,7 +148,6 @@ static __always_inline void on_evict(struct entry *entry)
 {
 	count(&shared.accounting.paths_evicted, 1);
 	count(&shared.accounting.samples_evicted, entry->stats.all.count);
-	clear_hist(entry->key);
 }
 
 /* The path that a packet takes, or else the primary one; NULL on failure. */

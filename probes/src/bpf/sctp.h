@@ -76,8 +76,19 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+struct wait_queue_head {
+	struct list_head head;
+};
+
+/* Of a thread that sleeps: its queue has a list of these. */
+struct wait_queue_entry {
+	void *private; /* its task */
+	struct list_head entry;
+};
+
 struct sock {
 	__u16 sk_protocol;
+	int sk_forward_alloc; /* memory that it was given and does not use yet */
 	int sk_sndbuf;
 	int sk_wmem_queued;
 	int sk_rcvbuf;
@@ -111,6 +122,7 @@ struct signal_struct {
 struct task_struct {
 	struct signal_struct *signal;
 	unsigned long nvcsw; /* how often it went to sleep */
+	int pid;	     /* a thread's own number */
 };
 
 struct file;
@@ -247,6 +259,7 @@ struct sctp_association {
 	__u32 a_rwnd; /* what we advertise */
 	int sndbuf_used;
 	atomic_t rmem_alloc;
+	struct wait_queue_head wait; /* senders that wait for room, or for the association */
 	struct sctp_stream stream;
 	struct sctp_outq outqueue;
 	struct sctp_ulpq ulpq;

@@ -5,11 +5,18 @@
 
 #include "settings.h"
 
-/* Histogram: 16 buckets per octave of nanoseconds, from 2^12 (4 us) to 2^37 (137 s). */
+/*
+ * Histogram: 16 buckets per octave of nanoseconds, from 2^12 (4 us) to 2^37 (137 s), and 4 per
+ * octave from there to 2^42 (73 min). A count wraps: user space carries it on (entries.rs).
+ */
 #define HIST_MIN_BITS 12
 #define HIST_SUB_BITS 4
 #define HIST_OCTAVES 25
-#define HIST_BUCKETS (HIST_OCTAVES << HIST_SUB_BITS)
+#define HIST_FINE (HIST_OCTAVES << HIST_SUB_BITS)
+#define HIST_COARSE_BITS (HIST_MIN_BITS + HIST_OCTAVES)
+#define HIST_COARSE_SUB_BITS 2
+#define HIST_COARSE_OCTAVES 5
+#define HIST_BUCKETS (HIST_FINE + (HIST_COARSE_OCTAVES << HIST_COARSE_SUB_BITS))
 
 /*
  * A table that programs index by address (4 instructions; a map lookup takes 14): a .bss section of
@@ -124,9 +131,15 @@ __noinline __u32 bucket_of(__u64 ns)
 	if (ns < (1ull << HIST_MIN_BITS))
 		return 0;
 	bits = log2_u64(ns);
+	if (bits >= HIST_COARSE_BITS) {
+		bucket =
+			HIST_FINE + ((bits - HIST_COARSE_BITS) << HIST_COARSE_SUB_BITS) +
+			((ns >> (bits - HIST_COARSE_SUB_BITS)) & ((1 << HIST_COARSE_SUB_BITS) - 1));
+		return bucket < HIST_BUCKETS ? bucket : HIST_BUCKETS - 1;
+	}
 	bucket = ((bits - HIST_MIN_BITS) << HIST_SUB_BITS) +
 		 ((ns >> (bits - HIST_SUB_BITS)) & ((1 << HIST_SUB_BITS) - 1));
-	return bucket < HIST_BUCKETS ? bucket : HIST_BUCKETS - 1;
+	return bucket;
 }
 
 #endif

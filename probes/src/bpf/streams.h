@@ -513,11 +513,12 @@ static __always_inline struct assoc *restart_assoc(bool trusted, struct sctp_ass
 	if (GET(trusted, asoc, state) < SCTP_STATE_ESTABLISHED)
 		return NULL;
 	a = find_assoc(assoc_id);
-	if (!a)
+	if (!a && !wanted(trusted, asoc, NULL))
 		return NULL;
-	life = a->id.life + 1;
-	end_assoc(a);
-	return new_assoc(asoc, assoc_id, 0, life);
+	life = a ? a->id.life : 1; /* nothing was seen of it */
+	if (a)
+		end_assoc(a);
+	return new_assoc(asoc, assoc_id, 0, life + 1);
 }
 
 /* --- streams --- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
  * Programs as plain functions: the context first, then the arguments. Of an fentry program's
- * context only bpf_get_func_arg() and bpf_get_func_ret() read, of a kprobe's only PT_REGS_SP() and
- * PT_REGS_RC().
+ * context only bpf_get_func_arg() and bpf_get_func_ret() read, of a kprobe's only PT_REGS_SP(),
+ * PT_REGS_RC() and PT_REGS_PARM3().
  */
 #ifndef STUB_BPF_TRACING_H
 #define STUB_BPF_TRACING_H
@@ -15,5 +15,6 @@
 
 #define PT_REGS_SP(regs) ((regs)->stack_pointer)
 #define PT_REGS_RC(regs) ((regs)->returned)
+#define PT_REGS_PARM3(regs) ((regs)->third)
 
 #endif

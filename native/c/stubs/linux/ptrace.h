@@ -8,6 +8,7 @@
 struct pt_regs {
 	__u64 stack_pointer;
 	__u64 returned;
+	__u64 third; /* argument */
 };
 
 #endif

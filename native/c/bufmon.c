@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/* The programs of sctp-bufmon. tests/bufmon.rs has the structs of their arguments. */
+#include "program.h"
+#include "bufmon.bpf.c"
+#include "objects.h"
+
+#define THREADS 64
+
+struct sock sock_memory[ASSOCS];
+struct sctp_endpoint ep_memory[ASSOCS];
+struct task_struct task_memory[THREADS];
+struct wait_queue_entry wait_memory[THREADS];
+
+/* What hooks find of an association, its socket and the thread they run in. */
+struct buffer_args {
+	struct assoc_args assoc;
+	__u32 state;
+	__u32 rto; /* jiffies, of the primary path */
+	__s32 sndbuf;
+	__s32 used; /* of it, by this association */
+	__s32 forward_alloc;
+	__u32 queued;
+	__u32 in_flight;
+	__s32 rcvbuf;
+	__s32 received;
+	__u32 own_rwnd;
+	__u32 tid;     /* below THREADS; 0: a softirq, in whatever thread */
+	__u64 nvcsw;   /* of that thread */
+	__u64 waiters; /* threads in the association's wait queue, a bit for each */
+};
+
+struct send_args {
+	struct buffer_args buffer;
+	__u64 msg_bytes;
+	__s32 returned;
+	__u32 pad;
+};
+
+static struct sctp_association *kernel_buffers(struct buffer_args *args)
+{
+	struct sctp_association *asoc = kernel_assoc(&args->assoc);
+	struct sctp_endpoint *ep = &ep_memory[args->assoc.index];
+	struct sock *sk = &sock_memory[args->assoc.index];
+	struct list_head *last = &asoc->wait.head;
+
+	if (args->tid >= THREADS)
+		kernel_fail("no such thread");
+	asoc->base.sk = sk;
+	asoc->ep = ep;
+	asoc->state = args->state;
+	asoc->peer.primary_path->rto = args->rto;
+	asoc->sndbuf_used = args->used;
+	asoc->rmem_alloc.counter = args->received;
+	asoc->a_rwnd = args->own_rwnd;
+	asoc->outqueue.out_qlen = args->queued;
+	asoc->outqueue.outstanding_bytes = args->in_flight;
+	ep->sndbuf_policy = ep->rcvbuf_policy = 1;
+	sk->sk_sndbuf = args->sndbuf;
+	sk->sk_rcvbuf = args->rcvbuf;
+	sk->sk_forward_alloc = args->forward_alloc;
+	for (__u32 tid = 0; tid < THREADS; tid++) {
+		struct wait_queue_entry *entry = &wait_memory[tid];
+
+		task_memory[tid].pid = tid;
+		if (!(args->waiters >> tid & 1))
+			continue;
+		entry->private = &task_memory[tid];
+		entry->entry.prev = last;
+		last->next = &entry->entry;
+		last = &entry->entry;
+	}
+	last->next = &asoc->wait.head;
+	kernel.pid_tgid = (__u64)args->tid << 32 | args->tid;
+	kernel.task = (__u64)&task_memory[args->tid];
+	task_memory[args->tid].nvcsw = args->nvcsw;
+	return asoc;
+}
+
+/* sctp_sendmsg_to_asoc(), at its beginning ... */
+static void send_begins(struct send_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_buffers(&args->buffer);
+	struct pt_regs entry = {.stack_pointer = 0x1000 * args->buffer.tid,
+				.third = args->msg_bytes};
+	unsigned long long ctx[] = {(__u64)asoc, 0, args->msg_bytes};
+
+	if (kernel.kprobes)
+		bufmon_send_kprobe(&entry, asoc, NULL);
+	else
+		bufmon_send(ctx, asoc, NULL);
+}
+
+/* ... and its end. */
+static void send_ends(struct send_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_buffers(&args->buffer);
+	struct pt_regs exit = {
+		.stack_pointer = 0x1000 * args->buffer.tid + RETURN_ADDRESS_SIZE,
+		.returned = args->returned,
+	};
+	unsigned long long ctx[CTX_RETURNED + 1] = {
+		(__u64)asoc, 0, args->msg_bytes, [CTX_RETURNED] = args->returned};
+
+	if (kernel.kprobes)
+		bufmon_sent_kprobe(&exit);
+	else
+		bufmon_sent(ctx, asoc, NULL);
+}
+
+/* sctp_datamsg_from_user() */
+static void room(struct buffer_args *args, __u8 *bytes, __u64 len)
+{
+	kernel_buffers(args);
+	if (kernel.kprobes)
+		bufmon_room_kprobe(NULL);
+	else
+		bufmon_room(NULL);
+}
+
+/* sctp_outq_sack(), at its beginning: the tracepoint fires there once for each path. */
+static void sack(struct buffer_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_buffers(args);
+	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
+
+	asoc->base.inqueue.in_progress = &chunk;
+	if (kernel.kprobes) {
+		bufmon_sack_kprobe(NULL, &asoc->outqueue, &chunk);
+		return;
+	}
+	for (__u32 i = 0; i < PATHS; i++)
+		bufmon_sack(NULL, kernel_path(&args->assoc, i), asoc);
+}
+
+/* sctp_make_sack() */
+static void make_sack(struct buffer_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_buffers(args);
+	unsigned long long ctx[] = {(__u64)asoc};
+
+	if (kernel.kprobes)
+		bufmon_x_make_sack_kprobe(NULL, asoc);
+	else
+		bufmon_x_make_sack(ctx, asoc);
+}
+
+/* A T3-rtx timer of the primary path expires: sctp_transport_lower_cwnd() */
+static void t3_expires(struct buffer_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = kernel_buffers(args)->peer.primary_path;
+	unsigned long long ctx[] = {(__u64)path, SCTP_LOWER_CWND_T3_RTX};
+
+	if (kernel.kprobes)
+		bufmon_x_lower_cwnd_kprobe(NULL, path, SCTP_LOWER_CWND_T3_RTX);
+	else
+		bufmon_x_lower_cwnd(ctx, path, SCTP_LOWER_CWND_T3_RTX);
+}
+
+/* sctp_assoc_update(), at its beginning. */
+static void restart(struct buffer_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_buffers(args);
+	unsigned long long ctx[] = {(__u64)asoc};
+
+	if (kernel.kprobes)
+		bufmon_restart_kprobe(NULL, asoc);
+	else
+		bufmon_restart(ctx, asoc);
+}
+
+/* sctp_association_free() */
+static void end(struct buffer_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_buffers(args);
+	unsigned long long ctx[] = {(__u64)asoc};
+
+	if (kernel.kprobes)
+		bufmon_free_kprobe(NULL, asoc);
+	else
+		bufmon_free(ctx, asoc);
+}
+
+/* User space ends an interval. */
+static void interval(__u32 *nothing, __u8 *bytes, __u64 len)
+{
+	shared.epoch++;
+}
+
+static void resize_maps(void)
+{
+	map_resize(MAP_DEF(&hists), settings.entry_mask + 1);
+}
+
+static struct memory memories[] = {
+	VARIABLE(shared),
+	TABLE_BY(entries, entry_mask),
+	{},
+};
+
+static struct hook hooks[] = {
+	HOOK(send_begins, struct send_args),
+	HOOK(send_ends, struct send_args),
+	HOOK(room, struct buffer_args),
+	HOOK(sack, struct buffer_args),
+	HOOK(make_sack, struct buffer_args),
+	HOOK(t3_expires, struct buffer_args),
+	HOOK(restart, struct buffer_args),
+	HOOK(end, struct buffer_args),
+	HOOK(interval, __u32),
+	{},
+};
+
+PROGRAM(bufmon);

@@ -1,0 +1,218 @@
+//! `entries.h` through `bufmon.bpf.c`: who makes room, and lives of an association that restarts.
+
+use std::collections::BTreeMap;
+
+use proptest::{collection::vec, prelude::*, sample::Index};
+use sctptrace_native::{
+    Hook, Program,
+    association::{AssocArgs, Sack},
+    raw::{Settings, WANT_EXTENDED, WANT_WINDOWS},
+};
+
+#[path = "bufmon/mod.rs"]
+mod bufmon;
+use bufmon::{Accounting, Buffer, Entry, Shared};
+
+/// A living association: what hooks find, and how many SACKs came in this life and in those before.
+#[derive(Clone, Debug)]
+struct Assoc {
+    buffer: Buffer,
+    life: u32,
+    sacks: u64,
+}
+
+struct World {
+    program: Program,
+    sack: Hook<Buffer>,
+    restart: Hook<Buffer>,
+    end: Hook<Buffer>,
+    interval: Hook<u32>,
+    now: u64,
+    last_id: u32,
+    living: Vec<Assoc>,
+    /// By id and life: SACKs of lives that have ended.
+    ended: BTreeMap<(u32, u32), u64>,
+}
+
+impl World {
+    fn new(entries: u32, kprobes: bool, reuse: bool) -> Self {
+        let settings = Settings {
+            jiffy_ns: 4_000_000,
+            wants: WANT_EXTENDED | if reuse { WANT_WINDOWS } else { 0 },
+            want_reuse: reuse.into(),
+            entry_mask: entries - 1,
+            ..Settings::default()
+        };
+        let mut program = Program::open("bufmon", &settings);
+        program.kernel().kprobes = kprobes.into();
+        program.kernel().has_bpf_rdonly_cast = 1;
+        Self {
+            sack: program.hook("sack"),
+            restart: program.hook("restart"),
+            end: program.hook("end"),
+            interval: program.hook("interval"),
+            program,
+            now: 1,
+            last_id: 0,
+            living: Vec::new(),
+            ended: BTreeMap::new(),
+        }
+    }
+
+    /// An association comes up where it finds memory.
+    fn begin(&mut self, place: usize) {
+        let used: Vec<_> = self.living.iter().map(|assoc| assoc.buffer.assoc.index).collect();
+        let free: Vec<_> = (0..64).filter(|index| !used.contains(index)).collect();
+        self.last_id += 1;
+        let assoc =
+            AssocArgs { index: free[place % free.len()], assoc_id: self.last_id, ..AssocArgs::default() };
+        self.living.push(Assoc { buffer: Buffer { assoc, ..Buffer::UP }, life: 1, sacks: 0 });
+        self.sacks(self.living.len() - 1, 1);
+    }
+
+    fn sacks(&mut self, which: usize, count: u64) {
+        for _ in 0..count {
+            self.now += 1000;
+            self.program.kernel().now_ns = self.now;
+            let sack = Sack { cum_tsn: 7, gaps: Some(Vec::new()) };
+            self.living[which].sacks += 1;
+            self.program.run(self.sack, &self.living[which].buffer, &sack.bytes());
+        }
+    }
+
+    fn restart(&mut self, which: usize) {
+        self.program.run(self.restart, &self.living[which].buffer, &[]);
+        let assoc = &mut self.living[which];
+        self.ended.insert((assoc.buffer.assoc.assoc_id, assoc.life), assoc.sacks);
+        (assoc.life, assoc.sacks) = (assoc.life + 1, 0);
+        self.sacks(which, 1);
+    }
+
+    fn end(&mut self, which: usize) {
+        let assoc = self.living.swap_remove(which);
+        self.program.run(self.end, &assoc.buffer, &[]);
+        self.ended.insert((assoc.buffer.assoc.assoc_id, assoc.life), assoc.sacks);
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let entries = self.program.table::<Entry>("entries");
+        entries.into_iter().filter(|entry| entry.object != 0).collect()
+    }
+
+    fn accounting(&self) -> Accounting {
+        self.program.variable::<Shared>("shared").accounting
+    }
+
+    /// Each living association has one entry that lives, with all SACKs of its life; and what has ended is as it was.
+    fn check_living(&self) -> Result<(), TestCaseError> {
+        let mut living = BTreeMap::new();
+        for entry in self.entries() {
+            prop_assert_eq!(entry.seq_tail, entry.seq_head);
+            let key = (entry.id.assoc_id, entry.id.life);
+            if entry.ended == 0 {
+                prop_assert_eq!(living.insert(key, entry.stats.rwnd.count), None, "twice: {:?}", key);
+            } else {
+                prop_assert_eq!(self.ended.get(&key), Some(&entry.stats.rwnd.count), "{:?}", key);
+            }
+        }
+        let expected =
+            self.living.iter().map(|assoc| ((assoc.buffer.assoc.assoc_id, assoc.life), assoc.sacks));
+        prop_assert_eq!(living, expected.collect());
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Begin(usize),
+    Sacks(Index, u64),
+    Restart(Index),
+    End(Index),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0_usize..64).prop_map(Step::Begin),
+        4 => (any::<Index>(), 1_u64..5).prop_map(|(which, count)| Step::Sacks(which, count)),
+        1 => any::<Index>().prop_map(Step::Restart),
+        3 => any::<Index>().prop_map(Step::End),
+    ]
+}
+
+proptest! {
+    /// Short associations by the thousand, up to as many at a time as there are entries: none that lives makes room, and
+    /// nothing that has ended as long as there is room that was never used.
+    #[test]
+    fn no_living_association_makes_room_while_a_dead_one_is_there(
+        steps in vec(step(), 1..600),
+        entries in prop::sample::select(vec![8_u32, 16, 64]),
+        kprobes: bool,
+    ) {
+        let mut world = World::new(entries, kprobes, false);
+        let mut lives = 0_u64;
+        for step in steps {
+            let living = world.living.len();
+            match step {
+                Step::Begin(place) if living < entries as usize => {
+                    lives += 1;
+                    world.begin(place);
+                }
+                Step::Sacks(which, count) if living > 0 => world.sacks(which.index(living), count),
+                Step::Restart(which) if living > 0 => {
+                    lives += 1;
+                    world.restart(which.index(living));
+                }
+                Step::End(which) if living > 0 => world.end(which.index(living)),
+                _ => {}
+            }
+            // Without a restart in between an entry of its own would do; with it, the old life stays, too.
+            world.check_living()?;
+            prop_assert_eq!(world.entries().len() as u64, lives.min(entries.into()));
+            prop_assert_eq!(world.accounting().assocs_evicted, lives.saturating_sub(entries.into()));
+        }
+    }
+
+    /// User space has shown what ended two intervals ago: that makes room without loss.
+    #[test]
+    fn what_was_shown_makes_room_first(
+        counts in vec(1_usize..12, 1..40),
+        entries in prop::sample::select(vec![32_u32, 64]),
+        place in 0_usize..64,
+    ) {
+        let mut world = World::new(entries, false, true);
+        for count in counts {
+            let mut shown = world.entries();
+            shown.retain(|entry| entry.ended != 0);
+            (0..count).for_each(|_| world.begin(place));
+            world.check_living()?;
+            (0..count).for_each(|_| world.end(0));
+            world.program.run(world.interval, &0, &[]);
+            let ended = world.ended.iter().rev().take(count);
+            let there: Vec<_> = world.entries().iter().map(|e| (e.id.assoc_id, e.id.life)).collect();
+            prop_assert!(ended.into_iter().all(|(key, _)| there.contains(key)));
+        }
+        prop_assert_eq!(world.accounting().assocs_evicted, 0);
+    }
+}
+
+#[test]
+fn beyond_the_table_the_longest_silent_of_a_few_goes() {
+    let mut world = World::new(8, false, false);
+    for n in 0..9 {
+        world.begin(n);
+    }
+    let mut there: Vec<_> = world.entries().iter().map(|entry| entry.id.assoc_id).collect();
+    there.sort_unstable();
+    assert_eq!(there, (2..=9).collect::<Vec<_>>());
+    assert_eq!(world.accounting().assocs_evicted, 1);
+}
+
+#[test]
+fn an_init_that_completes_an_association_begins_no_life() {
+    let mut world = World::new(8, false, false);
+    world.begin(0);
+    let echoed = Buffer { state: 2, ..world.living[0].buffer };
+    world.program.run(world.restart, &echoed, &[]);
+    world.sacks(0, 1);
+    world.check_living().unwrap();
+}
