@@ -339,6 +339,55 @@ fn nothing_living_makes_room_while_there_are_dead_ones() {
     }
 }
 
+/// Of the streams of a table of two laps nearly all live; those that were shown are found wherever they lie.
+#[test]
+fn the_dead_streams_of_a_large_table_are_found() {
+    let mut world = World::new(Setup { len: 16_384, ..Setup::ROOMY });
+    let mut rng = Rng::with_seed(1);
+    let long = world.begin();
+    let mut next = 0;
+    for round in 0..24 {
+        let short = world.begin();
+        for stream in 0..40 {
+            // At first they lie among those that stay.
+            for _ in 0..if round < 4 { 100 } else { 0 } {
+                world.send(long, next, 1, false);
+                next += 1;
+            }
+            world.send(short, stream, rng.u16(1..1400), false);
+        }
+        world.end(short);
+        (0..3).for_each(|_| world.tick());
+    }
+    // As many as fit beside the last short one.
+    while next < 16_384 - 40 {
+        world.send(long, next, 1, false);
+        next += 1;
+    }
+    world.finish();
+    let Accounting { events_gone, .. } = world.accounting();
+    assert_eq!(world.accounting(), Accounting { events_gone, ..Accounting::default() });
+    world.check_reports();
+}
+
+/// Where nothing has ended, the longest silent of a few makes room: an association in use keeps its entry.
+#[test]
+fn among_the_living_the_silent_make_room() {
+    let mut world = World::new(Setup { len: 64, ..Setup::ROOMY });
+    let busy = world.begin();
+    let silent = world.begin();
+    (0..60).for_each(|sid| world.send(silent, sid, 10, false));
+    for sid in 0..1000 {
+        world.pass(5_000_000);
+        world.send(busy, 0, 10, false);
+        world.send(silent, sid, 10, false);
+    }
+    let entries = world.entries();
+    let busy = entries.iter().find(|entry| entry.0.living_id == 1).expect("it lives");
+    assert_eq!(carried(busy)[&0].chunks, 1000);
+    assert!(world.accounting().streams_evicted > 900);
+}
+
 /// After a restart (RFC 9260 5.2) figures begin anew, in an entry of their own.
 #[test]
 fn each_life_is_reported_once() {

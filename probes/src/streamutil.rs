@@ -314,3 +314,70 @@ fn group(
         Some(Ok(Row { association, total_streams, period, streams: own }))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw::{Assoc, Stream as Entry};
+
+    fn zeroed<T: FromBytes>() -> T {
+        T::new_zeroed()
+    }
+
+    /// A stream of which two messages have waited for a second, since second 5, and wait on.
+    fn found(ended: Option<u64>) -> Found<RawAssoc, RawStream> {
+        let second = 1_000_000_000;
+        let mut assoc: Assoc<RawAssoc> = zeroed();
+        let mut stream: Entry<RawStream> = zeroed();
+        (assoc.generation, assoc.stats.lobby_generation) = (1, 7);
+        (assoc.ended, assoc.ended_ns) = (u32::from(ended.is_some()), ended.unwrap_or(0) * second);
+        let stats = &mut stream.stats;
+        (stats.waiting, stats.lobby_generation, stats.hol_ns) = (2, 7, 5 * second);
+        (stats.hol_wait_ns, stats.hol_blocked_ns, stats.hol_messages) = (2 * second, second, 2);
+        let place = Place { key: (3, 1, 0), made: 1, index: 0 };
+        Found { place, association: Association::from(&assoc), assoc, stream }
+    }
+
+    fn waits(found: &Found<RawAssoc, RawStream>, now: u64) -> (u64, u64) {
+        let stream = named(0, counters(found, Duration::from_secs(now)));
+        assert!(!stream.is_idle());
+        (stream.hol_wait.as_secs(), stream.hol_blocked.as_secs())
+    }
+
+    #[test]
+    fn what_waits_waits_up_to_now() {
+        assert_eq!(waits(&found(None), 5), (2, 1));
+        assert_eq!(waits(&found(None), 15), (22, 11));
+        assert_eq!(waits(&found(Some(6)), 15), (4, 2), "its association has ended");
+        let mut left = found(None);
+        left.assoc.stats.lobby_generation = 8;
+        assert_eq!(waits(&left, 15), (2, 1), "the lobby was empty since");
+    }
+
+    /// A stream that waits during the whole run shows in each interval.
+    #[test]
+    fn each_interval_has_its_share_of_a_wait() {
+        let mut baseline = Baseline::new(1);
+        let found = found(None);
+        let share = |baseline: &mut Baseline, now| {
+            let counters = baseline.subtract(&found.place, counters(&found, Duration::from_secs(now)));
+            let stream = named(0, counters);
+            (stream.is_idle(), stream.hol_wait.as_secs())
+        };
+        assert_eq!(
+            [6, 7, 8, 18].map(|now| share(&mut baseline, now)),
+            [(false, 4), (false, 2), (false, 2), (false, 20)]
+        );
+    }
+
+    /// A stream that had to make room, and came back to the entry that it had, begins at zero.
+    #[test]
+    fn a_stream_made_anew_shows_all_of_its_traffic() {
+        let mut baseline = Baseline::new(4);
+        let mut chunks = |made, chunks| {
+            let place = Place { key: (3, 9, 5), made, index: 2 };
+            baseline.subtract(&place, [chunks; COUNTERS])[1]
+        };
+        assert_eq!([chunks(1, 100), chunks(1, 150), chunks(2, 30), chunks(2, 35)], [100, 50, 30, 5]);
+    }
+}
