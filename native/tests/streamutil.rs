@@ -985,6 +985,26 @@ fn as_many_wait_as_are_in_the_lobby() {
     assert!(most > 10 && entered > 2000, "{entered} messages, {most} at once: too tame");
 }
 
+/// The lobby is emptied, and nothing sees it. The next chunk of any stream shows that the count does not fit.
+#[test]
+fn a_count_that_does_not_fit_is_counted_anew_at_once() {
+    for interleaved in [false, true] {
+        let mut lobby = Lobby::new(Setup { len: 64, ..Setup::ROOMY }, interleaved, 1);
+        let frag = |tsn, sid, number| Frag { tsn, sid, number, flags: FIRST | LAST, end: tsn };
+        for number in 1..4 {
+            lobby.receive(frag(number + 1, 1, number));
+        }
+        lobby.receive(frag(7, 2, 1));
+        assert_eq!(lobby.counted().0, [0, 3, 1, 0]);
+        lobby.ulpq.flush();
+        lobby.pass(1000);
+        lobby.receive(frag(8, 2, 0));
+        assert_eq!(lobby.counted().0, [0; STREAMS]);
+        lobby.receive(frag(10, 3, 1));
+        assert_eq!(lobby.counted().0, [0, 0, 0, 1]);
+    }
+}
+
 /// Runs are left out at random. Whatever that made wrong is right again a second later, with the first event.
 #[test]
 fn a_lobby_that_was_not_seen_is_counted_anew() {
