@@ -995,13 +995,18 @@ fn a_count_that_does_not_fit_is_counted_anew_at_once() {
             lobby.receive(frag(number + 1, 1, number));
         }
         lobby.receive(frag(7, 2, 1));
-        assert_eq!(lobby.counted().0, [0, 3, 1, 0]);
+        lobby.receive(frag(9, 3, 1));
+        assert_eq!(lobby.counted().0, [0, 3, 1, 1]);
+        lobby.ulpq.lobby.retain(|frag| frag.sid == 3);
+        lobby.pass(1000);
+        lobby.receive(frag(10, 0, 0));
+        assert_eq!(lobby.counted().0, [0, 0, 0, 1]);
+        // All are gone.
+        lobby.receive(frag(11, 1, 5));
         lobby.ulpq.flush();
         lobby.pass(1000);
-        lobby.receive(frag(8, 2, 0));
+        lobby.receive(frag(12, 0, 1));
         assert_eq!(lobby.counted().0, [0; STREAMS]);
-        lobby.receive(frag(10, 3, 1));
-        assert_eq!(lobby.counted().0, [0, 0, 0, 1]);
     }
 }
 
