@@ -33,7 +33,7 @@ struct send_args {
 	struct buffer_args buffer;
 	__u64 msg_bytes;
 	__s32 returned;
-	__u32 pad;
+	__u32 msg_flags;
 };
 
 static struct sctp_association *kernel_buffers(struct buffer_args *args)
@@ -82,12 +82,24 @@ static void send_begins(struct send_args *args, __u8 *bytes, __u64 len)
 	struct sctp_association *asoc = kernel_buffers(&args->buffer);
 	struct pt_regs entry = {.stack_pointer = 0x1000 * args->buffer.tid,
 				.third = args->msg_bytes};
-	unsigned long long ctx[] = {(__u64)asoc, 0, args->msg_bytes};
+	struct msghdr msg = {.msg_flags = args->msg_flags};
+	unsigned long long ctx[] = {(__u64)asoc, (__u64)&msg, args->msg_bytes};
 
 	if (kernel.kprobes)
-		bufmon_send_kprobe(&entry, asoc, NULL);
+		bufmon_send_kprobe(&entry, asoc, &msg);
 	else
-		bufmon_send(ctx, asoc, NULL);
+		bufmon_send(ctx, asoc, &msg);
+}
+
+/* ... the end of sctp_primitive_SEND() in it ... */
+static void queued(struct send_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_buffers(&args->buffer);
+	struct pt_regs entry = {.stack_pointer = 0x1000 * args->buffer.tid - 0x100};
+	struct pt_regs exit = {.stack_pointer = entry.stack_pointer + RETURN_ADDRESS_SIZE};
+
+	bufmon_queued_enter_kprobe(&entry, &kernel_net, asoc);
+	bufmon_queued_kprobe(&exit);
 }
 
 /* ... and its end. */
@@ -101,6 +113,8 @@ static void send_ends(struct send_args *args, __u8 *bytes, __u64 len)
 	unsigned long long ctx[CTX_RETURNED + 1] = {
 		(__u64)asoc, 0, args->msg_bytes, [CTX_RETURNED] = args->returned};
 
+	if (kernel.kprobes && args->returned >= 0)
+		queued(args, bytes, len);
 	if (kernel.kprobes)
 		bufmon_sent_kprobe(&exit);
 	else
@@ -186,28 +200,42 @@ static void interval(__u32 *nothing, __u8 *bytes, __u64 len)
 	shared.epoch++;
 }
 
+/* The iterator comes to the association's socket, as a file of a process. */
+static void at_start(struct buffer_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_buffers(args);
+	struct task_struct task = {};
+	struct sctp_sock socket = {.ep = asoc->ep};
+	struct socket file = {.sk = (struct sock *)&socket};
+	struct bpf_iter__task_file ctx = {.task = &task, .file = (struct file *)&file};
+
+	socket.sk.sk_protocol = IPPROTO_SCTP;
+	asoc->ep->asocs.next = &asoc->asocs;
+	asoc->asocs.next = &asoc->ep->asocs;
+	bufmon_at_start(&ctx);
+}
+
 static void resize_maps(void)
 {
 	map_resize(MAP_DEF(&hists), settings.entry_mask + 1);
 }
 
+static __u32 send_mask = SENDS - 1;
+
 static struct memory memories[] = {
 	VARIABLE(shared),
 	TABLE_BY(entries, entry_mask),
+	{.name = "sends", .at = &sends, .size = sizeof(*sends), .mask = &send_mask},
 	{},
 };
 
 static struct hook hooks[] = {
-	HOOK(send_begins, struct send_args),
-	HOOK(send_ends, struct send_args),
-	HOOK(room, struct buffer_args),
-	HOOK(sack, struct buffer_args),
-	HOOK(make_sack, struct buffer_args),
-	HOOK(t3_expires, struct buffer_args),
-	HOOK(restart, struct buffer_args),
-	HOOK(end, struct buffer_args),
-	HOOK(interval, __u32),
-	{},
+	HOOK(send_begins, struct send_args),  HOOK(queued, struct send_args),
+	HOOK(send_ends, struct send_args),    HOOK(room, struct buffer_args),
+	HOOK(sack, struct buffer_args),	      HOOK(make_sack, struct buffer_args),
+	HOOK(t3_expires, struct buffer_args), HOOK(restart, struct buffer_args),
+	HOOK(end, struct buffer_args),	      HOOK(interval, __u32),
+	HOOK(at_start, struct buffer_args),   {},
 };
 
 PROGRAM(bufmon);

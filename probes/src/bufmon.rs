@@ -1,9 +1,6 @@
 //! Buffers of associations (`bufmon.bpf.c`): how full, how long senders wait, what the peer's window allows.
 
-use std::{
-    mem::{self, offset_of},
-    time::Duration,
-};
+use std::{collections::BTreeMap, mem::offset_of, time::Duration};
 
 use libbpf_rs::Object;
 use zerocopy::{FromBytes, FromZeros};
@@ -12,9 +9,10 @@ use crate::{
     Accounting, Config, Due, DurationDist, Error, Histogram, Identity, Skipped, ValueDist,
     accounting::{busy, missed},
     entries::{Entries, EntryRef, Snapshot, entry_ref, window},
-    object::OpenPrograms,
+    object::{OpenPrograms, table_map},
     program::{Moment, Program},
     raw::{self, Entry, Settings, same_layout},
+    table::Table,
     trace::Trace,
 };
 
@@ -75,8 +73,13 @@ pub struct Row {
     pub outqueue_bytes: ValueDist,
     /// The window that the peer advertised in its SACKs.
     pub rwnd_bytes: ValueDist,
-    /// Sends that waited for room, and how long.
+    /// How long sends waited for room, of the waits that ended in an interval; since the start, those that last count,
+    /// too, with what they have lasted by now.
     pub wait: DurationDist,
+    /// Sends that waited for room: each counts once, when it is seen to wait.
+    pub wait_events: u64,
+    /// How long sends waited, all together, up to now: of a wait that lasts, each interval has its part.
+    pub waited: Duration,
     /// Histogram of `util_ppm`, in percent; only if [`Config::extended`] or [`Config::histograms`], as the next.
     pub util_histogram: Option<Histogram>,
     /// Histogram of `wait`, in microseconds.
@@ -105,10 +108,10 @@ pub struct Row {
 }
 
 impl Row {
-    /// Was anything sampled at all?
+    /// Was anything sent, or is a send waiting?
     #[must_use]
     pub fn is_sender(&self) -> bool {
-        self.util_ppm.count > 0
+        self.util_ppm.count > 0 || self.wait_events > 0
     }
 }
 
@@ -188,9 +191,7 @@ pub(crate) struct RawState {
     rto_ns: u64,
     zero_window_ns: u64,
     cum_tsn: u32,
-    waiting: u32,
     seen: u32,
-    pad: u32,
 }
 
 /// `struct event`.
@@ -213,6 +214,25 @@ pub struct RawAccounting {
     assocs_evicted: u64,
     samples_evicted: u64,
     waits_unknown: u64,
+    waits_missed: u64,
+    sends_open: u64,
+}
+
+/// `struct send`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes)]
+pub(crate) struct RawSend {
+    tid: u32,
+    assoc_id: u32,
+    start_ns: u64,
+    nvcsw: u64,
+    asoc: u64,
+    entry: u32,
+    generation: u32,
+    msg_bytes: u32,
+    full: u8,
+    closed: u8,
+    pad: u16,
 }
 
 same_layout!(types;
@@ -224,9 +244,12 @@ same_layout!(types;
     RawEvidence = evidence {
         since_ns, until_ns, bytes, t3_expiries, zero_window, sender_waits, own_queue
     };
-    RawState = state { now, last, rto_ns, zero_window_ns, cum_tsn, waiting, seen };
+    RawState = state { now, last, rto_ns, zero_window_ns, cum_tsn, seen };
+    RawSend = send { tid, assoc_id, start_ns, nvcsw, asoc, entry, generation, msg_bytes, full, closed };
     RawEvent = event { time_ns, wait_ns, assoc_id, entry, generation, msg_bytes };
-    RawAccounting = accounting { lost, assocs_evicted, samples_evicted, waits_unknown };
+    RawAccounting = accounting {
+        lost, assocs_evicted, samples_evicted, waits_unknown, waits_missed, sends_open
+    };
 );
 
 /// Histograms of an entry (`HISTS`): of buffer use, outqueue, window and waits.
@@ -240,12 +263,44 @@ const LAST_SINCE: usize = STATE + offset_of!(RawState, last.since_ns);
 const ZERO_WINDOW: usize = STATE + offset_of!(RawState, zero_window_ns);
 const STATE: usize = offset_of!(Entry<RawState, RawStats>, state);
 
+/// Places for sends that may have to wait (`SENDS`).
+const SENDS: u32 = 8192;
+
+/// A send that need not wait, as far as is known, counts as waiting from here on: until then it may just be at work.
+const WAITS_FROM: Duration = Duration::from_millis(10);
+
 /// The programs of `sctp-bufmon`, loaded.
 pub struct Programs {
     pub(crate) assocs: Entries<RawState, RawStats>,
-    /// By index, what was handed out before; empty unless extended.
+    /// By index, what was handed out before.
     pub(crate) reported: Vec<Reported>,
+    /// Sends that may have to wait; `None` in tests.
+    pub(crate) sends: Option<Table<RawSend>>,
+    /// Whether the kernel side finds stalls.
+    pub(crate) extended: bool,
 }
+
+/// The waits of an association that last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Waiting {
+    sends: u32,
+    /// How long together.
+    sum: Duration,
+    shortest: Option<Duration>,
+    longest: Duration,
+}
+
+impl Waiting {
+    fn add(&mut self, lasts: Duration) {
+        self.sends += 1;
+        self.sum = self.sum.saturating_add(lasts);
+        self.shortest = Some(self.shortest.map_or(lasts, |shortest| shortest.min(lasts)));
+        self.longest = self.longest.max(lasts);
+    }
+}
+
+/// Waits that last, by entry.
+type AllWaiting = BTreeMap<EntryRef, Waiting>;
 
 /// What was handed out of an entry before.
 #[derive(Clone, Copy, Default)]
@@ -265,6 +320,33 @@ struct Lasting {
     zero_window: Duration,
     /// How long the cumulative TSN stood still, of stalls alone.
     stalled: Duration,
+    /// Sends that waited, and how long together.
+    wait_events: u64,
+    waited: Duration,
+}
+
+impl Lasting {
+    /// What was added since, and the largest so far. A wait that never was may have been counted while it seemed to
+    /// last: what was handed out is not taken back, but not handed out again either.
+    fn since(self, before: Self) -> (Self, Self) {
+        let largest = Self {
+            zero_window: self.zero_window.max(before.zero_window),
+            stalled: self.stalled.max(before.stalled),
+            wait_events: self.wait_events.max(before.wait_events),
+            waited: self.waited.max(before.waited),
+        };
+        let since = Self {
+            zero_window: largest.zero_window.saturating_sub(before.zero_window),
+            stalled: largest.stalled.saturating_sub(before.stalled),
+            wait_events: largest.wait_events.saturating_sub(before.wait_events),
+            waited: largest.waited.saturating_sub(before.waited),
+        };
+        (since, largest)
+    }
+
+    fn is_idle(self) -> bool {
+        self.zero_window.is_zero() && self.stalled.is_zero() && self.wait_events == 0 && self.waited.is_zero()
+    }
 }
 
 impl Program for Programs {
@@ -281,14 +363,16 @@ impl Program for Programs {
         if !config.gathers_more() {
             open.leave_out("bufmon_x_");
         }
+        open.make_table::<RawSend>("sends", SENDS)?;
         Entries::<RawState, RawStats>::configure(open, config, sizes.max_assocs)
     }
 
     fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error> {
-        let entries = if config.gathers_more() { settings.entry_mask as usize + 1 } else { 0 };
         Ok(Self {
             assocs: Entries::new(object, settings, config, HISTS)?,
-            reported: vec![Reported::default(); entries],
+            reported: vec![Reported::default(); settings.entry_mask as usize + 1],
+            sends: Some(Table::new(&table_map(object, "sends")?, SENDS)?),
+            extended: config.gathers_more(),
         })
     }
 
@@ -304,6 +388,10 @@ impl Program for Programs {
 
     /// Every stall that was not handed out before: the present one of each association, or its last one.
     fn lasting(&mut self, moment: Moment, records: &mut Vec<Record>) {
+        if !self.extended {
+            return;
+        }
+        let waiting = self.waiting(moment.now);
         for index in self.assocs.in_use() {
             let Some(reported) = self.reported.get_mut(index as usize) else { break };
             let is_news = |at: &usize| self.assocs.word(index, *at) > reported.stall_ns;
@@ -312,6 +400,7 @@ impl Program for Programs {
             }
             let Some(assoc) = self.assocs.read(index) else { continue };
             let state = &assoc.state;
+            let waits = waiting.get(&entry_ref(&assoc)).map_or(0, |waiting| waiting.sends);
             let ended = Duration::from_nanos(state.last.until_ns);
             for (evidence, until) in [(&state.last, Some(ended)), (&state.now, None)] {
                 let is_stall = until.is_some() || stalled_for(state, moment.now).is_some();
@@ -325,8 +414,8 @@ impl Program for Programs {
                         lasted: until.unwrap_or(moment.now).saturating_sub(since),
                         bytes: evidence.bytes,
                         t3_expiries: evidence.t3_expiries,
-                        waiting: state.waiting,
-                        cause: cause(evidence),
+                        waiting: waits,
+                        cause: cause(&with_waits(evidence, until.is_none() && waits > 0)),
                     }));
                 }
             }
@@ -338,10 +427,15 @@ impl Program for Programs {
     }
 
     fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        let waiting = self.waiting(moment.now);
+        let waits: Vec<_> = waiting.keys().map(|of| of.index).collect();
         let lasts = |index| self.assocs.word(index, NOW_SINCE) | self.assocs.word(index, ZERO_WINDOW) != 0;
-        let changed = |index| lasts(index) || self.assocs.has_window(index, moment.interval);
+        let changed =
+            |index| lasts(index) || waits.contains(&index) || self.assocs.has_window(index, moment.interval);
         let changed: Vec<_> = self.assocs.in_use().filter(|index| changed(*index)).collect();
-        Ok(changed.into_iter().filter_map(move |index| self.interval_row(index, moment).transpose()))
+        Ok(changed
+            .into_iter()
+            .filter_map(move |index| self.interval_row(index, moment, &waiting).transpose()))
     }
 
     fn totals(
@@ -349,11 +443,19 @@ impl Program for Programs {
         due: Due,
         moment: Moment,
     ) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        let waiting = self.waiting(moment.now);
+        let waiting_of = move |of| waiting.get(&of).copied().unwrap_or_default();
+        let lasts = waiting_of.clone();
+        let is_idle = move |assoc: &Entry<RawState, RawStats>| {
+            let lasting = lasting(&assoc.state, &assoc.stats, lasts(entry_ref(assoc)), moment.now);
+            is_idle(&assoc.stats) && lasting.is_idle()
+        };
         Ok(self.assocs.totals(due, is_idle).map(move |assoc| {
             let assoc = assoc?;
-            let lasting = lasting(&assoc.state, &assoc.stats, moment.now);
-            let mut row =
-                Row { zero_window: lasting.zero_window, stalled: lasting.stalled, ..row(&assoc, moment.now) };
+            let waiting = waiting_of(assoc.of);
+            let lasting = lasting(&assoc.state, &assoc.stats, waiting, moment.now);
+            let row = row(&assoc, lasting, waiting.sends > 0, moment.now);
+            let mut row = Row { wait: with_lasting(row.wait, waiting), ..row };
             if let Some(lasts) = stalled_for(&assoc.state, moment.now) {
                 row.stalls += 1;
                 row.stall_max = row.stall_max.max(lasts);
@@ -377,6 +479,11 @@ impl Program for Programs {
                     counted.samples_evicted,
                 ),
                 skipped("waits_unknown", "there was no room to note their wait", counted.waits_unknown),
+                skipped(
+                    "waits_missed",
+                    "whether they waited is unknown: their end was not seen",
+                    counted.waits_missed,
+                ),
                 busy(self.assocs.busy()),
             ],
         }
@@ -384,37 +491,84 @@ impl Program for Programs {
 }
 
 impl Programs {
+    /// Sends that wait now, by the entry of their association.
+    fn waiting(&self, now: Duration) -> AllWaiting {
+        let mut all = AllWaiting::new();
+        let Some(sends) = &self.sends else { return all };
+        for place in 0..sends.len() {
+            // Most places are free.
+            let tid = sends.word(place, offset_of!(RawSend, tid)).unwrap_or_default();
+            if tid == 0 || sends.word(place, offset_of!(RawSend, start_ns)).unwrap_or_default() == 0 {
+                continue;
+            }
+            if let Some((of, lasts)) =
+                stable(|| sends.read(place, |_| true)).and_then(|send| waits(&send, now))
+            {
+                all.entry(of).or_default().add(lasts);
+            }
+        }
+        all
+    }
+
     /// The statistics of an association in the interval that has just ended, of which its window knows what ended in it;
     /// `None` where there are none.
-    fn interval_row(&mut self, index: u32, moment: Moment) -> Result<Option<Row>, Error> {
+    fn interval_row(
+        &mut self,
+        index: u32,
+        moment: Moment,
+        waiting: &AllWaiting,
+    ) -> Result<Option<Row>, Error> {
         let Some(assoc) = self.assocs.read(index) else { return Ok(None) };
-        let lasting = lasting(&assoc.state, &assoc.stats, moment.now);
-        let mut since = Lasting::default();
+        let of = entry_ref(&assoc);
+        let waiting = waiting.get(&of).copied().unwrap_or_default();
+        let mut since = lasting(&assoc.state, &assoc.stats, waiting, moment.now);
         if let Some(reported) = self.reported.get_mut(index as usize) {
-            let generation = entry_ref(&assoc).generation;
-            let before = mem::replace(reported, Reported { generation, lasting, ..*reported });
-            since = if before.generation == generation {
-                Lasting {
-                    zero_window: lasting.zero_window.saturating_sub(before.lasting.zero_window),
-                    stalled: lasting.stalled.saturating_sub(before.lasting.stalled),
-                }
-            } else {
-                lasting
-            };
+            let before =
+                if reported.generation == of.generation { reported.lasting } else { Lasting::default() };
+            let (added, largest) = since.since(before);
+            *reported = Reported { generation: of.generation, lasting: largest, ..*reported };
+            since = added;
         }
         let stats = match window(&assoc, moment.interval).filter(|window| !is_idle(window)) {
             Some(window) => window,
-            None if since.zero_window.is_zero() && since.stalled.is_zero() => return Ok(None),
+            None if since.is_idle() => return Ok(None),
             // Nothing but what lasts.
             None => RawStats::new_zeroed(),
         };
-        let row = row(&self.assocs.interval_snapshot(&assoc, stats)?, moment.now);
-        Ok(Some(if self.reported.is_empty() {
-            row
-        } else {
-            Row { zero_window: since.zero_window, stalled: since.stalled, ..row }
-        }))
+        Ok(Some(row(&self.assocs.interval_snapshot(&assoc, stats)?, since, waiting.sends > 0, moment.now)))
     }
+}
+
+/// What is read twice in a row alike: no writer was busy in between.
+fn stable<T: PartialEq>(read: impl Fn() -> Option<T>) -> Option<T> {
+    (0..4).find_map(|_| read().filter(|first| read().is_some_and(|second| second == *first)))
+}
+
+/// For how long a send waits by now, and the entry of its association; `None` where it does not, or has no entry.
+fn waits(send: &RawSend, now: Duration) -> Option<(EntryRef, Duration)> {
+    let lasts = now.saturating_sub(Duration::from_nanos(send.start_ns));
+    let waits = send.tid != 0 && send.start_ns != 0 && (send.full != 0 || lasts >= WAITS_FROM);
+    (waits && send.entry != u32::MAX)
+        .then_some((EntryRef { generation: send.generation, index: send.entry }, lasts))
+}
+
+/// Waits that ended, and those that last.
+fn with_lasting(ended: DurationDist, waiting: Waiting) -> DurationDist {
+    if waiting.sends == 0 {
+        return ended;
+    }
+    DurationDist {
+        count: ended.count.wrapping_add(waiting.sends.into()),
+        sum: ended.sum.saturating_add(waiting.sum),
+        min: [ended.min, waiting.shortest].into_iter().flatten().min(),
+        max: Some(waiting.longest).max(ended.max),
+        percentiles: ended.percentiles,
+    }
+}
+
+/// The evidence of a stall, with what the table of sends says.
+fn with_waits(evidence: &RawEvidence, waits: bool) -> RawEvidence {
+    RawEvidence { sender_waits: evidence.sender_waits | u8::from(waits), ..*evidence }
 }
 
 /// How long an association stands still now; `None` where that is not longer than its RTO, or it does not.
@@ -424,21 +578,24 @@ fn stalled_for(state: &RawState, now: Duration) -> Option<Duration> {
 }
 
 /// What lasts of an association, up to now, from its statistics since the start.
-fn lasting(state: &RawState, stats: &RawStats, now: Duration) -> Lasting {
+fn lasting(state: &RawState, stats: &RawStats, waiting: Waiting, now: Duration) -> Lasting {
     let closed = match state.zero_window_ns {
         0 => Duration::ZERO,
         since => now.saturating_sub(Duration::from_nanos(since)),
     };
     Lasting {
-        zero_window: Duration::from_nanos(stats.zero_window_ns) + closed,
-        stalled: Duration::from_nanos(stats.stall_ns) + stalled_for(state, now).unwrap_or_default(),
+        zero_window: Duration::from_nanos(stats.zero_window_ns).saturating_add(closed),
+        stalled: Duration::from_nanos(stats.stall_ns)
+            .saturating_add(stalled_for(state, now).unwrap_or_default()),
+        wait_events: stats.wait.count.wrapping_add(waiting.sends.into()),
+        waited: Duration::from_nanos(stats.wait.sum).saturating_add(waiting.sum),
     }
 }
 
-fn row(assoc: &Snapshot<RawState, RawStats>, now: Duration) -> Row {
+fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, waits: bool, now: Duration) -> Row {
     let (state, stats) = (&assoc.state, &assoc.stats);
     let stall_cause = match stalled_for(state, now) {
-        Some(_) => Some(cause(&state.now)),
+        Some(_) => Some(cause(&with_waits(&state.now, waits))),
         None => (state.last.since_ns > 0).then(|| cause(&state.last)),
     };
     Row {
@@ -448,17 +605,19 @@ fn row(assoc: &Snapshot<RawState, RawStats>, now: Duration) -> Row {
         outqueue_bytes: ValueDist::new(&stats.outqueue, assoc.hist(1)),
         rwnd_bytes: ValueDist::new(&stats.rwnd, assoc.hist(2)),
         wait: DurationDist::new(&stats.wait, assoc.hist(3)),
+        wait_events: lasting.wait_events,
+        waited: lasting.waited,
         // A percent is 10,000 millionths, which count as microseconds.
         util_histogram: assoc.hist(0).map(|counts| Histogram::of(counts, 10_000_000)),
         wait_histogram: assoc.hist(3).map(|counts| Histogram::of(counts, 1000)),
         refused: stats.refused,
         zero_windows: stats.zero_windows,
-        zero_window: Duration::from_nanos(stats.zero_window_ns),
+        zero_window: lasting.zero_window,
         in_flight_max_bytes: stats.in_flight_max,
         recv_ppm: ValueDist::new::<u64>(&stats.recv, None),
         own_rwnd_bytes: ValueDist::new::<u64>(&stats.own_rwnd, None),
         stalls: stats.stalls,
-        stalled: Duration::from_nanos(stats.stall_ns),
+        stalled: lasting.stalled,
         stall_max: Duration::from_nanos(stats.stall_max_ns),
         stall_cause,
     }

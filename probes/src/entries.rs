@@ -80,6 +80,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
             open.settings.wants |= WANT_EXTENDED;
             open.resize("hists", len)?;
         }
+        open.resize_lru("lives", 1024)?;
         open.make_table::<Entry<State, Stats>>("entries", len)
     }
 
@@ -122,7 +123,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     pub(crate) fn totals(
         &mut self,
         due: Due,
-        is_idle: impl Fn(&Stats) -> bool,
+        is_idle: impl Fn(&Entry<State, Stats>) -> bool,
     ) -> impl Iterator<Item = Result<Snapshot<State, Stats>, Error>> {
         let indexes: Vec<_> =
             self.in_use().filter(|index| due != Due::Ended || self.has_ended(*index)).collect();
@@ -131,7 +132,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
             if due != Due::All && entry.ended != 0 && !self.report_end(index, &entry) {
                 return None;
             }
-            if is_idle(&entry.stats) || due == Due::Ended && entry.ended == 0 {
+            if is_idle(&entry) || due == Due::Ended && entry.ended == 0 {
                 return None;
             }
             Some(self.snapshot(&entry))
@@ -146,7 +147,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     /// Notes that an entry which has ended is handed out: nothing changes it any more. `false` where it was before.
     fn report_end(&mut self, index: u32, entry: &Entry<State, Stats>) -> bool {
         let Some(reported) = self.reported.get_mut(index as usize) else { return false };
-        if mem::replace(reported, Some(entry.generation)) == Some(entry.generation) {
+        if reported.replace(entry.generation) == Some(entry.generation) {
             return false;
         }
         let stats = offset_of!(Entry<State, Stats>, stats);

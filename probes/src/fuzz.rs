@@ -19,6 +19,7 @@ use crate::{
     rto, rtt,
     streams::Tables,
     streamutil,
+    table::Table,
 };
 
 /// Records and tables of a program. The first byte chooses which.
@@ -33,7 +34,9 @@ pub fn programs(bytes: &[u8]) {
         }
         2 => {
             let reported = vec![bufmon::Reported::default(); MAX_ENTRIES];
-            read(entries(bytes).map(|assocs| bufmon::Programs { assocs, reported }), bytes);
+            let sends = table::<bufmon::RawSend>(bytes).and_then(|(file, len)| Table::new(&file, len).ok());
+            let programs = |assocs| bufmon::Programs { assocs, reported, sends, extended: true };
+            read(entries(bytes).map(programs), bytes);
         }
         3 => read(
             streams(bytes).map(|tables| jitter::Programs { tables, hists: None, histograms: true }),

@@ -24,15 +24,15 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Attaches every program that was loaded, in the order of the source, and then runs the iterator of `-p` if it was
-    /// loaded, so that no socket slips between.
+    /// Attaches every program that was loaded, in the order of the source, and then runs the iterators that were, that of
+    /// `-p` first, so that no socket slips between.
     pub(crate) fn attach(object: &Object) -> Result<Self, Error> {
         let (iterators, programs): (Vec<_>, Vec<_>) = object
             .progs_mut()
             .filter(|p| p.autoload())
             .partition(|p| p.section().to_string_lossy().starts_with("iter/"));
         let links = programs.iter().map(|p| p.attach()).collect::<Result<Vec<_>, _>>()?;
-        if let Some(program) = iterators.first() {
+        for program in &iterators {
             let link = program.attach_iter_with_opts(IterOpts::None)?;
             io::copy(&mut Iter::new(&link)?, &mut io::sink())?;
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 use libbpf_rs::{
     MapCore, MapHandle, Object, ObjectBuilder, OpenMapMut, OpenObject, OpenProgram,
     libbpf_sys::{BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD, bpf_cmd},
+    num_possible_cpus,
 };
 use zerocopy::IntoBytes;
 
@@ -38,6 +39,7 @@ impl OpenPrograms {
         };
         let has_returns = open.object.progs().any(returns);
         open.map("frames")?.set_autocreate(has_returns)?;
+        open.resize_lru("frames", 1024)?;
         Ok(open)
     }
 
@@ -53,6 +55,13 @@ impl OpenPrograms {
     /// Sets the number of entries of a map, or of bytes of a ring buffer.
     pub(crate) fn resize(&mut self, map: &str, entries: u32) -> Result<(), Error> {
         Ok(self.map(map)?.set_max_entries(entries)?)
+    }
+
+    /// Sets the number of entries of a map that evicts the oldest: more where there are many CPUs. Each of them keeps up
+    /// to 128 free entries to itself, whoever needs them (`LOCAL_FREE_TARGET` in `kernel/bpf/bpf_lru_list.c`).
+    pub(crate) fn resize_lru(&mut self, map: &str, entries: u32) -> Result<(), Error> {
+        let cpus = num_possible_cpus()? as u32;
+        self.resize(map, entries.max(256 * cpus))
     }
 
     /// Makes the memory of a table (`TABLE` in `stats.h`) with so many entries of `T`.

@@ -217,7 +217,8 @@ pub struct Shared<Accounting> {
     pub want_wakeup: u32,
     /// Entries of the pool of streams ever used; may exceed their number.
     pub pool_used: u32,
-    pub pad: u32,
+    /// Returns of functions without what their entries left (`frame.h`).
+    pub frames_lost: u32,
     /// What the programs lost or left out.
     pub accounting: Accounting,
 }
@@ -240,7 +241,7 @@ macro_rules! same_layout {
                 filter, jiffy_ns, wants, want_filter, want_reuse, entry_mask, assoc_mask, set_mask, stream_mask,
                 place_mask
             };
-            $crate::raw::Shared<RawAccounting> = shared { epoch, want_wakeup, pool_used, accounting };
+            $crate::raw::Shared<RawAccounting> = shared { epoch, want_wakeup, pool_used, frames_lost, accounting };
             $($rest)*
         );
     };

@@ -341,7 +341,7 @@ impl Program for Programs {
 
     fn totals(&mut self, due: Due, _: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
         let units = &self.units;
-        Ok(self.paths.totals(due, is_idle).map(|path| Ok(units.row(&path?))))
+        Ok(self.paths.totals(due, |path| is_idle(&path.stats)).map(|path| Ok(units.row(&path?))))
     }
 
     fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {

@@ -185,7 +185,7 @@ impl Program for Programs {
     }
 
     fn totals(&mut self, due: Due, _: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
-        Ok(self.paths.totals(due, is_idle).map(|path| Ok(row(&path?))))
+        Ok(self.paths.totals(due, |path| is_idle(&path.stats)).map(|path| Ok(row(&path?))))
     }
 
     fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {

@@ -133,8 +133,9 @@ impl<P: Program> Probe for Trace<P> {
     fn accounting(&self) -> Accounting {
         // One copy at least is always run.
         let covered = P::SECOND_COPIES && self.hooks == HookKind::Fentry;
+        let shared = self.shared.get();
         let missed = if covered { 0 } else { self.links.missed(&self.object) };
-        self.program.accounting(&self.shared.get().accounting, missed)
+        self.program.accounting(&shared.accounting, missed + u64::from(shared.frames_lost))
     }
 
     fn detach(&mut self) {

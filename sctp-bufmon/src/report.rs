@@ -53,7 +53,7 @@ const CSV: &[Column<Row>] = &[
         Int(|r| r.rwnd_bytes.min.or(Some(0))),
     ),
     Column::counter("RWND_Samples", "SACKs that came", Int(|r| Some(r.rwnd_bytes.count))),
-    Column::counter("Sndbuf_Wait_Events", "sends that waited for room", Int(|r| Some(r.wait.count))),
+    Column::counter("Sndbuf_Wait_Events", "sends that waited for room", Int(|r| Some(r.wait_events))),
 ];
 
 /// The same by the names of JSON, with nothing where there are no samples.
@@ -74,7 +74,7 @@ const JSON: &[&dyn Columns<Row>] = &[
     &WAIT_EVENTS,
 ];
 const WAIT_EVENTS: &[Column<Row>] =
-    &[Column::counter("wait_events", "sends that waited for room", Int(|r| Some(r.wait.count)))];
+    &[Column::counter("wait_events", "sends that waited for room", Int(|r| Some(r.wait_events)))];
 const SAMPLES: Column<ValueDist> = Column::counter("samples", "number of looks", Int(|d| Some(d.count)));
 const AVG_PCT: Column<ValueDist> = Column::distribution("avg_pct", "mean", Fixed(|d| percent(d.mean()), 1));
 const MAX_PCT: Column<ValueDist> = Column::distribution("max_pct", "largest", Fixed(|d| pct(d.max), 1));
@@ -147,8 +147,8 @@ const MORE: &[&dyn Columns<Row>] = &[
 ];
 const WAIT_TOTAL: &[Column<Row>] = &[Column::counter(
     "wait_total_us",
-    "time that sends waited, all together",
-    Float(|r| Some(us(r.wait.sum))),
+    "time that sends waited, all together, up to now",
+    Float(|r| Some(us(r.waited))),
 )];
 const SENDER: &[Column<Row>] = &[
     Column::counter("refused_events", "sends refused (EAGAIN)", Int(|r| Some(r.refused))),
@@ -389,14 +389,14 @@ fn text_summary(s: &Row, extended: bool, out: &mut Out) -> Result<()> {
         percentile_line(&s.outqueue_bytes, out)?;
         out.text(&format!("    Samples: {}", s.outqueue_bytes.count))?;
     }
-    window_block("Receiver Window (RWND)", &s.rwnd_bytes, out)?;
+    window_block("Receiver Window (RWND)", &s.rwnd_bytes, extended, out)?;
     out.text("  Send Buffer Pressure:")?;
-    out.text(&format!("    Wait events: {}", s.wait.count))?;
+    out.text(&format!("    Wait events: {}", s.wait_events))?;
     if !extended {
         return Ok(());
     }
     if let (Some(avg), Some(max)) = (s.wait.mean_us(), s.wait.max) {
-        let total = ms(s.wait.sum);
+        let total = ms(s.waited);
         out.text(&format!(
             "    Wait time: {total:.3} ms in all, {:.3} ms avg, {:.3} ms max",
             avg / 1e3,
@@ -407,7 +407,7 @@ fn text_summary(s: &Row, extended: bool, out: &mut Out) -> Result<()> {
     out.text(&format!("  In flight: {} bytes maximum", s.in_flight_max_bytes))?;
     out.text(&format!("  Zero window: {} times, {:.3} ms", s.zero_windows, ms(s.zero_window)))?;
     use_block("Receive Buffer", &s.recv_ppm, out)?;
-    window_block("Own Window", &s.own_rwnd_bytes, out)?;
+    window_block("Own Window", &s.own_rwnd_bytes, extended, out)?;
     out.text(&format!(
         "  Stalls: {}, {:.1} ms in all, {:.1} ms at most",
         s.stalls,
@@ -431,11 +431,14 @@ fn use_block(name: &str, ppm: &ValueDist, out: &mut Out) -> Result<()> {
     out.text(&format!("    Samples: {}", ppm.count))
 }
 
-fn window_block(name: &str, bytes: &ValueDist, out: &mut Out) -> Result<()> {
-    let (Some(avg), Some(min)) = (bytes.mean(), bytes.min) else { return Ok(()) };
+fn window_block(name: &str, bytes: &ValueDist, extended: bool, out: &mut Out) -> Result<()> {
+    let (Some(avg), Some(min), Some(max)) = (bytes.mean(), bytes.min, bytes.max) else { return Ok(()) };
     out.text(&format!("  {name}:"))?;
     out.text(&format!("    Average: {avg:.1} bytes"))?;
     out.text(&format!("    Minimum: {min} bytes"))?;
+    if extended {
+        out.text(&format!("    Maximum: {max} bytes"))?;
+    }
     percentile_line(bytes, out)?;
     out.text(&format!("    Samples: {}", bytes.count))
 }

@@ -49,6 +49,8 @@ fn probe() -> Fake<Record, Row> {
             max: Some(wait),
             percentiles: Some([wait; 3]),
         },
+        wait_events: 1,
+        waited: wait,
         util_histogram: None,
         wait_histogram: None,
         refused: 4,
@@ -69,6 +71,8 @@ fn probe() -> Fake<Record, Row> {
         outqueue_bytes: values(&[]),
         rwnd_bytes: values(&[]),
         wait: DurationDist::default(),
+        wait_events: 0,
+        waited: Duration::ZERO,
         recv_ppm: values(&[250_000]),
         own_rwnd_bytes: values(&[65_536]),
         stalls: 0,
@@ -107,6 +111,23 @@ fn who_only_receives_has_no_row_unless_extended() {
     let csv = TESTED.play(&["-cqx"], probe());
     assert_eq!(csv.lines().count(), 4);
     assert!(csv.lines().nth(2).unwrap().starts_with("4,0.0,0.0,0.0,0,0.0,0,0,0.0,0,0,0,10.1.0.1:46956,"));
+}
+
+/// A send that waits since before anything could be sampled.
+#[test]
+fn who_waits_has_a_row_before_anything_else_is_known() {
+    let probe = || {
+        let mut probe = probe();
+        let mut waiting = probe.totals.swap_remove(1);
+        (waiting.wait_events, waiting.waited) = (1, Duration::from_secs(600));
+        probe.totals = vec![waiting];
+        probe
+    };
+    assert_eq!(TESTED.play(&["-cq"], probe()).lines().nth(1), Some("4,0.0,0.0,0.0,0,0.0,0,0,0.0,0,0,1"));
+    let text = TESTED.play(&["-q"], probe());
+    assert_eq!(text, "\nAssociation 4:\n  Send Buffer Pressure:\n    Wait events: 1\n");
+    let summary = first_of(&TESTED.play(&["--json"], probe()), "summary");
+    assert_eq!((&summary["wait_events"], &summary["wait_total_us"]), (&1.into(), &600e6.into()));
 }
 
 #[test]

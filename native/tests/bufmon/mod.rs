@@ -50,9 +50,7 @@ pub struct State {
     pub rto_ns: u64,
     pub zero_window_ns: u64,
     pub cum_tsn: u32,
-    pub waiting: u32,
     pub seen: u32,
-    pub pad: u32,
 }
 
 /// `struct accounting`.
@@ -63,6 +61,8 @@ pub struct Accounting {
     pub assocs_evicted: u64,
     pub samples_evicted: u64,
     pub waits_unknown: u64,
+    pub waits_missed: u64,
+    pub sends_open: u64,
 }
 
 /// `struct entry`.
@@ -118,4 +118,43 @@ impl Buffer {
         nvcsw: 0,
         waiters: 0,
     };
+}
+
+/// `struct send_args` (`bufmon.c`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
+pub struct SendArgs {
+    pub buffer: Buffer,
+    pub msg_bytes: u64,
+    pub returned: i32,
+    pub msg_flags: u32,
+}
+
+/// `struct send`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes)]
+pub struct Send {
+    pub tid: u32,
+    pub assoc_id: u32,
+    pub start_ns: u64,
+    pub nvcsw: u64,
+    pub asoc: u64,
+    pub entry: u32,
+    pub generation: u32,
+    pub msg_bytes: u32,
+    pub full: u8,
+    pub closed: u8,
+    pub pad: u16,
+}
+
+/// `struct event`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub struct Event {
+    pub time_ns: u64,
+    pub wait_ns: u64,
+    pub assoc_id: u32,
+    pub entry: u32,
+    pub generation: u32,
+    pub msg_bytes: u32,
 }

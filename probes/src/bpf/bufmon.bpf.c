@@ -6,7 +6,12 @@
  * Looked at are every SACK, as it comes in, and every send that reached an association, as it ends.
  * sctp_wait_for_sndbuf() is inlined in all kernels seen; a send has waited in it if its thread went
  * to sleep (task->nvcsw) between the entry of sctp_sendmsg_to_asoc() and sctp_datamsg_from_user(),
- * or the end of the former where the latter is never reached.
+ * or the end of the former where the latter is never reached. That is called where the buffer is
+ * full, or where memory for the message is not at hand and not to be had (sk_wmem_schedule(): the
+ * limit of its cgroup, or sctp_mem). A non-blocking send never waits.
+ *
+ * What lasts is in the entry, and for waits in sends: user space reads both, up to now. What stood
+ * still before the start is found by an iterator.
  *
  * Nothing goes to user space per event, but for one record per wait if those are wanted.
  */
@@ -46,9 +51,7 @@ struct state {
 	__u64 rto_ns;	      /* of the primary path, when the cumulative TSN moved last */
 	__u64 zero_window_ns; /* since then the window is zero; 0: it is not */
 	__u32 cum_tsn;
-	__u32 waiting; /* sends that wait for room now */
-	__u32 seen;    /* cum_tsn is valid */
-	__u32 pad;
+	__u32 seen; /* cum_tsn is valid */
 };
 
 /* See Accounting in bufmon.rs. */
@@ -57,6 +60,8 @@ struct accounting {
 	__u64 assocs_evicted;
 	__u64 samples_evicted; /* samples that went with them, or found no place */
 	__u64 waits_unknown;   /* sends that may have waited, for which there was no room */
+	__u64 waits_missed;    /* sends that may have waited, whose end was not seen */
+	__u64 sends_open; /* as many as there are in sends: mostly none, which saves the search */
 };
 
 #define HISTS 4
@@ -83,35 +88,96 @@ struct event {
 
 const struct event *event_type = NULL; /* so that the skeleton knows the record's type */
 
-/* A send that cannot be finished at once, by thread. */
+#define SENDS 8192     /* a power of two */
+#define SEND_PROBES 16 /* places looked at before a send makes room */
+
+/*
+ * A send that may have to wait, by thread. Its thread alone writes it, but for the end of a life,
+ * which finds it asleep.
+ */
 struct send {
-	__u64 start_ns;
-	__u64 nvcsw;
-	__u64 asoc;
+	__u32 tid; /* 0, which no thread that sends has: free */
 	__u32 assoc_id;
+	__u64 start_ns; /* of its wait; 0: it does not wait (any more) */
+	__u64 nvcsw;	/* of its thread, then */
+	__u64 asoc;
+	__u32 entry;
+	__u32 generation; /* of the entry; NO_INDEX: it has none */
 	__u32 msg_bytes;
-	bool full;    /* no room at its start: it is counted in waiting */
-	bool closed;  /* it has to set up the association first, which may fail */
-	bool waiting; /* for room */
+	__u8 full;   /* so it waits for certain, as it may; else it waits if its thread sleeps */
+	__u8 closed; /* it has to set up the association first, which may fail */
+	__u16 pad;
 };
 
-/* LRU: with kprobes, a return that the kernel missed leaves its send. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 8192);
-	__type(key, __u32);
-	__type(value, struct send);
-} sends SEC(".maps");
+TABLE(struct send, sends);
 
-/* At least as many as there are in sends: mostly none, which saves the search. */
-__u32 sends_open = 0;
-
-static __always_inline struct send *find_send(__u32 *tid)
+static __always_inline struct send *send_at(__u32 place)
 {
-	if (!*(volatile __u32 *)&sends_open)
+	return entry_of(sends, place & (SENDS - 1));
+}
+
+static __always_inline __u32 send_place(__u32 tid)
+{
+	return tid * 0x9e3779b1u >> 16;
+}
+
+static __always_inline __u32 this_thread(void)
+{
+	return bpf_get_current_pid_tgid();
+}
+
+/* The index of a thread's send; NO_INDEX where it has none. */
+__noinline __u32 find_send_of(__u32 tid)
+{
+	__u32 place = send_place(tid);
+
+	for (__u32 i = 0; i < SEND_PROBES; i++) {
+		if (send_at(place + i)->tid == tid)
+			return (place + i) & (SENDS - 1);
+	}
+	return NO_INDEX;
+}
+
+static __always_inline struct send *find_send(void)
+{
+	__u32 place;
+
+	if (!*(volatile __u64 *)&shared.accounting.sends_open)
 		return NULL;
-	*tid = bpf_get_current_pid_tgid();
-	return bpf_map_lookup_elem(&sends, tid);
+	place = find_send_of(this_thread());
+	return entry_or_null(send_at, place);
+}
+
+static __always_inline void drop_send(struct send *send)
+{
+	send->start_ns = 0;
+	if (__sync_lock_test_and_set(&send->tid, 0))
+		__sync_fetch_and_add(&shared.accounting.sends_open, -1);
+}
+
+/* A free place for a thread's send, or that of the oldest of a few; NO_INDEX: none. */
+__noinline __u32 new_send_of(__u32 tid)
+{
+	__u32 place = send_place(tid), oldest = place;
+	__u64 oldest_ns = ~0ull;
+	struct send *send;
+
+	for (__u32 i = 0; i < SEND_PROBES; i++) {
+		send = send_at(place + i);
+		if (!__sync_val_compare_and_swap(&send->tid, 0, tid)) {
+			__sync_fetch_and_add(&shared.accounting.sends_open, 1);
+			return (place + i) & (SENDS - 1);
+		}
+		if (send->start_ns < oldest_ns) {
+			oldest = place + i;
+			oldest_ns = send->start_ns;
+		}
+	}
+	count(&shared.accounting.waits_unknown, 1);
+	send = send_at(oldest);
+	send->start_ns = 0;
+	send->tid = tid;
+	return oldest & (SENDS - 1);
 }
 
 static __always_inline void reset_stats(struct stats *stats)
@@ -288,7 +354,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		__u32 queued = GET(trusted, asoc, outqueue.out_qlen);
 
 		if (cum_tsn == GET(trusted, asoc, next_tsn) - 1 && !queued) {
-			entry->state.now.since_ns = 0; /* nothing is left */
+			stall_end(entry, now); /* nothing is left */
 		} else if (!entry->state.now.since_ns) {
 			stall_begin(entry, asoc, now);
 			entry->state.now.bytes = queued;
@@ -305,115 +371,147 @@ static __always_inline struct task_struct *current(void)
 	return (struct task_struct *)bpf_get_current_task();
 }
 
-static __always_inline int on_send(bool trusted, struct sctp_association *asoc, __u64 address,
-				   __u64 msg_bytes)
+/* A wait is over, or the life of the association in which it began is. */
+__noinline int book_wait(__u32 key, __u32 place, __u64 now)
 {
-	bool closed = GET(trusted, asoc, state) == SCTP_STATE_CLOSED;
-	struct send send = {};
-	struct entry *entry;
-	int used, total;
-	__u32 tid;
-
-	send_buffer(trusted, asoc, &used, &total);
-	if (used < total && !closed)
-		return 0; /* by far the most */
-	if (!wanted(trusted, asoc, NULL))
-		return 0;
-	send.start_ns = bpf_ktime_get_ns();
-	send.nvcsw = READ(current(), nvcsw);
-	send.asoc = address;
-	send.assoc_id = GET(trusted, asoc, assoc_id);
-	send.msg_bytes = msg_bytes;
-	send.full = used >= total;
-	send.closed = closed;
-	send.waiting = send.full;
-	if (send.full) {
-		entry = entry_of_assoc(address, send.assoc_id);
-		if (entry) {
-			begin_update(entry);
-			entry->state.waiting++;
-			entry->state.now.sender_waits = true;
-			end_update(entry);
-		}
-	}
-	tid = bpf_get_current_pid_tgid();
-	if (bpf_map_update_elem(&sends, &tid, &send, BPF_ANY))
-		count(&shared.accounting.waits_unknown, 1);
-	else
-		__sync_fetch_and_add(&sends_open, 1);
-	return 0;
-}
-
-/* The wait for room, if there was one, is over. */
-static __always_inline void wait_ends(struct send *send)
-{
-	__u64 now = bpf_ktime_get_ns(), wait_ns = now - send->start_ns;
-	bool slept = READ(current(), nvcsw) != send->nvcsw;
-	struct entry *entry = find_entry(send->asoc, send->assoc_id);
+	struct entry *entry = entry_at(key);
+	struct send *send = send_at(place);
+	__u64 wait_ns = now - send->start_ns;
 	struct event *event;
 
-	if (!send->waiting)
-		return;
-	send->waiting = false;
-	if (!entry) {
-		count(&shared.accounting.waits_unknown, 1);
-		return;
-	}
 	begin_update(entry);
-	if (entry->state.waiting)
-		entry->state.waiting--;
 	entry->last_ns = now;
-	if (slept) {
-		for_stats(stats, entry) add(&stats->wait, wait_ns);
-		if (settings.wants & WANT_EXTENDED)
-			into_hist(entry->key, HIST_WAIT, wait_ns);
-	}
+	for_stats(stats, entry) add(&stats->wait, wait_ns);
+	if (settings.wants & WANT_EXTENDED)
+		into_hist(entry->key, HIST_WAIT, wait_ns);
 	end_update(entry);
-	if (!slept || !(settings.wants & WANT_EVENTS))
-		return;
+	if (!(settings.wants & WANT_EVENTS))
+		return 0;
 	event = reserve(sizeof(*event), &shared.accounting.lost);
 	if (!event)
-		return;
+		return 0;
 	event->time_ns = now;
 	event->wait_ns = wait_ns;
-	event->assoc_id = send->assoc_id;
+	event->assoc_id = entry->id.assoc_id;
 	event->entry = entry->key;
 	event->generation = entry->generation;
 	event->msg_bytes = send->msg_bytes;
 	submit(event);
+	return 0;
+}
+
+static __always_inline void note_entry(struct send *send, struct entry *entry)
+{
+	send->entry = entry ? entry->key : NO_INDEX;
+	send->generation = entry ? entry->generation : NO_INDEX;
+}
+
+/* A send that may have to wait begins. */
+__noinline int note_send(__u64 address, __u32 msg_bytes, bool full, bool closed)
+{
+	struct sctp_association *asoc = (struct sctp_association *)address;
+	__u32 assoc_id = READ(asoc, assoc_id), place;
+	struct entry *entry = NULL;
+	struct send *send;
+
+	if (full || !closed)
+		entry = entry_of_assoc(address, assoc_id);
+	if (full && entry) {
+		begin_update(entry);
+		entry->state.now.sender_waits = true;
+		end_update(entry);
+	}
+	place = new_send_of(this_thread());
+	send = send_at(place);
+	send->assoc_id = assoc_id;
+	send->nvcsw = READ(current(), nvcsw);
+	send->asoc = address;
+	note_entry(send, entry);
+	send->msg_bytes = msg_bytes;
+	send->full = full;
+	send->closed = closed;
+	/* What sets up an association first may sleep for that, too. */
+	if (full || !closed)
+		send->start_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+static __always_inline int on_send(bool trusted, struct sctp_association *asoc, struct msghdr *msg,
+				   __u64 address, __u64 msg_bytes)
+{
+	bool closed = GET(trusted, asoc, state) == SCTP_STATE_CLOSED, full;
+	struct send *left = find_send();
+	struct sock *sk;
+	int used, total;
+
+	if (left) {
+		/* The end of this thread's last send was not seen. */
+		if (left->start_ns)
+			count(&shared.accounting.waits_missed, 1);
+		drop_send(left);
+	}
+	send_buffer(trusted, asoc, &used, &total);
+	sk = GET(trusted, asoc, base.sk);
+	full = used >= total;
+	if (!full && !closed && (__s64)msg_bytes <= GET(trusted, sk, sk_forward_alloc))
+		return 0; /* by far the most */
+	if (!closed && GET(trusted, msg, msg_flags) & MSG_DONTWAIT)
+		return 0;
+	if (!wanted(trusted, asoc, NULL))
+		return 0;
+	return note_send(address, msg_bytes, full, closed);
+}
+
+/* The wait for room, if there was one, is over. The association may be gone after an error. */
+static __always_inline void wait_ends(struct send *send, bool gone)
+{
+	__u64 start_ns = send->start_ns;
+	struct entry *entry;
+	__u32 place;
+
+	if (!start_ns)
+		return;
+	if (READ(current(), nvcsw) != send->nvcsw) {
+		entry = gone ? find_entry(send->asoc, send->assoc_id)
+			     : entry_of_assoc(send->asoc, send->assoc_id);
+		place = find_send_of(this_thread());
+		if (entry)
+			book_wait(entry->key, place, bpf_ktime_get_ns());
+		else
+			count(&shared.accounting.waits_unknown, 1);
+	}
+	send->start_ns = 0;
 }
 
 static __always_inline int on_room(void)
 {
-	__u32 tid;
-	struct send *send = find_send(&tid);
+	struct send *send = find_send();
 
 	if (send)
-		wait_ends(send);
+		wait_ends(send, false);
 	return 0;
 }
 
-static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, __u64 address,
-				   int ret)
+/* A send ends. Whether the association may be gone with it. */
+static __always_inline bool finish_send(int ret)
 {
-	bool refused = ret == -EAGAIN;
-	struct entry *entry;
-	struct send *send;
-	__u32 tid, want;
+	bool failed = ret < 0 && ret != -EAGAIN;
+	struct send *send = find_send();
 
-	send = find_send(&tid);
 	if (send) {
-		bool closed = send->closed;
-
-		wait_ends(send);
-		if (!bpf_map_delete_elem(&sends, &tid))
-			__sync_fetch_and_add(&sends_open, -1);
-		if (closed)
-			return 0;
+		failed |= send->closed;
+		wait_ends(send, failed);
+		drop_send(send);
 	}
-	/* After any other error the association may be gone. */
-	if (ret < 0 && !refused)
-		return 0;
+	return failed;
+}
+
+static __always_inline int sample_send(bool trusted, struct sctp_association *asoc, __u64 address,
+				       bool refused)
+{
+	struct entry *entry;
+	__u32 want;
+
 	if (!wanted(trusted, asoc, NULL))
 		return 0;
 	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
@@ -428,10 +526,36 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 		stall_begin(entry, asoc, bpf_ktime_get_ns());
 	sample_assoc(trusted, want, entry, asoc);
 	if (refused) {
+		entry->state.now.sender_waits = true;
 		for_stats(stats, entry) stats->refused++;
 	}
 	end_update(entry);
 	return 0;
+}
+
+static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, __u64 address,
+				   int ret)
+{
+	return finish_send(ret) ? 0 : sample_send(trusted, asoc, address, ret == -EAGAIN);
+}
+
+/*
+ * The same in two parts, by kprobes: the kernel has a few return probes of each function, and a
+ * send that waits keeps one. So a message that was taken is looked at where that is so, at the end
+ * of sctp_primitive_SEND(), which never waits.
+ */
+static __always_inline int on_queued(struct sctp_association *asoc, int ret)
+{
+	struct send *send = find_send();
+
+	if (ret || (send && send->closed))
+		return 0;
+	return sample_send(false, asoc, (__u64)asoc, false);
+}
+
+static __always_inline int on_returned(struct sctp_association *asoc, int ret)
+{
+	return finish_send(ret) || ret >= 0 ? 0 : sample_send(false, asoc, (__u64)asoc, true);
 }
 
 /* --- the rest --- */
@@ -494,22 +618,75 @@ static __always_inline int on_make_sack(bool trusted, struct sctp_association *a
 	return 0;
 }
 
-/* A life of an association ends, and what lasted with it. */
+struct life_walk {
+	__u64 asoc;
+	__u64 now;
+	__u32 assoc_id;
+	__u32 entry;	  /* of the life that ends, or that begins; or NO_INDEX */
+	__u32 generation; /* of that */
+	__u32 waiting;	  /* sends that go on waiting in the next life */
+};
+
+/*
+ * A send may have to wait while its association is freed or restarted: then it sleeps, unless it is
+ * this thread that does so, before it sleeps (release_sock()).
+ */
+static long end_waits_step(__u32 place, struct life_walk *walk)
+{
+	struct send *send = send_at(place);
+
+	if (!send->tid || !send->start_ns || send->asoc != walk->asoc ||
+	    send->assoc_id != walk->assoc_id)
+		return 0;
+	if (walk->entry != NO_INDEX &&
+	    (send->tid != this_thread() || READ(current(), nvcsw) != send->nvcsw))
+		book_wait(walk->entry, place, walk->now);
+	send->start_ns = 0;
+	send->entry = NO_INDEX;
+	walk->waiting++;
+	return 0;
+}
+
+/* The same send waits on in the next life. */
+static long renew_waits_step(__u32 place, struct life_walk *walk)
+{
+	struct send *send = send_at(place);
+
+	if (!send->tid || send->start_ns || send->asoc != walk->asoc ||
+	    send->assoc_id != walk->assoc_id || send->entry != NO_INDEX || send->closed)
+		return 0;
+	send->generation = walk->generation;
+	send->entry = walk->entry;
+	send->start_ns = walk->now;
+	return 0;
+}
+
+/* A life of an association ends, and what lasted with it. How many sends wait on. */
 __noinline int on_life_end(__u64 asoc)
 {
-	struct entry *entry = find_entry(asoc, READ((struct sctp_association *)asoc, assoc_id));
-	__u64 now = bpf_ktime_get_ns(), closed_ns;
+	struct life_walk walk = {
+		.asoc = asoc,
+		.now = bpf_ktime_get_ns(),
+		.assoc_id = READ((struct sctp_association *)asoc, assoc_id),
+		.entry = NO_INDEX,
+	};
+	struct entry *entry = find_entry(asoc, walk.assoc_id);
+	__u64 closed_ns;
 
+	if (entry)
+		walk.entry = entry->key;
+	if (shared.accounting.sends_open)
+		bpf_loop(SENDS, end_waits_step, &walk, 0);
 	if (!entry)
-		return 0;
+		return walk.waiting;
 	begin_update(entry);
-	stall_end(entry, now);
-	closed_ns = entry->state.zero_window_ns ? now - entry->state.zero_window_ns : 0;
+	stall_end(entry, walk.now);
+	closed_ns = entry->state.zero_window_ns ? walk.now - entry->state.zero_window_ns : 0;
 	for_stats(stats, entry) stats->zero_window_ns += closed_ns;
 	entry->state.zero_window_ns = 0;
 	end_entry(entry);
 	end_update(entry);
-	return 0;
+	return walk.waiting;
 }
 
 static __always_inline int on_free(__u64 asoc)
@@ -519,12 +696,151 @@ static __always_inline int on_free(__u64 asoc)
 	return 0;
 }
 
+/* Sends wait on in the next life: so it has an entry at once. */
+__noinline int on_life_begin(__u64 asoc)
+{
+	struct life_walk walk = {
+		.asoc = asoc,
+		.now = bpf_ktime_get_ns(),
+		.assoc_id = READ((struct sctp_association *)asoc, assoc_id),
+	};
+	struct entry *entry = entry_of_assoc(asoc, walk.assoc_id);
+
+	if (!entry)
+		return 0;
+	walk.entry = entry->key;
+	walk.generation = entry->generation;
+	bpf_loop(SENDS, renew_waits_step, &walk, 0);
+	return 0;
+}
+
 static __always_inline int on_restart(struct sctp_association *asoc)
 {
-	if (is_restart(asoc) && wanted_assoc(false, asoc)) {
-		on_life_end((__u64)asoc);
-		begin_life((__u64)asoc);
+	int waiting;
+
+	if (!is_restart(asoc) || !wanted_assoc(false, asoc))
+		return 0;
+	waiting = on_life_end((__u64)asoc);
+	begin_life((__u64)asoc);
+	if (waiting)
+		on_life_begin((__u64)asoc);
+	return 0;
+}
+
+/* --- what stands still before the start --- */
+
+struct list_walk {
+	__u64 head;
+	__u64 next;
+	__u64 asoc;
+	__u32 entry;
+	__u32 generation;
+};
+
+/* A thread of the association's wait queue. */
+static long waiter_step(__u32 n, struct list_walk *walk)
+{
+	struct wait_queue_entry *entry;
+	struct task_struct *task;
+	struct send *send;
+	__u32 tid, place;
+
+	if (!walk->next || walk->next == walk->head)
+		return 1;
+	entry = (void *)(walk->next - bpf_core_field_offset(struct wait_queue_entry, entry));
+	task = READ(entry, private);
+	tid = task ? READ(task, pid) : 0;
+	walk->next = (__u64)READ(entry, entry.next);
+	if (!tid || find_send_of(tid) != NO_INDEX)
+		return 0;
+	place = new_send_of(tid);
+	send = send_at(place);
+	send->assoc_id = READ((struct sctp_association *)walk->asoc, assoc_id);
+	send->nvcsw = READ(task, nvcsw) - 1; /* it sleeps */
+	send->asoc = walk->asoc;
+	send->entry = walk->entry;
+	send->generation = walk->generation;
+	send->msg_bytes = 0;
+	send->full = true;
+	send->closed = false;
+	send->start_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+/*
+ * An association that is there at the start. Nobody holds its lock here: what a hook has seen
+ * meanwhile is left to the hooks.
+ */
+__noinline int stands_still(__u64 address)
+{
+	struct sctp_association *asoc = (struct sctp_association *)address;
+	struct list_walk walk = {
+		.head = address + bpf_core_field_offset(struct sctp_association, wait.head),
+		.next = (__u64)READ(asoc, wait.head.next),
+		.asoc = address,
+	};
+	__u32 bytes = READ(asoc, outqueue.out_qlen) + READ(asoc, outqueue.outstanding_bytes);
+	__u32 assoc_id = READ(asoc, assoc_id);
+	struct entry *entry;
+	__u64 now;
+
+	if (READ(asoc, state) < SCTP_STATE_ESTABLISHED || !wanted(false, asoc, NULL))
+		return 0;
+	if (walk.next == walk.head && !bytes)
+		return 0;
+	entry = find_entry(address, assoc_id);
+	if (!entry) {
+		entry = entry_of_assoc(address, assoc_id);
+		if (!entry)
+			return 0;
+		now = entry->last_ns;
+		begin_update(entry);
+		if (BPF_CORE_READ_BITFIELD_PROBED(asoc, peer.zero_window_announced)) {
+			entry->state.zero_window_ns = now;
+			for_stats(stats, entry) stats->zero_windows++;
+		}
+		if (settings.wants & WANT_EXTENDED && bytes) {
+			stall_begin(entry, asoc, now);
+			entry->state.now.bytes = bytes;
+			entry->state.now.sender_waits = walk.next != walk.head;
+			entry->state.now.own_queue = !READ(asoc, outqueue.outstanding_bytes);
+		}
+		end_update(entry);
 	}
+	walk.entry = entry->key;
+	walk.generation = entry->generation;
+	bpf_loop(MAX_STEPS, waiter_step, &walk, 0);
+	return 0;
+}
+
+static long at_start_step(__u32 n, struct list_walk *walk)
+{
+	__u64 asoc;
+
+	if (!walk->next || walk->next == walk->head)
+		return 1;
+	asoc = walk->next - bpf_core_field_offset(struct sctp_association, asocs);
+	walk->next = (__u64)READ((struct sctp_association *)asoc, asocs.next);
+	stands_still(asoc);
+	return 0;
+}
+
+/* Run once at start, for each open file. */
+SEC("iter/task_file")
+int bufmon_at_start(struct bpf_iter__task_file *ctx)
+{
+	struct list_walk walk = {};
+	struct sctp_endpoint *ep;
+	struct sock *sk = sctp_sock_of(ctx);
+
+	if (!sk)
+		return 0;
+	ep = READ((struct sctp_sock *)sk, ep);
+	if (!ep)
+		return 0;
+	walk.head = (__u64)ep + bpf_core_field_offset(struct sctp_endpoint, asocs);
+	walk.next = (__u64)READ(ep, asocs.next);
+	bpf_loop(MAX_STEPS, at_start_step, &walk, 0);
 	return 0;
 }
 
@@ -540,13 +856,18 @@ ON_ENTRY(bufmon_x_lower_cwnd, sctp_transport_lower_cwnd,
 ON_ENTRY(bufmon_x_make_sack, sctp_make_sack, on_make_sack(trusted, asoc, ADDRESS(0, asoc)),
 	 struct sctp_association *asoc)
 ON_SACK(bufmon_sack, on_sack(trusted, asoc, chunk, trusted ? address_of(asoc) : (__u64)asoc))
-ON_RETURN_SHARED(bufmon_sent, sctp_sendmsg_to_asoc,
-		 on_sent(trusted, asoc, ADDRESS(0, asoc), RETURNED), struct sctp_association *,
-		 asoc, void *, msg)
+FEXIT(bufmon_sent, sctp_sendmsg_to_asoc, on_sent(trusted, asoc, ADDRESS(0, asoc), RETURNED),
+      struct sctp_association *asoc, struct msghdr *msg)
+KRETPROBE(bufmon_sent, sctp_sendmsg_to_asoc, on_returned(asoc, RETURNED), struct sctp_association *,
+	  asoc, struct msghdr *, msg)
+KRETPROBE(bufmon_queued, sctp_primitive_SEND, on_queued(asoc, RETURNED), struct net *, net,
+	  struct sctp_association *, asoc)
+KPROBE_WITH_FRAME(bufmon_queued_enter, sctp_primitive_SEND, 0, struct net *, net,
+		  struct sctp_association *, asoc)
 ON_ENTRY(bufmon_room, sctp_datamsg_from_user, on_room())
 ON_ENTRY_WITH_FRAME(bufmon_send, sctp_sendmsg_to_asoc,
-		    on_send(trusted, asoc, ADDRESS(0, asoc),
+		    on_send(trusted, asoc, msg, ADDRESS(0, asoc),
 			    ADDRESS(2, PT_REGS_PARM3((struct pt_regs *)(void *)ctx))),
-		    struct sctp_association *, asoc, void *, msg)
+		    struct sctp_association *, asoc, struct msghdr *, msg)
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -19,7 +19,11 @@ struct frame {
 	__u64 arg[2];
 };
 
-/* LRU: a return that the kernel missed (its pool of return probes is finite) leaves its frame. */
+/*
+ * LRU: a return that the kernel missed (its pool of return probes is finite) leaves its frame.
+ * User space makes it larger where there are many CPUs: each keeps up to 128 free entries to itself
+ * (LOCAL_FREE_TARGET in kernel/bpf/bpf_lru_list.c), and those that lack them lose what they have.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);

@@ -67,10 +67,13 @@ static __always_inline int func_ret(void *ctx)
 		type_a a;                                                                          \
 		type_b b;                                                                          \
                                                                                                    \
-		if (!frame_leave(ctx, &frame))                                                     \
+		if (!frame_leave(ctx, &frame)) {                                                   \
+			__sync_fetch_and_add(&shared.frames_lost, 1);                              \
 			return 0;                                                                  \
+		}                                                                                  \
 		a = (type_a)frame.arg[0];                                                          \
 		b = (type_b)frame.arg[1];                                                          \
+		(void)a;                                                                           \
 		(void)b;                                                                           \
 		return work;                                                                       \
 	}

@@ -90,22 +90,29 @@ static __always_inline __u32 tgid_here(struct task_struct *task)
 	return 0;
 }
 
-/* Run once at start. */
-SEC("iter/task_file")
-int owner_has(struct bpf_iter__task_file *ctx)
+/* The SCTP socket that an open file is; NULL where it is none. */
+static __always_inline struct sock *sctp_sock_of(struct bpf_iter__task_file *ctx)
 {
-	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct socket *socket;
 	struct sock *sk;
 
-	if (!task || !file)
-		return 0;
+	if (!ctx->task || !file)
+		return NULL;
 	socket = bpf_sock_from_file(file);
 	if (!socket)
-		return 0;
+		return NULL;
 	sk = socket->sk;
-	if (sk && sk->sk_protocol == IPPROTO_SCTP && tgid_here(task) == settings.filter.tgid)
+	return sk && sk->sk_protocol == IPPROTO_SCTP ? sk : NULL;
+}
+
+/* Run once at start. */
+SEC("iter/task_file")
+int owner_has(struct bpf_iter__task_file *ctx)
+{
+	struct sock *sk = sctp_sock_of(ctx);
+
+	if (sk && tgid_here(ctx->task) == settings.filter.tgid)
 		own((__u64)sk);
 	return 0;
 }

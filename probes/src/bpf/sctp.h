@@ -57,6 +57,7 @@
 #define SCTP_UNCONFIRMED 3
 
 #define EAGAIN 11
+#define MSG_DONTWAIT 0x40
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -95,6 +96,10 @@ struct sock {
 	struct {
 		atomic_t rmem_alloc;
 	} sk_backlog;
+};
+
+struct msghdr {
+	unsigned int msg_flags;
 };
 
 struct socket {
@@ -207,8 +212,15 @@ struct sctp_outq {
 
 struct sctp_endpoint {
 	struct sctp_ep_common base;
+	struct list_head asocs;
 	__u32 sndbuf_policy;
 	__u32 rcvbuf_policy;
+};
+
+/* The kernel's begins with a struct inet_sock, and that with a struct sock. */
+struct sctp_sock {
+	struct sock sk;
+	struct sctp_endpoint *ep;
 };
 
 enum sctp_state {
@@ -242,6 +254,7 @@ struct sctp_tsnmap {
 
 struct sctp_association {
 	struct sctp_ep_common base;
+	struct list_head asocs; /* of its endpoint */
 	__s32 assoc_id;
 	struct sctp_endpoint *ep;
 	struct {
@@ -249,6 +262,7 @@ struct sctp_association {
 		struct list_head transport_addr_list;
 		__u16 port; /* host order */
 		struct sctp_transport *primary_path;
+		__u16 zero_window_announced : 1;
 	} peer;
 	enum sctp_state state;
 	unsigned long rto_max;

@@ -12,7 +12,8 @@ struct shared {
 	__u32 epoch;	   /* number of the interval, which user space steps; never 0 */
 	__u32 want_wakeup; /* user space is asleep and wants to hear of the next record */
 	__u32 pool_used;   /* entries of the pool of streams ever used; may exceed their number */
-	__u32 pad;
+	__u32 frames_lost; /* returns of functions whose entry was not seen, or forgotten: see
+			      frame.h */
 	struct accounting accounting;
 };
 

@@ -52,6 +52,36 @@ const BLACKOUT: &str = "topology; path 10ms
     send --bind 10.1.0.1 --count 800 --rate 100 --size 500 --nodelay
     trace_stop";
 
+/// A sender that was blocked before the commands start, and still is when they end.
+const BLOCKED: &str = "topology; path 10ms
+    serve --bind 10.2.0.1 --read-after 12000 --rcvbuf 30000
+    a sctp-traffic client --bind 10.1.0.1 --count 300 --size 1000 --sndbuf 20000 --nodelay >client.json & client=$!
+    sleep 2
+    TRACE
+    trace text sctp-bufmon -q --netns /run/netns/a
+    sleep 4
+    trace_stop; wait $client $server";
+
+/// Buffers are large, but the memory of all sockets is not.
+const MEMORY: &str = "topology; path 10ms
+    serve --bind 10.2.0.1 --read-delay 2; TRACE
+    sysctl -qw net.sctp.sctp_mem='20 30 40'
+    send --bind 10.1.0.1 --count 300 --size 4000 --sndbuf 400000 --blocked --nodelay --linger 3000
+    trace_stop";
+
+/// More blocked senders than the kernel has return probes of a function, and one that is not.
+const MANY_BLOCKED: &str = "topology; path 10ms
+    serve --bind 10.2.0.1 --associations 24 --read-after 8000 --rcvbuf 30000
+    b sctp-traffic server --bind 10.2.0.1 --port 6000 >other-server.json 2>other-server.err & other=$!
+    until_true 10 grep -qs listening other-server.err
+    trace kprobe sctp-bufmon -cq --hooks kprobe --netns /run/netns/a
+    trace other sctp-bufmon -cq --hooks kprobe --netns /run/netns/a --rport 6000
+    a sctp-traffic client --bind 10.1.0.1 --associations 24 --count 100 --size 1000 --sndbuf 10000 --nodelay \\
+        >client.json & blocked=$!
+    sleep 2
+    a sctp-traffic client --bind 10.1.0.1 --port 6000 --count 200 --rate 100 --nodelay >other.json
+    trace_stop; wait $blocked $server $other";
+
 const FULL_SPEED: &str = "topology
     serve --bind 10.2.0.1; capture a0; TRACE
     send --bind 10.1.0.1 --count 20000 --size 100 --blocked
@@ -82,6 +112,9 @@ pub fn add(suite: &mut Suite) {
     compare("bufmon-nonblocking", NONBLOCKING, check_nonblocking);
     compare("bufmon-reader-stops", READER_STOPS, check_reader_stops);
     compare("bufmon-blackout", BLACKOUT, check_blackout);
+    compare("bufmon-blocked", BLOCKED, check_blocked);
+    compare("bufmon-memory", MEMORY, check_memory);
+    compare("bufmon-many-blocked", MANY_BLOCKED, check_many_blocked);
     compare("bufmon-full-speed", FULL_SPEED, check_full_speed);
     for series in [Series::V6_12, Series::V6_1] {
         suite.add(series, Mode::Icount, case("bufmon-forms", FORMS), check_forms);
@@ -241,6 +274,53 @@ fn check_blackout(folder: &Path) -> Result<()> {
     ensure!(summary["stalls"] == 1 && summary["zero_window_events"] == 0, "{summary}");
     let lasted = number(&summary, "stall_total_ms")?;
     ensure!((3500.0..9000.0).contains(&lasted), "{summary}");
+    Ok(())
+}
+
+/// Nothing of the wait was seen but that it lasts.
+fn check_blocked(folder: &Path) -> Result<()> {
+    let report = Report::read(folder, "bufmon")?;
+    let summaries: Vec<_> = report.objects("summary").collect();
+    ensure!(summaries.len() == 1, "{} summaries", summaries.len());
+    let waited = number(summaries[0], "wait_total_us")?;
+    ensure!(summaries[0]["wait_events"] == 1 && (3.9e6..6e6).contains(&waited), "{}", summaries[0]);
+    ensure!(report.objects("sample").count() == 0, "a wait has ended");
+    let (mut events, mut parts, mut intervals) = (0.0, 0.0, 0);
+    for interval in report.objects("interval") {
+        let part = number(interval, "wait_total_us")?;
+        ensure!(part <= 1.5e6, "more than the interval: {interval}");
+        events += number(interval, "wait_events")?;
+        parts += part;
+        intervals += 1;
+    }
+    ensure!(intervals >= 4 && events == 1.0, "{intervals} intervals, {events} waits");
+    ensure!((parts - waited).abs() < 1.0, "{parts} us in intervals, {waited} in all");
+    let text = text(&folder.join("text.out"))?;
+    ensure!(text.contains("    Wait events: 1\n"), "{text}");
+    Ok(())
+}
+
+/// Sends waited, and not for room in their buffer.
+fn check_memory(folder: &Path) -> Result<()> {
+    let (report, summary, client) = one(folder)?;
+    ensure!(client.sending.blocked_sends > 10, "{:?}", client.sending);
+    check_waits(&report, &summary, &client)?;
+    ensure!(number(&summary, "util_max_pct")? < 90.0, "{summary}");
+    Ok(())
+}
+
+/// Each message of the sender that is not blocked was looked at, and all the others wait.
+fn check_many_blocked(folder: &Path) -> Result<()> {
+    let [kprobe, other] = ["kprobe", "other"].map(|name| text(&folder.join(format!("{name}.out"))));
+    let waits = |row: &str| row.ends_with(",1");
+    let kprobe = kprobe?;
+    ensure!(kprobe.lines().filter(|row| waits(row)).count() == 24, "{kprobe}");
+    let other = other?;
+    let row: Vec<_> = other.lines().nth(1).context("no row")?.split(',').collect();
+    let [looks, sacks] = [4, 10].map(|column: usize| row.get(column).and_then(|n| n.parse::<u64>().ok()));
+    let sends =
+        looks.zip(sacks).and_then(|(looks, sacks)| looks.checked_sub(sacks)).context(other.clone())?;
+    ensure!(sends >= 200, "{sends} sends: {other}");
     Ok(())
 }
 

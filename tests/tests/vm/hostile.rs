@@ -104,9 +104,11 @@ fn check(folder: &Path, fit: Fit) -> Result<()> {
     } else {
         check_wraps(&sent)?;
         // All was acknowledged soon, by whatever numbers.
-        for summary in summaries::<Value>(folder, "bufmon")? {
-            ensure!(number(&summary, "stalls")? == 0, "{summary}");
+        let bufmon = summaries::<Value>(folder, "bufmon")?;
+        for summary in &bufmon {
+            ensure!(number(summary, "stalls")? == 0, "{summary}");
         }
+        check_lives(&bufmon, &sent)?;
     }
     check_rtt(folder, &sent, fit)?;
     check_jitter(folder, &at_b)?;
@@ -125,6 +127,20 @@ fn check_wraps(flows: &[Flow]) -> Result<()> {
     let wraps = |flow: &&Flow| flow.tsns.contains_key(&0) && flow.tsns.contains_key(&u32::MAX);
     let flow = flows.iter().find(wraps).context("no TSN wrapped")?;
     ensure!(flow.tsns.len() > 400, "{} TSNs", flow.tsns.len());
+    Ok(())
+}
+
+/// The association before its restart and after it has a summary each, once, with the SACKs of that life.
+fn check_lives(summaries: &[Value], flows: &[Flow]) -> Result<()> {
+    for (life, flow) in (1..).zip(flows) {
+        let of = |summary: &&Value| {
+            ports(summary).is_ok_and(|ports| ports == (flow.source_port, flow.destination_port))
+                && summary["life"] == life
+        };
+        let summaries: Vec<_> = summaries.iter().filter(of).collect();
+        ensure!(summaries.len() == 1, "{} summaries of life {life}", summaries.len());
+        ensure!(number(summaries[0], "rwnd_samples")? == flow.windows.len() as u64, "{}", summaries[0]);
+    }
     Ok(())
 }
 
@@ -288,8 +304,11 @@ fn check_bufmon(folder: &Path, flows: &[Flow]) -> Result<()> {
     for summary in summaries::<Value>(folder, "bufmon")? {
         let samples = number(&summary, "rwnd_samples")?;
         if samples > 0 {
-            let edges = [summary["rwnd_min_bytes"].as_u64(), summary["rwnd_max_bytes"].as_u64()];
-            seen.insert(ports(&summary)?, (samples, edges));
+            // Each life has a summary of its own.
+            let [min, max] = ["rwnd_min_bytes", "rwnd_max_bytes"].map(|key| summary[key].as_u64());
+            let (all, edges) = seen.entry(ports(&summary)?).or_insert((0, [min, max]));
+            *all += samples;
+            *edges = [edges[0].min(min), edges[1].max(max)];
         }
     }
     same("number, least and largest of windows", &truth, &seen)
