@@ -28,7 +28,7 @@ struct stream_args {
 	__u32 pd_mode;
 };
 
-#define LOBBY 512
+#define LOBBY 10000
 
 struct sk_buff lobby_memory[ASSOCS][LOBBY];
 

@@ -20,8 +20,9 @@ struct AssocStats {
     outcnt: u32,
     lobby: u32,
     lobby_generation: u32,
+    beyond: u32,
     unknown_change: u8,
-    pad: [u8; 3],
+    pad: [u8; 7],
 }
 
 /// `struct stream_stats`.
@@ -983,6 +984,24 @@ fn as_many_wait_as_are_in_the_lobby() {
         entered += lobby.ulpq.entered.iter().sum::<u64>();
     }
     assert!(most > 10 && entered > 2000, "{entered} messages, {most} at once: too tame");
+}
+
+/// More messages wait than are looked at: the others are counted, each once.
+#[test]
+fn a_lobby_of_too_many_messages_counts_the_rest() {
+    let mut lobby = Lobby::new(Setup { len: 64, ..Setup::ROOMY }, false, 1);
+    let frag = |number| Frag { tsn: number + 2, sid: 1, number, flags: FIRST | LAST, end: 0 };
+    lobby.ulpq.lobby = (1..=9000).map(frag).collect();
+    for _ in 0..3 {
+        lobby.around(|_| ());
+        lobby.pass(2_000_000_000);
+    }
+    assert_eq!(lobby.counted().0, [0, 8192, 0, 0]);
+    assert_eq!(lobby.world.accounting().lobby_limit, 9000 - 8192);
+    lobby.ulpq.lobby.truncate(100);
+    lobby.around(|_| ());
+    assert_eq!(lobby.counted().0, [0, 100, 0, 0]);
+    assert_eq!(lobby.world.accounting().lobby_limit, 9000 - 8192);
 }
 
 /// The lobby is emptied, and nothing sees it. The next chunk of any stream shows that the count does not fit.

@@ -82,8 +82,9 @@ pub(crate) struct RawAssoc {
     outcnt: u32,
     lobby: u32,
     lobby_generation: u32,
+    beyond: u32,
     unknown_change: u8,
-    pad: [u8; 3],
+    pad: [u8; 7],
 }
 
 /// `struct stream_stats`.
@@ -119,7 +120,7 @@ struct RawSizes {
 
 same_layout!(types;
     @streams;
-    RawAssoc = assoc_stats { last_chunk, recount_ns, outcnt, lobby, lobby_generation, unknown_change };
+    RawAssoc = assoc_stats { last_chunk, recount_ns, outcnt, lobby, lobby_generation, beyond, unknown_change };
     RawStream = stream_stats {
         payload_bytes, chunks, unordered, messages, rtx_chunks, rtx_bytes, hol_messages, hol_wait_ns, hol_blocked_ns,
         hol_ns, waiting, lobby_generation, known

@@ -12,6 +12,7 @@ struct assoc_stats {
 	__u32 outcnt;		/* outbound streams */
 	__u32 lobby;		/* messages that wait, of all streams, as counted here */
 	__u32 lobby_generation; /* steps when none waits, and when all are counted anew */
+	__u32 beyond;		/* messages in the lobby that were too many to be looked at */
 	bool unknown_change;	/* a function is running that changes the lobby in unknown ways */
 };
 
@@ -174,8 +175,14 @@ __noinline int walk_lobby(__u64 address, __u32 assoc, __u32 how)
 	walk.skb = (__u64)READ(asoc, ulpq.lobby.next);
 	if (lobby)
 		bpf_loop(MAX_LOBBY, lobby_step, &walk, 0);
-	if (how == TO_COUNT && lobby > walk.met)
-		count(&shared.accounting.lobby_limit, lobby - walk.met);
+	if (how == TO_COUNT) {
+		__u32 beyond = lobby > walk.met ? lobby - walk.met : 0;
+
+		/* Each counts once, however often the others are counted anew. */
+		if (beyond > a->stats.beyond)
+			count(&shared.accounting.lobby_limit, beyond - a->stats.beyond);
+		a->stats.beyond = beyond;
+	}
 	return 0;
 }
 
