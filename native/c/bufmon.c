@@ -194,6 +194,19 @@ static void end(struct buffer_args *args, __u8 *bytes, __u64 len)
 		bufmon_free(ctx, asoc);
 }
 
+struct report_args {
+	__u32 key;
+	__u32 generation;
+};
+
+/* User space shows an entry that has ended. */
+static void report_end(struct report_args *args, __u8 *bytes, __u64 len)
+{
+	__u32 mark = MARK_OF(args->generation);
+
+	__sync_val_compare_and_swap(&entry_at(args->key)->mark, mark, mark | 1);
+}
+
 /* User space ends an interval. */
 static void interval(__u32 *nothing, __u8 *bytes, __u64 len)
 {
@@ -230,12 +243,19 @@ static struct memory memories[] = {
 };
 
 static struct hook hooks[] = {
-	HOOK(send_begins, struct send_args),  HOOK(queued, struct send_args),
-	HOOK(send_ends, struct send_args),    HOOK(room, struct buffer_args),
-	HOOK(sack, struct buffer_args),	      HOOK(make_sack, struct buffer_args),
-	HOOK(t3_expires, struct buffer_args), HOOK(restart, struct buffer_args),
-	HOOK(end, struct buffer_args),	      HOOK(interval, __u32),
-	HOOK(at_start, struct buffer_args),   {},
+	HOOK(send_begins, struct send_args),
+	HOOK(queued, struct send_args),
+	HOOK(send_ends, struct send_args),
+	HOOK(room, struct buffer_args),
+	HOOK(sack, struct buffer_args),
+	HOOK(make_sack, struct buffer_args),
+	HOOK(t3_expires, struct buffer_args),
+	HOOK(restart, struct buffer_args),
+	HOOK(end, struct buffer_args),
+	HOOK(interval, __u32),
+	HOOK(report_end, struct report_args),
+	HOOK(at_start, struct buffer_args),
+	{},
 };
 
 PROGRAM(bufmon);

@@ -56,9 +56,8 @@ pub(crate) struct Entries<State, Stats> {
     table: Table<Entry<State, Stats>>,
     /// Identities that were asked for, with their generations, by index.
     known: Vec<Option<(u32, Identity)>>,
-    /// Generations of entries that were handed out after their end, by index.
-    reported: Vec<Option<u32>>,
-    /// The sum of the statistics of all those, word by word: they may have made room for others.
+    /// The sum of the statistics of all that were handed out after their end, word by word: they may have made room for
+    /// others.
     gone: Vec<u64>,
     hists: Option<Hists>,
 }
@@ -113,9 +112,8 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     /// # Errors
     /// Where the kernel refuses (out of memory or address space).
     pub(crate) fn map(table: &impl AsFd, len: u32) -> Result<Self, Error> {
-        let (known, reported) = (vec![None; len as usize], vec![None; len as usize]);
-        let gone = vec![0; size_of::<Stats>() / 8];
-        Ok(Self { table: Table::new(table, len)?, known, reported, gone, hists: None })
+        let (known, gone) = (vec![None; len as usize], vec![0; size_of::<Stats>() / 8]);
+        Ok(Self { table: Table::writable(table, len)?, known, gone, hists: None })
     }
 
     /// Statistics since the start, of every entry that is due and not idle. One that has ended is due once, unless all
@@ -128,14 +126,19 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         let indexes: Vec<_> =
             self.in_use().filter(|index| due != Due::Ended || self.has_ended(*index)).collect();
         indexes.into_iter().filter_map(move |index| {
+            if due != Due::All && self.is_reported(index) {
+                return None;
+            }
             let entry = self.read(index)?;
+            if due == Due::Ended && entry.ended == 0 {
+                return None;
+            }
+            let snapshot = (!is_idle(&entry)).then(|| self.snapshot(&entry));
+            // Once it is marked, its place may be taken.
             if due != Due::All && entry.ended != 0 && !self.report_end(index, &entry) {
                 return None;
             }
-            if is_idle(&entry) || due == Due::Ended && entry.ended == 0 {
-                return None;
-            }
-            Some(self.snapshot(&entry))
+            snapshot
         })
     }
 
@@ -144,17 +147,23 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         self.word(index, offset_of!(Entry<State, Stats>, object)) & 1 != 0
     }
 
-    /// Notes that an entry which has ended is handed out: nothing changes it any more. `false` where it was before.
+    /// Marks an entry which has ended as handed out: nothing changes it any more. `false` where it was before, or has made
+    /// room for another, which the kernel side has counted.
     fn report_end(&mut self, index: u32, entry: &Entry<State, Stats>) -> bool {
-        let Some(reported) = self.reported.get_mut(index as usize) else { return false };
-        if reported.replace(entry.generation) == Some(entry.generation) {
+        let stats = offset_of!(Entry<State, Stats>, stats);
+        let words: Vec<_> = (0..self.gone.len()).map(|n| self.word(index, stats + n * 8)).collect();
+        let mark = entry.generation.wrapping_shl(1);
+        let at = offset_of!(Entry<State, Stats>, mark);
+        if !self.table.compare_exchange(index as usize, at, mark, mark | 1) {
             return false;
         }
-        let stats = offset_of!(Entry<State, Stats>, stats);
-        for (n, sum) in self.gone.iter_mut().enumerate() {
-            *sum = sum.wrapping_add(self.table.word(index as usize, stats + n * 8).unwrap_or_default());
-        }
+        self.gone.iter_mut().zip(words).for_each(|(sum, word)| *sum = sum.wrapping_add(word));
         true
+    }
+
+    /// Was an entry handed out since it ended?
+    fn is_reported(&self, index: u32) -> bool {
+        self.half_word(index, offset_of!(Entry<State, Stats>, mark)) & 1 != 0
     }
 
     /// Statistics of the interval with this number, of every entry that was not idle in it. Once per interval.
@@ -231,8 +240,12 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
 
     /// The running number of an entry.
     fn generation(&self, index: u32) -> u32 {
-        let word = self.word(index, offset_of!(Entry<State, Stats>, generation));
-        let [a, b, c, d, ..] = word.to_ne_bytes();
+        self.half_word(index, offset_of!(Entry<State, Stats>, generation))
+    }
+
+    /// The four bytes at this offset of an entry, a multiple of eight.
+    fn half_word(&self, index: u32, offset: usize) -> u32 {
+        let [a, b, c, d, ..] = self.word(index, offset).to_ne_bytes();
         u32::from_ne_bytes([a, b, c, d])
     }
 
@@ -245,11 +258,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     /// have ended and were handed out.
     pub(crate) fn sum(&self, counters: &[usize]) -> u64 {
         let stats = offset_of!(Entry<State, Stats>, stats);
-        let counted = |index: &u32| {
-            let reported = self.reported.get(*index as usize).copied().flatten();
-            reported.is_some_and(|generation| self.generation(*index) == generation)
-        };
-        let there = self.in_use().filter(|index| !counted(index));
+        let there = self.in_use().filter(|index| !self.is_reported(*index));
         let there = there.flat_map(|index| counters.iter().map(move |at| self.word(index, stats + at)));
         let gone = counters.iter().filter_map(|at| self.gone.get(at / 8)).copied();
         there.chain(gone).fold(0, u64::wrapping_add)
@@ -377,7 +386,52 @@ impl Carried {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs::File, io::Write, os::unix::fs::FileExt};
+
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
     use super::*;
+
+    type TestEntry = Entry<(), u64>;
+
+    /// An entry of the kernel side: its address, running number, the interval in which it ended, and its only counter.
+    fn entry(object: u64, generation: u32, ended: u32, count: u64) -> Vec<u8> {
+        let mut bytes = vec![0; size_of::<TestEntry>()];
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(offset_of!(TestEntry, object), &(object | u64::from(ended != 0)).to_ne_bytes());
+        put(offset_of!(TestEntry, generation), &generation.to_ne_bytes());
+        put(offset_of!(TestEntry, ended), &ended.to_ne_bytes());
+        put(offset_of!(TestEntry, mark), &(generation << 1).to_ne_bytes());
+        put(offset_of!(TestEntry, stats), &count.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn what_has_ended_is_handed_out_once_and_counts_for_ever() {
+        let mut file = File::from(memfd_create(c"entries", MFdFlags::empty()).unwrap());
+        for entry in [entry(64, 0, 0, 1), entry(128, 1, 3, 10), entry(192, 2, 4, 100), entry(0, 0, 0, 0)] {
+            file.write_all(&entry).unwrap();
+        }
+        let mut entries = Entries::<(), u64>::map(&file, 4).unwrap();
+        let due = |entries: &mut Entries<(), u64>, due| {
+            let found: Vec<_> =
+                entries.totals(due, |entry| entry.stats == 0).map(|found| found.unwrap()).collect();
+            found.iter().map(|found| found.stats).collect::<Vec<_>>()
+        };
+        assert_eq!(entries.sum(&[0]), 111);
+        assert_eq!(due(&mut entries, Due::All), [1, 10, 100]);
+        assert_eq!(due(&mut entries, Due::Ended), [10, 100], "whenever they ended");
+        assert_eq!(due(&mut entries, Due::Ended), []);
+        assert_eq!(entries.sum(&[0]), 111);
+        // Another association takes the place of one that was handed out.
+        file.write_all_at(&entry(256, 5, 0, 1000), size_of::<TestEntry>() as u64).unwrap();
+        assert_eq!(entries.sum(&[0]), 1111);
+        assert_eq!(due(&mut entries, Due::EndedAndLiving), [1, 1000]);
+        file.write_all_at(&entry(256, 5, 7, 1000), size_of::<TestEntry>() as u64).unwrap();
+        assert_eq!(due(&mut entries, Due::EndedAndLiving), [1, 1000]);
+        assert_eq!(due(&mut entries, Due::EndedAndLiving), [1]);
+        assert_eq!(entries.sum(&[0]), 1111);
+    }
 
     #[test]
     fn an_interval_has_what_came_since_the_last_one() {

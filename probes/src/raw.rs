@@ -77,6 +77,9 @@ pub struct Entry<State, Stats> {
     pub ended: u32,
     /// How many steps the kernel side's search goes on from here.
     pub reach: u32,
+    /// The generation, and whether the entry was handed out since it ended.
+    pub mark: u32,
+    pub pad: u32,
     /// Identity of the path or association.
     pub id: Identity,
     /// What the program keeps once.
@@ -251,7 +254,7 @@ macro_rules! same_layout {
             $crate::raw::Dist = dist { count, sum, min, max };
             $crate::raw::Window<RawStats> = window { epoch, stats };
             $crate::raw::Entry<RawState, RawStats> = entry {
-                seq_tail, object, last_ns, generation, key, ended, reach, id, state, stats, window, seq_head
+                seq_tail, object, last_ns, generation, key, ended, reach, mark, id, state, stats, window, seq_head
             };
             $($rest)*
         );

@@ -8,7 +8,7 @@ use std::{
     num::NonZeroUsize,
     os::fd::AsFd,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicU64, Ordering, fence},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
     thread,
     time::Duration,
 };
@@ -117,6 +117,7 @@ impl<Accounting: FromBytes> Shared<Accounting> {
 pub(crate) struct Table<T> {
     mapping: Mapping,
     len: usize,
+    writable: bool,
     /// Entries that were passed over, as their writer did not finish.
     busy: Cell<u64>,
     entry: PhantomData<T>,
@@ -137,16 +138,47 @@ impl<T: FromBytes> Table<T> {
     /// # Errors
     /// Where the kernel refuses (out of memory or address space).
     pub(crate) fn new(map: &impl AsFd, len: u32) -> io::Result<Self> {
+        Self::with(map, len, ProtFlags::PROT_READ)
+    }
+
+    /// Maps the table `map`, for [`Table::compare_exchange`] too.
+    ///
+    /// # Errors
+    /// Where the kernel refuses (out of memory or address space).
+    pub(crate) fn writable(map: &impl AsFd, len: u32) -> io::Result<Self> {
+        Self::with(map, len, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
+    }
+
+    fn with(map: &impl AsFd, len: u32, protection: ProtFlags) -> io::Result<Self> {
         const { assert!(size_of::<T>().is_multiple_of(8) && size_of::<T>() > 0) };
         let len = len as usize;
-        let mapping = Mapping::new(map, len * size_of::<T>(), ProtFlags::PROT_READ)?;
-        Ok(Self { mapping, len, busy: Cell::new(0), entry: PhantomData })
+        let mapping = Mapping::new(map, len * size_of::<T>(), protection)?;
+        Ok(Self {
+            mapping,
+            len,
+            writable: protection.contains(ProtFlags::PROT_WRITE),
+            busy: Cell::new(0),
+            entry: PhantomData,
+        })
     }
 
     /// One word of an entry, at this offset in bytes, which by itself is always whole: for a look at entries of which
     /// most are of no interest. `None` beyond the table.
     pub(crate) fn word(&self, index: usize, offset: usize) -> Option<u64> {
         (index < self.len && offset < size_of::<T>()).then(|| self.load(index, offset / 8))
+    }
+
+    /// Sets a member of 32 bits, at this offset of an entry, from one value to another. `false` where it has a third one,
+    /// or cannot be written.
+    pub(crate) fn compare_exchange(&self, index: usize, offset: usize, from: u32, to: u32) -> bool {
+        if !self.writable || index >= self.len || !offset.is_multiple_of(4) || offset >= size_of::<T>() {
+            return false;
+        }
+        let place = (index * size_of::<T>() + offset) / 4;
+        // SAFETY: inside the mapping, which is page-aligned, writable, and lives as long as self. Atomic, because the
+        // kernel writes at the same time.
+        let word = unsafe { self.mapping.start.cast::<AtomicU32>().add(place).as_ref() };
+        word.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// A copy of an entry that no writer was busy with. `None` beyond the table, and where the writer did not finish

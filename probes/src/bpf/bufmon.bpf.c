@@ -740,6 +740,7 @@ struct list_walk {
 /* A thread of the association's wait queue. */
 static long waiter_step(__u32 n, struct list_walk *walk)
 {
+	struct sctp_association *asoc;
 	struct wait_queue_entry *entry;
 	struct task_struct *task;
 	struct send *send;
@@ -755,7 +756,8 @@ static long waiter_step(__u32 n, struct list_walk *walk)
 		return 0;
 	place = new_send_of(tid);
 	send = send_at(place);
-	send->assoc_id = READ((struct sctp_association *)walk->asoc, assoc_id);
+	asoc = (void *)walk->asoc;
+	send->assoc_id = READ(asoc, assoc_id);
 	send->nvcsw = READ(task, nvcsw) - 1; /* it sleeps */
 	send->asoc = walk->asoc;
 	send->entry = walk->entry;
@@ -831,7 +833,7 @@ int bufmon_at_start(struct bpf_iter__task_file *ctx)
 {
 	struct list_walk walk = {};
 	struct sctp_endpoint *ep;
-	struct sock *sk = sctp_sock_of(ctx);
+	struct sock *sk = sctp_sock_of(ctx->file);
 
 	if (!sk)
 		return 0;

@@ -40,6 +40,8 @@ struct entry {
 	__u32 key;	  /* its index */
 	__u32 ended;	  /* epoch in which it ended; 0: it lives */
 	__u32 reach;	  /* entries whose search begins here lie at most so many steps on */
+	__u32 mark;	  /* see was_shown() */
+	__u32 pad;
 	struct identity id;
 	struct state state;
 	struct stats stats;
@@ -107,10 +109,21 @@ static __always_inline bool has_ended(__u64 object)
 	return object & 1;
 }
 
-/* One whole interval has gone by after the one in which it ended. */
+/*
+ * A mark has the generation, and one bit: user space has shown this entry since it ended. It sets
+ * the bit by compare-and-swap before it does so, and whoever takes the place swaps the mark for his
+ * own: so an entry is shown, or counted as evicted, and never both.
+ */
+#define MARK_OF(generation) ((generation) << 1)
+
+static __always_inline bool is_shown_mark(__u32 mark)
+{
+	return mark & 1;
+}
+
 static __always_inline bool was_shown(const struct entry *entry)
 {
-	return settings.want_reuse && has_ended(entry->object) && shared.epoch - entry->ended >= 2;
+	return is_shown_mark(*(volatile __u32 *)&entry->mark);
 }
 
 struct entry_search {
@@ -221,6 +234,7 @@ __noinline __u32 find_or_insert_further(__u64 object, __u32 assoc_id, bool is_pa
 		.rank = 3,
 	};
 	__u32 key = find_entry_further(object, assoc_id), steps = settings.entry_mask;
+	__u32 generation;
 	struct entry *entry;
 	bool shown;
 
@@ -237,10 +251,11 @@ __noinline __u32 find_or_insert_further(__u64 object, __u32 assoc_id, bool is_pa
 		transport = READ(asoc, peer.primary_path);
 	entry = entry_at(search.found);
 	old = entry->object;
-	shown = was_shown(entry);
 	if (__sync_val_compare_and_swap(&entry->object, old, object) != old)
 		return NO_INDEX; /* another CPU was faster; the next event finds a place */
 	begin_update(entry);
+	generation = __sync_fetch_and_add(&entries_made, 1);
+	shown = is_shown_mark(__sync_lock_test_and_set(&entry->mark, MARK_OF(generation)));
 	entry->key = search.found & settings.entry_mask;
 	if (!old)
 		__sync_fetch_and_add(&entries_used, 1);
@@ -251,7 +266,7 @@ __noinline __u32 find_or_insert_further(__u64 object, __u32 assoc_id, bool is_pa
 	if (old)
 		clear_hist(entry->key);
 	entry->ended = 0;
-	entry->generation = __sync_fetch_and_add(&entries_made, 1);
+	entry->generation = generation;
 	__builtin_memset(&entry->id, 0, sizeof(entry->id));
 	identify(&entry->id, asoc, transport);
 	entry->id.life = life_of((__u64)asoc, entry->id.assoc_id);

@@ -91,13 +91,12 @@ static __always_inline __u32 tgid_here(struct task_struct *task)
 }
 
 /* The SCTP socket that an open file is; NULL where it is none. */
-static __always_inline struct sock *sctp_sock_of(struct bpf_iter__task_file *ctx)
+static __always_inline struct sock *sctp_sock_of(struct file *file)
 {
-	struct file *file = ctx->file;
 	struct socket *socket;
 	struct sock *sk;
 
-	if (!ctx->task || !file)
+	if (!file)
 		return NULL;
 	socket = bpf_sock_from_file(file);
 	if (!socket)
@@ -110,9 +109,10 @@ static __always_inline struct sock *sctp_sock_of(struct bpf_iter__task_file *ctx
 SEC("iter/task_file")
 int owner_has(struct bpf_iter__task_file *ctx)
 {
-	struct sock *sk = sctp_sock_of(ctx);
+	struct task_struct *task = ctx->task;
+	struct sock *sk = sctp_sock_of(ctx->file);
 
-	if (sk && tgid_here(ctx->task) == settings.filter.tgid)
+	if (task && sk && tgid_here(task) == settings.filter.tgid)
 		own((__u64)sk);
 	return 0;
 }
