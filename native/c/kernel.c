@@ -14,6 +14,13 @@
 #define MAX_TABLES 16
 
 struct kernel kernel;
+void (*kernel_rival)(void);
+
+void kernel_moment(void)
+{
+	if (kernel.rival_at && !--kernel.rival_at)
+		kernel_rival();
+}
 
 void kernel_fail(const char *why)
 {

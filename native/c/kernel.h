@@ -18,10 +18,17 @@ struct kernel {
 	__u32 cpu;
 	__u32 kprobes;		   /* the kind of hooks to run */
 	__u32 has_bpf_rdonly_cast; /* the kernel function exists (6.2) */
-	__u32 pad;
+	__u32 rival_at;		   /* 0: no rival; else it comes at this of the moments below */
 };
 
 extern struct kernel kernel;
+
+/*
+ * What another CPU does in the middle of a program: a wrapper may set it. It comes before or after
+ * a compare-and-swap, which are counted from 1: these are the moments at which it matters.
+ */
+extern void (*kernel_rival)(void);
+void kernel_moment(void);
 
 /* Ends the process: what the verifier or the kernel would not have let happen. */
 void kernel_fail(const char *why) __attribute__((noreturn));

@@ -21,6 +21,17 @@
 /* Settings are constants to the verifier only. */
 #define const
 
+/* Another CPU may come between: see kernel_moment(). */
+#define __sync_val_compare_and_swap(at, old, new)                                                  \
+	({                                                                                         \
+		typeof(*(at)) was_;                                                                \
+                                                                                                   \
+		kernel_moment();                                                                   \
+		was_ = __sync_val_compare_and_swap(at, old, new);                                  \
+		kernel_moment();                                                                   \
+		was_;                                                                              \
+	})
+
 /* A table is as long as the settings say. */
 #include "stats.h"
 #undef TABLE

@@ -33,7 +33,9 @@ pub struct Kernel {
     pub kprobes: u32,
     /// 1: any address can be read by plain loads (from 6.2); 0: a helper does.
     pub has_bpf_rdonly_cast: u32,
-    pad: u32,
+    /// At which moment of the next hook another CPU runs the wrapper's rival, counted from 1: each compare-and-swap has
+    /// two, before and after it. 0: never.
+    pub rival_at: u32,
 }
 
 /// `struct memory`.

@@ -4,7 +4,7 @@
 //!
 //! For another program, write these two files. `program.h` and `objects.h` say what a wrapper has; the build script
 //! finds it. [`Program`] opens one, runs its hooks and reads its memory; [`association`] has both ends of an association
-//! as far as TSNs and SACKs go.
+//! as far as TSNs and SACKs go; [`streams`] what programs with streams have in common.
 
 pub mod association;
 mod ffi;
@@ -12,5 +12,6 @@ mod ffi;
 #[path = "../../probes/src/raw.rs"]
 #[allow(missing_docs, unused_imports, unused_macros)]
 pub mod raw;
+pub mod streams;
 
 pub use ffi::{Hook, Kernel, Program};

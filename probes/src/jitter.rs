@@ -1,6 +1,6 @@
 //! Arrival intervals of DATA chunks and their jitter (`jitter.bpf.c`), per association and stream.
 
-use std::time::Duration;
+use std::{array, collections::BTreeMap, time::Duration};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 pub use crate::streams::Sizes;
 use crate::{
     Accounting, Config, Due, DurationDist, Error, Histogram,
-    entries::Hist,
+    entries::{Counts, Hist},
     error::malformed,
     hist::BUCKETS,
     object::{OpenPrograms, map},
@@ -79,9 +79,10 @@ struct RawArrivals {
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct RawWindow {
     epoch: u32,
-    chunks: u32,
-    reordered: u32,
-    messages: u32,
+    pad: u32,
+    chunks: u64,
+    reordered: u64,
+    messages: u64,
     chunk: raw::Dist,
     message: raw::Dist,
 }
@@ -102,10 +103,28 @@ pub(crate) struct RawStream {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 struct RawBaseline {
-    assoc_id: u32,
+    made: u32,
     generation: u32,
     sid: u32,
-    hist: [u32; BUCKETS],
+    hist: RawHist,
+}
+
+/// `struct hist`: each count wraps.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
+struct RawHist {
+    chunk: [u32; BUCKETS],
+    /// How often any of them has wrapped.
+    wraps: u32,
+    pad: u32,
+}
+
+/// `struct wrap_key`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Immutable, IntoBytes)]
+struct WrapKey {
+    hist: u32,
+    bucket: u32,
 }
 
 same_layout!(types;
@@ -115,12 +134,13 @@ same_layout!(types;
     RawArrivals = arrivals { last_ns, last_interval_ns, jitter16_ns, interval };
     RawWindow = window { epoch, chunks, reordered, messages, chunk, message };
     RawStream = stream_stats { hist, reordered, chunk, message, window };
-    RawBaseline = earlier { assoc_id, generation, sid, hist };
+    RawHist = hist { chunk, wraps };
+    WrapKey = wrap_key { hist, bucket };
+    RawBaseline = earlier { made, generation, sid, hist };
     RawAccounting = accounting {
         assocs_evicted, streams_evicted, events_evicted, events_gone, no_place, lobby_limit
     };
 );
-const _: () = assert!(size_of::<types::hist>() == size_of::<Hist>());
 
 /// The programs of `sctp-jitter`, loaded.
 pub struct Programs {
@@ -167,7 +187,7 @@ impl Program for Programs {
     fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
         let Self { tables, hists, .. } = self;
         let streams = tables.interval(moment)?;
-        Ok(streams.filter_map(move |found| interval_row(hists.as_ref(), &found, moment).transpose()))
+        Ok(streams.filter_map(move |found| interval_row(hists.as_mut(), &found, moment).transpose()))
     }
 
     fn totals(
@@ -197,7 +217,7 @@ impl Program for Programs {
 
 /// The statistics of a stream in the interval that has just ended; `None` where nothing came.
 fn interval_row(
-    hists: Option<&Hists>,
+    hists: Option<&mut Hists>,
     found: &Found<RawAssoc, RawStream>,
     moment: Moment,
 ) -> Result<Option<Row>, Error> {
@@ -211,58 +231,108 @@ fn interval_row(
         association: found.association,
         stream_id: found.stream.sid,
         chunks: Arrivals {
-            count: window.chunks.into(),
+            count: window.chunks,
             interval: DurationDist::new(&window.chunk, hist.as_ref()),
             ..arrivals(&stats.chunk, None)
         },
         histogram: None,
         messages: Arrivals {
-            count: window.messages.into(),
+            count: window.messages,
             interval: DurationDist::new::<u64>(&window.message, None),
             ..arrivals(&stats.message, None)
         },
-        reordered: window.reordered.into(),
+        reordered: window.reordered,
     }))
 }
 
 /// Histograms of streams. Read by system calls, as mapped they would all count as memory of this process.
 pub(crate) struct Hists {
     hists: MapHandle,
+    /// How often buckets have wrapped.
+    wraps: MapHandle,
+    /// Of each stream the histogram at its last interval, ...
     baseline: MapHandle,
+    /// ... and how often its buckets had wrapped by then, if ever.
+    baseline_wraps: BTreeMap<WrapKey, u32>,
 }
 
 impl Hists {
     fn new(object: &Object) -> Result<Self, Error> {
-        Ok(Self { hists: map(object, "hists")?, baseline: map(object, "earlier")? })
+        Ok(Self {
+            hists: map(object, "hists")?,
+            wraps: map(object, "wraps")?,
+            baseline: map(object, "earlier")?,
+            baseline_wraps: BTreeMap::new(),
+        })
+    }
+
+    /// Counts since the start, as the kernel side has them.
+    fn read_raw(&self, index: u32) -> Result<RawHist, Error> {
+        let mut bytes = [0; size_of::<RawHist>()];
+        self.hists.lookup_into(&index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
+        RawHist::read_from_bytes(&bytes).map_err(|_| malformed())
+    }
+
+    /// How often each bucket of a histogram has wrapped.
+    fn wraps(&self, index: u32, hist: &RawHist) -> Result<[u32; BUCKETS], Error> {
+        let mut wraps = [0; BUCKETS];
+        if hist.wraps > 0 {
+            for (bucket, wraps) in (0..).zip(&mut wraps) {
+                let key = WrapKey { hist: index, bucket };
+                if let Some(bytes) = self.wraps.lookup(key.as_bytes(), MapFlags::ANY)? {
+                    *wraps = u32::read_from_bytes(&bytes).map_err(|_| malformed())?;
+                }
+            }
+        }
+        Ok(wraps)
     }
 
     /// Counts since the start.
-    fn read(&self, index: u32) -> Result<Hist, Error> {
-        let mut bytes = [0; size_of::<Hist>()];
-        self.hists.lookup_into(&index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
-        Hist::read_from_bytes(&bytes).map_err(|_| malformed())
+    fn read(&self, index: u32) -> Result<Counts, Error> {
+        let hist = self.read_raw(index)?;
+        Ok(whole(&hist.chunk, &self.wraps(index, &hist)?))
     }
 
     /// Counts since the last interval in which the stream got something; as they stand now is kept for the next.
-    fn since_last(&self, place: &Place, index: u32) -> Result<Hist, Error> {
-        let mut hist = self.read(index)?;
-        let (assoc_id, generation, sid) = place.key;
-        let now = RawBaseline { assoc_id, generation, sid: sid.into(), hist };
-        let index = place.index.to_ne_bytes();
+    fn since_last(&mut self, place: &Place, index: u32) -> Result<Counts, Error> {
+        let hist = self.read_raw(index)?;
+        let (_, generation, sid) = place.key;
+        let now = RawBaseline { made: place.made, generation, sid: sid.into(), hist };
+        let key = place.index.to_ne_bytes();
         let mut bytes = [0; size_of::<RawBaseline>()];
-        self.baseline.lookup_into(&index, &mut bytes, MapFlags::ANY)?;
+        self.baseline.lookup_into(&key, &mut bytes, MapFlags::ANY)?;
         let before = RawBaseline::read_from_bytes(&bytes).map_err(|_| malformed())?;
-        self.baseline.update(&index, now.as_bytes(), MapFlags::ANY)?;
-        if (before.assoc_id, before.generation, before.sid) == (now.assoc_id, now.generation, now.sid) {
-            for (count, before) in hist.iter_mut().zip(before.hist) {
-                *count = count.wrapping_sub(before);
+        self.baseline.update(&key, now.as_bytes(), MapFlags::ANY)?;
+        let wraps = self.wraps(index, &hist)?;
+        let mut wraps_before = [0; BUCKETS];
+        if hist.wraps > 0 || !self.baseline_wraps.is_empty() {
+            for ((bucket, wraps), before) in (0..).zip(wraps).zip(&mut wraps_before) {
+                let key = WrapKey { hist: index, bucket };
+                let was = match wraps {
+                    0 => self.baseline_wraps.remove(&key),
+                    _ => self.baseline_wraps.insert(key, wraps),
+                };
+                *before = was.unwrap_or(0);
             }
         }
-        Ok(hist)
+        let counts = whole(&hist.chunk, &wraps);
+        if (before.made, before.generation, before.sid) != (now.made, now.generation, now.sid) {
+            return Ok(counts);
+        }
+        Ok(difference(&counts, &whole(&before.hist.chunk, &wraps_before)))
     }
 }
 
-fn arrivals(arrivals: &RawArrivals, hist: Option<&Hist>) -> Arrivals {
+/// Counts of which the kernel side has the lower 32 bits, and the number of times that they wrapped.
+fn whole(low: &Hist, wraps: &[u32; BUCKETS]) -> Counts {
+    array::from_fn(|bucket| u64::from(wraps[bucket]) << 32 | u64::from(low[bucket]))
+}
+
+fn difference(now: &Counts, before: &Counts) -> Counts {
+    array::from_fn(|bucket| now[bucket].saturating_sub(before[bucket]))
+}
+
+fn arrivals(arrivals: &RawArrivals, hist: Option<&Counts>) -> Arrivals {
     Arrivals {
         count: arrivals.interval.count.saturating_add(u64::from(arrivals.last_ns != 0)),
         interval: DurationDist::new(&arrivals.interval, hist),
@@ -292,6 +362,19 @@ mod tests {
 
     fn reference_ns(intervals: &[u64]) -> f64 {
         intervals.windows(2).fold(0.0, |j, pair| j + (pair[1].abs_diff(pair[0]) as f64 - j) / 16.0)
+    }
+
+    #[test]
+    fn counts_that_wrapped_are_whole() {
+        let (mut low, mut wraps) = ([0; BUCKETS], [0; BUCKETS]);
+        (low[3], wraps[3], low[5]) = (7, 2, u32::MAX);
+        let now = whole(&low, &wraps);
+        assert_eq!(
+            (now[3], now[5], now.iter().filter(|count| **count > 0).count()),
+            ((2 << 32) + 7, u32::MAX.into(), 2)
+        );
+        (low[3], wraps[3]) = (u32::MAX, 0);
+        assert_eq!(difference(&now, &whole(&low, &wraps))[3], (1 << 32) + 8);
     }
 
     #[test]

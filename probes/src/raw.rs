@@ -95,13 +95,16 @@ pub struct Entry<State, Stats> {
 /// Streams of an association that the kernel side finds without a search (`RECENT` in `streams.h`).
 const RECENT: usize = 8;
 
+/// The generation of an entry that is being made (`TAKEN` in `streams.h`).
+pub const TAKEN: u32 = u32::MAX;
+
 /// `struct assoc` (`streams.h`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct Assoc<Stats> {
     /// Equal to `seq_head` where no writer is busy.
     pub seq_tail: u64,
-    /// Running number of all associations ever seen, from 1; 0 in a free entry.
+    /// Running number of all lives ever seen, from 1; 0 in a free entry, [`TAKEN`] in one that is being made.
     pub generation: u32,
     /// Number of the interval in which it ended; 0 while it lives.
     pub ended: u32,
@@ -125,6 +128,10 @@ pub struct Assoc<Stats> {
     pub living_id: u32,
     /// Index of this entry.
     pub index: u32,
+    /// Index into `places`, if the entry is not near its own place.
+    pub place: u32,
+    /// Number of its streams that have an entry.
+    pub streams: u32,
     /// Raised before each update.
     pub seq_head: u64,
 }
@@ -135,7 +142,7 @@ pub struct Assoc<Stats> {
 pub struct Stream<Stats> {
     /// Equal to `seq_head` where no writer is busy.
     pub seq_tail: u64,
-    /// Running number of its association; 0 in a free entry.
+    /// Running number of its association; 0 in a free entry, [`TAKEN`] in one that is being made.
     pub assoc_generation: u32,
     /// Index of its association.
     pub assoc: u32,
@@ -143,9 +150,11 @@ pub struct Stream<Stats> {
     pub last_jiffies: u64,
     /// Index into `places`.
     pub place: u32,
+    /// How often this entry was made anew: it differs where a stream comes back to the entry that it had.
+    pub made: u32,
     /// Stream identifier.
     pub sid: u16,
-    pub pad: u16,
+    pub pad: [u16; 3],
     /// The program's own part.
     pub stats: Stats,
     /// Raised before each update.
@@ -257,10 +266,10 @@ macro_rules! same_layout {
             @common;
             $crate::raw::Assoc<RawAssoc> = assoc {
                 seq_tail, generation, ended, first_ns, ended_ns, last_jiffies, events, last_event, recent, id, stats,
-                living_id, index, seq_head
+                living_id, index, place, streams, seq_head
             };
             $crate::raw::Stream<RawStream> = stream {
-                seq_tail, assoc_generation, assoc, last_jiffies, place, sid, stats, seq_head
+                seq_tail, assoc_generation, assoc, last_jiffies, place, made, sid, stats, seq_head
             };
             $($rest)*
         );

@@ -15,7 +15,7 @@ use crate::{
     accounting::{busy, missed},
     object::{OpenPrograms, table_map},
     program::Moment,
-    raw::{Assoc, Settings, Stream},
+    raw::{Assoc, Settings, Stream, TAKEN},
     table::{Table, max_len},
 };
 
@@ -35,7 +35,7 @@ pub struct Sizes {
 pub struct Association {
     /// The association; its path is the one on which it was first seen.
     pub id: Identity,
-    /// Differs for every association of this run, where the kernel's id may come again.
+    /// Differs for every life of every association of this run, where the kernel's id may come again.
     pub generation: u32,
     /// The number of the interval in which it ended; `None` while it lives.
     pub ended: Option<u32>,
@@ -83,6 +83,8 @@ fn may_have_events(ended: Option<u32>, interval: u32) -> bool {
 pub(crate) struct Place {
     /// Association id, generation of the association, and stream identifier.
     pub(crate) key: (u32, u32, u16),
+    /// How often the entry was made anew: a stream may come back to an entry that it had before.
+    pub(crate) made: u32,
     /// Index of the entry in the pool.
     pub(crate) index: u32,
 }
@@ -148,7 +150,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
             streams: Table::new(&pool, len.min(FIRST_STREAMS))?,
             pool,
             len,
-            places: vec![Place { key: (0, 0, u16::MAX), index: 0 }; len as usize],
+            places: vec![Place { key: (0, 0, u16::MAX), made: 0, index: 0 }; len as usize],
         })
     }
 
@@ -209,7 +211,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
     /// The stream that came out as number `n`; nothing if it has made room for another meanwhile.
     fn get(&self, n: usize) -> Option<Found<A, S>> {
         let place = *self.places.get(n)?;
-        self.at(place.index).filter(|found| found.place.key == place.key)
+        self.at(place.index).filter(|found| (found.place.key, found.place.made) == (place.key, place.made))
     }
 
     fn at(&self, index: u32) -> Option<Found<A, S>> {
@@ -217,14 +219,14 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         let assoc = self.assoc(stream.assoc as usize)?;
         let association = Association::from(&assoc);
         let key = (association.id.assoc_id, association.generation, stream.sid);
-        let found = Found { place: Place { key, index }, association, assoc, stream };
+        let found = Found { place: Place { key, made: stream.made, index }, association, assoc, stream };
         (stream.assoc_generation == association.generation).then_some(found)
     }
 
     /// An association's entry; `None` where it is free.
     fn assoc(&self, index: usize) -> Option<Assoc<A>> {
         let assoc = self.assocs.read(index, |assoc| assoc.seq_tail == assoc.seq_head)?;
-        (assoc.generation != 0).then_some(assoc)
+        (assoc.generation != 0 && assoc.generation != TAKEN).then_some(assoc)
     }
 
     /// What was seen and what was not.

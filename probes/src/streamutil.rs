@@ -11,7 +11,7 @@ use crate::{
     object::{OpenPrograms, map},
     program::{Moment, Program},
     raw::{Settings, WANT_EXTENDED, WANT_SIZES, same_layout},
-    streams::{Association, Place, RawAccounting, Tables},
+    streams::{Association, Found, Place, RawAccounting, Tables},
     trace::Trace,
 };
 
@@ -56,7 +56,7 @@ impl Stream {
     /// Did nothing happen on this stream?
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.chunks == 0 && self.rtx_chunks == 0 && self.hol_wait.is_zero()
+        self.chunks == 0 && self.rtx_chunks == 0 && self.hol_messages == 0 && self.hol_wait.is_zero()
     }
 }
 
@@ -78,11 +78,13 @@ pub struct Row {
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawAssoc {
     last_chunk: u64,
+    recount_ns: u64,
     outcnt: u32,
     lobby: u32,
-    recounts: u32,
-    data_recount: u8,
-    pad: [u8; 3],
+    lobby_generation: u32,
+    beyond: u32,
+    unknown_change: u8,
+    pad: [u8; 7],
 }
 
 /// `struct stream_stats`.
@@ -99,7 +101,10 @@ pub(crate) struct RawStream {
     hol_wait_ns: u64,
     hol_blocked_ns: u64,
     hol_ns: u64,
-    waiting: u64,
+    waiting: u32,
+    lobby_generation: u32,
+    known: u32,
+    pad: u32,
 }
 
 /// `SIZE_BITS`: a length has 0 to 32.
@@ -115,10 +120,10 @@ struct RawSizes {
 
 same_layout!(types;
     @streams;
-    RawAssoc = assoc_stats { last_chunk, outcnt, lobby, recounts, data_recount };
+    RawAssoc = assoc_stats { last_chunk, recount_ns, outcnt, lobby, lobby_generation, beyond, unknown_change };
     RawStream = stream_stats {
         payload_bytes, chunks, unordered, messages, rtx_chunks, rtx_bytes, hol_messages, hol_wait_ns, hol_blocked_ns,
-        hol_ns, waiting
+        hol_ns, waiting, lobby_generation, known
     };
     RawSizes = sizes { message, by_bits };
     RawAccounting = accounting {
@@ -128,7 +133,7 @@ same_layout!(types;
 
 /// Counters of a stream, as an interval subtracts them.
 const COUNTERS: usize = 9;
-/// Words that an interval needs of the one before it, per stream: generation and stream identifier, and the counters.
+/// Words that an interval needs of the one before it, per stream: which it is, and the counters.
 const BASELINE: usize = 1 + COUNTERS;
 /// The first of these where there is no stream.
 const NOBODY: u64 = u64::MAX;
@@ -188,7 +193,7 @@ impl Program for Programs {
         let period = moment.now.saturating_sub(mem::replace(&mut self.interval_began, moment.now));
         let Self { tables, baseline, .. } = self;
         let streams = tables.interval(moment)?.map(move |found| {
-            let counters = baseline.subtract(&found.place, counters(&found.stream.stats, moment.now));
+            let counters = baseline.subtract(&found.place, counters(&found, moment.now));
             (found.association, found.assoc.stats.outcnt, period, named(found.stream.sid, counters))
         });
         Ok(group(streams))
@@ -202,10 +207,9 @@ impl Program for Programs {
         let Self { tables, sizes, .. } = self;
         let streams = tables.due(due, moment)?.map(move |found| {
             let association = found.association;
-            let until = if association.ended.is_some() { association.ended_at } else { moment.now };
-            let period = until.saturating_sub(association.first);
+            let period = until(&found, moment.now).saturating_sub(association.first);
             let sizes = sizes.as_ref().and_then(|map| read_sizes(map, found.place.index));
-            let counters = counters(&found.stream.stats, moment.now);
+            let counters = counters(&found, moment.now);
             let stream = Stream { sizes, ..named(found.stream.sid, counters) };
             (association, found.assoc.stats.outcnt, period, stream)
         });
@@ -241,7 +245,8 @@ impl Baseline {
         let start = place.index as usize * BASELINE;
         if let Some([stream, baseline @ ..]) = self.words.get_mut(start..start + BASELINE) {
             let (_, generation, sid) = place.key;
-            let key = u64::from(generation) << 16 | u64::from(sid);
+            // A stream that lost its entry and got the same one again begins at zero, too.
+            let key = u64::from(place.made as u16) << 48 | u64::from(generation) << 16 | u64::from(sid);
             let same = mem::replace(stream, key) == key;
             for (counter, before) in counters.iter_mut().zip(baseline) {
                 let before = mem::replace(before, *counter);
@@ -254,9 +259,17 @@ impl Baseline {
     }
 }
 
-/// The counters of a stream, with what waits now waiting until `now`.
-fn counters(s: &RawStream, now: Duration) -> [u64; COUNTERS] {
-    let since = if s.waiting > 0 { (now.as_nanos() as u64).saturating_sub(s.hol_ns) } else { 0 };
+/// Until when a stream's counters go: now, or when its association ended.
+fn until(found: &Found<RawAssoc, RawStream>, now: Duration) -> Duration {
+    if found.association.ended.is_some() { found.association.ended_at } else { now }
+}
+
+/// The counters of a stream. What waits waits up to now.
+fn counters(found: &Found<RawAssoc, RawStream>, now: Duration) -> [u64; COUNTERS] {
+    let s = &found.stream.stats;
+    // What was counted in a former generation has left the lobby.
+    let waits = s.lobby_generation == found.assoc.stats.lobby_generation && s.waiting > 0;
+    let since = if waits { (until(found, now).as_nanos() as u64).saturating_sub(s.hol_ns) } else { 0 };
     [
         s.payload_bytes,
         s.chunks,
@@ -265,7 +278,7 @@ fn counters(s: &RawStream, now: Duration) -> [u64; COUNTERS] {
         s.rtx_chunks,
         s.rtx_bytes,
         s.hol_messages,
-        s.hol_wait_ns.saturating_add(s.waiting.saturating_mul(since)),
+        s.hol_wait_ns.saturating_add(u64::from(s.waiting).saturating_mul(since)),
         s.hol_blocked_ns.saturating_add(since),
     ]
 }
@@ -301,4 +314,71 @@ fn group(
         }
         Some(Ok(Row { association, total_streams, period, streams: own }))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw::{Assoc, Stream as Entry};
+
+    fn zeroed<T: FromBytes>() -> T {
+        T::new_zeroed()
+    }
+
+    /// A stream of which two messages have waited for a second, since second 5, and wait on.
+    fn found(ended: Option<u64>) -> Found<RawAssoc, RawStream> {
+        let second = 1_000_000_000;
+        let mut assoc: Assoc<RawAssoc> = zeroed();
+        let mut stream: Entry<RawStream> = zeroed();
+        (assoc.generation, assoc.stats.lobby_generation) = (1, 7);
+        (assoc.ended, assoc.ended_ns) = (u32::from(ended.is_some()), ended.unwrap_or(0) * second);
+        let stats = &mut stream.stats;
+        (stats.waiting, stats.lobby_generation, stats.hol_ns) = (2, 7, 5 * second);
+        (stats.hol_wait_ns, stats.hol_blocked_ns, stats.hol_messages) = (2 * second, second, 2);
+        let place = Place { key: (3, 1, 0), made: 1, index: 0 };
+        Found { place, association: Association::from(&assoc), assoc, stream }
+    }
+
+    fn waits(found: &Found<RawAssoc, RawStream>, now: u64) -> (u64, u64) {
+        let stream = named(0, counters(found, Duration::from_secs(now)));
+        assert!(!stream.is_idle());
+        (stream.hol_wait.as_secs(), stream.hol_blocked.as_secs())
+    }
+
+    #[test]
+    fn what_waits_waits_up_to_now() {
+        assert_eq!(waits(&found(None), 5), (2, 1));
+        assert_eq!(waits(&found(None), 15), (22, 11));
+        assert_eq!(waits(&found(Some(6)), 15), (4, 2), "its association has ended");
+        let mut left = found(None);
+        left.assoc.stats.lobby_generation = 8;
+        assert_eq!(waits(&left, 15), (2, 1), "the lobby was empty since");
+    }
+
+    /// A stream that waits during the whole run shows in each interval.
+    #[test]
+    fn each_interval_has_its_share_of_a_wait() {
+        let mut baseline = Baseline::new(1);
+        let found = found(None);
+        let share = |baseline: &mut Baseline, now| {
+            let counters = baseline.subtract(&found.place, counters(&found, Duration::from_secs(now)));
+            let stream = named(0, counters);
+            (stream.is_idle(), stream.hol_wait.as_secs())
+        };
+        assert_eq!(
+            [6, 7, 8, 18].map(|now| share(&mut baseline, now)),
+            [(false, 4), (false, 2), (false, 2), (false, 20)]
+        );
+    }
+
+    /// A stream that had to make room, and came back to the entry that it had, begins at zero.
+    #[test]
+    fn a_stream_made_anew_shows_all_of_its_traffic() {
+        let mut baseline = Baseline::new(4);
+        let mut chunks = |made, chunks| {
+            let place = Place { key: (3, 9, 5), made, index: 2 };
+            baseline.subtract(&place, [chunks; COUNTERS])[1]
+        };
+        assert_eq!([chunks(1, 100), chunks(1, 150), chunks(2, 30), chunks(2, 35)], [100, 50, 30, 5]);
+    }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Column, Columns, Common, DIST_FIXED_US, Form, Format,
     Get::{Fixed, Int},
-    IDENTITY, Out, PERCENTILES_FIXED_US, Part, Period, Rows, Table, draw, endpoints, us,
+    IDENTITY, LIFE, Out, PERCENTILES_FIXED_US, Part, Period, Rows, Table, draw, endpoints, us,
 };
 use probes::{Due, DurationDist, Error, Histogram, Identity, jitter::Row};
 
@@ -57,6 +57,7 @@ const MORE: &[&dyn Columns<Line>] = &[
         columns: DIST_FIXED_US,
     },
     &MESSAGE_JITTER,
+    &Part { prefix: "", what: "", of: Line::identity, columns: LIFE },
 ];
 const COUNTS: &[Column<Line>] = &[
     Column::counter("chunks", "chunks that arrived", Int(|l| l.stats.as_ref().map(|r| r.chunks.count))),
@@ -260,7 +261,10 @@ impl cli::Report for Report {
 fn label(line: &Line) -> String {
     match line.identity() {
         None => format!("Stream {}", line.stream_id),
-        Some(id) => format!("Association {} ({}), stream {}", id.assoc_id, endpoints(id), line.stream_id),
+        Some(id) => {
+            let life = if id.life > 1 { format!(", life {}", id.life) } else { String::new() };
+            format!("Association {}{life} ({}), stream {}", id.assoc_id, endpoints(id), line.stream_id)
+        }
     }
 }
 

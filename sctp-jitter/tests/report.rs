@@ -64,7 +64,7 @@ fn streams_are_merged_by_their_identifiers_unless_extended() {
     );
     let csv = TESTED.play(&["-cqx"], probe());
     assert_eq!(csv.lines().count(), 4);
-    assert_eq!(csv.lines().nth(2), Some("1,0,,,,,3,,,7,,,,1,1,1,0,,,,"));
+    assert_eq!(csv.lines().nth(2), Some("1,0,,,,,3,,,7,,,,1,1,1,0,,,,,1"));
 }
 
 #[test]

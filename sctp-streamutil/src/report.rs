@@ -6,7 +6,7 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Column, Columns, Common, Form, Format,
     Get::{Fixed, Int},
-    IDENTITY, List, Out, Part, Period, Rows, Table, draw, endpoints, us,
+    IDENTITY, LIFE, List, Out, Part, Period, Rows, Table, draw, endpoints, us,
 };
 use probes::{
     Due, Error, Identity,
@@ -36,6 +36,9 @@ const ASSOC: Part<Line, Identity> =
     Part { prefix: "", what: "", of: |l| Some(&l.stats.association.id), columns: ASSOC_ID };
 const ENDS: Part<Line, Identity> =
     Part { prefix: "", what: "", of: |l| Some(&l.stats.association.id), columns: IDENTITY };
+
+const LIVES: Part<Line, Identity> =
+    Part { prefix: "", what: "", of: |l| Some(&l.stats.association.id), columns: LIFE };
 
 /// The columns that the Python script has too, after the association's id.
 const COLUMNS: &[Column<Line>] = &[
@@ -211,6 +214,7 @@ pub fn tables() -> Vec<Table> {
         Table::csv::<Line>("A row per stream with -x has also", &[&CSV_STREAM_ID, &CSV_STREAM]),
         Table::statistics::<Line>("JSON has instead", &[&STREAMS]),
         Table::csv::<Share>("Each of which has", &[&STREAM_ID, &STREAM]),
+        Table::statistics::<Line>("Last with -x and --json", &[&LIVES]),
     ]
 }
 
@@ -220,9 +224,15 @@ impl Report {
         let form = Form::new(common);
         let mut columns: Vec<&dyn Columns<Line>> = vec![&ASSOC, &COLUMNS];
         match form.format {
-            Format::Json => columns.extend::<[&dyn Columns<Line>; 3]>([&ENDS, &MORE, &STREAMS]),
+            Format::Json => columns.extend::<[&dyn Columns<Line>; 4]>([&ENDS, &MORE, &STREAMS, &LIVES]),
             _ if form.extended => {
-                columns.extend::<[&dyn Columns<Line>; 4]>([&ENDS, &MORE, &CSV_STREAM_ID, &CSV_STREAM]);
+                columns.extend::<[&dyn Columns<Line>; 5]>([
+                    &ENDS,
+                    &MORE,
+                    &CSV_STREAM_ID,
+                    &CSV_STREAM,
+                    &LIVES,
+                ]);
             }
             _ => {}
         }
@@ -293,7 +303,8 @@ impl cli::Report for Report {
 fn label(line: &Line, extended: bool) -> String {
     let id = &line.stats.association.id;
     let label = format!("Association {}", id.assoc_id);
-    if extended { format!("{label} ({})", endpoints(id)) } else { label }
+    let life = if id.life > 1 { format!(", life {}", id.life) } else { String::new() };
+    if extended { format!("{label}{life} ({})", endpoints(id)) } else { label }
 }
 
 fn text_histograms(row: &Line, extended: bool, out: &mut Out) -> Result<()> {

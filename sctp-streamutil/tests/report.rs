@@ -68,7 +68,25 @@ fn extended_csv_has_a_row_per_stream_and_json_a_list() {
     let csv = TESTED.play(&["-cqx"], probe());
     assert_eq!(csv.lines().count(), 4, "{csv}");
     assert!(csv.lines().nth(2).unwrap().contains(",65535,300,5,3,2,5,0,0,0.7500,150.0,0,"), "{csv}");
+    assert!(csv.lines().skip(1).all(|line| line.ends_with(",1")), "{csv}");
     let json = first_of(&TESTED.play(&["--json"], probe()), "interval");
     assert_eq!(json["streams"][1]["stream_id"], 65_535);
     assert_eq!(json["streams"].as_array().map(Vec::len), Some(2));
+}
+
+/// After a restart an association has two blocks, of one id.
+#[test]
+fn each_life_has_a_block_of_its_own() {
+    let probe = || {
+        let mut probe = probe();
+        let mut second = probe.totals[0].clone();
+        second.association.id.life = 2;
+        probe.totals.insert(1, second);
+        probe
+    };
+    let plain = TESTED.play(&["-q"], probe());
+    let text = TESTED.play(&["-qx"], probe());
+    let blocks = ["Association 3 (", "Association 3, life 2 ("].map(|heading| text.matches(heading).count());
+    assert!(blocks[0] > 0 && blocks[0] == blocks[1], "{text}");
+    assert_eq!(plain.matches("Association 3:").count(), blocks.iter().sum::<usize>(), "{plain}");
 }

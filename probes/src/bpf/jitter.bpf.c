@@ -25,9 +25,10 @@ struct arrivals {
 
 struct window {
 	__u32 epoch;
-	__u32 chunks;
-	__u32 reordered;
-	__u32 messages;
+	__u32 pad;
+	__u64 chunks;
+	__u64 reordered;
+	__u64 messages;
 	struct dist chunk;
 	struct dist message;
 };
@@ -46,6 +47,8 @@ struct stream_stats {
 
 struct hist {
 	__u32 chunk[HIST_BUCKETS];
+	__u32 wraps; /* of all these */
+	__u32 pad;
 };
 
 struct {
@@ -55,12 +58,37 @@ struct {
 	__type(value, struct hist);
 } hists SEC(".maps");
 
+/* How often a bucket has wrapped, if ever: that takes 12 hours at 100,000 chunks a second. */
+struct wrap_key {
+	__u32 hist;
+	__u32 bucket;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct wrap_key);
+	__type(value, __u32);
+} wraps SEC(".maps");
+
+__noinline int bucket_wraps(__u32 index, __u32 bucket)
+{
+	struct wrap_key key = {.hist = index, .bucket = bucket};
+	struct hist *hist = bpf_map_lookup_elem(&hists, &index);
+	__u32 *before = bpf_map_lookup_elem(&wraps, &key), times = before ? *before + 1 : 1;
+
+	bpf_map_update_elem(&wraps, &key, &times, BPF_ANY);
+	if (hist)
+		hist->wraps++;
+	return 0;
+}
+
 /*
  * For user space alone: histograms as they stood at the last interval, which the next needs. Here,
  * as all of a map's memory is taken at start, where that of a process would grow with traffic.
  */
 struct earlier {
-	__u32 assoc_id;
+	__u32 made; /* see struct stream */
 	__u32 generation;
 	__u32 sid;
 	struct hist hist;
@@ -73,20 +101,31 @@ struct {
 	__type(value, struct earlier);
 } earlier SEC(".maps");
 
-static long clear_bucket(__u32 bucket, struct hist **hist)
+struct clear {
+	struct hist *hist;
+	__u32 index;
+};
+
+static long clear_bucket(__u32 bucket, struct clear *clear)
 {
+	struct wrap_key key = {.hist = clear->index, .bucket = bucket};
+
 	if (bucket >= HIST_BUCKETS)
 		return 1;
-	(*hist)->chunk[bucket] = 0;
+	clear->hist->chunk[bucket] = 0;
+	if (clear->hist->wraps)
+		bpf_map_delete_elem(&wraps, &key);
 	return 0;
 }
 
 static __always_inline void clear_hist(__u32 key)
 {
-	struct hist *hist = bpf_map_lookup_elem(&hists, &key);
+	struct clear clear = {.hist = bpf_map_lookup_elem(&hists, &key), .index = key};
 
-	if (hist)
-		bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
+	if (!clear.hist)
+		return;
+	bpf_loop(HIST_BUCKETS, clear_bucket, &clear, 0);
+	clear.hist->wraps = 0;
 }
 
 static __always_inline void stream_made(__u32 key, struct stream *s)
@@ -242,8 +281,8 @@ static __always_inline void on_wanted(bool trusted, __u32 want, struct sctp_asso
 			__u32 bucket = bucket_of(*interval), index = stats->hist;
 			struct hist *hist = bpf_map_lookup_elem(&hists, &index);
 
-			if (hist && bucket < HIST_BUCKETS)
-				hist->chunk[bucket]++;
+			if (hist && bucket < HIST_BUCKETS && !++hist->chunk[bucket])
+				bucket_wraps(index, bucket);
 		}
 		if ((GET(trusted, hdr, flags) & whole) == whole)
 			on_message(stats, now);
@@ -265,7 +304,7 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 		return 0;
 	a = find_assoc(assoc_id);
 	if (!a) {
-		a = new_assoc(asoc, assoc_id, (__u64)READ(chunk, transport));
+		a = new_assoc(asoc, assoc_id, (__u64)READ(chunk, transport), 1);
 		if (!a) {
 			count(&shared.accounting.no_place, 1);
 			return 0;
@@ -300,12 +339,21 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 	return 0;
 }
 
+/* Both ends begin the association anew: no interval is taken across that. */
+static __always_inline int on_update(bool trusted, struct sctp_association *asoc)
+{
+	restart_assoc(trusted, asoc);
+	return 0;
+}
+
 /* --- hooks --- */
 
 ON_ENTRY_MARKED(jitter_arrival, sctp_assoc_rwnd_decrease, on_arrival(trusted, asoc),
 		struct sctp_association *, asoc)
 ON_ENTRY_TWICE(jitter_free, sctp_association_free, on_free(trusted, asoc),
 	       struct sctp_association *asoc)
+ON_RETURN(jitter_update, sctp_assoc_update, on_update(trusted, asoc), struct sctp_association *,
+	  asoc, void *, unused)
 ON_ENTRY(jitter_x_reassembled, sctp_make_reassembled_event, on_reassembled(last), struct net *net,
 	 struct sk_buff_head *queue, struct sk_buff *first, struct sk_buff *last)
 

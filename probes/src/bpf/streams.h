@@ -6,14 +6,17 @@
  *
  *  - assocs:  found by id. The kernel deals out ids in sequence, so that no hash spreads better;
  *  - streams: a pool, filled from the start, so that user space reads only what was ever used;
- *  - places:  the index into the pool, four times as long, found by association and stream id.
+ *  - places:  the index into the pool, four times as long, found by association and stream id; and
+ *	       of associations that are not near their own place in assocs, the index by their id.
  *
  * An association's entries outlive it until user space has shown them (one whole interval goes by
  * after the one in which it ended), if settings.want_reuse; else until the room is needed. When
- * there is none, the longest silent of a few makes room, and is counted.
+ * there is none, what has ended makes room first, wherever it lies, then the longest silent of a
+ * few. What was not shown before is counted.
  *
  * The kernel runs every hook here under the association's socket lock, so that its entries have one
- * writer at a time. Claims of entries may race and use cmpxchg.
+ * writer at a time. Claims of entries may race: who exchanges an entry's generation for TAKEN has
+ * it.
  */
 #ifndef STREAMS_H
 #define STREAMS_H
@@ -21,16 +24,30 @@
 #include "owner.h"
 #include "stats.h"
 
-#define ASSOC_PROBES 8 /* entries looked at before one is evicted */
+#define ASSOC_PROBES 8 /* entries next to an association's own place in which it may be */
 #define PLACE_PROBES 32
-#define POOL_PROBES 64
-#define RECENT 8 /* streams of an association that are found without a search */
+#define POOL_PROBES 64 /* living entries of which the longest silent makes room */
+#define LAP_STEPS 8192 /* of a search of a whole table; 6.1 accepts this for bpf_loop() */
+#define RECENT 8       /* streams of an association that are found without a search */
 
 #define NO_PLACE 0 /* never used: ends a search */
 #define GONE (~0u) /* was used */
 #define TO_PLACE(i) ((i) + 1)
 
-__u32 pool_hand = 0; /* where the next search for an old entry begins */
+#define TAKEN (~0u) /* in the place of a generation: somebody makes this entry */
+
+/* Where room is looked for. */
+struct pool {
+	__u32 hand;	   /* where the last one was found: others are often near */
+	__u32 living_hand; /* where the next search among the living begins */
+	__s32 dead;	   /* entries of what has ended, about; each lap sets it right */
+	__u32 barren;	   /* interval in which a lap found none that was shown */
+};
+
+struct pool assoc_pool = {};
+struct pool stream_pool = {};
+__u32 assocs_used = 0; /* entries that were ever used */
+__s32 far_assocs = 0;  /* associations that are found by places */
 __u32 last_generation = 0;
 
 /* What lost its place; see Accounting in streams.rs. */
@@ -47,7 +64,7 @@ struct accounting {
 
 struct assoc {
 	__u64 seq_tail;
-	__u32 generation; /* differs for every association that ever had an entry; 0: free */
+	__u32 generation; /* differs for every life that ever had an entry; 0: never used */
 	__u32 ended;	  /* epoch in which it ended; 0: alive */
 	__u64 first_ns;
 	__u64 ended_ns;
@@ -57,8 +74,10 @@ struct assoc {
 	__u32 recent[RECENT]; /* index into streams, by stream id; may be another's by now */
 	struct identity id;
 	struct assoc_stats stats;
-	__u32 living_id; /* the association's id; 0, which none has: it has ended */
+	__u32 living_id; /* the association's id; 0 while there is none */
 	__u32 index;	 /* of this entry */
+	__u32 place;	 /* index into places; NO_INDEX where it is near its own place */
+	__u32 streams;	 /* entries of the pool that are its own */
 	__u64 seq_head;
 };
 
@@ -68,8 +87,9 @@ struct stream {
 	__u32 assoc;		/* index into assocs */
 	__u64 last_jiffies;
 	__u32 place; /* index into places */
+	__u32 made;  /* how often this entry was made anew */
 	__u16 sid;
-	__u16 pad;
+	__u16 pad[3];
 	struct stream_stats stats;
 	__u64 seq_head;
 };
@@ -103,22 +123,74 @@ static __always_inline bool was_shown(const struct assoc *a)
 	return settings.want_reuse && a->ended && shared.epoch - a->ended >= 2;
 }
 
+/* --- places --- */
+
+struct place_search {
+	__u32 hash;
+	__u32 assoc_generation;
+	__u32 sid;   /* or an association's id */
+	__u32 key;   /* of the entry */
+	__u32 place; /* where its index stands */
+	bool found;
+};
+
+static __always_inline __u32 place_of(__u32 assoc_generation, __u16 sid)
+{
+	return (((__u64)assoc_generation << 16 | sid) * 0x9e3779b97f4a7c15ull) >> 32;
+}
+
+static long take_place_step(__u32 step, struct place_search *search)
+{
+	__u32 slot = (search->hash + step) & settings.place_mask, *place, was;
+
+	place = bpf_map_lookup_elem(&places, &slot);
+	if (!place)
+		return 1;
+	was = *place;
+	if (was != NO_PLACE && was != GONE)
+		return 0;
+	if (__sync_val_compare_and_swap(place, was, TO_PLACE(search->key)) != was)
+		return 0;
+	search->place = slot;
+	search->found = true;
+	return 1;
+}
+
+static __always_inline void leave_place(__u32 slot, __u32 key)
+{
+	__u32 *place = bpf_map_lookup_elem(&places, &slot);
+
+	if (place)
+		__sync_val_compare_and_swap(place, TO_PLACE(key), GONE);
+}
+
+/* --- associations --- */
+
 /*
  * Searches look at the first place here, where nearly all end, and at the others in a bpf_loop(),
  * which the verifier goes through once instead of once per step.
  */
-struct assoc_search {
-	__u32 assoc_id;
-	__u32 key; /* what was found: the association, or the oldest entry */
-	__u64 oldest;
-	bool found;
-};
-
-static long find_assoc_step(__u32 step, struct assoc_search *search)
+static long find_near_step(__u32 step, struct place_search *search)
 {
-	__u32 key = search->assoc_id + 1 + step;
+	__u32 key = search->sid + 1 + step;
 
-	if (assoc_at(key)->living_id != search->assoc_id)
+	if (assoc_at(key)->living_id != search->sid)
+		return 0;
+	search->key = key;
+	search->found = true;
+	return 1;
+}
+
+static long find_far_step(__u32 step, struct place_search *search)
+{
+	__u32 slot = (search->hash + step) & settings.place_mask, *place, key;
+
+	place = bpf_map_lookup_elem(&places, &slot);
+	if (!place || *place == NO_PLACE)
+		return 1;
+	key = *place - 1;
+	/* A stream's place may lead to it, too: all the same. */
+	if (*place == GONE || assoc_at(key)->living_id != search->sid)
 		return 0;
 	search->key = key;
 	search->found = true;
@@ -128,80 +200,258 @@ static long find_assoc_step(__u32 step, struct assoc_search *search)
 /* See find_assoc(): not at the first place. The entry's index, or NO_INDEX. */
 __noinline __u32 find_assoc_further(__u32 assoc_id)
 {
-	struct assoc_search search = {.assoc_id = assoc_id};
+	struct place_search search = {.sid = assoc_id};
 
-	bpf_loop(ASSOC_PROBES - 1, find_assoc_step, &search, 0);
+	bpf_loop(ASSOC_PROBES - 1, find_near_step, &search, 0);
+	if (!search.found && far_assocs > 0) {
+		search.hash = place_of(assoc_id, 0);
+		bpf_loop(PLACE_PROBES, find_far_step, &search, 0);
+	}
 	return search.found ? search.key & settings.assoc_mask : NO_INDEX;
 }
 
-/* The living association's entry. */
+/* The living association's entry. Those that an INIT or a cookie makes for a moment have id 0. */
 static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 {
 	struct assoc *a = assoc_at(assoc_id);
 	__u32 key;
 
+	if (!assoc_id)
+		return NULL;
 	if (a->living_id == assoc_id)
 		return a;
 	if (!a->generation)
-		return NULL; /* entries are taken in this order, and never given back */
+		return NULL; /* the first place is taken first, and never unused again */
 	key = find_assoc_further(assoc_id);
 	return entry_or_null(assoc_at, key);
 }
 
-static long oldest_assoc_step(__u32 step, struct assoc_search *search)
+/* Who makes room: the lowest. */
+enum rank {
+	FREE,	/* or shown */
+	ENDED,	/* statistics go lost */
+	LIVING, /* likewise, and events to come have no past */
+	NOT,	/* somebody makes it */
+};
+
+static __always_inline enum rank rank_of_assoc(const struct assoc *a)
 {
-	__u32 key = search->assoc_id + step;
-	struct assoc *a = assoc_at(key);
-	__u64 last = was_shown(a) ? 0 : a->last_jiffies; /* 0 where the entry was never used */
-	if (last < search->oldest) {
-		search->key = key;
-		search->oldest = last;
-	}
-	return 0;
+	if (a->generation == TAKEN)
+		return NOT;
+	if (a->living_id)
+		return LIVING;
+	return !a->ended || was_shown(a) ? FREE : ENDED;
 }
 
-/* The index of a new entry, or NO_INDEX. Without a path, it is the primary one. */
-__noinline __u32 make_assoc(__u64 address, __u32 assoc_id, __u64 transport)
+static __always_inline enum rank rank_of_stream(const struct stream *s)
+{
+	struct assoc *a = assoc_at(s->assoc);
+
+	if (s->assoc_generation == TAKEN)
+		return NOT;
+	/* Its association has made room, or will in a moment. */
+	if (!s->assoc_generation || a->generation != s->assoc_generation)
+		return FREE;
+	return rank_of_assoc(a);
+}
+
+/* A search for an entry that makes room. */
+struct victim {
+	__u32 first; /* the first to be looked at */
+	__u32 steps;
+	__u32 key;	  /* of the best up to now ... */
+	__u32 generation; /* ... and what it was */
+	__u32 rank;
+	__u32 enough; /* the search ends with this rank */
+	__u64 last_jiffies;
+};
+
+/* Looks at one more entry. Whether it is good enough. */
+static __always_inline bool consider(struct victim *victim, __u32 key, __u32 rank, __u32 generation,
+				     __u64 last_jiffies)
+{
+	if (rank > victim->rank || (rank == victim->rank && last_jiffies >= victim->last_jiffies))
+		return false;
+	victim->rank = rank;
+	victim->key = key;
+	victim->generation = generation;
+	victim->last_jiffies = last_jiffies;
+	return rank <= victim->enough;
+}
+
+static long consider_assoc(__u32 step, struct victim *victim)
+{
+	__u32 key = (victim->first + step) & settings.assoc_mask;
+	struct assoc *a = assoc_at(key);
+	__u32 generation = *(volatile __u32 *)&a->generation;
+
+	return consider(victim, key, rank_of_assoc(a), generation, a->last_jiffies);
+}
+
+static long consider_stream(__u32 step, struct victim *victim)
+{
+	__u32 key = (victim->first + step) & settings.stream_mask;
+	struct stream *s = stream_at(key);
+	__u32 generation = *(volatile __u32 *)&s->assoc_generation;
+
+	return consider(victim, key, rank_of_stream(s), generation, s->last_jiffies);
+}
+
+static long lap_of_assocs(__u32 round, struct victim *victim)
+{
+	bpf_loop(victim->steps, consider_assoc, victim, 0);
+	victim->first += victim->steps;
+	return victim->rank <= victim->enough;
+}
+
+static long lap_of_streams(__u32 round, struct victim *victim)
+{
+	bpf_loop(victim->steps, consider_stream, victim, 0);
+	victim->first += victim->steps;
+	return victim->rank <= victim->enough;
+}
+
+/*
+ * Whether a lap through the whole table may find what a look at a few does not, and how it begins.
+ * What was shown comes about where an interval ends: a lap that found none needs no second one.
+ */
+static __always_inline bool begin_lap(struct pool *pool, struct victim *victim, __u32 mask)
+{
+	bool barren = pool->barren == shared.epoch;
+
+	if (barren && pool->dead <= 0)
+		return false;
+	victim->first = pool->hand;
+	victim->steps = mask < LAP_STEPS ? mask + 1 : LAP_STEPS;
+	victim->enough = barren ? ENDED : FREE;
+	return true;
+}
+
+static __always_inline void end_lap(struct pool *pool, const struct victim *victim)
+{
+	if (victim->rank > FREE)
+		pool->barren = shared.epoch;
+	if (victim->rank > ENDED)
+		pool->dead = 0;
+	else
+		pool->hand = victim->key;
+}
+
+#define LAPS(mask) (((mask) / LAP_STEPS) + 1)
+
+static __always_inline void add_dead(struct pool *pool, __s32 n)
+{
+	__sync_fetch_and_add(&pool->dead, n);
+}
+
+/* Differs from all others, from 0 and from TAKEN. */
+static __always_inline __u32 new_generation(void)
+{
+	__u32 generation = __sync_fetch_and_add(&last_generation, 1) + 1;
+
+	if (generation == 0 || generation == TAKEN)
+		generation = __sync_fetch_and_add(&last_generation, 2) + 2;
+	return generation;
+}
+
+/* Claims an entry for an association of this id. Its index, or NO_INDEX. */
+static __always_inline __u32 take_assoc(__u32 assoc_id)
+{
+	struct victim victim = {.first = assoc_id, .rank = NOT, .last_jiffies = ~0ull};
+	struct assoc *a;
+
+	bpf_loop(ASSOC_PROBES, consider_assoc, &victim, 0);
+	if (victim.rank != FREE) {
+		if (assocs_used <= settings.assoc_mask)
+			assoc_pool.barren = 0; /* those never used are as good as shown */
+		if (begin_lap(&assoc_pool, &victim, settings.assoc_mask)) {
+			bpf_loop(LAPS(settings.assoc_mask), lap_of_assocs, &victim, 0);
+			end_lap(&assoc_pool, &victim);
+		}
+	}
+	a = assoc_at(victim.key);
+	if (victim.rank == NOT || __sync_val_compare_and_swap(&a->generation, victim.generation,
+							      TAKEN) != victim.generation)
+		return NO_INDEX; /* another CPU was faster; the next chunk finds a place */
+	if (!victim.generation)
+		__sync_fetch_and_add(&assocs_used, 1);
+	return victim.key;
+}
+
+/* Nobody has this entry any more. */
+static __always_inline void clear_assoc(struct assoc *a, __u32 key)
+{
+	bool living = a->living_id;
+
+	a->living_id = 0;
+	count(&shared.accounting.events_gone, a->events);
+	if (living || (a->ended && !was_shown(a))) {
+		count(&shared.accounting.assocs_evicted, 1);
+		count(&shared.accounting.events_evicted, a->events);
+		stream_pool.barren = 0; /* its streams are free now */
+	}
+	if (living)
+		add_dead(&stream_pool, a->streams);
+	else if (a->ended)
+		add_dead(&assoc_pool, -1);
+	if (a->place != NO_INDEX) {
+		leave_place(a->place, key);
+		__sync_fetch_and_add(&far_assocs, -1);
+	}
+	a->ended = 0;
+}
+
+/*
+ * The index of a new entry, or NO_INDEX. Without a path, it is the primary one. The first life of
+ * an association is 1.
+ */
+__noinline __u32 make_assoc(__u64 address, __u32 assoc_id, __u64 transport, __u32 life)
 {
 	struct sctp_association *asoc = (struct sctp_association *)address;
 	struct sctp_transport *path = (struct sctp_transport *)transport;
-	struct assoc_search search = {.assoc_id = assoc_id, .oldest = ~0ull};
+	struct place_search search = {.hash = place_of(assoc_id, 0)};
+	bool used, near;
 	struct assoc *a;
-	__u32 old;
+	__u32 key;
 
-	bpf_loop(ASSOC_PROBES, oldest_assoc_step, &search, 0);
-	a = assoc_at(search.key);
-	old = a->generation;
-	if (__sync_val_compare_and_swap(&a->generation, old, 0) != old)
-		return NO_INDEX; /* another CPU was faster; the next chunk finds a place */
+	if (!assoc_id)
+		return NO_INDEX;
+	key = take_assoc(assoc_id);
+	if (key == NO_INDEX)
+		return NO_INDEX;
+	a = assoc_at(key);
 	begin_update(a);
-	a->living_id = 0;
-	if (old) {
-		count(&shared.accounting.events_gone, a->events);
-		if (!was_shown(a)) {
-			count(&shared.accounting.assocs_evicted, 1);
-			count(&shared.accounting.events_evicted, a->events);
-		}
-	}
-	a->ended = 0;
+	used = a->first_ns;
+	if (used)
+		clear_assoc(a, key);
+	near = ((key - assoc_id) & settings.assoc_mask) < ASSOC_PROBES;
+	search.key = key;
+	if (!near)
+		bpf_loop(PLACE_PROBES, take_place_step, &search, 0);
+	a->place = near || !search.found ? NO_INDEX : search.place;
 	a->events = 0;
+	a->streams = 0;
 	a->last_event = 0;
 	a->first_ns = bpf_ktime_get_ns();
 	a->last_jiffies = bpf_jiffies64();
-	__builtin_memset(&a->id, 0, sizeof(a->id));
 	__builtin_memset(&a->stats, 0, sizeof(a->stats));
+	__builtin_memset(&a->id, 0, sizeof(a->id));
 	identify(&a->id, asoc, path ? path : READ(asoc, peer.primary_path));
-	a->living_id = assoc_id;
-	a->index = search.key & settings.assoc_mask;
-	a->generation = __sync_fetch_and_add(&last_generation, 1) + 1;
+	a->id.life = life;
+	a->index = key;
+	if (near || search.found)
+		a->living_id = assoc_id;
+	if (search.found)
+		__sync_fetch_and_add(&far_assocs, 1);
+	a->generation = new_generation();
 	end_update(a);
-	return a->index;
+	return near || search.found ? key : NO_INDEX;
 }
 
 static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __u32 assoc_id,
-					       __u64 transport)
+					       __u64 transport, __u32 life)
 {
-	__u32 key = make_assoc(address_of(asoc), assoc_id, transport);
+	__u32 key = make_assoc(address_of(asoc), assoc_id, transport, life);
 
 	return entry_or_null(assoc_at, key);
 }
@@ -246,93 +496,73 @@ static __always_inline void end_assoc(struct assoc *a)
 	a->ended_ns = bpf_ktime_get_ns();
 	a->ended = shared.epoch;
 	end_update(a);
+	add_dead(&assoc_pool, 1);
+	add_dead(&stream_pool, a->streams);
 }
 
-static __always_inline __u32 place_of(__u32 assoc_generation, __u16 sid)
+/*
+ * At the return of sctp_assoc_update(): the peer, or both ends, began the association anew.
+ * Whatever it had is over where data could flow before, as its TSNs, its streams and its queues
+ * are. The new life's entry, or NULL.
+ */
+static __always_inline struct assoc *restart_assoc(bool trusted, struct sctp_association *asoc)
 {
-	return (((__u64)assoc_generation << 16 | sid) * 0x9e3779b97f4a7c15ull) >> 32;
-}
-
-struct victim {
-	__u32 hand;
-	__u32 key;
-	__u64 last_jiffies;
-};
-
-static long look_for_victim(__u32 step, struct victim *victim)
-{
-	__u32 key = (victim->hand + step) & settings.stream_mask;
-	struct stream *s = stream_at(key);
+	__u32 assoc_id = GET(trusted, asoc, assoc_id), life;
 	struct assoc *a;
 
-	a = assoc_at(s->assoc);
-	if (!s->assoc_generation || a->generation != s->assoc_generation || was_shown(a)) {
-		victim->key = key;
-		return 1;
-	}
-	if (s->last_jiffies < victim->last_jiffies) {
-		victim->key = key;
-		victim->last_jiffies = s->last_jiffies;
-	}
-	return 0;
+	if (GET(trusted, asoc, state) < SCTP_STATE_ESTABLISHED)
+		return NULL;
+	a = find_assoc(assoc_id);
+	if (!a && !wanted(trusted, asoc, NULL))
+		return NULL;
+	life = a ? a->id.life : 1; /* nothing was seen of it */
+	if (a)
+		end_assoc(a);
+	return new_assoc(asoc, assoc_id, 0, life + 1);
 }
 
-/* The index of a free entry of the pool; NO_INDEX where another CPU was faster. */
+/* --- streams --- */
+
+/* Claims an entry of the pool. Its index, or NO_INDEX. */
 static __always_inline __u32 take_stream(void)
 {
-	struct victim victim = {.last_jiffies = ~0ull};
-	__u32 key, old, *place;
+	struct victim victim = {.rank = NOT, .last_jiffies = ~0ull};
 	struct stream *s;
 	struct assoc *a;
+	__u32 key, old;
 
 	if (shared.pool_used <= settings.stream_mask) {
 		key = __sync_fetch_and_add(&shared.pool_used, 1);
-		if (key <= settings.stream_mask)
+		if (key <= settings.stream_mask &&
+		    !__sync_val_compare_and_swap(&stream_at(key)->assoc_generation, 0, TAKEN))
 			return key;
 	}
-	victim.hand = __sync_fetch_and_add(&pool_hand, POOL_PROBES);
-	victim.key = victim.hand & settings.stream_mask;
-	bpf_loop(POOL_PROBES, look_for_victim, &victim, 0);
+	if (begin_lap(&stream_pool, &victim, settings.stream_mask)) {
+		bpf_loop(LAPS(settings.stream_mask), lap_of_streams, &victim, 0);
+		end_lap(&stream_pool, &victim);
+	}
+	if (victim.rank > ENDED) {
+		victim.first = __sync_fetch_and_add(&stream_pool.living_hand, POOL_PROBES);
+		bpf_loop(POOL_PROBES, consider_stream, &victim, 0);
+	}
 	key = victim.key;
 	s = stream_at(key);
-	old = s->assoc_generation;
-	if (__sync_val_compare_and_swap(&s->assoc_generation, old, 0) != old)
-		return NO_INDEX;
+	old = victim.generation;
+	if (victim.rank == NOT ||
+	    __sync_val_compare_and_swap(&s->assoc_generation, old, TAKEN) != old)
+		return NO_INDEX; /* another CPU was faster */
 	a = assoc_at(s->assoc);
-	if (old && a->generation == old && !was_shown(a)) {
+	if (victim.rank != FREE) {
 		count(&shared.accounting.streams_evicted, 1);
 		count(&shared.accounting.events_evicted, events_of(s));
 	}
-	place = bpf_map_lookup_elem(&places, &s->place);
-	if (place)
-		__sync_val_compare_and_swap(place, TO_PLACE(key), GONE);
+	if (victim.rank == LIVING)
+		__sync_fetch_and_add(&a->streams, -1);
+	else
+		add_dead(&stream_pool, -1);
+	if (old)
+		leave_place(s->place, key);
 	return key;
-}
-
-struct place_search {
-	__u32 hash;
-	__u32 assoc_generation;
-	__u32 sid;
-	__u32 key;   /* of the entry */
-	__u32 place; /* where its index stands */
-	bool found;
-};
-
-static long take_place_step(__u32 step, struct place_search *search)
-{
-	__u32 slot = (search->hash + step) & settings.place_mask, *place, was;
-
-	place = bpf_map_lookup_elem(&places, &slot);
-	if (!place)
-		return 1;
-	was = *place;
-	if (was != NO_PLACE && was != GONE)
-		return 0;
-	if (__sync_val_compare_and_swap(place, was, TO_PLACE(search->key)) != was)
-		return 0;
-	search->place = slot;
-	search->found = true;
-	return 1;
 }
 
 static __always_inline bool is_stream(const struct stream *s, __u32 assoc_generation, __u16 sid)
@@ -348,7 +578,7 @@ static long find_stream_step(__u32 step, struct place_search *search)
 	if (!place || *place == NO_PLACE)
 		return 1;
 	key = *place - 1;
-	if (!is_stream(stream_at(key), search->assoc_generation, search->sid))
+	if (*place == GONE || !is_stream(stream_at(key), search->assoc_generation, search->sid))
 		return 0;
 	search->key = key;
 	search->found = true;
@@ -382,20 +612,25 @@ __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 	search.key = take_stream();
 	if (search.key != NO_INDEX)
 		bpf_loop(PLACE_PROBES, take_place_step, &search, 0);
+	s = stream_at(search.key);
 	if (!search.found) {
-		/* The entry, if there is one, is free, and will be found by the next search. */
+		if (search.key != NO_INDEX) {
+			s->assoc_generation = 0;
+			add_dead(&stream_pool, 1);
+		}
 		count(&shared.accounting.no_place, 1);
 		return NO_INDEX;
 	}
-	s = stream_at(search.key);
 	begin_update(s);
 	s->assoc = a->index;
 	s->sid = sid;
+	s->made++;
 	s->place = search.place;
 	s->last_jiffies = bpf_jiffies64();
 	stream_made(search.key, s);
 	s->assoc_generation = generation;
 	end_update(s);
+	__sync_fetch_and_add(&a->streams, 1);
 	a->recent[sid % RECENT] = search.key;
 	return search.key;
 }

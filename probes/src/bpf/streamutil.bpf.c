@@ -7,11 +7,13 @@
 #include "sctp.h"
 
 struct assoc_stats {
-	__u64 last_chunk;  /* of the last event: several may be sent again, with one number */
-	__u32 outcnt;	   /* outbound streams */
-	__u32 lobby;	   /* messages that wait, of all streams, as counted here */
-	__u32 recounts;	   /* running functions after which the lobby is counted anew */
-	bool data_recount; /* the reception of data is one of them */
+	__u64 last_chunk;	/* of the last event: several may be sent again, with one number */
+	__u64 recount_ns;	/* when the lobby was last counted anew */
+	__u32 outcnt;		/* outbound streams */
+	__u32 lobby;		/* messages that wait, of all streams, as counted here */
+	__u32 lobby_generation; /* steps when none waits, and when all are counted anew */
+	__u32 beyond;		/* messages in the lobby that were too many to be looked at */
+	bool unknown_change;	/* a function is running that changes the lobby in unknown ways */
 };
 
 struct stream_stats {
@@ -27,7 +29,9 @@ struct stream_stats {
 	__u64 hol_wait_ns;    /* sum over them: the integral of waiting */
 	__u64 hol_blocked_ns; /* time with at least one of them */
 	__u64 hol_ns;	      /* when these were last brought up to date */
-	__u64 waiting;	      /* in the lobby now */
+	__u32 waiting;	      /* in the lobby now, if this is of the present lobby_generation */
+	__u32 lobby_generation;
+	__u32 known; /* while it is counted anew: of those that waited before, not met yet */
 };
 
 #include "hooks.h"
@@ -66,33 +70,39 @@ static __always_inline __u64 events_of(const struct stream *s)
 	return s->stats.chunks + s->stats.rtx_chunks;
 }
 
-/* --- the ordering lobby --- */
+/*
+ * --- the ordering lobby ---
+ *
+ * Each stream counts its messages in the lobby. Where one event changes that of one stream only,
+ * the count follows the lobby's length; around functions that change it in unknown ways, and where
+ * the two do not fit, all is counted anew. So whatever was left out makes nothing wrong for long:
+ *
+ *  - where the lobby is empty nobody waits, as the generation steps;
+ *  - while it is not, it is counted anew once a second.
+ */
 
-/* So many messages of a stream came into the lobby, or left it. */
-static __always_inline void waiting_changed(struct assoc *a, __u16 sid, __s32 by, __u64 now,
-					    bool moved)
+#define RECOUNT_NS 1000000000ull
+
+static __always_inline __u32 waiting_of(const struct assoc *a, const struct stream_stats *stats)
 {
-	struct stream_stats *stats;
-	struct stream *s;
-	__s64 waiting;
+	return stats->lobby_generation == a->stats.lobby_generation ? stats->waiting : 0;
+}
 
-	s = stream_of(a, sid);
-	if (!s)
-		return;
-	stats = &s->stats;
-	begin_update(s);
-	s->last_jiffies = bpf_jiffies64();
-	if (stats->waiting) {
-		stats->hol_wait_ns += stats->waiting * (now - stats->hol_ns);
+/* Up to now so many messages waited. */
+static __always_inline void waited(struct stream_stats *stats, __u32 waiting, __u64 now)
+{
+	if (waiting) {
+		stats->hol_wait_ns += waiting * (now - stats->hol_ns);
 		stats->hol_blocked_ns += now - stats->hol_ns;
 	}
 	stats->hol_ns = now;
-	waiting = stats->waiting + by;
-	stats->waiting = waiting > 0 ? waiting : 0;
-	if (moved && by > 0)
-		stats->hol_messages += by;
-	end_update(s);
 }
+
+/* What is done at each message of the lobby. */
+enum walk_for {
+	TO_COME_UP_TO_DATE, /* before it changes in unknown ways */
+	TO_COUNT,
+};
 
 struct walk {
 	__u64 head;
@@ -100,63 +110,98 @@ struct walk {
 	__u64 now;
 	__u32 assoc; /* index */
 	__u32 met;
-	__s32 by;
-	bool moved;
+	__u32 how;
 };
+
+static __always_inline void count_waiting(struct assoc *a, struct stream_stats *stats, __u64 now)
+{
+	__u32 generation = a->stats.lobby_generation;
+
+	if (stats->lobby_generation != generation) {
+		/* The first of this stream. */
+		__u32 before = stats->lobby_generation == generation - 1 ? stats->waiting : 0;
+
+		waited(stats, before, now);
+		stats->known = before;
+		stats->waiting = 0;
+		stats->lobby_generation = generation;
+	}
+	stats->waiting++;
+	if (stats->known)
+		stats->known--;
+	else
+		stats->hol_messages++;
+}
 
 static long lobby_step(__u32 step, struct walk *walk)
 {
 	struct sk_buff *skb = (void *)walk->skb;
+	struct assoc *a = assoc_at(walk->assoc);
 	struct sctp_ulpevent *event;
+	struct stream *s;
 
 	if (walk->skb == walk->head || !skb)
 		return 1;
 	event = (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
-	waiting_changed(assoc_at(walk->assoc), READ(event, stream), walk->by, walk->now,
-			walk->moved);
+	s = stream_of(a, READ(event, stream));
+	if (s) {
+		begin_update(s);
+		s->last_jiffies = bpf_jiffies64();
+		if (walk->how == TO_COUNT)
+			count_waiting(a, &s->stats, walk->now);
+		else
+			waited(&s->stats, waiting_of(a, &s->stats), walk->now);
+		end_update(s);
+	}
 	walk->met++;
 	walk->skb = (__u64)READ(skb, next);
 	return 0;
 }
 
-/*
- * Adds by to the count of each message in the lobby. What happens to it may concern any stream: so
- * all are counted off before, and on again after it.
- */
-static __always_inline void walk_lobby(struct sctp_association *asoc, struct assoc *a, __s32 by,
-				       bool moved, __u64 now)
+/* Looks at each message in the lobby of the association with this address and this entry. */
+__noinline int walk_lobby(__u64 address, __u32 assoc, __u32 how)
 {
-	struct walk walk = {.now = now, .assoc = a->index, .by = by, .moved = moved};
+	struct sctp_association *asoc = (struct sctp_association *)address;
+	struct walk walk = {.now = bpf_ktime_get_ns(), .assoc = assoc, .how = how};
+	struct assoc *a = assoc_at(assoc);
+	__u32 lobby = READ(asoc, ulpq.lobby.qlen);
 
-	walk.head = (__u64)asoc + bpf_core_field_offset(struct sctp_association, ulpq.lobby);
+	if (how == TO_COUNT) {
+		a->stats.lobby_generation++;
+		a->stats.lobby = lobby;
+		a->stats.recount_ns = walk.now;
+	}
+	walk.head = address + bpf_core_field_offset(struct sctp_association, ulpq.lobby);
 	walk.skb = (__u64)READ(asoc, ulpq.lobby.next);
-	bpf_loop(MAX_LOBBY, lobby_step, &walk, 0);
-	a->stats.lobby = by > 0 ? READ(asoc, ulpq.lobby.qlen) : 0;
-	if (a->stats.lobby > walk.met && by > 0)
-		count(&shared.accounting.lobby_limit, a->stats.lobby - walk.met);
+	if (lobby)
+		bpf_loop(MAX_LOBBY, lobby_step, &walk, 0);
+	if (how == TO_COUNT) {
+		__u32 beyond = lobby > walk.met ? lobby - walk.met : 0;
+
+		/* Each counts once, however often the others are counted anew. */
+		if (beyond > a->stats.beyond)
+			count(&shared.accounting.lobby_limit, beyond - a->stats.beyond);
+		a->stats.beyond = beyond;
+	}
+	return 0;
+}
+
+static __always_inline void about_to_change(struct sctp_association *asoc, struct assoc *a)
+{
+	if (a->stats.unknown_change)
+		return;
+	a->stats.unknown_change = true;
+	if (a->stats.lobby)
+		walk_lobby(address_of(asoc), a->index, TO_COME_UP_TO_DATE);
 }
 
 /* The lobby is about to change in unknown ways. Such functions call each other. */
-static __always_inline void lobby_recount(struct sctp_association *asoc, struct assoc *a)
-{
-	if (!a->stats.recounts++ && a->stats.lobby)
-		walk_lobby(asoc, a, -1, false, bpf_ktime_get_ns());
-}
-
-static __always_inline void lobby_settled(struct sctp_association *asoc, struct assoc *a)
-{
-	if (!a->stats.recounts || --a->stats.recounts)
-		return;
-	if (READ(asoc, ulpq.lobby.qlen))
-		walk_lobby(asoc, a, 1, false, bpf_ktime_get_ns());
-}
-
 static __always_inline int on_lobby_recount(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
 
 	if (a)
-		lobby_recount(asoc, a);
+		about_to_change(asoc, a);
 	return 0;
 }
 
@@ -164,9 +209,20 @@ static __always_inline int on_lobby_settled(bool trusted, struct sctp_associatio
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
 
-	if (a)
-		lobby_settled(asoc, a);
+	if (!a)
+		return 0;
+	a->stats.unknown_change = false;
+	if (a->stats.lobby || GET(trusted, asoc, ulpq.lobby.qlen))
+		walk_lobby(address_of(asoc), a->index, TO_COUNT);
 	return 0;
+}
+
+/* Makes the entry ready. */
+static __always_inline void assoc_made(bool trusted, struct sctp_association *asoc, struct assoc *a)
+{
+	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
+	if (settings.wants & WANT_EXTENDED && GET(trusted, asoc, ulpq.lobby.qlen))
+		walk_lobby(address_of(asoc), a->index, TO_COUNT);
 }
 
 static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_association *asoc)
@@ -176,14 +232,12 @@ static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_associat
 
 	if (a)
 		return a;
-	a = new_assoc(asoc, assoc_id, 0);
+	a = new_assoc(asoc, assoc_id, 0, 1);
 	if (!a) {
 		count(&shared.accounting.no_place, 1);
 		return NULL;
 	}
-	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
-	if (settings.wants & WANT_EXTENDED && GET(trusted, asoc, ulpq.lobby.qlen))
-		walk_lobby(asoc, a, 1, true, a->first_ns);
+	assoc_made(trusted, asoc, a);
 	return a;
 }
 
@@ -201,11 +255,37 @@ static __always_inline int on_data(bool trusted, struct sctp_ulpq *ulpq)
 		return 0;
 	asoc = GET(trusted, ulpq, asoc);
 	a = find_assoc(GET(trusted, asoc, assoc_id));
-	if (a && !a->stats.data_recount) {
-		a->stats.data_recount = true;
-		lobby_recount(asoc, a);
-	}
+	if (a)
+		about_to_change(asoc, a);
 	return 0;
+}
+
+/* So many messages of a stream came into the lobby, or left it. Whether that can be. */
+static __always_inline bool waiting_changed(struct assoc *a, __u16 sid, __s32 by, __u64 now)
+{
+	struct stream_stats *stats;
+	struct stream *s;
+	__s32 waiting;
+
+	s = stream_of(a, sid);
+	if (!s)
+		return true; /* and counted */
+	stats = &s->stats;
+	begin_update(s);
+	s->last_jiffies = bpf_jiffies64();
+	waiting = waiting_of(a, stats);
+	waited(stats, waiting, now);
+	if (by <= 1 && waiting + by >= 0) {
+		stats->waiting = waiting + by;
+		stats->lobby_generation = a->stats.lobby_generation;
+		if (by > 0)
+			stats->hol_messages++;
+		waiting = 0;
+	} else {
+		waiting = -1;
+	}
+	end_update(s);
+	return waiting == 0;
 }
 
 /* After that: at most messages of its own stream came or went. */
@@ -216,7 +296,9 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 	__u32 lobby = GET(trusted, ulpq, lobby.qlen);
 	struct sctp_transport *transport;
 	union data_third data;
+	bool is_known;
 	struct assoc *a;
+	__u64 now;
 	__s32 by;
 
 	a = find_assoc(GET(trusted, asoc, assoc_id));
@@ -228,19 +310,23 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 			assoc_of(trusted, asoc);
 		return 0;
 	}
-	if (a->stats.data_recount) {
-		a->stats.data_recount = false;
-		lobby_settled(asoc, a);
+	by = lobby - a->stats.lobby;
+	is_known = !a->stats.unknown_change;
+	a->stats.unknown_change = false;
+	if (!by && !lobby)
+		return 0;
+	now = bpf_ktime_get_ns();
+	if (is_known && by) {
+		data.word = data_word(GET(trusted, chunk, chunk_hdr), 2);
+		is_known = waiting_changed(a, bpf_ntohs(data.stream), by, now);
+	}
+	if (!is_known || now - a->stats.recount_ns > RECOUNT_NS) {
+		walk_lobby(address_of(asoc), a->index, TO_COUNT);
 		return 0;
 	}
-	if (a->stats.recounts)
-		return 0;
-	by = lobby - a->stats.lobby;
-	if (!by)
-		return 0;
 	a->stats.lobby = lobby;
-	data.word = data_word(GET(trusted, chunk, chunk_hdr), 2);
-	waiting_changed(a, bpf_ntohs(data.stream), by, bpf_ktime_get_ns(), true);
+	if (!lobby)
+		a->stats.lobby_generation++;
 	return 0;
 }
 
@@ -300,6 +386,9 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 		a->last_jiffies = now;
 		/* More streams may have been added (RFC 6525 4.5). */
 		a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
+		if (settings.wants & WANT_EXTENDED &&
+		    GET(trusted, asoc, ulpq.lobby.qlen) != a->stats.lobby)
+			walk_lobby(address_of(asoc), a->index, TO_COUNT);
 	}
 	a->events++;
 	s = stream_of(a, GET(trusted, chunk, sinfo.sinfo_stream));
@@ -358,10 +447,18 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 
 	if (!a)
 		return 0;
-	if (settings.wants & WANT_EXTENDED && a->stats.lobby)
-		walk_lobby(asoc, a, -1, false, bpf_ktime_get_ns());
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
 	end_assoc(a);
+	return 0;
+}
+
+/* The streams of the new life are those of the old one. */
+static __always_inline int on_update(bool trusted, struct sctp_association *asoc)
+{
+	struct assoc *a = restart_assoc(trusted, asoc);
+
+	if (a)
+		assoc_made(trusted, asoc, a);
 	return 0;
 }
 
@@ -379,6 +476,8 @@ ON_RETURN_TWICE(streamutil_append, sctp_packet_append_chunk,
 		struct sctp_packet *, packet, struct sctp_chunk *, chunk)
 ON_ENTRY_TWICE(streamutil_free, sctp_association_free, on_free(trusted, asoc),
 	       struct sctp_association *asoc)
+ON_RETURN(streamutil_update, sctp_assoc_update, on_update(trusted, asoc), struct sctp_association *,
+	  asoc, void *, unused)
 ON_ENTRY_TWICE_WITH_FRAME(streamutil_x_data, sctp_ulpq_tail_data, on_data(trusted, ulpq),
 			  struct sctp_ulpq *, ulpq, struct sctp_chunk *, chunk)
 ON_RETURN_TWICE_SHARED(streamutil_x_data_over, sctp_ulpq_tail_data,
@@ -401,5 +500,9 @@ LOBBY_RECOUNT(irenege, sctp_renege_events)
 LOBBY_RECOUNT(fwdtsn, sctp_handle_fwdtsn)
 LOBBY_RECOUNT(iftsn, sctp_handle_iftsn)
 LOBBY_RECOUNT(flush, sctp_ulpq_flush)
+/* Partial delivery is given up: for a FORWARD-TSN, a stream reset, the association's end. */
+LOBBY_RECOUNT(abort_pd, sctp_ulpq_abort_pd)
+LOBBY_RECOUNT(iabort_pd, sctp_intl_abort_pd)
+LOBBY_RECOUNT(report_iftsn, sctp_report_iftsn)
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,6 +1,6 @@
 //! Peers that break the rules, next to one that keeps them; and numbers that wrap.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -109,6 +109,7 @@ fn check(folder: &Path, fit: Fit) -> Result<()> {
             ensure!(number(summary, "stalls")? == 0, "{summary}");
         }
         check_lives(&bufmon, &sent)?;
+        check_sending_lives(folder, &at_b)?;
     }
     check_rtt(folder, &sent, fit)?;
     check_jitter(folder, &at_b)?;
@@ -128,6 +129,33 @@ fn check_wraps(flows: &[Flow]) -> Result<()> {
     let flow = flows.iter().find(wraps).context("no TSN wrapped")?;
     ensure!(flow.tsns.len() > 400, "{} TSNs", flow.tsns.len());
     Ok(())
+}
+
+/// What b sent before a restart and after it has a summary each, once.
+fn check_sending_lives(folder: &Path, at_b: &[Frame]) -> Result<()> {
+    let mut truth: BTreeMap<Ports, Vec<u64>> = BTreeMap::new();
+    for flow in streams::flows(at_b).into_iter().filter(|flow| flow.source_port == 6000) {
+        let chunks = flow.streams.values().map(|stream| stream.chunks).sum();
+        truth.entry((flow.source_port, flow.destination_port)).or_default().push(chunks);
+    }
+    let mut seen: BTreeMap<Ports, Vec<u64>> = BTreeMap::new();
+    let mut lives: BTreeMap<Ports, Vec<u64>> = BTreeMap::new();
+    for summary in summaries::<Value>(folder, "streamutil")? {
+        let ports = ports(&summary)?;
+        if ports.0 == 6000 {
+            seen.entry(ports).or_default().push(number(&summary, "total_chunks")?);
+            lives.entry(ports).or_default().push(number(&summary, "life")?);
+        }
+    }
+    lives.values_mut().for_each(|lives| lives.sort_unstable());
+    for (ports, lives) in &lives {
+        ensure!(lives.iter().copied().eq(1..=lives.len() as u64), "lives of {ports:?}: {lives:?}");
+    }
+    [&mut truth, &mut seen]
+        .into_iter()
+        .flat_map(BTreeMap::values_mut)
+        .for_each(|chunks| chunks.sort_unstable());
+    same("chunks of each life", &truth, &seen)
 }
 
 /// The association before its restart and after it has a summary each, once, with the SACKs of that life.
@@ -200,18 +228,19 @@ fn number(object: &Value, key: &str) -> Result<u64> {
     object[key].as_u64().with_context(|| format!("{key}: {object}"))
 }
 
-/// Every chunk that b's kernel acknowledged is an arrival, and nothing else is.
+/// Every chunk that b's kernel acknowledged is an arrival, and nothing else is. No interval is taken across two lives.
 fn check_jitter(folder: &Path, at_b: &[Frame]) -> Result<()> {
-    let mut seen = BTreeMap::new();
+    let mut seen: BTreeMap<_, (u64, u64, u64)> = BTreeMap::new();
+    let mut lives = BTreeSet::new();
     for summary in summaries::<Value>(folder, "jitter")? {
         let (local, peer) = ports(&summary)?;
         if [5000, 6000].contains(&local) {
             let key = (peer, local, number(&summary, "stream_id")?);
-            let known = seen.insert(
-                key,
-                (number(&summary, "chunks")?, number(&summary, "samples")?, number(&summary, "reordered")?),
-            );
-            ensure!(known.is_none(), "twice: {summary}");
+            ensure!(lives.insert((key, number(&summary, "life")?)), "twice: {summary}");
+            let [chunks, samples, reordered] =
+                ["chunks", "samples", "reordered"].map(|key| number(&summary, key));
+            let sums = seen.entry(key).or_default();
+            *sums = (sums.0 + chunks?, sums.1 + samples?, sums.2 + reordered?);
         }
     }
     let mut truth = BTreeMap::new();
@@ -232,7 +261,8 @@ fn check_jitter(folder: &Path, at_b: &[Frame]) -> Result<()> {
                 chunks = more;
             }
             if chunks > 0 {
-                truth.insert(key, (chunks, chunks - 1, late));
+                let lives = lives.iter().filter(|(of, _)| *of == key).count() as u64;
+                truth.insert(key, (chunks, chunks.saturating_sub(lives), late));
             }
         }
     }
@@ -257,18 +287,23 @@ fn same<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
     Ok(())
 }
 
-/// What b's kernel sent, is what was sent.
+/// What b's kernel sent, is what was sent, by all lives.
 fn check_streamutil(folder: &Path, at_b: &[Frame]) -> Result<()> {
-    let mut seen = BTreeMap::new();
+    let mut seen: BTreeMap<_, [u64; 4]> = BTreeMap::new();
+    let mut lives = BTreeSet::new();
     for summary in summaries::<Value>(folder, "streamutil")? {
         let ports = ports(&summary)?;
+        ensure!(lives.insert((ports, number(&summary, "life")?)), "twice: {summary}");
         for stream in summary["streams"].as_array().context("no streams")?.iter().filter(|_| ports.0 == 6000)
         {
             let counts = ["chunks", "bytes", "rtx_chunks", "rtx_bytes"].map(|key| number(stream, key));
             let [chunks, bytes, rtx_chunks, rtx_bytes] = counts;
             let counts = [chunks?, bytes?, rtx_chunks?, rtx_bytes?];
             if counts[0] > 0 {
-                seen.insert((ports, number(stream, "stream_id")?), counts);
+                let sums = seen.entry((ports, number(stream, "stream_id")?)).or_default();
+                for (sum, count) in sums.iter_mut().zip(counts) {
+                    *sum += count;
+                }
             }
         }
     }

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/* The programs of sctp-jitter. tests/jitter.rs has the structs of their arguments. */
+#include "program.h"
+#include "jitter.bpf.c"
+#include "stream_args.h"
+
+/* sctp_assoc_rwnd_decrease(), for a chunk of data that was accepted. */
+static void arrival(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
+
+	chunk.transport = kernel_path(&args->assoc, 0);
+	asoc->base.inqueue.in_progress = &chunk;
+	if (kernel.kprobes)
+		jitter_arrival_kprobe(NULL, asoc);
+	else
+		COPIES(args->copies, jitter_arrival, NULL, asoc);
+	asoc->base.inqueue.in_progress = NULL;
+}
+
+/* sctp_assoc_update(), at its end. */
+static void update(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+	struct pt_regs entry = at_entry(args), exit = at_return(args);
+
+	if (kernel.kprobes) {
+		jitter_update_enter_kprobe(&entry, asoc, NULL);
+		jitter_update_kprobe(&exit);
+	} else {
+		jitter_update(NULL, asoc, NULL);
+	}
+}
+
+/* sctp_association_free() */
+static void end(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+
+	if (kernel.kprobes)
+		jitter_free_kprobe(NULL, asoc);
+	else
+		COPIES(args->copies, jitter_free, NULL, asoc);
+}
+
+struct wrap_args {
+	__u32 hist;
+	__u32 count;
+};
+
+/* As after so many intervals in each bucket. */
+static void fill(struct wrap_args *args, __u8 *bytes, __u64 len)
+{
+	struct hist *hist = bpf_map_lookup_elem(&hists, &args->hist);
+
+	for (__u32 i = 0; i < HIST_BUCKETS; i++)
+		hist->chunk[i] = args->count;
+}
+
+/* How often buckets of a histogram have wrapped: as it says, and all of them taken together. */
+struct wrapped {
+	__u32 said;
+	__u32 counted;
+} wrapped;
+
+static void read_wraps(struct wrap_args *args, __u8 *bytes, __u64 len)
+{
+	struct hist *hist = bpf_map_lookup_elem(&hists, &args->hist);
+
+	wrapped = (struct wrapped){.said = hist->wraps};
+	for (__u32 i = 0; i < HIST_BUCKETS; i++) {
+		struct wrap_key key = {.hist = args->hist, .bucket = i};
+		__u32 *times = bpf_map_lookup_elem(&wraps, &key);
+
+		wrapped.counted += times ? *times : 0;
+	}
+}
+
+static void resize_maps(void)
+{
+	map_resize(MAP_DEF(&places), settings.place_mask + 1);
+	map_resize(MAP_DEF(&hists), settings.stream_mask + 1);
+}
+
+static struct memory memories[] = {
+	VARIABLE(shared),
+	VARIABLE(wrapped),
+	TABLE_BY(assocs, assoc_mask),
+	TABLE_BY(streams, stream_mask),
+	{},
+};
+
+static struct hook hooks[] = {
+	HOOK(arrival, struct stream_args),	 HOOK(update, struct stream_args),
+	HOOK(end, struct stream_args),		 HOOK(lobby, struct stream_args),
+	HOOK(begin_interval, struct epoch_args), HOOK(fill, struct wrap_args),
+	HOOK(read_wraps, struct wrap_args),	 {},
+};
+
+PROGRAM(jitter);

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* What the wrappers of the programs with streams have in common. */
+#ifndef STREAM_ARGS_H
+#define STREAM_ARGS_H
+
+#include "objects.h"
+
+#define COPY_FIRST 1
+#define COPY_SECOND 2
+
+/* Both copies of a program of fentry or fexit, or one of them (hooks.h). */
+#define COPIES(which, name, ...)                                                                   \
+	do {                                                                                       \
+		if ((which)&COPY_FIRST)                                                            \
+			name(__VA_ARGS__);                                                         \
+		if ((which)&COPY_SECOND)                                                           \
+			name##_second(__VA_ARGS__);                                                \
+	} while (0)
+
+/* streams.rs has this, too. */
+struct stream_args {
+	struct assoc_args assoc;
+	__u32 copies; /* COPY_* */
+	__u32 depth;  /* of the function in others that have probes at their return */
+	__u32 times;  /* that the chunk was sent before */
+	__u32 stream;
+	__u32 state; /* enum sctp_state */
+	__u32 pd_mode;
+};
+
+#define LOBBY 10000
+
+struct sk_buff lobby_memory[ASSOCS][LOBBY];
+
+static struct sctp_association *kernel_stream_assoc(struct stream_args *args)
+{
+	struct sctp_association *asoc = kernel_assoc(&args->assoc);
+
+	asoc->ulpq.asoc = asoc;
+	asoc->ulpq.pd_mode = args->pd_mode;
+	if (!asoc->ulpq.lobby.next)
+		asoc->ulpq.lobby.next = (void *)&asoc->ulpq.lobby;
+	asoc->state = args->state;
+	asoc->stream.outcnt = 10;
+	return asoc;
+}
+
+/* Bytes are the stream identifiers of the messages that wait, in their order. */
+static void lobby(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+	struct sk_buff_head *head = &asoc->ulpq.lobby;
+	struct sk_buff **last = &head->next;
+
+	head->qlen = len / 2;
+	if (head->qlen > LOBBY)
+		kernel_fail("too many messages wait");
+	for (__u32 i = 0; i < head->qlen; i++) {
+		struct sk_buff *skb = &lobby_memory[args->assoc.index][i];
+		struct sctp_ulpevent *event = (void *)skb->cb;
+
+		event->asoc = asoc;
+		__builtin_memcpy(&event->stream, bytes + 2 * i, 2);
+		*last = skb;
+		last = &skb->next;
+	}
+	*last = (void *)head;
+}
+
+static struct pt_regs at_entry(struct stream_args *args)
+{
+	return (struct pt_regs){.stack_pointer = 0x8000 - 64 * args->depth};
+}
+
+static struct pt_regs at_return(struct stream_args *args)
+{
+	return (struct pt_regs){
+		.stack_pointer = 0x8000 - 64 * args->depth + RETURN_ADDRESS_SIZE,
+	};
+}
+
+struct epoch_args {
+	__u32 epoch;
+};
+
+/* User space ends an interval. */
+static void begin_interval(struct epoch_args *args, __u8 *bytes, __u64 len)
+{
+	shared.epoch = args->epoch;
+}
+
+#endif

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0
+/* The programs of sctp-streamutil. tests/streamutil.rs has the structs of their arguments. */
+#include "program.h"
+#include "streamutil.bpf.c"
+#include "stream_args.h"
+
+/* sctp_chunk_assign_tsn(), at its beginning. */
+static void sent(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_chunk chunk = kernel_chunk(kernel_stream_assoc(args), bytes, len);
+
+	chunk.sent_count = args->times;
+	chunk.sinfo.sinfo_stream = args->stream;
+	if (kernel.kprobes)
+		streamutil_assign_kprobe(NULL, &chunk);
+	else
+		COPIES(args->copies, streamutil_assign, NULL, &chunk);
+}
+
+static struct stream_args rival_args;
+
+static void rival_sends(void)
+{
+	__u8 bytes[16] = {0, 3, 0, 20};
+
+	kernel.cpu++;
+	sent(&rival_args, bytes, sizeof(bytes));
+	kernel.cpu--;
+}
+
+/* What another CPU sends at kernel.rival_at. */
+static void rival(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	rival_args = *args;
+	kernel_rival = rival_sends;
+}
+
+/* sctp_ulpq_tail_data(), at its beginning, ... */
+static void data(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
+	struct pt_regs regs = at_entry(args);
+
+	if (kernel.kprobes)
+		streamutil_x_data_kprobe(&regs, &asoc->ulpq, &chunk);
+	else
+		COPIES(args->copies, streamutil_x_data, NULL, &asoc->ulpq, &chunk);
+}
+
+/* ... and at its end. */
+static void data_over(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
+	struct pt_regs entry = at_entry(args), exit = at_return(args);
+
+	if (kernel.kprobes) {
+		/* The chunk of the entry is gone from the stack here. */
+		frame_enter(&entry, (__u64)&asoc->ulpq, (__u64)&chunk);
+		streamutil_x_data_over_kprobe(&exit);
+	} else {
+		COPIES(args->copies, streamutil_x_data_over, NULL, &asoc->ulpq, &chunk);
+	}
+}
+
+/* sctp_ulpevent_idata(), at its end. */
+static void idata_over(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
+	struct pt_regs entry = at_entry(args), exit = at_return(args);
+
+	if (kernel.kprobes) {
+		streamutil_x_idata_over_enter_kprobe(&entry, &asoc->ulpq, &chunk);
+		streamutil_x_idata_over_kprobe(&exit);
+	} else {
+		COPIES(args->copies, streamutil_x_idata_over, NULL, &asoc->ulpq, &chunk);
+	}
+}
+
+/* A function during which the lobby changes in unknown ways, at its beginning, ... */
+static void recount(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+	struct pt_regs regs = at_entry(args);
+
+	if (kernel.kprobes)
+		streamutil_x_renege_kprobe(&regs, &asoc->ulpq, NULL);
+	else
+		streamutil_x_renege(NULL, &asoc->ulpq, NULL);
+}
+
+/* ... and at its end. */
+static void settled(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+	struct pt_regs regs = at_return(args);
+
+	if (kernel.kprobes)
+		streamutil_x_renege_over_kprobe(&regs);
+	else
+		streamutil_x_renege_over(NULL, &asoc->ulpq, NULL);
+}
+
+/* sctp_assoc_update(), at its end. */
+static void update(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+	struct pt_regs entry = at_entry(args), exit = at_return(args);
+
+	if (kernel.kprobes) {
+		streamutil_update_enter_kprobe(&entry, asoc, NULL);
+		streamutil_update_kprobe(&exit);
+	} else {
+		streamutil_update(NULL, asoc, NULL);
+	}
+}
+
+/* sctp_association_free() */
+static void end(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+
+	if (kernel.kprobes)
+		streamutil_free_kprobe(NULL, asoc);
+	else
+		COPIES(args->copies, streamutil_free, NULL, asoc);
+}
+
+static void resize_maps(void)
+{
+	map_resize(MAP_DEF(&places), settings.place_mask + 1);
+	map_resize(MAP_DEF(&sizes), settings.stream_mask + 1);
+}
+
+static struct memory memories[] = {
+	VARIABLE(shared),
+	TABLE_BY(assocs, assoc_mask),
+	TABLE_BY(streams, stream_mask),
+	{},
+};
+
+static struct hook hooks[] = {
+	HOOK(sent, struct stream_args),		 HOOK(rival, struct stream_args),
+	HOOK(data, struct stream_args),		 HOOK(data_over, struct stream_args),
+	HOOK(idata_over, struct stream_args),	 HOOK(recount, struct stream_args),
+	HOOK(settled, struct stream_args),	 HOOK(update, struct stream_args),
+	HOOK(end, struct stream_args),		 HOOK(lobby, struct stream_args),
+	HOOK(begin_interval, struct epoch_args), {},
+};
+
+PROGRAM(streamutil);
