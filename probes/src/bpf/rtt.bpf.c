@@ -825,6 +825,8 @@ static __always_inline int on_update(bool trusted, __u64 address, struct sctp_as
 
 ON_ENTRY(rtt_free, sctp_association_free, on_free(trusted, ADDRESS(0, asoc), asoc),
 	 struct sctp_association *asoc)
+ON_ENTRY(rtt_path_free, sctp_transport_free, end_path(ADDRESS(0, transport)),
+	 struct sctp_transport *transport)
 ON_ENTRY(rtt_update, sctp_assoc_update, on_update(trusted, ADDRESS(0, asoc), asoc, new),
 	 struct sctp_association *asoc, struct sctp_association *new)
 ON_SACK(rtt_sack, on_sack(trusted, asoc, chunk))
