@@ -146,7 +146,7 @@ pub trait Columns<Row> {
     fn write(&self, row: &Row, sink: &mut dyn Sink);
 }
 
-/// Where values go: a line of CSV, a JSON object.
+/// Receives the values of a row: one implementation writes a line of CSV, one the members of a JSON object.
 #[doc(hidden)]
 #[expect(private_interfaces, reason = "written by columns, and read by the formats of this crate")]
 pub trait Sink {

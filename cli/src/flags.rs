@@ -93,7 +93,7 @@ pub enum Format {
 }
 
 impl Common {
-    /// The form of the output: FILE takes rows, so it means CSV.
+    /// Output format. `-f FILE` implies CSV, unless `--json` is given.
     #[must_use]
     pub fn format(&self) -> Format {
         match self {

@@ -1,22 +1,22 @@
-//! What the man page and the schema of a command are made of.
+//! The flags and columns of a command, from which its man page and JSON schema are made.
 
 use clap::Command;
 
 use crate::{Columns, Field};
 
-/// A command as its man page and its schema describe it.
+/// What the man page and the JSON schema of a command are made from.
 pub struct Manual {
-    /// Its flags.
+    /// The command's flags.
     pub command: Command,
-    /// What it prints.
+    /// The columns that the command prints.
     pub tables: Vec<Table>,
 }
 
 /// Columns that rows or objects have.
 pub struct Table {
-    /// What has them, as a heading.
+    /// Heading of the table: which rows or objects have these columns.
     pub title: &'static str,
-    /// The `type`s of the JSON objects that have them as members; none where only CSV has them.
+    /// The `type`s of the JSON objects that have these columns as members; empty where only CSV has them.
     pub objects: &'static [&'static str],
     /// The columns.
     pub fields: Vec<Field>,
@@ -26,19 +26,19 @@ pub struct Table {
 pub(crate) const STATISTICS: &[&str] = &["interval", "summary"];
 
 impl Table {
-    /// Columns of CSV alone.
+    /// A table of columns that only CSV has.
     #[must_use]
     pub fn csv<Row>(title: &'static str, columns: &[&dyn Columns<Row>]) -> Self {
         Self::new(title, &[], columns)
     }
 
-    /// Columns of the JSON objects of intervals and summaries, and perhaps of CSV.
+    /// A table of the columns of `interval` and `summary` objects. CSV may have the same columns.
     #[must_use]
     pub fn statistics<Row>(title: &'static str, columns: &[&dyn Columns<Row>]) -> Self {
         Self::new(title, STATISTICS, columns)
     }
 
-    /// Members of JSON objects of these types.
+    /// A table of the members of JSON objects whose `type` is one of `objects`.
     #[must_use]
     pub fn events<Row>(
         title: &'static str,

@@ -20,12 +20,13 @@ use crate::{
 pub struct Out {
     text: Sink,
     rows: Option<Sink>,
-    /// Held as long as rows are written to a file.
+    /// The lock of FILE, held as long as this output exists; `None` without FILE.
     _lock: Option<Flock<File>>,
 }
 
 impl Out {
-    /// Rows to `file` (made, with its missing folders, or emptied), or to stdout where there is none.
+    /// Makes an output whose rows go to `file`, or to stdout if that is `None`. A missing file is made, with its missing
+    /// folders; an existing one is emptied.
     ///
     /// # Errors
     /// Where FILE cannot be made.
@@ -34,7 +35,7 @@ impl Out {
         Self::with(Sink::open("standard output".to_owned(), stdout.into())?, file)
     }
 
-    /// The same, with `writer` in place of stdout.
+    /// Like [`Out::new`], with `writer` in place of stdout.
     ///
     /// # Errors
     /// Where FILE cannot be made.
@@ -54,7 +55,7 @@ impl Out {
         Ok(Self { text, rows: Some(rows), _lock: lock })
     }
 
-    /// A line for the person: always to stdout.
+    /// Writes a line of text, always to stdout.
     ///
     /// # Errors
     /// Where it cannot be written.
@@ -66,7 +67,7 @@ impl Out {
         })
     }
 
-    /// A line of rows, which `write` adds with its newline: to FILE or stdout.
+    /// Writes a row to FILE or stdout. `write` appends the line, with its newline.
     ///
     /// # Errors
     /// Where it cannot be written.
@@ -74,7 +75,7 @@ impl Out {
         self.rows.as_mut().unwrap_or(&mut self.text).line(write)
     }
 
-    /// A JSON object as a line, to FILE or stdout.
+    /// Writes a JSON object as a line, to FILE or stdout.
     ///
     /// # Errors
     /// Where it cannot be written.
@@ -94,8 +95,8 @@ impl Out {
         self.sinks().try_for_each(Sink::flush)
     }
 
-    /// Writes all that is pending, as long as patience lasts. Returns how many lines were dropped since the start, as their
-    /// reader was too slow.
+    /// Writes all pending lines, as long as patience lasts. Returns how many lines were dropped since the start because
+    /// their reader was too slow.
     pub(crate) fn finish(&mut self) -> Result<u64> {
         self.sinks().map(Sink::finish).sum()
     }
@@ -105,7 +106,7 @@ impl Out {
         self.text.dropped() + self.rows.as_ref().map_or(0, Sink::dropped)
     }
 
-    /// How long to wait for slow readers from now on, before lines are dropped; `None`: they wait as long as it takes.
+    /// Sets how long lines wait for slow readers from now on, before they are dropped. `None`: for ever.
     pub(crate) fn set_patience(&mut self, patience: Option<&Patience>) {
         self.sinks().for_each(|sink| sink.set_patience(patience.cloned()));
     }
@@ -128,7 +129,7 @@ impl Out {
         self.sinks().try_for_each(Sink::watch)
     }
 
-    /// Waits until something can be written to whose reader was slow.
+    /// Waits until the destination whose reader is slow can be written to.
     pub(crate) async fn writable(&self) {
         match &self.rows {
             Some(rows) if rows.is_full() => rows.writable().await,

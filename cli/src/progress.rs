@@ -22,7 +22,7 @@ pub(crate) struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// Must be asked before the process is confined: then it could not find out whether there is a terminal.
+    /// Looks whether stderr is a terminal. A confined process cannot find out, so call this before `confine()`.
     pub(crate) fn new(banners: &'a Banners, common: &Common, started: Instant) -> Self {
         let silent = common.quiet && common.file.is_some() && io::stderr().is_terminal();
         let due = silent.then(|| interval_at((started + PROGRESS).into(), PROGRESS));

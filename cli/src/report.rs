@@ -6,20 +6,20 @@ use probes::{Due, Error};
 
 use crate::{Common, Format, Out};
 
-/// What a command prints: pure, but for the lines that it writes.
+/// Turns a command's records and statistics into lines. Writing these lines is its only side effect.
 pub trait Report {
     /// A single event.
     type Record;
     /// Statistics of a path, an association or a stream.
     type Row;
 
-    /// What comes after the banner: the header of text rows or of CSV.
+    /// Writes the header of text rows or of CSV, which follows the banner.
     ///
     /// # Errors
     /// Where it cannot be written.
     fn header(&mut self, out: &mut Out) -> Result<()>;
 
-    /// Rows or objects of events, of which `records` is emptied.
+    /// Writes rows or objects of events, and empties `records`.
     ///
     /// # Errors
     /// Where they cannot be written.
@@ -30,15 +30,16 @@ pub trait Report {
     /// The form that was asked for.
     fn form(&self) -> &Form;
 
-    /// Rows or objects of an interval.
+    /// Writes the rows or objects of an interval.
     ///
     /// # Errors
     /// Where they cannot be written, or the kernel does not let them be read.
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Self::Row, Error>>)
     -> Result<()>;
 
-    /// Whose totals are due at the end of an interval, or of the run: unless said otherwise, of all at the end; but an
-    /// object of what has ended comes then, and is not repeated.
+    /// Whose totals are due at the end of an interval, or (`at_end`) of the run. By default, text and CSV have all totals
+    /// at the end of the run. JSON has those of an ended association in the interval in which it ended, and does not
+    /// repeat them.
     fn due(&self, at_end: bool) -> Option<Due> {
         match (self.form().format, at_end) {
             (Format::Json, true) => Some(Due::EndedAndLiving),
@@ -48,7 +49,7 @@ pub trait Report {
         }
     }
 
-    /// Rows or objects of totals that are due.
+    /// Writes the rows or objects of the totals that are due.
     ///
     /// # Errors
     /// Where they cannot be written, or the kernel does not let them be read.

@@ -34,15 +34,15 @@ const END_PATIENCE: Duration = Duration::from_millis(500);
 /// Counters in the kernel that wrap are looked at so often: the quickest takes hours to wrap.
 const CARRY: Duration = Duration::from_secs(60);
 
-/// What a command says first, and what it is called.
+/// A command's name and its banners, the lines that it prints first.
 pub struct Banners {
     /// The command's name, e.g. `sctp-rtt`.
     pub command: &'static str,
-    /// In text mode.
+    /// Banner in text mode.
     pub text: &'static str,
-    /// With CSV on stdout.
+    /// Banner with CSV on stdout.
     pub csv: &'static str,
-    /// With FILE: put before and after its name in quotes; `None`: as in text mode.
+    /// Banner with FILE: the words before and after FILE's quoted name. `None`: the banner of text mode.
     pub file: Option<(&'static str, &'static str)>,
 }
 
@@ -63,7 +63,7 @@ impl Banners {
     }
 }
 
-/// A command at work: its probe, and what it prints where.
+/// A command at work: its probe, its report, and its output.
 pub struct Run<'a, P: Probe, R> {
     banners: &'a Banners,
     common: &'a Common,
@@ -101,12 +101,12 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         }
     }
 
-    /// The same in a kernel, with a flag that a signal sets.
+    /// The same run, with a probe in the kernel, and with a flag `stopped` that a signal sets.
     pub(crate) fn in_kernel(self, ftrace: Ftrace, stopped: Arc<AtomicBool>) -> Self {
         Self { ftrace: Some(ftrace), stopped, ..self }
     }
 
-    /// When it began.
+    /// When the run began.
     pub(crate) fn started(&self) -> Instant {
         self.started
     }

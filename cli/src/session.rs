@@ -103,7 +103,8 @@ async fn sctp_comes(signals: &mut Signals) -> bool {
     true
 }
 
-/// The exit code of a command that ended so, after saying why if that was not as asked.
+/// Exit code for the result of a command. Prints the error to stderr first, unless the error is that the reader of our
+/// output has left.
 #[must_use]
 pub fn exit_code(banners: &Banners, result: Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };

@@ -37,7 +37,7 @@ impl Signals {
         Ok(Self { signals, received })
     }
 
-    /// Waits for one.
+    /// Waits for a signal.
     pub(crate) async fn received(&mut self) {
         poll_fn(|context| {
             let any = self.signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
@@ -46,7 +46,7 @@ impl Signals {
         .await;
     }
 
-    /// Whether one has come: for what cannot wait for it.
+    /// A flag that is set when a signal has come, for code that cannot wait for one.
     pub(crate) fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.received)
     }

@@ -57,13 +57,13 @@ impl Patience {
 }
 
 enum To {
-    /// Takes what it is given.
+    /// Accepts all bytes at once: its reader is never slow.
     File(Box<dyn Write>),
     Stream(Stream),
 }
 
 impl Sink {
-    /// A destination that takes what it is given.
+    /// A destination that accepts all bytes at once.
     pub(crate) fn new(name: String, writer: Box<dyn Write>) -> Self {
         Self {
             name,
@@ -248,7 +248,8 @@ impl Stream {
     }
 }
 
-/// Whether what an epoll instance has is ready, or becomes so within that time. True of an error, which the write reports.
+/// Whether the descriptor of an epoll instance is ready, or becomes ready in the time `within`. An error counts as ready:
+/// the next write reports it.
 fn is_ready(epoll: &Epoll, within: Duration) -> bool {
     let timeout = EpollTimeout::try_from(within).unwrap_or(EpollTimeout::ZERO);
     epoll.wait(&mut [EpollEvent::empty()], timeout).is_ok_and(|ready| ready > 0)

@@ -52,7 +52,10 @@ __u64 ring_used(void);
 const void *ring_first(__u64 *size);
 void ring_discard_first(void);
 
-/* A variable of a program, or a table: a pointer to as many elements as its mask says. */
+/*
+ * Memory of a program that a test can read. Variable: `mask` is NULL, `at` is its address. Table:
+ * `at` is the address of a pointer to `*mask + 1` elements.
+ */
 struct memory {
 	const char *name; /* NULL: the end of a list */
 	void *at;
@@ -60,7 +63,7 @@ struct memory {
 	const volatile __u32 *mask;
 };
 
-/* A way into a program. Bytes are a chunk, where it takes one. */
+/* A hook of a program, which a test can run. `bytes` are a chunk, if the hook takes one. */
 struct hook {
 	const char *name; /* NULL: the end of a list */
 	void (*run)(const void *args, const __u8 *bytes, __u64 len);

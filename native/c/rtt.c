@@ -5,9 +5,12 @@
 #include "rtt.bpf.c"
 #include "objects.h"
 
-/* What else there is of an association. */
+/*
+ * Fields of struct sctp_association that only sctp-rtt's programs read; `struct assoc_args` has the
+ * others.
+ */
 struct counters {
-	__u32 prsctp; /* 1: the peer has it */
+	__u32 prsctp; /* 1: the peer supports PR-SCTP (RFC 3758) */
 	__u32 gapcnt;
 	__u32 rtxchunks;
 };

@@ -556,7 +556,7 @@ fn data_that_is_given_up_ends_a_stall_and_does_not_hide_it() {
     world.sack(0, 0, 50_000);
     world.send(0, 1, 100, true, true);
     world.pass(5000 * MS);
-    // The same cumulative TSN, and nothing is left.
+    // The cumulative TSN is the same, but no data is outstanding or queued: the chunk was abandoned (RFC 3758).
     world.sack(0, 0, 50_000);
     let entries = world.program.table::<Entry>("entries");
     let entry = entries.iter().find(|entry| entry.object != 0).expect("an entry");

@@ -427,9 +427,9 @@ impl World {
         if run {
             self.program.run(self.sack, &args, &bytes_of(sack, duplicates));
         }
-        // What was given up may be acknowledged, and named, though it never arrived.
+        // A SACK may acknowledge an abandoned TSN, or list it as a duplicate, though that chunk never arrived.
         let given_up = |tsn| !before(args.adv_peer_ack_point, tsn);
-        // Nor is anything booked on a path that is gone.
+        // Do not count for a path that was removed, either.
         let is_there = |path: Address| hosts[path.0 as usize] == path.1;
         for tsn in duplicates {
             let skipped = sender.chunk(*tsn).is_some_and(|chunk| !chunk.covered && given_up(*tsn));

@@ -36,14 +36,14 @@ impl Skipped {
 
 const MISSED: &str = "missed";
 
-/// Events at which the kernel did not run a program. Hooks are also reached for what gives no sample, control chunks for
-/// one: so no more samples than these are missing.
+/// Events at which the kernel did not run a program. Not every event would have given a sample (control chunks do not),
+/// so at most this many samples are missing.
 pub(crate) fn missed(count: u64) -> Skipped {
     let sentence = "the kernel does not run a program that interrupts itself";
     Skipped { reason: MISSED, sentence, count }
 }
 
-/// Entries whose statistics were passed over, as their writer did not finish.
+/// Entries whose statistics were left out, because the kernel side was writing them for too long.
 pub(crate) fn busy(count: u64) -> Skipped {
     let sentence = "their statistics were being written for longer than could be waited";
     Skipped { reason: "busy", sentence, count }

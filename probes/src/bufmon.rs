@@ -66,7 +66,7 @@ pub struct Wait {
 pub struct Row {
     /// Number of the association, in the order of appearance.
     pub serial: u32,
-    /// The association; its path means nothing.
+    /// Identity of the association. Ignore its path: statistics are not of one path.
     pub id: Identity,
     /// Use of the send buffer, in millionths of its size, by the rule that makes a sender wait (`sctp_wspace()`).
     pub util_ppm: ValueDist,
@@ -89,7 +89,7 @@ pub struct Row {
     pub refused: u64,
     /// Times that the peer closed its window.
     pub zero_windows: u64,
-    /// How long it was closed, up to now.
+    /// How long the peer's window was closed, up to now.
     pub zero_window: Duration,
     /// The most that was sent and not acknowledged.
     pub in_flight_max_bytes: u64,
@@ -100,11 +100,11 @@ pub struct Row {
     pub own_rwnd_bytes: ValueDist,
     /// Stalls, the present one included: the cumulative TSN stood still for longer than the RTO, with data outstanding or queued.
     pub stalls: u64,
-    /// How long those lasted together.
+    /// Sum of the lengths of all stalls.
     pub stalled: Duration,
-    /// The longest of them.
+    /// Length of the longest stall.
     pub stall_max: Duration,
-    /// Why it stands still now, or did the last time.
+    /// Cause of the present stall, or of the last one.
     pub stall_cause: Option<StallCause>,
 }
 
@@ -132,7 +132,7 @@ pub enum StallCause {
 /// An association with data outstanding or queued whose cumulative TSN stands still for longer than its RTO.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stall {
-    /// The association; its path means nothing.
+    /// Identity of the association. Ignore its path: a stall is not of one path.
     pub id: Identity,
     /// When the stall began, on `CLOCK_MONOTONIC`.
     pub since: Duration,
@@ -150,7 +150,7 @@ pub struct Stall {
     pub cause: StallCause,
 }
 
-/// `struct stats`.
+/// `struct stats` (`bufmon.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawStats {
@@ -169,7 +169,7 @@ pub struct RawStats {
     stall_max_ns: u64,
 }
 
-/// `struct evidence`.
+/// `struct evidence` (`bufmon.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes)]
 pub(crate) struct RawEvidence {
@@ -183,7 +183,7 @@ pub(crate) struct RawEvidence {
     pad: u8,
 }
 
-/// `struct state`.
+/// `struct state` (`bufmon.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawState {
@@ -195,7 +195,7 @@ pub(crate) struct RawState {
     seen: u32,
 }
 
-/// `struct event`.
+/// `struct event` (`bufmon.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawEvent {
@@ -207,7 +207,7 @@ pub struct RawEvent {
     msg_bytes: u32,
 }
 
-/// `struct accounting`.
+/// `struct accounting` (`bufmon.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawAccounting {
@@ -218,7 +218,7 @@ pub struct RawAccounting {
     waits_missed: u64,
 }
 
-/// `struct send`.
+/// `struct send` (`bufmon.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes)]
 pub(crate) struct RawSend {
@@ -305,7 +305,7 @@ type AllWaiting = BTreeMap<EntryRef, Waiting>;
 pub(crate) struct Reported {
     /// When the last stall began.
     stall_ns: u64,
-    /// Generation of the entry to which the other two belong.
+    /// Generation of the entry to which `stall_ns` and `lasting` belong.
     generation: u32,
     /// What lasts, up to the end of the last interval.
     lasting: Lasting,

@@ -7,7 +7,7 @@ use crate::{
     raw,
 };
 
-/// Count, sum and extremes of times.
+/// Count, sum, extremes and percentiles of times.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DurationDist {
     /// Number of samples.
@@ -53,7 +53,7 @@ impl DurationDist {
     }
 }
 
-/// Count, sum and extremes of numbers.
+/// Count, sum, extremes and percentiles of samples that are not times (bytes, ppm).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ValueDist {
     /// Number of samples.

@@ -23,7 +23,7 @@ use crate::{
 pub(crate) struct EntryRef {
     /// Running number of all entries ever made, in the order of appearance.
     pub(crate) generation: u32,
-    /// Its place in the table.
+    /// Index of the entry in the table.
     pub(crate) index: u32,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Snapshot<State, Stats> {
     pub(crate) of: EntryRef,
     pub(crate) id: Identity,
     pub(crate) state: State,
-    /// Of an interval, or since the start.
+    /// Statistics of an interval, or since the start.
     pub(crate) stats: Stats,
     /// Histograms of the same time, as many as the program has; none unless they are gathered.
     pub(crate) hists: Vec<Counts>,
@@ -56,8 +56,8 @@ pub(crate) struct Entries<State, Stats> {
     table: Table<Entry<State, Stats>>,
     /// Identities that were asked for, with their generations, by index.
     known: Vec<Option<(u32, Identity)>>,
-    /// The sum of the statistics of all that were handed out after their end, word by word: they may have made room for
-    /// others.
+    /// Sum, word by word, of the statistics of all entries that were handed out after their end. Other paths or
+    /// associations may have these entries by now.
     gone: Vec<u64>,
     hists: Option<Hists>,
 }

@@ -27,7 +27,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What the kernel says to tables of so many bytes.
+    /// The error to report when the kernel refuses tables of so many bytes.
     pub(crate) fn of_tables(error: libbpf_rs::Error, bytes: u64) -> Self {
         match error.kind() {
             ErrorKind::OutOfMemory => Unsupported::Memory(bytes).into(),

@@ -54,7 +54,7 @@ impl Filter {
     }
 }
 
-/// Inode number of this process's pid namespace, in which it means process numbers.
+/// Inode number of this process's pid namespace. The number given to `-p` is one of that namespace.
 fn pid_namespace() -> io::Result<u64> {
     Ok(fs::metadata("/proc/self/ns/pid")?.ino())
 }

@@ -56,7 +56,7 @@ pub struct Row {
     pub reordered: u64,
 }
 
-/// `struct assoc_stats`.
+/// `struct assoc_stats` (`jitter.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawAssoc {
@@ -64,7 +64,7 @@ pub(crate) struct RawAssoc {
     packet_end: u64,
 }
 
-/// `struct arrivals`.
+/// `struct arrivals` (`jitter.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct RawArrivals {
@@ -74,7 +74,7 @@ struct RawArrivals {
     interval: raw::Dist,
 }
 
-/// `struct window`.
+/// `struct window` (`jitter.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct RawWindow {
@@ -87,7 +87,7 @@ struct RawWindow {
     message: raw::Dist,
 }
 
-/// `struct stream_stats`.
+/// `struct stream_stats` (`jitter.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawStream {
@@ -119,7 +119,7 @@ struct RawHist {
     pad: u32,
 }
 
-/// `struct wrap_key`.
+/// `struct wrap_key` (`jitter.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Immutable, IntoBytes)]
 struct WrapKey {

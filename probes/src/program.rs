@@ -10,24 +10,25 @@ use crate::{Accounting, Error, Filter, HookKind, object::OpenPrograms, raw::Sett
 /// What to trace. All memory is taken at start.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Whose events.
+    /// Which associations, sockets and addresses to trace.
     pub filter: Filter,
     /// Hand out a record of every event, not only statistics.
     pub records: bool,
     /// Keep statistics of each interval as well.
     pub intervals: bool,
-    /// Gather what the scripts do not have.
+    /// Gather the figures of `-x`, which the scripts do not have.
     pub extended: bool,
     /// Keep histograms.
     pub histograms: bool,
-    /// Keep what has ended as long as there is room. Else it goes one interval after the one in which it ended.
+    /// Keep the entries of ended associations as long as there is room. Otherwise such an entry is freed one interval
+    /// after the one in which the association ended.
     pub keep_ended: bool,
-    /// Only this kind of hooks; `None`: the best that works.
+    /// Use only this kind of hooks. `None`: use the best kind that works.
     pub hooks: Option<HookKind>,
 }
 
 impl Config {
-    /// Whether the kernel side gathers what the scripts do not have. Histograms are of it.
+    /// Whether the kernel side gathers figures or histograms, which the scripts do not have.
     pub(crate) fn gathers_more(&self) -> bool {
         self.extended || self.histograms
     }
@@ -36,11 +37,11 @@ impl Config {
 /// Whose totals are due at the end of an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// Associations that ended in it.
+    /// Those of associations that ended in this interval.
     Ended,
-    /// Those and the living ones.
+    /// Those of associations that ended in this interval, and of living ones.
     EndedAndLiving,
-    /// All that there is an entry of.
+    /// Those of every association that still has an entry.
     All,
 }
 

@@ -104,7 +104,8 @@ pub const TAKEN: u32 = u32::MAX;
 pub struct Assoc<Stats> {
     /// Equal to `seq_head` where no writer is busy.
     pub seq_tail: u64,
-    /// Running number of all lives ever seen, from 1; 0 in a free entry, [`TAKEN`] in one that is being made.
+    /// Running number of this life among all lives ever seen, from 1. 0: the entry is free. [`TAKEN`]: the entry is being
+    /// made.
     pub generation: u32,
     /// Number of the interval in which it ended; 0 while it lives.
     pub ended: u32,
@@ -142,9 +143,9 @@ pub struct Assoc<Stats> {
 pub struct Stream<Stats> {
     /// Equal to `seq_head` where no writer is busy.
     pub seq_tail: u64,
-    /// Running number of its association; 0 in a free entry, [`TAKEN`] in one that is being made.
+    /// `generation` of its association. 0: the entry is free. [`TAKEN`]: the entry is being made.
     pub assoc_generation: u32,
-    /// Index of its association.
+    /// `index` of its association.
     pub assoc: u32,
     /// Jiffies at its last event.
     pub last_jiffies: u64,

@@ -58,24 +58,24 @@ pub enum Cause {
     },
     /// The T3-rtx timer expired.
     T3 {
-        /// RTO before it.
+        /// RTO before the update.
         old_rto: Duration,
     },
     /// A HEARTBEAT was not acknowledged before the next one was due.
     HeartbeatTimeout {
-        /// RTO before it.
+        /// RTO before the update.
         old_rto: Duration,
     },
     /// The path changed its state; no update of its RTO.
     State {
-        /// State before it.
+        /// State before the change.
         old: PathState,
     },
     /// The path became the primary one; no update of its RTO.
     Primary,
     /// The T2-shutdown timer expired: SHUTDOWN or SHUTDOWN ACK, sent on this path, was not answered.
     T2 {
-        /// RTO before it.
+        /// RTO before the update.
         old_rto: Duration,
     },
 }
@@ -173,7 +173,7 @@ pub struct Update {
     pub id: Option<Identity>,
     /// Why there is an update.
     pub cause: Cause,
-    /// The path after it.
+    /// Values of the path after the update.
     pub values: Values,
 }
 
@@ -219,7 +219,7 @@ pub struct Row {
     pub last: Values,
 }
 
-/// `struct stats`.
+/// `struct stats` (`rto.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawStats {
@@ -257,7 +257,7 @@ pub(crate) struct RawValues {
     pad: u16,
 }
 
-/// `struct state`.
+/// `struct state` (`rto.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawState {
@@ -267,7 +267,7 @@ pub(crate) struct RawState {
     min_rtt: RawMinRtt,
 }
 
-/// `struct min_rtt`.
+/// `struct min_rtt` (`rto.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawMinRtt {
@@ -276,7 +276,7 @@ pub(crate) struct RawMinRtt {
     before_ns: u64,
 }
 
-/// `struct event`.
+/// `struct event` (`rto.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawEvent {
@@ -292,7 +292,7 @@ pub struct RawEvent {
     values: RawValues,
 }
 
-/// `struct accounting`.
+/// `struct accounting` (`rto.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawAccounting {

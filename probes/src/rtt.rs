@@ -47,15 +47,15 @@ const SET_SLOTS: u32 = 4;
 /// One chunk's round trip.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// When its SACK was processed, on `CLOCK_MONOTONIC`.
+    /// When the kernel processed the chunk's SACK, on `CLOCK_MONOTONIC`.
     pub at: Duration,
-    /// Time from its (only) transmission to that.
+    /// Time from the chunk's only transmission to `at`.
     pub rtt: Duration,
     /// Association id.
     pub assoc_id: u32,
     /// TSN.
     pub tsn: u32,
-    /// The path it was sent on; `None` where the path has made room for another meanwhile.
+    /// The path that the chunk was sent on; `None` where the path has made room for another meanwhile.
     pub id: Option<Identity>,
     /// The SACK was due at once (see [`Row::prompt`]).
     pub prompt: bool,
@@ -79,7 +79,7 @@ pub struct Row {
     pub histogram: Option<Histogram>,
 }
 
-/// `struct stats`.
+/// `struct stats` (`rtt.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawStats {
@@ -88,10 +88,10 @@ pub struct RawStats {
     prompt: raw::Dist,
 }
 
-/// `struct state`, which is empty.
+/// `struct state` (`rtt.bpf.c`), which is empty.
 pub(crate) type RawState = ();
 
-/// `struct event`.
+/// `struct event` (`rtt.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawEvent {
@@ -105,7 +105,7 @@ pub struct RawEvent {
     pad: u32,
 }
 
-/// `struct accounting`.
+/// `struct accounting` (`rtt.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawAccounting {

@@ -73,7 +73,7 @@ pub struct Row {
     pub streams: Vec<Stream>,
 }
 
-/// `struct assoc_stats`.
+/// `struct assoc_stats` (`streamutil.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawAssoc {
@@ -87,7 +87,7 @@ pub(crate) struct RawAssoc {
     pad: [u8; 7],
 }
 
-/// `struct stream_stats`.
+/// `struct stream_stats` (`streamutil.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawStream {
@@ -110,7 +110,7 @@ pub(crate) struct RawStream {
 /// `SIZE_BITS`: a length has 0 to 32.
 const SIZE_BITS: usize = 33;
 
-/// `struct sizes`.
+/// `struct sizes` (`streamutil.bpf.c`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct RawSizes {

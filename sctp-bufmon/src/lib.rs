@@ -29,16 +29,16 @@ pub struct Flags {
 }
 
 const BANNER: &str = "Tracing SCTP buffer utilisation... Hit Ctrl-C to end";
-/// What it says first.
+/// The lines that `sctp-bufmon` prints first.
 pub const BANNERS: Banners = Banners { command: "sctp-bufmon", text: BANNER, csv: BANNER, file: None };
 
-/// What its man page says of its flags and columns.
+/// Flags and columns of `sctp-bufmon`, for its man page and JSON schema.
 #[must_use]
 pub fn manual() -> Manual {
     Manual { command: cli::command::<Flags>(), tables: report::tables() }
 }
 
-/// The command.
+/// Parses the flags, traces until the end, and returns the exit code.
 pub fn main() -> ExitCode {
     let flags: Flags = cli::parse(|f: &Flags| &f.common, manual);
     cli::exit_code(&BANNERS, trace(&flags))

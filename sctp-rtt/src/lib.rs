@@ -31,7 +31,7 @@ pub struct Flags {
     max_outstanding: u32,
 }
 
-/// What it says first.
+/// The lines that `sctp-rtt` prints first.
 pub const BANNERS: Banners = Banners {
     command: "sctp-rtt",
     text: "Tracing SCTP RTT... Ctrl+C to end",
@@ -39,13 +39,13 @@ pub const BANNERS: Banners = Banners {
     file: Some(("Tracing SCTP RTT to file ", "... Ctrl+C to end")),
 };
 
-/// What its man page says of its flags and columns.
+/// Flags and columns of `sctp-rtt`, for its man page and JSON schema.
 #[must_use]
 pub fn manual() -> Manual {
     Manual { command: cli::command::<Flags>(), tables: report::tables() }
 }
 
-/// The command.
+/// Parses the flags, traces until the end, and returns the exit code.
 pub fn main() -> ExitCode {
     let flags: Flags = cli::parse(|f: &Flags| &f.common, manual);
     cli::exit_code(&BANNERS, trace(&flags))

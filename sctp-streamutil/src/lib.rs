@@ -28,7 +28,7 @@ pub struct Flags {
     size: TableSize,
 }
 
-/// What it says first.
+/// The lines that `sctp-streamutil` prints first.
 pub const BANNERS: Banners = Banners {
     command: "sctp-streamutil",
     text: "Tracing SCTP stream utilization... Ctrl+C to end",
@@ -36,13 +36,13 @@ pub const BANNERS: Banners = Banners {
     file: None,
 };
 
-/// What its man page says of its flags and columns.
+/// Flags and columns of `sctp-streamutil`, for its man page and JSON schema.
 #[must_use]
 pub fn manual() -> Manual {
     Manual { command: cli::command::<Flags>(), tables: report::tables() }
 }
 
-/// The command.
+/// Parses the flags, traces until the end, and returns the exit code.
 pub fn main() -> ExitCode {
     let flags: Flags = cli::parse(|f: &Flags| &f.common, manual);
     cli::exit_code(&BANNERS, trace(&flags))

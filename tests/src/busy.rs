@@ -1,21 +1,21 @@
-//! How long the machine works, which under icount is how much.
+//! CPU time the machine has used. Under icount it measures the instructions run.
 
 use std::fs;
 use std::thread;
 use std::time::Duration;
 
-/// Time that the machine's CPUs have run tasks (`rq_cpu_time` in `/proc/schedstat`); `None` where the kernel does not count
-/// it.
+/// CPU time that tasks have used since boot, on all CPUs (`rq_cpu_time` in `/proc/schedstat`); `None` where the kernel
+/// does not count it.
 #[must_use]
 pub fn busy_ns() -> Option<u64> {
-    // A task's time counts when it leaves the CPU.
+    // The kernel adds a task's run time when the task leaves the CPU. Sleep, so that our own time is counted.
     thread::sleep(Duration::from_millis(2));
     let schedstat = fs::read_to_string("/proc/schedstat").ok()?;
     let cpus = schedstat.lines().filter(|line| line.starts_with("cpu"));
     cpus.map(|cpu| cpu.split_whitespace().nth(7)?.parse::<u64>().ok()).sum()
 }
 
-/// What came to it since.
+/// CPU time used since `begin`.
 #[must_use]
 pub fn busy_since(begin: Option<u64>) -> Option<u64> {
     Some(busy_ns()? - begin?)

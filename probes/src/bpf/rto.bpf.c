@@ -474,8 +474,8 @@ static __always_inline int on_primary(struct sctp_association *asoc, __u64 trans
 }
 
 /*
- * An association is about to be freed, maybe by its last expiry: its list of paths and its ports
- * are still there, which identify() reads.
+ * The kernel is about to free an association, maybe from a T3-rtx timer's function: then that
+ * expiry was its last. Its list of paths and its ports are still there; identify() reads them.
  */
 static __always_inline int on_free(__u64 asoc)
 {

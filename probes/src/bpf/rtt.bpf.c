@@ -545,10 +545,16 @@ static __always_inline bool is_unprompted(bool trusted, struct sctp_association 
 	}
 	if (first->num_dup_tsns || first->type == SCTP_CID_SHUTDOWN)
 		return true;
-	/* Data of its own to send took the SACK along (RFC 9260 6.10: control chunks first). */
+	/*
+	 * Another chunk follows in the SACK's packet: the peer may have had DATA to send and
+	 * bundled the SACK with it (control chunks come first, RFC 9260 6.10).
+	 */
 	if (!BPF_CORE_READ_BITFIELD_PROBED(chunk, end_of_packet))
 		return true;
-	/* Its application has read, so that the window is wider by a packet (6.2). */
+	/*
+	 * The peer's a_rwnd grew by at least the path MTU: its application has read, and it may
+	 * have sent a window update (6.2).
+	 */
 	if (growth >> 31 || !growth)
 		return false;
 	primary = GET(trusted, asoc, peer.primary_path);

@@ -99,7 +99,7 @@ static inline long bpf_probe_read_kernel(void *to, __u32 size, void *from)
 	return 0;
 }
 
-/* As bpf_loop() in kernel/bpf/bpf_iter.c; 6.1's verifier takes no more than 8,192 rounds. */
+/* Like bpf_loop() of the kernel. The verifier of Linux 6.1 accepts at most 8,192 rounds. */
 static __always_inline long bpf_loop(__u32 rounds, void *callback, void *ctx, __u64 flags)
 {
 	long (*step)(__u32, void *) = callback;

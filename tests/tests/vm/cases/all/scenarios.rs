@@ -296,7 +296,7 @@ pub const SCENARIOS: [Scenario; 28] = [
         more: &[("bufmon", bufmon::check_slow_reader)],
         ..PLAIN
     },
-    // Two associations of one socket, which share its buffer.
+    // Two associations of one socket share its send buffer (sndbuf_policy=0).
     Scenario {
         name: "shared-buffer",
         network: "topology; path 10ms; a sysctl -qw net.sctp.sndbuf_policy=0",
@@ -307,7 +307,7 @@ pub const SCENARIOS: [Scenario; 28] = [
         more: &[("bufmon", bufmon::check_policy)],
         ..PLAIN
     },
-    // Which have one each.
+    // Two associations of one socket, each with a send buffer of its own (sndbuf_policy=1).
     Scenario {
         name: "own-buffers",
         network: "topology; path 10ms; a sysctl -qw net.sctp.sndbuf_policy=1",
