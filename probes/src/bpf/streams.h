@@ -312,6 +312,34 @@ static long lap_of_streams(__u32 round, struct victim *victim)
 }
 
 /*
+ * Searches in laps. Functions of their own, which the verifier goes through once, with nothing
+ * known of the victim: with what a caller knows of it, each lap and each step has branches anew.
+ */
+__noinline int search_assocs(struct victim *victim, __u32 laps)
+{
+	struct victim v;
+
+	if (!victim)
+		return 0;
+	v = *victim; /* bpf_loop() takes what is on the stack */
+	bpf_loop(laps, lap_of_assocs, &v, 0);
+	*victim = v;
+	return 0;
+}
+
+__noinline int search_streams(struct victim *victim, __u32 laps)
+{
+	struct victim v;
+
+	if (!victim)
+		return 0;
+	v = *victim;
+	bpf_loop(laps, lap_of_streams, &v, 0);
+	*victim = v;
+	return 0;
+}
+
+/*
  * Whether a lap through the whole table may find what a look at a few does not, and how it begins.
  * What was shown comes about where an interval ends: a lap that found none needs no second one.
  */
@@ -355,17 +383,18 @@ static __always_inline __u32 new_generation(void)
 }
 
 /* Claims an entry for an association of this id. Its index, or NO_INDEX. */
-static __always_inline __u32 take_assoc(__u32 assoc_id)
+__noinline __u32 take_assoc(__u32 assoc_id)
 {
-	struct victim victim = {.first = assoc_id, .rank = NOT, .last_jiffies = ~0ull};
+	struct victim victim = {
+		.first = assoc_id, .steps = ASSOC_PROBES, .rank = NOT, .last_jiffies = ~0ull};
 	struct assoc *a;
 
-	bpf_loop(ASSOC_PROBES, consider_assoc, &victim, 0);
+	search_assocs(&victim, 1);
 	if (victim.rank != FREE) {
 		if (assocs_used <= settings.assoc_mask)
 			assoc_pool.barren = 0; /* those never used are as good as shown */
 		if (begin_lap(&assoc_pool, &victim, settings.assoc_mask)) {
-			bpf_loop(LAPS(settings.assoc_mask), lap_of_assocs, &victim, 0);
+			search_assocs(&victim, LAPS(settings.assoc_mask));
 			end_lap(&assoc_pool, &victim);
 		}
 	}
@@ -379,8 +408,9 @@ static __always_inline __u32 take_assoc(__u32 assoc_id)
 }
 
 /* Nobody has this entry any more. */
-static __always_inline void clear_assoc(struct assoc *a, __u32 key)
+__noinline int clear_assoc(__u32 key)
 {
+	struct assoc *a = assoc_at(key);
 	bool living = a->living_id;
 
 	a->living_id = 0;
@@ -399,6 +429,7 @@ static __always_inline void clear_assoc(struct assoc *a, __u32 key)
 		__sync_fetch_and_add(&far_assocs, -1);
 	}
 	a->ended = 0;
+	return 0;
 }
 
 /*
@@ -423,7 +454,7 @@ __noinline __u32 make_assoc(__u64 address, __u32 assoc_id, __u64 transport, __u3
 	begin_update(a);
 	used = a->first_ns;
 	if (used)
-		clear_assoc(a, key);
+		clear_assoc(key);
 	near = ((key - assoc_id) & settings.assoc_mask) < ASSOC_PROBES;
 	search.key = key;
 	if (!near)
@@ -524,7 +555,7 @@ static __always_inline struct assoc *restart_assoc(bool trusted, struct sctp_ass
 /* --- streams --- */
 
 /* Claims an entry of the pool. Its index, or NO_INDEX. */
-static __always_inline __u32 take_stream(void)
+__noinline __u32 take_stream(void)
 {
 	struct victim victim = {.rank = NOT, .last_jiffies = ~0ull};
 	struct stream *s;
@@ -538,12 +569,14 @@ static __always_inline __u32 take_stream(void)
 			return key;
 	}
 	if (begin_lap(&stream_pool, &victim, settings.stream_mask)) {
-		bpf_loop(LAPS(settings.stream_mask), lap_of_streams, &victim, 0);
+		search_streams(&victim, LAPS(settings.stream_mask));
 		end_lap(&stream_pool, &victim);
 	}
 	if (victim.rank > ENDED) {
 		victim.first = __sync_fetch_and_add(&stream_pool.living_hand, POOL_PROBES);
-		bpf_loop(POOL_PROBES, consider_stream, &victim, 0);
+		victim.steps = POOL_PROBES;
+		victim.enough = FREE;
+		search_streams(&victim, 1);
 	}
 	key = victim.key;
 	s = stream_at(key);
