@@ -128,12 +128,19 @@ mod tests {
     use std::{collections::HashMap, fs, io, net::UdpSocket, thread, time::Duration};
 
     use super::*;
+    use crate::Out;
 
     /// A filter holds for the thread that set it.
     #[test]
     fn what_is_left_works_and_what_is_not_fails() {
-        let confined = thread::spawn(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows");
+        let confined = thread::spawn(move || {
+            let mut out = Out::new(Some(&path)).unwrap();
             keep_calls().unwrap();
+            out.json(&"row").unwrap();
+            out.flush().unwrap();
+            drop(out);
             let map: HashMap<usize, Vec<u8>> = (0..64).map(|n| (n, vec![1; n << 14])).collect();
             assert_eq!(map.values().flatten().map(|n| usize::from(*n)).sum::<usize>(), (63 * 64 / 2) << 14);
             thread::sleep(Duration::from_millis(1));
@@ -143,5 +150,6 @@ mod tests {
             eperm(process::Command::new("/bin/true").status().unwrap_err());
         });
         confined.join().unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("rows")).unwrap(), "\"row\"\n");
     }
 }

@@ -1,7 +1,9 @@
 //! Where lines go: stdout for people, stdout or FILE for rows. Whole lines only, written at the end of each batch.
 
 use std::{
+    fs::File,
     io::{self, Write},
+    mem::ManuallyDrop,
     os::fd::AsFd,
     path::Path,
 };
@@ -9,7 +11,6 @@ use std::{
 use anyhow::{Context, Result};
 use nix::fcntl::Flock;
 use serde::Serialize;
-use std::fs::File;
 
 use crate::{
     output_file::{self, create},
@@ -20,8 +21,8 @@ use crate::{
 pub struct Out {
     text: Sink,
     rows: Option<Sink>,
-    /// The lock of FILE, held as long as this output exists; `None` without FILE.
-    _lock: Option<Flock<File>>,
+    /// The lock of FILE, until the process ends: a confined one may not unlock. `None` without FILE.
+    _lock: Option<ManuallyDrop<Flock<File>>>,
 }
 
 impl Out {
@@ -52,7 +53,7 @@ impl Out {
             Ok((Sink::open(name.clone(), file)?, lock))
         };
         let (rows, lock) = made().with_context(|| format!("cannot make the file {name}"))?;
-        Ok(Self { text, rows: Some(rows), _lock: lock })
+        Ok(Self { text, rows: Some(rows), _lock: lock.map(ManuallyDrop::new) })
     }
 
     /// Writes a line of text, always to stdout.
@@ -129,10 +130,15 @@ impl Out {
         self.sinks().try_for_each(Sink::watch)
     }
 
+    /// Whether something is not written yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.text.is_behind() || self.rows.as_ref().is_some_and(Sink::is_behind)
+    }
+
     /// Waits until the destination whose reader is slow can be written to.
     pub(crate) async fn writable(&self) {
         match &self.rows {
-            Some(rows) if rows.is_full() => rows.writable().await,
+            Some(rows) if rows.is_behind() => rows.writable().await,
             _ => self.text.writable().await,
         }
     }

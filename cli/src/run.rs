@@ -20,16 +20,23 @@ use tokio::{
     time::{MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 
-use crate::{Clock, Common, Format, Out, Report, progress::Progress, signals::Signals, sink::Patience};
+use crate::{
+    Clock, Common, Format, Out, Report,
+    progress::Progress,
+    signals::Signals,
+    sink::{END_PATIENCE, Patience},
+};
 
 /// Pause after a batch of samples: rows appear within 100 ms, and a busy host wakes us 20 times a second at most.
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
 /// Records taken from the ring buffer at a time.
-const BATCH: usize = 1024;
+const BATCH: usize = 256;
 /// Batches between two looks at signals and the clock.
-const BATCHES: usize = 4;
-/// How long what is due at the end waits for slow readers, before it is dropped.
-const END_PATIENCE: Duration = Duration::from_millis(500);
+const BATCHES: usize = 16;
+/// How long the records that are left at the end may take.
+const REST: Duration = Duration::from_millis(300);
+/// How long all else may take that is due at the end, with a reader that takes some of it now and then.
+const END: Duration = Duration::from_secs(10);
 
 /// Counters in the kernel that wrap are looked at so often: the quickest takes hours to wrap.
 const CARRY: Duration = Duration::from_secs(60);
@@ -171,10 +178,11 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         let duration = self.started.elapsed();
         self.tracing_off = self.ftrace.take().is_some_and(Ftrace::is_off);
         self.probe.detach();
-        let patience = Patience { until: Instant::now() + END_PATIENCE, stopped: Arc::default() };
+        let patience =
+            |within, until| Patience { within, until: Instant::now() + until, stopped: Arc::default() };
         self.probe.end_interval();
-        self.rest(&patience)?;
-        self.out.set_patience(Some(&patience));
+        self.rest(&patience(REST, REST))?;
+        self.out.set_patience(Some(&patience(END_PATIENCE, END)));
         self.statistics(true)?;
         let mut accounting = self.probe.accounting();
         accounting.lost += self.unwritten;
@@ -225,11 +233,12 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         }
     }
 
-    /// Patience that is over after this time, at the end of `--duration`, or when a signal comes.
+    /// Patience that is over after this time, or soon after the end of `--duration` or a signal.
     fn patience(&self, within: Duration) -> Patience {
         let until = Instant::now() + within;
         let end = self.common.duration.and_then(|duration| self.started.checked_add(duration));
-        Patience { until: end.map_or(until, |end| end.min(until)), stopped: Arc::clone(&self.stopped) }
+        let until = end.map_or(until, |end| until.min(end + END_PATIENCE));
+        Patience { within, until, stopped: Arc::clone(&self.stopped) }
     }
 
     /// Writes the rows of the interval that ended, and the totals that are due.
@@ -276,17 +285,21 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
         run.probe.wake_me();
         let more = run.some_records()?;
         run.out.flush()?;
-        let is_full = run.out.is_full();
+        let (is_behind, is_full) = (run.out.is_behind(), run.out.is_full());
         select! {
             // Whatever comes, an end and intervals are first.
             biased;
             () = signals.received() => return Ok(()),
             () = until(end) => return Ok(()),
-            () = closed(stdout.as_ref()) => return Err(io::Error::from(ErrorKind::BrokenPipe).into()),
+            // With FILE there is more to write.
+            () = closed(stdout.as_ref()) => return match common.file {
+                Some(_) => Ok(()),
+                None => Err(io::Error::from(ErrorKind::BrokenPipe).into()),
+            },
             _ = ticks.tick() => run.interval()?,
             _ = carries.tick() => run.probe.carry()?,
             () = progress.due() => progress.say(run.probe.accounting().events),
-            () = run.out.writable(), if is_full => {}
+            () = run.out.writable(), if is_behind => {}
             // Timers and signals come in between.
             () = yield_now(), if more && !is_full => {}
             () = readable(ring.as_ref()), if !more => {

@@ -8,6 +8,7 @@ use std::{
     task::Poll,
 };
 
+use probes::end_at_second;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
@@ -15,7 +16,7 @@ use signal_hook::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Signals that mean a clean end: SIGINT, SIGTERM, and SIGHUP unless it was ignored at the start (`nohup`). A second one
-/// ends the command at once, whatever it waits for.
+/// ends the command at once, whatever it waits for ([`end_at_second`]).
 pub(crate) struct Signals {
     signals: Vec<Signal>,
     received: Arc<AtomicBool>,
@@ -30,8 +31,7 @@ impl Signals {
                 continue;
             }
             signals.push(signal(SignalKind::from_raw(number))?);
-            // In this order: the first signal finds `received` unset.
-            flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&received))?;
+            end_at_second(number)?;
             flag::register(number, Arc::clone(&received))?;
         }
         Ok(Self { signals, received })

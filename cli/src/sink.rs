@@ -38,21 +38,32 @@ pub(crate) struct Sink {
     written: usize,
     /// How long a line may wait for a slow reader before it is dropped; `None`: as long as it takes.
     patience: Option<Patience>,
+    /// Since when the reader has taken nothing of what is pending.
+    stalled: Option<Instant>,
     dropped: u64,
 }
 
-/// Until when to wait for a slow reader.
+/// How long to wait for a slow reader.
 #[derive(Clone)]
 pub(crate) struct Patience {
-    /// The moment at which to stop.
+    /// How long for a reader that takes nothing.
+    pub(crate) within: Duration,
+    /// The moment at which to stop in any case.
     pub(crate) until: Instant,
-    /// Set by a signal: stop now.
+    /// Set by a signal: then a reader that takes nothing has [`END_PATIENCE`] at most.
     pub(crate) stopped: Arc<AtomicBool>,
 }
 
+/// How long what is due at the end waits for a reader that takes nothing, before it is dropped.
+pub(crate) const END_PATIENCE: Duration = Duration::from_millis(500);
+
 impl Patience {
-    fn is_over(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed) || Instant::now() >= self.until
+    /// Whether it is over with a reader that has taken nothing since `stalled`.
+    fn is_over(&self, stalled: Instant) -> bool {
+        let stopped = self.stopped.load(Ordering::Relaxed);
+        let within = if stopped { self.within.min(END_PATIENCE) } else { self.within };
+        let now = Instant::now();
+        now >= self.until || now.duration_since(stalled) >= within
     }
 }
 
@@ -71,6 +82,7 @@ impl Sink {
             pending: Vec::with_capacity(2 * BATCH),
             written: 0,
             patience: None,
+            stalled: None,
             dropped: 0,
         }
     }
@@ -99,7 +111,7 @@ impl Sink {
         let length = self.pending.len() - start;
         self.write(BATCH)?;
         let untouched = self.unwritten() >= length;
-        if self.unwritten() > BATCH && untouched && self.patience.as_ref().is_some_and(Patience::is_over) {
+        if self.unwritten() > BATCH && untouched && self.is_impatient() {
             self.pending.truncate(self.pending.len() - length);
             self.dropped += 1;
         }
@@ -176,6 +188,16 @@ impl Sink {
         }
     }
 
+    /// Whether something is not written yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.unwritten() > 0
+    }
+
+    fn is_impatient(&self) -> bool {
+        let stalled = self.stalled.unwrap_or_else(Instant::now);
+        self.patience.as_ref().is_some_and(|patience| patience.is_over(stalled))
+    }
+
     fn unwritten(&self) -> usize {
         self.pending.len() - self.written
     }
@@ -190,10 +212,15 @@ impl Sink {
                 written
             }
             To::Stream(stream) => loop {
+                let before = self.written;
                 let result = stream.write(&self.pending, &mut self.written);
+                if self.written > before || self.written == self.pending.len() {
+                    self.stalled = None;
+                }
+                let stalled = *self.stalled.get_or_insert_with(Instant::now);
                 let is_done = self.pending.len() - self.written <= rest;
                 match &self.patience {
-                    Some(patience) if result.is_ok() && !is_done && !patience.is_over() => {
+                    Some(patience) if result.is_ok() && !is_done && !patience.is_over(stalled) => {
                         let left = patience.until.saturating_duration_since(Instant::now());
                         is_ready(&stream.ready, left.min(LOOK));
                     }
@@ -239,7 +266,10 @@ impl Stream {
             let most = &left[..left.len().min(PIPE_BUF)];
             let lines = most.iter().rposition(|byte| *byte == b'\n').map_or(most.len(), |end| end + 1);
             match self.file.write(&most[..lines]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => *written += n,
+                // Another process made it non-blocking.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
@@ -263,13 +293,15 @@ mod tests {
 
     use super::*;
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
     fn pipe_sink() -> (File, Sink) {
         let (reader, writer) = pipe().unwrap();
         (reader.into(), Sink::open("the pipe".to_owned(), writer.into()).unwrap())
     }
 
     fn patience(until: Duration) -> Option<Patience> {
-        Some(Patience { until: Instant::now() + until, stopped: Arc::default() })
+        Some(Patience { within: until, until: Instant::now() + until, stopped: Arc::default() })
     }
 
     fn lines(sink: &mut Sink, count: usize) {
@@ -318,7 +350,7 @@ mod tests {
     fn a_signal_ends_the_wait() {
         let (_reader, mut sink) = pipe_sink();
         let stopped = Arc::new(AtomicBool::new(true));
-        sink.set_patience(Some(Patience { until: Instant::now() + Duration::from_secs(3600), stopped }));
+        sink.set_patience(Some(Patience { within: HOUR, until: Instant::now() + HOUR, stopped }));
         lines(&mut sink, 10_000);
         assert_eq!(sink.finish().unwrap(), 10_000 - 65_536 / 16);
     }

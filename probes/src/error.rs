@@ -26,12 +26,16 @@ pub enum Error {
     Read(#[from] io::Error),
 }
 
+/// What the standard library says of EPERM.
+const EPERM: &str = "(os error 1)";
+
 impl Error {
     /// The error to report when the kernel refuses tables of so many bytes.
     pub(crate) fn of_tables(error: libbpf_rs::Error, bytes: u64) -> Self {
         match error.kind() {
             ErrorKind::OutOfMemory => Unsupported::Memory(bytes).into(),
-            ErrorKind::PermissionDenied if has_seccomp() => Unsupported::Seccomp.into(),
+            // EPERM; the verifier refuses with EACCES.
+            _ if error.to_string().contains(EPERM) && has_seccomp() => Unsupported::Seccomp.into(),
             _ => error.into(),
         }
     }

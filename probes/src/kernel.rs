@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::Path,
     sync::LazyLock,
     time::Duration,
@@ -242,6 +243,11 @@ pub fn now() -> Duration {
 /// How far the clock is ahead in this process's time namespace. Found at the first call, of [`can_trace`], as it takes a
 /// file.
 static TIME_NAMESPACE_NS: LazyLock<i128> = LazyLock::new(|| {
+    // The offsets are those of the namespace for children, which exec(2) makes the process's own on newer kernels only.
+    let namespace = |name| fs::metadata(format!("/proc/self/ns/{name}")).map(|meta| meta.ino()).ok();
+    if namespace("time") != namespace("time_for_children") {
+        return 0;
+    }
     let offsets = fs::read_to_string("/proc/self/timens_offsets");
     offsets.ok().and_then(|offsets| monotonic_offset(&offsets)).unwrap_or(0)
 });

@@ -1,0 +1,33 @@
+//! A second signal ends a command at once, whatever it waits for.
+
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use nix::time::{ClockId, clock_gettime};
+use signal_hook::low_level;
+
+/// Signals that come together are one: a terminal that closes, `timeout` and systemd send two at a time.
+const TOGETHER: Duration = Duration::from_millis(300);
+
+/// When the first signal came, in ns of `CLOCK_MONOTONIC`; 0: none has.
+static FIRST: AtomicU64 = AtomicU64::new(0);
+
+/// From now on this signal ends the process at once, with status 128 + its number, if another one came before it.
+///
+/// # Errors
+/// Where the signal cannot be handled (SIGKILL, SIGSTOP).
+pub fn end_at_second(signal: i32) -> io::Result<()> {
+    let action = move || {
+        let now =
+            clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(1, |now| Duration::from(now).as_nanos() as u64);
+        let first = FIRST.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        if first.is_err_and(|first| now.saturating_sub(first) > TOGETHER.as_nanos() as u64) {
+            low_level::exit(128 + signal);
+        }
+    };
+    // SAFETY: the action makes only calls that a signal handler may make (signal-safety(7)): clock_gettime(2), _exit(2).
+    unsafe { low_level::register(signal, action) }.map(drop)
+}
