@@ -200,8 +200,30 @@ static long find_victim_step(__u32 n, struct entry_search *search)
 	       entries_used > settings.entry_mask;
 }
 
+/*
+ * The entry that makes room for an object of this hash: its index, and above it how many steps away
+ * it is. A function of its own, as the next one is, which the verifier goes through once.
+ */
+__noinline __u64 find_victim(__u64 hash)
+{
+	struct entry_search search = {
+		.key = entry_key(hash),
+		.step = entry_step(hash),
+		.oldest_ns = ~0ull,
+		.rank = 3,
+	};
+	__u32 steps = settings.entry_mask;
+
+	if (entries_living > steps)
+		steps = LIVING_STEPS - 1;
+	else if (steps >= MAX_STEPS)
+		steps = MAX_STEPS - 1;
+	bpf_loop(steps + 1, find_victim_step, &search, 0);
+	return (__u64)search.steps << 32 | search.found;
+}
+
 /* Entries whose search begins there lie so far on now. */
-static __always_inline void raise_reach(__u32 key, __u32 steps)
+__noinline int raise_reach(__u32 key, __u32 steps)
 {
 	__u32 *reach = &entry_at(key)->reach;
 
@@ -209,8 +231,9 @@ static __always_inline void raise_reach(__u32 key, __u32 steps)
 		__u32 old = *(volatile __u32 *)reach;
 
 		if (old >= steps || __sync_val_compare_and_swap(reach, old, steps) == old)
-			return;
+			break;
 	}
+	return 0;
 }
 
 static __always_inline __u32 life_of(__u64 asoc, __u32 assoc_id)
@@ -226,37 +249,27 @@ __noinline __u32 find_or_insert_further(__u64 object, __u32 assoc_id, bool is_pa
 {
 	struct sctp_transport *transport = (struct sctp_transport *)object;
 	struct sctp_association *asoc = (struct sctp_association *)object;
-	__u64 hash = entry_hash(object, assoc_id), old;
-	struct entry_search search = {
-		.key = entry_key(hash),
-		.step = entry_step(hash),
-		.oldest_ns = ~0ull,
-		.rank = 3,
-	};
-	__u32 key = find_entry_further(object, assoc_id), steps = settings.entry_mask;
+	__u64 hash = entry_hash(object, assoc_id), old, victim;
+	__u32 key = find_entry_further(object, assoc_id);
 	__u32 generation;
 	struct entry *entry;
 	bool shown;
 
 	if (key != NO_INDEX)
 		return key;
-	if (entries_living > steps)
-		steps = LIVING_STEPS - 1;
-	else if (steps >= MAX_STEPS)
-		steps = MAX_STEPS - 1;
-	bpf_loop(steps + 1, find_victim_step, &search, 0);
+	victim = find_victim(hash);
 	if (is_path)
 		asoc = READ(transport, asoc);
 	else
 		transport = READ(asoc, peer.primary_path);
-	entry = entry_at(search.found);
+	entry = entry_at(victim);
 	old = entry->object;
 	if (__sync_val_compare_and_swap(&entry->object, old, object) != old)
 		return NO_INDEX; /* another CPU was faster; the next event finds a place */
 	begin_update(entry);
 	generation = __sync_fetch_and_add(&entries_made, 1);
 	shown = is_shown_mark(__sync_lock_test_and_set(&entry->mark, MARK_OF(generation)));
-	entry->key = search.found & settings.entry_mask;
+	entry->key = victim & settings.entry_mask;
 	if (!old)
 		__sync_fetch_and_add(&entries_used, 1);
 	if (!old || has_ended(old))
@@ -273,10 +286,11 @@ __noinline __u32 find_or_insert_further(__u64 object, __u32 assoc_id, bool is_pa
 	entry->last_ns = bpf_ktime_get_ns();
 	__builtin_memset(&entry->state, 0, sizeof(entry->state));
 	reset_stats(&entry->stats);
-	/* So that the first use resets them. */
-	entry->window[0].epoch = entry->window[1].epoch = shared.epoch - 1;
+	/* Of no interval: the first use resets them, and the one that has just ended has none of
+	 * them. */
+	entry->window[0].epoch = entry->window[1].epoch = 0;
 	end_update(entry);
-	raise_reach(search.key, search.steps);
+	raise_reach(entry_key(hash), victim >> 32);
 	return entry->key;
 }
 
