@@ -383,7 +383,7 @@ static __always_inline __u32 new_generation(void)
 }
 
 /* Claims an entry for an association of this id. Its index, or NO_INDEX. */
-__noinline __u32 take_assoc(__u32 assoc_id)
+static __always_inline __u32 take_assoc(__u32 assoc_id)
 {
 	struct victim victim = {
 		.first = assoc_id, .steps = ASSOC_PROBES, .rank = NOT, .last_jiffies = ~0ull};
@@ -555,7 +555,7 @@ static __always_inline struct assoc *restart_assoc(bool trusted, struct sctp_ass
 /* --- streams --- */
 
 /* Claims an entry of the pool. Its index, or NO_INDEX. */
-__noinline __u32 take_stream(void)
+static __always_inline __u32 take_stream(void)
 {
 	struct victim victim = {.rank = NOT, .last_jiffies = ~0ull};
 	struct stream *s;
