@@ -23,7 +23,7 @@ const PROGRAMS: [&str; 6] = ["ip", "tc", "ethtool", "tcpdump", "kmod", "script"]
 const OWN_PROGRAMS: [&str; 2] = ["chrt", "unshare"];
 
 /// Modules that the guest may load, each with all that it depends on.
-const MODULES: [&str; 19] = [
+const MODULES: [&str; 20] = [
     "act_bpf",
     "act_gact",
     "act_mirred",
@@ -32,6 +32,7 @@ const MODULES: [&str; 19] = [
     "cls_flower",
     "cls_matchall",
     "cls_u32",
+    "crc32c_generic",
     "em_u32",
     "sch_ingress",
     "sch_netem",

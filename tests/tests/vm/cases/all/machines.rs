@@ -16,6 +16,8 @@ use crate::suite::Suite;
 /// Eight senders that preempt each other amid their sends, each with an association of its own. (The commands run with
 /// real-time priority, too, or they would not run at all.)
 const SENDERS: &str = "
+# A module of its own in some kernels, which SCTP asks for.
+modprobe -q crc32c_generic || true
 topology
 serve --bind 10.2.0.1 --associations 8 --one-to-many --port 5000,5001,5002,5003,5004,5005,5006,5007
 trace_all
