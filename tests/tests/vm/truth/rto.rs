@@ -114,8 +114,11 @@ pub fn check(folder: &Path, left_out: LeftOut) -> Result<()> {
             ensure!(left_out.explains_sum(rtx, again), "{key}: {rtx}: {:?}", association.stats);
         }
         for path in &association.paths {
+            // The client asked before it closed.
             let of_path = |sample: &&Sample| {
-                sample.assoc_id == association.assoc_id && sample.ip_address == path.address.ip()
+                sample.assoc_id == association.assoc_id
+                    && sample.ip_address == path.address.ip()
+                    && sample.cause != "t2"
             };
             let mut all = paths.values().flatten().filter(of_path);
             if let Some(last) = all.next_back() {

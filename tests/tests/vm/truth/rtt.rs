@@ -68,7 +68,8 @@ impl Limits {
     fn on(self, cell: Cell) -> (f64, f64) {
         let more = match cell.hooks {
             _ if cell.series == "7.3" && self.no_pause => QUEUED.error_us,
-            KPROBE => KPROBES,
+            KPROBE if cell.series == "6.12" => KPROBES,
+            KPROBE => (KPROBES.0 + OTHER_KERNELS.0, KPROBES.1 + OTHER_KERNELS.1),
             _ if cell.series == "6.12" => (0.0, 0.0),
             _ => OTHER_KERNELS,
         };
