@@ -75,6 +75,8 @@ fn calls() -> Result<Calls, BackendError> {
             BPF_COMMANDS.map(|command| rule(arg(0, command))).into_iter().collect::<Result<_, _>>()?,
         ),
         (libc::SYS_ioctl, vec![rule(arg(1, IOCTL_REQUEST))?]),
+        // The lock of FILE.
+        (libc::SYS_flock, vec![rule(arg(1, libc::LOCK_UN as u32))?]),
         // Memory: of data, not of code.
         (libc::SYS_mmap, data_only()?),
         (libc::SYS_mprotect, data_only()?),

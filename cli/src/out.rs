@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::{self, Write},
-    mem::ManuallyDrop,
     os::fd::AsFd,
     path::Path,
 };
@@ -21,8 +20,8 @@ use crate::{
 pub struct Out {
     text: Sink,
     rows: Option<Sink>,
-    /// The lock of FILE, until the process ends: a confined one may not unlock. `None` without FILE.
-    _lock: Option<ManuallyDrop<Flock<File>>>,
+    /// The lock of FILE, held as long as this output exists; `None` without FILE.
+    _lock: Option<Flock<File>>,
 }
 
 impl Out {
@@ -53,7 +52,7 @@ impl Out {
             Ok((Sink::open(name.clone(), file)?, lock))
         };
         let (rows, lock) = made().with_context(|| format!("cannot make the file {name}"))?;
-        Ok(Self { text, rows: Some(rows), _lock: lock.map(ManuallyDrop::new) })
+        Ok(Self { text, rows: Some(rows), _lock: lock })
     }
 
     /// Writes a line of text, always to stdout.
