@@ -30,11 +30,11 @@ use crate::{
 /// Pause after a batch of samples: rows appear within 100 ms, and a busy host wakes us 20 times a second at most.
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
 /// Records taken from the ring buffer at a time.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
 /// Batches between two looks at signals and the clock.
-const BATCHES: usize = 16;
+const BATCHES: usize = 64;
 /// How long the records that are left at the end may take.
-const REST: Duration = Duration::from_millis(300);
+const REST: Duration = Duration::from_millis(100);
 /// How long all else may take that is due at the end, with a reader that takes some of it now and then.
 const END: Duration = Duration::from_secs(10);
 

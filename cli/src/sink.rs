@@ -20,8 +20,10 @@ use nix::{
 use probes::async_fd;
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Bytes gathered before they are written in mid-batch. A reader that leaves more than that unread is slow.
+/// Bytes gathered before they are written in mid-batch.
 const BATCH: usize = 32 * 1024;
+/// A reader that leaves so many bytes unread is slow.
+const FULL: usize = 8 * 1024;
 
 /// What a pipe that polls writable takes without waiting, and in one piece: `PIPE_BUF` (pipe(7)).
 const PIPE_BUF: usize = 4096;
@@ -135,7 +137,7 @@ impl Sink {
     /// # Errors
     /// Where it cannot be written.
     pub(crate) fn catch_up(&mut self) -> Result<()> {
-        self.write(BATCH - 1)
+        self.write(FULL - 1)
     }
 
     /// Writes all that is pending, as long as patience lasts, and drops the rest. Returns how many lines were dropped
@@ -159,7 +161,7 @@ impl Sink {
 
     /// Whether the reader is slow: then nothing more should be added but what must.
     pub(crate) fn is_full(&self) -> bool {
-        self.unwritten() >= BATCH
+        self.unwritten() >= FULL
     }
 
     /// How long to wait for a slow reader from now on.

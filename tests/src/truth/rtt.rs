@@ -164,6 +164,8 @@ impl Flow {
                 self.point = data.tsn.wrapping_sub(1);
             }
             self.next = data.tsn.wrapping_add(1);
+            // What looked like an end was none: a SHUTDOWN that its sender did not take.
+            (self.other_ends, self.ends) = (false, false);
         }
         if tsn.acknowledged_ns.is_none() {
             tsn.transmissions += 1;

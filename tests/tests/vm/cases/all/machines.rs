@@ -58,7 +58,9 @@ date +%s >before
 send --bind 10.1.0.1 --count 200 --rate 100 --nodelay
 until_true 10 grep -q interval rtt.json
 kill $(pidof sctp-rtt)
-trace_stop
+# unshare's, which has made it a child.
+wait $(cat rtt.tracer) && echo 0 >rtt.status || echo $? >rtt.status
+rm rtt.tracer
 ";
 
 /// Root of a user namespace alone.
@@ -121,8 +123,10 @@ pub fn add(suite: &mut Suite) {
         add("user-namespace", USER_NAMESPACE, check_user_namespace);
         add("ftrace-off", FTRACE_OFF, check_ftrace_off);
         add("ftrace-off-later", FTRACE_OFF_LATER, check_ftrace_off_later);
-        add("memory", MEMORY, check_memory);
     }
+    // The kernel kills the process before it refuses its tables.
+    let memory = Case::new("memory", MEMORY);
+    suite.add_known_fault(("F4", "reason"), Series::V6_12, Mode::Icount, memory, check_memory);
 }
 
 /// Every chunk that was sent is counted, by the sending side and the receiving one.
@@ -151,7 +155,8 @@ fn check_senders(folder: &Path) -> Result<()> {
 
 fn check_pid_namespace(folder: &Path) -> Result<()> {
     let client = traffic(folder, "client.json")?.pop().context("no association")?;
-    for tool in TOOLS {
+    // The client receives nothing.
+    for tool in TOOLS.into_iter().filter(|tool| *tool != "jitter") {
         let report = Report::read(folder, tool)?;
         let summaries =
             report.objects("summary").filter(|summary| summary["assoc_id"] == client.assoc_id).count();
