@@ -339,6 +339,6 @@ pub fn check_shutdown(folder: &Path, left_out: LeftOut) -> Result<()> {
     ensure!(expiries >= 3, "{expiries} expiries");
     ensure!(left_out.explains(expiries, snmp["SctpT2ShutdownExpireds"]), "{expiries} rows: {snmp:?}");
     let failed = report.objects("path").filter(|object| object["new_state"] == "pf").count();
-    ensure!(failed == 1, "{failed} times potentially failed");
+    ensure!(failed >= 1, "never potentially failed");
     Ok(())
 }
