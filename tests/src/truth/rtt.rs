@@ -35,6 +35,9 @@ pub struct Flow {
     other_ends: bool,
     /// Its sender is in SHUTDOWN-SENT or SHUTDOWN-ACK-SENT, where the kernel throws SACKs away (`sm_statetable.c`).
     ends: bool,
+    /// Windows until all was acknowledged and the other end had sent SHUTDOWN: unless more is sent, those after it were
+    /// thrown away, which a SHUTDOWN ACK shows.
+    windows_at_end: Option<usize>,
 }
 
 /// What became of one TSN.
@@ -105,6 +108,7 @@ pub fn flows(frames: &[Frame]) -> Vec<Flow> {
                         && flow.acknowledge(frame.time_ns, sack)
                     {
                         flow.windows.push(sack.a_rwnd);
+                        flow.note_end();
                     }
                 }
                 Chunk::Shutdown(cumulative) => {
@@ -115,10 +119,19 @@ pub fn flows(frames: &[Frame]) -> Vec<Flow> {
                             gaps: Vec::new(),
                             duplicates: Vec::new(),
                         };
-                        flow.other_ends = true;
-                        flow.acknowledge(frame.time_ns, &sack);
+                        flow.other_ends |= flow.acknowledge(frame.time_ns, &sack);
+                        flow.note_end();
                     }
                     flows.entry(here).and_modify(|flow| flow.ends = true);
+                }
+                // SHUTDOWN ACK.
+                Chunk::Other(8) => {
+                    if let Some(flow) = flows.get_mut(&here)
+                        && let Some(windows) = flow.windows_at_end
+                    {
+                        flow.windows.truncate(windows);
+                        flow.ends = true;
+                    }
                 }
                 _ => {}
             }
@@ -148,6 +161,7 @@ impl Flow {
             closed: false,
             other_ends: false,
             ends: false,
+            windows_at_end: None,
         }
     }
 
@@ -165,7 +179,7 @@ impl Flow {
             }
             self.next = data.tsn.wrapping_add(1);
             // What looked like an end was none: a SHUTDOWN that its sender did not take.
-            (self.other_ends, self.ends) = (false, false);
+            (self.other_ends, self.ends, self.windows_at_end) = (false, false, None);
         }
         if tsn.acknowledged_ns.is_none() {
             tsn.transmissions += 1;
@@ -213,8 +227,13 @@ impl Flow {
             next = next.wrapping_add(1);
         }
         self.point = sack.cumulative;
-        self.ends = self.other_ends && self.point == self.next.wrapping_sub(1);
         true
+    }
+
+    fn note_end(&mut self) {
+        if self.other_ends && self.point == self.next.wrapping_sub(1) {
+            self.windows_at_end.get_or_insert(self.windows.len());
+        }
     }
 
     /// DATA chunks that were sent again.
@@ -410,12 +429,16 @@ mod tests {
         let last = [begin(), frame(10, A, B, vec![data(5)]), frame(20, B, A, vec![sack(5, &[])])];
         let more = frame(40, B, A, vec![sack(5, &[])]);
         assert_eq!(windows(&[&last[..], std::slice::from_ref(&more)].concat()), 2);
-        for end in [frame(30, A, B, vec![Chunk::Shutdown(0)]), frame(30, B, A, vec![Chunk::Shutdown(5)])] {
-            assert_eq!(windows(&[&last[..], &[end, more.clone()]].concat()), 1);
-        }
+        let own = [frame(30, A, B, vec![Chunk::Shutdown(0)]), more.clone()];
+        assert_eq!(windows(&[&last[..], &own].concat()), 1);
+        let answer = frame(41, A, B, vec![Chunk::Other(8)]);
+        let other = [frame(30, B, A, vec![Chunk::Shutdown(5)]), more.clone(), answer.clone()];
+        assert_eq!(windows(&[&last[..], &other].concat()), 1);
+        // Without an answer it was not taken.
+        assert_eq!(windows(&[&last[..], &other[..2]].concat()), 2);
         // What is outstanding still is has to be acknowledged.
         let early = frame(15, B, A, vec![Chunk::Shutdown(4)]);
-        let frames = [begin(), frame(10, A, B, vec![data(5)]), early, last[2].clone(), more];
+        let frames = [begin(), frame(10, A, B, vec![data(5)]), early, last[2].clone(), more, answer];
         assert_eq!(windows(&frames), 1);
     }
 
