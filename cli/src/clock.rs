@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::{Timestamp, tz::TimeZone};
 use probes::kernel;
 
-/// Turns the kernel's `CLOCK_MONOTONIC`, in which the kernel side stamps events, into times of day. Made anew for each batch, so that
-/// a step of the system clock shows in the rows after it, as in any log.
+/// Turns the kernel's `CLOCK_MONOTONIC`, in which the kernel side stamps events, into times of day. Made anew for each
+/// batch, so that a step of the system clock shows in the rows after it, as in any log.
 pub struct Clock {
     offset_ns: i128,
     now: Timestamp,

@@ -95,10 +95,9 @@ impl Out {
         self.sinks().try_for_each(Sink::flush)
     }
 
-    /// Writes all pending lines, as long as patience lasts. Returns how many lines were dropped since the start because
-    /// their reader was too slow.
-    pub(crate) fn finish(&mut self) -> Result<u64> {
-        self.sinks().map(Sink::finish).sum()
+    /// Writes all pending lines, as long as patience lasts, and drops the rest.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.sinks().try_for_each(Sink::finish)
     }
 
     /// How many lines were dropped so far, as their readers were too slow.

@@ -83,7 +83,6 @@ pub struct Run<'a, P: Probe, R> {
     stopped: Arc<AtomicBool>,
     /// Records that were not written at the end, as readers were slow.
     unwritten: u64,
-    dropped: u64,
     /// Where to ask at the end whether the kernel has called programs all the time; `None` for a probe without a kernel.
     ftrace: Option<Ftrace>,
     tracing_off: bool,
@@ -102,7 +101,6 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
             batch: Vec::with_capacity(BATCH),
             stopped: Arc::default(),
             unwritten: 0,
-            dropped: 0,
             ftrace: None,
             tracing_off: false,
         }
@@ -116,6 +114,11 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     /// When the run began.
     pub(crate) fn started(&self) -> Instant {
         self.started
+    }
+
+    /// The end of `--duration`; `None` without one.
+    fn due(&self) -> Option<Instant> {
+        self.common.duration.and_then(|duration| self.started.checked_add(duration))
     }
 
     /// Writes banner and header.
@@ -198,15 +201,16 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
             self.out.text("")?;
             self.out.text("Tracing completed.")?;
         }
-        self.dropped = self.out.finish()?;
+        self.out.finish()?;
         Ok(accounting)
     }
 
     /// What a person should know of the run besides the accounting, a line each.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        if self.dropped > 0 {
-            lines.push(format!("{} lines dropped: their reader did not take them in time", self.dropped));
+        let dropped = self.out.dropped();
+        if dropped > 0 {
+            lines.push(format!("{dropped} lines dropped: their reader did not take them in time"));
         }
         if self.tracing_off {
             lines.push(
@@ -236,8 +240,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     /// Patience that is over after this time, or soon after the end of `--duration` or a signal.
     fn patience(&self, within: Duration) -> Patience {
         let until = Instant::now() + within;
-        let end = self.common.duration.and_then(|duration| self.started.checked_add(duration));
-        let until = end.map_or(until, |end| until.min(end + END_PATIENCE));
+        let until = self.due().map_or(until, |end| until.min(end + END_PATIENCE));
         Patience { within, until, stopped: Arc::clone(&self.stopped) }
     }
 
@@ -280,7 +283,7 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut carries = interval_at((started + CARRY).into(), CARRY);
     carries.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let end = common.duration.and_then(|d| started.checked_add(d));
+    let end = run.due();
     loop {
         run.probe.wake_me();
         let more = run.some_records()?;

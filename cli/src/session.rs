@@ -82,9 +82,8 @@ impl<'a> Session<'a> {
             let watched = watch(&mut run, common, wakers, &mut progress).await;
             progress.end();
             watched?;
-            let mut lines = sentences(&run.end()?);
-            lines.extend(run.remarks());
-            for line in lines {
+            let accounting = run.end()?;
+            for line in sentences(&accounting).into_iter().chain(run.remarks()) {
                 say(banners, &line);
             }
             Ok(())

@@ -78,15 +78,7 @@ enum To {
 impl Sink {
     /// A destination that accepts all bytes at once.
     pub(crate) fn new(name: String, writer: Box<dyn Write>) -> Self {
-        Self {
-            name,
-            to: To::File(writer),
-            pending: Vec::with_capacity(2 * BATCH),
-            written: 0,
-            patience: None,
-            stalled: None,
-            dropped: 0,
-        }
+        Self::to(name, To::File(writer))
     }
 
     /// An open file, pipe, socket or terminal.
@@ -94,10 +86,19 @@ impl Sink {
     /// # Errors
     /// Where there is no descriptor left.
     pub(crate) fn open(name: String, file: File) -> Result<Self> {
-        Ok(match Stream::new(file.try_clone()?)? {
-            Some(stream) => Self { to: To::Stream(stream), ..Self::new(name, Box::new(io::empty())) },
-            None => Self::new(name, Box::new(file)),
-        })
+        Ok(Self::to(name, To::open(file)?))
+    }
+
+    fn to(name: String, to: To) -> Self {
+        Self {
+            name,
+            to,
+            pending: Vec::with_capacity(2 * BATCH),
+            written: 0,
+            patience: None,
+            stalled: None,
+            dropped: 0,
+        }
     }
 
     /// Adds a line, which `write` writes with its newline.
@@ -140,18 +141,17 @@ impl Sink {
         self.write(FULL - 1)
     }
 
-    /// Writes all that is pending, as long as patience lasts, and drops the rest. Returns how many lines were dropped
-    /// since the start.
+    /// Writes all that is pending, as long as patience lasts, and drops the rest.
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub(crate) fn finish(&mut self) -> Result<u64> {
+    pub(crate) fn finish(&mut self) -> Result<()> {
         self.write(0)?;
         self.flush()?;
         self.dropped += self.pending[self.written..].iter().filter(|byte| **byte == b'\n').count() as u64;
         self.pending.clear();
         self.written = 0;
-        Ok(self.dropped)
+        Ok(())
     }
 
     /// Lines that were dropped so far.
@@ -169,7 +169,7 @@ impl Sink {
         self.patience = patience;
     }
 
-    /// Must be called by a task before `readable()` is awaited.
+    /// Must be called by a task before [`Sink::writable`] is awaited.
     ///
     /// # Errors
     /// Where there is no descriptor left.
@@ -216,13 +216,16 @@ impl Sink {
             To::Stream(stream) => loop {
                 let before = self.written;
                 let result = stream.write(&self.pending, &mut self.written);
-                if self.written > before || self.written == self.pending.len() {
+                let unwritten = self.pending.len() - self.written;
+                if self.written > before || unwritten == 0 {
                     self.stalled = None;
                 }
+                if unwritten == 0 {
+                    break result;
+                }
                 let stalled = *self.stalled.get_or_insert_with(Instant::now);
-                let is_done = self.pending.len() - self.written <= rest;
                 match &self.patience {
-                    Some(patience) if result.is_ok() && !is_done && !patience.is_over(stalled) => {
+                    Some(patience) if result.is_ok() && unwritten > rest && !patience.is_over(stalled) => {
                         let left = patience.until.saturating_duration_since(Instant::now());
                         is_ready(&stream.ready, left.min(LOOK));
                     }
@@ -250,17 +253,19 @@ struct Stream {
     watch: Option<AsyncFd<OwnedFd>>,
 }
 
-impl Stream {
-    /// `None` for what cannot be polled: files and the like.
-    fn new(file: File) -> Result<Option<Self>> {
+impl To {
+    /// A stream, unless the file cannot be polled.
+    fn open(file: File) -> Result<Self> {
         let ready = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         match ready.add(&file, EpollEvent::new(EpollFlags::EPOLLOUT, 0)) {
-            Ok(()) => Ok(Some(Self { file, ready, watch: None })),
-            Err(Errno::EPERM) => Ok(None),
+            Ok(()) => Ok(Self::Stream(Stream { file, ready, watch: None })),
+            Err(Errno::EPERM) => Ok(Self::File(Box::new(file))),
             Err(e) => Err(e.into()),
         }
     }
+}
 
+impl Stream {
     /// Writes from `bytes[*written..]` what the reader takes now, in whole lines where they are not too long for that.
     fn write(&mut self, bytes: &[u8], written: &mut usize) -> io::Result<()> {
         while *written < bytes.len() && is_ready(&self.ready, Duration::ZERO) {
@@ -326,7 +331,8 @@ mod tests {
         assert_eq!(sink.unwritten(), 10_000 * 16 - 65_536);
         sink.set_patience(patience(Duration::from_millis(1)));
         lines(&mut sink, 100);
-        let dropped = sink.finish().unwrap();
+        sink.finish().unwrap();
+        let dropped = sink.dropped();
         drop(sink);
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
@@ -343,7 +349,8 @@ mod tests {
         });
         sink.set_patience(patience(Duration::from_secs(60)));
         lines(&mut sink, 50_000);
-        assert_eq!(sink.finish().unwrap(), 0);
+        sink.finish().unwrap();
+        assert_eq!(sink.dropped(), 0);
         drop(sink);
         assert_eq!(read.join().unwrap().unwrap().lines().count(), 50_000);
     }
@@ -354,7 +361,8 @@ mod tests {
         let stopped = Arc::new(AtomicBool::new(true));
         sink.set_patience(Some(Patience { within: HOUR, until: Instant::now() + HOUR, stopped }));
         lines(&mut sink, 10_000);
-        assert_eq!(sink.finish().unwrap(), 10_000 - 65_536 / 16);
+        sink.finish().unwrap();
+        assert_eq!(sink.dropped(), 10_000 - 65_536 / 16);
     }
 
     #[test]
@@ -367,7 +375,8 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        assert_eq!(sink.finish().unwrap(), 0);
+        sink.finish().unwrap();
+        assert_eq!(sink.dropped(), 0);
         drop(sink);
         let mut text = Vec::new();
         reader.read_to_end(&mut text).unwrap();

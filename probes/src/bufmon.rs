@@ -1,6 +1,10 @@
 //! Buffers of associations (`bufmon.bpf.c`): how full, how long senders wait, what the peer's window allows.
 
-use std::{collections::BTreeMap, mem::offset_of, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem::offset_of,
+    time::Duration,
+};
 
 use libbpf_rs::Object;
 use zerocopy::{FromBytes, FromZeros};
@@ -426,7 +430,7 @@ impl Program for Programs {
 
     fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
         let waiting = self.waiting(moment);
-        let waits: Vec<_> = waiting.keys().map(|of| of.index).collect();
+        let waits: BTreeSet<_> = waiting.keys().map(|of| of.index).collect();
         let lasts = |index| self.assocs.word(index, NOW_SINCE) | self.assocs.word(index, ZERO_WINDOW) != 0;
         let changed =
             |index| lasts(index) || waits.contains(&index) || self.assocs.has_window(index, moment.interval);

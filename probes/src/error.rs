@@ -26,7 +26,7 @@ pub enum Error {
     Read(#[from] io::Error),
 }
 
-/// What the standard library says of EPERM.
+/// What the standard library says of EPERM: libbpf-rs hands out neither the number nor its `io::Error`.
 const EPERM: &str = "(os error 1)";
 
 impl Error {

@@ -76,6 +76,18 @@ macro_rules! keep_back {
 const IDATA: &str = "topology; path 10ms; lose 2 6
     for ns in a b; do $ns sysctl -qw net.sctp.intl_enable=1; done";
 
+/// Two associations of one socket share its send buffer (sndbuf_policy=0).
+const SHARED_BUFFER: Scenario = Scenario {
+    name: "shared-buffer",
+    network: "topology; path 10ms; a sysctl -qw net.sctp.sndbuf_policy=0",
+    server: "--bind 10.2.0.1 --one-to-many --associations 2 --port 5000,5001 --read-delay 5 --rcvbuf 30000",
+    client: "--bind 10.1.0.1 --one-to-many --associations 2 --port 5000,5001 --count 200 --size 1000 \
+        --sndbuf 20000 --nodelay --linger 3000",
+    rtt: rtt::QUEUED,
+    more: &[("bufmon", bufmon::check_policy)],
+    ..PLAIN
+};
+
 /// All of them.
 pub const SCENARIOS: [Scenario; 28] = [
     Scenario {
@@ -297,27 +309,12 @@ pub const SCENARIOS: [Scenario; 28] = [
         more: &[("bufmon", bufmon::check_slow_reader)],
         ..PLAIN
     },
-    // Two associations of one socket share its send buffer (sndbuf_policy=0).
-    Scenario {
-        name: "shared-buffer",
-        network: "topology; path 10ms; a sysctl -qw net.sctp.sndbuf_policy=0",
-        server: "--bind 10.2.0.1 --one-to-many --associations 2 --port 5000,5001 --read-delay 5 --rcvbuf 30000",
-        client: "--bind 10.1.0.1 --one-to-many --associations 2 --port 5000,5001 --count 200 --size 1000 \
-            --sndbuf 20000 --nodelay --linger 3000",
-        rtt: rtt::QUEUED,
-        more: &[("bufmon", bufmon::check_policy)],
-        ..PLAIN
-    },
+    SHARED_BUFFER,
     // Two associations of one socket, each with a send buffer of its own (sndbuf_policy=1).
     Scenario {
         name: "own-buffers",
         network: "topology; path 10ms; a sysctl -qw net.sctp.sndbuf_policy=1",
-        server: "--bind 10.2.0.1 --one-to-many --associations 2 --port 5000,5001 --read-delay 5 --rcvbuf 30000",
-        client: "--bind 10.1.0.1 --one-to-many --associations 2 --port 5000,5001 --count 200 --size 1000 \
-            --sndbuf 20000 --nodelay --linger 3000",
-        rtt: rtt::QUEUED,
-        more: &[("bufmon", bufmon::check_policy)],
-        ..PLAIN
+        ..SHARED_BUFFER
     },
     Scenario {
         name: "nonblocking",
