@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::{
     Program,
     association::AssocArgs,
-    raw::{Assoc, Stream},
+    raw::{Assoc, Shared, Stream},
 };
 
 /// `enum sctp_state`: data may flow.
@@ -56,6 +56,24 @@ pub fn data(tsn: u32, stream: u16, flags: u8, bytes: u16) -> Vec<u8> {
     chunk.extend(stream.to_be_bytes());
     chunk.resize(16, 0);
     chunk
+}
+
+/// `struct accounting` (`streams.h`).
+#[allow(missing_docs, reason = "the C struct has them")]
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes)]
+pub struct Accounting {
+    pub assocs_evicted: u64,
+    pub streams_evicted: u64,
+    pub events_evicted: u64,
+    pub events_gone: u64,
+    pub no_place: u64,
+    pub lobby_limit: u64,
+}
+
+/// What lost its place up to now.
+pub fn accounting(program: &Program) -> Accounting {
+    program.variable::<Shared<Accounting>>("shared").accounting
 }
 
 /// An association's entry and its streams, as user space finds them: by the association's generation.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use sctptrace_native::{
     Hook, Program,
-    raw::{Dist, Settings, Shared, WANT_EXTENDED, WANT_WINDOWS},
-    streams::{self, EpochArgs, StreamArgs, data},
+    raw::{Dist, Settings, WANT_EXTENDED, WANT_WINDOWS},
+    streams::{self, Accounting, EpochArgs, StreamArgs, data},
 };
 use zerocopy::FromBytes;
 
@@ -52,18 +52,6 @@ struct StreamStats {
     chunk: Arrivals,
     message: Arrivals,
     window: [Window; 2],
-}
-
-/// `struct accounting` (`streams.h`).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes)]
-struct Accounting {
-    assocs_evicted: u64,
-    streams_evicted: u64,
-    events_evicted: u64,
-    events_gone: u64,
-    no_place: u64,
-    lobby_limit: u64,
 }
 
 /// `struct wrap_args` (`jitter.c`).
@@ -264,7 +252,7 @@ impl World {
     }
 
     fn accounting(&self) -> Accounting {
-        self.program.variable::<Shared<Accounting>>("shared").accounting
+        streams::accounting(&self.program)
     }
 }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use sctptrace_native::{
     Hook, Program,
-    raw::{Settings, Shared, WANT_EXTENDED},
-    streams::{self, ESTABLISHED, EpochArgs, StreamArgs, data},
+    raw::{Settings, WANT_EXTENDED},
+    streams::{self, Accounting, ESTABLISHED, EpochArgs, StreamArgs, data},
 };
 use zerocopy::FromBytes;
 
@@ -43,18 +43,6 @@ struct StreamStats {
     lobby_generation: u32,
     known: u32,
     pad: u32,
-}
-
-/// `struct accounting` (`streams.h`).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes)]
-struct Accounting {
-    assocs_evicted: u64,
-    streams_evicted: u64,
-    events_evicted: u64,
-    events_gone: u64,
-    no_place: u64,
-    lobby_limit: u64,
 }
 
 type Entry = streams::Entry<AssocStats, StreamStats>;
@@ -259,7 +247,7 @@ impl World {
     }
 
     fn accounting(&self) -> Accounting {
-        self.program.variable::<Shared<Accounting>>("shared").accounting
+        streams::accounting(&self.program)
     }
 
     /// Each association that sent was reported once, with all that it sent.
