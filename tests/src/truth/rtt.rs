@@ -1,6 +1,6 @@
 //! Round-trip times of DATA chunks, from a capture at their sender.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
@@ -75,13 +75,18 @@ type Direction = (u16, u16, u32);
 /// lacks are left out: without the tags, SACKs have no DATA to belong to.
 pub fn flows(frames: &[Frame]) -> Vec<Flow> {
     let mut opposite: HashMap<Direction, Direction> = HashMap::new();
+    // Directions that an INIT asked for. An INIT ACK that answers none is discarded.
+    let mut asked: HashSet<Direction> = HashSet::new();
     let mut flows: BTreeMap<Direction, Flow> = BTreeMap::new();
     for frame in frames {
         let packet = &frame.packet;
         let here = (packet.source, packet.destination, packet.tag);
         for chunk in &packet.chunks {
             match chunk {
-                Chunk::Init { ack: true, tag, tsn, .. } => {
+                Chunk::Init { ack: false, tag, .. } => {
+                    asked.insert((packet.destination, packet.source, *tag));
+                }
+                Chunk::Init { ack: true, tag, tsn, .. } if asked.contains(&here) => {
                     // RFC 9260 5.2.3: within an association it is discarded.
                     let directions = [Some(&here), opposite.get(&here)];
                     if directions.into_iter().flatten().any(|key| flows.get(key).is_some_and(Flow::has_begun))
@@ -261,6 +266,10 @@ mod tests {
         Frame { time_ns, source, destination, packet }
     }
 
+    fn asks() -> Frame {
+        frame(0, A, B, vec![Chunk::Init { ack: false, tag: 7, a_rwnd: 0, streams: (1, 1), tsn: 5 }])
+    }
+
     fn begin() -> Frame {
         frame(0, B, A, vec![Chunk::Init { ack: true, tag: 8, a_rwnd: 0, streams: (1, 1), tsn: 0 }])
     }
@@ -296,6 +305,7 @@ mod tests {
     #[test]
     fn every_chunk_of_a_packet_and_the_first_sack_count() {
         let flow = only_flow(&[
+            asks(),
             begin(),
             frame(10, A, B, vec![data(5), data(6)]),
             frame(12, A, B, vec![data(7)]),
@@ -310,6 +320,7 @@ mod tests {
     #[test]
     fn gaps_acknowledge_and_retransmissions_do_not_count() {
         let flow = only_flow(&[
+            asks(),
             begin(),
             frame(10, A, B, vec![data(5)]),
             frame(11, A, B, vec![data(6)]),
@@ -327,6 +338,7 @@ mod tests {
     #[test]
     fn a_chunk_sent_again_after_its_sack_keeps_its_time() {
         let flow = only_flow(&[
+            asks(),
             begin(),
             frame(10, A, B, vec![data(5)]),
             frame(30, B, A, vec![sack(5, &[])]),
@@ -339,6 +351,7 @@ mod tests {
     #[test]
     fn overtaken_sacks_say_nothing() {
         let flow = only_flow(&[
+            asks(),
             begin(),
             frame(10, A, B, vec![data(5)]),
             frame(11, A, B, vec![data(6)]),
@@ -353,6 +366,7 @@ mod tests {
     #[test]
     fn numbers_wrap() {
         let flow = only_flow(&[
+            asks(),
             begin(),
             frame(10, A, B, vec![data(u32::MAX)]),
             frame(11, A, B, vec![data(0)]),
@@ -366,6 +380,7 @@ mod tests {
     #[test]
     fn what_was_never_sent_is_not_acknowledged() {
         let flow = only_flow(&[
+            asks(),
             begin(),
             frame(10, A, B, vec![data(5)]),
             frame(20, B, A, vec![sack(6, &[])]),
@@ -381,6 +396,7 @@ mod tests {
     fn an_init_ack_within_an_association_says_nothing() {
         let stray = Chunk::Init { ack: true, tag: 99, a_rwnd: 0, streams: (1, 1), tsn: 1 };
         let flow = only_flow(&[
+            asks(),
             begin(),
             frame(10, A, B, vec![data(5)]),
             frame(20, B, A, vec![stray]),
@@ -390,8 +406,22 @@ mod tests {
     }
 
     #[test]
+    fn an_init_ack_that_answers_no_init_says_nothing() {
+        let init = |ack, tag| vec![Chunk::Init { ack, tag, a_rwnd: 0, streams: (1, 1), tsn: 5 }];
+        let flow = only_flow(&[
+            frame(0, B, A, init(false, 8)),
+            frame(1, A, B, init(true, 7)),
+            frame(2, B, A, init(true, 99)),
+            frame(10, A, B, vec![data(5)]),
+            frame(30, B, A, vec![sack(5, &[])]),
+        ]);
+        assert_eq!(rtts(&flow, &[5]), [Some(20)]);
+    }
+
+    #[test]
     fn numbers_begin_anew() {
         let flow = only_flow(&[
+            asks(),
             begin(),
             frame(10, A, B, vec![data(5)]),
             frame(20, B, A, vec![sack(5, &[])]),
@@ -407,7 +437,7 @@ mod tests {
             let mut abort = frame(20, A, B, vec![Chunk::Abort]);
             abort.packet.tag = tag;
             let frames =
-                [begin(), frame(10, A, B, vec![data(5)]), abort, frame(30, B, A, vec![sack(5, &[])])];
+                [asks(), begin(), frame(10, A, B, vec![data(5)]), abort, frame(30, B, A, vec![sack(5, &[])])];
             assert_eq!(rtts(&only_flow(&frames), &[5]), [None]);
         }
     }
@@ -415,6 +445,7 @@ mod tests {
     #[test]
     fn shutdown_acknowledges() {
         let flow = only_flow(&[
+            asks(),
             begin(),
             frame(10, A, B, vec![data(5)]),
             frame(11, A, B, vec![data(6)]),
@@ -426,7 +457,7 @@ mod tests {
     #[test]
     fn no_sack_is_taken_once_all_is_acknowledged_and_an_end_has_begun() {
         let windows = |frames: &[Frame]| only_flow(frames).windows.len();
-        let last = [begin(), frame(10, A, B, vec![data(5)]), frame(20, B, A, vec![sack(5, &[])])];
+        let last = [asks(), begin(), frame(10, A, B, vec![data(5)]), frame(20, B, A, vec![sack(5, &[])])];
         let more = frame(40, B, A, vec![sack(5, &[])]);
         assert_eq!(windows(&[&last[..], std::slice::from_ref(&more)].concat()), 2);
         let own = [frame(30, A, B, vec![Chunk::Shutdown(0)]), more.clone()];
@@ -438,13 +469,14 @@ mod tests {
         assert_eq!(windows(&[&last[..], &other[..2]].concat()), 2);
         // What is outstanding still is has to be acknowledged.
         let early = frame(15, B, A, vec![Chunk::Shutdown(4)]);
-        let frames = [begin(), frame(10, A, B, vec![data(5)]), early, last[2].clone(), more, answer];
+        let frames = [asks(), begin(), frame(10, A, B, vec![data(5)]), early, last[2].clone(), more, answer];
         assert_eq!(windows(&frames), 1);
     }
 
     #[test]
     fn both_directions_are_told_apart() {
         let flows = flows(&[
+            asks(),
             begin(),
             frame(10, A, B, vec![data(5)]),
             frame(20, B, A, vec![sack(5, &[]), data(5)]),

@@ -251,6 +251,7 @@ pub fn compare(flows: &[Flow], seen: &Seen, limits: (f64, f64), left_out: LeftOu
         flows.sort_by_key(|flow| flow.tsns.values().map(|tsn| tsn.sent_ns).min());
     }
     let mut sampled: HashSet<(Ports, usize, u32)> = HashSet::new();
+    let mut lives: BTreeMap<(Ports, u32), BTreeMap<u32, usize>> = BTreeMap::new();
     let (mut errors, mut invalid) = (Vec::new(), 0);
     for sample in &seen.samples {
         let ports = (sample.local.port(), sample.peer.port());
@@ -260,7 +261,14 @@ pub fn compare(flows: &[Flow], seen: &Seen, limits: (f64, f64), left_out: LeftOu
         known.retain(|(_, flow)| flow.tsns.contains_key(&sample.tsn));
         ensure!(!known.is_empty(), "a TSN never sent: {sample:?}");
         known.retain(|(_, flow)| flow.tsns[&sample.tsn].rtt_ns().is_some());
-        known.retain(|(index, _)| sample.life == 1 || sample.life as usize == index + 1);
+        // A restart is a flow of its own. Lives come in the order of the flows, of which those without DATA are not known.
+        let places = lives.entry((ports, sample.assoc_id)).or_default();
+        let earlier = places.range(..sample.life).next_back().map(|(_, index)| *index);
+        match places.get(&sample.life) {
+            _ if sample.life == 1 => {}
+            Some(place) => known.retain(|(index, _)| index == place),
+            None => known.retain(|(index, _)| earlier.is_none_or(|earlier| *index > earlier)),
+        }
         // Sent again, and that was left out.
         if known.is_empty() && left_out.explains(invalid + 1, 0) {
             invalid += 1;
@@ -268,7 +276,9 @@ pub fn compare(flows: &[Flow], seen: &Seen, limits: (f64, f64), left_out: LeftOu
         }
         ensure!(!known.is_empty(), "no valid TSN, or of another life: {sample:?}");
         let new = known.into_iter().find(|(index, _)| sampled.insert((ports, *index, sample.tsn)));
-        let tsn = new.ok_or_else(|| anyhow!("sampled twice: {sample:?}"))?.1.tsns[&sample.tsn];
+        let (index, flow) = new.ok_or_else(|| anyhow!("sampled twice: {sample:?}"))?;
+        let tsn = flow.tsns[&sample.tsn];
+        places.insert(sample.life, index);
         let rtt_ns = tsn.rtt_ns().context("no valid TSN")?;
         ensure!(tsn.path == sample.path, "sent to {}: {sample:?}", tsn.path);
         errors.push((sample.rtt_us - rtt_ns as f64 / 1000.0).abs());
