@@ -368,6 +368,7 @@ struct End<'a> {
     lost: u64,
     evicted: u64,
     outstanding: Option<u64>,
+    unseen: Option<u64>,
     skipped: Map<String, Value>,
     dropped_lines: u64,
     tracing_off: bool,
@@ -384,6 +385,7 @@ impl<'a> End<'a> {
             lost: accounting.lost,
             evicted: accounting.evicted,
             outstanding: accounting.outstanding,
+            unseen: accounting.unseen,
             skipped: accounting.skipped.iter().map(|s| (s.reason.to_owned(), s.count.into())).collect(),
             dropped_lines: 0,
             tracing_off: false,
@@ -399,6 +401,11 @@ pub(crate) fn sentences(a: &Accounting) -> Vec<String> {
     }
     if a.evicted > 0 {
         lines.push(format!("{} table entries evicted: the tables are too small for this traffic", a.evicted));
+    }
+    if let Some(unseen) = a.unseen.filter(|unseen| *unseen > 0) {
+        lines.push(format!(
+            "{unseen} chunks unseen: the kernel sent them without running the programs at them"
+        ));
     }
     for s in a.skipped.iter().filter(|s| s.count > 0) {
         let at_most = if s.is_bound() { "at most " } else { "" };
@@ -422,11 +429,13 @@ mod tests {
             lost,
             evicted: lost,
             outstanding: Some(count),
+            unseen: Some(count),
             skipped: skipped(count),
         };
         assert!(sentences(&accounting(0, 0)).is_empty());
         let lines = sentences(&accounting(1, 3));
-        assert_eq!(lines[2..], ["3 samples skipped: because", "at most 3 samples skipped: because"]);
+        assert_eq!(lines[2], "3 chunks unseen: the kernel sent them without running the programs at them");
+        assert_eq!(lines[3..], ["3 samples skipped: because", "at most 3 samples skipped: because"]);
     }
 
     #[test]
@@ -447,9 +456,10 @@ mod tests {
             "tool",
             "tracing_off",
             "type",
+            "unseen",
         ];
         assert_eq!(keys, expected);
         assert_eq!(end["duration_s"], 1.5);
-        assert_eq!(end["outstanding"], Value::Null);
+        assert_eq!([&end["outstanding"], &end["unseen"]], [&Value::Null, &Value::Null]);
     }
 }

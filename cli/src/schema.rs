@@ -89,6 +89,13 @@ fn end(tool: &str) -> Value {
             }),
         ),
         (
+            "unseen",
+            json!({
+                "type": ["integer", "null"],
+                "description": "chunks that the kernel counted as sent, and no program saw",
+            }),
+        ),
+        (
             "skipped",
             json!({
                 "type": "object",

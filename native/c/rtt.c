@@ -13,6 +13,7 @@ struct counters {
 	__u32 prsctp; /* 1: the peer supports PR-SCTP (RFC 3758) */
 	__u32 gapcnt;
 	__u32 rtxchunks;
+	__u32 new_chunks; /* sent for the first time */
 };
 
 static struct sctp_association *counted_assoc(struct assoc_args *args, struct counters *counters)
@@ -22,6 +23,7 @@ static struct sctp_association *counted_assoc(struct assoc_args *args, struct co
 	asoc->peer.prsctp_capable = counters->prsctp;
 	asoc->stats.gapcnt = counters->gapcnt;
 	asoc->stats.rtxchunks = counters->rtxchunks;
+	asoc->stats.oodchunks = counters->new_chunks;
 	return asoc;
 }
 
@@ -40,8 +42,14 @@ struct sack_args {
 	__u32 bundled; /* 1: another chunk follows in its packet */
 };
 
+struct end_args {
+	struct assoc_args assoc;
+	struct counters counters;
+};
+
 struct update_args {
 	struct assoc_args assoc;
+	struct counters counters;
 	__u32 state;	/* enum sctp_state, before */
 	__u32 next_tsn; /* of the new life */
 };
@@ -104,7 +112,7 @@ static void sack(struct sack_args *args, __u8 *bytes, __u64 len)
 /* sctp_assoc_update(), at its beginning. */
 static void update(struct update_args *args, __u8 *bytes, __u64 len)
 {
-	struct sctp_association *asoc = kernel_assoc(&args->assoc);
+	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
 	struct sctp_association new = {
 		.next_tsn = args->next_tsn,
 		.ctsn_ack_point = args->next_tsn - 1,
@@ -120,15 +128,33 @@ static void update(struct update_args *args, __u8 *bytes, __u64 len)
 }
 
 /* sctp_association_free() */
-static void end(struct assoc_args *args, __u8 *bytes, __u64 len)
+static void end(struct end_args *args, __u8 *bytes, __u64 len)
 {
-	struct sctp_association *asoc = kernel_assoc(args);
+	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
 	unsigned long long ctx[] = {(__u64)asoc};
 
 	if (kernel.kprobes)
 		rtt_free_kprobe(NULL, asoc);
 	else
 		rtt_free(ctx, asoc);
+}
+
+struct free_path_args {
+	struct assoc_args assoc;
+	__u32 path;
+};
+
+/* sctp_transport_free(): an address is deleted. */
+static void free_path(struct free_path_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = kernel_path(&args->assoc, args->path);
+	unsigned long long ctx[] = {(__u64)path};
+
+	kernel_assoc(&args->assoc);
+	if (kernel.kprobes)
+		rtt_path_free_kprobe(NULL, path);
+	else
+		rtt_path_free(ctx, path);
 }
 
 struct race_args {
@@ -230,7 +256,8 @@ static struct hook hooks[] = {
 	HOOK(append, struct sent_args),
 	HOOK(sack, struct sack_args),
 	HOOK(update, struct update_args),
-	HOOK(end, struct assoc_args),
+	HOOK(end, struct end_args),
+	HOOK(free_path, struct free_path_args),
 	HOOK(race, struct race_args),
 	{},
 };

@@ -26,6 +26,7 @@ struct stream_args {
 	__u32 stream;
 	__u32 state; /* enum sctp_state */
 	__u32 pd_mode;
+	__u32 counted; /* chunks sent so far, by the kernel's count */
 };
 
 #define LOBBY 10000
@@ -42,6 +43,9 @@ static struct sctp_association *kernel_stream_assoc(struct stream_args *args)
 		asoc->ulpq.lobby.next = (void *)&asoc->ulpq.lobby;
 	asoc->state = args->state;
 	asoc->stream.outcnt = 10;
+	asoc->stats.oodchunks = args->counted / 2;
+	asoc->stats.ouodchunks = args->counted / 4;
+	asoc->stats.rtxchunks = args->counted - args->counted / 2 - args->counted / 4;
 	return asoc;
 }
 

@@ -98,6 +98,8 @@ pub struct Sender<Note> {
     pub gapcnt: u32,
     /// DATA chunks sent again so far (`asoc->stats.rtxchunks`).
     pub rtxchunks: u32,
+    /// DATA chunks sent for the first time so far (`oodchunks` and `ouodchunks`), over restarts.
+    pub new_chunks: u32,
     /// From `ctsn_ack_point + 1` to `next_tsn - 1`.
     pub outstanding: VecDeque<Chunk<Note>>,
 }
@@ -115,13 +117,14 @@ impl<Note> Sender<Note> {
             adv_peer_ack_point: isn.wrapping_sub(1),
             highest_sacked,
         };
-        Self { args, prsctp: false, gapcnt: 0, rtxchunks: 0, outstanding: VecDeque::new() }
+        Self { args, prsctp: false, gapcnt: 0, rtxchunks: 0, new_chunks: 0, outstanding: VecDeque::new() }
     }
 
     /// Sends a new chunk, and returns its TSN.
     pub fn send(&mut self, note: Note) -> u32 {
         let tsn = self.args.next_tsn;
         self.args.next_tsn = tsn.wrapping_add(1);
+        self.new_chunks = self.new_chunks.wrapping_add(1);
         self.outstanding.push_back(Chunk {
             tsn,
             sent_count: 1,
@@ -133,7 +136,7 @@ impl<Note> Sender<Note> {
         tsn
     }
 
-    /// Sends that many new chunks, all of which are acknowledged; none is outstanding before.
+    /// As if that many new chunks had been sent, seen and acknowledged; none is outstanding before. `new_chunks` counts none.
     pub fn skip(&mut self, chunks: u32) {
         let args = &mut self.args;
         args.next_tsn = args.next_tsn.wrapping_add(chunks);

@@ -30,13 +30,15 @@ pub struct StreamArgs {
     pub state: u32,
     /// Whether the association is in partial delivery.
     pub pd_mode: u32,
+    /// Chunks sent so far, new ones and again, by the kernel's count.
+    pub counted: u32,
 }
 
 impl StreamArgs {
     /// An established association that lies at `index`, both copies of its programs run.
     pub fn new(index: u32, assoc_id: u32) -> Self {
         let assoc = AssocArgs { index, assoc_id, ..AssocArgs::default() };
-        Self { assoc, copies: 3, depth: 0, times: 0, stream: 0, state: ESTABLISHED, pd_mode: 0 }
+        Self { assoc, copies: 3, depth: 0, times: 0, stream: 0, state: ESTABLISHED, pd_mode: 0, counted: 0 }
     }
 }
 
@@ -68,6 +70,7 @@ pub struct Accounting {
     pub events_evicted: u64,
     pub events_gone: u64,
     pub no_place: u64,
+    pub unseen: u64,
     pub lobby_limit: u64,
 }
 

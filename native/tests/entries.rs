@@ -203,6 +203,24 @@ proptest! {
     }
 }
 
+/// What begins in the place of another, while user space reads the interval before, has nothing of it.
+#[test]
+fn an_entry_made_at_a_tick_has_no_interval_of_its_predecessor() {
+    let mut world = World::new(8, false, true);
+    (0..8).for_each(|n| world.begin(n));
+    (0..8).for_each(|_| world.end(0));
+    world.program.run(world.interval, &0, &[]);
+    (0..8).for_each(|n| world.begin(n));
+    let now = world.program.variable::<Shared>("shared").epoch;
+    let entries = world.entries();
+    assert!(entries.len() == 8 && entries.iter().all(|entry| entry.id.assoc_id > 8), "others made room");
+    for entry in entries {
+        let intervals: Vec<_> =
+            entry.window.iter().filter(|w| w.epoch != 0).map(|w| (w.epoch, w.stats.rwnd.count)).collect();
+        assert_eq!(intervals, [(now, 1)], "{}", entry.id.assoc_id);
+    }
+}
+
 #[test]
 fn beyond_the_table_the_longest_silent_of_a_few_goes() {
     let mut world = World::new(8, false, false);

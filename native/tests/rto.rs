@@ -805,6 +805,21 @@ fn what_is_known_of_a_path_ages() {
     }
 }
 
+/// An answer is early if it comes sooner by an eighth than any that was measured.
+#[test]
+fn an_answer_is_early_by_an_eighth() {
+    for (answer, early_acks) in [(69 * MS, 1), (71 * MS, 0)] {
+        let mut world = World::new(Setup::ROOMY, &[1]);
+        world.measure(0, 0, 80 * MS);
+        let tsn = world.send(0, 0, true);
+        world.pass(1000 * MS);
+        world.resend(0, 0, tsn, false);
+        world.pass(answer);
+        world.answer(0, true);
+        assert_eq!(world.sum(|stats| stats.early_acks), early_acks);
+    }
+}
+
 /// What one SACK acknowledges and names is no early acknowledgement beside.
 #[test]
 fn what_is_named_is_not_early() {
@@ -1006,6 +1021,23 @@ fn a_restart_does_not_stop_measuring() {
             world.entries().into_iter().max_by_key(|entry| entry.generation).expect("there are entries");
         assert_eq!(last.state.min_ns, 20 * MS);
     }
+}
+
+/// After a restart to TSNs shortly before the old ones, a peer may name what it had of those: nothing of it is spurious.
+#[test]
+fn after_a_restart_nothing_of_the_old_life_is_spurious() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    let old = world.send(0, 0, false);
+    world.pass(MS);
+    world.resend(0, 0, old, false);
+    world.pass(MS);
+    world.restart(0, old.wrapping_sub(1), true);
+    let lost = world.send(0, 0, false);
+    world.pass(MS);
+    world.resend(0, 0, lost, true);
+    world.assocs[0].duplicates.push(old);
+    world.answer(0, true);
+    assert_eq!([world.sum(|stats| stats.dup_tsns), world.sum(|stats| stats.spurious)], [0, 0]);
 }
 
 /// The last expiry of an association that is given up is a row of its path.

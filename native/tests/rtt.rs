@@ -9,6 +9,7 @@ mod prompt;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
+use fastrand::Rng;
 use proptest::{prelude::*, sample::Index};
 use sctptrace_native::{
     Hook, Program,
@@ -42,6 +43,7 @@ struct Accounting {
     sack_missed: u64,
     ended: u64,
     restarted: u64,
+    unseen: u64,
 }
 
 impl Accounting {
@@ -97,11 +99,17 @@ struct Counters {
     prsctp: u32,
     gapcnt: u32,
     rtxchunks: u32,
+    new_chunks: u32,
 }
 
 impl<Note> From<&Sender<Note>> for Counters {
     fn from(sender: &Sender<Note>) -> Self {
-        Self { prsctp: sender.prsctp.into(), gapcnt: sender.gapcnt, rtxchunks: sender.rtxchunks }
+        Self {
+            prsctp: sender.prsctp.into(),
+            gapcnt: sender.gapcnt,
+            rtxchunks: sender.rtxchunks,
+            new_chunks: sender.new_chunks,
+        }
     }
 }
 
@@ -119,8 +127,17 @@ struct SackArgs {
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 struct Update {
     assoc: AssocArgs,
+    counters: Counters,
     state: u32,
     next_tsn: u32,
+}
+
+/// `struct end_args` (`rtt.c`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
+struct End {
+    assoc: AssocArgs,
+    counters: Counters,
 }
 
 /// `enum sctp_state`.
@@ -238,7 +255,7 @@ struct World {
     append: Hook<Sent>,
     sack: Hook<SackArgs>,
     update: Hook<Update>,
-    end: Hook<AssocArgs>,
+    end: Hook<End>,
     now: u64,
     last_id: u32,
     assocs: Vec<Assoc>,
@@ -445,7 +462,12 @@ impl World {
         let assoc = &mut self.assocs[index];
         if run {
             self.counts.restarted += assoc.outstanding();
-            let update = Update { assoc: assoc.sender.args, state: ESTABLISHED, next_tsn: isn };
+            let update = Update {
+                assoc: assoc.sender.args,
+                counters: Counters::from(&assoc.sender),
+                state: ESTABLISHED,
+                next_tsn: isn,
+            };
             self.program.run(self.update, &update, &[]);
             assoc.life += 1;
         }
@@ -455,10 +477,11 @@ impl World {
 
     /// An association ends, and another begins in its memory.
     fn replace(&mut self, index: usize, isn: u32, highest: u32, run: bool) {
-        let args = self.assocs[index].sender.args;
+        let sender = &self.assocs[index].sender;
+        let end = End { assoc: sender.args, counters: Counters::from(sender) };
         if run {
             self.counts.ended += self.assocs[index].outstanding();
-            self.program.run(self.end, &args, &[]);
+            self.program.run(self.end, &end, &[]);
         }
         self.assocs[index] = self.new_assoc(index as u32, isn, highest);
     }
@@ -1033,6 +1056,7 @@ impl World {
             self.assocs[0].sender.skip(65_000);
             self.assocs[0].begin_anew();
             let unseen = self.send(0, 0, 1, |_| false)[0];
+            self.counts.unseen += 1;
             self.assocs[0].receiver.receive(unseen);
             self.send_through(0, 1);
             self.answer(0, true);
@@ -1054,7 +1078,7 @@ fn no_number_of_the_first_chunks_matters_for_ever() {
         world.send_through(0, 100);
         world.answer(0, true);
         assert_eq!(world.all_samples(), world.truth(|_| true));
-        assert_eq!(world.accounting(), Accounting::default());
+        assert_eq!(world.accounting(), Accounting { unseen: world.counts.unseen, ..Accounting::default() });
         world.check_sum();
     }
 }
@@ -1122,13 +1146,14 @@ fn what_was_doubtful_once_is_not_for_ever() {
     let last = world.assocs[0].sender.args.next_tsn.wrapping_sub(4);
     world.assocs[0].receiver.receive(last);
     world.answer(0, true);
-    let before = world.accounting();
+    let mut before = world.accounting();
     assert!(before.before_start == 1 && before.scan_limit > 0 && before.sack_missed > 0);
     for further in [1 << 30, 1 << 30, 1, 1 << 30, 1 << 30] {
         world.go_on(further);
         world.send_through(0, 100);
         world.answer(0, true);
         assert_eq!(world.all_samples(), world.truth(|_| true));
+        before.unseen = world.counts.unseen;
         assert_eq!(world.accounting(), before);
         world.check_sum();
     }
@@ -1194,7 +1219,9 @@ fn an_end_looks_at_no_slot_twice() {
 fn an_update_before_it_is_up_is_no_restart() {
     let mut world = World::new(Setup::ROOMY, &[(1, 0)]);
     world.send_through(0, 1);
-    let update = Update { assoc: world.assocs[0].sender.args, state: COOKIE_ECHOED, next_tsn: 500 };
+    let sender = &world.assocs[0].sender;
+    let (assoc, counters) = (sender.args, Counters::from(sender));
+    let update = Update { assoc, counters, state: COOKIE_ECHOED, next_tsn: 500 };
     world.program.run(world.update, &update, &[]);
     world.answer(0, true);
     assert_eq!(world.all_samples(), world.truth(|_| true));
@@ -1208,14 +1235,15 @@ fn the_end_of_a_temporary_association_ends_nothing() {
     let mut world = World::new(Setup::ROOMY, &[(1, 0)]);
     world.send_through(0, 1);
     let temporary = AssocArgs { assoc_id: 0, index: 1, ..AssocArgs::default() };
-    let free = world.program.table::<[u64; 12]>("assocs");
-    world.program.run(world.end, &temporary, &[]);
+    let free = world.program.table::<[u64; 13]>("assocs");
+    let end = End { assoc: temporary, counters: Counters::default() };
+    world.program.run(world.end, &end, &[]);
     world.program.run(
         world.sack,
         &SackArgs { assoc: temporary, counters: Counters::default(), bundled: 0 },
         &world.assocs[0].receiver.sack().bytes(),
     );
-    assert_eq!(world.program.table::<[u64; 12]>("assocs"), free, "an entry was written to");
+    assert_eq!(world.program.table::<[u64; 13]>("assocs"), free, "an entry was written to");
     world.answer(0, true);
     assert_eq!(world.all_samples(), world.truth(|_| true));
     assert_eq!(world.accounting(), Accounting::default());
@@ -1265,7 +1293,7 @@ fn a_retransmission_left_out_gives_no_sample() {
     (1..3).for_each(|tsn| world.assocs[0].receiver.receive(tsn));
     world.answer(0, true);
     assert_eq!(world.all_samples(), []);
-    assert_eq!(world.accounting(), Accounting { sack_missed: 2, ..Accounting::default() });
+    assert_eq!(world.accounting(), Accounting { sack_missed: 2, unseen: 1, ..Accounting::default() });
 
     world.truth.clear();
     world.send_through(0, 2);
@@ -1313,6 +1341,46 @@ fn a_path_that_made_room_for_its_sibling_gives_no_sample() {
     world.check_sum();
 }
 
+/// `struct free_path_args` (`rtt.c`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
+struct FreePath {
+    assoc: AssocArgs,
+    path: u32,
+}
+
+/// An address is deleted, and what comes in its memory is a path of its own, on either kind of hook.
+#[test]
+fn a_path_in_the_memory_of_a_deleted_one_is_another() {
+    for kprobes in [false, true] {
+        let mut world = World::new(Setup { exact: true, kprobes, ..Setup::ROOMY }, &[(1, 0)]);
+        let free_path = world.program.hook::<FreePath>("free_path");
+        let send = |world: &mut World| {
+            world.pass(1000);
+            let tsns = world.send(0, 1, 1, |_| true);
+            tsns.into_iter().for_each(|tsn| world.assocs[0].receiver.receive(tsn));
+        };
+        for _ in 0..3 {
+            send(&mut world);
+        }
+        world.answer(0, true);
+        let assoc = world.assocs[0].sender.args;
+        world.program.run(free_path, &FreePath { assoc, path: 1 }, &[]);
+        send(&mut world);
+        world.answer(0, true);
+        let mut rows: Vec<_> = world
+            .entries()
+            .iter()
+            .filter(|entry| entry.object != 0)
+            .map(|entry| (entry.ended != 0, entry.id.path.ip[1], entry.stats.all.count))
+            .collect();
+        rows.sort_unstable();
+        assert_eq!(rows, [(false, 1, 1), (true, 1, 3)]);
+        assert_eq!(world.all_samples(), world.truth(|_| true));
+        world.check_sum();
+    }
+}
+
 /// After a restart to TSNs that are still outstanding, the first new chunk was not seen: its SACK gives no sample of the
 /// old chunk of that TSN.
 #[test]
@@ -1326,6 +1394,45 @@ fn a_restart_leaves_no_old_chunk() {
     world.answer(0, true);
     assert_eq!(world.all_samples(), []);
     assert_eq!(world.accounting(), Accounting { restarted: 1, ..Accounting::default() });
+}
+
+/// The kernel counts each chunk that it sends. What no program saw of an association, between its first chunk that was seen
+/// and its end, is counted, whether it was new or not, and whatever its TSNs do.
+#[test]
+fn what_the_kernel_sent_and_nobody_saw_is_counted() {
+    for seed in 0..300 {
+        let mut rng = Rng::with_seed(seed);
+        let setup = Setup { exact: rng.bool(), kprobes: rng.bool(), cast: rng.bool(), ..Setup::ROOMY };
+        let mut world = World::new(setup, &[(rng.u32(..), rng.u32(..)), (u32::MAX - 3, 0)]);
+        let mut unseen = 0;
+        for _ in 0..rng.u32(1..300) {
+            let index = rng.usize(..2);
+            let (known, run) = (world.assocs[index].known, rng.u8(..4) > 0);
+            world.pass(rng.u64(..1_000_000));
+            let missed = u64::from(known && !run);
+            match rng.u8(..20) {
+                0..9 => {
+                    let tsns = world.send(index, rng.u32(..2), 1, |_| run);
+                    if rng.u8(..4) > 0 {
+                        tsns.into_iter().for_each(|tsn| world.assocs[index].receiver.receive(tsn));
+                    }
+                    unseen += missed;
+                }
+                9..14 => {
+                    let waiting = world.assocs[index].sender.unacknowledged();
+                    if let Some(tsn) = rng.choice(waiting) {
+                        world.resend(index, 0, tsn, run);
+                        unseen += missed;
+                    }
+                }
+                14..18 => world.answer(index, run),
+                18 => world.restart(index, rng.u32(..), true),
+                _ => world.replace(index, rng.u32(..), 0, true),
+            }
+        }
+        (0..2).for_each(|index| world.replace(index, 1, 0, true));
+        assert_eq!(world.accounting().unseen, unseen, "seed {seed}: {setup:?}");
+    }
 }
 
 /// `struct race_args` (`rtt.c`).

@@ -17,6 +17,8 @@ use zerocopy::FromBytes;
 struct AssocStats {
     last_chunk: u64,
     recount_ns: u64,
+    counted_before: u64,
+    unseen: u64,
     outcnt: u32,
     lobby: u32,
     lobby_generation: u32,
@@ -188,6 +190,7 @@ impl World {
         }
         let chunk = data(0, stream, 3, bytes);
         self.program.run(self.sent, &assoc.args, &chunk);
+        assoc.args.counted += 1;
         assoc.args.assoc.next_tsn = assoc.args.assoc.next_tsn.wrapping_add(u32::from(!again));
         self.intrude();
     }
@@ -377,6 +380,27 @@ fn among_the_living_the_silent_make_room() {
     assert!(world.accounting().streams_evicted > 900);
 }
 
+/// An association of 65,536 streams takes the room of half of the others at most, however silent they are.
+#[test]
+fn an_association_of_many_streams_leaves_room_for_the_others() {
+    let mut world = World::new(Setup { len: 1024, ..Setup::ROOMY });
+    for _ in 0..32 {
+        let index = world.begin();
+        (0..16).for_each(|sid| world.send(index, sid, 10, false));
+    }
+    let greedy = world.begin();
+    for sid in 0..=u16::MAX {
+        world.pass(1_000_000);
+        world.send(greedy, sid, 10, false);
+    }
+    for (index, assoc) in world.assocs.iter().enumerate().filter(|(index, _)| *index != greedy) {
+        let entries = world.entries();
+        let entry = entries.iter().find(|entry| (entry.0.id.assoc_id, entry.0.id.life) == assoc.life());
+        assert_eq!(entry.map(carried), Some(assoc.sent.clone()), "{index}");
+    }
+    assert_eq!(world.accounting().streams_evicted, 65_536 - 512);
+}
+
 /// After a restart (RFC 9260 5.2) figures begin anew, in an entry of their own.
 #[test]
 fn each_life_is_reported_once() {
@@ -388,6 +412,37 @@ fn each_life_is_reported_once() {
         let lives = world.reported.keys().map(|life| life.1).max();
         assert!(lives > Some(10), "{lives:?} lives");
         world.check_reports();
+    }
+}
+
+/// The kernel counts what it sends. What no program saw of an association, between its first event and its end, is counted.
+#[test]
+fn what_the_kernel_sent_and_nobody_saw_is_counted() {
+    for seed in 0..200 {
+        let mut rng = Rng::with_seed(seed);
+        let mut world = World::new(Setup { kprobes: rng.bool(), ..Setup::ROOMY });
+        world.begin();
+        let mut unseen = 0;
+        for _ in 0..rng.usize(1..100) {
+            world.pass(rng.u64(..8_000_000));
+            match rng.u8(..10) {
+                0..6 => world.send(0, rng.u16(..3), 10, rng.bool()),
+                6..8 => {
+                    world.assocs[0].args.counted += 1;
+                    unseen += u64::from(!world.assocs[0].sent.is_empty());
+                }
+                8 if !world.assocs[0].sent.is_empty() => {
+                    world.update(0, ESTABLISHED);
+                    world.send(0, 0, 10, false);
+                }
+                _ => {
+                    world.end(0);
+                    world.begin();
+                }
+            }
+        }
+        world.end(0);
+        assert_eq!(world.accounting().unseen, unseen, "seed {seed}");
     }
 }
 

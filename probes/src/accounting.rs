@@ -11,6 +11,10 @@ pub struct Accounting {
     pub evicted: u64,
     /// Chunks that were sent and still wait for their SACK, counted where they wait; `None` where none are waited for.
     pub outstanding: Option<u64>,
+    /// Chunks sent that the kernel has counted (`SCTP_GET_ASSOC_STATS`) and no program saw: of each association between
+    /// its first and its last event, its end included. `None` where the kernel has no such count, or a filter leaves
+    /// out some chunks of an association.
+    pub unseen: Option<u64>,
     /// Events that gave no sample, by reason.
     pub skipped: Vec<Skipped>,
 }

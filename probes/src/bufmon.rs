@@ -474,6 +474,7 @@ impl Program for Programs {
             lost: counted.lost,
             evicted: counted.assocs_evicted,
             outstanding: None,
+            unseen: None,
             skipped: vec![
                 missed(misses),
                 skipped(

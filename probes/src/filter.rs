@@ -26,6 +26,11 @@ pub struct Filter {
 const OWNED_SOCKETS: u32 = 16_384;
 
 impl Filter {
+    /// Whether it may leave out some chunks of an association, and take others.
+    pub(crate) fn divides_associations(&self) -> bool {
+        self.addr.is_some() || self.pid.is_some()
+    }
+
     /// Sets the filter of programs that are not loaded yet. The programs of `-p` are loaded only with it.
     ///
     /// # Errors

@@ -138,7 +138,8 @@ same_layout!(types;
     WrapKey = wrap_key { hist, bucket };
     RawBaseline = earlier { made, generation, sid, hist };
     RawAccounting = accounting {
-        assocs_evicted, streams_evicted, events_evicted, events_gone, no_place, lobby_limit
+        assocs_evicted, streams_evicted, events_evicted, events_gone, no_place, unseen,
+        lobby_limit
     };
 );
 

@@ -387,6 +387,7 @@ impl Program for Programs {
             lost: counted.lost,
             evicted: counted.paths_evicted + counted.assocs_evicted + counted.chunks_evicted,
             outstanding: None,
+            unseen: None,
             skipped: vec![
                 missed(misses),
                 skipped(

@@ -121,6 +121,7 @@ pub struct RawAccounting {
     sack_missed: u64,
     ended: u64,
     restarted: u64,
+    unseen: u64,
 }
 
 /// `struct slot` (`chunks.h`).
@@ -142,7 +143,7 @@ same_layout!(types;
     RawEvent = event { time_ns, rtt_ns, assoc_id, tsn, path, path_generation, prompt };
     RawAccounting = accounting {
         lost, assocs_evicted, paths_evicted, before_start, slots_evicted, samples_evicted, retransmitted, abandoned,
-        scan_limit, sack_missed, ended, restarted
+        scan_limit, sack_missed, ended, restarted, unseen
     };
 );
 
@@ -225,6 +226,7 @@ impl Program for Programs {
             lost: counted.lost,
             evicted: counted.slots_evicted + counted.assocs_evicted + counted.paths_evicted,
             outstanding: Some(self.outstanding()),
+            unseen: Some(counted.unseen),
             // Of the chunks sent since tracing began, each gave a sample, or is in one of these (but for `missed`, which
             // were not seen sent, `before_start`, which were sent before, and `busy`), or is outstanding.
             skipped: vec![

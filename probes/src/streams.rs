@@ -69,6 +69,7 @@ pub struct RawAccounting {
     pub(crate) events_evicted: u64,
     pub(crate) events_gone: u64,
     pub(crate) no_place: u64,
+    pub(crate) unseen: u64,
     pub(crate) lobby_limit: u64,
 }
 
@@ -238,6 +239,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
             lost: 0,
             evicted: counted.assocs_evicted + counted.streams_evicted,
             outstanding: None,
+            unseen: None,
             skipped: vec![
                 skipped(
                     "evicted",

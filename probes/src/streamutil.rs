@@ -79,6 +79,8 @@ pub struct Row {
 pub(crate) struct RawAssoc {
     last_chunk: u64,
     recount_ns: u64,
+    counted_before: u64,
+    unseen: u64,
     outcnt: u32,
     lobby: u32,
     lobby_generation: u32,
@@ -120,14 +122,17 @@ struct RawSizes {
 
 same_layout!(types;
     @streams;
-    RawAssoc = assoc_stats { last_chunk, recount_ns, outcnt, lobby, lobby_generation, beyond, unknown_change };
+    RawAssoc = assoc_stats {
+        last_chunk, recount_ns, counted_before, unseen, outcnt, lobby, lobby_generation, beyond, unknown_change
+    };
     RawStream = stream_stats {
         payload_bytes, chunks, unordered, messages, rtx_chunks, rtx_bytes, hol_messages, hol_wait_ns, hol_blocked_ns,
         hol_ns, waiting, lobby_generation, known
     };
     RawSizes = sizes { message, by_bits };
     RawAccounting = accounting {
-        assocs_evicted, streams_evicted, events_evicted, events_gone, no_place, lobby_limit
+        assocs_evicted, streams_evicted, events_evicted, events_gone, no_place, unseen,
+        lobby_limit
     };
 );
 
@@ -217,7 +222,7 @@ impl Program for Programs {
     }
 
     fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {
-        self.tables.accounting(counted, misses)
+        Accounting { unseen: Some(counted.unseen), ..self.tables.accounting(counted, misses) }
     }
 }
 

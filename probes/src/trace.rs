@@ -34,6 +34,8 @@ pub struct Trace<P: Program> {
     shared: Shared<P::Accounting>,
     object: Object,
     hooks: HookKind,
+    /// Whether no filter divides an association.
+    sees_whole_associations: bool,
     events: Vec<P::Event>,
     /// Records of what lasts, not taken yet.
     lasting: Vec<P::Record>,
@@ -74,6 +76,7 @@ impl<P: Program> Trace<P> {
             shared: Shared::new(&map(&object, ".data.shared")?)?,
             object,
             hooks,
+            sees_whole_associations: !config.filter.divides_associations(),
             events: Vec::new(),
             lasting: Vec::new(),
             ended: 0,
@@ -137,7 +140,8 @@ impl<P: Program> Probe for Trace<P> {
         let covered = P::SECOND_COPIES && self.hooks == HookKind::Fentry;
         let shared = self.shared.get();
         let missed = if covered { 0 } else { self.links.missed(&self.object) };
-        self.program.accounting(&shared.accounting, missed + u64::from(shared.frames_lost))
+        let accounting = self.program.accounting(&shared.accounting, missed + u64::from(shared.frames_lost));
+        Accounting { unseen: accounting.unseen.filter(|_| self.sees_whole_associations), ..accounting }
     }
 
     fn detach(&mut self) {

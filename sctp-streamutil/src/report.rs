@@ -1,6 +1,6 @@
 //! The rows of `sctp-streamutil`: what is printed, in which form.
 
-use std::time::Duration;
+use std::{mem, rc::Rc, time::Duration};
 
 use anyhow::Result;
 use cli::{
@@ -15,15 +15,26 @@ use probes::{
 
 /// What is printed: one association, or one stream of it.
 struct Line {
+    assoc: Rc<Assoc>,
+    /// Place of the one stream, where there is a line for each.
+    stream: Option<usize>,
+}
+
+/// One association. It may have 65,536 streams, and a line for each: what is of all of them is made once.
+struct Assoc {
+    /// Without its streams.
     stats: Row,
     /// All streams on which something happened.
     streams: Vec<Share>,
-    /// The one stream, where there is a line for each.
-    stream: Option<Share>,
+    /// Sums over them; of no stream.
+    sums: Stream,
+    /// Streams that carried data.
+    active: u64,
+    /// The stream utilization index.
+    sui: f64,
 }
 
 /// One stream as a part of its association.
-#[derive(Clone)]
 struct Share {
     stream: Stream,
     /// User data of the whole association.
@@ -33,52 +44,52 @@ struct Share {
 }
 
 const ASSOC: Part<Line, Identity> =
-    Part { prefix: "", what: "", of: |l| Some(&l.stats.association.id), columns: ASSOC_ID };
+    Part { prefix: "", what: "", of: |l| Some(&l.assoc.stats.association.id), columns: ASSOC_ID };
 const ENDS: Part<Line, Identity> =
-    Part { prefix: "", what: "", of: |l| Some(&l.stats.association.id), columns: IDENTITY };
+    Part { prefix: "", what: "", of: |l| Some(&l.assoc.stats.association.id), columns: IDENTITY };
 
 const LIVES: Part<Line, Identity> =
-    Part { prefix: "", what: "", of: |l| Some(&l.stats.association.id), columns: LIFE };
+    Part { prefix: "", what: "", of: |l| Some(&l.assoc.stats.association.id), columns: LIFE };
 
 /// The columns that the Python script has too, after the association's id.
 const COLUMNS: &[Column<Line>] = &[
     Column::gauge(
         "total_streams",
         "outbound streams negotiated",
-        Int(|l| Some(l.stats.total_streams.into())),
+        Int(|l| Some(l.assoc.stats.total_streams.into())),
     ),
-    Column::counter("active_streams", "outbound streams that carried data", Int(|l| Some(l.active()))),
-    Column::counter("total_bytes", "user data sent", Int(|l| Some(l.sum(|s| s.payload_bytes)))),
-    Column::counter("total_chunks", "chunks sent", Int(|l| Some(l.sum(|s| s.chunks)))),
-    Column::counter("ordered", "ordered chunks sent", Int(|l| Some(l.sum(ordered)))),
-    Column::counter("unordered", "unordered chunks sent", Int(|l| Some(l.sum(|s| s.unordered)))),
-    Column::distribution("sui", "stream utilization index", Fixed(|l| Some(l.sui()), 4)),
+    Column::counter("active_streams", "outbound streams that carried data", Int(|l| Some(l.assoc.active))),
+    Column::counter("total_bytes", "user data sent", Int(|l| Some(l.assoc.sums.payload_bytes))),
+    Column::counter("total_chunks", "chunks sent", Int(|l| Some(l.assoc.sums.chunks))),
+    Column::counter("ordered", "ordered chunks sent", Int(|l| Some(ordered(&l.assoc.sums)))),
+    Column::counter("unordered", "unordered chunks sent", Int(|l| Some(l.assoc.sums.unordered))),
+    Column::distribution("sui", "stream utilization index", Fixed(|l| Some(l.assoc.sui), 4)),
     Column::gauge(
         "stream_parallelism",
         "share of the streams that carried data, percent",
-        Fixed(|l| Some(l.parallelism_pct()), 1),
+        Fixed(|l| Some(l.assoc.parallelism_pct()), 1),
     ),
 ];
 
 /// More columns of an association.
 const MORE: &[Column<Line>] = &[
-    Column::counter("messages", "messages sent", Int(|l| Some(l.sum(|s| s.messages)))),
-    Column::counter("rtx_chunks", "chunks sent again", Int(|l| Some(l.sum(|s| s.rtx_chunks)))),
-    Column::counter("rtx_bytes", "user data in chunks sent again", Int(|l| Some(l.sum(|s| s.rtx_bytes)))),
+    Column::counter("messages", "messages sent", Int(|l| Some(l.assoc.sums.messages))),
+    Column::counter("rtx_chunks", "chunks sent again", Int(|l| Some(l.assoc.sums.rtx_chunks))),
+    Column::counter("rtx_bytes", "user data in chunks sent again", Int(|l| Some(l.assoc.sums.rtx_bytes))),
     Column::gauge(
         "bytes_per_s",
         "user data per second",
-        Fixed(|l| per_second(l.sum(|s| s.payload_bytes), l.stats.period), 1),
+        Fixed(|l| per_second(l.assoc.sums.payload_bytes, l.assoc.stats.period), 1),
     ),
     Column::counter(
         "hol_messages",
         "received messages that waited for one before them",
-        Int(|l| Some(l.sum(|s| s.hol_messages))),
+        Int(|l| Some(l.assoc.sums.hol_messages)),
     ),
     Column::counter(
         "hol_wait_us",
         "how long received messages waited for one before them, all together",
-        Fixed(|l| Some(l.stats.streams.iter().map(|s| us(s.hol_wait)).sum()), 3),
+        Fixed(|l| Some(us(l.assoc.sums.hol_wait)), 3),
     ),
 ];
 
@@ -120,14 +131,13 @@ const STREAM: &[Column<Share>] = &[
         Fixed(|s| Some(s.hol_blocked_pct()), 1),
     ),
 ];
-const CSV_STREAM_ID: Part<Line, Share> =
-    Part { prefix: "", what: "", of: |l| l.stream.as_ref(), columns: STREAM_ID };
+const CSV_STREAM_ID: Part<Line, Share> = Part { prefix: "", what: "", of: Line::stream, columns: STREAM_ID };
 const CSV_STREAM: Part<Line, Share> =
-    Part { prefix: "stream_", what: "of the stream", of: |l| l.stream.as_ref(), columns: STREAM };
+    Part { prefix: "stream_", what: "of the stream", of: Line::stream, columns: STREAM };
 const STREAMS: List<Line, Share> = List {
     name: "streams",
     doc: "each stream on which something happened",
-    of: |l| &l.streams,
+    of: |l| &l.assoc.streams,
     columns: &[&STREAM_ID, &STREAM],
 };
 
@@ -140,37 +150,33 @@ fn per_second(bytes: u64, period: Duration) -> Option<f64> {
 }
 
 impl Line {
-    /// The line of an association.
-    fn new(stats: Row) -> Self {
-        let total_bytes = stats.streams.iter().map(|s| s.payload_bytes).sum();
-        let share = |stream: &Stream| Share { stream: stream.clone(), total_bytes, period: stats.period };
-        Self { streams: stats.streams.iter().map(share).collect(), stats, stream: None }
+    fn stream(&self) -> Option<&Share> {
+        self.assoc.streams.get(self.stream?)
     }
+}
 
-    /// A line for each of its streams.
-    fn per_stream(self) -> Vec<Self> {
-        let line = |share: &Share| Self {
-            stats: self.stats.clone(),
-            streams: Vec::new(),
-            stream: Some(share.clone()),
-        };
-        self.streams.iter().map(line).collect()
-    }
-
-    fn sum(&self, of: impl Fn(&Stream) -> u64) -> u64 {
-        self.stats.streams.iter().map(of).sum()
-    }
-
-    fn active(&self) -> u64 {
-        self.sum(|s| u64::from(s.chunks > 0))
-    }
-
-    fn sui(&self) -> f64 {
-        evenness(self.stats.streams.iter().map(|s| s.payload_bytes))
+impl Assoc {
+    fn new(mut stats: Row) -> Self {
+        let streams = mem::take(&mut stats.streams);
+        let (mut sums, mut active) = (Stream::default(), 0);
+        for s in &streams {
+            active += u64::from(s.chunks > 0);
+            sums.payload_bytes += s.payload_bytes;
+            sums.chunks += s.chunks;
+            sums.unordered += s.unordered;
+            sums.messages += s.messages;
+            sums.rtx_chunks += s.rtx_chunks;
+            sums.rtx_bytes += s.rtx_bytes;
+            sums.hol_messages += s.hol_messages;
+            sums.hol_wait += s.hol_wait;
+        }
+        let sui = evenness(streams.iter().map(|s| s.payload_bytes));
+        let share = |stream| Share { stream, total_bytes: sums.payload_bytes, period: stats.period };
+        Self { streams: streams.into_iter().map(share).collect(), stats, sums, active, sui }
     }
 
     fn parallelism_pct(&self) -> f64 {
-        ratio(self.active() as f64, f64::from(self.stats.total_streams)) * 100.0
+        ratio(self.active as f64, f64::from(self.stats.total_streams)) * 100.0
     }
 }
 
@@ -245,13 +251,21 @@ impl Report {
         rows: impl Iterator<Item = Result<Row, Error>>,
     ) -> impl Iterator<Item = Result<Line, Error>> {
         let per_stream = self.form.extended && self.form.format == Format::Csv;
-        let lines = rows.flat_map(move |row| match row.map(Line::new) {
-            Ok(line) if per_stream => line.per_stream().into_iter().map(Ok).collect(),
-            line => vec![line],
+        let lines = rows.flat_map(move |row| {
+            let (assoc, error) = match row.map(Assoc::new) {
+                Ok(assoc) => (Some(Rc::new(assoc)), None),
+                Err(error) => (None, Some(error)),
+            };
+            let lines = assoc.into_iter().flat_map(move |assoc| {
+                let streams = if per_stream { assoc.streams.len() } else { 1 };
+                let line = move |n| Line { assoc: Rc::clone(&assoc), stream: per_stream.then_some(n) };
+                (0..streams).map(line)
+            });
+            lines.map(Ok).chain(error.map(Err))
         });
         // The script knows senders only.
         let all = self.form.extended;
-        lines.filter(move |line| all || line.as_ref().map_or(true, |line| line.active() > 0))
+        lines.filter(move |line| all || line.as_ref().map_or(true, |line| line.assoc.active > 0))
     }
 }
 
@@ -293,24 +307,24 @@ impl cli::Report for Report {
         }
         lines.try_for_each(|line| {
             let line = line?;
-            text_line(&line, self.form.extended, out)?;
+            text_line(&line.assoc, self.form.extended, out)?;
             let histograms = self.form.histograms && at_end;
-            if histograms { text_histograms(&line, self.form.extended, out) } else { Ok(()) }
+            if histograms { text_histograms(&line.assoc, self.form.extended, out) } else { Ok(()) }
         })
     }
 }
 
-fn label(line: &Line, extended: bool) -> String {
-    let id = &line.stats.association.id;
+fn label(assoc: &Assoc, extended: bool) -> String {
+    let id = &assoc.stats.association.id;
     let label = format!("Association {}", id.assoc_id);
     let life = if id.life > 1 { format!(", life {}", id.life) } else { String::new() };
     if extended { format!("{label}{life} ({})", endpoints(id)) } else { label }
 }
 
-fn text_histograms(row: &Line, extended: bool, out: &mut Out) -> Result<()> {
-    let label = label(row, extended);
-    let sizes = |s: &Stream| s.sizes.clone();
-    let all = row.stats.streams.iter().filter_map(sizes).reduce(|mut all, next| {
+fn text_histograms(assoc: &Assoc, extended: bool, out: &mut Out) -> Result<()> {
+    let label = label(assoc, extended);
+    let sizes = |share: &Share| share.stream.sizes.clone();
+    let all = assoc.streams.iter().filter_map(sizes).reduce(|mut all, next| {
         all.merge(&next);
         all
     });
@@ -318,44 +332,43 @@ fn text_histograms(row: &Line, extended: bool, out: &mut Out) -> Result<()> {
     if !extended {
         return Ok(());
     }
-    for (stream, sizes) in row.stats.streams.iter().filter_map(|s| Some((s.stream_id, s.sizes.as_ref()?))) {
+    let streams = assoc.streams.iter().map(|share| &share.stream);
+    for (stream, sizes) in streams.filter_map(|s| Some((s.stream_id, s.sizes.as_ref()?))) {
         draw(out, &format!("{label}, stream {stream}: messages sent"), "bytes", sizes)?;
     }
     Ok(())
 }
 
-fn text_line(row: &Line, extended: bool, out: &mut Out) -> Result<()> {
-    out.text(&format!("{}:", label(row, extended)))?;
-    let [bytes, chunks] = [row.sum(|s| s.payload_bytes), row.sum(|s| s.chunks)];
-    out.text(&format!("  Streams: {} active out of {} total", row.active(), row.stats.total_streams))?;
-    out.text(&format!("  Data: {bytes} bytes across {chunks} chunks"))?;
-    let [ordered, unordered] = [row.sum(ordered), row.sum(|s| s.unordered)];
-    out.text(&format!("  Ordering: {ordered} ordered, {unordered} unordered"))?;
-    out.text(&format!("  Stream Utilization Index: {:.4}", row.sui()))?;
-    out.text(&format!("  Stream Parallelism: {:.1}%", row.parallelism_pct()))?;
+fn text_line(assoc: &Assoc, extended: bool, out: &mut Out) -> Result<()> {
+    let Assoc { stats, sums, active, sui, .. } = assoc;
+    out.text(&format!("{}:", label(assoc, extended)))?;
+    out.text(&format!("  Streams: {active} active out of {} total", stats.total_streams))?;
+    out.text(&format!("  Data: {} bytes across {} chunks", sums.payload_bytes, sums.chunks))?;
+    out.text(&format!("  Ordering: {} ordered, {} unordered", ordered(sums), sums.unordered))?;
+    out.text(&format!("  Stream Utilization Index: {sui:.4}"))?;
+    out.text(&format!("  Stream Parallelism: {:.1}%", assoc.parallelism_pct()))?;
     if extended {
-        let [rtx_chunks, rtx_bytes] = [row.sum(|s| s.rtx_chunks), row.sum(|s| s.rtx_bytes)];
-        out.text(&format!("  Retransmitted: {rtx_bytes} bytes across {rtx_chunks} chunks"))?;
-        row.streams.iter().try_for_each(|s| text_stream(s, out))?;
+        out.text(&format!("  Retransmitted: {} bytes across {} chunks", sums.rtx_bytes, sums.rtx_chunks))?;
+        assoc.streams.iter().try_for_each(|share| text_stream(share, out))?;
     }
     Ok(())
 }
 
-fn text_stream(row: &Share, out: &mut Out) -> Result<()> {
-    let s = &row.stream;
+fn text_stream(share: &Share, out: &mut Out) -> Result<()> {
+    let s = &share.stream;
     out.text(&format!(
         "  Stream {}: {} bytes ({:.1}%) across {} chunks, {} messages, {} unordered, {} retransmitted; \
          {} received messages waited {:.3} ms, blocked {:.1}% of the time",
         s.stream_id,
         s.payload_bytes,
-        row.utilization() * 100.0,
+        share.utilization() * 100.0,
         s.chunks,
         s.messages,
         s.unordered,
         s.rtx_chunks,
         s.hol_messages,
         s.hol_wait.as_secs_f64() * 1e3,
-        row.hol_blocked_pct(),
+        share.hol_blocked_pct(),
     ))
 }
 

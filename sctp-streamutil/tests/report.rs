@@ -74,6 +74,26 @@ fn extended_csv_has_a_row_per_stream_and_json_a_list() {
     assert_eq!(json["streams"].as_array().map(Vec::len), Some(2));
 }
 
+/// The peer has a say in how many streams there are. What is said of all of them is worked out once, or this takes minutes.
+#[test]
+fn an_association_of_65536_streams_is_shown_whole() {
+    let stream = |stream_id| Stream { stream_id, payload_bytes: 10, chunks: 1, ..Stream::default() };
+    let probe = || {
+        let row = row(3, (0..=u16::MAX).map(stream).collect());
+        Fake::new(Vec::new(), [Vec::new(), Vec::new()], vec![row])
+    };
+    let csv = TESTED.play(&["-cqx"], probe());
+    let ids = csv.lines().skip(1).filter(|line| line.starts_with("3,4,65536,655360,65536,"));
+    assert_eq!((csv.lines().count(), ids.count()), (65_537, 65_536));
+    let json = first_of(&TESTED.play(&["--json"], probe()), "summary");
+    assert_eq!(json["streams"].as_array().map(Vec::len), Some(65_536));
+    assert_eq!((&json["total_bytes"], &json["sui"]), (&655_360.into(), &1.0.into()));
+    let text = TESTED.play(&["-qx"], probe());
+    let lines =
+        text.lines().filter(|line| line.starts_with("  Stream ") && line.contains(" across ")).count();
+    assert!(lines > 0 && lines % 65_536 == 0, "{lines}");
+}
+
 /// After a restart an association has two blocks, of one id.
 #[test]
 fn each_life_has_a_block_of_its_own() {

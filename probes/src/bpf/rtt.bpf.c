@@ -41,6 +41,7 @@ struct accounting {
 	__u64 sack_missed; /* chunks that an event may have concerned for which no program ran */
 	__u64 ended;	   /* chunks outstanding when their association ended ... */
 	__u64 restarted;   /* ... or began anew */
+	__u64 unseen;	   /* chunks that the kernel counted, and no program saw */
 };
 
 /* One of all samples, one of the prompt ones. */
@@ -78,6 +79,7 @@ struct assoc {
 	__u64 digest;  /* of what the last SACK covered, as far as it was sent */
 	__u32 gapcnt;  /* the kernel's counters as the next SACK should find them: see on_sack() */
 	__u32 rtxchunks;
+	__u32 counted; /* by the kernel as sent, less the TSN that was next then: see check_sent() */
 	__u32 inexact; /* TSNs up to here were left unscanned (if has_inexact) */
 	__u32 missed;  /* TSNs up to here may be concerned by what was not seen (if has_missed) */
 	__u32 rtx;     /* highest TSN sent again (if has_rtx) */
@@ -140,6 +142,34 @@ static __always_inline void begin_at(struct assoc *a, __u32 next, __u32 acked)
 	a->packet_unknown = true;
 }
 
+/*
+ * Counts what was sent since the last TSN that was seen, now that next is the next TSN. Asked only
+ * where TSNs have a gap, begin anew or end: in between they tell that none is missing.
+ */
+static __always_inline void check_sent(bool trusted, struct sctp_association *asoc, struct assoc *a,
+				       __u32 next)
+{
+	__u32 sent = new_chunks(trusted, asoc), unseen = sent - (a->counted + a->last_tsn + 1);
+
+	if ((__s32)unseen > 0)
+		count(&shared.accounting.unseen, unseen);
+	a->counted = sent - next;
+}
+
+/* The same for chunks sent again. Whether some were not seen. */
+static __always_inline bool check_sent_again(bool trusted, struct sctp_association *asoc,
+					     struct assoc *a)
+{
+	__u32 rtxchunks = GET(trusted, asoc, stats.rtxchunks), unseen = rtxchunks - a->rtxchunks;
+
+	if (!unseen)
+		return false;
+	if ((__s32)unseen > 0)
+		count(&shared.accounting.unseen, unseen);
+	a->rtxchunks = rtxchunks;
+	return true;
+}
+
 /* All that an association still waits for, in no more slots than these TSNs have. */
 static __always_inline __u32 drop_all(const struct assoc *a, __u32 assoc_id)
 {
@@ -179,6 +209,7 @@ static __always_inline struct assoc *new_assoc(bool trusted, struct sctp_associa
 	a->last_path = 0; /* that one's, or not: on_sent() looks */
 	a->gapcnt = GET(trusted, asoc, stats.gapcnt);
 	a->rtxchunks = GET(trusted, asoc, stats.rtxchunks) + again;
+	a->counted = new_chunks(trusted, asoc) - next;
 	a->packet = 0;
 	a->acked_packet = 0;
 	a->a_rwnd = 0;
@@ -242,8 +273,10 @@ static __always_inline __u32 wire_packet(bool trusted, struct assoc *a, struct s
  * A peer that lost its memory restarts the association (RFC 9260 5.2), and an SSN/TSN reset
  * (RFC 6525 4.3) renumbers it: the next TSN may be any.
  */
-static __always_inline void renumber(struct assoc *a, __u32 next, __u32 acked)
+static __always_inline void renumber(bool trusted, struct sctp_association *asoc, struct assoc *a,
+				     __u32 next, __u32 acked)
 {
+	check_sent(trusted, asoc, a, next);
 	count(&shared.accounting.restarted, drop_all(a, a->assoc_id));
 	begin_at(a, next, acked);
 }
@@ -307,7 +340,9 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 			__u32 acked = GET(trusted, asoc, ctsn_ack_point);
 
 			if (left_out >> 16 || acked == next - 1)
-				renumber(a, next, acked);
+				renumber(trusted, asoc, a, next, acked);
+			else
+				check_sent(trusted, asoc, a, next);
 			a->packet_unknown = true; /* the receiver counts more than we do */
 		}
 		a->last_tsn = next;
@@ -639,9 +674,10 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 {
 	struct sack sack = {};
 	union sack_header first;
-	__u32 acked, gapcnt, rtxchunks, acked_before, newest, gap_top, last_gap_top;
+	__u32 acked, gapcnt, acked_before, newest, gap_top, last_gap_top;
 	__u64 digest;
 	struct assoc *a;
+	bool unseen;
 
 	a = find_assoc(GET(trusted, asoc, assoc_id));
 	if (!a)
@@ -659,7 +695,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		return 0; /* never sent, or older than the last: the kernel takes none of these */
 	/* What was not seen is a restart if we are ahead of the kernel, or far behind. */
 	if ((sack.top - a->last_tsn) >> 16 || (acked - a->acked) >> 31)
-		renumber(a, sack.top + 1, acked);
+		renumber(trusted, asoc, a, sack.top + 1, acked);
 	/*
 	 * The kernel does not run a program that interrupts itself on a CPU, as a softirq may that
 	 * serves another association (__bpf_prog_enter_recur()). If the association has got ahead
@@ -672,16 +708,15 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	 */
 	sack.missed = acked;
 	gapcnt = GET(trusted, asoc, stats.gapcnt);
-	rtxchunks = GET(trusted, asoc, stats.rtxchunks);
-	if (gapcnt != a->gapcnt || rtxchunks != a->rtxchunks || acked != a->acked) {
+	unseen = check_sent_again(trusted, asoc, a);
+	if (gapcnt != a->gapcnt || unseen || acked != a->acked) {
 		a->packet_unknown = true;
-		if (gapcnt != a->gapcnt || rtxchunks != a->rtxchunks) {
+		if (gapcnt != a->gapcnt || unseen) {
 			a->has_missed = true;
 			a->missed = sack.top;
 			a->has_rtx = settings.wants & WANT_EXTENDED;
 			a->rtx = sack.top;
 		}
-		a->rtxchunks = rtxchunks;
 	}
 	a->gapcnt = gapcnt + sack.blocks;
 	if (a->has_missed) {
@@ -799,6 +834,8 @@ static __always_inline int on_free(bool trusted, __u64 address, struct sctp_asso
 	if (assoc_id == ASSOC_FREE)
 		return 0;
 	if (a) {
+		check_sent(trusted, asoc, a, 0);
+		check_sent_again(trusted, asoc, a);
 		count(&shared.accounting.ended, drop_all(a, assoc_id));
 		a->last_ns = 0;
 		assoc_id = __sync_lock_test_and_set(&a->assoc_id, ASSOC_FREE); /* see fill() */
@@ -818,7 +855,8 @@ static __always_inline int on_update(bool trusted, __u64 address, struct sctp_as
 		return 0;
 	a = find_assoc(GET(trusted, asoc, assoc_id));
 	if (a)
-		renumber(a, GET(trusted, new, next_tsn), GET(trusted, new, ctsn_ack_point));
+		renumber(trusted, asoc, a, GET(trusted, new, next_tsn),
+			 GET(trusted, new, ctsn_ack_point));
 	end_paths(address);
 	begin_life(address);
 	return 0;

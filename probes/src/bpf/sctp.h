@@ -249,6 +249,8 @@ enum sctp_state {
 struct sctp_priv_assoc_stats {
 	__u64 rtxchunks; /* DATA chunks sent again */
 	__u64 gapcnt;	 /* gap blocks of all SACKs that sctp_outq_sack() was called for */
+	__u64 ouodchunks; /* DATA chunks sent for the first time, unordered ... */
+	__u64 oodchunks;  /* ... and ordered */
 };
 
 struct sk_buff {
@@ -422,6 +424,16 @@ static __always_inline __u64 argument(void *ctx, __u32 n)
 static __always_inline __u64 address_of(struct sctp_association *asoc)
 {
 	return (__u64)READ(asoc, outqueue.asoc);
+}
+
+/*
+ * Chunks that the kernel has counted when it sent them for the first time: sctp_outq_flush_data()
+ * counts each after it is put into a packet, and so after the hooks at it. What no program has seen
+ * of it is unseen: the kernel has left a program out, a function is inlined, or tracing was off.
+ */
+static __always_inline __u64 new_chunks(bool trusted, struct sctp_association *asoc)
+{
+	return GET(trusted, asoc, stats.oodchunks) + GET(trusted, asoc, stats.ouodchunks);
 }
 
 /* Eight bytes of a DATA or I-DATA chunk, from its first on, ... */

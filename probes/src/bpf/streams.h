@@ -12,7 +12,8 @@
  * An association's entries outlive it until user space has shown them (one whole interval goes by
  * after the one in which it ended), if settings.want_reuse; else until the room is needed. When
  * there is none, what has ended makes room first, wherever it lies, then the longest silent of a
- * few. What was not shown before is counted.
+ * few, and of streams first those of an association that has half of them or more. What was not
+ * shown before is counted.
  *
  * The kernel runs every hook here under the association's socket lock, so that its entries have one
  * writer at a time. Claims of entries may race: who exchanges an entry's generation for TAKEN has
@@ -44,6 +45,12 @@ struct pool {
 	__u32 barren;	   /* interval in which a lap found none that was shown */
 };
 
+/* The last association to have had half of all streams, and where its next one is looked for. */
+struct greedy {
+	__u32 assoc;
+	__u32 hand;
+} greedy = {};
+
 struct pool assoc_pool = {};
 struct pool stream_pool = {};
 __u32 assocs_used = 0; /* entries that were ever used */
@@ -57,6 +64,7 @@ struct accounting {
 	__u64 events_evicted; /* events of those, which no statistics have any more */
 	__u64 events_gone;    /* events of associations whose entry was used again, shown or not */
 	__u64 no_place;	      /* events of streams for which there was no room */
+	__u64 unseen;	      /* chunks that the kernel counted, and no program saw */
 	__u64 lobby_limit;    /* waiting messages that were too many to be looked at */
 };
 
@@ -230,6 +238,7 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 enum rank {
 	FREE,	/* or shown */
 	ENDED,	/* statistics go lost */
+	GREEDY, /* of an association that has half of all streams, or more */
 	LIVING, /* likewise, and events to come have no past */
 	NOT,	/* somebody makes it */
 };
@@ -243,16 +252,24 @@ static __always_inline enum rank rank_of_assoc(const struct assoc *a)
 	return !a->ended || was_shown(a) ? FREE : ENDED;
 }
 
+/* The peer has a say in how many streams there are: they shall not take the room of all others. */
+static __always_inline bool is_greedy(const struct assoc *a)
+{
+	return a->streams >= (settings.stream_mask + 1) / 2;
+}
+
 static __always_inline enum rank rank_of_stream(const struct stream *s)
 {
 	struct assoc *a = assoc_at(s->assoc);
+	enum rank rank;
 
 	if (s->assoc_generation == TAKEN)
 		return NOT;
 	/* Its association has made room, or will in a moment. */
 	if (!s->assoc_generation || a->generation != s->assoc_generation)
 		return FREE;
-	return rank_of_assoc(a);
+	rank = rank_of_assoc(a);
+	return rank == LIVING && is_greedy(a) ? GREEDY : rank;
 }
 
 /* A search for an entry that makes room. */
@@ -339,6 +356,10 @@ __noinline int search_streams(struct victim *victim, __u32 laps)
 	return 0;
 }
 
+/* A whole table is searched in so many laps of so many steps. */
+#define LAPS(mask) (((mask) / LAP_STEPS) + 1)
+#define LAP(mask) ((mask) < LAP_STEPS ? (mask) + 1 : LAP_STEPS)
+
 /*
  * Whether a lap through the whole table may find what a look at a few does not, and how it begins.
  * What was shown comes about where an interval ends: a lap that found none needs no second one.
@@ -350,7 +371,7 @@ static __always_inline bool begin_lap(struct pool *pool, struct victim *victim, 
 	if (barren && pool->dead <= 0)
 		return false;
 	victim->first = pool->hand;
-	victim->steps = mask < LAP_STEPS ? mask + 1 : LAP_STEPS;
+	victim->steps = LAP(mask);
 	victim->enough = barren ? ENDED : FREE;
 	return true;
 }
@@ -364,8 +385,6 @@ static __always_inline void end_lap(struct pool *pool, const struct victim *vict
 	else
 		pool->hand = victim->key;
 }
-
-#define LAPS(mask) (((mask) / LAP_STEPS) + 1)
 
 static __always_inline void add_dead(struct pool *pool, __s32 n)
 {
@@ -572,7 +591,13 @@ static __always_inline __u32 take_stream(void)
 		search_streams(&victim, LAPS(settings.stream_mask));
 		end_lap(&stream_pool, &victim);
 	}
-	if (victim.rank > ENDED) {
+	if (victim.rank > ENDED && is_greedy(assoc_at(greedy.assoc))) {
+		victim.first = greedy.hand;
+		victim.steps = LAP(settings.stream_mask);
+		victim.enough = GREEDY;
+		search_streams(&victim, LAPS(settings.stream_mask));
+		greedy.hand = victim.key + 1;
+	} else if (victim.rank > ENDED) {
 		victim.first = __sync_fetch_and_add(&stream_pool.living_hand, POOL_PROBES);
 		victim.steps = POOL_PROBES;
 		victim.enough = FREE;
@@ -589,7 +614,7 @@ static __always_inline __u32 take_stream(void)
 		count(&shared.accounting.streams_evicted, 1);
 		count(&shared.accounting.events_evicted, events_of(s));
 	}
-	if (victim.rank == LIVING)
+	if (victim.rank > ENDED)
 		__sync_fetch_and_add(&a->streams, -1);
 	else
 		add_dead(&stream_pool, -1);
@@ -664,6 +689,8 @@ __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 	s->assoc_generation = generation;
 	end_update(s);
 	__sync_fetch_and_add(&a->streams, 1);
+	if (is_greedy(a))
+		greedy.assoc = a->index;
 	a->recent[sid % RECENT] = search.key;
 	return search.key;
 }

@@ -9,6 +9,8 @@
 struct assoc_stats {
 	__u64 last_chunk;	/* of the last event: several may be sent again, with one number */
 	__u64 recount_ns;	/* when the lobby was last counted anew */
+	__u64 counted_before;	/* chunks that the kernel had counted when this entry was made */
+	__u64 unseen;		/* of those that it has counted since */
 	__u32 outcnt;		/* outbound streams */
 	__u32 lobby;		/* messages that wait, of all streams, as counted here */
 	__u32 lobby_generation; /* steps when none waits, and when all are counted anew */
@@ -217,9 +219,27 @@ static __always_inline int on_lobby_settled(bool trusted, struct sctp_associatio
 	return 0;
 }
 
+static __always_inline __u64 all_chunks(bool trusted, struct sctp_association *asoc)
+{
+	return new_chunks(trusted, asoc) + GET(trusted, asoc, stats.rtxchunks);
+}
+
+/* Counts what was sent up to now, and not seen. Nothing is at a hook. */
+static __always_inline void check_sent(bool trusted, struct sctp_association *asoc, struct assoc *a)
+{
+	__u64 counted = all_chunks(trusted, asoc) - a->stats.counted_before;
+	__u64 unseen = counted - a->events;
+
+	if ((__s64)unseen > (__s64)a->stats.unseen) {
+		count(&shared.accounting.unseen, unseen - a->stats.unseen);
+		a->stats.unseen = unseen;
+	}
+}
+
 /* Makes the entry ready. */
 static __always_inline void assoc_made(bool trusted, struct sctp_association *asoc, struct assoc *a)
 {
+	a->stats.counted_before = all_chunks(trusted, asoc);
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
 	if (settings.wants & WANT_EXTENDED && GET(trusted, asoc, ulpq.lobby.qlen))
 		walk_lobby(address_of(asoc), a->index, TO_COUNT);
@@ -386,6 +406,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 		a->last_jiffies = now;
 		/* More streams may have been added (RFC 6525 4.5). */
 		a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
+		check_sent(trusted, asoc, a);
 		if (settings.wants & WANT_EXTENDED &&
 		    GET(trusted, asoc, ulpq.lobby.qlen) != a->stats.lobby)
 			walk_lobby(address_of(asoc), a->index, TO_COUNT);
@@ -448,6 +469,7 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 	if (!a)
 		return 0;
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
+	check_sent(trusted, asoc, a);
 	end_assoc(a);
 	return 0;
 }
@@ -455,8 +477,11 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 /* The streams of the new life are those of the old one. */
 static __always_inline int on_update(bool trusted, struct sctp_association *asoc)
 {
-	struct assoc *a = restart_assoc(trusted, asoc);
+	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
 
+	if (a)
+		check_sent(trusted, asoc, a);
+	a = restart_assoc(trusted, asoc);
 	if (a)
 		assoc_made(trusted, asoc, a);
 	return 0;

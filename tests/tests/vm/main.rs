@@ -2,8 +2,9 @@
 //!
 //! A trial is named `<machine>/<case>`, where a machine is `<kernel>-<mode>`, or `<kernel>-<hooks>` for comparisons with
 //! the truth, which run on every kernel and each kind of hooks. Cases of one machine share a boot; only those
-//! that the filter leaves run.
-//! `SCTPTRACE_ARCH=aarch64` makes the comparisons in arm64 guests, `<kernel>-arm64-<hooks>`. What a case wrote stays in `target/bed/<machine>/<case>/`.
+//! that the filter leaves run. Of a machine with many, each second one runs in a boot beside it, `<machine>-2`.
+//! `SCTPTRACE_ARCH=aarch64` makes the comparisons in arm64 guests, `<kernel>-arm64-<hooks>`. What a case wrote stays in
+//! `target/bed/<machine>/<case>/`.
 
 mod cases {
     //! Every file of `cases` and `cases/all` is a module here (`build.rs`), and its `add()` is called.

@@ -1,5 +1,6 @@
 //! Trials that share a machine.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::env;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,9 @@ pub const fn compared(arch: Arch) -> &'static [(Series, &'static str)] {
     }
 }
 
+/// Cases that one machine runs: of more, each second one runs on another, or a CPU waits for the last machine.
+const MOST_CASES: usize = 40;
+
 /// All cases, by the machine that they run on.
 pub struct Suite {
     arch: Arch,
@@ -77,6 +81,15 @@ struct Member {
     /// Whether it is a scenario: those of a machine make one case.
     is_scenario: bool,
     trials: Vec<(String, Check)>,
+}
+
+/// What the arguments leave of a group, or of a part of it that has a machine of its own.
+#[derive(Default)]
+struct Part {
+    cases: Vec<Case>,
+    scenarios: Vec<Case>,
+    /// Name, case, and what must be true.
+    trials: Vec<(String, String, Check)>,
 }
 
 impl Suite {
@@ -167,51 +180,59 @@ impl Suite {
         let mut is_whole = self.scope == Scope::All;
         let pool = Arc::new(Pool::new(self.arch));
         let mut trials = Vec::new();
+        let mut machines = Vec::new();
         for group in self.groups {
-            let mut cases = Vec::new();
-            let mut scenarios = Vec::new();
-            let mut selected = Vec::new();
-            for Member { case, is_scenario, trials } in group.cases {
-                let before = selected.len();
+            let count = group.cases.iter().filter(|member| !member.is_scenario).count().div_ceil(MOST_CASES);
+            let mut parts: Vec<Part> = (0..count.max(1)).map(|_| Part::default()).collect();
+            for (index, Member { case, is_scenario, trials }) in group.cases.into_iter().enumerate() {
+                let part = &mut parts[if is_scenario { 0 } else { index % count }];
+                let before = part.trials.len();
                 let case_name = if is_scenario { session::NAME } else { &case.name }.to_owned();
                 for (name, check) in trials {
                     let name = format!("{}/{name}", group.name);
                     if selects(arguments, &name) {
-                        selected.push((name, case_name.clone(), check));
+                        part.trials.push((name, case_name.clone(), check));
                     } else {
                         is_whole = false;
                     }
                 }
-                if selected.len() > before {
-                    if is_scenario { scenarios.push(case) } else { cases.push(case) }
+                if part.trials.len() > before {
+                    if is_scenario { part.scenarios.push(case) } else { part.cases.push(case) }
                 }
             }
-            if !scenarios.is_empty() {
-                let hooks = group.name.rsplit('-').next().unwrap_or_default();
-                // Where there is but one kind, the commands find it by themselves.
-                let kinds = compared(self.arch).iter().filter(|(series, _)| *series == group.series).count();
-                let flag = if kinds == 1 { "" } else { hooks };
-                cases.push(session::case(&scenarios, &format!("HOOKS='{}'\n", hooks_flag(flag))));
-            }
-            let machine = Arc::new(Machine {
-                name: group.name,
-                arch: self.arch,
-                series: group.series,
-                mode: group.mode,
-                cases,
-                results: OnceLock::new(),
-            });
-            pool.machines().push_back(Arc::clone(&machine));
-            for (name, case, check) in selected {
-                let (machine, pool) = (Arc::clone(&machine), Arc::clone(&pool));
-                trials.push(Trial::test(name, move || {
-                    pool.start();
-                    let results = machine.results.wait().as_ref();
-                    let folder = results.map_err(Failed::from)?.case(&case).map_err(failed)?;
-                    check(&folder).map_err(failed)
-                }));
+            for (number, Part { mut cases, scenarios, trials: selected }) in (1..).zip(parts) {
+                if !scenarios.is_empty() {
+                    let hooks = group.name.rsplit('-').next().unwrap_or_default();
+                    // Where there is but one kind, the commands find it by themselves.
+                    let kinds =
+                        compared(self.arch).iter().filter(|(series, _)| *series == group.series).count();
+                    let flag = if kinds == 1 { "" } else { hooks };
+                    cases.push(session::case(&scenarios, &format!("HOOKS='{}'\n", hooks_flag(flag))));
+                }
+                let name = if number == 1 { group.name.clone() } else { format!("{}-{number}", group.name) };
+                let machine = Arc::new(Machine {
+                    name,
+                    arch: self.arch,
+                    series: group.series,
+                    mode: group.mode,
+                    cases,
+                    results: OnceLock::new(),
+                });
+                machines.push((selected.len(), Arc::clone(&machine)));
+                for (name, case, check) in selected {
+                    let (machine, pool) = (Arc::clone(&machine), Arc::clone(&pool));
+                    trials.push(Trial::test(name, move || {
+                        pool.start();
+                        let results = machine.results.wait().as_ref();
+                        let folder = results.map_err(Failed::from)?.case(&case).map_err(failed)?;
+                        check(&folder).map_err(failed)
+                    }));
+                }
             }
         }
+        // Those that take longest begin.
+        machines.sort_by_key(|(trials, _)| Reverse(*trials));
+        pool.machines().extend(machines.into_iter().map(|(_, machine)| machine));
         Run { trials, matrix: Matrix::new(self.arch, self.comparisons, is_whole), pool }
     }
 }

@@ -89,6 +89,7 @@ pub fn check(folder: &Path, cell: Cell, scenario: &Scenario, left_out: LeftOut) 
             .context("a captured flow that the client knows nothing of")?;
         association.ensure_counts(flow)?;
     }
+    ensure!(!left_out.is_nothing() || seen.end.unseen == Some(0), "{:?}", seen.end);
     let figures = compare(&flows, &seen, scenario.rtt.on(cell), left_out)?;
     check_summaries(&flows, &seen, left_out)?;
     if let Some(longest_us) = scenario.rtt.prompt_us {
@@ -169,6 +170,7 @@ pub struct End {
     lost: u64,
     evicted: u64,
     outstanding: u64,
+    unseen: Option<u64>,
     pub skipped: BTreeMap<String, u64>,
 }
 
@@ -232,7 +234,7 @@ impl Seen {
         Ok(Self {
             samples,
             summaries: Vec::new(),
-            end: End { lost: 0, evicted: 0, outstanding: 0, skipped: BTreeMap::new() },
+            end: End { lost: 0, evicted: 0, outstanding: 0, unseen: None, skipped: BTreeMap::new() },
         })
     }
 }
@@ -321,9 +323,11 @@ fn check_sum(flows: &[Flow], seen: &Seen) -> Result<()> {
     let others = ["missed", "before_start", "busy"];
     let chunks = skipped.iter().filter(|(reason, _)| !others.contains(&reason.as_str()));
     let known = seen.samples.len() as u64 + chunks.map(|(_, count)| count).sum::<u64>() + outstanding;
-    // A chunk for which no program ran is in no count.
+    // A chunk for which no program ran is in no count of these.
+    let unseen = seen.end.unseen.context("unseen")?;
     let missed = skipped.get("missed").copied().unwrap_or(0);
-    ensure!((known..=known + missed).contains(&sent), "{sent} sent, {known} known: {:?}", seen.end);
+    ensure!(unseen <= missed, "{:?}", seen.end);
+    ensure!((known..=known + unseen).contains(&sent), "{sent} sent, {known} known: {:?}", seen.end);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::truth::streams::{Flow, flows};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::cases::scenarios::Scenario;
 use crate::compare::{LeftOut, captured, no_loss, of_type, traffic};
@@ -70,11 +71,11 @@ pub fn check(folder: &Path, scenario: &Scenario, left_out: LeftOut) -> Result<()
         let found = summaries.iter().find(|s| (s.local.port(), s.peer.port()) == (local, peer));
         found.with_context(|| format!("no summary of {local} to {peer}"))
     };
-    let (mut chunks, mut rtx, mut waits, mut worst_us) = (0, 0, 0, 0.0_f64);
+    let (mut chunks, mut rtx, mut missing, mut waits, mut worst_us) = (0, 0, 0, 0, 0.0_f64);
     let clients = traffic(folder, "client.json")?;
     for flow in flows(&captured(folder, scenario.sender())?) {
         let summary = find(flow.source_port, flow.destination_port)?;
-        compare_sent(&flow, summary, left_out)?;
+        missing += compare_sent(&flow, summary, left_out)?;
         let client =
             clients.iter().find(|client| client.local_port == flow.source_port).context("no client")?;
         ensure!(summary.total_streams == client.out_streams, "of {}: {summary:?}", client.out_streams);
@@ -82,6 +83,7 @@ pub fn check(folder: &Path, scenario: &Scenario, left_out: LeftOut) -> Result<()
         rtx += summary.rtx_chunks;
     }
     ensure!(chunks > 0, "the capture holds no DATA");
+    check_unseen(folder, left_out, missing)?;
     let Limits { all_us, each_us } = scenario.waits;
     for flow in flows(&captured(folder, scenario.receiver())?) {
         for (id, stream) in &flow.streams {
@@ -121,10 +123,20 @@ pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
         let summary = found.with_context(|| format!("no summary of {ports:?}"))?;
         compare_sent(flow, summary, LeftOut::NOTHING)?;
     }
+    check_unseen(folder, LeftOut::NOTHING, 0)
+}
+
+/// What is missing is what the command says that it has not seen, in all scenarios of the machine.
+fn check_unseen(folder: &Path, left_out: LeftOut, missing: u64) -> Result<()> {
+    let ends: Vec<Value> = of_type(folder, "streamutil", "end")?;
+    let unseen = ends.first().and_then(|end| end["unseen"].as_u64()).context("unseen")?;
+    ensure!(missing <= unseen, "{missing} chunks are missing, {unseen} unseen");
+    ensure!(!left_out.is_nothing() || unseen == 0, "{unseen} unseen");
     Ok(())
 }
 
-fn compare_sent(flow: &Flow, summary: &Summary, left_out: LeftOut) -> Result<()> {
+/// Returns how many chunks, new or sent again, were not counted.
+fn compare_sent(flow: &Flow, summary: &Summary, left_out: LeftOut) -> Result<u64> {
     let (mut missing, size) = (0, flow.streams.values().map(|stream| stream.bytes).sum::<u64>());
     for (id, sent) in &flow.streams {
         let seen = summary.stream(*id);
@@ -157,7 +169,7 @@ fn compare_sent(flow: &Flow, summary: &Summary, left_out: LeftOut) -> Result<()>
         (summary.sui - index).abs() < if left_out.is_nothing() { 1e-4 } else { 0.05 },
         "index {index}: {summary:?}"
     );
-    Ok(())
+    Ok(missing)
 }
 
 /// Only the stream of the chunk that was kept back waited, and for long.

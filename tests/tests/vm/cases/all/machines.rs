@@ -142,6 +142,7 @@ fn check_senders(folder: &Path) -> Result<()> {
     ensure!(clients.len() == 8, "{} clients", clients.len());
     for (tool, key) in [("streamutil", "total_chunks"), ("jitter", "chunks")] {
         let report = Report::read(folder, tool)?;
+        let mut missing = 0;
         for (port, client) in &clients {
             let end = if tool == "streamutil" { "local" } else { "peer" };
             let of_client = |summary: &&Value| {
@@ -153,6 +154,13 @@ fn check_senders(folder: &Path) -> Result<()> {
             eprintln!("    {tool}: {} of {sent} chunks missing", sent.saturating_sub(counted));
             let least = (sent as f64 * (1.0 - MISSING)) as u64;
             ensure!((least..=sent).contains(&counted), "{tool}: {counted} of {sent} chunks, {}", report.end);
+            missing += sent - counted;
+        }
+        if tool == "streamutil" {
+            // A first chunk that was missed is as if it had been sent before the trace began.
+            let unseen = report.end["unseen"].as_u64().context("unseen")?;
+            let first = clients.len() as u64;
+            ensure!((unseen..=unseen + first).contains(&missing), "{missing} missing: {}", report.end);
         }
     }
     Ok(())
