@@ -79,7 +79,8 @@ struct assoc {
 	__u64 digest;  /* of what the last SACK covered, as far as it was sent */
 	__u32 gapcnt;  /* the kernel's counters as the next SACK should find them: see on_sack() */
 	__u32 rtxchunks;
-	__u32 counted; /* by the kernel as sent, less the TSN that was next then: see check_sent() */
+	__u32 counted; /* by the kernel as sent, less the TSN that was next then: see check_sent()
+			*/
 	__u32 inexact; /* TSNs up to here were left unscanned (if has_inexact) */
 	__u32 missed;  /* TSNs up to here may be concerned by what was not seen (if has_missed) */
 	__u32 rtx;     /* highest TSN sent again (if has_rtx) */

@@ -247,8 +247,8 @@ enum sctp_state {
 
 /* What SCTP_GET_ASSOC_STATS returns. */
 struct sctp_priv_assoc_stats {
-	__u64 rtxchunks; /* DATA chunks sent again */
-	__u64 gapcnt;	 /* gap blocks of all SACKs that sctp_outq_sack() was called for */
+	__u64 rtxchunks;  /* DATA chunks sent again */
+	__u64 gapcnt;	  /* gap blocks of all SACKs that sctp_outq_sack() was called for */
 	__u64 ouodchunks; /* DATA chunks sent for the first time, unordered ... */
 	__u64 oodchunks;  /* ... and ordered */
 };
