@@ -831,7 +831,7 @@ proptest! {
 fn a_long_transfer_is_exact() {
     const CHUNKS: u32 = 3_000_000;
     const WINDOW: u32 = 48;
-    let mut random = fastrand::Rng::with_seed(1);
+    let mut random = Rng::with_seed(1);
     let mut world = World::new(Setup { exact: true, ..Setup::ROOMY }, &[(u32::MAX - CHUNKS / 2, 7)]);
     let (mut sent, mut taken, mut rounds) = (0, 0, 0_u32);
     while sent < CHUNKS {
