@@ -90,7 +90,7 @@ struct Peer {
 }
 
 struct Bed {
-    random: fastrand::Rng,
+    random: Rng,
     traffic: Traffic,
     world: World,
     peer: Peer,
@@ -122,7 +122,7 @@ impl Bed {
             unread: 0,
             advertised: WINDOW,
         };
-        let random = fastrand::Rng::with_seed(seed);
+        let random = Rng::with_seed(seed);
         let mut bed =
             Self { random, traffic, world, peer, events: BinaryHeap::new(), sacks: Vec::new(), sent: 0 };
         bed.after(0, Event::Send(traffic.burst));
@@ -303,7 +303,7 @@ fn no_sample_is_prompt_whose_sack_waited() {
     let mut all = Figures::default();
     let mut silent = BTreeSet::new();
     for seed in 0..1500 {
-        let mut random = fastrand::Rng::with_seed(seed);
+        let mut random = Rng::with_seed(seed);
         let frequency = random.choice([1, 2, 2, 2, 4, 13]).unwrap_or(2);
         let lost_back = random.choice([0, 0, 5, 30]).unwrap_or(0);
         // Shorter delays, and a receiver's window, can deceive where more comes together.
