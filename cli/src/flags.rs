@@ -2,16 +2,17 @@
 
 use std::{
     ffi::OsString,
-    fs::metadata,
+    fs::{File, read_link},
     io::{self, Write},
     net::IpAddr,
-    os::unix::fs::MetadataExt,
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
     process,
     time::Duration,
 };
 
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, ValueEnum, error::ErrorKind};
+use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 use probes::{Config, Filter, HookKind, streams};
 
 use crate::{Manual, version::VERSION};
@@ -50,7 +51,7 @@ pub struct Common {
     #[arg(long, hide_short_help = true)]
     pub wait: bool,
     /// Only associations of this process's sockets
-    #[arg(short, long, value_name = "PID", help_heading = "Filters", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short, long, value_name = "PID", help_heading = "Filters", value_parser = pid)]
     pub pid: Option<u32>,
     /// Only this association
     #[arg(long, value_name = "ID", help_heading = "Filters", value_parser = clap::value_parser!(u32).range(1..))]
@@ -273,19 +274,31 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "not a number of seconds above 0, and at most 1000000000 (31 years)".to_owned())
 }
 
-/// The inode number of a namespace file, or of the network namespace of a process.
+/// A process, in the pid namespace of this one.
+fn pid(text: &str) -> Result<u32, String> {
+    let pid = text.parse().ok().filter(|pid: &i32| *pid > 0).ok_or("not the number of a process")?;
+    match kill(Pid::from_raw(pid), None) {
+        Err(Errno::ESRCH) => Err("there is no such process: pgrep(1) finds one by its name".to_owned()),
+        _ => Ok(pid.unsigned_abs()),
+    }
+}
+
+/// The inode number of a network namespace: that of a file, or of a process.
 fn netns(text: &str) -> Result<u32, String> {
     let path = match text.parse::<u32>() {
         Ok(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
         Err(_) => Path::new(text).to_owned(),
     };
-    let meta = metadata(&path).map_err(|e| format!("cannot look at {}: {e}", path.display()))?;
-    u32::try_from(meta.ino()).map_err(|_| format!("{} is no namespace", path.display()))
+    let file = File::open(&path).map_err(|e| format!("cannot look at {}: {e}", path.display()))?;
+    // The kernel names the file: net:[4026531840].
+    let name = read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
+    let inode = name.to_str().and_then(|name| name.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok());
+    inode.ok_or_else(|| format!("{} is no network namespace", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::{fs::metadata, os::unix::fs::MetadataExt, time::Instant};
 
     use clap::Parser;
     use proptest::prelude::*;
@@ -309,11 +322,11 @@ mod tests {
 
     #[test]
     fn the_scripts_own_flags_are_taken() {
-        let c = flags(&["-p", "12", "-i", "2", "-c", "-f", "out.csv"]).unwrap();
-        assert_eq!((c.pid, c.interval, c.csv), (Some(12), Duration::from_secs(2), true));
+        let c = flags(&["-p", "1", "-i", "2", "-c", "-f", "out.csv"]).unwrap();
+        assert_eq!((c.pid, c.interval, c.csv), (Some(1), Duration::from_secs(2), true));
         assert_eq!(c.file.as_deref(), Some(Path::new("out.csv")));
-        let c = flags(&["--pid=12", "--inter", "0.5", "--cs"]).unwrap();
-        assert_eq!((c.pid, c.interval, c.csv), (Some(12), Duration::from_millis(500), true));
+        let c = flags(&["--pid=1", "--inter", "0.5", "--cs"]).unwrap();
+        assert_eq!((c.pid, c.interval, c.csv), (Some(1), Duration::from_millis(500), true));
         assert_eq!(flags(&["-cfout"]).unwrap().file.as_deref(), Some(Path::new("out")));
     }
 
@@ -330,6 +343,10 @@ mod tests {
             &["-d", "1e19"],
             &["-i", "1000000001"],
             &["-p", "0"],
+            &["-p", "-1"],
+            &["-p", "2147483647"], // above the largest that the kernel gives
+            &["--netns", "/proc/self/ns/uts"],
+            &["--netns", "/proc/self/status"],
             &["--addr", "10.0.0"],
             &["--lport", "65536"],
             &["--netns", "/nonexistent"],
@@ -383,7 +400,7 @@ mod tests {
             assert_eq!(file.as_deref(), Some(Path::new("x")));
         }
         for len in 1.."pid".len() {
-            assert_eq!(flags(&[&format!("--{}", &"pid"[..len]), "7"]).unwrap().pid, Some(7));
+            assert_eq!(flags(&[&format!("--{}", &"pid"[..len]), "1"]).unwrap().pid, Some(1));
         }
         for len in 1.."help".len() {
             let help = flags(&[&format!("--{}", &"help"[..len])]).unwrap_err();

@@ -396,6 +396,15 @@ impl<'a> End<'a> {
 /// What a person should know of the accounting, a line each.
 pub(crate) fn sentences(a: &Accounting) -> Vec<String> {
     let mut lines = Vec::new();
+    if a.events == 0 && a.passed_over {
+        lines.push(
+            "nothing was seen: SCTP was at work, but not where the filters are (-p, --addr, ...)".to_owned(),
+        );
+    } else if a.events == 0 {
+        lines.push(
+            "nothing was seen: no SCTP association on this machine did what this command looks at".to_owned(),
+        );
+    }
     if a.lost > 0 {
         lines.push(format!("{} events lost: they came faster than they could be written", a.lost));
     }
@@ -431,11 +440,19 @@ mod tests {
             outstanding: Some(count),
             unseen: Some(count),
             skipped: skipped(count),
+            passed_over: false,
         };
         assert!(sentences(&accounting(0, 0)).is_empty());
         let lines = sentences(&accounting(1, 3));
         assert_eq!(lines[2], "3 chunks unseen: the kernel sent them without running the programs at them");
         assert_eq!(lines[3..], ["3 samples skipped: because", "at most 3 samples skipped: because"]);
+    }
+
+    #[test]
+    fn who_sees_nothing_is_told_so() {
+        let said = |passed_over| sentences(&Accounting { passed_over, ..Accounting::default() }).concat();
+        assert!(said(false).contains("no SCTP association"));
+        assert!(said(true).contains("filters"));
     }
 
     #[test]

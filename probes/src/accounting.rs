@@ -17,6 +17,8 @@ pub struct Accounting {
     pub unseen: Option<u64>,
     /// Events that gave no sample, by reason.
     pub skipped: Vec<Skipped>,
+    /// Whether there were events that the filter left out.
+    pub passed_over: bool,
 }
 
 /// A reason why events gave no sample.

@@ -473,8 +473,6 @@ impl Program for Programs {
             events: self.assocs.sum(&samples) + counted.samples_evicted,
             lost: counted.lost,
             evicted: counted.assocs_evicted,
-            outstanding: None,
-            unseen: None,
             skipped: vec![
                 missed(misses),
                 skipped(
@@ -490,6 +488,7 @@ impl Program for Programs {
                 ),
                 busy(self.assocs.busy()),
             ],
+            ..Accounting::default()
         }
     }
 }

@@ -224,7 +224,8 @@ pub struct Shared<Accounting> {
     pub frames_lost: u32,
     /// Sends that may have to wait.
     pub sends_open: u32,
-    pub pad: u32,
+    /// Not 0: the filter has left out an event.
+    pub passed_over: u32,
     /// What the programs lost or left out.
     pub accounting: Accounting,
 }
@@ -247,7 +248,9 @@ macro_rules! same_layout {
                 filter, jiffy_ns, wants, want_filter, want_reuse, entry_mask, assoc_mask, set_mask, stream_mask,
                 place_mask
             };
-            $crate::raw::Shared<RawAccounting> = shared { epoch, want_wakeup, pool_used, frames_lost, sends_open, accounting };
+            $crate::raw::Shared<RawAccounting> = shared {
+                epoch, want_wakeup, pool_used, frames_lost, sends_open, passed_over, accounting
+            };
             $($rest)*
         );
     };

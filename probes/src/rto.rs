@@ -386,8 +386,6 @@ impl Program for Programs {
             events: self.paths.sum(&[offset_of!(RawStats, rto.count)]) + counted.updates_evicted,
             lost: counted.lost,
             evicted: counted.paths_evicted + counted.assocs_evicted + counted.chunks_evicted,
-            outstanding: None,
-            unseen: None,
             skipped: vec![
                 missed(misses),
                 skipped(
@@ -398,6 +396,7 @@ impl Program for Programs {
                 skipped("scan_limit", "one SACK covered or named more than 8,192 chunks", counted.scan_limit),
                 busy(self.paths.busy()),
             ],
+            ..Accounting::default()
         }
     }
 }

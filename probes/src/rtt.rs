@@ -262,6 +262,7 @@ impl Program for Programs {
                 ),
                 busy(self.paths.busy()),
             ],
+            ..Accounting::default()
         }
     }
 }

@@ -238,8 +238,6 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
             events: events + counted.events_gone,
             lost: 0,
             evicted: counted.assocs_evicted + counted.streams_evicted,
-            outstanding: None,
-            unseen: None,
             skipped: vec![
                 skipped(
                     "evicted",
@@ -259,6 +257,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
                 missed(misses),
                 busy(self.assocs.busy() + self.streams.busy()),
             ],
+            ..Accounting::default()
         }
     }
 }

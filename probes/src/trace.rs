@@ -141,7 +141,11 @@ impl<P: Program> Probe for Trace<P> {
         let shared = self.shared.get();
         let missed = if covered { 0 } else { self.links.missed(&self.object) };
         let accounting = self.program.accounting(&shared.accounting, missed + u64::from(shared.frames_lost));
-        Accounting { unseen: accounting.unseen.filter(|_| self.sees_whole_associations), ..accounting }
+        Accounting {
+            unseen: accounting.unseen.filter(|_| self.sees_whole_associations),
+            passed_over: shared.passed_over != 0,
+            ..accounting
+        }
     }
 
     fn detach(&mut self) {

@@ -64,7 +64,7 @@ impl<Record, Row: Clone> Probe for Fake<Record, Row> {
 
     fn accounting(&self) -> Accounting {
         let skipped = vec![Skipped { reason: "missed", sentence: "it was not seen", count: 3 }];
-        Accounting { events: 9, lost: 1, evicted: 2, outstanding: None, unseen: None, skipped }
+        Accounting { events: 9, lost: 1, evicted: 2, skipped, ..Accounting::default() }
     }
 
     fn detach(&mut self) {}

@@ -15,8 +15,7 @@
 #ifndef ENTRIES_H
 #define ENTRIES_H
 
-#include "owner.h"
-#include "shared.h"
+#include "filter.h"
 #include "stats.h"
 
 #define MAX_STEPS 8192 /* places looked at for a new entry: as many as bpf_loop() takes in 6.1 */

@@ -15,7 +15,7 @@ struct shared {
 	__u32 frames_lost; /* returns of functions whose entry was not seen, or forgotten: see
 			      frame.h */
 	__u32 sends_open;  /* sends that may have to wait (bufmon): mostly none */
-	__u32 pad;
+	__u32 passed_over; /* 1: the filter has left out an event */
 	struct accounting accounting;
 };
 

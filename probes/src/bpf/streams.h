@@ -22,7 +22,7 @@
 #ifndef STREAMS_H
 #define STREAMS_H
 
-#include "owner.h"
+#include "assoc.h"
 #include "stats.h"
 
 #define ASSOC_PROBES 8 /* entries next to an association's own place in which it may be */
@@ -68,7 +68,7 @@ struct accounting {
 	__u64 lobby_limit;    /* waiting messages that were too many to be looked at */
 };
 
-#include "shared.h"
+#include "filter.h"
 
 struct assoc {
 	__u64 seq_tail;
