@@ -52,7 +52,7 @@ pub struct TimesOfDay<'a> {
 }
 
 impl<'a> TimesOfDay<'a> {
-    /// By this clock, in this zone.
+    /// Times of day by this clock, in this zone.
     #[must_use]
     pub fn new(clock: &'a Clock, zone: &'a TimeZone) -> Self {
         Self { clock, zone, second: u64::MAX, text: String::new() }

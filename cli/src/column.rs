@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// What a column's values are, for whoever adds them up.
+/// The kind of a column's values: whether they can be added up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Names whose row it is, or says what it is about.
@@ -33,7 +33,7 @@ pub enum Get<T> {
     Bool(fn(&T) -> Option<bool>),
 }
 
-/// What a value is in JSON.
+/// The JSON type of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
     /// A whole number.
@@ -89,7 +89,7 @@ impl<T> Get<T> {
 pub struct Column<T> {
     /// CSV header and JSON key, with its unit.
     name: &'static str,
-    /// What it means, a phrase for manuals.
+    /// Meaning of the column, a phrase for manuals.
     doc: &'static str,
     kind: Kind,
     get: Get<T>,
@@ -121,24 +121,24 @@ impl<T> Column<T> {
     }
 }
 
-/// What a manual or a schema says of a column.
+/// A column as manual and schema describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
     /// CSV header and JSON key.
     pub name: String,
-    /// What it means.
+    /// Meaning of the column.
     pub doc: String,
-    /// What its values are.
+    /// Kind of its values.
     pub kind: Kind,
-    /// What they are in JSON, where `null` may stand for each.
+    /// JSON type of its values, each of which may be `null`.
     pub json_type: Type,
-    /// Columns of the objects, where it is a list of them.
+    /// Columns of the objects, where the values are lists of objects.
     pub items: Vec<Field>,
 }
 
 /// Some columns of a `Row`, one after the other.
 pub trait Columns<Row> {
-    /// What each column is.
+    /// The description of each column.
     fn fields(&self) -> Vec<Field>;
 
     /// Writes each column's value in a row.
@@ -179,9 +179,9 @@ impl<Row> Columns<Row> for &'static [Column<Row>] {
 
 /// The columns of a part `T` of rows, said once for all rows that have such a part.
 pub struct Part<Row: 'static, T: 'static> {
-    /// Stands before the names.
+    /// Put before the columns' names.
     pub prefix: &'static str,
-    /// What the part is: it stands before the columns' meanings, unless empty.
+    /// What the part is, a phrase that is put before the columns' meanings, unless it is empty.
     pub what: &'static str,
     /// The part of a row; `None` where it is unknown, as are all its columns then.
     pub of: fn(&Row) -> Option<&T>,
@@ -218,7 +218,7 @@ fn field<T>(prefix: &str, what: &str, column: &Column<T>) -> Field {
 pub struct List<Row: 'static, Item: 'static> {
     /// JSON key.
     pub name: &'static str,
-    /// What it means, a phrase for manuals.
+    /// Meaning of the list, a phrase for manuals.
     pub doc: &'static str,
     /// The objects of a row.
     pub of: fn(&Row) -> &[Item],

@@ -23,8 +23,8 @@ pub(crate) fn confine() -> Result<()> {
     keep_calls()
 }
 
-/// What is attached stays attached, and the kernel lets anybody use a map by its descriptor (`__sys_bpf()`). The
-/// bounding set only matters to a program that is started, and no such program gains anything.
+/// Gives up all capabilities. Attached programs stay attached, and the kernel lets anybody use a map by its descriptor
+/// (`__sys_bpf()`). The bounding set only matters to a program that is started, and no such program gains anything.
 fn drop_privileges() -> Result<()> {
     for set in [CapSet::Ambient, CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
         caps::clear(None, set)?;
@@ -32,8 +32,8 @@ fn drop_privileges() -> Result<()> {
     Ok(set_no_new_privs()?)
 }
 
-/// No path, TCP port, abstract socket or foreign process can be reached; open descriptors stay. As much of it as this
-/// kernel's Landlock has: where it has none, there is still [`keep_calls`].
+/// By Landlock: no path, TCP port, abstract socket or foreign process can be reached; open descriptors stay. A kernel
+/// with less of Landlock forbids less; where it has none, there is still [`keep_calls`].
 fn leave_files() -> Result<()> {
     const KNOWN: ABI = ABI::V6;
     Ruleset::default()
@@ -45,8 +45,8 @@ fn leave_files() -> Result<()> {
     Ok(())
 }
 
-/// All other calls fail. They do not kill: of a call that this list forgot, most callers can make do without, and a
-/// command that was taken over gets nowhere either way.
+/// All system calls but [`calls`] fail. They do not kill: most callers can make do without a call that the list forgot,
+/// and a command that was taken over gets nowhere either way.
 fn keep_calls() -> Result<()> {
     let refused = SeccompAction::Errno(libc::EPERM as u32);
     let filter = SeccompFilter::new(calls()?, refused, SeccompAction::Allow, ARCH.try_into()?)?;

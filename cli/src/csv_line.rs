@@ -46,7 +46,7 @@ fn writer(to: &mut Vec<u8>) -> Writer<&mut Vec<u8>> {
 struct Line<'a> {
     writer: Writer<&'a mut Vec<u8>>,
     number: String,
-    /// Of all fields so far.
+    /// Whether all fields so far could be written.
     result: csv::Result<()>,
 }
 

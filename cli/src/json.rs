@@ -48,7 +48,7 @@ impl<T: Display> Serialize for Shown<T> {
 /// An object under way.
 struct Members<M: SerializeMap> {
     map: M,
-    /// Of all members so far.
+    /// Whether all members so far could be written.
     result: Result<(), M::Error>,
 }
 

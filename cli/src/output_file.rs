@@ -78,7 +78,7 @@ pub(crate) fn create(path: &Path) -> Result<File> {
                 steps.extend(rest);
                 continue;
             }
-            // What it stands for is an open file or folder of a process, and its text no path.
+            // A link in `/proc` stands for an open file or folder of a process, and its text is no path.
             found = openat(&folder.fd, name.as_os_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
         } else if last && folder.shared {
             ensure!(is_ours(&stat), "{} is another user's {TRAP}", quoted(&name));
@@ -119,7 +119,8 @@ impl Folder {
         Ok(Self { fd, shared: for_all || inside_shared && !is_ours(&stat) })
     }
 
-    /// What has that name, unopened, which may be a link; a missing folder is made, and a missing file `None`.
+    /// Finds what has that name in this folder, maybe a link, without opening it. A missing folder is made; a missing
+    /// file is `None`.
     fn find(&self, name: &OsStr, last: bool) -> Result<Option<OwnedFd>> {
         let open = |flags| {
             let flags = flags | OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;

@@ -27,7 +27,7 @@ pub trait Report {
         Ok(())
     }
 
-    /// The form that was asked for.
+    /// The form of the output, as the flags ask for it.
     fn form(&self) -> &Form;
 
     /// Writes the rows or objects of an interval.
@@ -61,7 +61,7 @@ pub trait Report {
     ) -> Result<()>;
 }
 
-/// The form that was asked for.
+/// The form of the output, as the flags ask for it.
 #[derive(Clone, Debug)]
 pub struct Form {
     /// Text, CSV or JSON.

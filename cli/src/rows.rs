@@ -7,7 +7,7 @@ use probes::Error;
 
 use crate::{Clock, Columns, Common, Format, Out, csv_line, json::Object};
 
-/// What period a row covers.
+/// The period that a row covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Period {
     /// One interval.

@@ -49,7 +49,7 @@ fn object(tool: &str, kind: &str, manual: &Manual) -> Value {
     json!({ "type": "object", "properties": properties, "required": required })
 }
 
-/// What every object begins with.
+/// The members that every object begins with, and their names.
 fn head(tool: &str, kind: &str) -> (Map<String, Value>, Vec<&'static str>) {
     let time = json!({ "type": "string", "format": "date-time", "description": "when, in UTC" });
     let members = [("type", json!({ "const": kind })), ("tool", json!({ "const": tool })), ("time", time)];

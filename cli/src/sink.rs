@@ -25,7 +25,7 @@ const BATCH: usize = 32 * 1024;
 /// A reader that leaves so many bytes unread is slow.
 const FULL: usize = 8 * 1024;
 
-/// What a pipe that polls writable takes without waiting, and in one piece: `PIPE_BUF` (pipe(7)).
+/// How many bytes a pipe that polls writable takes without waiting, and in one piece: `PIPE_BUF` (pipe(7)).
 const PIPE_BUF: usize = 4096;
 
 /// How often a wait for the reader looks whether a signal has come.
@@ -60,7 +60,7 @@ pub(crate) struct Patience {
 pub(crate) const END_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Patience {
-    /// Whether it is over with a reader that has taken nothing since `stalled`.
+    /// Whether to give up a reader that has taken nothing since `stalled`.
     fn is_over(&self, stalled: Instant) -> bool {
         let stopped = self.stopped.load(Ordering::Relaxed);
         let within = if stopped { self.within.min(END_PATIENCE) } else { self.within };
@@ -248,7 +248,7 @@ impl Sink {
 /// and no more at a time than it takes then.
 struct Stream {
     file: File,
-    /// Has that one descriptor, and reports its state, not its changes.
+    /// An epoll instance with the stream's descriptor alone. It reports that one's state, not its changes.
     ready: Epoll,
     watch: Option<AsyncFd<OwnedFd>>,
 }

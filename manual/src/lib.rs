@@ -15,10 +15,10 @@ use clap_complete::{
 use clap_mangen::Man;
 use cli::{Manual, Table};
 
-/// What all pages end with.
+/// The text that all pages end with.
 const COMMON: &str = include_str!("common.roff");
 
-/// What says when this version was released.
+/// The list of changes, which says when this version was released.
 const CHANGES: &str = include_str!("../../CHANGELOG.md");
 
 /// A command and the written part of its page: comments in it say where the rest goes.
@@ -64,7 +64,7 @@ impl Page {
         &self.manual.command
     }
 
-    /// What it prints.
+    /// The tables of columns that it prints.
     #[must_use]
     pub fn tables(&self) -> &[Table] {
         &self.manual.tables
@@ -76,7 +76,7 @@ impl Page {
     /// Where the written part lacks a place, or the list of changes this version.
     pub fn roff(&self) -> Result<String> {
         let section = |render: fn(&Man, &mut dyn io::Write) -> io::Result<()>| -> Result<String> {
-            // What only `-h` hides, clap_mangen would leave without its text.
+            // clap_mangen would leave out the text of a flag that only `-h` hides.
             let command = self.command().clone().mut_args(|flag| flag.hide_short_help(false));
             let man = Man::new(command)
                 .title(self.name().to_uppercase())
@@ -176,7 +176,7 @@ fn released() -> Result<&'static str> {
     date.with_context(|| format!("CHANGELOG.md has no heading \"## {version} (DATE)\""))
 }
 
-/// What stands before and after the comment `.\" place`.
+/// The text before and after the comment `.\" place`.
 fn split<'a>(written: &'a str, place: &str) -> Result<[&'a str; 2]> {
     let (before, after) =
         written.split_once(&format!(".\\\" {place}\n")).with_context(|| format!("no place for {place}"))?;

@@ -13,7 +13,7 @@ struct sctp_endpoint ep_memory[ASSOCS];
 struct task_struct task_memory[THREADS];
 struct wait_queue_entry wait_memory[THREADS];
 
-/* What hooks find of an association, its socket and the thread they run in. */
+/* What hooks read of an association, its socket and the thread that they run in. */
 struct buffer_args {
 	struct assoc_args assoc;
 	__u32 state;

@@ -49,7 +49,7 @@ struct wrap_args {
 	__u32 count;
 };
 
-/* As after so many intervals in each bucket. */
+/* Not a hook: sets every bucket of a histogram to `count`. */
 static void fill(struct wrap_args *args, __u8 *bytes, __u64 len)
 {
 	struct hist *hist = bpf_map_lookup_elem(&hists, &args->hist);
@@ -58,7 +58,10 @@ static void fill(struct wrap_args *args, __u8 *bytes, __u64 len)
 		hist->chunk[i] = args->count;
 }
 
-/* How often buckets of a histogram have wrapped: as it says, and all of them taken together. */
+/*
+ * How often buckets of a histogram have wrapped: `said` is its own count (`hist->wraps`), `counted`
+ * the sum of its buckets' counts in the map `wraps`.
+ */
 struct wrapped {
 	__u32 said;
 	__u32 counted;

@@ -296,7 +296,7 @@ static struct {
 } tables[MAX_TABLES];
 static __u32 table_count;
 
-/* All as it is in a program just loaded. */
+/* Sets all variables of programs and wrappers to their values at load. */
 static void restore(void)
 {
 	static char *initial;
@@ -310,7 +310,7 @@ static void restore(void)
 	memset(bss_begin, 0, bss_end - bss_begin);
 }
 
-/* A table of exactly that size, before a page that nobody may touch: a wrong index ends it. */
+/* A table that ends at a page that nobody may touch: an index beyond it ends the process. */
 static void *make_table(size_t size)
 {
 	size_t page = sysconf(_SC_PAGESIZE), pages = (size + page - 1) / page;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * What stands in for the kernel: the answers of helpers, which a test sets, maps, the ring buffer,
- * and the list of programs under test. It is one per process: Rust lets one program be open at a
- * time (ffi.rs, which has these structs too).
+ * A stub of the kernel: the answers of helpers, which a test sets, maps, the ring buffer, and the
+ * list of programs under test. A process has one stub: Rust lets one program be open at a time
+ * (ffi.rs, which has these structs too).
  */
 #ifndef KERNEL_H
 #define KERNEL_H
@@ -30,7 +30,7 @@ extern struct kernel kernel;
 extern void (*kernel_rival)(void);
 void kernel_moment(void);
 
-/* Ends the process: what the verifier or the kernel would not have let happen. */
+/* Ends the process: a program did what the verifier or the kernel would not let happen. */
 void kernel_fail(const char *why) __attribute__((noreturn));
 
 struct map_def {

@@ -6,7 +6,7 @@
 
 #define NO_PATH (~0u)
 
-/* What hooks read of a path, beside its address. */
+/* Fields of struct sctp_transport that hooks read, and the path's address. */
 struct path_args {
 	struct assoc_args assoc;
 	__u32 path;
@@ -54,7 +54,7 @@ static struct sctp_association *rto_assoc(struct assoc_args *args)
 	return asoc;
 }
 
-/* Not a hook: what the kernel knows of a path from now on. */
+/* Not a hook: sets the fields of a path. */
 static void set_path(struct path_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = kernel_path(&args->assoc, args->path);
@@ -88,7 +88,7 @@ static void set_path(struct path_args *args, __u8 *bytes, __u64 len)
 		}                                                                                  \
 	} while (0)
 
-/* And at the beginning of one. */
+/* Runs the programs at the beginning of a function. */
 #define ENTERED(name, ...)                                                                         \
 	do {                                                                                       \
 		unsigned long long ctx_[] = {NUMBERS(__VA_ARGS__)};                                \

@@ -49,7 +49,10 @@ static struct sctp_association *kernel_stream_assoc(struct stream_args *args)
 	return asoc;
 }
 
-/* Bytes are the stream identifiers of the messages that wait, in their order. */
+/*
+ * Fills the lobby. Bytes are the stream identifiers of the messages that wait, in their order, two
+ * bytes each.
+ */
 static void lobby(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_stream_assoc(args);

@@ -28,7 +28,7 @@ static void rival_sends(void)
 	kernel.cpu--;
 }
 
-/* What another CPU sends at kernel.rival_at. */
+/* Not a hook: sets the chunk that another CPU sends at the moment kernel.rival_at. */
 static void rival(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	rival_args = *args;

@@ -70,7 +70,7 @@ impl Sack {
     }
 }
 
-/// A chunk that is not acknowledged cumulatively.
+/// A sent chunk above the Cumulative TSN Ack Point, acknowledged by a gap block or not. A test adds its own `Note`.
 #[derive(Clone, Debug)]
 pub struct Chunk<Note> {
     /// TSN.
@@ -87,10 +87,10 @@ pub struct Chunk<Note> {
     pub note: Note,
 }
 
-/// The kernel that sends.
+/// The end that sends: the kernel's side of an association.
 #[derive(Clone, Debug)]
 pub struct Sender<Note> {
-    /// What hooks read of it.
+    /// The association's numbers that hooks read.
     pub args: AssocArgs,
     /// The peer has PR-SCTP.
     pub prsctp: bool,
@@ -223,7 +223,7 @@ impl<Note> Sender<Note> {
 #[derive(Clone, Debug)]
 pub struct Receiver {
     cum_tsn: u32,
-    /// What has arrived from `cum_tsn + 1` on.
+    /// For each TSN from `cum_tsn + 1` on: whether it has arrived.
     arrived: VecDeque<bool>,
 }
 

@@ -75,7 +75,7 @@ unsafe extern "C" {
     fn ring_discard_first();
 }
 
-/// The stub kernel is one, so that one program is open at a time.
+/// There is one stub kernel in a process, so that one program is open at a time.
 static OPEN: Mutex<()> = Mutex::new(());
 
 /// A program as if just loaded.
@@ -205,7 +205,7 @@ fn parse<T: FromBytes>(bytes: &[u8]) -> T {
     T::read_from_bytes(bytes).unwrap_or_else(|_| panic!("{} bytes are not {}", bytes.len(), size_of::<T>()))
 }
 
-/// What the stub kernel's lists hold.
+/// An element of the stub kernel's lists: it has a name.
 trait Named {
     fn name(&self) -> *const c_char;
 }
@@ -228,7 +228,7 @@ impl Named for Memory {
     }
 }
 
-/// What has this name in a list of the C side; `get` returns `None` at its end.
+/// The element of this name in a list of the C side; `get` returns `None` at the list's end.
 ///
 /// # Safety
 /// The list has an end, it and all in it live as long as the process, and names are C strings.

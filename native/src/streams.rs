@@ -74,7 +74,7 @@ pub struct Accounting {
     pub lobby_limit: u64,
 }
 
-/// What lost its place up to now.
+/// The program's counts, up to now, of what lost its place.
 pub fn accounting(program: &Program) -> Accounting {
     program.variable::<Shared<Accounting>>("shared").accounting
 }

@@ -65,7 +65,7 @@ impl World {
     fn begin(&mut self, place: usize) {
         let used: Vec<_> = self.living.iter().map(|assoc| assoc.buffer.assoc.index).collect();
         let free: Vec<_> = (0..64).filter(|index| !used.contains(index)).collect();
-        self.last_id += 1;
+        self.last_id = self.last_id % i32::MAX as u32 + 1;
         let assoc =
             AssocArgs { index: free[place % free.len()], assoc_id: self.last_id, ..AssocArgs::default() };
         self.living.push(Assoc { buffer: Buffer { assoc, ..Buffer::UP }, life: 1, sacks: 0 });
@@ -231,6 +231,30 @@ fn beyond_the_table_the_longest_silent_of_a_few_goes() {
     there.sort_unstable();
     assert_eq!(there, (2..=9).collect::<Vec<_>>());
     assert_eq!(world.accounting().assocs_evicted, 1);
+}
+
+/// Ids come round on the way, as the kernel deals them out: from 1 to 2^31 - 1.
+#[test]
+fn ten_million_associations_leave_those_that_live_alone() {
+    const SHORT: u32 = 10_000_000;
+    let mut world = World::new(64, false, false);
+    world.last_id = i32::MAX as u32 - SHORT / 2;
+    (0..8).for_each(|n| world.begin(n));
+    for n in 0..SHORT {
+        world.begin(n as usize);
+        world.end(8);
+        world.ended.clear();
+    }
+    (0..8).for_each(|which| world.sacks(which, 1));
+    let entries = world.entries();
+    let living: BTreeMap<_, _> = entries
+        .iter()
+        .filter(|entry| entry.ended == 0)
+        .map(|entry| (entry.id.assoc_id, entry.stats.rwnd.count))
+        .collect();
+    let expected = world.living.iter().map(|assoc| (assoc.buffer.assoc.assoc_id, assoc.sacks));
+    assert_eq!(living, expected.collect());
+    assert_eq!(world.accounting().assocs_evicted, u64::from(SHORT) + 8 - 64);
 }
 
 #[test]

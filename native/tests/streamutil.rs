@@ -167,7 +167,7 @@ impl World {
     /// Begins an association in the memory of the last one that ended, or the next free one.
     fn begin(&mut self) -> usize {
         let free = (0..63).find(|index| self.assocs.iter().all(|assoc| assoc.args.assoc.index != *index));
-        self.last_id += 1;
+        self.last_id = self.last_id % i32::MAX as u32 + 1;
         let mut args = StreamArgs::new(free.expect("there is memory for it"), self.last_id);
         args.assoc.next_tsn = self.last_id.wrapping_mul(0x9e37_79b9);
         self.assocs.push(Assoc { args, life: 1, sent: Carried::new() });
@@ -444,6 +444,34 @@ fn what_the_kernel_sent_and_nobody_saw_is_counted() {
         world.end(0);
         assert_eq!(world.accounting().unseen, unseen, "seed {seed}");
     }
+}
+
+/// Ids come round on the way, as the kernel deals them out: from 1 to 2^31 - 1.
+#[test]
+fn ten_million_associations_leave_those_that_live_alone() {
+    const SHORT: u32 = 10_000_000;
+    let mut world = World::new(Setup { len: 64, reuse: false, ..Setup::ROOMY });
+    world.last_id = i32::MAX as u32 - SHORT / 2;
+    for index in 0..8 {
+        world.begin();
+        world.send(index, 0, 10, false);
+    }
+    for _ in 0..SHORT {
+        world.begin();
+        world.send(8, 1, 10, false);
+        world.end(8);
+        world.ended.clear();
+    }
+    for index in 0..8 {
+        world.send(index, 0, 10, false);
+        let life = world.assocs[index].life();
+        let entries = world.entries();
+        let mut own = entries.iter().filter(|entry| (entry.0.id.assoc_id, entry.0.id.life) == life);
+        assert_eq!(own.next().map(carried), Some(world.assocs[index].sent.clone()));
+        assert!(own.next().is_none());
+    }
+    let Accounting { assocs_evicted, unseen, .. } = world.accounting();
+    assert_eq!((assocs_evicted, unseen), (u64::from(SHORT) + 8 - 64, 0));
 }
 
 /// Another CPU makes an entry in the middle of one being made: each has its own, or is counted.

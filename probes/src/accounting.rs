@@ -1,6 +1,6 @@
-//! What was seen, what was not, and why.
+//! How many events were seen, how many gave no sample, and why.
 
-/// What was seen and what was not: nothing is lost silently.
+/// How many events were seen, and how many were lost, evicted or skipped: nothing is lost silently.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accounting {
     /// Events seen.
@@ -9,7 +9,7 @@ pub struct Accounting {
     pub lost: u64,
     /// Entries of fixed tables that made room for newer ones.
     pub evicted: u64,
-    /// Chunks that were sent and still wait for their SACK, counted where they wait; `None` where none are waited for.
+    /// Chunks that were sent and still wait for their SACK; `None` for commands that do not wait for SACKs.
     pub outstanding: Option<u64>,
     /// Chunks sent that the kernel has counted (`SCTP_GET_ASSOC_STATS`) and no program saw: of each association between
     /// its first and its last event, its end included. `None` where the kernel has no such count, or a filter leaves

@@ -41,27 +41,27 @@ pub struct Sizes {
 /// The most that [`Sizes::max_assocs`] may be.
 pub const MAX_ASSOCS: u32 = Entries::<RawState, RawStats>::MAX;
 
-/// What happened to an association.
+/// A record of one event: a send that waited, or a stall.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A send that had to wait.
     Wait(Wait),
-    /// A stall that was noticed, or is over: each is handed out once.
+    /// A stall. Each is handed out once: while it lasts, or after its end if it was not seen to last.
     Stall(Stall),
 }
 
 /// A send that had to wait for room in the send buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// When its wait ended, on `CLOCK_MONOTONIC`.
+    /// When the wait ended, on `CLOCK_MONOTONIC`.
     pub at: Duration,
-    /// How long it waited.
+    /// How long the send waited.
     pub wait: Duration,
     /// Association id.
     pub assoc_id: u32,
-    /// The association; `None` where it has made room for another meanwhile.
+    /// The association; `None` where another one has its entry by now.
     pub id: Option<Identity>,
-    /// Length of its message, in bytes.
+    /// Length of the send's message, in bytes.
     pub msg_bytes: u32,
 }
 
@@ -78,8 +78,8 @@ pub struct Row {
     pub outqueue_bytes: ValueDist,
     /// The window that the peer advertised in its SACKs.
     pub rwnd_bytes: ValueDist,
-    /// How long sends waited for room, of the waits that ended in an interval; since the start, those that last count,
-    /// too, with what they have lasted by now.
+    /// How long sends waited for room. In an interval: the waits that ended in it. Since the start: also the waits that
+    /// still last, with their length by now.
     pub wait: DurationDist,
     /// Sends that waited for room: each counts once, when it is seen to wait.
     pub wait_events: u64,
@@ -102,7 +102,8 @@ pub struct Row {
     pub recv_ppm: ValueDist,
     /// The window that this side advertised.
     pub own_rwnd_bytes: ValueDist,
-    /// Stalls, the present one included: the cumulative TSN stood still for longer than the RTO, with data outstanding or queued.
+    /// Stalls: the cumulative TSN stood still for longer than the RTO, with data outstanding or queued. In an interval:
+    /// those that ended in it. Since the start: also the present one.
     pub stalls: u64,
     /// Sum of the lengths of all stalls.
     pub stalled: Duration,
@@ -129,7 +130,7 @@ pub enum StallCause {
     Path,
     /// Data waits in the send queue, and nothing is in flight.
     OwnBuffer,
-    /// Nothing that is known here.
+    /// None of these.
     Unknown,
 }
 
@@ -258,8 +259,8 @@ same_layout!(types;
 const HISTS: usize = 4;
 const _: () = assert!(size_of::<types::hist>() == HISTS * size_of::<crate::entries::Hist>());
 
-/// Where an entry says since when the cumulative TSN stands still, since when it did the last time, and since when the
-/// peer's window is zero: 0 where that is not so.
+/// Offsets in an entry of three times in ns: since when the cumulative TSN stands still, since when it did at the last
+/// stall, and since when the peer's window is zero. 0: it does not, there was none, it is not.
 const NOW_SINCE: usize = STATE + offset_of!(RawState, now.since_ns);
 const LAST_SINCE: usize = STATE + offset_of!(RawState, last.since_ns);
 const ZERO_WINDOW: usize = STATE + offset_of!(RawState, zero_window_ns);
@@ -268,13 +269,14 @@ const STATE: usize = offset_of!(Entry<RawState, RawStats>, state);
 /// Places for sends that may have to wait (`SENDS`).
 const SENDS: u32 = 8192;
 
-/// A send that need not wait, as far as is known, counts as waiting from here on: until then it may just be at work.
+/// A send that did not find the send buffer full counts as waiting once it has lasted so long: until then its thread
+/// may just be at work.
 const WAITS_FROM: Duration = Duration::from_millis(10);
 
 /// The programs of `sctp-bufmon`, loaded.
 pub struct Programs {
     pub(crate) assocs: Entries<RawState, RawStats>,
-    /// By index, what was handed out before.
+    /// By the entry's index: what was handed out of it before.
     pub(crate) reported: Vec<Reported>,
     /// Sends that may have to wait; `None` in tests.
     pub(crate) sends: Option<Table<RawSend>>,
@@ -304,18 +306,18 @@ impl Waiting {
 /// Waits that last, by entry.
 type AllWaiting = BTreeMap<EntryRef, Waiting>;
 
-/// What was handed out of an entry before.
+/// What this process has already handed out of an entry.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Reported {
-    /// When the last stall began.
+    /// When the last stall that was handed out began; 0: none was.
     stall_ns: u64,
-    /// Generation of the entry to which `stall_ns` and `lasting` belong.
+    /// Generation of the entry to which `lasting` belongs.
     generation: u32,
-    /// What lasts, up to the end of the last interval.
+    /// The sums up to the end of the last interval.
     lasting: Lasting,
 }
 
-/// Times that go on while nothing happens, up to now.
+/// Sums that grow even while no event comes: since the start, or in an interval.
 #[derive(Clone, Copy, Default)]
 struct Lasting {
     /// How long the peer's window was closed.
@@ -328,8 +330,9 @@ struct Lasting {
 }
 
 impl Lasting {
-    /// What was added since, and the largest so far. A wait that never was may have been counted while it seemed to
-    /// last: what was handed out is not taken back, but not handed out again either.
+    /// What was added since `before`, and the larger of both, which is the next call's `before`. A sum may shrink: a
+    /// send that only seemed to wait counts while it lasts, and not after its end. What was handed out of it is not
+    /// taken back, but the next waits are handed out only where they exceed it.
     fn since(self, before: Self) -> (Self, Self) {
         let largest = Self {
             zero_window: self.zero_window.max(before.zero_window),
@@ -513,8 +516,8 @@ impl Programs {
         all
     }
 
-    /// The statistics of an association in the interval that has just ended, of which its window knows what ended in it;
-    /// `None` where there are none.
+    /// The statistics of an association in the interval that has just ended: those of its window, and the interval's
+    /// part of a wait, stall or closed window that lasts. `None` where it has none.
     fn interval_row(
         &mut self,
         index: u32,
@@ -542,12 +545,13 @@ impl Programs {
     }
 }
 
-/// What is read twice in a row alike: no writer was busy in between.
+/// A value that two reads in a row give alike, so that no writer was busy between them; `None` after four attempts.
 fn stable<T: PartialEq>(read: impl Fn() -> Option<T>) -> Option<T> {
     (0..4).find_map(|_| read().filter(|first| read().is_some_and(|second| second == *first)))
 }
 
-/// For how long a send waits by now, and the entry of its association; `None` where it does not, or has no entry.
+/// The entry of a send's association, and how long the send has waited by now; `None` where it does not wait, or the
+/// association has no entry.
 fn waits(send: &RawSend, now: Duration) -> Option<(EntryRef, Duration)> {
     let lasts = now.saturating_sub(Duration::from_nanos(send.start_ns));
     let waits = send.tid != 0 && send.start_ns != 0 && (send.full != 0 || lasts >= WAITS_FROM);
@@ -555,7 +559,7 @@ fn waits(send: &RawSend, now: Duration) -> Option<(EntryRef, Duration)> {
         .then_some((EntryRef { generation: send.generation, index: send.entry }, lasts))
 }
 
-/// Waits that ended, and those that last.
+/// The distribution of the waits that ended, with the waits added that still last.
 fn with_lasting(ended: DurationDist, waiting: Waiting) -> DurationDist {
     if waiting.sends == 0 {
         return ended;
@@ -569,18 +573,19 @@ fn with_lasting(ended: DurationDist, waiting: Waiting) -> DurationDist {
     }
 }
 
-/// The evidence of a stall, with what the table of sends says.
+/// The evidence of a stall; `waits`: by the table of sends, a send of the association waits now.
 fn with_waits(evidence: &RawEvidence, waits: bool) -> RawEvidence {
     RawEvidence { sender_waits: evidence.sender_waits | u8::from(waits), ..*evidence }
 }
 
-/// How long an association stands still now; `None` where that is not longer than its RTO, or it does not.
+/// How long an association's cumulative TSN has stood still by now; `None` where that is not longer than its RTO, or
+/// the TSN does not stand still.
 fn stalled_for(state: &RawState, now: Duration) -> Option<Duration> {
     let lasts = now.saturating_sub(Duration::from_nanos(state.now.since_ns));
     (state.now.since_ns > 0 && lasts > Duration::from_nanos(state.rto_ns)).then_some(lasts)
 }
 
-/// What lasts of an association, up to now, from its statistics since the start.
+/// An association's sums since the start: its statistics, and the closed window, stall and waits that still last.
 fn lasting(state: &RawState, stats: &RawStats, waiting: Waiting, now: Duration) -> Lasting {
     let closed = match state.zero_window_ns {
         0 => Duration::ZERO,
@@ -674,7 +679,7 @@ mod tests {
             before = largest;
         }
         assert_eq!(parts, [(1, SECOND), (0, SECOND), (0, SECOND)]);
-        // It never was one: what was handed out is not handed out again.
+        // The send did not wait after all: what was handed out is not handed out again.
         let (part, largest) = Lasting::default().since(before);
         assert!(part.is_idle());
         let (part, _) = Lasting { wait_events: 2, waited: 5 * SECOND, ..Lasting::default() }.since(largest);
@@ -704,7 +709,7 @@ mod tests {
         assert_eq!(waits(&RawSend { start_ns: 0, ..send }, now), None);
         assert_eq!(waits(&RawSend { entry: u32::MAX, ..send }, now), None);
         assert_eq!(waits(&RawSend { tid: 0, ..send }, now), None);
-        // A read before its beginning, as clocks of two processors may have it.
+        // `now` before the beginning of the wait, as the clocks of two processors may have it.
         assert_eq!(waits(&send, SECOND), Some((of, Duration::ZERO)));
     }
 

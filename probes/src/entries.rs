@@ -1,4 +1,4 @@
-//! Entries of paths or associations (`entries.h`): who they are, and their statistics.
+//! Entries of paths or associations (`entries.h`): their identities and statistics.
 
 use std::{
     collections::BTreeMap,
@@ -33,14 +33,14 @@ pub(crate) type Hist = [u32; BUCKETS];
 /// Counts of a histogram.
 pub(crate) type Counts = [u64; BUCKETS];
 
-/// The statistics of an entry, and the rest of it.
+/// A copy of an entry, with its statistics of an interval or since the start.
 pub(crate) struct Snapshot<State, Stats> {
     pub(crate) of: EntryRef,
     pub(crate) id: Identity,
     pub(crate) state: State,
-    /// Statistics of an interval, or since the start.
+    /// The statistics.
     pub(crate) stats: Stats,
-    /// Histograms of the same time, as many as the program has; none unless they are gathered.
+    /// Histograms over the same time, as many as the program has; none unless they are gathered.
     pub(crate) hists: Vec<Counts>,
 }
 
@@ -54,7 +54,7 @@ impl<State, Stats> Snapshot<State, Stats> {
 /// The table as this process sees it.
 pub(crate) struct Entries<State, Stats> {
     table: Table<Entry<State, Stats>>,
-    /// Identities that were asked for, with their generations, by index.
+    /// By index: the identity that was last read from an entry, and the entry's generation then.
     known: Vec<Option<(u32, Identity)>>,
     /// Sum, word by word, of the statistics of all entries that were handed out after their end. Other paths or
     /// associations may have these entries by now.
@@ -73,7 +73,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     pub(crate) fn configure(open: &mut OpenPrograms, config: &Config, len: u32) -> Result<(), Error> {
         let len = len.max(8).next_power_of_two();
         open.settings.entry_mask = len - 1;
-        // What has ended is handed out at the next interval, and goes.
+        // With intervals, an entry that has ended is handed out at the end of the interval; then its place is free.
         open.settings.want_reuse = u32::from(config.intervals);
         if config.gathers_more() {
             open.settings.wants |= WANT_EXTENDED;
@@ -134,7 +134,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
                 return None;
             }
             let snapshot = (!is_idle(&entry)).then(|| self.snapshot(&entry));
-            // Once it is marked, its place may be taken.
+            // Once an entry is marked, another may take its place: so the copy was made before.
             if due != Due::All && entry.ended != 0 && !self.report_end(index, &entry) {
                 return None;
             }
@@ -147,8 +147,8 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         self.word(index, offset_of!(Entry<State, Stats>, object)) & 1 != 0
     }
 
-    /// Marks an entry which has ended as handed out: nothing changes it any more. `false` where it was before, or has made
-    /// room for another, which the kernel side has counted.
+    /// Marks an ended entry, which nothing changes any more, as handed out. `false` where it was marked before, or has
+    /// made room for another: then the kernel side has counted it as evicted.
     fn report_end(&mut self, index: u32, entry: &Entry<State, Stats>) -> bool {
         let stats = offset_of!(Entry<State, Stats>, stats);
         let words: Vec<_> = (0..self.gone.len()).map(|n| self.word(index, stats + n * 8)).collect();
@@ -264,7 +264,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         there.chain(gone).fold(0, u64::wrapping_add)
     }
 
-    /// Whose an entry is; `None` where it has made room for another.
+    /// The identity of an entry's path or association; `None` where another one has the entry by now.
     pub(crate) fn identity(&mut self, wanted: EntryRef) -> Option<Identity> {
         let known = self.known.get(wanted.index as usize)?;
         if let Some((generation, id)) = known
@@ -298,7 +298,7 @@ pub(crate) fn window<State, Stats: Copy>(entry: &Entry<State, Stats>, number: u3
 /// Histograms of entries (`hists.h`). Read by a system call, as mapped they would all count as memory of this process.
 struct Hists {
     map: MapHandle,
-    /// How many an entry has.
+    /// Histograms that each entry has.
     hists: usize,
     /// Counts at the last look.
     carried: Carried,
@@ -319,12 +319,12 @@ impl Hists {
 
 /// Counts of all entries at a certain time, 64 bits wide: of most the upper half is 0, and not stored.
 pub(crate) struct Carried {
-    /// Counts of an entry.
+    /// How many counts an entry has.
     each: usize,
-    /// Of each entry its generation, and one more: 0 where it has none yet.
+    /// By index: the entry's generation plus one; 0 where it has no counts yet.
     generations: Vec<u64>,
     low: Vec<u32>,
-    /// By place in `low`.
+    /// The upper halves that are not 0, by place in `low`.
     high: BTreeMap<usize, u32>,
 }
 
@@ -336,7 +336,7 @@ impl Carried {
         Self { each, generations, low, high: BTreeMap::new() }
     }
 
-    /// Where an entry's counts begin, which are all 0 if they were another's; `None` where there are none.
+    /// Where an entry's counts begin. Sets them to 0 if they were those of another generation. `None` beyond the table.
     fn begin(&mut self, of: EntryRef) -> Option<usize> {
         let at = of.index as usize * self.each;
         let generation = self.generations.get_mut(of.index as usize)?;

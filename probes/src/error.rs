@@ -10,7 +10,7 @@ use crate::kernel::{Unsupported, has_seccomp};
 /// Why a probe could not be opened or read.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// Something is missing here.
+    /// This machine lacks something that tracing needs.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
     /// The kernel refused both kinds of hooks: the sentence of the first one.
@@ -18,7 +18,7 @@ pub enum Error {
     Refused {
         /// libbpf's error.
         reason: String,
-        /// What libbpf said.
+        /// libbpf's first warning; all of them, the verifier's log among them, if one kind of hooks was asked for.
         log: String,
     },
     /// A running probe could not be read.
@@ -26,7 +26,7 @@ pub enum Error {
     Read(#[from] io::Error),
 }
 
-/// What the standard library says of EPERM: libbpf-rs hands out neither the number nor its `io::Error`.
+/// How the standard library's message for EPERM ends: libbpf-rs hands out neither the number nor its `io::Error`.
 const EPERM: &str = "(os error 1)";
 
 impl Error {
@@ -51,7 +51,7 @@ fn detail(log: &str) -> String {
     if log.is_empty() { String::new() } else { format!(" ({log})") }
 }
 
-/// An object that is not as it was built.
+/// The error where bytes in an object or a map are not of the length that the build gave them.
 pub(crate) fn malformed() -> Error {
     Error::Read(io::Error::from(io::ErrorKind::InvalidData))
 }

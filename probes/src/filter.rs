@@ -1,10 +1,10 @@
-//! Which associations are traced; the kernel side decides (`wanted()` in `owner.h`).
+//! Which associations are traced; the kernel side decides (`wanted()` in `filter.h`).
 
 use std::{fs, io, net::IpAddr, os::unix::fs::MetadataExt};
 
 use crate::{Error, identity::ip_bytes, object::OpenPrograms, raw};
 
-/// What user space wants to see. Everything is decided in the kernel; `None` means any.
+/// Which associations, sockets and addresses to trace; `None` means any. The programs in the kernel decide.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Association id.
@@ -26,7 +26,7 @@ pub struct Filter {
 const OWNED_SOCKETS: u32 = 16_384;
 
 impl Filter {
-    /// Whether it may leave out some chunks of an association, and take others.
+    /// Whether this filter may leave out some chunks of an association, and take others.
     pub(crate) fn divides_associations(&self) -> bool {
         self.addr.is_some() || self.pid.is_some()
     }

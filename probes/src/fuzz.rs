@@ -22,7 +22,7 @@ use crate::{
     table::Table,
 };
 
-/// Records and tables of a program. The first byte chooses which.
+/// Reads the bytes as the tables and a record of a command's program. The first byte chooses the command.
 pub fn programs(bytes: &[u8]) {
     let Some((which, bytes)) = bytes.split_first() else { return };
     let jiffy = Duration::from_millis(4);

@@ -10,7 +10,7 @@ const COARSE_SUB_BITS: u32 = 2;
 /// Buckets of a histogram.
 pub(crate) const BUCKETS: usize = FINE + (5 << COARSE_SUB_BITS);
 
-/// Rows of a [`Histogram`]: of 32 bits, and of the largest bucket in microseconds.
+/// Rows of a [`Histogram`]: enough for values of 32 bits, and for the largest bucket in microseconds.
 const ROWS: usize = 32;
 
 /// 50th, 90th and 99th percentile of a log-linear histogram of times, by the nearest-rank rule, as the middle of their
@@ -54,8 +54,9 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Of a log-linear histogram, in units of so many nanoseconds. Each of its buckets goes to the row of its middle: so a
-    /// row may begin up to 1/32 lower than it says (1/8 from 137 s on). What is too small for them is in the first row.
+    /// Makes rows, in units of `unit_ns` nanoseconds, of the buckets of a log-linear histogram. Each bucket goes to the
+    /// row of its middle: so a row may have values up to 1/32 below its smallest (1/8 from 137 s on). The first bucket,
+    /// which has all that is too small for the others, goes to the first row.
     pub(crate) fn of<Count: Copy + Into<u64>>(buckets: &[Count; BUCKETS], unit_ns: u64) -> Self {
         let first = bits(bucket_range(0).1 / unit_ns).saturating_sub(1).max(1);
         let mut counts = [0; ROWS];
@@ -68,7 +69,7 @@ impl Histogram {
         Self { first, counts }
     }
 
-    /// Of counts by the number of bits that a value has.
+    /// Makes rows of counts that are by the number of bits of the values.
     pub(crate) fn of_bits(by_bits: &[u32]) -> Self {
         let mut counts = [0; ROWS];
         for (bits, count) in by_bits.iter().enumerate() {

@@ -41,7 +41,7 @@ fn warnings() -> MutexGuard<'static, Vec<String>> {
     WARNINGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What libbpf prints around the words of the verifier.
+/// Words that libbpf prints around the verifier's log.
 const VERIFIER: &str = "BEGIN PROG LOAD LOG";
 
 /// Opens a probe with the first kind of hooks that the kernel has, or with the kind asked for. Whether a function can be
@@ -70,7 +70,7 @@ pub(crate) fn attach_with_fallback<T>(
             break;
         }
     }
-    // What libbpf says of too few files is misleading.
+    // Where too few files may be open, libbpf's own message is misleading.
     files?;
     // Whoever asks for one kind of hooks gets all that libbpf and the verifier said.
     let log =

@@ -114,7 +114,7 @@ struct RawBaseline {
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 struct RawHist {
     chunk: [u32; BUCKETS],
-    /// How often any of them has wrapped.
+    /// How often these counts have wrapped, all taken together.
     wraps: u32,
     pad: u32,
 }
@@ -158,7 +158,7 @@ impl Program for Programs {
     const SECOND_COPIES: bool = true;
 
     type Sizes = Sizes;
-    /// It has no records.
+    /// This command has no records.
     type Event = [u8; 0];
     type Accounting = RawAccounting;
     type Record = ();
@@ -249,7 +249,7 @@ fn interval_row(
 /// Histograms of streams. Read by system calls, as mapped they would all count as memory of this process.
 pub(crate) struct Hists {
     hists: MapHandle,
-    /// How often buckets have wrapped.
+    /// The map `wraps`: how often each bucket has wrapped, if ever.
     wraps: MapHandle,
     /// Of each stream the histogram at its last interval, ...
     baseline: MapHandle,
@@ -294,7 +294,7 @@ impl Hists {
         Ok(whole(&hist.chunk, &self.wraps(index, &hist)?))
     }
 
-    /// Counts since the last interval in which the stream got something; as they stand now is kept for the next.
+    /// Counts since the last interval in which a chunk of the stream arrived. Keeps the present counts for the next.
     fn since_last(&mut self, place: &Place, index: u32) -> Result<Counts, Error> {
         let hist = self.read_raw(index)?;
         let (_, generation, sid) = place.key;
@@ -324,7 +324,7 @@ impl Hists {
     }
 }
 
-/// Counts of which the kernel side has the lower 32 bits, and the number of times that they wrapped.
+/// Counts of 64 bits, from the lower 32 that the kernel side has, and how often each of these has wrapped.
 fn whole(low: &Hist, wraps: &[u32; BUCKETS]) -> Counts {
     array::from_fn(|bucket| u64::from(wraps[bucket]) << 32 | u64::from(low[bucket]))
 }
@@ -341,7 +341,7 @@ fn arrivals(arrivals: &RawArrivals, hist: Option<&Counts>) -> Arrivals {
     }
 }
 
-/// The estimate from its 16-fold.
+/// The estimate of the jitter, which the kernel side keeps 16-fold.
 fn unscale(jitter16_ns: u64) -> Duration {
     Duration::from_nanos(jitter16_ns.saturating_add(8) / 16)
 }

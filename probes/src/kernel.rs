@@ -1,4 +1,5 @@
-//! What this kernel offers: every question is a function, and every "no" a sentence with its cure.
+//! Questions to this machine's kernel, a function each: above all whether SCTP can be traced. Every "no" is an error
+//! that says what to do.
 
 use std::{
     fs::{self, File},
@@ -142,10 +143,11 @@ fn can_trace_at(root: &Path, privileged: bool) -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// The switch of function tracing, on which entries of functions are hooked by either kind of hooks.
+/// The switch of function tracing: both kinds of hooks use that at the entry of a function.
 const FTRACE: &str = "proc/sys/kernel/ftrace_enabled";
 
-/// Function tracing, which somebody may switch off while a command runs. Opened before it is confined.
+/// The open switch of function tracing, which somebody may switch off while a command runs. To be opened before the
+/// command is confined.
 pub struct Ftrace(Option<File>);
 
 impl Ftrace {
@@ -155,7 +157,7 @@ impl Ftrace {
         Self(File::open(Path::new("/").join(FTRACE)).ok())
     }
 
-    /// Whether it is off. To be asked once.
+    /// Whether function tracing is off. To be asked once.
     #[must_use]
     pub fn is_off(mut self) -> bool {
         let mut value = String::new();
@@ -208,7 +210,8 @@ fn release(root: &Path) -> Option<String> {
 /// How many descriptors a command may need: one per program, map and link, and on kprobes another per link.
 const FILES: u64 = 128;
 
-/// Lets this process open as many files as it needs, where the hard limit does: shells may set a soft one of less.
+/// Raises this process's soft limit of open files to [`FILES`], as far as the hard limit allows: shells may set a lower
+/// one.
 ///
 /// # Errors
 /// Where the hard limit is lower than what a command may need.
@@ -240,8 +243,8 @@ pub fn now() -> Duration {
     Duration::from_nanos(u64::try_from(here - *TIME_NAMESPACE_NS).unwrap_or(0))
 }
 
-/// How far the clock is ahead in this process's time namespace. Found at the first call, of [`can_trace`], as it takes a
-/// file.
+/// How many ns the clock of this process's time namespace is ahead of the initial one's. [`can_trace`] reads it first,
+/// from a file, which a confined process could not open.
 static TIME_NAMESPACE_NS: LazyLock<i128> = LazyLock::new(|| {
     // The offsets are those of the namespace for children, which exec(2) makes the process's own on newer kernels only.
     let namespace = |name| fs::metadata(format!("/proc/self/ns/{name}")).map(|meta| meta.ino()).ok();

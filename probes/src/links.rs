@@ -16,16 +16,16 @@ use libbpf_rs::{
 
 use crate::Error;
 
-/// What keeps programs attached.
+/// The links that keep programs attached: to drop a link detaches its program.
 pub(crate) struct Links {
     links: Vec<Link>,
-    /// Left out, of those that are detached.
+    /// How often the kernel left out kprobes that are detached by now.
     missed: u64,
 }
 
 impl Links {
-    /// Attaches every program that was loaded, in the order of the source, and then runs the iterators that were, that of
-    /// `-p` first, so that no socket slips between.
+    /// Attaches every loaded program, in the order of the source. Then runs the loaded iterators, that of `-p` first:
+    /// hooks see new sockets by then, so that none slips between.
     pub(crate) fn attach(object: &Object) -> Result<Self, Error> {
         let (iterators, programs): (Vec<_>, Vec<_>) = object
             .progs_mut()

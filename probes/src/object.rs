@@ -14,7 +14,7 @@ use crate::{Error, HookKind, error::malformed, kernel::is_module, links::Links, 
 /// All that reading an open probe asks of bpf(2): histograms, and how often programs were left out.
 pub const BPF_COMMANDS: [bpf_cmd; 3] = [BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD];
 
-/// All that detaching asks of ioctl(2): `PERF_EVENT_IOC_DISABLE`, for kprobes.
+/// The only ioctl(2) request of detaching, which a seccomp filter must allow: `PERF_EVENT_IOC_DISABLE`, for kprobes.
 pub const IOCTL_REQUEST: u32 = 0x2401;
 
 /// Programs and maps that are not loaded yet.

@@ -1,4 +1,4 @@
-//! What differs from one command's programs to the next, and what all probes have in common.
+//! The traits of a trace: [`Program`], which each command's BPF programs have, and [`Probe`], what callers use.
 
 use std::{io, os::fd::OwnedFd, time::Duration};
 
@@ -7,7 +7,7 @@ use zerocopy::FromBytes;
 
 use crate::{Accounting, Error, Filter, HookKind, object::OpenPrograms, raw::Settings};
 
-/// What to trace. All memory is taken at start.
+/// Which associations to trace, and which records and statistics to keep. All memory is taken at start.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Which associations, sockets and addresses to trace.
@@ -16,7 +16,7 @@ pub struct Config {
     pub records: bool,
     /// Keep statistics of each interval as well.
     pub intervals: bool,
-    /// Gather the figures of `-x`, which the scripts do not have.
+    /// Gather the figures of `-x`, which the Python scripts do not have.
     pub extended: bool,
     /// Keep histograms.
     pub histograms: bool,
@@ -46,7 +46,7 @@ pub enum Due {
 }
 
 impl Due {
-    /// Is an association due that ended in the interval `ended`, or lives (`None`), at the end of interval `number`?
+    /// Is an association due at the end of interval `number`? It ended in the interval `ended`, or lives (`None`).
     pub(crate) fn includes(self, ended: Option<u32>, number: u32) -> bool {
         match self {
             Self::All => true,
@@ -69,7 +69,7 @@ pub struct Moment {
     pub(crate) sends_open: u32,
 }
 
-/// The kernel-side programs of one command: what [`crate::trace::Trace`] does not know.
+/// The kernel-side programs of one command: the part of a [`crate::trace::Trace`] that differs from command to command.
 pub trait Program: Sized + 'static {
     /// Name of the object.
     const NAME: &'static str;
@@ -84,7 +84,7 @@ pub trait Program: Sized + 'static {
     type Event: FromBytes + 'static;
     /// `struct accounting`.
     type Accounting: FromBytes;
-    /// A single event, as it is handed out.
+    /// A record: a single event, as it is handed out.
     type Record;
     /// Statistics, as they are handed out.
     type Row;
@@ -101,13 +101,14 @@ pub trait Program: Sized + 'static {
     /// Where the kernel refuses (out of memory or address space).
     fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error>;
 
-    /// An event as it is handed out, with its identity.
+    /// Makes a record of an event: in Rust's types, with the identity of its path or association.
     fn decode(&mut self, event: &Self::Event) -> Self::Record;
 
-    /// Records of what has lasted for some time by now, and was not handed out before.
+    /// Adds records of states that have lasted for some time and were not handed out before: the stalls of
+    /// `sctp-bufmon`.
     fn lasting(&mut self, _moment: Moment, _records: &mut Vec<Self::Record>) {}
 
-    /// Looks at counters of the kernel side that wrap: often enough, if it is once a minute.
+    /// Reads the kernel side's counters that wrap, and carries them on. Once a minute is often enough.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.
@@ -131,7 +132,8 @@ pub trait Program: Sized + 'static {
         moment: Moment,
     ) -> Result<impl Iterator<Item = Result<Self::Row, Error>>, Error>;
 
-    /// What was seen and what was not; `missed`: how often the kernel left a program out.
+    /// How many events were seen and how many were not, from what the programs `counted`; `missed`: how often the
+    /// kernel left a program out.
     fn accounting(&self, counted: &Self::Accounting, missed: u64) -> Accounting;
 }
 
@@ -148,16 +150,18 @@ pub trait Probe {
     /// Where there is no descriptor left.
     fn fd(&self) -> io::Result<Option<OwnedFd>>;
 
-    /// Asks to be woken at the next record. Those that came before are not announced: take them between this and waiting.
+    /// Asks to be woken at the next record. Records that came before do not wake: take them after this call, before
+    /// waiting.
     fn wake_me(&mut self);
 
-    /// Moves at most `limit` records of events, and all of what lasts, into `into`. Returns whether there may be more.
+    /// Moves at most `limit` records of events, and all of [`Program::lasting`], into `into`. Returns whether there may
+    /// be more.
     ///
     /// # Errors
     /// Where libbpf fails to read the ring buffer.
     fn take(&mut self, into: &mut Vec<Self::Record>, limit: usize) -> Result<bool, Error>;
 
-    /// Looks at counters that wrap: at least once a minute.
+    /// Reads the kernel side's counters that wrap, and carries them on: to be called at least once a minute.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.
@@ -180,7 +184,7 @@ pub trait Probe {
     /// Where the kernel does not let a table be read.
     fn totals(&mut self, due: Due) -> Result<impl Iterator<Item = Result<Self::Row, Error>>, Error>;
 
-    /// What was seen so far and what was not.
+    /// How many events were seen so far, and how many were not, and why.
     fn accounting(&self) -> Accounting;
 
     /// Detaches the programs: nothing changes any more, and statistics are exact.

@@ -75,14 +75,14 @@ pub struct Entry<State, Stats> {
     pub key: u32,
     /// Number of the interval in which it ended; 0 while it lives.
     pub ended: u32,
-    /// How many steps the kernel side's search goes on from here.
+    /// Entries whose search begins here lie at most so many steps on.
     pub reach: u32,
     /// The generation, and whether the entry was handed out since it ended.
     pub mark: u32,
     pub pad: u32,
     /// Identity of the path or association.
     pub id: Identity,
-    /// What the program keeps once.
+    /// The program's own state, which it keeps once, and not per interval.
     pub state: State,
     /// Statistics since the start.
     pub stats: Stats,
@@ -220,13 +220,13 @@ pub struct Shared<Accounting> {
     pub want_wakeup: u32,
     /// Entries of the pool of streams ever used; may exceed their number.
     pub pool_used: u32,
-    /// Returns of functions without what their entries left (`frame.h`).
+    /// Returns of functions whose arguments the probe at the entry has not kept (`frame.h`).
     pub frames_lost: u32,
     /// Sends that may have to wait.
     pub sends_open: u32,
     /// Not 0: the filter has left out an event.
     pub passed_over: u32,
-    /// What the programs lost or left out.
+    /// The program's own counts of what was lost or left out.
     pub accounting: Accounting,
 }
 

@@ -126,7 +126,7 @@ impl PathState {
     }
 }
 
-/// What the kernel knows of a path.
+/// A path's RTO, SRTT, RTTVAR and error count, as `struct sctp_transport` has them; and [`More`], if extended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Values {
     /// Retransmission timeout.
@@ -141,7 +141,7 @@ pub struct Values {
     pub more: Option<More>,
 }
 
-/// What the kernel knows of a path beyond its timer.
+/// Congestion control, MTU, state and limit of errors of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct More {
     /// Errors in a row that make the path inactive when exceeded.
@@ -160,7 +160,7 @@ pub struct More {
     pub primary: bool,
 }
 
-/// Something that happened to a path.
+/// A record: one event of a path ([`Cause`]), and the path's values after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
     /// Time of the update, on `CLOCK_MONOTONIC`.
@@ -205,7 +205,8 @@ pub struct Row {
     pub pmtud_retransmits: u64,
     /// Chunks sent again on this path.
     pub rtx_chunks: u64,
-    /// Retransmissions of chunks that this path carried before, on whatever path; the next three count among these.
+    /// Retransmissions, on whatever path, of chunks that this path carried before; the next three are of the same
+    /// chunks.
     pub rtx_for_path: u64,
     /// Retransmissions that the peer has named as duplicates (RFC 9260 3.3.4): it had the chunk already.
     pub spurious: u64,
@@ -215,7 +216,7 @@ pub struct Row {
     /// Chunks acknowledged sooner after they were sent again than the path can answer: the peer had them already, or
     /// the path has become quicker.
     pub early_acks: u64,
-    /// The path as it was after its last event.
+    /// Values of the path after its last event.
     pub last: Values,
 }
 
@@ -347,7 +348,8 @@ impl Program for Programs {
         open.settings.set_mask = sets - 1;
         if config.gathers_more() {
             open.make_table::<types::set>("inflight", sets)?;
-            // Each has a path at least. Only eight places are looked at: so that one of them is free.
+            // Four times the paths, and each association has a path at least: a search looks at eight places only, of
+            // which one should be free.
             open.settings.assoc_mask = 4 * (open.settings.entry_mask + 1) - 1;
             open.make_table::<types::assoc>("assocs", open.settings.assoc_mask + 1)?;
         } else {
@@ -409,12 +411,12 @@ fn is_idle(stats: &RawStats) -> bool {
     counters.iter().chain(&chunks).all(|n| *n == 0)
 }
 
-/// What the kernel side's numbers mean.
+/// How to read the kernel side's values: the unit of times, and whether [`More`] is filled in.
 #[derive(Clone, Copy)]
 pub(crate) struct Units {
     /// Length of a jiffy.
     pub(crate) jiffy: Duration,
-    /// Congestion control and state are there, too.
+    /// The kernel side fills in congestion control and state, too.
     pub(crate) extended: bool,
 }
 

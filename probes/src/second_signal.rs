@@ -15,7 +15,8 @@ const TOGETHER: Duration = Duration::from_millis(300);
 /// When the first signal came, in ns of `CLOCK_MONOTONIC`; 0: none has.
 static FIRST: AtomicU64 = AtomicU64::new(0);
 
-/// From now on this signal ends the process at once, with status 128 + its number, if another one came before it.
+/// From now on this signal ends the process at once, with status 128 + its number, if a signal that was given to this
+/// function came more than `TOGETHER` before it.
 ///
 /// # Errors
 /// Where the signal cannot be handled (SIGKILL, SIGSTOP).

@@ -1,4 +1,4 @@
-//! State per association, and per association and stream (`streams.h`), of the commands that have it.
+//! Entries of associations, and of their streams (`streams.h`), of `sctp-jitter` and `sctp-streamutil`.
 
 use std::{
     io,
@@ -209,7 +209,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         (found.place.key.1 == generation).then_some(found.place)
     }
 
-    /// The stream that came out as number `n`; nothing if it has made room for another meanwhile.
+    /// The `n`-th stream in the order of `sort()`; `None` if another one has its entry by now.
     fn get(&self, n: usize) -> Option<Found<A, S>> {
         let place = *self.places.get(n)?;
         self.at(place.index).filter(|found| (found.place.key, found.place.made) == (place.key, place.made))
@@ -230,7 +230,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         (assoc.generation != 0 && assoc.generation != TAKEN).then_some(assoc)
     }
 
-    /// What was seen and what was not.
+    /// How many events were seen, evicted and skipped.
     pub(crate) fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {
         let skipped = |reason, sentence, count| Skipped { reason, sentence, count };
         let events: u64 = (0..self.assocs.len()).filter_map(|index| Some(self.assoc(index)?.events)).sum();

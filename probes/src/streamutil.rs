@@ -1,4 +1,4 @@
-//! What the streams of an association carry (`streamutil.bpf.c`).
+//! Data sent on the streams of an association, and how long received messages waited (`streamutil.bpf.c`).
 
 use std::{iter, mem, time::Duration};
 
@@ -25,7 +25,7 @@ use skel::types;
 /// A running trace of streams.
 pub type Streamutil = Trace<Programs>;
 
-/// One stream of one association: what was sent on it, and how what was received on it had to wait.
+/// One stream of one association: the data sent on it, and how long messages received on it had to wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
     /// Stream identifier.
@@ -136,11 +136,11 @@ same_layout!(types;
     };
 );
 
-/// Counters of a stream, as an interval subtracts them.
+/// Number of counters that a stream has: `counters()`.
 const COUNTERS: usize = 9;
-/// Words that an interval needs of the one before it, per stream: which it is, and the counters.
+/// Words of a [`Baseline`] per stream: one that names the stream, then its counters at the last interval.
 const BASELINE: usize = 1 + COUNTERS;
-/// The first of these where there is no stream.
+/// The first of these words while no stream has used its place.
 const NOBODY: u64 = u64::MAX;
 
 /// The programs of `sctp-streamutil`, loaded.
@@ -159,7 +159,7 @@ impl Program for Programs {
     const SECOND_COPIES: bool = true;
 
     type Sizes = Sizes;
-    /// It has no records.
+    /// This command has no records.
     type Event = [u8; 0];
     type Accounting = RawAccounting;
     type Record = ();
@@ -245,7 +245,7 @@ impl Baseline {
         Self { words: vec![NOBODY; streams * BASELINE] }
     }
 
-    /// What counters got since the last interval; as they stand now is kept for the next.
+    /// Subtracts from a stream's counters their values at the last interval. Keeps the present ones for the next.
     fn subtract(&mut self, place: &Place, mut counters: [u64; COUNTERS]) -> [u64; COUNTERS] {
         let start = place.index as usize * BASELINE;
         if let Some([stream, baseline @ ..]) = self.words.get_mut(start..start + BASELINE) {
@@ -264,15 +264,15 @@ impl Baseline {
     }
 }
 
-/// Until when a stream's counters go: now, or when its association ended.
+/// The moment up to which a stream's statistics go: the end of its association, or `now` while that lives.
 fn until(found: &Found<RawAssoc, RawStream>, now: Duration) -> Duration {
     if found.association.ended.is_some() { found.association.ended_at } else { now }
 }
 
-/// The counters of a stream. What waits waits up to now.
+/// The counters of a stream. Messages that still wait count as if their wait ended now.
 fn counters(found: &Found<RawAssoc, RawStream>, now: Duration) -> [u64; COUNTERS] {
     let s = &found.stream.stats;
-    // What was counted in a former generation has left the lobby.
+    // Messages that were counted in a former generation have left the lobby.
     let waits = s.lobby_generation == found.assoc.stats.lobby_generation && s.waiting > 0;
     let since = if waits { (until(found, now).as_nanos() as u64).saturating_sub(s.hol_ns) } else { 0 };
     [

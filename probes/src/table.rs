@@ -68,7 +68,7 @@ impl Drop for Mapping {
     }
 }
 
-/// What user space and the programs share while they run (`shared.h`).
+/// The mapped `struct shared` (`shared.h`), which this process and the programs both read and write while they run.
 pub(crate) struct Shared<Accounting> {
     mapping: Mapping,
     shared: PhantomData<Accounting>,
@@ -85,7 +85,7 @@ impl<Accounting: FromBytes> Shared<Accounting> {
         Ok(Self { mapping, shared: PhantomData })
     }
 
-    /// A copy as it is now. Each integer is whole; they need not be of one moment.
+    /// A copy of the struct. Each integer is whole, but they need not be of one moment.
     pub(crate) fn get(&self) -> raw::Shared<Accounting> {
         // SAFETY: inside the mapping, which is page-aligned and lives as long as self. Volatile, as the writer is not
         // Rust's; by `FromBytes` any bytes are a value.
@@ -95,7 +95,7 @@ impl<Accounting: FromBytes> Shared<Accounting> {
     /// Ends the interval and begins the next. Returns the number of the one that has ended.
     pub(crate) fn next_epoch(&mut self) -> u32 {
         let ended = self.get().epoch;
-        // 0 would say that an association lives.
+        // Never 0: an entry's `ended` has the number of an interval, or 0 while its association lives.
         let next = ended.wrapping_add(1).max(1);
         // SAFETY: as in `get`; no reference to the memory exists.
         unsafe { ptr::write_volatile(&raw mut (*self.ptr()).epoch, next) };

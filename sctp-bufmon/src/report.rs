@@ -250,7 +250,7 @@ impl Report {
         Self { rows: Rows::new("bufmon", common, columns), form }
     }
 
-    /// In a steady order; without those that have nothing that the script shows.
+    /// Rows in a steady order; without associations that have nothing that the script shows, unless extended.
     fn sort(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
         let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
         rows.sort_by_key(|row| (row.id.assoc_id, row.serial));

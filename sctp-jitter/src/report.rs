@@ -10,7 +10,7 @@ use cli::{
 };
 use probes::{Due, DurationDist, Error, Histogram, Identity, jitter::Row};
 
-/// What is printed: one stream identifier over all associations, or, extended, one stream of one association.
+/// A line of output: one stream identifier over all associations, or, extended, one stream of one association.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Line {
     stream_id: u16,
@@ -27,7 +27,7 @@ const STREAM: &[Column<Line>] =
     &[Column::label("stream_id", "stream identifier", Int(|l| Some(l.stream_id.into())))];
 const SAMPLES: &[Column<Line>] =
     &[Column::counter("samples", "intervals between arrivals", Int(|l| Some(l.interval.count)))];
-/// As the script heads it in FILE.
+/// The same column with the name that the script gives it in FILE.
 const SAMPLE_COUNT: &[Column<Line>] =
     &[Column::counter("sample_count", "intervals between arrivals", Int(|l| Some(l.interval.count)))];
 const INTERVAL: Part<Line, DurationDist> = Part {
@@ -115,7 +115,7 @@ impl Line {
         }
     }
 
-    /// As it is printed: the script's is 0 with a single interval.
+    /// The jitter as it is printed: like the script's, 0 with a single interval, unless extended.
     fn jitter(&self) -> Option<f64> {
         self.jitter_us.or((self.stats.is_none() && self.interval.count > 0).then_some(0.0))
     }
@@ -152,7 +152,7 @@ impl Merged {
 pub struct Report {
     rows: Rows<Line>,
     form: Form,
-    /// What ended associations had, of which the kernel side may know nothing any more.
+    /// Sums over ended associations, of which the kernel side may know nothing any more.
     ended: Merged,
 }
 
@@ -226,7 +226,7 @@ impl cli::Report for Report {
         self.rows.print(out, Period::Interval, merged.lines().into_iter().map(Ok))
     }
 
-    /// What was shown or taken over is not repeated.
+    /// Totals that were shown, or that merged lines have taken over, are not due again.
     fn due(&self, at_end: bool) -> Option<Due> {
         let Form { format, extended, .. } = self.form;
         match format {

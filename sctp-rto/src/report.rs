@@ -93,7 +93,7 @@ const REST: &[Column<Row>] = &[
         Int(|r| Some(r.spurious)),
     ),
 ];
-/// What became of chunks that this path carried.
+/// Columns of chunks that this path carried and that were sent again.
 const OF_PATH: &[Column<Row>] = &[
     Column::counter(
         "rtx_for_path_chunks",
@@ -112,7 +112,7 @@ const OF_PATH: &[Column<Row>] = &[
     ),
 ];
 
-/// A path as it is.
+/// Columns of a path's values.
 const VALUES: &[Column<Values>] = &[
     Column::gauge("error_count", "errors in a row", Int(|v| Some(v.error_count.into()))),
     Column::label(
@@ -210,7 +210,7 @@ impl Report {
         Self { rows: Rows::new("rto", common, columns), form }
     }
 
-    /// In the order of appearance; without those that only had what the script does not show.
+    /// Rows in the order of appearance; without paths that have nothing that the script shows, unless extended.
     fn sort(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
         let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
         rows.sort_by_key(|row| row.transport_id);

@@ -13,20 +13,20 @@ use probes::{
     streamutil::{Row, Stream},
 };
 
-/// What is printed: one association, or one stream of it.
+/// A line of output: one association, or one stream of it.
 struct Line {
     assoc: Rc<Assoc>,
     /// Place of the one stream, where there is a line for each.
     stream: Option<usize>,
 }
 
-/// One association. It may have 65,536 streams, and a line for each: what is of all of them is made once.
+/// One association. It may have 65,536 streams, and a line for each: sums over all of them are made once.
 struct Assoc {
     /// Without its streams.
     stats: Row,
     /// All streams on which something happened.
     streams: Vec<Share>,
-    /// Sums over them; of no stream.
+    /// Sums over these streams; its `stream_id` says nothing.
     sums: Stream,
     /// Streams that carried data.
     active: u64,
@@ -285,7 +285,9 @@ impl cli::Report for Report {
         self.rows.print(out, Period::Interval, self.lines(rows))
     }
 
-    /// Of what has ended before, nothing is due any more; at the end of the run all, but that an object is not repeated.
+    /// Text and CSV have all totals at the end of the run; text, at every interval, also those of associations that
+    /// live or have just ended. JSON has an ended association's once, in the interval in which it ended, and the
+    /// others' at the end of the run.
     fn due(&self, at_end: bool) -> Option<Due> {
         match self.form.format {
             Format::Csv if !at_end => None,

@@ -18,7 +18,7 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// The one that `$SCTPTRACE_ARCH` names; the machine's own without it.
+    /// The one that `$SCTPTRACE_ARCH` names; x86_64 without it.
     ///
     /// # Errors
     /// When there is no such architecture.

@@ -23,7 +23,7 @@ pub struct Frame {
     pub source: SocketAddr,
     /// To whom.
     pub destination: SocketAddr,
-    /// What it holds.
+    /// The SCTP packet.
     pub packet: Packet,
 }
 

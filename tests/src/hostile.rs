@@ -1,4 +1,4 @@
-//! What a peer that breaks the rules sends. By seed, so that a run can be had again.
+//! Packets of a peer that breaks the rules. They depend on a seed, so that a run can be repeated.
 
 use std::ops::RangeInclusive;
 
@@ -9,7 +9,7 @@ use crate::wire::{IMMEDIATE, UNORDERED, WHOLE, chunk, data, sack};
 /// Streams that both ends offer.
 pub const STREAMS: u16 = 8;
 
-/// What a message asks of the echo: its payload protocol identifier.
+/// Payload protocol identifiers: what the peer's message asks the echo to do.
 pub mod ask {
     /// Send it back.
     pub const ECHO: u32 = 1;
@@ -19,7 +19,7 @@ pub mod ask {
     pub const RESET: u32 = 3;
 }
 
-/// What the peer knows of its association.
+/// TSNs of an association, as the peer knows them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct View {
     /// The TSN that the kernel waits for.
@@ -114,7 +114,7 @@ fn hostile_sack(rng: &mut Rng, view: View) -> (&'static str, Vec<u8>) {
         0..8 => ("SACK", fair_gaps(rng, outstanding)),
         8..18 => ("SACK with wild gap blocks", wild_gaps(rng, few, outstanding)),
         18 => {
-            // What counts stands where few will look.
+            // Only blocks of the list's second half make sense: few receivers look that far.
             let mut gaps = vec![(u16::MAX, 0); rng.usize(few..=MOST)];
             let last = gaps.len() - 1;
             for gap in fair_gaps(rng, outstanding) {

@@ -223,7 +223,7 @@ impl Apt {
         if arch != Arch::X86_64 {
             options.push(format!("APT::Architecture={}", arch.debian()));
             options.push(format!("APT::Architectures={}", arch.debian()));
-            // What is installed here is of no use there.
+            // Packages of this machine are of no use to another architecture.
             options.push("Dir::State::Status=/dev/null".to_owned());
         }
         Ok(Self { arch, home, options })
@@ -243,7 +243,7 @@ impl Apt {
         Ok(())
     }
 
-    /// What a `sources.list` says of one suite, at the mirror of this apt's sources.
+    /// The line of a `sources.list` for one suite, at the mirror of this apt's sources.
     pub(crate) fn source(&self, suite: &str) -> Result<String> {
         Ok(format!("deb [signed-by={KEYRING}] {} {suite} main", self.debian_mirror()?))
     }

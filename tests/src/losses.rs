@@ -15,7 +15,7 @@ use crate::sctp::Chunk;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Transmission(pub u32, pub u32, pub u32);
 
-/// What to drop.
+/// Which transmissions to drop.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// Another seed chooses other transmissions.
@@ -24,10 +24,10 @@ pub struct Choice {
     pub percent: f64,
 }
 
-/// What `sctp-drop` says at its end.
+/// The report that `sctp-drop` prints at its end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Losses {
-    /// What it was asked for.
+    /// The choice that it was given.
     #[serde(flatten)]
     pub choice: Choice,
     /// First chunks of packets that were dropped, in their order.
@@ -120,7 +120,7 @@ mod tests {
         assert!((900..1100).contains(&chosen(1, 1.0).len()));
         assert!(chosen(1, 0.0).is_empty());
         assert_ne!(chosen(1, 1.0), chosen(2, 1.0));
-        // What is lost at 1 % is lost at 5 %.
+        // Transmissions lost at 1 % are lost at 5 %, too.
         let more = chosen(1, 5.0);
         assert!(chosen(1, 1.0).iter().all(|tsn| more.contains(tsn)));
     }

@@ -95,7 +95,8 @@ pub struct Tested<'a, Flags, R> {
 }
 
 impl<Flags: Parser + CommandFactory, R: Report<Row: Clone>> Tested<'_, Flags, R> {
-    /// What it prints on standard output with these flags: of the records, an interval, and the end.
+    /// Runs the command's report with these flags over a probe. Returns its standard output: of the records, an
+    /// interval, and the end.
     ///
     /// # Panics
     /// Where the flags are wrong or the output cannot be made.

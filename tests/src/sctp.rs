@@ -86,7 +86,7 @@ pub struct Sack {
     pub cumulative: u32,
     /// Advertised window, in bytes.
     pub a_rwnd: u32,
-    /// What else was received, as first and last offset from `cumulative`.
+    /// TSNs received above `cumulative`: the first and last of each gap block, relative to that.
     pub gaps: Vec<(u16, u16)>,
     /// TSNs received more than once.
     pub duplicates: Vec<u32>,

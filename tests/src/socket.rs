@@ -174,7 +174,7 @@ impl From<RawStats> for AssocStats {
     }
 }
 
-/// What the kernel knows of one path.
+/// One path as `SCTP_GET_PEER_ADDR_INFO` describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "names say it")]
 pub struct Path {
@@ -187,7 +187,7 @@ pub struct Path {
     pub mtu_bytes: u32,
 }
 
-/// What came in by one call.
+/// What one call of [`SctpSocket::receive`] got: a message, a part of one, or the news that the peer has shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
     /// Length in bytes; 0 when the peer has shut down.

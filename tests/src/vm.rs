@@ -19,7 +19,7 @@ use crate::kernel::{Kernel, Series, cache_dir};
 /// How long a kernel may take to boot, in the host's time.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 
-/// What the console must never show: a panic, an oops, a failed assertion (`WARN_ON`).
+/// Texts that the console must never show: of a panic, an oops, a failed assertion (`WARN_ON`).
 const KERNEL_FAULTS: [&str; 4] = ["Kernel panic", "BUG: ", "Oops", "------------[ cut here ]"];
 
 /// How the guest's time passes.
@@ -113,7 +113,7 @@ pub struct Vm {
     pub files: Vec<(PathBuf, String)>,
 }
 
-/// What a machine left behind.
+/// Results of a machine's run.
 #[derive(Debug)]
 pub struct Results {
     /// A folder per case.
@@ -122,11 +122,11 @@ pub struct Results {
     pub console: PathBuf,
     /// Why the machine as a whole failed, if it did. Cases that ended before still have results.
     pub failure: Option<String>,
-    /// What booting and each case took of the host.
+    /// The host's time for booting and for each case.
     pub costs: Vec<Cost>,
 }
 
-/// What something took of the host.
+/// Time that booting or a case took on the host.
 #[derive(Debug, Clone)]
 pub struct Cost {
     /// A case's name, or `boot`.
@@ -192,7 +192,7 @@ impl Vm {
         Ok(Results { folder, console, failure, costs: meter.costs })
     }
 
-    /// What its last run left behind, to be looked at again.
+    /// Where this machine's last run has left its results.
     #[must_use]
     pub fn last_results(&self) -> Results {
         let folder = results_folder().join(&self.name);
@@ -256,7 +256,7 @@ impl Vm {
     }
 }
 
-/// What a machine takes of the host between the lines that it sends.
+/// Measures the host's time that a machine takes for booting and for each case.
 struct Meter {
     pid: u32,
     cpu_s: f64,
@@ -269,7 +269,7 @@ impl Meter {
         Self { pid, cpu_s: 0.0, since: Instant::now(), costs: Vec::new() }
     }
 
-    /// A line of the guest's: whatever ended with it is booked.
+    /// A line that the guest has sent: if it says that booting or a case has ended, books the time.
     fn line(&mut self, line: &str) {
         let Some(line) = line.strip_prefix("bed: ") else { return };
         let name = match line.split_once(": exit status ") {

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::run::{Failure, cargo, cargo_command, run, succeeds};
 
-/// What every Debian system has, of what is run here, and the package that brings it.
+/// Programs that are run here and that every Debian system has, each with the package that brings it.
 const PROGRAMS: [(&str, &str); 7] = [
     ("apt-get", "apt"),
     ("date", "coreutils"),

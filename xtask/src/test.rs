@@ -100,7 +100,7 @@ impl Options {
         if options.only.is_empty() && options.aarch64 {
             options.only.extend(["packages", "vm"].map(str::to_owned));
         }
-        // What is named is run, whatever the scope.
+        // A kernel, case or architecture that is named is run, also where the default scope would leave it out.
         if options.scope == Scope::Ci
             && (options.kernel.is_some() || options.case.is_some() || options.aarch64)
         {

@@ -3,15 +3,17 @@
  * Buffers of associations: how full the send buffer is, what waits in it, how long senders wait for
  * room, and the window that the peer advertises.
  *
- * Looked at are every SACK, as it comes in, and every send that reached an association, as it ends.
+ * A sample is taken at each SACK that comes in, and at the end of each send that reached an
+ * association.
+ *
  * sctp_wait_for_sndbuf() is inlined in all kernels seen; a send has waited in it if its thread went
  * to sleep (task->nvcsw) between the entry of sctp_sendmsg_to_asoc() and sctp_datamsg_from_user(),
- * or the end of the former where the latter is never reached. That is called where the buffer is
- * full, or where memory for the message is not at hand and not to be had (sk_wmem_schedule(): the
- * limit of its cgroup, or sctp_mem). A non-blocking send never waits.
+ * or the end of the former where the latter is never reached. sctp_wait_for_sndbuf() is called
+ * where the buffer is full, or where memory for the message is not at hand and not to be had
+ * (sk_wmem_schedule(): the limit of its cgroup, or sctp_mem). A non-blocking send never waits.
  *
- * What lasts is in the entry, and for waits in sends: user space reads both, up to now. What stood
- * still before the start is found by an iterator.
+ * A stall or a closed window that lasts is in its entry, a wait that lasts in the table `sends`:
+ * user space reads both. An iterator finds associations that stood still before the start.
  *
  * Nothing goes to user space per event, but for one record per wait if those are wanted.
  */
@@ -49,16 +51,16 @@ struct state {
 	struct evidence now;  /* data is outstanding or queued; see Stall in bufmon.rs */
 	struct evidence last; /* the last time it stood still for too long */
 	__u64 rto_ns;	      /* of the primary path, when the cumulative TSN moved last */
-	__u64 zero_window_ns; /* since then the window is zero; 0: it is not */
+	__u64 zero_window_ns; /* when the peer's window became zero; 0: it is open */
 	__u32 cum_tsn;
 	__u32 seen; /* cum_tsn is valid */
 };
 
-/* See Accounting in bufmon.rs. */
+/* See accounting() in bufmon.rs. */
 struct accounting {
 	__u64 lost; /* records that did not fit into the ring buffer */
 	__u64 assocs_evicted;
-	__u64 samples_evicted; /* samples that went with them, or found no place */
+	__u64 samples_evicted; /* samples of evicted entries, or for which there was no entry */
 	__u64 waits_unknown;   /* sends that may have waited, for which there was no room */
 	__u64 waits_missed;    /* sends that may have waited, whose end was not seen */
 };
@@ -103,7 +105,7 @@ struct send {
 	__u32 entry;
 	__u32 generation; /* of the entry; NO_INDEX: it has none */
 	__u32 msg_bytes;
-	__u8 full;   /* so it waits for certain, as it may; else it waits if its thread sleeps */
+	__u8 full;   /* the buffer was: it waits for certain; else it waits if its thread sleeps */
 	__u8 closed; /* it has to set up the association first, which may fail */
 	__u16 pad;
 };
@@ -243,7 +245,7 @@ static __always_inline __u64 millionths(__s64 part, __s64 whole)
 	return (__u64)part * 1000000 / (__u64)whole;
 }
 
-/* As sctp_wspace() counts it. */
+/* Bytes used of the send buffer, and its size, as sctp_wspace() counts them. */
 static __always_inline void send_buffer(bool trusted, struct sctp_association *asoc, int *used,
 					int *total)
 {
@@ -429,7 +431,7 @@ __noinline int note_send(__u64 address, __u32 msg_bytes, bool full, bool closed)
 	send->msg_bytes = msg_bytes;
 	send->full = full;
 	send->closed = closed;
-	/* What sets up an association first may sleep for that, too. */
+	/* A send that sets up the association first may sleep for that, too. */
 	if (full || !closed)
 		send->start_ns = bpf_ktime_get_ns();
 	return 0;
@@ -563,9 +565,9 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 }
 
 /*
- * The same in two parts, by kprobes: the kernel has a few return probes of each function, and a
- * send that waits keeps one. So a message that was taken is looked at where that is so, at the end
- * of sctp_primitive_SEND(), which never waits.
+ * The same in two parts, for kprobes: the kernel has a few return probes of each function, and a
+ * send that waits keeps one. So the sample after a message was queued is taken at the end of
+ * sctp_primitive_SEND(), which never waits.
  */
 static __always_inline int on_queued(struct sctp_association *asoc, int ret)
 {
@@ -607,7 +609,7 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 	return 0;
 }
 
-/* We answer with a SACK: the receive side. */
+/* This host makes a SACK: a sample of its receive buffer. */
 static __always_inline int on_make_sack(bool trusted, struct sctp_association *asoc, __u64 address)
 {
 	struct sctp_endpoint *ep;
@@ -651,8 +653,9 @@ struct life_walk {
 };
 
 /*
- * A send may have to wait while its association is freed or restarted: then it sleeps, unless it is
- * this thread that does so, before it sleeps (release_sock()).
+ * Ends a send's wait where its association is freed or restarted. The send's thread sleeps then,
+ * unless it frees or restarts the association itself, in release_sock() before it would sleep: that
+ * was no wait yet.
  */
 static long end_waits_step(__u32 place, struct life_walk *walk)
 {
@@ -670,7 +673,7 @@ static long end_waits_step(__u32 place, struct life_walk *walk)
 	return 0;
 }
 
-/* The same send waits on in the next life. */
+/* A send whose wait end_waits_step() has ended waits on in the next life. */
 static long renew_waits_step(__u32 place, struct life_walk *walk)
 {
 	struct send *send = send_at(place);
@@ -684,7 +687,7 @@ static long renew_waits_step(__u32 place, struct life_walk *walk)
 	return 0;
 }
 
-/* A life of an association ends, and what lasted with it. How many sends wait on. */
+/* A life ends, and its stall, closed window and waits with it. Returns how many sends wait on. */
 __noinline int on_life_end(__u64 asoc)
 {
 	struct life_walk walk = {
@@ -719,7 +722,7 @@ static __always_inline int on_free(__u64 asoc)
 	return 0;
 }
 
-/* Sends wait on in the next life: so it has an entry at once. */
+/* A life begins in which sends wait on: so it gets its entry at once. */
 __noinline int on_life_begin(__u64 asoc)
 {
 	struct life_walk walk = {
@@ -793,8 +796,8 @@ static long waiter_step(__u32 n, struct list_walk *walk)
 }
 
 /*
- * An association that is there at the start. Nobody holds its lock here: what a hook has seen
- * meanwhile is left to the hooks.
+ * An association that is there at the start. This program does not hold its lock: if a hook has
+ * made its entry meanwhile, the state in it is left to the hooks.
  */
 __noinline int stands_still(__u64 address)
 {

@@ -72,15 +72,15 @@ static __always_inline bool swap_key(struct slot *slot, __u64 old, __u64 new)
 }
 
 /*
- * Takes a chunk out of its slot; false where its place was taken meanwhile, which was counted. What
- * was read of the slot before is the chunk's own only if this succeeds.
+ * Takes a chunk out of its slot. False where another chunk has taken the slot meanwhile: that was
+ * counted, and what was read of the slot before may be the other chunk's.
  */
 static __always_inline bool take(struct slot *slot, __u64 key)
 {
 	return swap_key(slot, key, SLOT_FREE);
 }
 
-/* Whether there was one. */
+/* Forgets a chunk. Returns whether it had a slot. */
 static __always_inline bool forget(__u32 assoc_id, __u32 tsn)
 {
 	struct slot *slot = slot_of(assoc_id, tsn);
@@ -102,8 +102,8 @@ static __always_inline void fill(struct slot *slot, const struct slot *new)
 }
 
 /*
- * Puts a chunk into a free slot, or over the oldest of its set. True if a chunk has lost its place,
- * whose note is given: that one, or the new one where other CPUs were faster each time.
+ * Puts a chunk into a free slot, or over the oldest of its set. True if a chunk is left without a
+ * slot: the oldest, or the new one where other CPUs were faster each time. `evicted` gets its note.
  */
 static __always_inline bool remember(const struct slot *new, __u32 *evicted)
 {

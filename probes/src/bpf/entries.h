@@ -80,7 +80,7 @@ static __always_inline struct entry *entry_at(__u32 key)
 	return entry_of(entries, key & settings.entry_mask);
 }
 
-/* The kernel soon has the memory of one that is gone for another: its address alone says little. */
+/* A hash of address and id: the kernel soon uses a freed object's memory for another object. */
 static __always_inline __u64 entry_hash(__u64 object, __u32 assoc_id)
 {
 	return ((object >> 5) ^ (__u64)assoc_id << 32) * 0x9e3779b97f4a7c15ull;
@@ -221,7 +221,7 @@ __noinline __u64 find_victim(__u64 hash)
 	return (__u64)search.steps << 32 | search.found;
 }
 
-/* Entries whose search begins there lie so far on now. */
+/* An entry whose search begins at `key` lies `steps` on: raises the `reach` there. */
 __noinline int raise_reach(__u32 key, __u32 steps)
 {
 	__u32 *reach = &entry_at(key)->reach;
@@ -243,7 +243,7 @@ static __always_inline __u32 life_of(__u64 asoc, __u32 assoc_id)
 	return life ? *life : 1;
 }
 
-/* See find_or_insert(): not at the first place. The entry's index, or NO_INDEX. */
+/* The part of find_or_insert() beyond the first place. The entry's index, or NO_INDEX. */
 __noinline __u32 find_or_insert_further(__u64 object, __u32 assoc_id, bool is_path)
 {
 	struct sctp_transport *transport = (struct sctp_transport *)object;
@@ -294,9 +294,9 @@ __noinline __u32 find_or_insert_further(__u64 object, __u32 assoc_id, bool is_pa
 }
 
 /*
- * The same, made where it is new; NULL on failure. The object is a path, or else the association,
- * whose path is the primary one then. Its address comes as a number: the verifier lets nobody
- * calculate with a typed pointer.
+ * An object's entry, made where it is new; NULL on failure. The object is a path, or an
+ * association, whose entry names the primary path. The object's address comes as a number: the
+ * verifier lets nobody calculate with a typed pointer.
  */
 static __always_inline struct entry *find_or_insert(__u64 object, __u32 assoc_id, bool is_path)
 {
@@ -393,7 +393,7 @@ static __always_inline bool is_restart(struct sctp_association *asoc)
 	return READ(asoc, state) >= SCTP_STATE_ESTABLISHED;
 }
 
-/* An association begins another life: after its entries have ended. */
+/* An association begins another life. To be called after its entries have ended. */
 __noinline int begin_life(__u64 asoc)
 {
 	struct life_key key = {
@@ -406,7 +406,7 @@ __noinline int begin_life(__u64 asoc)
 	return 0;
 }
 
-/* An association has ended: after its entries have. */
+/* An association has ended. To be called after its entries have. */
 __noinline int forget_lives(__u64 asoc)
 {
 	struct life_key key = {

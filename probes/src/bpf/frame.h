@@ -21,8 +21,8 @@ struct frame {
 
 /*
  * LRU: a return that the kernel missed (its pool of return probes is finite) leaves its frame.
- * User space makes it larger where there are many CPUs: each keeps up to 128 free entries to itself
- * (LOCAL_FREE_TARGET in kernel/bpf/bpf_lru_list.c), and those that lack them lose what they have.
+ * User space makes the map larger where there are many CPUs: each CPU keeps up to 128 free entries
+ * to itself (LOCAL_FREE_TARGET in kernel/bpf/bpf_lru_list.c), and one that finds none left evicts.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -38,8 +38,8 @@ static __always_inline void into_hist(__u32 key, __u32 which, __u64 ns)
 	struct hist *hist = bpf_map_lookup_elem(&hists, &key);
 	__u32 bucket = bucket_of(ns);
 
-	/* Once for the check and the index: from the stack, 6.1 would not know that they are one.
-	 */
+	/* In one register for check and index: 6.1's verifier would take two reads from the stack
+	 * for two values. */
 	barrier_var(bucket);
 	if (hist && bucket < HIST_BUCKETS)
 		hist->counts[which * HIST_BUCKETS + bucket]++;

@@ -85,7 +85,7 @@ static __always_inline int func_ret(void *ctx)
 	FENTRY(name, function, work, ##__VA_ARGS__)                                                \
 	KPROBE(name, function, work, ##__VA_ARGS__)
 
-/* The same, where an ON_RETURN_SHARED stands at its return. */
+/* The entry of a function whose return has an ON_RETURN_SHARED. */
 #define ON_ENTRY_WITH_FRAME(name, function, work, type_a, a, type_b, b)                            \
 	FENTRY(name, function, work, type_a a, type_b b)                                           \
 	KPROBE_WITH_FRAME(name, function, work, type_a, a, type_b, b)
@@ -100,7 +100,7 @@ static __always_inline int func_ret(void *ctx)
 	ON_RETURN_SHARED(name, function, work, type_a, a, type_b, b)                               \
 	KPROBE_WITH_FRAME(name##_enter, function, 0, type_a, a, type_b, b)
 
-/* The same, where no argument is looked at. */
+/* The return of a function of which no argument is needed. */
 #define ON_RETURN_BARE(name, function, work)                                                       \
 	FEXIT(name, function, work)                                                                \
 	SEC("kretprobe/" #function)                                                                \
@@ -158,9 +158,10 @@ static __always_inline int func_ret(void *ctx)
 	KPROBE_WITH_FRAME(name##_enter, function, 0, type_a, a, type_b, b)
 
 /*
- * Where events are many: marked ones. The program that is attached first runs second (see
- * bpf_trampoline_link_prog()), and mostly does nothing: what it does where the other was left out
- * stands in a function of its own, so that it need not save registers each time.
+ * For hooks with many events: the copy that runs first leaves a mark. The copy that is attached
+ * first runs second (see bpf_trampoline_link_prog()), and mostly finds that mark and does nothing.
+ * Its work, where the kernel left out the other copy, stands in a function of its own, so that the
+ * copy need not save registers each time.
  */
 #define ON_ENTRY_MARKED(name, function, work, type_a, a)                                           \
 	static __noinline int name##_work(type_a a)                                                \

@@ -3,8 +3,8 @@
  * Arrival intervals of DATA and I-DATA chunks, per association and stream, and their jitter.
  *
  * An arrival is a chunk that sctp_ulpevent_make_rcvmsg() has accepted: duplicates never get there,
- * and a chunk for which there is no room comes again. Of each that it accepts, and of nothing else,
- * it tells sctp_assoc_rwnd_decrease(): at that entry a hook costs less than at its own return.
+ * and a chunk for which there is no room comes again. It calls sctp_assoc_rwnd_decrease() for each
+ * chunk that it accepts, and for no other: a hook at that entry costs less than one at the return.
  */
 #include "sctp.h"
 
@@ -47,7 +47,7 @@ struct stream_stats {
 
 struct hist {
 	__u32 chunk[HIST_BUCKETS];
-	__u32 wraps; /* of all these */
+	__u32 wraps; /* how often these have wrapped, all together */
 	__u32 pad;
 };
 
@@ -84,8 +84,8 @@ __noinline int bucket_wraps(__u32 index, __u32 bucket)
 }
 
 /*
- * For user space alone: histograms as they stood at the last interval, which the next needs. Here,
- * as all of a map's memory is taken at start, where that of a process would grow with traffic.
+ * For user space alone: histograms at the last interval, which it subtracts at the next. They are
+ * in a map, whose memory is all taken at start: that of a process would grow with traffic.
  */
 struct earlier {
 	__u32 made; /* see struct stream */
@@ -225,7 +225,10 @@ static __always_inline int on_reassembled(struct sk_buff *last)
 	return 0;
 }
 
-/* The chunk that is looked at: of the association's packets, or of the one that set it up. */
+/*
+ * The chunk that the kernel processes now: in the association's queue, or, while the packet that
+ * set up the association is processed, in the endpoint's.
+ */
 static __always_inline struct sctp_chunk *current_chunk(bool trusted, struct sctp_association *asoc)
 {
 	struct sctp_chunk *chunk = GET(trusted, asoc, base.inqueue.in_progress);
@@ -252,7 +255,7 @@ static __always_inline __u64 packet_time(struct assoc *a, __u64 begin, __u32 len
 	return a->stats.packet_ns;
 }
 
-/* What is asked for beside totals. */
+/* Books an arrival in what settings.wants asks for beside totals. */
 static __always_inline void on_wanted(bool trusted, __u32 want, struct sctp_association *asoc,
 				      struct sctp_chunkhdr *hdr, struct stream_stats *stats,
 				      __u64 now, __u32 tsn, const __u64 *interval)
@@ -260,7 +263,7 @@ static __always_inline void on_wanted(bool trusted, __u32 want, struct sctp_asso
 	bool late = false;
 
 	if (want & WANT_EXTENDED) {
-		/* The chunk is in the map by now. A peer that restarts begins a new one. */
+		/* tsn_map has the chunk by now. A restart begins a new map. */
 		late = tsn_before(tsn, GET(trusted, asoc, peer.tsn_map.max_tsn_seen));
 		if (late)
 			stats->reordered++;

@@ -11,8 +11,10 @@
 #include "assoc.h"
 
 /*
- * LRU: a socket lost from here after 16,384 newer ones comes back with its next send. An entry
- * outlives close(), as the association may, and goes when its address is used for a new socket.
+ * The sockets of the process that -p names. LRU: when the map is full (16,384 sockets,
+ * OWNED_SOCKETS in filter.rs), it evicts a socket not used for long; that socket's next send puts
+ * it back. close() does not delete an entry, because the association may live on. A new socket at
+ * the same address does, if another process made it.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

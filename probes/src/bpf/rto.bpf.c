@@ -31,10 +31,10 @@ struct stats {
 	__u64 early_acks;   /* chunks acknowledged sooner after they were sent again than can be */
 };
 
-/* Beside those of the kernel: the address was taken away. Keep in step with rto.rs. */
+/* No state of the kernel's: the path's address was taken away. Keep in step with rto.rs. */
 #define PATH_REMOVED 255
 
-/* A path as it was after its last event. */
+/* Values of a path after its last event. */
 struct values {
 	__u32 rto; /* jiffies, as the next three */
 	__u32 srtt;
@@ -61,15 +61,15 @@ struct min_rtt {
 struct state {
 	struct values last;
 	__u32 pad;
-	__u64 made_ns; /* before any slot or probe that names this entry */
+	__u64 made_ns; /* when it was made: before any slot or probe that names it */
 	struct min_rtt min_rtt;
 };
 
-/* See Accounting in rto.rs. */
+/* See accounting() in rto.rs. */
 struct accounting {
 	__u64 lost; /* records that did not fit into the ring buffer */
 	__u64 paths_evicted;
-	__u64 updates_evicted; /* updates that went with them, or found no place */
+	__u64 updates_evicted; /* updates of evicted paths, or for which there was no place */
 	__u64 assocs_evicted;  /* associations whose retransmissions in flight were forgotten */
 	__u64 chunks_evicted;  /* retransmitted chunks that made room for newer ones */
 	__u64 scan_limit;      /* retransmitted chunks left out because a SACK covered too many */
@@ -121,7 +121,7 @@ struct timer {
 	__u64 old_rto;	 /* jiffies */
 	__u32 kind;
 	int errors;	 /* of the association, in a row */
-	bool unanswered; /* the last HEARTBEAT was */
+	bool unanswered; /* the last HEARTBEAT was not answered */
 	bool alive;	 /* the association is not closed */
 };
 
@@ -147,8 +147,8 @@ static __always_inline void on_evict(struct entry *entry)
 }
 
 /*
- * What follows happens once per round trip or more rarely, so that reading by helper calls does not
- * matter, and one function serves fentry and kprobe. An address is a number here.
+ * Functions without `trusted` run once per round trip or more rarely: helper calls that read memory
+ * do not matter there, so that one function serves fentry and kprobe. An address is a number there.
  */
 #define TRANSPORT(address) ((struct sctp_transport *)(address))
 
@@ -244,8 +244,8 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 	if (settings.wants & WANT_EXTENDED && (cause == CAUSE_HEARTBEAT || cause == CAUSE_RTT) &&
 	    rtt > 1) {
 		/*
-		 * A SACK may be late, but the path takes no longer. A time in jiffies may be one
-		 * too long.
+		 * The path itself takes no longer, even if the SACK was held back. A time in
+		 * jiffies may be one too long.
 		 */
 		add_min_rtt(path, (rtt - 1) * settings.jiffy_ns, path->last_ns);
 	}
@@ -256,7 +256,7 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 
 /* --- updates --- */
 
-/* Is the chunk that is looked at now a HEARTBEAT ACK? Else it is a SACK, or a SHUTDOWN. */
+/* Is the chunk that the kernel processes now a HEARTBEAT ACK? Else it is a SACK or SHUTDOWN. */
 static __always_inline bool is_heartbeat_ack(struct sctp_association *asoc)
 {
 	struct sctp_chunk *chunk = READ(asoc, base.inqueue.in_progress);
@@ -347,9 +347,9 @@ static __always_inline void last_expiry(struct timer *timer)
 }
 
 /*
- * A timer's function ends. Memory of what it has freed stays until the end of the softirq: it is
- * freed by RCU. The socket is not locked any more, but then these associations see few events: one
- * is closed, the other only shuts down.
+ * A timer's function ends. The memory of an association that it has freed stays until the end of
+ * the softirq: RCU frees it. The socket is not locked any more, but few events come by then: an
+ * association after its last T3-rtx expiry is closed, one with T2-shutdown only shuts down.
  */
 static __always_inline int timer_leave(void)
 {
@@ -358,7 +358,7 @@ static __always_inline int timer_leave(void)
 	if (!timer || !timer->transport)
 		return 0;
 	last_expiry(timer);
-	/* One that found the socket busy, or the association closed, has struck nobody. */
+	/* A timer that found the socket busy, or the association closed, has counted no error. */
 	if (timer->transport && timer->kind == TIMER_T2 && is_alive(timer->transport) &&
 	    errors_of(timer->transport) != timer->errors)
 		on_update(timer->transport, CAUSE_T2, timer->old_rto, 0);
@@ -366,7 +366,7 @@ static __always_inline int timer_leave(void)
 	return 0;
 }
 
-/* Why a path's data was marked for retransmission. */
+/* A path's data was marked for retransmission: counts that by its reason. */
 static __always_inline void on_retransmit(__u64 transport, __u32 reason)
 {
 	struct entry *path = path_of(transport);
@@ -401,7 +401,7 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 	if (reason == SCTP_LOWER_CWND_T3_RTX && timer->kind == TIMER_T3) {
 		__u32 new_rto = READ(TRANSPORT(transport), rto);
 
-		/* It was read before the lock was taken; a SACK may have come between. */
+		/* old_rto was read before the socket was locked; a SACK may have come between. */
 		if (new_rto != 2 * old_rto && new_rto < READ(asoc_of(transport), rto_max))
 			old_rto = new_rto / 2;
 		timer->transport = 0;
@@ -441,7 +441,7 @@ static __always_inline int on_change(__u64 transport, __u32 cause, __u8 new_stat
 	return 0;
 }
 
-/* At the entry of sctp_assoc_control_transport(): what it is about to do. */
+/* At the entry of sctp_assoc_control_transport(): the state that it is about to set. */
 static __always_inline int on_control(__u64 transport, __u32 command)
 {
 	__u8 old_state = READ(TRANSPORT(transport), state), new_state;
@@ -489,7 +489,7 @@ static __always_inline int on_free(__u64 asoc)
 	return 0;
 }
 
-/* A path goes, see end_path(). One whose address was taken away is shown so from now on. */
+/* A path is freed: see end_path(). PATH_REMOVED, if its association lives on without it. */
 static __always_inline int on_path_free(__u64 transport)
 {
 	struct sctp_association *asoc = asoc_of(transport);

@@ -24,9 +24,9 @@ struct state {
 };
 
 /*
- * What gave no sample or lost its place; see Accounting in rtt.rs. Each chunk that was seen sent
- * gives a sample, or is counted once from slots_evicted on (but for assocs_evicted, paths_evicted
- * and before_start), or is still in its slot.
+ * Chunks without a sample, and evicted entries; see accounting() in rtt.rs. Each chunk that was
+ * seen sent gives a sample, or is counted once from slots_evicted on (but for assocs_evicted,
+ * paths_evicted and before_start), or is still in its slot.
  */
 struct accounting {
 	__u64 lost; /* records that did not fit into the ring buffer */
@@ -76,13 +76,13 @@ struct assoc {
 	/* Gap blocks repeat on every SACK; these tell what is new in the next one. */
 	__u32 acked;   /* cumulative TSN of the last SACK */
 	__u32 gap_top; /* highest TSN scanned */
-	__u64 digest;  /* of what the last SACK covered, as far as it was sent */
+	__u64 digest;  /* hash of what the last SACK covered, as far as it was sent */
 	__u32 gapcnt;  /* the kernel's counters as the next SACK should find them: see on_sack() */
 	__u32 rtxchunks;
 	__u32 counted; /* by the kernel as sent, less the TSN that was next then: see check_sent()
 			*/
 	__u32 inexact; /* TSNs up to here were left unscanned (if has_inexact) */
-	__u32 missed;  /* TSNs up to here may be concerned by what was not seen (if has_missed) */
+	__u32 missed;  /* a SACK or chunk not seen may be of TSNs up to here (if has_missed) */
 	__u32 rtx;     /* highest TSN sent again (if has_rtx) */
 	bool has_old;
 	bool has_inexact;
@@ -128,7 +128,7 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 	return NULL;
 }
 
-/* Numbers begin here: the next TSN, and the last one acknowledged. */
+/* TSNs begin anew: `next` is the next one to be sent, `acked` the last one acknowledged. */
 static __always_inline void begin_at(struct assoc *a, __u32 next, __u32 acked)
 {
 	a->first_tsn = next;
@@ -144,8 +144,8 @@ static __always_inline void begin_at(struct assoc *a, __u32 next, __u32 acked)
 }
 
 /*
- * Counts what was sent since the last TSN that was seen, now that next is the next TSN. Asked only
- * where TSNs have a gap, begin anew or end: in between they tell that none is missing.
+ * Counts as unseen the chunks that the kernel has sent since the last TSN seen, and before `next`.
+ * Called only where TSNs have a gap, begin anew or end: elsewhere they show that none is missing.
  */
 static __always_inline void check_sent(bool trusted, struct sctp_association *asoc, struct assoc *a,
 				       __u32 next)
@@ -157,7 +157,7 @@ static __always_inline void check_sent(bool trusted, struct sctp_association *as
 	a->counted = sent - next;
 }
 
-/* The same for chunks sent again. Whether some were not seen. */
+/* The same for chunks sent again. Returns whether some were not seen. */
 static __always_inline bool check_sent_again(bool trusted, struct sctp_association *asoc,
 					     struct assoc *a)
 {
@@ -171,13 +171,13 @@ static __always_inline bool check_sent_again(bool trusted, struct sctp_associati
 	return true;
 }
 
-/* All that an association still waits for, in no more slots than these TSNs have. */
+/* Forgets all chunks that an association still waits for. Returns how many there were. */
 static __always_inline __u32 drop_all(const struct assoc *a, __u32 assoc_id)
 {
 	return drop(assoc_id, a->acked + 1, a->last_tsn - a->acked);
 }
 
-/* NULL where another CPU was faster. */
+/* A new entry for an association; NULL where another CPU was faster. */
 static __always_inline struct assoc *new_assoc(bool trusted, struct sctp_association *asoc,
 					       __u32 assoc_id, __u32 next, bool again)
 {
@@ -207,7 +207,7 @@ static __always_inline struct assoc *new_assoc(bool trusted, struct sctp_associa
 	}
 	begin_at(a, next, GET(trusted, asoc, ctsn_ack_point));
 	a->last_ns = bpf_ktime_get_ns();
-	a->last_path = 0; /* that one's, or not: on_sent() looks */
+	a->last_path = 0; /* maybe another association's: on_sent() looks */
 	a->gapcnt = GET(trusted, asoc, stats.gapcnt);
 	a->rtxchunks = GET(trusted, asoc, stats.rtxchunks) + again;
 	a->counted = new_chunks(trusted, asoc) - next;
@@ -255,9 +255,9 @@ static __always_inline __u32 wire_packet(bool trusted, struct assoc *a, struct s
 	__u64 overhead = GET(trusted, packet, overhead);
 
 	/*
-	 * A chunk that continues the last packet finds it as it was left; with GSO one struct
-	 * sctp_packet becomes several wire packets, which sctp_packet_pack() fills up to the
-	 * path MTU.
+	 * A chunk continues the last packet if that had the size before which the last chunk left.
+	 * With GSO one struct sctp_packet becomes several wire packets, which sctp_packet_pack()
+	 * fills up to the path MTU.
 	 */
 	if (size - padded == a->packet_size && a->packet &&
 	    a->wire_size + padded <= GET(trusted, transport, pathmtu)) {
@@ -303,8 +303,8 @@ static __always_inline void sent_again(__u32 assoc_id, __u32 tsn)
 }
 
 /*
- * A chunk is put into a packet; again, if it was in one before. next: the TSN that a new one has.
- * Without a packet any path of the association will do.
+ * A chunk is put into a packet. `again`: it was in one before. `next`: the TSN that a new chunk
+ * has. `packet` may be NULL: then any path of the association will do.
  */
 static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport, struct sctp_packet *packet,
@@ -335,7 +335,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 		}
 	}
 	if (!again) {
-		/* A few are left out where the kernel did not run the program (see on_sack()). */
+		/* TSNs are missing where the kernel did not run the program (see on_sack()). */
 		left_out = next - a->last_tsn - 1;
 		if (left_out) {
 			__u32 acked = GET(trusted, asoc, ctsn_ack_point);
@@ -420,7 +420,7 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 
 /* --- acknowledgement --- */
 
-/* A SACK at work. */
+/* A SACK that is processed. */
 struct sack {
 	__u64 now;
 	__u64 gaps; /* address of the next gap block */
@@ -430,7 +430,7 @@ struct sack {
 	__u32 cum_tsn;
 	__u32 floor;	/* TSNs up to here are not new */
 	__u32 doubtful; /* TSNs up to here give no sample: the latest of the next two and inexact */
-	__u32 missed;	/* TSNs up to here may be concerned by what was not seen */
+	__u32 missed;	/* a SACK or chunk not seen may be of TSNs up to here */
 	__u32 abandoned; /* TSNs up to here were given up by PR-SCTP, or acknowledged */
 	__u32 top;	 /* highest TSN that can have been sent */
 	__u16 blocks;	 /* gap blocks still to come */
@@ -438,7 +438,7 @@ struct sack {
 	__u32 prompt_packet; /* samples of this packet are prompt */
 };
 
-/* What is asked for beside totals. */
+/* Books a sample in what settings.wants asks for beside totals. */
 static __always_inline void sample_wanted(__u32 want, const struct sack *sack,
 					  const struct slot *slot, struct entry *path, __u64 rtt)
 {
@@ -494,7 +494,7 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 	end_update(path);
 }
 
-/* A SACK covers this TSN: if its chunk still waits for one, this is it. */
+/* A SACK covers this TSN. If its chunk still waits, it gives its sample, or a reason why not. */
 static __always_inline void covers(const struct sack *sack, __u32 tsn)
 {
 	struct slot *slot = slot_of(sack->assoc_id, tsn);
@@ -546,13 +546,14 @@ static long sack_step(__u32 step, struct sack *sack)
 }
 
 /*
- * The shortest SACK delay that is looked for. A receiver may hold a SACK back for 200 ms, and must
- * not for more than 500 (RFC 9260 6.2); there is no lower bound, but 100 ms is the shortest default
- * of a stack that we know of (Solaris; 200 ms: Linux, FreeBSD).
+ * A SACK that comes sooner than this after its packets left is taken not to have waited for the
+ * receiver's SACK timer. RFC 9260 6.2 recommends a delay of 200 ms at most, forbids more than
+ * 500 ms, and has no lower bound. 100 ms is the shortest default of a stack that we know of
+ * (Solaris; Linux and FreeBSD have 200 ms).
  */
 #define SACK_DELAY_MIN_NS 100000000ull
 
-/* A chunk that waits: its packet and when that left. False where it is not known. */
+/* When a chunk that waits for its SACK left, and in which packet. False where it has no slot. */
 static __always_inline bool look_at(__u32 assoc_id, __u32 tsn, __u32 *packet, __u64 *sent_ns)
 {
 	struct slot *slot = slot_of(assoc_id, tsn);
@@ -599,8 +600,8 @@ static __always_inline bool is_unprompted(bool trusted, struct sctp_association 
 
 /*
  * Did this SACK leave as soon as the last packet had come? By RFC 9260 6.2 a receiver may hold it
- * back, unless it has a second packet, sees a gap or was asked by the I-bit. What can make it send
- * one later is ruled out: see is_unprompted(); and the timer, if since the first of the packets
+ * back, unless it has a second packet, sees a gap or was asked by the I-bit. Other reasons for a
+ * SACK are ruled out: see is_unprompted(); and so is the timer, if since the first of the packets
  * newly acknowledged less time has passed than any SACK delay takes. That holds whatever SACKs were
  * lost before.
  *
@@ -632,11 +633,11 @@ static __always_inline void classify_prompt(struct sack *sack, struct assoc *a, 
 	a->packet_unknown = false;
 }
 
-/* What the gap blocks say, with TSNs relative to the cumulative one. */
+/* Sums over a SACK's gap blocks. TSNs are relative to the cumulative one. */
 struct gap_sum {
 	__u64 gaps;
-	__u64 digest;	  /* of what they cover, up to top */
-	__u64 old_digest; /* up to old_top */
+	__u64 digest;	  /* hash of the TSNs that they cover, up to top */
+	__u64 old_digest; /* the same, up to old_top */
 	__u32 top;	  /* highest TSN sent */
 	__u32 old_top;	  /* gap_top after the last SACK */
 	__u32 max_end;
@@ -694,7 +695,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 
 	if (sack.cum_tsn - acked > sack.top - acked)
 		return 0; /* never sent, or older than the last: the kernel takes none of these */
-	/* What was not seen is a restart if we are ahead of the kernel, or far behind. */
+	/* Our TSNs are ahead of the kernel's, or far behind: a restart was not seen. */
 	if ((sack.top - a->last_tsn) >> 16 || (acked - a->acked) >> 31)
 		renumber(trusted, asoc, a, sack.top + 1, acked);
 	/*
@@ -742,7 +743,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		sack.tsn += old;
 	}
 	if (tsn_before(sack.tsn, acked + 1)) {
-		/* What missed SACKs have covered. */
+		/* Chunks that missed SACKs have covered. */
 		count(&shared.accounting.sack_missed,
 		      drop(sack.assoc_id, sack.tsn, acked + 1 - sack.tsn));
 		sack.tsn = acked + 1;
@@ -793,8 +794,8 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		gap_top = earlier_tsn(gap_top, sack.top);
 		digest = sum.digest;
 		/*
-		 * If it covers what the last one did but for what lies above the old top, look
-		 * there.
+		 * If it covers the same as the last SACK up to the old top, only TSNs above that
+		 * are new.
 		 */
 		sack.floor = sack.cum_tsn;
 		if (sack.blocks <= MAX_SCAN && tsn_before(sack.floor, last_gap_top) &&
@@ -809,7 +810,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	a->digest = digest;
 	a->gap_top = gap_top;
 
-	/* Most cover two chunks more, and no gap: each step of a loop costs a call. */
+	/* Most SACKs cover two chunks more, and no gap: no loop, whose steps cost a call each. */
 	if (!sack.blocks && sack.end - sack.tsn < 2) {
 		covers(&sack, sack.tsn);
 		if (sack.tsn != sack.end)

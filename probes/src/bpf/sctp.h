@@ -85,7 +85,7 @@ struct wait_queue_head {
 	struct list_head head;
 };
 
-/* Of a thread that sleeps: its queue has a list of these. */
+/* A thread that sleeps, in the list of a wait queue. */
 struct wait_queue_entry {
 	void *private; /* its task */
 	struct list_head entry;
@@ -103,7 +103,7 @@ struct mem_cgroup;
 
 struct sock {
 	struct sock_common __sk_common;
-	struct mem_cgroup *sk_memcg; /* NULL: of none but the first */
+	struct mem_cgroup *sk_memcg; /* NULL: of no memory cgroup but the root */
 	__u16 sk_protocol;
 	int sk_forward_alloc; /* memory that it was given and does not use yet */
 	int sk_sndbuf;
@@ -185,7 +185,7 @@ struct sctp_bind_addr {
 };
 
 struct sctp_inq {
-	struct sctp_chunk *in_progress; /* the chunk that is looked at now */
+	struct sctp_chunk *in_progress; /* the chunk that the kernel processes now */
 };
 
 struct sctp_ep_common {
@@ -245,7 +245,7 @@ enum sctp_state {
 	SCTP_STATE_ESTABLISHED = 3,
 };
 
-/* What SCTP_GET_ASSOC_STATS returns. */
+/* Counters that SCTP_GET_ASSOC_STATS returns. */
 struct sctp_priv_assoc_stats {
 	__u64 rtxchunks;  /* DATA chunks sent again */
 	__u64 gapcnt;	  /* gap blocks of all SACKs that sctp_outq_sack() was called for */
@@ -283,7 +283,7 @@ struct sctp_association {
 	__s32 assoc_id;
 	struct sctp_endpoint *ep;
 	struct {
-		struct sctp_tsnmap tsn_map; /* of what came */
+		struct sctp_tsnmap tsn_map; /* of received TSNs */
 		struct list_head transport_addr_list;
 		__u16 port; /* host order */
 		struct sctp_transport *primary_path;
@@ -390,7 +390,7 @@ struct gap_ack_block {
 #define CAN_CAST bpf_ksym_exists(bpf_rdonly_cast)
 #define CAST(type, address) (*(type *)bpf_core_cast(address, struct in6_addr))
 
-/* One field of an object of whose address the verifier knows no more than the number. */
+/* One field of an object whose address is a mere number to the verifier. */
 #define READ(object, field)                                                                        \
 	({                                                                                         \
 		typeof((object)->field) value_ = 0;                                                \
@@ -427,9 +427,10 @@ static __always_inline __u64 address_of(struct sctp_association *asoc)
 }
 
 /*
- * Chunks that the kernel has counted when it sent them for the first time: sctp_outq_flush_data()
- * counts each after it is put into a packet, and so after the hooks at it. What no program has seen
- * of it is unseen: the kernel has left a program out, a function is inlined, or tracing was off.
+ * How many chunks the kernel has sent for the first time, by its own count: sctp_outq_flush_data()
+ * counts a chunk after it is put into a packet, and so after the hooks at that. A counted chunk
+ * that no program saw is "unseen": the kernel has left a program out, a function is inlined, or
+ * tracing was off.
  */
 static __always_inline __u64 new_chunks(bool trusted, struct sctp_association *asoc)
 {
@@ -457,7 +458,7 @@ union data_third {
 	} __attribute__((packed));
 };
 
-/* A word of a DATA or I-DATA chunk, of whose header the kernel's types know four bytes only. */
+/* Eight bytes of a DATA or I-DATA chunk, from `offset` on: struct sctp_chunkhdr has but four. */
 static __always_inline __u64 data_word(struct sctp_chunkhdr *hdr, __u32 offset)
 {
 	__u64 word;
@@ -483,8 +484,8 @@ static __always_inline __u64 data_word(struct sctp_chunkhdr *hdr, __u32 offset)
  * members, but wants them checked for NULL. Each pointer among them that is followed costs the
  * verifier four searches of all types (btf_nested_type_is_trusted()).
  *
- * An association that this packet has set up has no chunk in progress, as the endpoint hands its
- * chunks over: but such an association has sent nothing yet.
+ * An association that this very packet has set up has no chunk in progress: the packet's chunks are
+ * in its endpoint's queue. But such an association has sent nothing yet.
  */
 static __always_inline struct sctp_chunk *sack_from_tracepoint(struct sctp_transport *path,
 							       struct sctp_association *asoc)
@@ -495,8 +496,8 @@ static __always_inline struct sctp_chunk *sack_from_tracepoint(struct sctp_trans
 }
 
 /*
- * How a chunk that sctp_outq_sack() is called for begins. That is called for a SHUTDOWN, too: which
- * has no more than the cumulative TSN, and what is found where a SACK has the rest is made zero.
+ * The first 16 bytes of the chunk that sctp_outq_sack() is called for: a SACK, or a SHUTDOWN. A
+ * SHUTDOWN has no more than the cumulative TSN: all fields after that are made zero.
  */
 static __always_inline union sack_header read_sack_header(bool trusted, struct sctp_chunk *chunk)
 {
@@ -517,7 +518,7 @@ static __always_inline union sack_header read_sack_header(bool trusted, struct s
 /* Where the gap blocks of a SACK are, and after them the TSNs of duplicates. */
 static __always_inline __u64 gap_blocks(bool trusted, struct sctp_chunk *chunk)
 {
-	/* A number, where chunk_hdr were a typed pointer. */
+	/* By subh.v, which is a number to the verifier: chunk_hdr would be a typed pointer. */
 	return (__u64)GET(trusted, chunk, subh.v) + sizeof(union sack_header) -
 	       sizeof(struct sctp_chunkhdr);
 }

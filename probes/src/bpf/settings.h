@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* What user space sets before load. The same struct for all programs: raw.rs has it, too. */
+/* Constants that user space sets before load. All programs have this struct; raw.rs does, too. */
 #ifndef SETTINGS_H
 #define SETTINGS_H
 
 #include "sctp.h"
 
-/* What user space wants to see; 0 means any. */
+/* Which associations, sockets and addresses to trace; 0 means any. */
 struct filter {
 	__u32 assoc_id;
 	__u32 netns;
@@ -15,7 +15,7 @@ struct filter {
 	__u16 family; /* of ip */
 	__u8 ip[16];
 	__u8 pad[6];
-	__u64 pidns; /* its inode number */
+	__u64 pidns; /* inode number of the pid namespace */
 };
 
 /* Optional outputs beside totals: the bits of settings.wants. */

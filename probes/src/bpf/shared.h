@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * What user space and the programs share while they run. A program defines struct accounting, what
- * it counts of what it lost or left out, before it includes this.
+ * Memory that user space and the programs read and write while they run. A program defines struct
+ * accounting, its counts of what it lost or left out, before it includes this.
  */
 #ifndef SHARED_H
 #define SHARED_H

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Retransmissions, and which of them were spurious: of a TSN that the peer had. A part of
- * rto.bpf.c, whose paths it uses. That they were is known where the peer says so (duplicate TSNs of
- * its SACK, RFC 9260 3.3.4). An acknowledgement that comes sooner after the retransmission than the
- * path can answer is counted apart: it may also mean that the path has become quicker.
+ * Retransmissions, and which of them were spurious: the peer had the TSN already. A part of
+ * rto.bpf.c, whose entries of paths it uses. A retransmission counts as spurious where the peer
+ * names its TSN as a duplicate in a SACK (RFC 9260 3.3.4). An acknowledgement that comes sooner
+ * after the retransmission than the path can answer is counted apart: it may also mean that the
+ * path has become quicker.
  *
  * All is booked on the path that the chunk was on when it was first sent again.
  */
@@ -109,7 +110,7 @@ static __always_inline void forget_assoc(__u32 assoc_id)
 
 /* --- round-trip times of paths --- */
 
-/* The smallest of the current period and of the one before: what is older says nothing. */
+/* Adds a time to the current period. The one before is kept, too: what is older says nothing. */
 static __always_inline void add_min_rtt(struct entry *path, __u64 rtt_ns, __u64 now)
 {
 	struct min_rtt *min = &path->state.min_rtt;
@@ -163,7 +164,7 @@ static __always_inline bool is_waiting(const struct slot *slot)
 	return !(slot->note & NOTE_ACKED) && a && slot->sent_ns >= a->since_ns;
 }
 
-/* A place for a chunk that has none: a free slot, or the oldest of those not waited for, or ... */
+/* A place in its set for a chunk: a free slot, or the oldest not waited for, or the oldest. */
 __noinline __u32 slot_for(__u32 assoc_id, __u32 tsn)
 {
 	struct set *set = set_of(assoc_id, tsn);
@@ -198,7 +199,9 @@ static __always_inline struct entry *booked_on(const struct slot *slot)
 	return entry_at(slot->note & NOTE_PATH);
 }
 
-/* A chunk is sent again on one path; its last copy was sent on the other. Either may be NO_INDEX.
+/*
+ * A chunk is sent again, on the path `to`; its last copy was sent on the path `from`: indexes into
+ * entries. Either may be NO_INDEX.
  */
 __noinline int sent_again(__u32 assoc_id, __u32 tsn, __u32 to, __u32 from)
 {
@@ -247,7 +250,7 @@ __noinline int sent_again(__u32 assoc_id, __u32 tsn, __u32 to, __u32 from)
 	return 0;
 }
 
-/* What is outstanding: the TSNs from `acked + 1` on, so many. Others are of no use to compare. */
+/* The outstanding TSNs: `count` of them from `acked + 1` on. No others can be compared. */
 struct outstanding {
 	__u32 acked;
 	__u32 count;
@@ -283,7 +286,7 @@ static __always_inline __u32 wanted_path(bool trusted, struct sctp_association *
 
 /*
  * At the entry of sctp_chunk_assign_tsn(), which is called once for each chunk taken into a packet.
- * What is sent again goes to retran_path (sctp_outq_flush_rtx()); chunk->transport is the path of
+ * A chunk sent again goes to retran_path (sctp_outq_flush_rtx()); chunk->transport is the path of
  * the last copy, or NULL where that was deleted.
  */
 static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
@@ -373,7 +376,7 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 
 /* --- what the peer says of them --- */
 
-/* A SACK at work. */
+/* A SACK that is processed. */
 struct sack {
 	__u64 now;
 	__u64 since_ns; /* of the association's life */
@@ -384,7 +387,7 @@ struct sack {
 			 */
 	__u32 tsn;	/* next to look at */
 	__u32 end;	/* last of this run */
-	__u32 low;	/* what is worth a look */
+	__u32 low;	/* first and last TSN worth a look */
 	__u32 high;
 	__u32 acked; /* found so far */
 	__u16 blocks;
@@ -407,7 +410,7 @@ static long duplicate_step(__u32 step, struct sack *sack)
 	path = booked_on(slot);
 	if (!is_path_of(path, slot))
 		return 0;
-	/* What was given up is named where it comes after the FORWARD-TSN, too. */
+	/* A chunk that was given up is a duplicate, too, if it comes after its FORWARD-TSN. */
 	is_new = slot->note & NOTE_COPIES &&
 		 (slot->note & NOTE_ACKED || tsn_before(sack->given_up, slot->tsn));
 	if (is_new)
@@ -469,7 +472,7 @@ static long sack_step(__u32 step, struct sack *sack)
 	return 0;
 }
 
-/* A SACK covers so many of those outstanding. */
+/* Ends the probe, if a SACK that covers so many of the outstanding TSNs covers its first one. */
 static __always_inline void finish_probe(struct assoc *a, struct outstanding all, __u32 covered,
 					 __u64 now)
 {

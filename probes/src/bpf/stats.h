@@ -24,11 +24,11 @@
  */
 #define TABLE(type, name) type name[1] SEC(".bss." #name)
 
-/* What a function that gives an index returns for none; and the entry of such a result, or NULL. */
+/* Functions that look for an index return NO_INDEX for none; entry_or_null() makes that NULL. */
 #define NO_INDEX (~0u)
 #define entry_or_null(at, index) ((index) == NO_INDEX ? NULL : at(index))
 
-/* The compiler is not to know that there is but one. */
+/* An element of a TABLE. The compiler is not to know that the array is declared with one only. */
 #define entry_of(name, index)                                                                      \
 	({                                                                                         \
 		typeof(&name[0]) first_ = name;                                                    \
@@ -36,7 +36,7 @@
 		first_ + (index);                                                                  \
 	})
 
-/* Of nanoseconds, bytes or millionths. */
+/* A distribution of nanoseconds, bytes or millionths. */
 struct dist {
 	__u64 count;
 	__u64 sum;

@@ -37,15 +37,15 @@
 
 #define TAKEN (~0u) /* in the place of a generation: somebody makes this entry */
 
-/* Where room is looked for. */
+/* Where a search for room begins in a table, and whether it can find any. */
 struct pool {
-	__u32 hand;	   /* where the last one was found: others are often near */
+	__u32 hand;	   /* where room was last found: more is often near */
 	__u32 living_hand; /* where the next search among the living begins */
-	__s32 dead;	   /* entries of what has ended, about; each lap sets it right */
+	__s32 dead;	   /* about so many entries have ended; each lap sets it right */
 	__u32 barren;	   /* interval in which a lap found none that was shown */
 };
 
-/* The last association to have had half of all streams, and where its next one is looked for. */
+/* The last association to have half of all entries, and where the search for its next begins. */
 struct greedy {
 	__u32 assoc;
 	__u32 hand;
@@ -57,7 +57,7 @@ __u32 assocs_used = 0; /* entries that were ever used */
 __s32 far_assocs = 0;  /* associations that are found by places */
 __u32 last_generation = 0;
 
-/* What lost its place; see Accounting in streams.rs. */
+/* Evicted entries, and events without one; see accounting() in streams.rs. */
 struct accounting {
 	__u64 assocs_evicted;
 	__u64 streams_evicted;
@@ -197,7 +197,7 @@ static long find_far_step(__u32 step, struct place_search *search)
 	if (!place || *place == NO_PLACE)
 		return 1;
 	key = *place - 1;
-	/* A stream's place may lead to it, too: all the same. */
+	/* The index may be that of a stream's entry: no matter, if the id fits. */
 	if (*place == GONE || assoc_at(key)->living_id != search->sid)
 		return 0;
 	search->key = key;
@@ -205,7 +205,7 @@ static long find_far_step(__u32 step, struct place_search *search)
 	return 1;
 }
 
-/* See find_assoc(): not at the first place. The entry's index, or NO_INDEX. */
+/* The part of find_assoc() beyond the first place. The entry's index, or NO_INDEX. */
 __noinline __u32 find_assoc_further(__u32 assoc_id)
 {
 	struct place_search search = {.sid = assoc_id};
@@ -283,7 +283,7 @@ struct victim {
 	__u64 last_jiffies;
 };
 
-/* Looks at one more entry. Whether it is good enough. */
+/* Looks at one more entry. Returns whether it is good enough to end the search. */
 static __always_inline bool consider(struct victim *victim, __u32 key, __u32 rank, __u32 generation,
 				     __u64 last_jiffies)
 {
@@ -361,8 +361,9 @@ __noinline int search_streams(struct victim *victim, __u32 laps)
 #define LAP(mask) ((mask) < LAP_STEPS ? (mask) + 1 : LAP_STEPS)
 
 /*
- * Whether a lap through the whole table may find what a look at a few does not, and how it begins.
- * What was shown comes about where an interval ends: a lap that found none needs no second one.
+ * Prepares a lap through the whole table. False where a lap cannot find more than a look at a few
+ * entries does. Entries become "shown" only where an interval ends: if a lap has found none, the
+ * next ones of the same interval need not look for any.
  */
 static __always_inline bool begin_lap(struct pool *pool, struct victim *victim, __u32 mask)
 {
@@ -426,7 +427,7 @@ static __always_inline __u32 take_assoc(__u32 assoc_id)
 	return victim.key;
 }
 
-/* Nobody has this entry any more. */
+/* Takes an entry from the association that had it: books its events, and frees its place. */
 __noinline int clear_assoc(__u32 key)
 {
 	struct assoc *a = assoc_at(key);
@@ -452,8 +453,8 @@ __noinline int clear_assoc(__u32 key)
 }
 
 /*
- * The index of a new entry, or NO_INDEX. Without a path, it is the primary one. The first life of
- * an association is 1.
+ * Makes an entry for an association. Its index, or NO_INDEX. `transport`: its path; 0: the primary
+ * one. `life`: the number of this life, from 1.
  */
 __noinline __u32 make_assoc(__u64 address, __u32 assoc_id, __u64 transport, __u32 life)
 {
@@ -552,8 +553,8 @@ static __always_inline void end_assoc(struct assoc *a)
 
 /*
  * At the return of sctp_assoc_update(): the peer, or both ends, began the association anew.
- * Whatever it had is over where data could flow before, as its TSNs, its streams and its queues
- * are. The new life's entry, or NULL.
+ * Where data could flow before, a life ends, with all TSNs, streams and queues that it had. Returns
+ * the new life's entry, or NULL.
  */
 static __always_inline struct assoc *restart_assoc(bool trusted, struct sctp_association *asoc)
 {
@@ -643,7 +644,7 @@ static long find_stream_step(__u32 step, struct place_search *search)
 	return 1;
 }
 
-/* See stream_of(): not a recent one. The entry's index, or NO_INDEX. */
+/* The part of stream_of() for a stream not in `recent`. The entry's index, or NO_INDEX. */
 __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 {
 	struct assoc *a = assoc_at(assoc);

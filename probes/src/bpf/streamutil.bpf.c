@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
- * What an association's streams carry: chunks really sent (a chunk that does not fit into a packet
- * is offered again, so only what was taken counts), and how long received messages waited in
+ * Data of an association's streams: chunks really sent (a chunk that does not fit into a packet is
+ * offered again: it counts only when a packet takes it), and how long received messages waited in
  * the kernel's ordering lobby behind a missing one of their stream.
  */
 #include "sctp.h"
 
 struct assoc_stats {
-	__u64 last_chunk;	/* of the last event: several may be sent again, with one number */
+	__u64 last_chunk;	/* address, of the last event: two sent again may look repeated */
 	__u64 recount_ns;	/* when the lobby was last counted anew */
 	__u64 counted_before;	/* chunks that the kernel had counted when this entry was made */
-	__u64 unseen;		/* of those that it has counted since */
+	__u64 unseen;		/* chunks counted since then that no program saw */
 	__u32 outcnt;		/* outbound streams */
 	__u32 lobby;		/* messages that wait, of all streams, as counted here */
 	__u32 lobby_generation; /* steps when none waits, and when all are counted anew */
@@ -33,7 +33,7 @@ struct stream_stats {
 	__u64 hol_ns;	      /* when these were last brought up to date */
 	__u32 waiting;	      /* in the lobby now, if this is of the present lobby_generation */
 	__u32 lobby_generation;
-	__u32 known; /* while it is counted anew: of those that waited before, not met yet */
+	__u32 known; /* in a recount: messages that waited before and are not met yet */
 };
 
 #include "hooks.h"
@@ -41,7 +41,10 @@ struct stream_stats {
 
 #define SIZE_BITS 33 /* a length has 0 to 32 */
 
-/* Beside the pool of streams. */
+/*
+ * How many messages a stream has sent, by the number of bits of their length. The index in the map
+ * is that of the stream in the pool.
+ */
 struct sizes {
 	__u32 message; /* what was sent so far of the message under way */
 	__u32 by_bits[SIZE_BITS];
@@ -75,9 +78,10 @@ static __always_inline __u64 events_of(const struct stream *s)
 /*
  * --- the ordering lobby ---
  *
- * Each stream counts its messages in the lobby. Where one event changes that of one stream only,
- * the count follows the lobby's length; around functions that change it in unknown ways, and where
- * the two do not fit, all is counted anew. So whatever was left out makes nothing wrong for long:
+ * Each stream counts its messages in the lobby. Where an event changes the count of one stream
+ * only, the count follows the lobby's length. Around functions that change the lobby in unknown
+ * ways, and where counts and length do not fit, all messages are counted anew. So an event that was
+ * not seen makes nothing wrong for long:
  *
  *  - where the lobby is empty nobody waits, as the generation steps;
  *  - while it is not, it is counted anew once a second.
@@ -90,7 +94,7 @@ static __always_inline __u32 waiting_of(const struct assoc *a, const struct stre
 	return stats->lobby_generation == a->stats.lobby_generation ? stats->waiting : 0;
 }
 
-/* Up to now so many messages waited. */
+/* Adds the time since hol_ns, during which so many messages of the stream waited. */
 static __always_inline void waited(struct stream_stats *stats, __u32 waiting, __u64 now)
 {
 	if (waiting) {
@@ -100,7 +104,7 @@ static __always_inline void waited(struct stream_stats *stats, __u32 waiting, __
 	stats->hol_ns = now;
 }
 
-/* What is done at each message of the lobby. */
+/* What walk_lobby() does at each message. */
 enum walk_for {
 	TO_COME_UP_TO_DATE, /* before it changes in unknown ways */
 	TO_COUNT,
@@ -120,7 +124,7 @@ static __always_inline void count_waiting(struct assoc *a, struct stream_stats *
 	__u32 generation = a->stats.lobby_generation;
 
 	if (stats->lobby_generation != generation) {
-		/* The first of this stream. */
+		/* The first message of this stream in this recount. */
 		__u32 before = stats->lobby_generation == generation - 1 ? stats->waiting : 0;
 
 		waited(stats, before, now);
@@ -180,7 +184,7 @@ __noinline int walk_lobby(__u64 address, __u32 assoc, __u32 how)
 	if (how == TO_COUNT) {
 		__u32 beyond = lobby > walk.met ? lobby - walk.met : 0;
 
-		/* Each counts once, however often the others are counted anew. */
+		/* Each of them counts once, however often the lobby is counted anew. */
 		if (beyond > a->stats.beyond)
 			count(&shared.accounting.lobby_limit, beyond - a->stats.beyond);
 		a->stats.beyond = beyond;
@@ -224,7 +228,10 @@ static __always_inline __u64 all_chunks(bool trusted, struct sctp_association *a
 	return new_chunks(trusted, asoc) + GET(trusted, asoc, stats.rtxchunks);
 }
 
-/* Counts what was sent up to now, and not seen. Nothing is at a hook. */
+/*
+ * Counts the chunks that the kernel has counted and no program saw. To be called while no chunk is
+ * between its hook and the kernel's count.
+ */
 static __always_inline void check_sent(bool trusted, struct sctp_association *asoc, struct assoc *a)
 {
 	__u64 counted = all_chunks(trusted, asoc) - a->stats.counted_before;
@@ -236,7 +243,7 @@ static __always_inline void check_sent(bool trusted, struct sctp_association *as
 	}
 }
 
-/* Makes the entry ready. */
+/* Sets up the program's own part of a new entry. */
 static __always_inline void assoc_made(bool trusted, struct sctp_association *asoc, struct assoc *a)
 {
 	a->stats.counted_before = all_chunks(trusted, asoc);
@@ -280,7 +287,7 @@ static __always_inline int on_data(bool trusted, struct sctp_ulpq *ulpq)
 	return 0;
 }
 
-/* So many messages of a stream came into the lobby, or left it. Whether that can be. */
+/* A stream's messages in the lobby are `by` more, or less. False where that cannot be. */
 static __always_inline bool waiting_changed(struct assoc *a, __u16 sid, __s32 by, __u64 now)
 {
 	struct stream_stats *stats;
@@ -308,7 +315,7 @@ static __always_inline bool waiting_changed(struct assoc *a, __u16 sid, __s32 by
 	return waiting == 0;
 }
 
-/* After that: at most messages of its own stream came or went. */
+/* After that: only messages of the chunk's own stream can have come into the lobby or left it. */
 static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 					struct sctp_chunk *chunk)
 {
@@ -372,7 +379,7 @@ static __always_inline void count_size(struct stream *s, __u32 bytes, __u8 flags
 		size->by_bits[bits]++;
 }
 
-/* What is asked for beside totals. */
+/* Books a chunk in what settings.wants asks for beside totals. */
 static __always_inline void on_wanted(__u32 want, struct stream *s, __u32 bytes, __u8 flags)
 {
 	if (want & WANT_EXTENDED && flags & SCTP_DATA_LAST_FRAG)
@@ -381,7 +388,7 @@ static __always_inline void on_wanted(__u32 want, struct stream *s, __u32 bytes,
 		count_size(s, bytes, flags);
 }
 
-/* A chunk is put into a packet, after it was in one so many times. */
+/* A chunk is put into a packet; `times`: how often it was in one before. */
 static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport, struct sctp_chunk *chunk,
 				   __u32 times)
@@ -474,7 +481,7 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 	return 0;
 }
 
-/* The streams of the new life are those of the old one. */
+/* The association begins a new life, with an entry of its own. */
 static __always_inline int on_update(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));

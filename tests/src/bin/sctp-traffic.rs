@@ -177,7 +177,7 @@ struct Client {
     crowd: bool,
 }
 
-/// What one end did.
+/// The JSON line of one end: what it did.
 #[derive(Serialize)]
 struct Truth {
     role: &'static str,
@@ -189,7 +189,7 @@ struct Truth {
     associations: Vec<Association>,
 }
 
-/// What one end did on one association, and the kernel's view of it. Bytes are payload.
+/// One end's messages on one association, and the kernel's view of the association. Bytes are payload.
 #[derive(Serialize)]
 struct Association {
     assoc_id: i32,

@@ -9,7 +9,7 @@ use crate::sctp::{Chunk, Sack, after};
 /// Ports of a sender and a receiver.
 pub type Ports = (u16, u16);
 
-/// What a stream brought.
+/// The chunks of a stream that the receiver accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stream {
     /// When each chunk came, in ns.

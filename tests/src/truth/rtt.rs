@@ -40,7 +40,7 @@ pub struct Flow {
     windows_at_end: Option<usize>,
 }
 
-/// What became of one TSN.
+/// One TSN: when and how often it was sent, and when it was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tsn {
     /// Where it was first sent to.
@@ -55,7 +55,7 @@ pub struct Tsn {
     pub crowded: bool,
 }
 
-/// What the kernel side looks at in one SACK (`MAX_SCAN`).
+/// How many TSNs and gap blocks the kernel side looks at in one SACK (`MAX_SCAN`).
 const CROWD: u64 = 8192;
 
 impl Tsn {
@@ -183,7 +183,7 @@ impl Flow {
                 self.point = data.tsn.wrapping_sub(1);
             }
             self.next = data.tsn.wrapping_add(1);
-            // What looked like an end was none: a SHUTDOWN that its sender did not take.
+            // DATA after the end: the sender did not take the SHUTDOWN that looked like its end.
             (self.other_ends, self.ends, self.windows_at_end) = (false, false, None);
         }
         if tsn.acknowledged_ns.is_none() {
@@ -467,7 +467,7 @@ mod tests {
         assert_eq!(windows(&[&last[..], &other].concat()), 1);
         // Without an answer it was not taken.
         assert_eq!(windows(&[&last[..], &other[..2]].concat()), 2);
-        // What is outstanding still is has to be acknowledged.
+        // A chunk that is outstanding at the end still has to be acknowledged.
         let early = frame(15, B, A, vec![Chunk::Shutdown(4)]);
         let frames = [asks(), begin(), frame(10, A, B, vec![data(5)]), early, last[2].clone(), more, answer];
         assert_eq!(windows(&frames), 1);

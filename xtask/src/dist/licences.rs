@@ -1,4 +1,4 @@
-//! What of others is linked into the commands: licences, and bills of materials.
+//! Others' code that is linked into the commands: licences, and bills of materials.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::run::{Failure, cargo_command, run};
 /// Who made what is linked into the commands, and its licences.
 pub const THIRD_PARTY: &str = "third-party.txt";
 
-/// What cargo-cyclonedx writes beside each `Cargo.toml`.
+/// Name of the file that cargo-cyclonedx writes beside each `Cargo.toml`.
 const BILL: &str = "dist.cdx.json";
 
 impl Dist {

@@ -21,7 +21,7 @@ use crate::{commands, needs};
 /// The version of everything that is handed out: the workspace's.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What an architecture is called.
+/// Names of an architecture.
 struct Arch {
     /// By Rust, the kernel and RPM.
     name: &'static str,
@@ -39,7 +39,7 @@ impl Arch {
     }
 }
 
-/// What to make.
+/// The flags: what to make.
 pub struct Options {
     /// For this machine's architecture only.
     pub native: bool,
@@ -99,9 +99,9 @@ pub fn check_staging() -> Result<(), Failure> {
 struct Dist {
     /// Cargo's target folder.
     target: PathBuf,
-    /// What is handed out.
+    /// Folder of the files that are handed out.
     out: PathBuf,
-    /// What the former is made of.
+    /// Folder of what those are made of.
     work: PathBuf,
     /// Seconds from 1970 to the commit: the time of every file.
     epoch: String,

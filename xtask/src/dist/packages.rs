@@ -155,7 +155,7 @@ fn script(name: &str) -> String {
     format!("{}.py", name.replace('-', "_"))
 }
 
-/// What a command's `Cargo.toml` calls it.
+/// A command's description in its `Cargo.toml`.
 fn summary(name: &str) -> Result<String, Failure> {
     let manifest = read(&workspace(name).join("Cargo.toml"))?;
     let summary = manifest.lines().find_map(|line| line.strip_prefix("description = \"")?.strip_suffix('"'));

@@ -7,7 +7,7 @@ use super::workspace;
 use crate::files::{failure, read, write};
 use crate::run::Failure;
 
-/// What marks stand for.
+/// Marks, and the texts that they stand for.
 pub struct Values(Vec<(&'static str, String)>);
 
 impl Values {
