@@ -2,10 +2,9 @@
 
 use std::{
     ffi::OsString,
-    fs::{File, read_link},
+    fs::File,
     io::{self, Write},
     net::IpAddr,
-    os::fd::AsRawFd,
     path::{Path, PathBuf},
     process,
     time::Duration,
@@ -13,7 +12,7 @@ use std::{
 
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, ValueEnum, error::ErrorKind};
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
-use probes::{Config, Filter, HookKind, streams};
+use probes::{Config, Filter, HookKind, kernel, streams};
 
 use crate::{Manual, version::VERSION};
 
@@ -290,9 +289,7 @@ fn netns(text: &str) -> Result<u32, String> {
         Err(_) => Path::new(text).to_owned(),
     };
     let file = File::open(&path).map_err(|e| format!("cannot look at {}: {e}", path.display()))?;
-    // The kernel names the file: net:[4026531840].
-    let name = read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
-    let inode = name.to_str().and_then(|name| name.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok());
+    let inode = kernel::net_namespace(&file);
     inode.ok_or_else(|| format!("{} is no network namespace", path.display()))
 }
 

@@ -398,12 +398,11 @@ pub(crate) fn sentences(a: &Accounting) -> Vec<String> {
     let mut lines = Vec::new();
     if a.events == 0 && a.passed_over {
         lines.push(
-            "nothing was seen: SCTP was at work, but not where the filters are (-p, --addr, ...)".to_owned(),
+            "nothing was seen: there were events, but the filters (-p, --addr, ...) left out all of them"
+                .to_owned(),
         );
     } else if a.events == 0 {
-        lines.push(
-            "nothing was seen: no SCTP association on this machine did what this command looks at".to_owned(),
-        );
+        lines.push("nothing was seen: no SCTP association did what this command looks at".to_owned());
     }
     if a.lost > 0 {
         lines.push(format!("{} events lost: they came faster than they could be written", a.lost));

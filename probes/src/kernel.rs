@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
-    os::unix::fs::MetadataExt,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::Path,
     sync::LazyLock,
     time::Duration,
@@ -12,6 +12,7 @@ use std::{
 
 use caps::{CapSet, Capability, has_cap};
 use nix::{
+    libc::{self, Ioctl},
     sys::resource::{Resource, getrlimit, setrlimit},
     time::{ClockId, clock_getres, clock_gettime},
 };
@@ -260,6 +261,18 @@ fn monotonic_offset(offsets: &str) -> Option<i128> {
     let mut words = offsets.lines().find_map(|line| line.strip_prefix("monotonic"))?.split_whitespace();
     let [seconds, nanoseconds] = [words.next()?.parse::<i128>().ok()?, words.next()?.parse::<i128>().ok()?];
     Some(seconds * 1_000_000_000 + nanoseconds)
+}
+
+/// Asks for the type of the namespace that a file is: a `CLONE_*` flag (ioctl_nsfs(2)).
+const NS_GET_NSTYPE: Ioctl = 0xb703;
+
+/// The inode number of the network namespace that a file is; `None` if it is something else.
+#[must_use]
+pub fn net_namespace(file: &File) -> Option<u32> {
+    // SAFETY: the request has no argument, and the descriptor is open. Files that are no namespace refuse it.
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+    let inode = file.metadata().ok()?.ino();
+    (kind == libc::CLONE_NEWNET).then(|| inode.try_into().ok())?
 }
 
 #[cfg(test)]

@@ -18,6 +18,12 @@ echo 0 >/proc/sys/net/core/netdev_tstamp_prequeue
 # Built in since 6.12.
 /sbin/modprobe -q virtio_pci
 /sbin/modprobe -q virtio_console
+# Ports come a moment later.
+tries=0
+until [ -e /sys/class/virtio-ports/vport*p1/name ] || [ $tries = 50 ]; do
+	sleep 0.1
+	tries=$((tries + 1))
+done
 for port in /sys/class/virtio-ports/*; do
 	eval "$(cat "$port/name")=/dev/${port##*/}"
 done

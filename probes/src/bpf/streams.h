@@ -574,6 +574,26 @@ static __always_inline struct assoc *restart_assoc(bool trusted, struct sctp_ass
 
 /* --- streams --- */
 
+/* Of streams that live: the next one of a greedy association, or the longest silent of a few. */
+__noinline int search_living(struct victim *victim)
+{
+	if (!victim)
+		return 0;
+	if (is_greedy(assoc_at(greedy.assoc))) {
+		victim->first = greedy.hand;
+		victim->steps = LAP(settings.stream_mask);
+		victim->enough = GREEDY;
+		search_streams(victim, LAPS(settings.stream_mask));
+		greedy.hand = victim->key + 1;
+	} else {
+		victim->first = __sync_fetch_and_add(&stream_pool.living_hand, POOL_PROBES);
+		victim->steps = POOL_PROBES;
+		victim->enough = FREE;
+		search_streams(victim, 1);
+	}
+	return 0;
+}
+
 /* Claims an entry of the pool. Its index, or NO_INDEX. */
 static __always_inline __u32 take_stream(void)
 {
@@ -592,18 +612,8 @@ static __always_inline __u32 take_stream(void)
 		search_streams(&victim, LAPS(settings.stream_mask));
 		end_lap(&stream_pool, &victim);
 	}
-	if (victim.rank > ENDED && is_greedy(assoc_at(greedy.assoc))) {
-		victim.first = greedy.hand;
-		victim.steps = LAP(settings.stream_mask);
-		victim.enough = GREEDY;
-		search_streams(&victim, LAPS(settings.stream_mask));
-		greedy.hand = victim.key + 1;
-	} else if (victim.rank > ENDED) {
-		victim.first = __sync_fetch_and_add(&stream_pool.living_hand, POOL_PROBES);
-		victim.steps = POOL_PROBES;
-		victim.enough = FREE;
-		search_streams(&victim, 1);
-	}
+	if (victim.rank > ENDED)
+		search_living(&victim);
 	key = victim.key;
 	s = stream_at(key);
 	old = victim.generation;

@@ -5,7 +5,7 @@ use std::env;
 use anyhow::{Result, bail};
 use sctptrace_tests::kernel::Series;
 
-use crate::suite::FENTRY;
+use crate::suite::{FENTRY, KPROBE};
 
 /// How much to test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +24,19 @@ const QUICK: [&str; 3] = ["loss", "two-paths", "slow-reader"];
 /// Other cases of [`Scope::Quick`], on 6.12.
 const QUICK_CASES: [&str; 2] = ["rtt-forms", "privilege-file"];
 
-/// Scenarios of [`Scope::Ci`] on kernels other than 6.12 and with kprobes: losses, bundles as fast as they go, messages in
+/// Where [`Scope::Ci`] runs some scenarios, besides 6.12 with fentry, which runs all.
+const ELSEWHERE_WITH: [(Series, &str); 3] =
+    [(Series::V6_1, FENTRY), (Series::V6_12, KPROBE), (Series::V7_3, FENTRY)];
+
+/// Scenarios of [`Scope::Ci`] there: losses, bundles as fast as they go, messages in
 /// several chunks, two paths of which one fails, a full buffer, and messages that wait for one before them.
 const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths", "slow-reader", "blocked"];
 
 /// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes more than a minute, or repeats with kprobes what a case beside it
 /// has shown.
-const LONG: [&str; 6] = [
+const LONG: [&str; 7] = [
     "limits-churn",
+    "limits-starts",
     "streams-crowd",
     "rto-filters-kprobe",
     "bufmon-filters-kprobe",
@@ -61,7 +66,7 @@ impl Scope {
         let main = series == Series::V6_12 && hooks == FENTRY;
         match self {
             Self::Quick => main && QUICK.contains(&name),
-            Self::Ci => main || SUBSET.contains(&name),
+            Self::Ci => main || (ELSEWHERE_WITH.contains(&(series, hooks)) && SUBSET.contains(&name)),
             Self::All => true,
         }
     }

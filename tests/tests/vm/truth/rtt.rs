@@ -335,13 +335,9 @@ fn check_sum(flows: &[Flow], seen: &Seen) -> Result<()> {
 fn check_prompt(seen: &Seen, longest_us: f64) -> Result<()> {
     let (prompt, other): (Vec<_>, Vec<_>) = seen.samples.iter().partition(|sample| sample.prompt);
     ensure!(!prompt.is_empty(), "no prompt sample");
-    // One in a hundred may be late for another reason: an end that was busy for a jiffy.
+    // One in fifty may be late for another reason: an end that was busy for a jiffy, as five commands end an interval.
     let late: Vec<_> = prompt.iter().filter(|sample| sample.rtt_us > longest_us).collect();
-    ensure!(
-        late.len() * 100 <= prompt.len(),
-        "{} prompt, later than {longest_us} us: {late:?}",
-        prompt.len()
-    );
+    ensure!(late.len() * 50 <= prompt.len(), "{} prompt, later than {longest_us} us: {late:?}", prompt.len());
     ensure!(other.iter().any(|sample| sample.rtt_us > longest_us), "no sample that had to wait");
     Ok(())
 }

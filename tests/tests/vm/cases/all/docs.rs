@@ -305,7 +305,7 @@ fn ten_streams(run: &Run<'_>) -> Result<()> {
     let before = Run { scenario: "one-stream", ..*run }.client()?.stats.retransmitted;
     ensure!(lost == before, "the same losses: {lost}, before {before}");
     let receiver = run.output(1)?;
-    ensure!(receiver.is_empty(), "{receiver}");
+    ensure!(receiver.contains("nothing was seen"), "{receiver}");
     Ok(())
 }
 
