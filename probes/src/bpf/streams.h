@@ -574,26 +574,6 @@ static __always_inline struct assoc *restart_assoc(bool trusted, struct sctp_ass
 
 /* --- streams --- */
 
-/* Of streams that live: the next one of a greedy association, or the longest silent of a few. */
-__noinline int search_living(struct victim *victim)
-{
-	if (!victim)
-		return 0;
-	if (is_greedy(assoc_at(greedy.assoc))) {
-		victim->first = greedy.hand;
-		victim->steps = LAP(settings.stream_mask);
-		victim->enough = GREEDY;
-		search_streams(victim, LAPS(settings.stream_mask));
-		greedy.hand = victim->key + 1;
-	} else {
-		victim->first = __sync_fetch_and_add(&stream_pool.living_hand, POOL_PROBES);
-		victim->steps = POOL_PROBES;
-		victim->enough = FREE;
-		search_streams(victim, 1);
-	}
-	return 0;
-}
-
 /* Claims an entry of the pool. Its index, or NO_INDEX. */
 static __always_inline __u32 take_stream(void)
 {
@@ -612,8 +592,23 @@ static __always_inline __u32 take_stream(void)
 		search_streams(&victim, LAPS(settings.stream_mask));
 		end_lap(&stream_pool, &victim);
 	}
-	if (victim.rank > ENDED)
-		search_living(&victim);
+	if (victim.rank > ENDED) {
+		/* The next stream of a greedy association, or the longest silent of a few. */
+		__u32 laps = 1;
+
+		victim.steps = POOL_PROBES;
+		victim.enough = FREE;
+		if (is_greedy(assoc_at(greedy.assoc))) {
+			victim.first = greedy.hand;
+			victim.steps = LAP(settings.stream_mask);
+			victim.enough = GREEDY;
+			laps = LAPS(settings.stream_mask);
+		} else {
+			victim.first = __sync_fetch_and_add(&stream_pool.living_hand, POOL_PROBES);
+		}
+		search_streams(&victim, laps);
+		greedy.hand = victim.key + 1;
+	}
 	key = victim.key;
 	s = stream_at(key);
 	old = victim.generation;
