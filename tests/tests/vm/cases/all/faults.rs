@@ -46,7 +46,7 @@ nothing_left
 const SECOND_SIGNAL: &str = "
 topology; path 10ms; remember
 now() { cut -d' ' -f1 /proc/uptime; }
-sips() { while [ $(dd bs=200 count=1 2>/dev/null | wc -c) -gt 0 ]; do sleep 0.2; done; }
+sips() { while [ $(dd bs=4096 count=1 2>/dev/null | wc -c) -gt 0 ]; do sleep 0.4; done; }
 (trap '' HUP; exec sctp-rtt -c -q >held.csv 2>held.err) &
 held=$!
 mkfifo pipe
