@@ -58,8 +58,11 @@ for number in 1 2 3 4 5; do
     a socat -u OPEN:some SCTP:10.2.0.1:5000
     # With --keep-open it listens no more after the first.
     b ncat --sctp --listen --recv-only 10.2.0.1 5001 >/dev/null 2>&1 &
+    server=$!
     until_true 10 b grep -q ' 5001 ' /proc/net/sctp/eps
     a ncat --sctp --send-only 10.2.0.1 5001 <some
+    # Or the next client would find this one, as it ends.
+    wait $server || true
 done
 ";
 
