@@ -2,16 +2,17 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
+    fs::OpenOptions,
     io::{self, Write},
     net::IpAddr,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process,
     time::Duration,
 };
 
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, ValueEnum, error::ErrorKind};
-use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+use nix::{errno::Errno, libc::O_NONBLOCK, sys::signal::kill, unistd::Pid};
 use probes::{Config, Filter, HookKind, kernel, streams};
 
 use crate::{Manual, version::VERSION};
@@ -288,7 +289,12 @@ fn netns(text: &str) -> Result<u32, String> {
         Ok(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
         Err(_) => Path::new(text).to_owned(),
     };
-    let file = File::open(&path).map_err(|e| format!("cannot look at {}: {e}", path.display()))?;
+    // A FIFO is none, and is not waited for.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_NONBLOCK)
+        .open(&path)
+        .map_err(|e| format!("cannot look at {}: {e}", path.display()))?;
     let inode = kernel::net_namespace(&file);
     inode.ok_or_else(|| format!("{} is no network namespace", path.display()))
 }

@@ -86,6 +86,8 @@ pub struct Run<'a, P: Probe, R> {
     /// Where to ask at the end whether the kernel has called programs all the time; `None` for a probe without a kernel.
     ftrace: Option<Ftrace>,
     tracing_off: bool,
+    /// Whether there was a row, printed or not.
+    has_rows: bool,
 }
 
 impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
@@ -103,6 +105,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
             unwritten: 0,
             ftrace: None,
             tracing_off: false,
+            has_rows: false,
         }
     }
 
@@ -206,8 +209,11 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     }
 
     /// What a person should know of the run besides the accounting, a line each.
-    pub(crate) fn remarks(&self) -> Vec<String> {
+    pub(crate) fn remarks(&self, accounting: &Accounting) -> Vec<String> {
         let mut lines = Vec::new();
+        if !self.has_rows && !self.tracing_off {
+            lines.extend(nothing(accounting).map(str::to_owned));
+        }
         let dropped = self.out.dropped();
         if dropped > 0 {
             lines.push(format!("{dropped} lines dropped: their reader did not take them in time"));
@@ -246,11 +252,16 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
 
     /// Writes the rows of the interval that ended, and the totals that are due.
     fn statistics(&mut self, at_end: bool) -> Result<()> {
+        let has_rows = &mut self.has_rows;
         if self.report.form().intervals {
-            self.report.interval(&mut self.out, self.probe.interval()?)?;
+            let rows = self.probe.interval()?.inspect(|_| *has_rows = true);
+            self.report.interval(&mut self.out, rows)?;
         }
         match self.report.due(at_end) {
-            Some(due) => self.report.totals(&mut self.out, self.probe.totals(due)?, at_end),
+            Some(due) => {
+                let rows = self.probe.totals(due)?.inspect(|_| *has_rows = true);
+                self.report.totals(&mut self.out, rows, at_end)
+            }
             None => Ok(()),
         }
     }
@@ -393,17 +404,22 @@ impl<'a> End<'a> {
     }
 }
 
+/// The sentence for a run of which nothing was counted at all, if it was such a one.
+fn nothing(a: &Accounting) -> Option<&'static str> {
+    let counts = [a.events, a.lost, a.evicted, a.outstanding.unwrap_or(0), a.unseen.unwrap_or(0)];
+    if counts.iter().chain(a.skipped.iter().map(|s| &s.count)).any(|count| *count > 0) {
+        return None;
+    }
+    Some(if a.passed_over {
+        "nothing was seen: there were events, but the filters (-p, --addr, ...) left them out"
+    } else {
+        "nothing was seen: no SCTP association did what this command looks at"
+    })
+}
+
 /// What a person should know of the accounting, a line each.
 pub(crate) fn sentences(a: &Accounting) -> Vec<String> {
     let mut lines = Vec::new();
-    if a.events == 0 && a.passed_over {
-        lines.push(
-            "nothing was seen: there were events, but the filters (-p, --addr, ...) left out all of them"
-                .to_owned(),
-        );
-    } else if a.events == 0 {
-        lines.push("nothing was seen: no SCTP association did what this command looks at".to_owned());
-    }
     if a.lost > 0 {
         lines.push(format!("{} events lost: they came faster than they could be written", a.lost));
     }
@@ -449,9 +465,12 @@ mod tests {
 
     #[test]
     fn who_sees_nothing_is_told_so() {
-        let said = |passed_over| sentences(&Accounting { passed_over, ..Accounting::default() }).concat();
-        assert!(said(false).contains("no SCTP association"));
-        assert!(said(true).contains("filters"));
+        let said = |passed_over| nothing(&Accounting { passed_over, ..Accounting::default() });
+        assert!(said(false).is_some_and(|line| line.contains("no SCTP association")));
+        assert!(said(true).is_some_and(|line| line.contains("filters")));
+        let skipped = vec![Skipped { reason: "r", sentence: "because", count: 1 }];
+        assert_eq!(nothing(&Accounting { skipped, ..Accounting::default() }), None);
+        assert_eq!(nothing(&Accounting { outstanding: Some(1), ..Accounting::default() }), None);
     }
 
     #[test]

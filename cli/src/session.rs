@@ -83,7 +83,7 @@ impl<'a> Session<'a> {
             progress.end();
             watched?;
             let accounting = run.end()?;
-            for line in sentences(&accounting).into_iter().chain(run.remarks()) {
+            for line in sentences(&accounting).into_iter().chain(run.remarks(&accounting)) {
                 say(banners, &line);
             }
             Ok(())

@@ -812,9 +812,8 @@ __noinline int stands_still(__u64 address)
 	struct entry *entry;
 	__u64 now;
 
-	if (READ(asoc, state) < SCTP_STATE_ESTABLISHED || !wanted(false, asoc, NULL))
-		return 0;
-	if (walk.next == walk.head && !bytes)
+	if (READ(asoc, state) < SCTP_STATE_ESTABLISHED || (walk.next == walk.head && !bytes) ||
+	    !wanted(false, asoc, NULL))
 		return 0;
 	entry = find_entry(address, assoc_id);
 	if (!entry) {

@@ -44,7 +44,8 @@ static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
 		is_path = addr_is(&transport->ipaddr) || addr_is(&transport->saddr);
 	if (is_path && wanted_assoc(trusted, asoc))
 		return true;
-	shared.passed_over = true;
+	if (!*(volatile __u32 *)&shared.passed_over) /* other CPUs read that cache line */
+		shared.passed_over = true;
 	return false;
 }
 

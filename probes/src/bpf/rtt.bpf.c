@@ -152,6 +152,9 @@ static __always_inline void check_sent(bool trusted, struct sctp_association *as
 {
 	__u32 sent = new_chunks(trusted, asoc), unseen = sent - (a->counted + a->last_tsn + 1);
 
+	/* The entry may have made room for another association meanwhile. */
+	if (*(volatile __u32 *)&a->assoc_id != (__u32)GET(trusted, asoc, assoc_id))
+		return;
 	if ((__s32)unseen > 0)
 		count(&shared.accounting.unseen, unseen);
 	a->counted = sent - next;

@@ -255,7 +255,7 @@ static __always_inline enum rank rank_of_assoc(const struct assoc *a)
 /* The peer has a say in how many streams there are: they shall not take the room of all others. */
 static __always_inline bool is_greedy(const struct assoc *a)
 {
-	return a->streams >= (settings.stream_mask + 1) / 2;
+	return a->living_id && (__s32)a->streams >= (__s32)((settings.stream_mask + 1) / 2);
 }
 
 static __always_inline enum rank rank_of_stream(const struct stream *s)

@@ -237,6 +237,9 @@ static __always_inline void check_sent(bool trusted, struct sctp_association *as
 	__u64 counted = all_chunks(trusted, asoc) - a->stats.counted_before;
 	__u64 unseen = counted - a->events;
 
+	/* The entry may have made room for another association meanwhile. */
+	if (*(volatile __u32 *)&a->living_id != (__u32)GET(trusted, asoc, assoc_id))
+		return;
 	if ((__s64)unseen > (__s64)a->stats.unseen) {
 		count(&shared.accounting.unseen, unseen - a->stats.unseen);
 		a->stats.unseen = unseen;
@@ -501,13 +504,14 @@ static __always_inline int on_update(bool trusted, struct sctp_association *asoc
  * be inlined away (struct sctp_stream_interleave), and where it is flushed.
  */
 
+/* First: at the end it is detached first, and nothing that is sent after that counts as unseen. */
+ON_ENTRY_TWICE(streamutil_free, sctp_association_free, on_free(trusted, asoc),
+	       struct sctp_association *asoc)
 ON_ENTRY_MARKED(streamutil_assign, sctp_chunk_assign_tsn, on_assign(trusted, chunk),
 		struct sctp_chunk *, chunk)
 ON_RETURN_TWICE(streamutil_append, sctp_packet_append_chunk,
 		RETURNED == SCTP_XMIT_OK ? on_append(trusted, packet, chunk) : 0,
 		struct sctp_packet *, packet, struct sctp_chunk *, chunk)
-ON_ENTRY_TWICE(streamutil_free, sctp_association_free, on_free(trusted, asoc),
-	       struct sctp_association *asoc)
 ON_RETURN(streamutil_update, sctp_assoc_update, on_update(trusted, asoc), struct sctp_association *,
 	  asoc, void *, unused)
 ON_ENTRY_TWICE_WITH_FRAME(streamutil_x_data, sctp_ulpq_tail_data, on_data(trusted, ulpq),

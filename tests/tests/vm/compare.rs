@@ -53,6 +53,11 @@ pub fn says_nothing(errors: &str) -> bool {
     errors.lines().all(|line| line.ends_with(MISSED) || line.ends_with(UNSEEN))
 }
 
+/// A filter that fits nothing is told of, and nothing else.
+pub fn says_filtered(errors: &str) -> bool {
+    errors.lines().count() == 1 && errors.trim_end().ends_with("the filters (-p, --addr, ...) left them out")
+}
+
 /// The tool ended well, and its accounting says that nothing was lost, evicted or skipped.
 pub fn no_loss(folder: &Path, name: &str, tool: &str) -> Result<()> {
     let [status, errors] = ["status", "err"].map(|end| text(&folder.join(format!("{name}.{end}"))));

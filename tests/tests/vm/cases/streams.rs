@@ -11,7 +11,7 @@ use sctptrace_tests::vm::{Case, Mode, text};
 use serde::Deserialize;
 
 use crate::cases::rtt::FILTERS;
-use crate::compare::{contract, no_loss, of_type, says_nothing};
+use crate::compare::{contract, no_loss, of_type, says_filtered, says_nothing};
 use crate::suite::Suite;
 
 const TOOLS: [&str; 2] = ["jitter", "streamutil"];
@@ -155,11 +155,14 @@ fn check_filters(folder: &Path, tool: &str) -> Result<()> {
         ("netns-pid", others),
         ("assoc", vec![A1]),
         ("pid", vec![B0, B1]),
-        ("both", vec![]),
     ] {
         let seen = seen_ports(folder, name, tool)?;
         ensure!(seen == expected.iter().copied().collect(), "{name}: {seen:?}, not {expected:?}");
     }
+    // No association has both ports.
+    let summaries: Vec<Whose> = of_type(folder, "both", "summary")?;
+    let errors = text(&folder.join("both.err"))?;
+    ensure!(summaries.is_empty() && says_filtered(&errors), "both: {summaries:?} {errors}");
     Ok(())
 }
 
