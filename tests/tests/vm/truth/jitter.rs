@@ -115,6 +115,10 @@ fn compare(folder: &Path, flows: &[Flow], left_out: LeftOut) -> Result<String> {
 /// What lies between tap and hook may differ from one chunk to another, in us.
 const STAMPS_US: f64 = 20.0;
 
+/// Where packets come in bursts, one may wait in the backlog of a socket that is in use, and come to the hook up to 2 ms
+/// after the tap: the jitter takes a sixteenth of that, twice.
+const BACKLOG_US: f64 = 250.0;
+
 /// The mean within 0.1 %, or what the first and the last chunk's stamps may make of it; the jitter within 1 % or so much.
 /// Returns how far they are off.
 fn close(deltas: &[f64], mean: Option<f64>, jitter: Option<f64>, seen: &Summary) -> Result<(f64, f64)> {
@@ -124,6 +128,7 @@ fn close(deltas: &[f64], mean: Option<f64>, jitter: Option<f64>, seen: &Summary)
     let jitter_error = (jitter.context("no jitter")? - expected_jitter).abs();
     let stamps = STAMPS_US / deltas.len() as f64;
     ensure!(mean_error <= (expected_mean * 0.001).max(stamps), "mean {expected_mean} us: {seen:?}");
-    ensure!(jitter_error <= (expected_jitter * 0.01).max(STAMPS_US), "jitter {expected_jitter} us: {seen:?}");
+    let stamps = if expected_jitter > 1000.0 { BACKLOG_US } else { STAMPS_US };
+    ensure!(jitter_error <= (expected_jitter * 0.01).max(stamps), "jitter {expected_jitter} us: {seen:?}");
     Ok((mean_error / expected_mean, jitter_error))
 }
