@@ -673,7 +673,7 @@ static long end_waits_step(__u32 place, struct life_walk *walk)
 	return 0;
 }
 
-/* A send whose wait end_waits_step() has ended waits on in the next life. */
+/* Begins a send's wait anew in the next life, after end_waits_step() has ended the old wait. */
 static long renew_waits_step(__u32 place, struct life_walk *walk)
 {
 	struct send *send = send_at(place);

@@ -221,7 +221,7 @@ __noinline __u64 find_victim(__u64 hash)
 	return (__u64)search.steps << 32 | search.found;
 }
 
-/* An entry whose search begins at `key` lies `steps` on: raises the `reach` there. */
+/* Raises the reach at `key` to `steps`: an entry whose search begins there lies that far away. */
 __noinline int raise_reach(__u32 key, __u32 steps)
 {
 	__u32 *reach = &entry_at(key)->reach;
@@ -295,8 +295,8 @@ __noinline __u32 find_or_insert_further(__u64 object, __u32 assoc_id, bool is_pa
 
 /*
  * An object's entry, made where it is new; NULL on failure. The object is a path, or an
- * association, whose entry names the primary path. The object's address comes as a number: the
- * verifier lets nobody calculate with a typed pointer.
+ * association, whose entry names the primary path. The caller gives the address as a number: the
+ * verifier allows no arithmetic on a typed pointer.
  */
 static __always_inline struct entry *find_or_insert(__u64 object, __u32 assoc_id, bool is_path)
 {

@@ -85,7 +85,7 @@ static __always_inline int func_ret(void *ctx)
 	FENTRY(name, function, work, ##__VA_ARGS__)                                                \
 	KPROBE(name, function, work, ##__VA_ARGS__)
 
-/* The entry of a function whose return has an ON_RETURN_SHARED. */
+/* A program at the entry of a function that has an ON_RETURN_SHARED program at its return. */
 #define ON_ENTRY_WITH_FRAME(name, function, work, type_a, a, type_b, b)                            \
 	FENTRY(name, function, work, type_a a, type_b b)                                           \
 	KPROBE_WITH_FRAME(name, function, work, type_a, a, type_b, b)

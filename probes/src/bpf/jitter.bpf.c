@@ -85,7 +85,8 @@ __noinline int bucket_wraps(__u32 index, __u32 bucket)
 
 /*
  * For user space alone: histograms at the last interval, which it subtracts at the next. They are
- * in a map, whose memory is all taken at start: that of a process would grow with traffic.
+ * in a map, because the kernel takes all of a map's memory at start. Memory of the process would
+ * grow with traffic.
  */
 struct earlier {
 	__u32 made; /* see struct stream */
@@ -255,7 +256,7 @@ static __always_inline __u64 packet_time(struct assoc *a, __u64 begin, __u32 len
 	return a->stats.packet_ns;
 }
 
-/* Books an arrival in what settings.wants asks for beside totals. */
+/* Counts an arrival in the optional statistics that settings.wants asks for. */
 static __always_inline void on_wanted(bool trusted, __u32 want, struct sctp_association *asoc,
 				      struct sctp_chunkhdr *hdr, struct stream_stats *stats,
 				      __u64 now, __u32 tsn, const __u64 *interval)

@@ -441,7 +441,7 @@ struct sack {
 	__u32 prompt_packet; /* samples of this packet are prompt */
 };
 
-/* Books a sample in what settings.wants asks for beside totals. */
+/* Adds a sample to the optional outputs that settings.wants asks for. */
 static __always_inline void sample_wanted(__u32 want, const struct sack *sack,
 					  const struct slot *slot, struct entry *path, __u64 rtt)
 {
@@ -813,7 +813,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	a->digest = digest;
 	a->gap_top = gap_top;
 
-	/* Most SACKs cover two chunks more, and no gap: no loop, whose steps cost a call each. */
+	/* Most SACKs cover one or two new chunks and no gap: a loop would cost a call for each. */
 	if (!sack.blocks && sack.end - sack.tsn < 2) {
 		covers(&sack, sack.tsn);
 		if (sack.tsn != sack.end)

@@ -390,7 +390,7 @@ struct gap_ack_block {
 #define CAN_CAST bpf_ksym_exists(bpf_rdonly_cast)
 #define CAST(type, address) (*(type *)bpf_core_cast(address, struct in6_addr))
 
-/* One field of an object whose address is a mere number to the verifier. */
+/* Reads one field of an object whose address the verifier knows as a number only. */
 #define READ(object, field)                                                                        \
 	({                                                                                         \
 		typeof((object)->field) value_ = 0;                                                \

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Retransmissions, and which of them were spurious: the peer had the TSN already. A part of
- * rto.bpf.c, whose entries of paths it uses. A retransmission counts as spurious where the peer
- * names its TSN as a duplicate in a SACK (RFC 9260 3.3.4). An acknowledgement that comes sooner
- * after the retransmission than the path can answer is counted apart: it may also mean that the
- * path has become quicker.
+ * Retransmissions, and which of them were spurious: the peer had the TSN already. This file is a
+ * part of rto.bpf.c and uses its entries of paths. A retransmission is spurious if the peer names
+ * its TSN as a duplicate in a SACK (RFC 9260 3.3.4). An acknowledgement that comes sooner after the
+ * retransmission than the path can answer is counted apart: it may also mean that the path has
+ * become quicker.
  *
  * All is booked on the path that the chunk was on when it was first sent again.
  */

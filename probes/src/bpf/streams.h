@@ -427,7 +427,7 @@ static __always_inline __u32 take_assoc(__u32 assoc_id)
 	return victim.key;
 }
 
-/* Takes an entry from the association that had it: books its events, and frees its place. */
+/* Takes an entry from its association: counts its events as gone, and frees its place. */
 __noinline int clear_assoc(__u32 key)
 {
 	struct assoc *a = assoc_at(key);

@@ -382,7 +382,7 @@ static __always_inline void count_size(struct stream *s, __u32 bytes, __u8 flags
 		size->by_bits[bits]++;
 }
 
-/* Books a chunk in what settings.wants asks for beside totals. */
+/* Counts a chunk in the optional statistics that settings.wants asks for. */
 static __always_inline void on_wanted(__u32 want, struct stream *s, __u32 bytes, __u8 flags)
 {
 	if (want & WANT_EXTENDED && flags & SCTP_DATA_LAST_FRAG)
