@@ -1,5 +1,5 @@
-//! Programs that people run over SCTP, from Debian's packages, judged by captures at both ends with all five commands at
-//! once.
+//! Programs that people run over SCTP, from Debian's packages. All five commands trace them at once and are
+//! compared with captures at both ends.
 
 use std::path::Path;
 
@@ -13,10 +13,10 @@ use crate::compare::captured;
 use crate::suite::Suite;
 use crate::truth::{bufmon, jitter, rto, rtt, streamutil};
 
-/// Their packages' programs.
+/// The programs' names.
 const PROGRAMS: [&str; 6] = ["iperf3", "ncat", "sctp_darn", "sctp_test", "sipp", "socat"];
 
-/// Forwards, on streams of two associations; backwards; and both ways at once.
+/// iperf3 sends from a to b, on four streams of two associations; from b to a; and both ways at once.
 const IPERF3: &str = "
 b iperf3 --server --bind 10.2.0.1 >server.log 2>&1 &
 listening() { b grep -q ':1451 ' /proc/net/tcp; }
@@ -26,7 +26,8 @@ for how in '--nstreams 4 --parallel 2' --reverse --bidir; do
 done
 ";
 
-/// Messages of all sizes, ordered and not, on five streams; then one that waits for answers.
+/// `sctp_test` sends messages of 1 to 32,768 bytes, alternately ordered and unordered, on four streams; then
+/// ordered messages of one byte on one stream.
 const SCTP_TEST: &str = "
 b sctp_test -H 10.2.0.1 -P 5000 -l >server.log 2>&1 &
 until_true 10 b grep -q ' 5000 ' /proc/net/sctp/eps
@@ -34,8 +35,8 @@ a sctp_test -H 10.1.0.1 -P 6000 -h 10.2.0.1 -p 5000 -s -c 4 -o 2 -M 4 -x 5 >clie
 a sctp_test -H 10.1.0.1 -P 6001 -h 10.2.0.1 -p 5000 -s -c 0 -o 1 -x 50 >>client.log
 ";
 
-/// Addresses come and go while messages are sent, and the primary path changes. (At the end of its input sctp_darn exits
-/// with 100.)
+/// While `sctp_darn` sends messages, it adds an address, changes the primary path, and removes its first
+/// address. (At the end of its input it exits with 100.)
 const SCTP_DARN: &str = "
 for ns in a b; do $ns sysctl -qw net.sctp.addip_enable=1 net.sctp.addip_noauth_enable=1; done
 b sctp_darn -H 10.2.0.1 -B 10.2.1.1 -P 5000 -l >server.log 2>&1 &
@@ -49,15 +50,18 @@ until_true 10 b grep -q ' 5000 ' /proc/net/sctp/eps
 } | a sctp_darn -H 10.1.0.1 -P 6000 -h 10.2.0.1 -p 5000 -s -I >client.log 2>&1 || [ $? = 100 ]
 ";
 
-/// Short associations, one after the other.
+/// Short associations of socat and ncat, one after the other.
 const IN_A_ROW: &str = "
 b socat -u SCTP-LISTEN:5000,fork OPEN:/dev/null &
 until_true 10 b grep -q ' 5000 ' /proc/net/sctp/eps
 head -c 5000 /dev/zero >some
+# A server that reaches the end of its input ends, whether it has been sent anything or not.
+mkfifo endless
+exec 9<>endless
 for number in 1 2 3 4 5; do
     a socat -u OPEN:some SCTP:10.2.0.1:5000
     # With --keep-open it listens no more after the first.
-    b ncat --sctp --listen --recv-only 10.2.0.1 5001 >/dev/null 2>&1 &
+    b ncat --sctp --listen --recv-only 10.2.0.1 5001 <&9 >/dev/null 2>&1 &
     server=$!
     until_true 10 b grep -q ' 5001 ' /proc/net/sctp/eps
     a ncat --sctp --send-only 10.2.0.1 5001 <some
@@ -66,7 +70,7 @@ for number in 1 2 3 4 5; do
 done
 ";
 
-/// Calls, of which each is some requests and responses.
+/// SIP calls by sipp, each of several requests and responses.
 const SIPP: &str = "
 export TERM=dumb
 b sipp -sn uas -t s1 -i 10.2.0.1 -p 5060 -nostdin -bg >server.log 2>&1 || true
@@ -76,7 +80,7 @@ done_calling() { [ \"$(pidof sipp | wc -w)\" = 1 ]; }
 until_true 60 done_calling
 ";
 
-/// The cases.
+/// Adds the cases.
 pub fn add(suite: &mut Suite) {
     for (name, script) in [
         ("iperf3", IPERF3),
@@ -96,11 +100,11 @@ pub fn add(suite: &mut Suite) {
     }
 }
 
-/// All five against the captures of both ends.
+/// Compares all five commands with the captures of both ends.
 fn check(folder: &Path) -> Result<()> {
     let [at_a, at_b] = [captured(folder, &["a0", "a1"])?, captured(folder, &["b0", "b1"])?];
     let is_a = |flow: &Flow| flow.source.to_string().starts_with("10.1.");
-    // Of each end that which it sent.
+    // From each end's capture, the flows that this end sent.
     let (from_a, from_b): (Vec<Flow>, Vec<Flow>) = (
         round_trips::flows(&at_a).into_iter().filter(is_a).collect(),
         round_trips::flows(&at_b).into_iter().filter(|flow| !is_a(flow)).collect(),

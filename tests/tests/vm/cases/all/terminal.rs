@@ -30,8 +30,8 @@ fn check(folder: &Path) -> Result<()> {
     let said: Vec<_> = progress.split('\r').filter(|part| !part.is_empty()).collect();
     let well = |line: &&str| line.starts_with("sctp-rtt: ") && line.ends_with(" s, 0 events");
     // Twice over one another, and the terminal is left at the beginning of a line.
-    ensure!(said.len() == 2 && said.iter().all(well) && file.ends_with("\r\n"), "{file:?}");
-    ensure!(pipe.lines().count() == 1 && pipe.contains("nothing was seen"), "{pipe:?}");
-    ensure!(!rows.contains(" events"), "{rows:?}");
+    ensure!(said.len() == 2 && said.iter().all(well) && file.ends_with("\r\n"), "file: {file:?}");
+    ensure!(pipe.lines().count() == 1 && pipe.contains("nothing was seen"), "pipe: {pipe:?}");
+    ensure!(!rows.contains(" events"), "rows: {rows:?}");
     Ok(())
 }
