@@ -1,4 +1,5 @@
-//! SCTP sockets, as far as the traffic generator uses them (RFC 6458, and Linux's own options from `linux/sctp.h`).
+//! SCTP sockets, as far as the test bed's programs use them (RFC 6458, and Linux's own options from
+//! `linux/sctp.h`).
 
 #![allow(unsafe_code)]
 
@@ -12,18 +13,19 @@ use libc::{c_int, sctp_rcvinfo, sctp_sndinfo};
 use serde::Serialize;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-/// `IPPROTO_SCTP`, also the level of its options.
+/// The level of SCTP's socket options: `IPPROTO_SCTP`.
 const LEVEL: c_int = libc::IPPROTO_SCTP;
 
-/// Numbers of socket options, by their names without `SCTP_`.
+/// Numbers of SCTP's socket options. Their names are those of `linux/sctp.h` without `SCTP_` or
+/// `SCTP_SOCKOPT_`.
 pub mod option {
-    /// Limits of the retransmission timeout: [`super::RtoInfo`].
+    /// Initial value and limits of the retransmission timeout: [`super::RtoInfo`].
     pub const RTOINFO: i32 = 0;
     /// Numbers of streams to offer: [`super::InitMessage`].
     pub const INITMSG: i32 = 2;
-    /// Send small messages at once: an `i32`.
+    /// Whether to send small messages at once, without bundling delay: an `i32`.
     pub const NODELAY: i32 = 3;
-    /// Heartbeats and retries of paths: [`super::PathParameters`].
+    /// Heartbeats and the limit of retransmissions of paths: [`super::PathParameters`].
     pub const PEER_ADDR_PARAMS: i32 = 9;
     /// State of an association: [`super::Status`].
     pub const STATUS: i32 = 14;
@@ -31,29 +33,31 @@ pub mod option {
     pub const GET_PEER_ADDR_INFO: i32 = 15;
     /// Delay of acknowledgements: [`super::SackInfo`].
     pub const DELAYED_SACK: i32 = 16;
-    /// Deliver messages of several streams in parts: an `i32`.
+    /// Whether parts of several messages may be delivered interleaved, which I-DATA needs: an `i32`.
     pub const FRAGMENT_INTERLEAVE: i32 = 18;
     /// How many associations a one-to-many socket has: a `u32`.
     pub const GET_ASSOC_NUMBER: i32 = 28;
-    /// Tell the association and stream with each message: an `i32`.
+    /// Whether each received message comes with its association and stream (`sctp_rcvinfo`): an `i32`.
     pub const RECVRCVINFO: i32 = 32;
-    /// Add local addresses: packed `sockaddr`s.
+    /// Bind the socket to local addresses: packed `sockaddr`s.
     pub const BINDX_ADD: i32 = 100;
-    /// The peer's addresses: an association id, a count, packed `sockaddr`s.
+    /// The peer's addresses of an association: the association id, the number of addresses, packed
+    /// `sockaddr`s.
     pub const GET_PEER_ADDRS: i32 = 108;
-    /// Connect to a peer of several addresses: packed `sockaddr`s.
+    /// Connect to a peer that has all of the given addresses: packed `sockaddr`s.
     pub const CONNECTX: i32 = 110;
-    /// Counters of an association: [`super::AssocStats`].
+    /// Counters of an association: [`super::RawStats`].
     pub const GET_ASSOC_STATS: i32 = 112;
-    /// Offer RE-CONFIG: [`super::AssocValue`].
+    /// Whether to offer RE-CONFIG (RFC 6525) to peers: [`super::AssocValue`].
     pub const RECONFIG_SUPPORTED: i32 = 117;
-    /// Which requests of RE-CONFIG (RFC 6525) to make and to grant: [`super::AssocValue`].
+    /// Which kinds of RE-CONFIG requests (RFC 6525) an association may make and grant, one bit each:
+    /// [`super::AssocValue`].
     pub const ENABLE_STREAM_RESET: i32 = 118;
-    /// Ask the peer to reset all stream and transmission sequence numbers: an association id.
+    /// Ask the peer for an SSN/TSN reset (RFC 6525 4.3): the association id.
     pub const RESET_ASSOC: i32 = 120;
-    /// Ask for more streams: [`super::MoreStreams`].
+    /// Ask the peer for more streams: [`super::MoreStreams`].
     pub const ADD_STREAMS: i32 = 121;
-    /// Offer I-DATA: [`super::AssocValue`].
+    /// Whether to offer I-DATA to peers: [`super::AssocValue`].
     pub const INTERLEAVING_SUPPORTED: i32 = 125;
 }
 
@@ -70,66 +74,73 @@ macro_rules! plain {
         #[repr(C $(, packed($packed))?)]
         #[allow(missing_docs, reason = "fields as in linux/sctp.h")]
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
-        // SAFETY: integers only, and as long as the fields together (asserted below): no padding.
+        // SAFETY: all fields are integers, and the struct is as long as they are together (asserted below),
+        // so that it has no padding.
         unsafe impl Plain for $name {}
         const _: () = assert!(size_of::<$name>() == 0 $(+ size_of::<$type>())*, "padding");
         impl Default for $name {
             fn default() -> Self {
-                // SAFETY: `Plain`: all zeros is a value.
+                // SAFETY: every pattern of bits is a value of a `Plain` type, also all zeros.
                 unsafe { std::mem::zeroed() }
             }
         }
     };
 }
 
-// SAFETY: integers.
+// SAFETY: an integer has no padding, and every pattern of bits is a value.
 unsafe impl Plain for i32 {}
-// SAFETY: integers.
+// SAFETY: an integer has no padding, and every pattern of bits is a value.
 unsafe impl Plain for u32 {}
 
-/// Room for a `sockaddr_storage`, without its alignment.
+/// The 128 bytes of a `sockaddr_storage`, as integers.
 pub type Address = [u64; 16];
 
 plain!(
-    /// `struct sctp_rtoinfo`: times in ms, 0 leaves one as it is.
+    /// `struct sctp_rtoinfo`: initial, maximal and minimal RTO in ms. A 0 leaves the value unchanged.
     RtoInfo { assoc_id: i32, initial: u32, max: u32, min: u32, }
 );
 plain!(
-    /// `struct sctp_initmsg`.
+    /// `struct sctp_initmsg`: numbers of streams to offer, and limits for INIT retransmissions. A 0 leaves
+    /// the value unchanged.
     InitMessage { ostreams: u16, max_instreams: u16, max_attempts: u16, max_timeout_ms: u16, }
 );
 plain!(
-    /// `struct sctp_sack_info`: delay in ms; an acknowledgement at latest after `frequency` packets.
+    /// `struct sctp_sack_info`: a SACK is sent after `delay` ms, or after `frequency` packets if that is
+    /// earlier.
     SackInfo { assoc_id: i32, delay: u32, frequency: u32, }
 );
 plain!(
-    /// `struct sctp_assoc_value`.
+    /// `struct sctp_assoc_value`: a value of an option, for one association or for future ones (`assoc_id`
+    /// 0).
     AssocValue { assoc_id: i32, value: u32, }
 );
 plain!(
-    /// `struct sctp_add_streams`: numbers of streams to add.
+    /// `struct sctp_add_streams`: numbers of streams to add to an association.
     MoreStreams { assoc_id: i32, instreams: u16, outstreams: u16, }
 );
 plain!(
-    /// `struct sctp_paddrinfo`: times in ms, `cwnd` in bytes.
+    /// `struct sctp_paddrinfo`: state of a path. `srtt` and `rto` in ms, `cwnd` and `mtu` in bytes.
     PathInfo, packed(4) { assoc_id: i32, address: Address, state: i32, cwnd: u32, srtt: u32, rto: u32, mtu: u32, }
 );
 plain!(
-    /// `struct sctp_paddrparams`: interval in ms, `flags` as `SPP_*`.
+    /// `struct sctp_paddrparams`: parameters of a path. `heartbeat` is an interval in ms, `flags` has bits
+    /// `SPP_*`.
     PathParameters, packed(1) {
         assoc_id: i32, address: Address, heartbeat: u32, max_retrans: u16, mtu: u32, sackdelay: u32, flags: u32,
         flowlabel: u32, dscp: u8, end: u8,
     }
 );
 plain!(
-    /// `struct sctp_status`: sizes in bytes, `unacked` and `pending` in chunks.
+    /// `struct sctp_status`: state of an association. Sizes are in bytes. `unacked`: sent chunks that the
+    /// peer has not acknowledged. `pending`: TSNs that are missing below the highest one received.
     Status, packed(4) {
         assoc_id: i32, state: i32, rwnd: u32, unacked: u16, pending: u16, instreams: u16, outstreams: u16,
         fragmentation_point: u32, primary: PathInfo,
     }
 );
 plain!(
-    /// `struct sctp_assoc_stats`: counters since the association began.
+    /// `struct sctp_assoc_stats`: counters since the association began; except `max_rto`, the highest RTO in
+    /// jiffies since the last time that this was read.
     RawStats, packed(4) {
         assoc_id: i32, filler: u32, max_rto_address: Address, max_rto: u64, isacks: u64, osacks: u64,
         opackets: u64, ipackets: u64, rtxchunks: u64, outofseqtsns: u64, idupchunks: u64, gapcnt: u64,
@@ -137,7 +148,8 @@ plain!(
     }
 );
 
-/// The part of an association's counters that tests compare with captures, in chunks and packets.
+/// An association's counters of chunks and packets in the kernel, as far as tests compare them with captures;
+/// and the highest RTO, which the kernel gives in jiffies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "names say it")]
 pub struct AssocStats {
@@ -152,7 +164,7 @@ pub struct AssocStats {
     pub packets_sent: u64,
     pub packets_received: u64,
     pub gaps_received: u64,
-    pub max_rto_ms: u64,
+    pub max_rto_jiffies: u64,
 }
 
 impl From<RawStats> for AssocStats {
@@ -169,17 +181,18 @@ impl From<RawStats> for AssocStats {
             packets_sent: raw.opackets,
             packets_received: raw.ipackets,
             gaps_received: raw.gapcnt,
-            max_rto_ms: raw.max_rto,
+            max_rto_jiffies: raw.max_rto,
         }
     }
 }
 
-/// One path as `SCTP_GET_PEER_ADDR_INFO` describes it.
+/// State of one path, from the option `SCTP_GET_PEER_ADDR_INFO`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "names say it")]
 pub struct Path {
     pub address: SocketAddr,
-    /// As `enum sctp_spinfo_state`: 0 inactive, 1 potentially failed, 2 active, 3 unconfirmed.
+    /// The path's state (`enum sctp_spinfo_state`): 0 inactive, 1 potentially failed, 2 active, 3
+    /// unconfirmed.
     pub state: i32,
     pub cwnd_bytes: u32,
     pub srtt_ms: u32,
@@ -187,45 +200,47 @@ pub struct Path {
     pub mtu_bytes: u32,
 }
 
-/// What one call of [`SctpSocket::receive`] got: a message, a part of one, or the news that the peer has shut down.
+/// The result of one call of [`SctpSocket::receive`]: a message, a part of one, or the end of the
+/// association.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
-    /// Length in bytes; 0 when the peer has shut down.
+    /// Length of the received data in bytes; 0 when the peer has shut down the association.
     pub length: usize,
-    /// Whether the message ends here.
+    /// True if the received data ends a message.
     pub complete: bool,
-    /// Its association.
+    /// The message's association.
     pub assoc_id: i32,
-    /// Its stream.
+    /// The message's stream.
     pub stream: u16,
-    /// Its payload protocol identifier, in host order.
+    /// The message's payload protocol identifier, in host byte order.
     pub ppid: u32,
 }
 
-/// Where a message goes.
+/// How to send a message: the arguments of [`SctpSocket::send`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Outgoing {
-    /// Its association; a one-to-one socket needs none.
+    /// The association to send on. A one-to-one socket ignores this.
     pub assoc_id: i32,
-    /// Its stream.
+    /// The stream to send on.
     pub stream: u16,
-    /// Its payload protocol identifier, in host order.
+    /// The message's payload protocol identifier, in host byte order.
     pub ppid: u32,
-    /// Whether to send it unordered.
+    /// Whether to send the message unordered.
     pub unordered: bool,
-    /// Whether to fail with `WouldBlock` rather than wait for room.
+    /// Whether to fail with `WouldBlock` rather than wait for room in the send buffer.
     pub nonblocking: bool,
 }
 
-/// An SCTP socket.
+/// An SCTP socket, one-to-one or one-to-many.
 #[derive(Debug)]
 pub struct SctpSocket(Socket);
 
 impl SctpSocket {
-    /// A one-to-one or one-to-many socket of the family of `address`.
+    /// Makes a one-to-one or one-to-many socket for addresses of the family of `address`. The socket is not
+    /// bound.
     ///
     /// # Errors
-    /// As `socket(2)`: above all when the kernel has no SCTP.
+    /// Those of `socket(2)`, for example when the kernel has no SCTP.
     pub fn new(address: SocketAddr, one_to_many: bool) -> io::Result<Self> {
         let kind = if one_to_many { Type::SEQPACKET } else { Type::STREAM };
         let socket = Self(Socket::new(Domain::for_address(address), kind, Some(Protocol::SCTP))?);
@@ -233,39 +248,40 @@ impl SctpSocket {
         Ok(socket)
     }
 
-    /// The plain socket below, for what is not SCTP's own.
+    /// The underlying socket, for calls and options that are not SCTP's own.
     pub const fn plain(&self) -> &Socket {
         &self.0
     }
 
-    /// Bind to all of the addresses (`sctp_bindx`).
+    /// Binds the socket to all of the addresses (`sctp_bindx`).
     ///
     /// # Errors
-    /// As `bind(2)`.
+    /// Those of `bind(2)`.
     pub fn bind(&self, addresses: &[SocketAddr]) -> io::Result<()> {
         self.set_bytes(option::BINDX_ADD, &pack(addresses)).map(drop)
     }
 
-    /// Connect to a peer of these addresses (`sctp_connectx`) and return the association's id.
+    /// Connects to a peer that has all of these addresses (`sctp_connectx`), and returns the association's
+    /// id.
     ///
     /// # Errors
-    /// As `connect(2)`.
+    /// Those of `connect(2)`.
     pub fn connect(&self, addresses: &[SocketAddr]) -> io::Result<i32> {
         self.set_bytes(option::CONNECTX, &pack(addresses))
     }
 
-    /// Accept an association on a listening one-to-one socket.
+    /// Waits for an association on a listening one-to-one socket, and returns its new socket.
     ///
     /// # Errors
-    /// As `accept(2)`.
+    /// Those of `accept(2)`.
     pub fn accept(&self) -> io::Result<Self> {
         self.0.accept().map(|(socket, _)| Self(socket))
     }
 
-    /// Set an option.
+    /// Sets an option, one of [`option`].
     ///
     /// # Errors
-    /// As `setsockopt(2)`.
+    /// Those of `setsockopt(2)`.
     pub fn set<T: Plain>(&self, name: c_int, value: &T) -> io::Result<()> {
         // SAFETY: a `Plain` value is initialised bytes without padding, borrowed as long as `value` is.
         let bytes = unsafe { std::slice::from_raw_parts(ptr::from_ref(value).cast(), size_of::<T>()) };
@@ -278,38 +294,41 @@ impl SctpSocket {
         check(unsafe { libc::setsockopt(self.0.as_raw_fd(), LEVEL, name, bytes.as_ptr().cast(), length) })
     }
 
-    /// Get an option; `value` says which association or path where the option wants that.
+    /// Gets an option, one of [`option`]. Some options read from `value` for which association or path they
+    /// are asked.
     ///
     /// # Errors
-    /// As `getsockopt(2)`.
+    /// Those of `getsockopt(2)`.
     pub fn get<T: Plain>(&self, name: c_int, mut value: T) -> io::Result<T> {
         let mut length = size_of::<T>() as libc::socklen_t;
         let pointer = ptr::from_mut(&mut value).cast();
-        // SAFETY: the kernel writes at most `length` bytes into a value of that size, and any bytes are a value of it.
+        // SAFETY: the kernel writes at most `length` bytes into a value of that size, and any bytes are a
+        // value of its type.
         check(unsafe { libc::getsockopt(self.0.as_raw_fd(), LEVEL, name, pointer, &raw mut length) })?;
         Ok(value)
     }
 
-    /// The state of an association (0 on a one-to-one socket: its only one).
+    /// Gets the state of an association. A one-to-one socket ignores `assoc_id`, as it has only one
+    /// association.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When the association has ended.
     pub fn status(&self, assoc_id: i32) -> io::Result<Status> {
         self.get(option::STATUS, Status { assoc_id, ..Status::default() })
     }
 
-    /// The counters of an association.
+    /// Gets the counters of an association.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When the association has ended.
     pub fn stats(&self, assoc_id: i32) -> io::Result<AssocStats> {
         self.get(option::GET_ASSOC_STATS, RawStats { assoc_id, ..RawStats::default() }).map(AssocStats::from)
     }
 
-    /// The paths of an association.
+    /// Gets the paths of an association.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When the association has ended.
     pub fn paths(&self, assoc_id: i32) -> io::Result<Vec<Path>> {
         let mut buffer = [0_u8; 1024];
         buffer[..4].copy_from_slice(&assoc_id.to_ne_bytes());
@@ -337,10 +356,10 @@ impl SctpSocket {
             .collect()
     }
 
-    /// Send one message.
+    /// Sends one message.
     ///
     /// # Errors
-    /// As `sendmsg(2)`.
+    /// Those of `sendmsg(2)`.
     pub fn send(&self, message: &[u8], to: Outgoing) -> io::Result<()> {
         let info = sctp_sndinfo {
             snd_sid: to.stream,
@@ -358,7 +377,8 @@ impl SctpSocket {
         header.msg_iovlen = 1;
         header.msg_control = control.as_mut_ptr().cast();
         // SAFETY: CMSG_* compute with sizes and addresses inside `control`, which is aligned and large enough
-        // for one header with `sctp_sndinfo`; the kernel only reads what `header` points to, all alive here.
+        // for one header with `sctp_sndinfo`. The kernel only reads the memory that `header` points to, all
+        // of it alive during the call.
         let sent = unsafe {
             header.msg_controllen = libc::CMSG_SPACE(size_of_val(&info) as u32) as usize;
             let first = libc::CMSG_FIRSTHDR(&raw const header);
@@ -371,10 +391,10 @@ impl SctpSocket {
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Receive the next message, or as much of it as fits.
+    /// Receives the next message, or as much of it as fits into `buffer`.
     ///
     /// # Errors
-    /// As `recvmsg(2)`.
+    /// Those of `recvmsg(2)`.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let mut control = [0_u64; 16];
         let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -384,7 +404,8 @@ impl SctpSocket {
         header.msg_iovlen = 1;
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = size_of_val(&control);
-        // SAFETY: the kernel writes within the lengths given; `buffer` and `control` are alive and borrowed here.
+        // SAFETY: the kernel writes within the lengths given; `buffer` and `control` are alive and borrowed
+        // during the call.
         let length = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut header, 0) };
         let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
         let complete = header.msg_flags & libc::MSG_EOR != 0;
@@ -429,7 +450,8 @@ fn storage(address: SocketAddr) -> Address {
     storage
 }
 
-/// Read packed `sockaddr`s; stops at the first that is cut short or of another family.
+/// Reads at most `count` packed `sockaddr`s. Stops at the first one that is cut short, or neither IPv4 nor
+/// IPv6.
 fn unpack(mut bytes: &[u8], count: usize) -> Vec<SocketAddr> {
     let mut addresses = Vec::new();
     while addresses.len() < count && bytes.len() >= 16 {

@@ -1,15 +1,16 @@
-//! SCTP packets as bytes, for a peer that keeps the rules or breaks them.
+//! Builds and reads SCTP packets as bytes, for a peer outside the kernel, which keeps the rules or breaks
+//! them.
 
 use std::net::Ipv4Addr;
 
-/// Bits of a DATA chunk's flags: I, U, B, E.
+/// The I bit of a DATA chunk's flags: acknowledge at once.
 pub const IMMEDIATE: u8 = 8;
-#[allow(missing_docs, reason = "above")]
+/// The U bit of a DATA chunk's flags: the message is unordered.
 pub const UNORDERED: u8 = 4;
-#[allow(missing_docs, reason = "above")]
+/// The B and E bits of a DATA chunk's flags: the chunk is a whole message, not a fragment.
 pub const WHOLE: u8 = 3;
 
-/// A chunk with its padding.
+/// Builds a chunk of type `kind`, with its padding.
 pub fn chunk(kind: u8, flags: u8, value: &[u8]) -> Vec<u8> {
     let mut out = vec![kind, flags];
     out.extend((value.len() as u16 + 4).to_be_bytes());
@@ -18,7 +19,7 @@ pub fn chunk(kind: u8, flags: u8, value: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A DATA chunk.
+/// Builds a DATA chunk.
 pub fn data(flags: u8, tsn: u32, stream: u16, sequence: u16, ppid: u32, payload: &[u8]) -> Vec<u8> {
     let mut value = tsn.to_be_bytes().to_vec();
     value.extend(stream.to_be_bytes());
@@ -28,7 +29,7 @@ pub fn data(flags: u8, tsn: u32, stream: u16, sequence: u16, ppid: u32, payload:
     chunk(0, flags, &value)
 }
 
-/// A SACK.
+/// Builds a SACK chunk. `gaps` has the first and last TSN of each gap block, relative to `cumulative`.
 pub fn sack(cumulative: u32, a_rwnd: u32, gaps: &[(u16, u16)], duplicates: &[u32]) -> Vec<u8> {
     let mut value = cumulative.to_be_bytes().to_vec();
     value.extend(a_rwnd.to_be_bytes());
@@ -42,7 +43,8 @@ pub fn sack(cumulative: u32, a_rwnd: u32, gaps: &[(u16, u16)], duplicates: &[u32
     chunk(3, 0, &value)
 }
 
-/// An INIT that offers RE-CONFIG (RFC 6525) and FORWARD TSN (RFC 3758).
+/// Builds an INIT chunk that offers RE-CONFIG (RFC 6525) and FORWARD TSN (RFC 3758), and `streams` streams in
+/// each direction.
 pub fn init(tag: u32, a_rwnd: u32, streams: u16, tsn: u32) -> Vec<u8> {
     let mut value = tag.to_be_bytes().to_vec();
     value.extend(a_rwnd.to_be_bytes());
@@ -54,7 +56,7 @@ pub fn init(tag: u32, a_rwnd: u32, streams: u16, tsn: u32) -> Vec<u8> {
     chunk(1, 0, &value)
 }
 
-/// A packet with its checksum.
+/// Builds an SCTP packet with its checksum.
 pub fn packet(source: u16, destination: u16, tag: u32, chunks: &[u8]) -> Vec<u8> {
     let mut out = source.to_be_bytes().to_vec();
     out.extend(destination.to_be_bytes());
@@ -62,12 +64,13 @@ pub fn packet(source: u16, destination: u16, tag: u32, chunks: &[u8]) -> Vec<u8>
     out.extend([0; 4]);
     out.extend(chunks);
     let sum = crc32c::crc32c(&out);
-    // RFC 9260 appendix A: the bytes as they come out of the register.
+    // RFC 9260 appendix A: the checksum is sent with its lowest byte first.
     out[8..12].copy_from_slice(&sum.to_le_bytes());
     out
 }
 
-/// An IPv4 header before a packet. The kernel sets checksum and length (`raw(7)`).
+/// Puts an IPv4 header before an SCTP packet, for a raw socket: the kernel sets the header's checksum and
+/// total length (`raw(7)`).
 pub fn datagram(source: Ipv4Addr, destination: Ipv4Addr, packet: &[u8]) -> Vec<u8> {
     let mut out = vec![0x45, 2, 0, 0, 0, 0, 0x40, 0, 64, 132, 0, 0];
     out.extend(source.octets());
@@ -76,7 +79,8 @@ pub fn datagram(source: Ipv4Addr, destination: Ipv4Addr, packet: &[u8]) -> Vec<u
     out
 }
 
-/// The SCTP packet in a datagram, with the source and destination address.
+/// Returns the source and destination address of an IPv4 datagram, and the SCTP packet in it; `None` if it
+/// has none.
 pub fn open(datagram: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr, &[u8])> {
     let header = usize::from(datagram.first()? & 15) * 4;
     let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(datagram.get(at..at + 4)?).ok()?));
@@ -84,7 +88,7 @@ pub fn open(datagram: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr, &[u8])> {
     (*datagram.get(9)? == 132).then_some(found)
 }
 
-/// Type, flags and value of the chunks of a well-formed packet.
+/// Returns type, flags and value of each chunk of a well-formed SCTP packet.
 pub fn chunks(packet: &[u8]) -> Vec<(u8, u8, &[u8])> {
     parts(packet.get(12..).unwrap_or_default())
         .into_iter()
@@ -92,7 +96,8 @@ pub fn chunks(packet: &[u8]) -> Vec<(u8, u8, &[u8])> {
         .collect()
 }
 
-/// Types and values of parameters, or of chunks, whose type is that and the flags.
+/// Returns type and value of each parameter in `rest`. Chunks can be read the same way: the high byte of the
+/// returned type is then the chunk's type, the low byte its flags.
 pub fn parts(mut rest: &[u8]) -> Vec<(u16, &[u8])> {
     let mut found = Vec::new();
     while let [a, b, c, d, ..] = *rest {
@@ -104,7 +109,7 @@ pub fn parts(mut rest: &[u8]) -> Vec<(u16, &[u8])> {
     found
 }
 
-/// The big-endian number at a place of a value; 0 where there is none.
+/// The big-endian number of 32 bits at offset `at` of a value; 0 if the value ends before.
 pub fn word(value: &[u8], at: usize) -> u32 {
     value.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes)
 }

@@ -1,8 +1,10 @@
-//! A generator of SCTP traffic that knows what it did: each end prints one JSON line at its end.
+//! A generator of SCTP traffic, client and server. When one of them ends, it prints a JSON line with all that
+//! it did ([`Truth`]).
 //!
-//! The client sends, waits until all is acknowledged, sends one more message (the *farewell*, 4 bytes on
-//! stream 0, in no count of messages but in the kernel's of chunks), waits again, and takes the kernel's
-//! counters. The server takes its own when the farewell arrives: by then all else has.
+//! The client sends messages, waits until all are acknowledged, sends one more message (the *farewell*),
+//! waits again, and reads the kernel's counters. The server reads its kernel's counters when the farewell
+//! arrives: everything else has arrived before. The farewell has 4 bytes and goes on stream 0. It is in no
+//! count of messages, but in the kernel's counts of chunks.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -22,13 +24,14 @@ use sctptrace_tests::socket::{
 };
 use serde::Serialize;
 
-/// Payload protocol identifier of the farewell.
+/// Payload protocol identifier of the farewell, the last message on each association.
 const FAREWELL: u32 = 0x6279_6521;
-/// How long to wait for acknowledgements, echoes and ends.
+/// How long to wait for acknowledgements, echoes and the peer's shutdown before giving up.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// `SPP_HB_ENABLE` of `linux/sctp.h`.
+/// Flag in [`PathParameters`] that turns heartbeats on: `SPP_HB_ENABLE` of `linux/sctp.h`.
 const HEARTBEAT_ENABLE: u32 = 1;
-/// `SCTP_ENABLE_CHANGE_ASSOC_REQ` of `linux/sctp.h`.
+/// Value of [`option::ENABLE_STREAM_RESET`] that permits adding streams: `SCTP_ENABLE_CHANGE_ASSOC_REQ` of
+/// `linux/sctp.h`.
 const ENABLE_MORE_STREAMS: u32 = 4;
 
 #[derive(Parser)]
@@ -177,19 +180,21 @@ struct Client {
     crowd: bool,
 }
 
-/// The JSON line of one end: what it did.
+/// The JSON line that the client or the server prints at its end.
 #[derive(Serialize)]
 struct Truth {
     role: &'static str,
     pid: u32,
-    /// CPU time of all tasks of the machine meanwhile, interrupts included, idling not; of the client, and where there
-    /// is a crowd from the first message to the last acknowledgement.
+    /// CPU time in ns of all tasks of the machine, including interrupts while a task ran: from before the
+    /// client connects until it is done; with `--crowd`, from the first message until all before the
+    /// farewells are acknowledged. Only in the client's line, and not with `--churn`.
     #[serde(skip_serializing_if = "Option::is_none")]
     busy_ns: Option<u64>,
     associations: Vec<Association>,
 }
 
-/// One end's messages on one association, and the kernel's view of the association. Bytes are payload.
+/// The messages that one end sent and received on one association, by stream, and the kernel's state and
+/// counters of the association. Bytes are payload.
 #[derive(Serialize)]
 struct Association {
     assoc_id: i32,
@@ -200,12 +205,15 @@ struct Association {
     stats: AssocStats,
     paths: Vec<Path>,
     primary_srtt_ms: u32,
+    /// Chunks sent and not acknowledged, when the client had handed over its last message: the kernel's
+    /// `next_tsn - 1 - ctsn_ack_point`, less those that a SACK's gap blocks named (`SCTP_STATUS`).
+    unacked_after_sending: u16,
     sent: BTreeMap<u16, Count>,
     received: BTreeMap<u16, Count>,
     sending: Sending,
 }
 
-/// Messages of one stream.
+/// Counts of the messages of one stream.
 #[derive(Serialize, Clone, Copy, Default)]
 struct Count {
     messages: u64,
@@ -221,14 +229,14 @@ impl Count {
     }
 }
 
-/// How sending went.
+/// How long sending took, and how often it had to wait.
 #[derive(Serialize, Clone, Copy, Default)]
 struct Sending {
     duration_us: u64,
-    /// Sends that slept, with `--blocked`.
+    /// Number of sends that slept; counted only with `--blocked`.
     blocked_sends: u64,
     blocked_us: u64,
-    /// Sends refused for want of room, with `--nonblocking`.
+    /// Number of sends that failed because the send buffer was full; only with `--nonblocking`.
     refused_sends: u64,
 }
 
@@ -242,7 +250,7 @@ fn main() -> Result<()> {
 }
 
 impl Common {
-    /// A socket with all options set, not yet bound.
+    /// Makes a socket with all options set, not yet bound.
     fn socket(&self, family: IpAddr) -> Result<SctpSocket> {
         let socket = SctpSocket::new((family, 0).into(), self.one_to_many)
             .context("this kernel has no SCTP loaded")?;
@@ -291,7 +299,8 @@ impl Common {
     }
 }
 
-/// The kernel's view, to be completed with what the program counted.
+/// Reads an association's state and counters from the kernel. The caller fills in the messages that it
+/// counted.
 fn association(socket: &SctpSocket, assoc_id: i32) -> Result<Association> {
     let status = socket.status(assoc_id)?;
     let local = socket.plain().local_addr()?.as_socket().context("a socket without an address")?;
@@ -304,13 +313,14 @@ fn association(socket: &SctpSocket, assoc_id: i32) -> Result<Association> {
         stats: socket.stats(assoc_id)?,
         paths: socket.paths(assoc_id)?,
         primary_srtt_ms: status.primary.srtt,
+        unacked_after_sending: 0,
         sent: BTreeMap::new(),
         received: BTreeMap::new(),
         sending: Sending::default(),
     })
 }
 
-/// Wait until the condition holds.
+/// Waits until the condition holds; fails after [`PATIENCE`]. `what` names in the error what was awaited.
 fn wait_for(what: &str, mut condition: impl FnMut() -> io::Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !condition().with_context(|| format!("waiting for {what}"))? {
@@ -320,7 +330,7 @@ fn wait_for(what: &str, mut condition: impl FnMut() -> io::Result<bool>) -> Resu
     Ok(())
 }
 
-/// Wait until the peer has acknowledged everything.
+/// Waits until the peer has acknowledged all DATA sent, and no TSN is missing below the highest one received.
 fn drain(socket: &SctpSocket, assoc_id: i32) -> Result<()> {
     wait_for("acknowledgements", || {
         let status = socket.status(assoc_id)?;
@@ -365,7 +375,7 @@ fn serve(common: &Common, server: &Server) -> Result<Truth> {
     Ok(Truth { role: "server", pid: std::process::id(), busy_ns: None, associations: gather(workers)? })
 }
 
-/// How many of `total` things fall on place `index` of `places`, dealt out in turn.
+/// If `total` things are distributed in turn over `places` places: the number of things at place `index`.
 const fn share(total: usize, places: usize, index: usize) -> usize {
     (total + places - 1 - index) / places
 }
@@ -378,7 +388,7 @@ fn gather(workers: Vec<thread::JoinHandle<Result<Vec<Association>>>>) -> Result<
     Ok(all)
 }
 
-/// Read until `count` associations have said farewell and shut down.
+/// Receives messages until `count` associations have sent the farewell and shut down.
 fn receive_all(socket: &SctpSocket, count: usize, server: &Server) -> Result<Vec<Association>> {
     let mut finished = Vec::new();
     let mut counts: BTreeMap<i32, BTreeMap<u16, Count>> = BTreeMap::new();
@@ -412,18 +422,19 @@ fn receive_all(socket: &SctpSocket, count: usize, server: &Server) -> Result<Vec
             thread::sleep(Duration::from_millis(server.read_delay));
         }
     }
-    // Closing now would begin a shutdown from this side: let the client's come first.
+    // To close the socket now would begin a shutdown from this side: wait for the client's.
     wait_for("the peer's shutdown", || {
         Ok(match socket.get(option::GET_ASSOC_NUMBER, 0_u32) {
             Ok(left) => left == 0,
-            // A one-to-one socket has no such number; it has no state either once the association is gone.
+            // A one-to-one socket does not have this option. When its association has ended, getting the
+            // state fails, too.
             Err(_) => socket.status(0).is_err(),
         })
     })?;
     Ok(finished)
 }
 
-/// Accept, read one message, close; `count` times.
+/// Accepts an association, receives one message and closes the association; `count` times.
 fn receive_churn(socket: &SctpSocket, count: usize) -> Result<Vec<Association>> {
     let mut buffer = vec![0; 1 << 16];
     for _ in 0..count {
@@ -474,7 +485,8 @@ fn run_client(common: &Common, client: &Client) -> Result<Truth> {
     Ok(Truth { role: "client", pid: std::process::id(), busy_ns: busy_since(begin), associations })
 }
 
-/// Every association has its own socket, all are open at once, and each has its messages before the next.
+/// The client with `--crowd`: opens all associations, each on a socket of its own, then sends all messages of
+/// the first, all of the second, and so on.
 fn run_crowd(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> {
     let files = common.associations as u64 + 100;
     setrlimit(Resource::RLIMIT_NOFILE, files, files).context("cannot open so many sockets")?;
@@ -508,7 +520,7 @@ fn run_crowd(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> 
     Ok(Truth { role: "client", pid: std::process::id(), busy_ns, associations: Vec::new() })
 }
 
-/// Connect, send one message, close; and again.
+/// The client with `--churn`: connects, sends one message and closes, again for each association.
 fn run_churn(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> {
     let to: Vec<SocketAddr> = client.to.iter().map(|ip| (*ip, common.port[0]).into()).collect();
     let message = vec![b'.'; client.size];
@@ -522,7 +534,8 @@ fn run_churn(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> 
     Ok(Truth { role: "client", pid: std::process::id(), busy_ns: None, associations: Vec::new() })
 }
 
-/// Sleep until the `index`-th thing is due.
+/// Sleeps until the `index`-th message or association is due, at `rate` per second since `begin`. Without a
+/// rate, returns at once.
 fn pace(begin: Instant, index: u64, rate: Option<f64>) {
     if let Some(rate) = rate {
         let due = begin + Duration::from_secs_f64(index as f64 / rate);
@@ -530,7 +543,7 @@ fn pace(begin: Instant, index: u64, rate: Option<f64>) {
     }
 }
 
-/// A client's socket, and how many messages came back on it.
+/// A client's socket, and the number of messages that the server sent back on it.
 struct Line {
     socket: SctpSocket,
     echoed: AtomicU64,
@@ -574,6 +587,7 @@ fn send_all(line: &Line, assoc_id: i32, streams: u16, client: &Client) -> Result
         sent.entry(stream).or_default().add(message.len(), unordered);
     }
     sending.duration_us = micros(begin);
+    let unacked_after_sending = socket.status(assoc_id)?.unacked;
     drain(socket, assoc_id)?;
     if client.echo {
         wait_for("echoes", || Ok(line.echoed.load(Ordering::Relaxed) >= client.count))?;
@@ -581,19 +595,22 @@ fn send_all(line: &Line, assoc_id: i32, streams: u16, client: &Client) -> Result
     socket.send(b"bye!", Outgoing { assoc_id, ppid: FAREWELL, ..Outgoing::default() })?;
     drain(socket, assoc_id)?;
     let mut done = association(socket, assoc_id)?;
+    done.unacked_after_sending = unacked_after_sending;
     done.sent = sent;
     done.sending = sending;
     thread::sleep(Duration::from_millis(client.linger));
     Ok(done)
 }
 
-/// Add streams, and wait until they are there. Gives the number of all.
+/// Adds outbound streams to an association, and waits for acknowledgements. Returns the new number of all
+/// outbound streams.
 fn add_streams(socket: &SctpSocket, assoc_id: i32, more: u16) -> Result<u64> {
     let before = socket.status(assoc_id)?.outstreams;
     socket
         .set(option::ADD_STREAMS, &MoreStreams { assoc_id, instreams: 0, outstreams: more })
         .context("no streams can be added: is net.sctp.reconf_enable=1?")?;
-    // The kernel has them at once, but sends nothing on any stream before the peer has agreed.
+    // The kernel counts the new streams at once, but they stay closed until the peer agrees: until then, a
+    // chunk on one of them at the queue's head holds back all streams (sctp_outq_flush_data()).
     wait_for("more streams", || Ok(socket.status(assoc_id)?.outstreams == before + more))?;
     drain(socket, assoc_id)?;
     Ok(u64::from(before + more))
@@ -626,7 +643,7 @@ fn send_one(
     Ok(())
 }
 
-/// How often this thread has gone to sleep of its own accord.
+/// Number of voluntary context switches of this thread so far: how often it has gone to sleep.
 fn sleeps() -> Result<i64> {
     Ok(getrusage(UsageWho::RUSAGE_THREAD)?.voluntary_context_switches())
 }

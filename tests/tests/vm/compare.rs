@@ -1,4 +1,4 @@
-//! Reading what the guest left, and comparing.
+//! Reads the files that a case left, and has the checks that several cases share.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::matrix::Cell;
 use crate::suite::KPROBE;
 
-/// The packets that the taps of these interfaces saw.
+/// Returns the SCTP packets captured on these interfaces, in the order of time.
 pub fn captured(folder: &Path, interfaces: &[&str]) -> Result<Vec<Frame>> {
     let paths: Vec<_> = interfaces.iter().map(|interface| folder.join(format!("{interface}.pcap"))).collect();
     capture::read(&paths)
@@ -41,24 +41,26 @@ pub fn of_type<T: DeserializeOwned>(folder: &Path, name: &str, kind: &str) -> Re
         .collect()
 }
 
-/// What a tool says of events at which the kernel did not run a program. Such may be of no concern to a comparison (a
-/// chunk of another kind, a filtered association), which sees whether they are.
+/// End of a command's message about missed events: the kernel left out a program at them. The message is no
+/// failure by itself, as the events may not matter to a comparison (a chunk of another kind, a filtered
+/// association). If they do, the comparison's counts differ.
 const MISSED: &str = "the kernel does not run a program that interrupts itself";
 
-/// What it adds where the kernel tells that chunks were among these.
+/// End of a command's message about unseen chunks: the kernel counted them as sent, and no program saw them.
 const UNSEEN: &str = "the kernel sent them without running the programs at them";
 
-/// Nothing else stands on stderr.
+/// Returns whether a command's stderr has no message but those that end in [`MISSED`] or [`UNSEEN`].
 pub fn says_nothing(errors: &str) -> bool {
     errors.lines().all(|line| line.ends_with(MISSED) || line.ends_with(UNSEEN))
 }
 
-/// A filter that fits nothing is told of, and nothing else.
+/// Returns whether a command's stderr has a single message, which says that its filters left out all events.
 pub fn says_filtered(errors: &str) -> bool {
     errors.lines().count() == 1 && errors.trim_end().ends_with("the filters (-p, --addr, ...) left them out")
 }
 
-/// The tool ended well, and its accounting says that nothing was lost, evicted or skipped.
+/// Ensures that the command exited with 0, and that its accounting has nothing lost, evicted or skipped.
+/// Missed events are allowed.
 pub fn no_loss(folder: &Path, name: &str, tool: &str) -> Result<()> {
     let [status, errors] = ["status", "err"].map(|end| text(&folder.join(format!("{name}.{end}"))));
     let (status, errors) = (status?, errors?);
@@ -71,27 +73,29 @@ pub fn no_loss(folder: &Path, name: &str, tool: &str) -> Result<()> {
     Ok(())
 }
 
-/// How many events a comparison may find missing.
+/// How many events may be missing from a command's output in a comparison.
 ///
-/// The kernel does not run a kprobe's program that would interrupt another one on its CPU (`kprobe_running()`,
-/// `trace_call_bpf()`). From 6.7 it counts them, and commands report the count; here that of all scenarios of a machine.
-/// Programs of fentry are compared as if they always ran.
+/// The kernel does not run a kprobe's program that would interrupt another one on its CPU
+/// (`kprobe_running()`, `trace_call_bpf()`). From 6.7 the kernel counts the programs that it left out, and
+/// commands report the count, which here is that of all scenarios of a machine together. With fentry no event
+/// may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeftOut(u64);
 
-/// As many were seen to be left out by kprobes on 6.1, in all scenarios of a machine, of some 100,000 events; and as many
-/// again.
+/// How many events may be missing with kprobes on 6.1, which does not count them: twice as many as were seen
+/// to be missing in all scenarios of a machine, of some 100,000 events.
 const UNCOUNTED: u64 = 100;
 
-/// The same of arrivals, which interrupt whatever else is at work: later kernels count 2,874 and 3,245 of 50,000 there; and
-/// as many again.
+/// How many arrivals may be missing with kprobes on 6.1. Arrivals interrupt whatever else runs: in all
+/// scenarios of a machine, later kernels leave out 2,874 and 3,245 of 50,000. The limit is twice that.
 const UNCOUNTED_ARRIVALS: u64 = 6000;
 
 impl LeftOut {
-    /// Nothing was.
+    /// No event may be missing.
     pub const NOTHING: Self = Self(0);
 
-    /// By what a command says at its end.
+    /// The limit for a command's output on a kernel and with a kind of hooks. With kprobes it is the number
+    /// of missed events in the command's `end` object, or a constant on 6.1; with fentry it is 0.
     pub fn of(cell: Cell, folder: &Path, tool: &str) -> Result<Self> {
         let ends: Vec<Value> = of_type(folder, tool, "end")?;
         let [end] = ends.as_slice() else { anyhow::bail!("not one end object: {ends:?}") };
@@ -106,23 +110,26 @@ impl LeftOut {
         }))
     }
 
-    /// Whether a count may stand where another one is true.
+    /// Returns whether missed events can explain the difference between a command's count and the true one.
     pub const fn explains(self, count: u64, truth: u64) -> bool {
         count.abs_diff(truth) <= self.0
     }
 
-    /// The same where an event counts for several: all chunks that are sent again at one expiry, say.
+    /// Returns whether missed events can explain the difference between a command's sum and the true one, if
+    /// an event adds up to 100 to the sum: for example, all chunks that are sent again at one expiry of
+    /// T3-rtx.
     pub const fn explains_sum(self, sum: u64, truth: u64) -> bool {
         sum.abs_diff(truth) <= self.0 * 100
     }
 
-    /// Whether values that hang on each single event are to be compared.
+    /// Returns whether no event may be missing. Only then can values be compared that depend on each single
+    /// event.
     pub const fn is_nothing(self) -> bool {
         self.0 == 0
     }
 }
 
-/// What one end of `sctp-traffic` says of an association.
+/// An association in the report of one end of `sctp-traffic`.
 #[derive(Debug, Deserialize)]
 pub struct Association {
     pub assoc_id: u32,
@@ -130,6 +137,7 @@ pub struct Association {
     pub out_streams: u64,
     pub stats: Stats,
     pub paths: Vec<PeerPath>,
+    pub unacked_after_sending: u64,
     pub sent: BTreeMap<u16, Count>,
     pub sending: Sending,
 }
@@ -166,38 +174,39 @@ struct End {
     associations: Vec<Association>,
 }
 
-/// The associations of one end of `sctp-traffic`.
+/// Returns the associations in the report of one end of `sctp-traffic`, the file `name`.
 pub fn traffic(folder: &Path, name: &str) -> Result<Vec<Association>> {
     let mut ends: Vec<End> = objects(&folder.join(name))?;
     Ok(ends.pop().context("sctp-traffic said nothing")?.associations)
 }
 
 impl Association {
-    /// Whether it is what the flow belongs to, seen from the flow's sender.
+    /// Returns whether the flow has this association's ports, if this is the report of the flow's sender.
     pub fn is_of(&self, flow: &Flow) -> bool {
         self.local_port == flow.source_port
             && self.paths.iter().any(|path| path.address.port() == flow.destination_port)
     }
 
-    /// The kernel counted what the capture holds: else the capture is no truth.
+    /// Ensures that the capture has as many chunks, retransmissions and bytes as the sender's kernel and
+    /// `sctp-traffic` counted. Otherwise the capture cannot serve as the truth.
     pub fn ensure_counts(&self, flow: &Flow) -> Result<()> {
         let kernel = (self.stats.data_sent, self.stats.retransmitted);
         let capture = (flow.tsns.len() as u64, flow.retransmissions());
         ensure!(kernel == capture, "chunks sent and retransmitted: kernel {kernel:?}, capture {capture:?}");
         let sent: u64 = self.sent.values().map(|count| count.bytes).sum();
-        // The farewell has four bytes.
+        // The farewell, the client's last message, has four bytes and is not in `sent`.
         ensure!(sent + 4 == flow.bytes, "bytes: sent {sent} + 4, captured {}", flow.bytes);
         Ok(())
     }
 }
 
-/// The value below which `percent` of the sorted values lie.
+/// The smallest of the sorted values at or below which `percent` % of them lie; NaN if there are none.
 pub fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
 }
 
-/// Let the Python script check an output: see `contract.py` for the forms.
+/// Lets `contract.py` check the output files of a command. `form` is a key of the script's `FORMS`.
 pub fn contract(folder: &Path, form: &str, files: &[&str]) -> Result<()> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/contract.py");
     let files = files.iter().map(|file| folder.join(file));
@@ -206,7 +215,7 @@ pub fn contract(folder: &Path, form: &str, files: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// One line that names the command and the reason.
+/// Ensures that `NAME.err` is a single line, which begins with the command's name and contains `reason`.
 pub fn ensure_sentence(folder: &Path, tool: &str, name: &str, reason: &str) -> Result<()> {
     let errors = text(&folder.join(format!("{name}.err")))?;
     let good =
@@ -215,8 +224,9 @@ pub fn ensure_sentence(folder: &Path, tool: &str, name: &str, reason: &str) -> R
     Ok(())
 }
 
-/// The rows of `csv-quiet.out` and `kprobe.out` have the same numbers, within 10 %: the kernel drops a kprobe that
-/// interrupts another one's program (`trace_call_bpf()`), and several run here; 6.12 counts that, and so do we.
+/// Ensures that `csv-quiet.out` (by fentry) and `kprobe.out` have the same numbers, within 10 %. By kprobes
+/// some events are missing: several commands run at the same time, and the kernel leaves out a program that
+/// would interrupt another one (`trace_call_bpf()`).
 pub fn same_by_kprobes(folder: &Path) -> Result<()> {
     let [csv, kprobe] = ["csv-quiet.out", "kprobe.out"].map(|name| text(&folder.join(name)));
     let (csv, kprobe) = (csv?, kprobe?);
@@ -231,7 +241,7 @@ pub fn same_by_kprobes(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// All that a run of a tool with `--json -f NAME.json` printed.
+/// All objects that a command with `--json -f NAME.json` wrote.
 pub struct Report {
     objects: Vec<Value>,
     /// The `end` object.
@@ -239,7 +249,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Read it, and make sure that the tool ended well and reported no loss.
+    /// Reads `NAME.json`, and ensures that the command exited with 0 and reported no loss (see [`no_loss`]).
     pub fn read(folder: &Path, name: &str) -> Result<Self> {
         no_loss(folder, name, name)?;
         let mut objects: Vec<Value> = objects(&folder.join(format!("{name}.json")))?;
@@ -253,14 +263,14 @@ impl Report {
         self.objects.iter().filter(move |object| object["type"] == kind)
     }
 
-    /// The same, typed.
+    /// Returns the objects of a type, each read as a `T`.
     pub fn of<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<T>> {
         self.objects(kind)
             .map(|object| serde_json::from_value(object.clone()).with_context(|| object.to_string()))
             .collect()
     }
 
-    /// A member of the objects of a type, summed up.
+    /// The sum of a member over the objects of a type; objects without the member add nothing.
     pub fn sum(&self, kind: &str, key: &str) -> u64 {
         self.objects(kind).filter_map(|object| object[key].as_u64()).sum()
     }

@@ -1,4 +1,4 @@
-//! `sctp-rtt` against captures.
+//! Compares `sctp-rtt` with captures.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -14,39 +14,45 @@ use crate::compare::{LeftOut, captured, objects, percentile, traffic};
 use crate::matrix::Cell;
 use crate::suite::KPROBE;
 
-/// How far round-trip times may be off.
+/// How far the round-trip times of `sctp-rtt` may be from those of the capture.
 #[derive(Clone, Copy)]
 pub struct Limits {
     /// Limits of the error's 50th and 99th percentile, in us.
     error_us: (f64, f64),
-    /// Longest true RTT of a prompt sample, in us: on a path with nothing but delay, hardly a SACK that was due at once
-    /// comes later, and one that waited for the timer or a second packet does.
+    /// Longest round-trip time of a prompt sample, in us; `None`: not checked. On a path with nothing but a
+    /// constant delay, hardly any SACK that was due at once takes longer, and each SACK that waited for the
+    /// timer or a second packet does.
     prompt_us: Option<f64>,
-    /// On 7.3 more SACKs of a sender that sends without a pause wait in its backlog: up to 2 ms.
+    /// True if the sender sends without a pause. On 7.3 more SACKs then wait in the backlog of its socket,
+    /// for up to 2 ms.
     no_pause: bool,
 }
 
-/// Between the tap and `sctp_outq_sack` lie 5 to 10 us, between `sctp_packet_append_chunk` and the tap another 1 to 20: the
-/// later chunks of a packet, its checksum, and the programs of five commands.
+/// Limits where SACKs wait for nothing. From the tap to `sctp_outq_sack()` a SACK takes 5 to 10 us. From
+/// `sctp_packet_append_chunk()` to the tap a chunk takes another 1 to 20 us: for the later chunks of its
+/// packet, the packet's checksum, and the programs of five commands.
 pub const CLOSE: Limits = Limits::new(30.0, 50.0);
 
-/// With losses: a SACK that comes while the kernel still sends again what the one before had shown to be missing has been
-/// seen by the tap, and waits. That takes up to 60 us, for one in a hundred more or less.
+/// Limits with losses. A SACK may come while the kernel still retransmits what the SACK before it reported as
+/// missing. Then it waits after the tap, for up to 60 us. This happens to about one SACK in a hundred.
 pub const LOSSY: Limits = Limits::new(30.0, 100.0);
 
-/// Bursts: while the sending process holds the socket, sctp_rcv() puts SACKs into its backlog, after the tap has seen
-/// them and before sctp_outq_sack(): the tool shows when the kernel dealt with them.
+/// Limits with bursts. While the sending process holds the socket, sctp_rcv() puts SACKs into the socket's
+/// backlog. The tap has seen them by then, but the command's time is that of sctp_outq_sack(), which comes
+/// later.
 pub const QUEUED: Limits = Limits::new(50.0, 2000.0);
 
-/// What is added by kprobes, of which each takes some microseconds, for several chunks of a packet.
+/// Added to the limits with kprobes, in us. Each kprobe takes some microseconds, for each of a packet's
+/// chunks.
 const KPROBES: (f64, f64) = (40.0, 50.0);
 
-/// What is added on kernels other than 6.12, whose ways are longer: 6.1 takes up to 10 us more, and 100 for a SACK that
-/// brings on retransmissions.
+/// Added to the limits on kernels other than 6.12, in us. From the tap to the hook 6.1 takes up to 10 us
+/// more, and 100 us more for a SACK that causes retransmissions.
 const OTHER_KERNELS: (f64, f64) = (10.0, 100.0);
 
-/// What no sample may be off by, in us: one of another SACK or transmission mostly would be. At full speed a SACK was seen
-/// to wait for 12 ms, as long as five commands write what they saw.
+/// The largest error that a sample may have, in us. A sample of the wrong SACK or transmission would mostly
+/// have a larger one. At full speed a SACK was seen to wait for 12 ms, while the five commands wrote their
+/// output.
 const FARTHEST: f64 = 20_000.0;
 
 impl Limits {
@@ -54,17 +60,17 @@ impl Limits {
         Self { error_us: (p50_us, p99_us), prompt_us: None, no_pause: false }
     }
 
-    /// The same, where no prompt sample is later.
+    /// These limits, and `longest_us` for prompt samples.
     pub const fn prompt(self, longest_us: f64) -> Self {
         Self { prompt_us: Some(longest_us), ..self }
     }
 
-    /// The same, for a sender that sends without a pause.
+    /// These limits, for a sender that sends without a pause.
     pub const fn sender_never_pauses(self) -> Self {
         Self { no_pause: true, ..self }
     }
 
-    /// Those of the error on a kernel and with a kind of hooks.
+    /// The limits of the error's 50th and 99th percentile on a kernel and with a kind of hooks, in us.
     fn on(self, cell: Cell) -> (f64, f64) {
         let more = match cell.hooks {
             _ if cell.series == "7.3" && self.no_pause => QUEUED.error_us,
@@ -77,7 +83,8 @@ impl Limits {
     }
 }
 
-/// Every valid TSN has a sample, and its time is that of the capture.
+/// Compares `rtt.json` with the capture at the sender: samples (see [`compare()`]), summaries, and, where the
+/// scenario limits them, prompt samples. If the scenario also has text rows, `rows.out`, compares those.
 pub fn check(folder: &Path, cell: Cell, scenario: &Scenario, left_out: LeftOut) -> Result<()> {
     let seen = Seen::read(folder, "rtt")?;
     let flows = flows(&captured(folder, scenario.sender())?);
@@ -104,7 +111,8 @@ pub fn check(folder: &Path, cell: Cell, scenario: &Scenario, left_out: LeftOut) 
     Ok(())
 }
 
-/// The same from the captures alone.
+/// Compares samples and summaries with captures alone, where the traffic is not `sctp-traffic`'s, and checks
+/// that all chunks are accounted for. No event may be missing.
 pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     let seen = Seen::read(folder, "rtt")?;
     eprintln!("    rtt: {}", compare(flows, &seen, QUEUED.error_us, LeftOut::NOTHING)?);
@@ -112,20 +120,26 @@ pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     check_sum(flows, &seen)
 }
 
-/// Chunks are outstanding at the end, and counted.
+/// Case `rtt-outstanding`: the chunks that the capture and the kernel's own count have without an
+/// acknowledgement are counted as outstanding at the end, or as skipped if they were sent again.
 pub fn check_outstanding(folder: &Path) -> Result<()> {
     let flows = flows(&captured(folder, &["a0"])?);
     let seen = Seen::read(folder, "rtt")?;
     let tsns = flows.iter().flat_map(|flow| flow.tsns.values());
     let waiting = tsns.filter(|tsn| tsn.acknowledged_ns.is_none()).count() as u64;
-    // Some may be sent again before the trace has ended.
+    // Some chunks that nobody acknowledged may have been sent again before the trace ended.
     let again = seen.end.skipped.get("retransmitted").context("skipped.retransmitted")?;
     ensure!(seen.end.outstanding > 10, "{:?}", seen.end);
     ensure!(waiting == seen.end.outstanding + again, "{waiting} wait: {:?}", seen.end);
+    // The path was down when the client asked, and T3-rtx had not expired: nothing was sent or acknowledged
+    // between then and the end of the trace.
+    let [client] = &traffic(folder, "client.json")?[..] else { bail!("not one association") };
+    let unacked = client.unacked_after_sending;
+    ensure!(unacked == seen.end.outstanding + again, "{unacked} unacked in the kernel: {:?}", seen.end);
     check_sum(&flows, &seen)
 }
 
-/// There are samples on both paths.
+/// Scenario `two-paths`: there are samples on both paths.
 pub fn check_two_paths(folder: &Path, _: LeftOut) -> Result<()> {
     let seen = Seen::read(folder, "rtt")?;
     let paths: HashSet<_> = seen.samples.iter().map(|sample| sample.path).collect();
@@ -133,7 +147,7 @@ pub fn check_two_paths(folder: &Path, _: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// A `sample` object.
+/// A `sample` object of `sctp-rtt`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Sample {
     pub assoc_id: u32,
@@ -146,7 +160,7 @@ pub struct Sample {
     pub life: u32,
 }
 
-/// A `summary` object.
+/// A `summary` object of `sctp-rtt`.
 #[derive(Debug, Clone, Deserialize)]
 struct Summary {
     local: SocketAddr,
@@ -164,7 +178,7 @@ struct Summary {
     life: u32,
 }
 
-/// The `end` object.
+/// The `end` object of `sctp-rtt`.
 #[derive(Debug, Deserialize)]
 pub struct End {
     lost: u64,
@@ -182,7 +196,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Read `NAME.json`, and make sure that the tool ended well and reported no loss.
+    /// Reads `NAME.json`, and ensures that the command exited with 0, and lost and evicted nothing.
     pub fn read(folder: &Path, name: &str) -> Result<Self> {
         let status = text(&folder.join(format!("{name}.status")))?;
         let errors = text(&folder.join(format!("{name}.err")))?;
@@ -207,7 +221,8 @@ impl Seen {
 }
 
 impl Seen {
-    /// Read the rows of `NAME.out`, all of one association. They do not tell its path, which is taken from the truth.
+    /// Reads the text rows in `NAME.out`, all of one association. Text rows have no path: it is taken from
+    /// the capture's flow.
     fn read_rows(folder: &Path, name: &str, flow: &Flow) -> Result<Self> {
         let status = text(&folder.join(format!("{name}.status")))?;
         ensure!(status.trim() == "0", "sctp-rtt exited with {}", status.trim());
@@ -239,12 +254,14 @@ impl Seen {
     }
 }
 
-/// The ports of an association, from the sender.
+/// The ports of an association: the sender's and the receiver's.
 type Ports = (u16, u16);
 
-/// Every valid TSN has one sample, no other has any, and the times agree. Returns the figures for people.
+/// Ensures that each valid TSN has one sample, that no other TSN has any, and that the samples' errors are
+/// within the limits (50th and 99th percentile, in us). A TSN is valid if it was acknowledged after it had
+/// been sent only once, so that its round-trip time is known. Returns figures for people.
 pub fn compare(flows: &[Flow], seen: &Seen, limits: (f64, f64), left_out: LeftOut) -> Result<String> {
-    // An association that is restarted has several, in which the same TSNs come again.
+    // An association that was restarted has several flows, in which the same TSNs may occur.
     let mut by_ports: HashMap<Ports, Vec<&Flow>> = HashMap::new();
     for flow in flows {
         by_ports.entry((flow.source_port, flow.destination_port)).or_default().push(flow);
@@ -263,7 +280,8 @@ pub fn compare(flows: &[Flow], seen: &Seen, limits: (f64, f64), left_out: LeftOu
         known.retain(|(_, flow)| flow.tsns.contains_key(&sample.tsn));
         ensure!(!known.is_empty(), "a TSN never sent: {sample:?}");
         known.retain(|(_, flow)| flow.tsns[&sample.tsn].rtt_ns().is_some());
-        // A restart is a flow of its own. Lives come in the order of the flows, of which those without DATA are not known.
+        // A restart begins a new flow and a new life. Lives come in the order of their flows; a life in which
+        // no DATA was sent has no flow.
         let places = lives.entry((ports, sample.assoc_id)).or_default();
         let earlier = places.range(..sample.life).next_back().map(|(_, index)| *index);
         match places.get(&sample.life) {
@@ -271,7 +289,7 @@ pub fn compare(flows: &[Flow], seen: &Seen, limits: (f64, f64), left_out: LeftOu
             Some(place) => known.retain(|(index, _)| index == place),
             None => known.retain(|(index, _)| earlier.is_none_or(|earlier| *index > earlier)),
         }
-        // Sent again, and that was left out.
+        // The TSN was sent again, but the kernel left out the program at the retransmission.
         if known.is_empty() && left_out.explains(invalid + 1, 0) {
             invalid += 1;
             continue;
@@ -285,7 +303,8 @@ pub fn compare(flows: &[Flow], seen: &Seen, limits: (f64, f64), left_out: LeftOu
         ensure!(tsn.path == sample.path, "sent to {}: {sample:?}", tsn.path);
         errors.push((sample.rtt_us - rtt_ns as f64 / 1000.0).abs());
     }
-    // Where a SACK covers or names too much, chunks may be left out; and that is said.
+    // Valid TSNs may have no sample if a SACK covered or named more chunks than the kernel side scans. Then
+    // `skipped.scan_limit` must not be 0.
     let (mut valid, mut missing, mut unseen) = (0, 0, 0);
     for (ports, flows) in &by_ports {
         for (index, flow) in flows.iter().enumerate() {
@@ -316,34 +335,38 @@ pub fn compare(flows: &[Flow], seen: &Seen, limits: (f64, f64), left_out: LeftOu
     Ok(figures)
 }
 
-/// Each chunk that was sent gave a sample, or is counted under one reason, or is outstanding.
+/// Ensures that each chunk sent gave a sample, or is counted under one reason in `skipped`, or is
+/// outstanding, or was missed.
 fn check_sum(flows: &[Flow], seen: &Seen) -> Result<()> {
     let sent: u64 = flows.iter().map(|flow| flow.tsns.len() as u64).sum();
     let End { outstanding, skipped, .. } = &seen.end;
     let others = ["missed", "before_start", "busy"];
     let chunks = skipped.iter().filter(|(reason, _)| !others.contains(&reason.as_str()));
     let known = seen.samples.len() as u64 + chunks.map(|(_, count)| count).sum::<u64>() + outstanding;
-    // A chunk for which no program ran is in no count of these.
+    // A chunk at which the kernel left out the program is in none of these counts, but in `unseen`.
     let unseen = seen.end.unseen.context("unseen")?;
     let missed = skipped.get("missed").copied().unwrap_or(0);
     ensure!(unseen <= missed, "{:?}", seen.end);
-    // Neither is what was missed before an association's first event that was seen.
+    // Chunks missed before the first event that was seen of an association are not even in `unseen`.
     ensure!((known..=known + missed).contains(&sent), "{sent} sent, {known} known: {:?}", seen.end);
     Ok(())
 }
 
-/// Prompt samples are those of the path, and others are not all of them. (That each sample is true was checked before.)
+/// Ensures that there are prompt samples, and that they take at most `longest_us`, the path's own round-trip
+/// time; and that some other samples take longer. (That each sample is true was checked before.)
 fn check_prompt(seen: &Seen, longest_us: f64) -> Result<()> {
     let (prompt, other): (Vec<_>, Vec<_>) = seen.samples.iter().partition(|sample| sample.prompt);
     ensure!(!prompt.is_empty(), "no prompt sample");
-    // One in fifty may be late for another reason: an end that was busy for a jiffy, as five commands end an interval.
+    // One prompt sample in fifty may be late for another reason: its end was busy for a jiffy, while five
+    // commands ended an interval.
     let late: Vec<_> = prompt.iter().filter(|sample| sample.rtt_us > longest_us).collect();
     ensure!(late.len() * 50 <= prompt.len(), "{} prompt, later than {longest_us} us: {late:?}", prompt.len());
     ensure!(other.iter().any(|sample| sample.rtt_us > longest_us), "no sample that had to wait");
     Ok(())
 }
 
-/// One row per association, path and life, which says what its samples say.
+/// Ensures that each association, path and life with samples has one `summary` object, which agrees with
+/// these samples; and that the summaries count as many retransmissions as the capture has.
 pub fn check_summaries(flows: &[Flow], seen: &Seen, left_out: LeftOut) -> Result<()> {
     let mut groups: BTreeMap<(SocketAddr, SocketAddr, IpAddr, u32), Vec<&Sample>> = BTreeMap::new();
     for sample in &seen.samples {
@@ -362,7 +385,8 @@ pub fn check_summaries(flows: &[Flow], seen: &Seen, left_out: LeftOut) -> Result
         let prompt = samples.iter().filter(|sample| sample.prompt).count() as u64;
         ensure!(row.prompt_samples == prompt, "{prompt} prompt samples, and {row:?}");
         let avg = times.iter().sum::<f64>() / times.len() as f64;
-        // What the samples' own decimals leave open; percentiles come from buckets of 1/16.
+        // Each value, the samples' own, and the tolerance: the rounding of the samples, or for percentiles
+        // the width of a histogram's bucket, 1/16.
         let expected = [
             (row.rtt_avg_us, avg, 0.01),
             (row.rtt_min_us, times[0], 0.001),
