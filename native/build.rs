@@ -1,20 +1,22 @@
-//! Compiles the stub kernel, and each `c/NAME.c` with the program `NAME.bpf.c` that it wraps, and makes the list of all.
+//! Compiles the stub kernel `c/kernel.c` and each wrapper `c/NAME.c`, which includes the program
+//! `NAME.bpf.c`. Generates `programs`, the C list of all wrapped programs (`kernel.h`).
 
 use std::{env, error::Error, fmt::Write, fs, path::PathBuf};
 
-/// Files in `c` that are no wrappers.
+/// Names, without `.c`, of the C files in `c` that wrap no program.
 const OTHERS: [&str; 1] = ["kernel"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let list = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?).join("programs.c");
     let mut build = cc::Build::new();
-    // The compiler of the kernel side: program.h uses attributes that gcc has not.
+    // clang compiles the BPF programs, too: program.h uses attributes that gcc does not have.
     build.compiler("clang").opt_level(2);
     build.includes(["c/stubs", "c", "../probes/src/bpf"]).file("c/kernel.c").file(&list);
     build.flags(["-fno-strict-aliasing", "-Werror"]);
-    // preserve_access_index is for the BPF target; and a wrapper need not run every program.
+    // preserve_access_index is an attribute of the BPF target only. A wrapper need not call every function.
     build.flags(["-Wno-unknown-attributes", "-Wno-unused-function", "-Wno-unused-parameter"]);
-    // What BPF defines and C does not ends the test.
+    // A shift by too many bits, an index out of bounds or a division by zero ends the test: BPF may define
+    // the result, C does not.
     build.flags(["-fsanitize=shift,bounds,integer-divide-by-zero", "-fsanitize-trap=all"]);
 
     let (mut declared, mut listed) = (String::new(), String::new());

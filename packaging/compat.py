@@ -1,5 +1,5 @@
 #!/bin/sh
-# @NAME@ under the name of the script that it stands in for. Both sh and python3 can read this.
+# @NAME@ under the name of the script that it stands in for. Both sh and python3 can run this file.
 ''':'
 exec /usr/bin/@NAME@ "$@"
 : <<'END' ':'''

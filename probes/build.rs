@@ -1,4 +1,5 @@
-//! Compiles every kernel-side program, `src/bpf/NAME.bpf.c`, to `NAME.o` in `OUT_DIR`, and makes a typed skeleton of it.
+//! Compiles each kernel-side program, `src/bpf/NAME.bpf.c`, to `NAME.o` in `OUT_DIR`, and generates its
+//! skeleton `NAME.skel.rs`, which has the program's C structs as Rust types.
 
 use std::{env, error::Error, ffi::OsString, fs, path::PathBuf};
 
@@ -8,13 +9,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
     let mut clang_args: Vec<OsString> = ["-Wall", "-Werror", "-mcpu=v3"].map(Into::into).into();
-    // Debian keeps <asm/types.h>, which <linux/bpf.h> needs, in a folder per architecture; its packages for cross
-    // compilers have another.
+    // <linux/bpf.h> needs <asm/types.h>. Debian keeps that in a folder per architecture, the first of these
+    // two; its packages for cross compilers keep it in the second.
     for folder in [format!("/usr/include/{arch}-linux-gnu"), format!("/usr/{arch}-linux-gnu/include")] {
         clang_args.extend(["-idirafter".into(), folder.into()]);
     }
 
-    // The objects name their sources: not by a folder of this machine.
+    // The objects' debug information names the source files. Keep this machine's folder out of their paths.
     let here = env::var("CARGO_MANIFEST_DIR")?;
     clang_args.push(format!("-ffile-prefix-map={here}=.").into());
 

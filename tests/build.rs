@@ -1,4 +1,5 @@
-//! Compiles the bed's own programs for the kernel, and lists the commands under test.
+//! Compiles the test bed's own BPF programs, and generates two Rust files: the list of the commands under
+//! test, and the modules of the VM tests' cases.
 
 use std::{
     env,
@@ -15,8 +16,8 @@ mod commands;
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
-    // Debian keeps <asm/types.h>, which <linux/bpf.h> needs, in a folder per architecture; its packages for cross
-    // compilers have another.
+    // Debian keeps <asm/types.h>, which <linux/bpf.h> needs, in a folder per architecture; its packages for
+    // cross compilers put the header into another folder.
     let folders = [format!("/usr/include/{arch}-linux-gnu"), format!("/usr/{arch}-linux-gnu/include")];
     let clang_args = folders.into_iter().flat_map(|folder| [OsString::from("-idirafter"), folder.into()]);
     for name in ["drop", "floor"] {
@@ -36,13 +37,14 @@ fn main() {
         tools.len()
     );
     fs::write(out.join("tools.rs"), list).expect("cargo's folder can be written to");
-    // A new command changes it, too.
+    // A new command changes Cargo.lock: then the list of commands is made anew.
     println!("cargo:rerun-if-changed=../Cargo.lock");
     fs::write(out.join("cases.rs"), cases()).expect("cargo's folder can be written to");
 }
 
-/// The modules of the VM tests' cases: one for each file, and a function that calls the `add()` of each. In alphabetical
-/// order, so that `absent` is first on its machine: before anything loads SCTP.
+/// Returns Rust source for the VM tests' cases: a module for each file of cases, and a function that calls
+/// each module's `add()`. Modules are in alphabetical order, so that the case `absent` is the first on its
+/// machine, before another case loads SCTP.
 fn cases() -> String {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();

@@ -1,38 +1,38 @@
-//! Times of day.
+//! Times of day for events that the kernel side stamps by `CLOCK_MONOTONIC`.
 
 use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 use probes::kernel;
 
-/// Turns the kernel's `CLOCK_MONOTONIC`, in which the kernel side stamps events, into times of day. Made anew for each
-/// batch, so that a step of the system clock shows in the rows after it, as in any log.
+/// Turns times of `CLOCK_MONOTONIC`, by which the kernel side stamps events, into times of day. Callers make
+/// a new `Clock` for each batch of events, so that a step of the system clock shows in the next batch.
 pub struct Clock {
     offset_ns: i128,
     now: Timestamp,
 }
 
 impl Clock {
-    /// The clocks as they stand now.
+    /// Reads the system clock and `CLOCK_MONOTONIC`.
     #[must_use]
     pub fn now() -> Self {
         let now = Timestamp::now();
         Self { offset_ns: now.as_nanosecond() - kernel::now().as_nanos() as i128, now }
     }
 
-    /// The present moment, RFC 3339 in UTC.
+    /// The moment at which this `Clock` was made, as RFC 3339 has it, in UTC with microseconds.
     #[must_use]
     pub fn rfc3339_now(&self) -> String {
         format!("{:.6}", self.now)
     }
 
-    /// A moment of `CLOCK_MONOTONIC`, RFC 3339 in UTC with microseconds.
+    /// The time of day at the moment `at` of `CLOCK_MONOTONIC`, as RFC 3339 has it, in UTC with microseconds.
     #[must_use]
     pub fn rfc3339(&self, at: Duration) -> String {
         format!("{:.6}", self.timestamp(at))
     }
 
-    /// A moment of `CLOCK_MONOTONIC` as local `HH:MM:SS`.
+    /// The time of day at the moment `at` of `CLOCK_MONOTONIC`, as `HH:MM:SS` in `zone`.
     #[must_use]
     pub fn time_of_day(&self, at: Duration, zone: &TimeZone) -> String {
         self.timestamp(at).to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
@@ -43,7 +43,8 @@ impl Clock {
     }
 }
 
-/// Local times of day of a batch of events, of which many are in the same second.
+/// Local times of day for a batch of events. Many of these are in the same second: the last text is kept and
+/// used again.
 pub struct TimesOfDay<'a> {
     clock: &'a Clock,
     zone: &'a TimeZone,
@@ -52,14 +53,15 @@ pub struct TimesOfDay<'a> {
 }
 
 impl<'a> TimesOfDay<'a> {
-    /// Times of day by this clock, in this zone.
+    /// Times of day by `clock`, in `zone`.
     #[must_use]
     pub fn new(clock: &'a Clock, zone: &'a TimeZone) -> Self {
         Self { clock, zone, second: u64::MAX, text: String::new() }
     }
 
-    /// A moment of `CLOCK_MONOTONIC` as local `HH:MM:SS`. Seconds of the two clocks need not begin together: at most one
-    /// second off, until the next event.
+    /// The time of day at the moment `at` of `CLOCK_MONOTONIC`, as `HH:MM:SS`. The text is made anew only
+    /// when `at` is in another second of `CLOCK_MONOTONIC`. Seconds of the two clocks need not begin
+    /// together, so the text may be one second off.
     pub fn of(&mut self, at: Duration) -> &str {
         if self.second != at.as_secs() {
             self.second = at.as_secs();

@@ -1,33 +1,36 @@
-//! A column's name, unit, meaning and kind in one place, from which header, CSV row, JSON key, manual and schema come.
+//! Columns. Each has its name, unit, meaning and kind in one place, from which the CSV header, CSV rows, JSON
+//! objects, man page and JSON schema are made.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The kind of a column's values: whether they can be added up.
+/// The kind of a column's values, which says how a program may combine them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Names whose row it is, or says what it is about.
+    /// Identifies or describes what a row is about: an id, an address, a state.
     Label,
-    /// Only grows while the trace runs.
+    /// A count or a sum. Counted from the start of the trace, it only grows.
     Counter,
-    /// Goes up and down.
+    /// A measured value, which goes up and down.
     Gauge,
-    /// Mean, extreme or percentile of a distribution: cannot be added up.
+    /// Mean, extreme or percentile of a distribution. Such values cannot be added up.
     Distribution,
 }
 
-/// Where a column's value is in a `T`. `None` is unknown: empty in CSV, `null` in JSON.
+/// The function that reads a column's value from a `T`. `None` means that the value is unknown: an empty
+/// field in CSV, `null` in JSON.
 pub enum Get<T> {
     /// A whole number.
     Int(fn(&T) -> Option<u64>),
-    /// A number with the shortest digits that come back as the same number, always with a point (Python's `str`).
+    /// A number, written with the fewest digits that parse as the same number, and always with a decimal
+    /// point, as Python's `str()` does.
     Float(fn(&T) -> Option<f64>),
-    /// A number with so many decimals.
+    /// A number, rounded to the given number of decimals.
     Fixed(fn(&T) -> Option<f64>, usize),
-    /// A word.
+    /// Text.
     Text(fn(&T) -> Option<&str>),
-    /// An address.
+    /// An IP address.
     Ip(fn(&T) -> Option<IpAddr>),
-    /// An address and port; IPv6 in brackets.
+    /// An IP address and a port; an IPv6 address is put in brackets.
     Socket(fn(&T) -> Option<SocketAddr>),
     /// True or false.
     Bool(fn(&T) -> Option<bool>),
@@ -48,7 +51,7 @@ pub enum Type {
     Array,
 }
 
-/// A value of a row.
+/// A column's value in one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Value<'a> {
     Int(u64),
@@ -85,11 +88,11 @@ impl<T> Get<T> {
     }
 }
 
-/// One column of rows, or of a part `T` of them.
+/// A column whose value is read from a `T`: a whole row, or a part of one.
 pub struct Column<T> {
-    /// CSV header and JSON key, with its unit.
+    /// CSV header and JSON key, with the unit of the values. The prefix of a [`Part`] is not in this name.
     name: &'static str,
-    /// Meaning of the column, a phrase for manuals.
+    /// Meaning of the column: a phrase for the man page and the JSON schema.
     doc: &'static str,
     kind: Kind,
     get: Get<T>,
@@ -121,49 +124,50 @@ impl<T> Column<T> {
     }
 }
 
-/// A column as manual and schema describe it.
+/// The description of a column, for the man page and the JSON schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// CSV header and JSON key.
+    /// CSV header and JSON key, with the prefix of a [`Part`].
     pub name: String,
     /// Meaning of the column.
     pub doc: String,
-    /// Kind of its values.
+    /// Kind of the column's values.
     pub kind: Kind,
-    /// JSON type of its values, each of which may be `null`.
+    /// JSON type of the column's values. Every value except an array may also be `null`.
     pub json_type: Type,
-    /// Columns of the objects, where the values are lists of objects.
+    /// Columns of the listed objects, if the values are lists of objects; else empty.
     pub items: Vec<Field>,
 }
 
-/// Some columns of a `Row`, one after the other.
+/// A group of columns of a `Row`, in the order in which they are written.
 pub trait Columns<Row> {
     /// The description of each column.
     fn fields(&self) -> Vec<Field>;
 
-    /// Writes each column's value in a row.
+    /// Writes the value that each column has in `row`.
     #[doc(hidden)]
     fn write(&self, row: &Row, sink: &mut dyn Sink);
 }
 
-/// Receives the values of a row: one implementation writes a line of CSV, one the members of a JSON object.
+/// Receives the values of a row. One implementation writes a line of CSV, another the members of a JSON
+/// object.
 #[doc(hidden)]
 #[expect(private_interfaces, reason = "written by columns, and read by the formats of this crate")]
 pub trait Sink {
-    /// The value of the column named `prefix` and `name`.
+    /// Writes the value of a column, whose whole name is `prefix` followed by `name`.
     fn value(&mut self, prefix: &'static str, name: &'static str, value: Value<'_>);
 
-    /// A list of objects, which CSV leaves out.
+    /// Writes a list of objects. CSV has an empty field in place of the list.
     fn list(&mut self, name: &'static str, objects: &dyn Objects);
 }
 
-/// The objects of a list.
+/// The objects of a [`List`] in one row.
 #[doc(hidden)]
 pub trait Objects {
-    /// How many.
+    /// The number of objects.
     fn len(&self) -> usize;
 
-    /// Writes one of them.
+    /// Writes the members of the object at `index`.
     fn write(&self, index: usize, sink: &mut dyn Sink);
 }
 
@@ -177,15 +181,16 @@ impl<Row> Columns<Row> for &'static [Column<Row>] {
     }
 }
 
-/// The columns of a part `T` of rows, said once for all rows that have such a part.
+/// The columns of a part `T` of rows. All rows that have such a part share one definition of its columns.
 pub struct Part<Row: 'static, T: 'static> {
-    /// Put before the columns' names.
+    /// Text that is put before each column's name.
     pub prefix: &'static str,
-    /// What the part is, a phrase that is put before the columns' meanings, unless it is empty.
+    /// A phrase that names the part. It is put before each column's meaning, unless it is empty.
     pub what: &'static str,
-    /// The part of a row; `None` where it is unknown, as are all its columns then.
+    /// Gets the part of a row. `None` means that the part is unknown, and so the value of each of its
+    /// columns.
     pub of: fn(&Row) -> Option<&T>,
-    /// The columns.
+    /// The columns of the part.
     pub columns: &'static [Column<T>],
 }
 
@@ -214,15 +219,15 @@ fn field<T>(prefix: &str, what: &str, column: &Column<T>) -> Field {
     }
 }
 
-/// A list of objects in each row; only in JSON.
+/// A list of objects in each row. Commands use it in JSON only.
 pub struct List<Row: 'static, Item: 'static> {
-    /// JSON key.
+    /// JSON key of the list.
     pub name: &'static str,
-    /// Meaning of the list, a phrase for manuals.
+    /// Meaning of the list: a phrase for the man page and the JSON schema.
     pub doc: &'static str,
-    /// The objects of a row.
+    /// Gets the objects of a row.
     pub of: fn(&Row) -> &[Item],
-    /// The columns of an object.
+    /// The columns of each object.
     pub columns: &'static [&'static dyn Columns<Item>],
 }
 

@@ -1,8 +1,10 @@
-//! Giving up all that the loop does not need, once the programs are attached and the output is open: the loop reads its
-//! tables and writes lines, and whoever took it over could do no more.
+//! Confines the process once the programs are attached and the output is open. From then on the process only
+//! reads tables and writes lines, and an attacker who took it over could do no more than that.
 //!
-//! [`calls`] was found with strace: all commands and forms with both kinds of hooks on 6.12, from `capset` to the end. The
-//! case `privilege-calls` says what is open; a call that is missing fails with `EPERM`, and strace shows it.
+//! The list in [`calls`] was found with strace: all commands, in all output formats and with both kinds of
+//! hooks, on kernel 6.12, from the call of `capset` to the end. The VM case `privilege-calls` compares the
+//! calls that stay allowed with a list of its own. A call that is missing in [`calls`] fails with `EPERM`,
+//! and strace shows it.
 
 use std::{collections::BTreeMap, env::consts::ARCH, process};
 
@@ -16,15 +18,17 @@ use seccompiler::{
     SeccompFilter, SeccompRule, apply_filter,
 };
 
-/// Confines this process, which has one thread, for good.
+/// Confines this process for good. Each step holds only for the calling thread, so the process must have no
+/// other.
 pub(crate) fn confine() -> Result<()> {
     drop_privileges()?;
     leave_files()?;
     keep_calls()
 }
 
-/// Gives up all capabilities. Attached programs stay attached, and the kernel lets anybody use a map by its descriptor
-/// (`__sys_bpf()`). The bounding set only matters to a program that is started, and no such program gains anything.
+/// Gives up all capabilities. Attached programs stay attached, and the kernel lets any process use a map of
+/// which it has a descriptor (`__sys_bpf()`). The bounding set stays: it matters only in execve(2), by which
+/// no process gains capabilities once `no_new_privs` is set.
 fn drop_privileges() -> Result<()> {
     for set in [CapSet::Ambient, CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
         caps::clear(None, set)?;
@@ -32,8 +36,9 @@ fn drop_privileges() -> Result<()> {
     Ok(set_no_new_privs()?)
 }
 
-/// By Landlock: no path, TCP port, abstract socket or foreign process can be reached; open descriptors stay. A kernel
-/// with less of Landlock forbids less; where it has none, there is still [`keep_calls`].
+/// Uses Landlock to forbid access to every path, to TCP ports, to abstract Unix sockets of other processes,
+/// and signals to them. Open descriptors can still be used. A kernel with an older version of Landlock
+/// forbids less of this. Without Landlock there is still [`keep_calls`].
 fn leave_files() -> Result<()> {
     const KNOWN: ABI = ABI::V6;
     Ruleset::default()
@@ -45,8 +50,9 @@ fn leave_files() -> Result<()> {
     Ok(())
 }
 
-/// All system calls but [`calls`] fail. They do not kill: most callers can make do without a call that the list forgot,
-/// and a command that was taken over gets nowhere either way.
+/// Makes every system call that [`calls`] does not allow fail with `EPERM`. Such a call does not kill the
+/// process: most callers can do without a call that is missing in the list by mistake, and an attacker gains
+/// nothing either way.
 fn keep_calls() -> Result<()> {
     let refused = SeccompAction::Errno(libc::EPERM as u32);
     let filter = SeccompFilter::new(calls()?, refused, SeccompAction::Allow, ARCH.try_into()?)?;
@@ -55,7 +61,8 @@ fn keep_calls() -> Result<()> {
 
 type Calls = BTreeMap<libc::c_long, Vec<SeccompRule>>;
 
-/// The calls of the loop and of the end.
+/// The system calls that the run loop and the end of a run need, each with conditions on its arguments. A
+/// call without a condition is always allowed.
 fn calls() -> Result<Calls, BackendError> {
     let arg = |index, value: u32| SeccompCondition::new(index, Dword, SeccompCmpOp::Eq, value.into());
     let rule = |condition| SeccompRule::new(vec![condition?]);
@@ -69,27 +76,29 @@ fn calls() -> Result<Calls, BackendError> {
 
     let mut calls: Calls = ANYHOW.iter().map(|call| (*call, Vec::new())).collect();
     calls.extend([
-        // The tables.
+        // Reading and writing maps, and reading how often the kernel left a program out.
         (
             libc::SYS_bpf,
             BPF_COMMANDS.map(|command| rule(arg(0, command))).into_iter().collect::<Result<_, _>>()?,
         ),
+        // Detaching kprobes.
         (libc::SYS_ioctl, vec![rule(arg(1, IOCTL_REQUEST))?]),
-        // The lock of FILE.
+        // Releasing the lock of FILE.
         (libc::SYS_flock, vec![rule(arg(1, libc::LOCK_UN as u32))?]),
-        // Memory: of data, not of code.
+        // Memory that is not executable.
         (libc::SYS_mmap, data_only()?),
         (libc::SYS_mprotect, data_only()?),
-        // abort(3), which glibc does by the one and musl by the other.
+        // abort(3), by which the process sends itself SIGABRT: by tgkill(2) in glibc, by tkill(2) in musl.
         (libc::SYS_tgkill, vec![own_abort(0, 2)?]),
         (libc::SYS_tkill, vec![own_abort(0, 1)?]),
     ]);
     Ok(calls)
 }
 
-/// Those that are allowed whatever their arguments.
+/// The system calls that are allowed with any arguments.
 const ANYHOW: &[libc::c_long] = &[
-    // Open descriptors: the output, the signals' pair of sockets, and what is closed at the end.
+    // Open descriptors: the output, the pair of sockets by which a signal handler wakes tokio, and all that
+    // is closed at the end.
     libc::SYS_read,
     libc::SYS_recvfrom,
     libc::SYS_write,
@@ -104,23 +113,23 @@ const ANYHOW: &[libc::c_long] = &[
     libc::SYS_futex,
     // For clock sources without a vDSO.
     libc::SYS_clock_gettime,
-    // The pause in which the writer of a busy entry goes on (`Table::read()`).
+    // The pause before `Table::read()` reads a busy entry again, so that the entry's writer can finish.
     libc::SYS_clock_nanosleep,
     // Memory.
     libc::SYS_brk,
     libc::SYS_mremap,
     libc::SYS_munmap,
     libc::SYS_madvise,
-    // The seed of a first hash map.
+    // The random seed of the first `HashMap`.
     libc::SYS_getrandom,
-    // Signals, also those of a crash, whose handler takes itself away.
+    // Signals. In a crash Rust's SIGSEGV handler also needs these: it restores the default action.
     libc::SYS_rt_sigreturn,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_sigaltstack,
     libc::SYS_getpid,
     libc::SYS_gettid,
-    // The end.
+    // The end of the process.
     libc::SYS_exit,
     libc::SYS_exit_group,
 ];
@@ -132,7 +141,7 @@ mod tests {
     use super::*;
     use crate::Out;
 
-    /// A filter holds for the thread that set it.
+    /// The filter holds only for the thread that sets it, so the test sets it in a thread of its own.
     #[test]
     fn what_is_left_works_and_what_is_not_fails() {
         let folder = tempfile::tempdir().unwrap();

@@ -13,17 +13,17 @@ use crate::{
     column::{Objects, Sink, Value},
 };
 
-/// Bytes of a line that are gathered before they go into the output.
+/// Size in bytes of the buffer that the CSV writer fills before it copies a part of a line to the output.
 const LINE: usize = 512;
 
-/// Writes a header line; `first` names are put before the columns'.
+/// Appends the header line to `to`: the names in `first`, then the names of the columns.
 pub(crate) fn header<Row>(to: &mut Vec<u8>, first: &[&str], columns: &[&dyn Columns<Row>]) -> Result<()> {
     let names = columns.iter().flat_map(|columns| columns.fields()).map(|field| field.name);
     writer(to).write_record(first.iter().map(|name| (*name).to_owned()).chain(names))?;
     Ok(())
 }
 
-/// Writes a row as a line; `first` values are put before the columns'.
+/// Appends a row to `to` as a line: the values in `first`, then the values of the columns.
 pub(crate) fn row<Row>(
     to: &mut Vec<u8>,
     first: &[&str],
@@ -46,7 +46,7 @@ fn writer(to: &mut Vec<u8>) -> Writer<&mut Vec<u8>> {
 struct Line<'a> {
     writer: Writer<&'a mut Vec<u8>>,
     number: String,
-    /// Whether all fields so far could be written.
+    /// Result of writing the fields so far. After an error, no more fields are written.
     result: csv::Result<()>,
 }
 

@@ -82,19 +82,19 @@ enum HookKindName {
     Kprobe,
 }
 
-/// The form of the output.
+/// The format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people.
+    /// Text for people.
     Text,
-    /// With a header, rows at the end or at every interval.
+    /// CSV with a header line. Rows come at the end, or with `--timestamp` at every interval.
     Csv,
-    /// JSON Lines.
+    /// JSON Lines: one object per line.
     Json,
 }
 
 impl Common {
-    /// Output format. `-f FILE` implies CSV, unless `--json` is given.
+    /// Returns the output format. `-f FILE` implies CSV, unless `--json` is given.
     #[must_use]
     pub fn format(&self) -> Format {
         match self {
@@ -104,25 +104,27 @@ impl Common {
         }
     }
 
-    /// Are rows printed at every interval?
+    /// Returns whether the statistics of each interval are printed: with `--json` and with `--timestamp`.
     #[must_use]
     pub fn has_interval_rows(&self) -> bool {
         self.json || self.timestamp
     }
 
-    /// Are there more columns than the script has? JSON has them always.
+    /// Returns whether the output has more columns than the Python script: with `--extended`, and always in
+    /// JSON.
     #[must_use]
     pub fn is_extended(&self) -> bool {
         self.extended || self.json
     }
 
-    /// Is something of an association only printed when the run ends?
+    /// Returns whether some statistics are only printed when the run ends: histograms, and CSV rows without
+    /// `--timestamp`.
     #[must_use]
     pub fn prints_at_end(&self) -> bool {
         self.histogram || self.format() == Format::Csv && !self.timestamp
     }
 
-    /// Whose events the kernel lets through.
+    /// The filter by which the kernel side chooses events.
     fn filter(&self) -> Filter {
         Filter {
             assoc_id: self.assoc,
@@ -134,7 +136,8 @@ impl Common {
         }
     }
 
-    /// What to trace, as the flags ask for it: without records, and with what has ended only until it was shown.
+    /// The configuration of the trace that the flags ask for. It has no records, and keeps no entries of
+    /// ended associations: a command that needs either sets `records` or `keep_ended` itself.
     #[must_use]
     pub fn config(&self) -> Config {
         Config {
@@ -168,13 +171,14 @@ impl TableSize {
     }
 }
 
-/// Usage first, so that `-h` fits a screen of 24 lines.
+/// Template of the help text: the usage, and right below it the description. That is one blank line less than
+/// in clap's own template, so that `-h` fits a screen of 24 lines.
 const HELP: &str = "{usage-heading} {usage}\n{about-with-newline}\n{all-args}{after-help}";
 
-/// The command line of a command, as help, man page and completions show it.
+/// The definition of a command's flags for clap, from which parser, help, man page and completions are made.
 #[must_use]
 pub fn command<T: CommandFactory>() -> Command {
-    // The scripts' argparse takes unambiguous beginnings of long flags; so do we.
+    // The argparse of the Python scripts accepts unambiguous beginnings of long flags. So do the commands.
     T::command()
         .version(VERSION.as_str())
         .infer_long_args(true)
@@ -200,17 +204,18 @@ pub fn command<T: CommandFactory>() -> Command {
         )
 }
 
-/// Long flags of the scripts.
+/// Names of the long flags that the Python scripts have.
 const SCRIPTS: [&str; 5] = ["csv", "file", "help", "interval", "pid"];
 
-/// Gives a flag of the scripts each beginning of its name, which argparse takes: whatever flags are added, it keeps its
-/// meaning.
+/// If the flag is one of [`SCRIPTS`], makes each beginning of its name an alias, because the scripts accept
+/// these beginnings. An alias keeps its meaning whatever flags are added to the command.
 fn beginnings(flag: Arg) -> Arg {
     let Some(name) = SCRIPTS.into_iter().find(|name| flag.get_long() == Some(name)) else { return flag };
     flag.aliases((1..name.len()).map(|len| &name[..len]))
 }
 
-/// Parses the command line. Prints help, version, schema or a usage error and exits (0, 0, 0, 2) where that is due.
+/// Parses the command line. If that asks for help, version or schema, prints it and exits with status 0;
+/// prints a usage error and exits with status 2.
 pub fn parse<T: CommandFactory + FromArgMatches>(
     common: impl Fn(&T) -> &Common,
     manual: impl Fn() -> Manual,
@@ -241,7 +246,8 @@ fn try_parse<T: CommandFactory + FromArgMatches>(
     Ok(flags)
 }
 
-/// Any arguments, each ended by a line feed, are taken or refused, and never panic.
+/// Parses `bytes` as arguments, with a line feed between two. The parser may accept or refuse them, but must
+/// not panic, nor accept a time of zero or flags that exclude each other.
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub fn fuzz_flags(bytes: &[u8]) {
@@ -262,7 +268,7 @@ pub fn fuzz_flags(bytes: &[u8]) {
     }
 }
 
-/// The most that a flag of seconds may say, some 31 years: the clocks can add it up.
+/// The largest value of a flag in seconds, some 31 years: adding it to an `Instant` does not overflow.
 const MAX_SECONDS: f64 = 1e9;
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -274,7 +280,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "not a number of seconds above 0, and at most 1000000000 (31 years)".to_owned())
 }
 
-/// A process, in the pid namespace of this one.
+/// Parses the argument of `--pid`: the number of an existing process, in this process's pid namespace.
 fn pid(text: &str) -> Result<u32, String> {
     let pid = text.parse().ok().filter(|pid: &i32| *pid > 0).ok_or("not the number of a process")?;
     match kill(Pid::from_raw(pid), None) {
@@ -283,13 +289,14 @@ fn pid(text: &str) -> Result<u32, String> {
     }
 }
 
-/// The inode number of a network namespace: that of a file, or of a process.
+/// Parses the argument of `--netns`: a namespace's file, or the number of a process in the namespace. Returns
+/// the inode number of the network namespace.
 fn netns(text: &str) -> Result<u32, String> {
     let path = match text.parse::<u32>() {
         Ok(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
         Err(_) => Path::new(text).to_owned(),
     };
-    // A FIFO is none, and is not waited for.
+    // A FIFO is no namespace: with O_NONBLOCK, opening one does not wait for a writer.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(O_NONBLOCK)
@@ -347,7 +354,7 @@ mod tests {
             &["-i", "1000000001"],
             &["-p", "0"],
             &["-p", "-1"],
-            &["-p", "2147483647"], // above the largest that the kernel gives
+            &["-p", "2147483647"], // above the kernel's largest pid
             &["--netns", "/proc/self/ns/uts"],
             &["--netns", "/proc/self/status"],
             &["--addr", "10.0.0"],

@@ -5,13 +5,13 @@ use probes::Histogram;
 
 use crate::Out;
 
-/// Stars of the longest row.
+/// Number of stars in the longest line of a histogram.
 const STARS: u64 = 40;
 
-/// Draws a histogram of values in `unit` under a title; nothing where there are no values.
+/// Draws a histogram of values in `unit` under a title. Draws nothing if the histogram has no values.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// Where the output cannot be written.
 pub fn draw(out: &mut Out, title: &str, unit: &str, histogram: &Histogram) -> Result<()> {
     let rows: Vec<_> = histogram.rows().collect();
     let Some(most) = rows.iter().map(|(_, _, count)| *count).max() else { return Ok(()) };

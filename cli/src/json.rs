@@ -12,13 +12,13 @@ use crate::{
     column::{Objects, Sink, Value},
 };
 
-/// An object of a `Row`: `type`, `tool`, `time`, and its columns.
+/// A row as a JSON object: the members `type`, `tool` and `time`, then the row's columns.
 pub(crate) struct Object<'a, Row> {
     /// Value of `type`.
     pub(crate) kind: &'a str,
     /// The command's name without `sctp-`.
     pub(crate) tool: &'a str,
-    /// RFC 3339.
+    /// Value of `time`, as RFC 3339 has it.
     pub(crate) time: &'a dyn Display,
     pub(crate) columns: &'a [&'a dyn Columns<Row>],
     pub(crate) row: &'a Row,
@@ -45,10 +45,10 @@ impl<T: Display> Serialize for Shown<T> {
     }
 }
 
-/// An object under way.
+/// A JSON object to which members are being added.
 struct Members<M: SerializeMap> {
     map: M,
-    /// Whether all members so far could be written.
+    /// Result of writing the members so far. After an error, no more members are written.
     result: Result<(), M::Error>,
 }
 

@@ -1,7 +1,7 @@
 //! What the commands share: flags, run loop, text, CSV and JSON output, exit codes.
 //!
-//! A command is its flags, a [`Report`] (what it prints) and three calls: [`parse`], [`Session::start`] and
-//! [`Session::run`], between which it opens its probe.
+//! A command consists of its flags, a [`Report`] that says what to print, and three calls: [`parse`],
+//! [`Session::start`] and [`Session::run`]. Before the last of these calls, the command opens its probe.
 
 mod clock;
 mod column;

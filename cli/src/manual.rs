@@ -1,32 +1,34 @@
-//! The flags and columns of a command, from which its man page and JSON schema are made.
+//! The types that describe a command's flags and columns to the man page and the JSON schema.
 
 use clap::Command;
 
 use crate::{Columns, Field};
 
-/// What the man page and the JSON schema of a command are made from.
+/// The flags and columns of a command, from which its man page and JSON schema are made.
 pub struct Manual {
     /// The command's flags.
     pub command: Command,
-    /// The columns that the command prints.
+    /// The columns that the command prints, in groups.
     pub tables: Vec<Table>,
 }
 
-/// Columns that rows or objects have.
+/// A group of columns that certain CSV rows or JSON objects have.
 pub struct Table {
-    /// Heading of the table: which rows or objects have these columns.
+    /// Heading of the table. It says which rows or objects have these columns.
     pub title: &'static str,
-    /// The `type`s of the JSON objects that have these columns as members; empty where only CSV has them.
+    /// The `type`s of the JSON objects that have these columns as members. Empty for columns of CSV only, and
+    /// for columns of the objects in a list.
     pub objects: &'static [&'static str],
     /// The columns.
     pub fields: Vec<Field>,
 }
 
-/// The objects that are rows of statistics.
+/// The `type`s of the JSON objects that are rows of statistics.
 pub(crate) const STATISTICS: &[&str] = &["interval", "summary"];
 
 impl Table {
-    /// A table of columns that only CSV has.
+    /// A table of columns that no JSON object has at its top level: those of CSV only, or of the objects in a
+    /// list.
     #[must_use]
     pub fn csv<Row>(title: &'static str, columns: &[&dyn Columns<Row>]) -> Self {
         Self::new(title, &[], columns)

@@ -1,4 +1,5 @@
-//! Where lines go: stdout for people, stdout or FILE for rows. Whole lines only, written at the end of each batch.
+//! A command's output: text for people goes to stdout, rows go to stdout or FILE. Lines are gathered, and
+//! written at the end of each batch, or as soon as there are many.
 
 use std::{
     fs::File,
@@ -16,20 +17,21 @@ use crate::{
     sink::{Patience, Sink},
 };
 
-/// A destination of lines.
+/// A command's output: one destination for text, and one for rows, if that is another.
 pub struct Out {
     text: Sink,
     rows: Option<Sink>,
-    /// The lock of FILE, held as long as this output exists; `None` without FILE.
+    /// The lock of FILE, held as long as this output exists; `None` without FILE, and for a FILE that cannot
+    /// be locked.
     _lock: Option<Flock<File>>,
 }
 
 impl Out {
-    /// Makes an output whose rows go to `file`, or to stdout if that is `None`. A missing file is made, with its missing
-    /// folders; an existing one is emptied.
+    /// Makes an output whose rows go to `file`, or to stdout if `file` is `None`. A missing file is made,
+    /// with its missing folders; an existing one is emptied.
     ///
     /// # Errors
-    /// Where FILE cannot be made.
+    /// Where FILE cannot be made or opened, or another command writes to it.
     pub fn new(file: Option<&Path>) -> Result<Self> {
         let stdout = io::stdout().as_fd().try_clone_to_owned()?;
         Self::with(Sink::open("standard output".to_owned(), stdout.into())?, file)
@@ -38,7 +40,7 @@ impl Out {
     /// Like [`Out::new`], with `writer` in place of stdout.
     ///
     /// # Errors
-    /// Where FILE cannot be made.
+    /// Where FILE cannot be made or opened, or another command writes to it.
     pub fn to(writer: impl Write + 'static, file: Option<&Path>) -> Result<Self> {
         Self::with(Sink::new("standard output".to_owned(), Box::new(writer)), file)
     }
@@ -58,7 +60,7 @@ impl Out {
     /// Writes a line of text, always to stdout.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Where the output cannot be written.
     pub fn text(&mut self, line: &str) -> Result<()> {
         self.text.line(|to| {
             to.extend_from_slice(line.as_bytes());
@@ -70,7 +72,7 @@ impl Out {
     /// Writes a row to FILE or stdout. `write` appends the line, with its newline.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Where the output cannot be written.
     pub fn row(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
         self.rows.as_mut().unwrap_or(&mut self.text).line(write)
     }
@@ -78,7 +80,7 @@ impl Out {
     /// Writes a JSON object as a line, to FILE or stdout.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Where the output cannot be written.
     pub fn json(&mut self, object: &impl Serialize) -> Result<()> {
         self.row(|to| {
             serde_json::to_writer(&mut *to, object)?;
@@ -87,30 +89,32 @@ impl Out {
         })
     }
 
-    /// Writes what is pending, as far as its readers take it now.
+    /// Writes the pending lines, as many as their readers take without waiting.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Where the output cannot be written.
     pub fn flush(&mut self) -> Result<()> {
         self.sinks().try_for_each(Sink::flush)
     }
 
-    /// Writes all pending lines, as long as patience lasts, and drops the rest.
+    /// Writes all pending lines, waiting for slow readers as long as the patience lasts. Drops and counts the
+    /// lines that are left then.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.sinks().try_for_each(Sink::finish)
     }
 
-    /// How many lines were dropped so far, as their readers were too slow.
+    /// Returns how many lines were dropped so far because their readers were too slow.
     pub(crate) fn dropped(&self) -> u64 {
         self.text.dropped() + self.rows.as_ref().map_or(0, Sink::dropped)
     }
 
-    /// Sets how long lines wait for slow readers from now on, before they are dropped. `None`: for ever.
+    /// Sets how long to wait for slow readers from now on, before lines are dropped. `None`: never wait, and
+    /// keep the lines pending.
     pub(crate) fn set_patience(&mut self, patience: Option<&Patience>) {
         self.sinks().for_each(|sink| sink.set_patience(patience.cloned()));
     }
 
-    /// Waits for slow readers. Returns whether they have caught up.
+    /// Waits for slow readers as long as `patience` lasts. Returns whether no reader is slow any more.
     pub(crate) fn make_room(&mut self, patience: &Patience) -> Result<bool> {
         self.set_patience(Some(patience));
         self.sinks().try_for_each(Sink::catch_up)?;
@@ -118,22 +122,24 @@ impl Out {
         Ok(!self.is_full())
     }
 
-    /// Whether readers are slow: then only what must be written should be.
+    /// Returns whether a reader is slow. Then callers should write only lines that cannot wait.
     pub(crate) fn is_full(&self) -> bool {
         self.text.is_full() || self.rows.as_ref().is_some_and(Sink::is_full)
     }
 
-    /// Must be called by a task before [`Out::writable`] is awaited.
+    /// Registers the destinations with the running tokio runtime, so that [`Out::writable`] can wait for
+    /// them.
     pub(crate) fn watch(&mut self) -> io::Result<()> {
         self.sinks().try_for_each(Sink::watch)
     }
 
-    /// Whether something is not written yet.
+    /// Returns whether lines are pending: added, but not written yet.
     pub(crate) fn is_behind(&self) -> bool {
         self.text.is_behind() || self.rows.as_ref().is_some_and(Sink::is_behind)
     }
 
-    /// Waits until the destination whose reader is slow can be written to.
+    /// Waits until a destination with pending lines can be written to: FILE if it has such lines, else
+    /// stdout.
     pub(crate) async fn writable(&self) {
         match &self.rows {
             Some(rows) if rows.is_behind() => rows.writable().await,

@@ -1,9 +1,11 @@
-//! Making the output file, as root, perhaps in a folder in which anybody may have laid a trap.
+//! Makes and opens the output file. The command may run as root, and the folder may be one in which another
+//! user has laid a trap, such as a symbolic link to a file of root's.
 //!
-//! A folder is *shared* if everybody can write to it, or if it is another user's inside a shared one. In a shared folder
-//! no symbolic link is followed, and a file that is there already must be the user's own and have no other name. (The
-//! kernel's `fs.protected_*` do the like, but only where they are switched on, for sticky folders, and for the last
-//! step.) Elsewhere links work as ever.
+//! A folder is *shared* if everybody can write to it, or if it lies in a shared folder and belongs to another
+//! user than this one or root. In a shared folder no symbolic link is followed, and an existing file must
+//! belong to this user or root, and have no second name (hard link). (The kernel's `fs.protected_*` sysctls
+//! do the like, but only where they are switched on, only in sticky folders, and only for the last name of a
+//! path.) In other folders links are followed as usual.
 
 use std::{
     collections::VecDeque,
@@ -28,13 +30,14 @@ use nix::{
     unistd::geteuid,
 };
 
-/// Links on the way, as many as the kernel follows.
+/// The most symbolic links to follow in one path: as many as the kernel follows (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
 
-/// Takes a file for this command alone, and empties it; others do not let themselves be locked, and need not be emptied.
+/// Locks a regular file for this command alone, and empties it. Returns the lock; `None` if the file system
+/// has no locks. A pipe or device is neither locked nor emptied, and gives `None`, too.
 ///
 /// # Errors
-/// Where another command writes to it.
+/// Where another command has locked the file, or emptying fails.
 pub(crate) fn claim(file: &File) -> Result<Option<Flock<File>>> {
     if !file.metadata()?.is_file() {
         return Ok(None);
@@ -45,7 +48,7 @@ pub(crate) fn claim(file: &File) -> Result<Option<Flock<File>>> {
             Ok(Some(lock))
         }
         Err((_, Errno::EWOULDBLOCK)) => bail!("another command writes to it: choose another file"),
-        // Some file systems have no locks.
+        // The file system has no locks.
         Err(_) => {
             file.set_len(0)?;
             Ok(None)
@@ -53,8 +56,8 @@ pub(crate) fn claim(file: &File) -> Result<Option<Flock<File>>> {
     }
 }
 
-/// Makes or opens a file, for appending: who empties it under this command (`logrotate` with `copytruncate`) finds no gap
-/// in what comes then. Missing folders are made.
+/// Makes or opens a file for appending. Missing folders are made. Because lines are appended, there is no gap
+/// in the file if another program empties it meanwhile (`logrotate` with `copytruncate`).
 pub(crate) fn create(path: &Path) -> Result<File> {
     let mut folder = Folder::start(path.as_os_str())?;
     let mut steps = names(path.as_os_str());
@@ -78,7 +81,8 @@ pub(crate) fn create(path: &Path) -> Result<File> {
                 steps.extend(rest);
                 continue;
             }
-            // A link in `/proc` stands for an open file or folder of a process, and its text is no path.
+            // A link in `/proc` may stand for an open file or folder of a process. The kernel has to follow
+            // it, as its text need not be a path.
             found = openat(&folder.fd, name.as_os_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
         } else if last && folder.shared {
             ensure!(is_ours(&stat), "{} is another user's {TRAP}", quoted(&name));
@@ -86,9 +90,10 @@ pub(crate) fn create(path: &Path) -> Result<File> {
             ensure!(!linked, "{} is a file with another name (hard link) {TRAP}", quoted(&name));
         }
         if last {
-            // That very file, whatever has the name by now.
+            // Opens the file that was found, even if its name belongs to another file by now.
             let path = format!("/proc/self/fd/{}", found.as_raw_fd());
-            // A FIFO that is open for reading, too, need not wait for its reader, which may come later.
+            // A FIFO is opened for reading, too. Then open(2) does not wait for a reader, which may come
+            // later.
             let is_fifo = kind(&stat) == SFlag::S_IFIFO;
             return Ok(File::options().read(is_fifo).append(true).open(path)?);
         }
@@ -97,7 +102,7 @@ pub(crate) fn create(path: &Path) -> Result<File> {
     bail!(Errno::ENOENT)
 }
 
-/// The end of a refusal.
+/// The end of each message about a file that is refused in a shared folder.
 const TRAP: &str = "in a folder that everybody can write to: remove it, or choose another folder";
 
 struct Folder {
@@ -106,7 +111,7 @@ struct Folder {
 }
 
 impl Folder {
-    /// Where a path begins.
+    /// Opens the folder where a path begins: `/`, or the current folder.
     fn start(path: &OsStr) -> Result<Self> {
         let start = if path.as_bytes().starts_with(b"/") { "/" } else { "." };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -119,8 +124,9 @@ impl Folder {
         Ok(Self { fd, shared: for_all || inside_shared && !is_ours(&stat) })
     }
 
-    /// Finds what has that name in this folder, maybe a link, without opening it. A missing folder is made; a missing
-    /// file is `None`.
+    /// Finds the file, folder or link `name` in this folder. Returns a descriptor that can neither read nor
+    /// write (`O_PATH`). If `name` is the `last` name of a path, a missing file gives `None`; otherwise a
+    /// missing folder is made.
     fn find(&self, name: &OsStr, last: bool) -> Result<Option<OwnedFd>> {
         let open = |flags| {
             let flags = flags | OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -132,7 +138,8 @@ impl Folder {
                 found => Ok(Some(found?)),
             };
         }
-        // O_DIRECTORY has autofs mount what belongs here.
+        // With O_DIRECTORY, autofs mounts its file system at this folder; O_PATH alone does not make it do
+        // so.
         let mut found = open(OFlag::O_DIRECTORY);
         if matches!(found, Err(Errno::ENOENT)) {
             match mkdirat(&self.fd, name, Mode::from_bits_truncate(0o777)) {
@@ -146,7 +153,7 @@ impl Folder {
         }
     }
 
-    /// A new file. 0640: addresses of peers are not for everybody.
+    /// Makes a new file, for appending. Its mode is 0640: not everybody may read the addresses of peers.
     fn make(&self, name: &OsStr) -> Result<File> {
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         Ok(openat(&self.fd, name, flags, Mode::from_bits_truncate(0o640))?.into())
@@ -157,7 +164,8 @@ impl Folder {
     }
 }
 
-/// The names on the way; a slash at the end asks for a folder, which cannot be written to.
+/// The names in a path. A slash at the end asks for a folder, and gives a last name `.`: opening that for
+/// writing fails.
 fn names(path: &OsStr) -> VecDeque<OsString> {
     let mut names: VecDeque<_> = path
         .as_bytes()
@@ -175,7 +183,7 @@ fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
-/// Does it belong to this user, or to root?
+/// Returns whether a file belongs to this user or to root.
 fn is_ours(stat: &FileStat) -> bool {
     stat.st_uid == 0 || stat.st_uid == geteuid().as_raw()
 }
@@ -198,7 +206,8 @@ mod tests {
 
     use super::*;
 
-    /// A folder of this user's with one that everybody can write to in it, and a file `victim`.
+    /// Makes a folder of this user's, and in it a folder `shared` that everybody can write to and a file
+    /// `victim`.
     fn folders() -> (TempDir, PathBuf, PathBuf) {
         let own = tempfile::tempdir().unwrap();
         let (shared, victim) = (own.path().join("shared"), own.path().join("victim"));

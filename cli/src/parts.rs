@@ -9,14 +9,14 @@ use crate::{
     Get::{Fixed, Float, Int, Ip, Socket},
 };
 
-/// Both ends of an association, and its network namespace.
+/// The addresses and ports of an association's two ends, and the association's network namespace.
 pub const IDENTITY: &[Column<Identity>] = &[
     Column::label("local", "own address and port", Socket(|id| id.local)),
     Column::label("peer", "peer's address and port", Socket(|id| id.peer)),
     Column::label("netns", "inode of the network namespace", Int(|id| Some(id.netns.into()))),
 ];
 
-/// Which life of the association, at the right end of rows.
+/// The life of the association (see docs/glossary.md): the last column of rows.
 pub const LIFE: &[Column<Identity>] = &[Column::label(
     "life",
     "which life of the association: 1, and one more after each restart",
@@ -27,18 +27,18 @@ pub const LIFE: &[Column<Identity>] = &[Column::label(
 pub const ASSOC_ID: &[Column<Identity>] =
     &[Column::label("assoc_id", "association id", Int(|id| Some(id.assoc_id.into())))];
 
-/// The path of an association.
+/// The path of an association: the peer's address that the path leads to.
 pub const PATH: &[Column<Identity>] =
     &[Column::label("path", "peer's address of this path", Ip(|id| id.path))];
 
-/// Mean and extremes of times, in microseconds with all their digits.
+/// Mean and extremes of times, in microseconds, not rounded.
 pub const DIST_US: &[Column<DurationDist>] = &[
     Column::distribution("avg_us", "mean", Float(DurationDist::mean_us)),
     Column::distribution("min_us", "smallest", Float(|dist| dist.min.map(us))),
     Column::distribution("max_us", "largest", Float(|dist| dist.max.map(us))),
 ];
 
-/// Percentiles of times, in microseconds with all their digits.
+/// Percentiles of times, in microseconds, not rounded.
 pub const PERCENTILES_US: &[Column<DurationDist>] = &[
     Column::distribution("p50_us", "median", Float(|dist| dist.percentiles.map(|p| us(p[0])))),
     Column::distribution("p90_us", "90th percentile", Float(|dist| dist.percentiles.map(|p| us(p[1])))),
@@ -59,13 +59,13 @@ pub const PERCENTILES_FIXED_US: &[Column<DurationDist>] = &[
     Column::distribution("p99_us", "99th percentile", Fixed(|dist| dist.percentiles.map(|p| us(p[2])), 3)),
 ];
 
-/// Extremes of times, in milliseconds with all their digits.
+/// Extremes of times, in milliseconds, not rounded.
 pub const EXTREMES_MS: &[Column<DurationDist>] = &[
     Column::distribution("min_ms", "smallest", Float(|dist| dist.min.map(ms))),
     Column::distribution("max_ms", "largest", Float(|dist| dist.max.map(ms))),
 ];
 
-/// Percentiles of times, in milliseconds with all their digits.
+/// Percentiles of times, in milliseconds, not rounded.
 pub const PERCENTILES_MS: &[Column<DurationDist>] = &[
     Column::distribution("p50_ms", "median", Float(|dist| dist.percentiles.map(|p| ms(p[0])))),
     Column::distribution("p90_ms", "90th percentile", Float(|dist| dist.percentiles.map(|p| ms(p[1])))),
@@ -79,19 +79,19 @@ pub const PERCENTILES_BYTES: &[Column<ValueDist>] = &[
     Column::distribution("p99_bytes", "99th percentile", Int(|dist| dist.percentiles.map(|p| p[2]))),
 ];
 
-/// Microseconds, with all their digits.
+/// Converts a time to microseconds, without rounding its nanoseconds.
 #[must_use]
 pub fn us(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
 }
 
-/// Milliseconds, with all their digits.
+/// Converts a time to milliseconds, without rounding its nanoseconds.
 #[must_use]
 pub fn ms(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e6
 }
 
-/// Both ends of an association and its network namespace, for headings.
+/// The addresses and ports of an association's two ends, and its network namespace, as text for headings.
 #[must_use]
 pub fn endpoints(id: &Identity) -> String {
     let [local, peer] = [id.local, id.peer].map(|a| a.map_or("-".to_owned(), |a| a.to_string()));

@@ -1,4 +1,4 @@
-//! A line of progress for a person who sees nothing else.
+//! A line of progress on stderr, for a person who sees no other output.
 
 use std::{
     future::pending,
@@ -10,10 +10,11 @@ use tokio::time::{Interval, interval_at};
 
 use crate::{Common, run::Banners};
 
-/// How often a quiet run with a FILE says on a terminal that it is alive.
+/// Time between two updates of the progress line.
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// A line on stderr, written over and over, where nothing else shows a person that something is going on.
+/// A line on stderr that is overwritten again and again. Only a quiet run with a FILE has one, and only if
+/// stderr is a terminal: nothing else there shows that the command is running.
 pub(crate) struct Progress<'a> {
     command: &'a str,
     started: Instant,
@@ -22,14 +23,15 @@ pub(crate) struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// Looks whether stderr is a terminal. A confined process cannot find out, so call this before `confine()`.
+    /// Finds out whether this run has a progress line. To ask whether stderr is a terminal takes a system
+    /// call that a confined process may not make, so call this before `confine()`.
     pub(crate) fn new(banners: &'a Banners, common: &Common, started: Instant) -> Self {
         let silent = common.quiet && common.file.is_some() && io::stderr().is_terminal();
         let due = silent.then(|| interval_at((started + PROGRESS).into(), PROGRESS));
         Self { command: banners.command, started, due, said: false }
     }
 
-    /// Waits until it is time for the line; for ever where there is none.
+    /// Waits until the line is due; for ever if this run has none.
     pub(crate) async fn due(&mut self) {
         match &mut self.due {
             Some(due) => drop(due.tick().await),
@@ -37,7 +39,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Writes the line.
+    /// Writes the line over the last one: the seconds since the start, and the number of events.
     pub(crate) fn say(&mut self, events: u64) {
         self.said = true;
         let _ = write!(
@@ -48,7 +50,7 @@ impl<'a> Progress<'a> {
         );
     }
 
-    /// Ends the line: what comes next on stderr begins a new one.
+    /// Ends the line, if it was written, so that the next output on stderr begins a new one.
     pub(crate) fn end(&self) {
         if self.said {
             let _ = writeln!(io::stderr());

@@ -1,4 +1,4 @@
-//! What a command prints of its records and statistics.
+//! How a command prints its records and statistics.
 
 use anyhow::Result;
 use jiff::tz::TimeZone;
@@ -13,33 +13,35 @@ pub trait Report {
     /// Statistics of a path, an association or a stream.
     type Row;
 
-    /// Writes the header of text rows or of CSV, which follows the banner.
+    /// Writes the header of text lines or of CSV, which follows the banner.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Where the output cannot be written.
     fn header(&mut self, out: &mut Out) -> Result<()>;
 
-    /// Writes rows or objects of events, and empties `records`.
+    /// Writes the text lines or JSON objects of `records`, and empties that. Commands without records need
+    /// not implement this.
     ///
     /// # Errors
-    /// Where they cannot be written.
+    /// Where the output cannot be written.
     fn records(&mut self, _out: &mut Out, _records: &mut Vec<Self::Record>) -> Result<()> {
         Ok(())
     }
 
-    /// The form of the output, as the flags ask for it.
+    /// Returns the form of the output that the flags ask for.
     fn form(&self) -> &Form;
 
-    /// Writes the rows or objects of an interval.
+    /// Writes the statistics of the interval that has just ended, as CSV lines or JSON objects.
     ///
     /// # Errors
-    /// Where they cannot be written, or the kernel does not let them be read.
+    /// Where the output cannot be written, or the kernel does not let the statistics be read.
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Self::Row, Error>>)
     -> Result<()>;
 
-    /// Whose totals are due at the end of an interval, or (`at_end`) of the run. By default, text and CSV have all totals
-    /// at the end of the run. JSON has those of an ended association in the interval in which it ended, and does not
-    /// repeat them.
+    /// Returns which totals are due at the end of an interval or, with `at_end`, of the run; `None`: no
+    /// totals. By default, text and CSV have all totals at the end of the run. JSON has the totals of an
+    /// ended association at the end of the interval in which it ended, and those of the other associations at
+    /// the end of the run.
     fn due(&self, at_end: bool) -> Option<Due> {
         match (self.form().format, at_end) {
             (Format::Json, true) => Some(Due::EndedAndLiving),
@@ -49,10 +51,10 @@ pub trait Report {
         }
     }
 
-    /// Writes the rows or objects of the totals that are due.
+    /// Writes the totals that are due ([`Report::due`]), as text, CSV lines or JSON objects.
     ///
     /// # Errors
-    /// Where they cannot be written, or the kernel does not let them be read.
+    /// Where the output cannot be written, or the kernel does not let the statistics be read.
     fn totals(
         &mut self,
         out: &mut Out,
@@ -61,23 +63,23 @@ pub trait Report {
     ) -> Result<()>;
 }
 
-/// The form of the output, as the flags ask for it.
+/// The form of the output that the flags ask for.
 #[derive(Clone, Debug)]
 pub struct Form {
     /// Text, CSV or JSON.
     pub format: Format,
-    /// More columns, and rows of their own for paths or streams.
+    /// Print more columns, and in some commands a row per path or stream.
     pub extended: bool,
-    /// Rows at every interval.
+    /// Print statistics of each interval.
     pub intervals: bool,
-    /// Histograms at the end.
+    /// Draw histograms at the end of the run.
     pub histograms: bool,
-    /// The time zone of times of day.
+    /// The time zone in which text has times of day.
     pub zone: TimeZone,
 }
 
 impl Form {
-    /// As the flags ask for it.
+    /// The form that the flags ask for.
     #[must_use]
     pub fn new(common: &Common) -> Self {
         Self {

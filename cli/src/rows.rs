@@ -1,4 +1,4 @@
-//! Rows of statistics as CSV lines or JSON objects: the one way they leave a command.
+//! Writes rows of statistics as CSV lines or JSON objects, and events as JSON objects.
 
 use std::borrow::Borrow;
 
@@ -25,7 +25,7 @@ impl Period {
     }
 }
 
-/// Prints rows in the form that was asked for.
+/// Prints a command's rows in the format that the flags ask for.
 pub struct Rows<Row: 'static> {
     tool: &'static str,
     format: Format,
@@ -34,16 +34,16 @@ pub struct Rows<Row: 'static> {
 }
 
 impl<Row> Rows<Row> {
-    /// Rows of `tool` (its name without `sctp-`) with these columns.
+    /// Makes the printer of rows of `tool` (a command's name without `sctp-`) with these columns.
     #[must_use]
     pub fn new(tool: &'static str, common: &Common, columns: Vec<&'static dyn Columns<Row>>) -> Self {
         Self { tool, format: common.format(), timestamp: common.timestamp, columns }
     }
 
-    /// Writes the CSV header; nothing in other forms.
+    /// Writes the header of CSV; nothing in other formats.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Where the output cannot be written.
     pub fn header(&self, out: &mut Out) -> Result<()> {
         if self.format != Format::Csv {
             return Ok(());
@@ -52,11 +52,12 @@ impl<Row> Rows<Row> {
         out.row(|line| csv_line::header(line, first, &self.columns))
     }
 
-    /// Writes rows of a period, where they are due: CSV has rows at the end, or with `--timestamp` those of every interval
-    /// (the last one included) instead; JSON has both; text has none. All have one and the same time.
+    /// Writes the rows of a period, all with the same time, if the format has rows of that period. CSV has
+    /// rows of the whole run or, with `--timestamp`, of every interval instead (the last interval included).
+    /// JSON has both. Text has none: each command writes its own.
     ///
     /// # Errors
-    /// Where they cannot be written, or the kernel does not let them be read.
+    /// Where the output cannot be written, or the kernel does not let the rows be read.
     pub fn print<Item: Borrow<Row>>(
         &self,
         out: &mut Out,
@@ -90,10 +91,11 @@ impl<Row> Rows<Row> {
         out.row(|line| csv_line::row(line, first, &self.columns, row))
     }
 
-    /// Writes the object of an event: `kind` is its `type`, `time` when it happened.
+    /// Writes an event as a JSON object. `kind` becomes the object's `type`, and `time` is when the event
+    /// happened.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Where the output cannot be written.
     pub fn event<Event>(
         &self,
         out: &mut Out,

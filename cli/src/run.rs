@@ -27,18 +27,21 @@ use crate::{
     sink::{END_PATIENCE, Patience},
 };
 
-/// Pause after a batch of samples: rows appear within 100 ms, and a busy host wakes us 20 times a second at most.
+/// Pause between the first new record and the reading of a batch. Lines appear within 100 ms of their events,
+/// and new records wake the process 20 times a second at most (except when the ring buffer gets half full).
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
-/// Records taken from the ring buffer at a time.
+/// The most records to take from the ring buffer at a time: a batch.
 const BATCH: usize = 64;
-/// Batches between two looks at signals and the clock.
+/// The most batches to read before the loop looks at signals and timers again.
 const BATCHES: usize = 64;
-/// How long the records that are left at the end may take.
+/// The longest time to wait for slow readers while the remaining records are written at the end of the run.
 const REST: Duration = Duration::from_millis(100);
-/// How long all else may take that is due at the end, with a reader that takes some of it now and then.
+/// The longest time to wait for slow readers while the last statistics are written at the end of the run. (A
+/// reader that takes nothing at all has only [`END_PATIENCE`].)
 const END: Duration = Duration::from_secs(10);
 
-/// Counters in the kernel that wrap are looked at so often: the quickest takes hours to wrap.
+/// Time between two reads of the kernel side's counters that wrap (`Probe::carry()`). Even the fastest takes
+/// hours to wrap.
 const CARRY: Duration = Duration::from_secs(60);
 
 /// A command's name and its banners, the lines that it prints first.
@@ -49,7 +52,7 @@ pub struct Banners {
     pub text: &'static str,
     /// Banner with CSV on stdout.
     pub csv: &'static str,
-    /// Banner with FILE: the words before and after FILE's quoted name. `None`: the banner of text mode.
+    /// Banner with FILE: the words before and after FILE's quoted name. `None`: use the banner of text mode.
     pub file: Option<(&'static str, &'static str)>,
 }
 
@@ -70,7 +73,7 @@ impl Banners {
     }
 }
 
-/// A command at work: its probe, its report, and its output.
+/// A command's run, with its probe, its report and its output.
 pub struct Run<'a, P: Probe, R> {
     banners: &'a Banners,
     common: &'a Common,
@@ -79,19 +82,20 @@ pub struct Run<'a, P: Probe, R> {
     out: Out,
     started: Instant,
     batch: Vec<P::Record>,
-    /// Set by a signal.
+    /// Set by a signal that ends the command.
     stopped: Arc<AtomicBool>,
-    /// Records that were not written at the end, as readers were slow.
+    /// Number of records that were not written at the end of the run because readers were slow.
     unwritten: u64,
-    /// Where to ask at the end whether the kernel has called programs all the time; `None` for a probe without a kernel.
+    /// The open switch of function tracing, to be read at the end: while it is off, the kernel runs no
+    /// program. `None` for a test's probe, which has no programs.
     ftrace: Option<Ftrace>,
     tracing_off: bool,
-    /// Whether there was a row, printed or not.
+    /// True once the probe has handed out a row, printed or not.
     has_rows: bool,
 }
 
 impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
-    /// A run that begins now.
+    /// Makes a run, which begins now.
     pub fn new(banners: &'a Banners, common: &'a Common, probe: P, report: R, out: Out) -> Self {
         Self {
             banners,
@@ -109,7 +113,8 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         }
     }
 
-    /// The same run, with a probe in the kernel, and with a flag `stopped` that a signal sets.
+    /// Returns this run with the switch of function tracing, which a probe with programs in the kernel needs,
+    /// and with a flag `stopped` that a signal sets.
     pub(crate) fn in_kernel(self, ftrace: Ftrace, stopped: Arc<AtomicBool>) -> Self {
         Self { ftrace: Some(ftrace), stopped, ..self }
     }
@@ -119,15 +124,15 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         self.started
     }
 
-    /// The end of `--duration`; `None` without one.
+    /// When `--duration` ends the run; `None` without that flag.
     fn due(&self) -> Option<Instant> {
         self.common.duration.and_then(|duration| self.started.checked_add(duration))
     }
 
-    /// Writes banner and header.
+    /// Writes the banner, if the run has one, and the header.
     ///
     /// # Errors
-    /// Where they cannot be written.
+    /// Where the output cannot be written.
     pub fn begin(&mut self) -> Result<()> {
         if self.is_chatty() {
             let banner = self.banners.line(self.common.format(), self.common.file.as_deref());
@@ -137,10 +142,11 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         self.out.flush()
     }
 
-    /// Writes the records that have come. Returns whether there may be more.
+    /// Takes a batch of new records from the probe, and writes it. Returns whether more records may be
+    /// waiting.
     ///
     /// # Errors
-    /// Where the kernel cannot be read or the output not be written.
+    /// Where the kernel cannot be read, or the output cannot be written.
     pub fn records(&mut self) -> Result<bool> {
         let more = self.probe.take(&mut self.batch, BATCH)?;
         self.report.records(&mut self.out, &mut self.batch)?;
@@ -148,7 +154,8 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Ok(more)
     }
 
-    /// Writes some of the records that have come, as long as readers take them. Returns whether there may be more.
+    /// Writes new records: [`BATCHES`] batches at most, and no more once a reader is slow. Returns whether
+    /// more records may be waiting.
     fn some_records(&mut self) -> Result<bool> {
         for _ in 0..BATCHES {
             if self.out.is_full() {
@@ -162,10 +169,10 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Ok(true)
     }
 
-    /// Ends an interval, and writes what is due then.
+    /// Ends an interval. Writes new records, the statistics of the interval, and the totals that are due.
     ///
     /// # Errors
-    /// Where the kernel cannot be read or the output not be written.
+    /// Where the kernel cannot be read, or the output cannot be written.
     pub fn interval(&mut self) -> Result<()> {
         self.probe.end_interval();
         self.some_records()?;
@@ -176,10 +183,11 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Ok(())
     }
 
-    /// Detaches the programs, and writes what is due at the end. Returns what was seen and what was not.
+    /// Detaches the programs. Writes the remaining records, the statistics of the last interval, the totals
+    /// that are due, and the closing line or object. Returns the accounting.
     ///
     /// # Errors
-    /// Where the kernel cannot be read or the output not be written.
+    /// Where the kernel cannot be read, or the output cannot be written.
     pub fn end(&mut self) -> Result<Accounting> {
         let duration = self.started.elapsed();
         self.tracing_off = self.ftrace.take().is_some_and(Ftrace::is_off);
@@ -208,7 +216,8 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Ok(accounting)
     }
 
-    /// What a person should know of the run besides the accounting, a line each.
+    /// Sentences for a person about the run that are not about counts of the accounting, a line each: that
+    /// nothing was seen, that lines were dropped, that function tracing was switched off.
     pub(crate) fn remarks(&self, accounting: &Accounting) -> Vec<String> {
         let mut lines = Vec::new();
         if !self.has_rows && !self.tracing_off {
@@ -227,7 +236,8 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         lines
     }
 
-    /// Writes the records that are left. Those that readers do not take in time are counted.
+    /// Writes the remaining records. Once `patience` is over and a reader is still slow, counts records in
+    /// `unwritten` instead.
     fn rest(&mut self, patience: &Patience) -> Result<()> {
         loop {
             let more = self.probe.take(&mut self.batch, BATCH)?;
@@ -243,7 +253,8 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         }
     }
 
-    /// Patience that is over after this time, or soon after the end of `--duration` or a signal.
+    /// Patience with slow readers that is over after the time `within`, or [`END_PATIENCE`] after the end of
+    /// `--duration`. It notices signals, too ([`Patience::stopped`]).
     fn patience(&self, within: Duration) -> Patience {
         let until = Instant::now() + within;
         let until = self.due().map_or(until, |end| until.min(end + END_PATIENCE));
@@ -266,22 +277,23 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         }
     }
 
-    /// Banner and closing line? JSON on stdout is JSON only.
+    /// Returns whether the banner and the closing line are printed. JSON on stdout has neither, so that each
+    /// of its lines is an object.
     fn is_chatty(&self) -> bool {
         !self.common.quiet && (self.common.format() != Format::Json || self.common.file.is_some())
     }
 }
 
-/// What the loop waits for, besides time.
+/// The descriptors and signals that the run loop waits for.
 pub(crate) struct Wakers {
     pub(crate) signals: Signals,
-    /// The ring buffer's descriptor, where there is one.
+    /// The descriptor of the ring buffer; `None` without records.
     pub(crate) ring: Option<AsyncFd<OwnedFd>>,
-    /// Stdout, where its closing can be waited for.
+    /// Stdout, to notice that its reader has left; `None` where that cannot be noticed.
     pub(crate) stdout: Option<AsyncFd<OwnedFd>>,
 }
 
-/// Runs the loop.
+/// Runs the loop until a signal comes, `--duration` ends, or the reader of stdout leaves.
 pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>(
     run: &mut Run<'_, P, R>,
     common: &Common,
@@ -301,11 +313,11 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
         run.out.flush()?;
         let (is_behind, is_full) = (run.out.is_behind(), run.out.is_full());
         select! {
-            // Whatever comes, an end and intervals are first.
+            // `biased`: if several of these are ready, the ends of the run come first, then intervals.
             biased;
             () = signals.received() => return Ok(()),
             () = until(end) => return Ok(()),
-            // With FILE there is more to write.
+            // With FILE, the run goes on to its end, to write the last rows there.
             () = closed(stdout.as_ref()) => return match common.file {
                 Some(_) => Ok(()),
                 None => Err(io::Error::from(ErrorKind::BrokenPipe).into()),
@@ -314,20 +326,20 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
             _ = carries.tick() => run.probe.carry()?,
             () = progress.due() => progress.say(run.probe.accounting().events),
             () = run.out.writable(), if is_behind => {}
-            // Timers and signals come in between.
+            // Timers and signals are looked at before the next batches.
             () = yield_now(), if more && !is_full => {}
             () = readable(ring.as_ref()), if !more => {
                 select! {
                     () = signals.received() => return Ok(()),
                     () = sleep(BATCH_PAUSE) => {}
-                    () = readable(ring.as_ref()) => {} // half full already
+                    () = readable(ring.as_ref()) => {} // the ring is half full already
                 }
             }
         }
     }
 }
 
-/// Waits until the end of `--duration`; for ever without one.
+/// Waits until `end`, the end of `--duration`; for ever if that is `None`.
 async fn until(end: Option<Instant>) {
     match end {
         Some(end) => sleep_until(end.into()).await,
@@ -335,7 +347,7 @@ async fn until(end: Option<Instant>) {
     }
 }
 
-/// Waits until the ring buffer is readable; for ever without one.
+/// Waits until the ring buffer is readable; for ever if there is no ring buffer.
 async fn readable(ring: Option<&AsyncFd<OwnedFd>>) {
     match ring {
         Some(ring) => {
@@ -347,8 +359,8 @@ async fn readable(ring: Option<&AsyncFd<OwnedFd>>) {
     }
 }
 
-/// Stdout as something whose closing can be waited for: a pipe or socket. Files and terminals cannot be registered, or
-/// never report it.
+/// Registers stdout with the running tokio runtime, so that [`closed`] can wait until its reader leaves.
+/// `None` for a terminal, and for a file, which cannot be registered.
 pub(crate) fn watch_stdout() -> Option<AsyncFd<OwnedFd>> {
     if io::stdout().is_terminal() {
         return None;
@@ -356,7 +368,7 @@ pub(crate) fn watch_stdout() -> Option<AsyncFd<OwnedFd>> {
     async_fd(io::stdout().as_fd().try_clone_to_owned().ok()?, Interest::ERROR).ok()
 }
 
-/// Waits until the reader of stdout leaves.
+/// Waits until the reader of stdout leaves; for ever if that cannot be noticed.
 async fn closed(stdout: Option<&AsyncFd<OwnedFd>>) {
     match stdout {
         Some(stdout) => {
@@ -368,7 +380,7 @@ async fn closed(stdout: Option<&AsyncFd<OwnedFd>>) {
     }
 }
 
-/// The last object of JSON.
+/// The last JSON object of a run, which has the accounting.
 #[derive(Serialize)]
 struct End<'a> {
     r#type: &'static str,
@@ -404,7 +416,7 @@ impl<'a> End<'a> {
     }
 }
 
-/// The sentence for a run of which nothing was counted at all, if it was such a one.
+/// Returns the sentence that says that nothing was seen; `None` if any count of the accounting is above zero.
 fn nothing(a: &Accounting) -> Option<&'static str> {
     let counts = [a.events, a.lost, a.evicted, a.outstanding.unwrap_or(0), a.unseen.unwrap_or(0)];
     if counts.iter().chain(a.skipped.iter().map(|s| &s.count)).any(|count| *count > 0) {
@@ -417,7 +429,8 @@ fn nothing(a: &Accounting) -> Option<&'static str> {
     })
 }
 
-/// What a person should know of the accounting, a line each.
+/// Sentences for a person about the accounting, a line for each count above zero of events that were lost,
+/// evicted, unseen or skipped.
 pub(crate) fn sentences(a: &Accounting) -> Vec<String> {
     let mut lines = Vec::new();
     if a.lost > 0 {

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{Field, Manual, Table, Type, manual::STATISTICS};
 
-/// Version of the objects' members; it rises when one of them changes its meaning or goes.
+/// Version of the JSON objects, in the `$id` of the schema. It rises when a member changes its meaning or is
+/// removed.
 const VERSION: u32 = 1;
 
 impl Manual {
@@ -29,7 +30,7 @@ fn schema(manual: &Manual) -> String {
     format!("{schema:#}")
 }
 
-/// The types of objects, rows of statistics last.
+/// The `type`s of the objects that the tables describe, and of rows of statistics, each once.
 fn types(tables: &[Table]) -> Vec<&'static str> {
     let mut types = Vec::new();
     for kind in tables.iter().flat_map(|table| table.objects).chain(STATISTICS) {
@@ -49,7 +50,7 @@ fn object(tool: &str, kind: &str, manual: &Manual) -> Value {
     json!({ "type": "object", "properties": properties, "required": required })
 }
 
-/// The members that every object begins with, and their names.
+/// The schemas of the members that every object begins with, and the names of these members.
 fn head(tool: &str, kind: &str) -> (Map<String, Value>, Vec<&'static str>) {
     let time = json!({ "type": "string", "format": "date-time", "description": "when, in UTC" });
     let members = [("type", json!({ "const": kind })), ("tool", json!({ "const": tool })), ("time", time)];
@@ -72,7 +73,7 @@ fn property(field: &Field) -> Value {
     json!({ "type": [json_type, "null"], "description": field.doc, "x-kind": kind })
 }
 
-/// The last object, with the accounting.
+/// The schema of the last object of a run, which has the accounting.
 fn end(tool: &str) -> Value {
     let (mut properties, mut required) = head(tool, "end");
     let count = |doc: &str| json!({ "type": "integer", "description": doc });

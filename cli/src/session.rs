@@ -26,10 +26,10 @@ use crate::{
     signals::Signals,
 };
 
-/// How often `--wait` looks.
+/// Time between two checks by which `--wait` finds out whether SCTP is loaded.
 const WAIT_STEP: Duration = Duration::from_millis(200);
 
-/// A command that has begun, and can trace here.
+/// A started command: SCTP can be traced here, and the output is open.
 pub struct Session<'a> {
     banners: &'a Banners,
     common: &'a Common,
@@ -40,11 +40,12 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Waits for SCTP if asked to, looks whether it can be traced, and makes the output. From here on a signal means a
-    /// clean end: `None` where one came meanwhile.
+    /// With `--wait`, waits until SCTP is loaded. Then checks that SCTP can be traced, and makes the output.
+    /// From this call on, a signal ends the command cleanly. Returns `None` if a signal came while the
+    /// command waited.
     ///
     /// # Errors
-    /// Where SCTP cannot be traced here, or the output not be made.
+    /// Where SCTP cannot be traced here, or the output cannot be made.
     pub fn start(banners: &'a Banners, common: &'a Common) -> Result<Option<Self>> {
         let runtime =
             Builder::new_current_thread().enable_io().enable_time().build().context("cannot start")?;
@@ -63,7 +64,7 @@ impl<'a> Session<'a> {
     /// Confines the process, and runs the command to its end.
     ///
     /// # Errors
-    /// Where the kernel cannot be read or the output not be written.
+    /// Where the kernel cannot be read, or the output cannot be written.
     pub fn run<P: Probe, R: Report<Record = P::Record, Row = P::Row>>(
         self,
         probe: P,
@@ -91,7 +92,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Waits until SCTP is loaded; false where a signal came before.
+/// Waits until SCTP is loaded. Returns false if a signal comes first.
 async fn sctp_comes(signals: &mut Signals) -> bool {
     while !kernel::has_sctp() {
         select! {
@@ -102,12 +103,12 @@ async fn sctp_comes(signals: &mut Signals) -> bool {
     true
 }
 
-/// Exit code for the result of a command. Prints the error to stderr first, unless the error is that the reader of our
-/// output has left.
+/// Returns the exit code for the result of a command. Prints the error to stderr first, unless the error is
+/// that the reader of the output has left.
 #[must_use]
 pub fn exit_code(banners: &Banners, result: Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    // The reader of our output has left (`| head`): it has what it wanted.
+    // The reader of the output has left because it has read enough (`| head`): that is no failure.
     if reader_left(&error) {
         return ExitCode::SUCCESS;
     }
@@ -122,7 +123,8 @@ fn reader_left(error: &anyhow::Error) -> bool {
     error.chain().any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
 }
 
-/// Writes a diagnostic. If stderr is gone too, there is nobody to read it.
+/// Writes a line to stderr, with the command's name. Ignores errors: if stderr is closed, nobody can read the
+/// line.
 fn say(banners: &Banners, line: &str) {
     let _ = writeln!(io::stderr(), "{}: {line}", banners.command);
 }

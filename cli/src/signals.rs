@@ -46,13 +46,14 @@ impl Signals {
         .await;
     }
 
-    /// A flag that is set when a signal has come, for code that cannot wait for one.
+    /// Returns a flag that is set when a signal has come, for code that cannot await [`Signals::received`].
     pub(crate) fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.received)
     }
 }
 
-/// Whether SIGHUP is ignored, as `nohup` does for its command (the bit of signal 1 of `SigIgn`, see proc(5)).
+/// Returns whether this process ignores SIGHUP, as a command started by `nohup` does. `SigIgn` in
+/// `/proc/self/status` has a bit for each ignored signal (proc(5)).
 fn ignores_hangup() -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, SIGHUP))
 }

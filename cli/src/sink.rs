@@ -1,5 +1,5 @@
-//! A destination of lines. A file takes them at once; who reads a pipe, a socket or a terminal may be slow, or not read at
-//! all, and must not keep the command from its intervals and its end.
+//! A destination of lines. A file takes lines at once. The reader of a pipe, a socket or a terminal may be
+//! slow, or not read at all; it must not delay the command's intervals and its end.
 
 use std::{
     fs::File,
@@ -20,27 +20,29 @@ use nix::{
 use probes::async_fd;
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Bytes gathered before they are written in mid-batch.
+/// If so many bytes are pending, [`Sink::line`] writes them and does not leave that to the end of the batch.
 const BATCH: usize = 32 * 1024;
-/// A reader that leaves so many bytes unread is slow.
+/// A reader is slow if so many bytes are pending for it.
 const FULL: usize = 8 * 1024;
 
 /// How many bytes a pipe that polls writable takes without waiting, and in one piece: `PIPE_BUF` (pipe(7)).
 const PIPE_BUF: usize = 4096;
 
-/// How often a wait for the reader looks whether a signal has come.
+/// Time between two checks for a signal while [`Sink::write`] waits for a slow reader.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A destination of lines, and what is not written yet.
+/// A destination of lines, with the lines that are not written to it yet.
 pub(crate) struct Sink {
     name: String,
     to: To,
     pending: Vec<u8>,
-    /// Bytes of `pending` that are written.
+    /// Bytes at the start of `pending` that are already written.
     written: usize,
-    /// How long a line may wait for a slow reader before it is dropped; `None`: as long as it takes.
+    /// How long to wait for a slow reader before lines are dropped; `None`: never wait, and keep the lines
+    /// pending.
     patience: Option<Patience>,
-    /// Since when the reader has taken nothing of what is pending.
+    /// Since when the reader has taken none of the pending bytes; `None` if none was left after the last try
+    /// to write.
     stalled: Option<Instant>,
     dropped: u64,
 }
@@ -48,19 +50,20 @@ pub(crate) struct Sink {
 /// How long to wait for a slow reader.
 #[derive(Clone)]
 pub(crate) struct Patience {
-    /// How long for a reader that takes nothing.
+    /// How long to wait for a reader that takes nothing in that time.
     pub(crate) within: Duration,
-    /// The moment at which to stop in any case.
+    /// The moment at which to stop waiting in any case.
     pub(crate) until: Instant,
-    /// Set by a signal: then a reader that takes nothing has [`END_PATIENCE`] at most.
+    /// Set by a signal. Then the wait for a reader that takes nothing is [`END_PATIENCE`] at most.
     pub(crate) stopped: Arc<AtomicBool>,
 }
 
-/// How long what is due at the end waits for a reader that takes nothing, before it is dropped.
+/// How long to wait, at the end of the run or after a signal, for a reader that takes nothing, before lines
+/// are dropped.
 pub(crate) const END_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Patience {
-    /// Whether to give up a reader that has taken nothing since `stalled`.
+    /// Returns whether to stop waiting for a reader that has taken nothing since `stalled`.
     fn is_over(&self, stalled: Instant) -> bool {
         let stopped = self.stopped.load(Ordering::Relaxed);
         let within = if stopped { self.within.min(END_PATIENCE) } else { self.within };
@@ -70,18 +73,18 @@ impl Patience {
 }
 
 enum To {
-    /// Accepts all bytes at once: its reader is never slow.
+    /// A file or other writer that accepts all bytes at once, so that its reader is never slow.
     File(Box<dyn Write>),
     Stream(Stream),
 }
 
 impl Sink {
-    /// A destination that accepts all bytes at once.
+    /// Makes a destination of a writer that accepts all bytes at once. Errors give its `name`.
     pub(crate) fn new(name: String, writer: Box<dyn Write>) -> Self {
         Self::to(name, To::File(writer))
     }
 
-    /// An open file, pipe, socket or terminal.
+    /// Makes a destination of an open file, pipe, socket or terminal. Errors give its `name`.
     ///
     /// # Errors
     /// Where there is no descriptor left.
@@ -101,10 +104,11 @@ impl Sink {
         }
     }
 
-    /// Adds a line, which `write` writes with its newline.
+    /// Adds a line, which `write` appends with its newline. If many bytes are pending then, writes them; if
+    /// they stay too many and the patience is over, drops the new line.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Where the destination cannot be written to.
     pub(crate) fn line(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
         let start = self.pending.len();
         write(&mut self.pending)?;
@@ -121,10 +125,10 @@ impl Sink {
         Ok(())
     }
 
-    /// Writes what is pending, of a stream what its reader takes now.
+    /// Writes the pending bytes; to a stream, as many as its reader takes without waiting.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Where the destination cannot be written to.
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.write(usize::MAX)?;
         if let To::File(writer) = &mut self.to {
@@ -133,18 +137,19 @@ impl Sink {
         Ok(())
     }
 
-    /// Waits for a slow reader, as long as patience lasts.
+    /// Writes pending bytes until the reader is no longer slow, as long as the patience lasts.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Where the destination cannot be written to.
     pub(crate) fn catch_up(&mut self) -> Result<()> {
         self.write(FULL - 1)
     }
 
-    /// Writes all that is pending, as long as patience lasts, and drops the rest.
+    /// Writes all pending bytes, as long as the patience lasts. Drops and counts the lines that are left
+    /// then.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Where the destination cannot be written to.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.write(0)?;
         self.flush()?;
@@ -154,22 +159,22 @@ impl Sink {
         Ok(())
     }
 
-    /// Lines that were dropped so far.
+    /// The number of lines that were dropped so far.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Whether the reader is slow: then nothing more should be added but what must.
+    /// Returns whether the reader is slow. Then callers should add only lines that cannot wait.
     pub(crate) fn is_full(&self) -> bool {
         self.unwritten() >= FULL
     }
 
-    /// How long to wait for a slow reader from now on.
+    /// Sets how long to wait for a slow reader from now on, before lines are dropped. `None`: never wait.
     pub(crate) fn set_patience(&mut self, patience: Option<Patience>) {
         self.patience = patience;
     }
 
-    /// Must be called by a task before [`Sink::writable`] is awaited.
+    /// Registers a stream with the running tokio runtime, so that [`Sink::writable`] can wait for it.
     ///
     /// # Errors
     /// Where there is no descriptor left.
@@ -179,7 +184,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Waits until a stream can be written to; for a file not at all.
+    /// Waits until a stream can be written to. Does not wait for a file, nor before [`Sink::watch`].
     pub(crate) async fn writable(&self) {
         let To::Stream(Stream { watch: Some(watch), ready, .. }) = &self.to else { return };
         while let Ok(mut guard) = watch.writable().await {
@@ -190,7 +195,7 @@ impl Sink {
         }
     }
 
-    /// Whether something is not written yet.
+    /// Returns whether bytes are pending: added, but not written yet.
     pub(crate) fn is_behind(&self) -> bool {
         self.unwritten() > 0
     }
@@ -204,7 +209,8 @@ impl Sink {
         self.pending.len() - self.written
     }
 
-    /// Writes. Of a stream: what its reader takes now; and where more than `rest` stays unwritten, waits for it while
+    /// Writes the pending bytes: to a file all of them, to a stream as many as its reader takes without
+    /// waiting. If more than `rest` bytes stay unwritten, waits for the reader and goes on, as long as the
     /// patience lasts.
     fn write(&mut self, rest: usize) -> Result<()> {
         let written = match &mut self.to {
@@ -244,17 +250,18 @@ impl Sink {
     }
 }
 
-/// A pipe, socket or terminal, in blocking mode as others that have it open expect it: written to only where it is ready,
-/// and no more at a time than it takes then.
+/// A pipe, socket or terminal. It stays in blocking mode, as other processes that have it open expect. So
+/// that no write blocks, a write is made only when the stream is ready, and has at most [`PIPE_BUF`] bytes.
 struct Stream {
     file: File,
-    /// An epoll instance with the stream's descriptor alone. It reports that one's state, not its changes.
+    /// An epoll instance with only the stream's descriptor, level-triggered: it reports whether the stream is
+    /// ready now.
     ready: Epoll,
     watch: Option<AsyncFd<OwnedFd>>,
 }
 
 impl To {
-    /// A stream, unless the file cannot be polled.
+    /// Makes a stream, or a [`To::File`] if the descriptor cannot be polled, as that of a regular file.
     fn open(file: File) -> Result<Self> {
         let ready = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         match ready.add(&file, EpollEvent::new(EpollFlags::EPOLLOUT, 0)) {
@@ -266,7 +273,8 @@ impl To {
 }
 
 impl Stream {
-    /// Writes from `bytes[*written..]` what the reader takes now, in whole lines where they are not too long for that.
+    /// Writes `bytes[*written..]`, as many of them as the reader takes without waiting, and adds their number
+    /// to `written`. Each write has whole lines, unless a line is longer than [`PIPE_BUF`].
     fn write(&mut self, bytes: &[u8], written: &mut usize) -> io::Result<()> {
         while *written < bytes.len() && is_ready(&self.ready, Duration::ZERO) {
             let left = &bytes[*written..];
@@ -275,7 +283,7 @@ impl Stream {
             match self.file.write(&most[..lines]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => *written += n,
-                // Another process made it non-blocking.
+                // Another process has set the stream to non-blocking mode.
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
@@ -285,8 +293,8 @@ impl Stream {
     }
 }
 
-/// Whether the descriptor of an epoll instance is ready, or becomes ready in the time `within`. An error counts as ready:
-/// the next write reports it.
+/// Returns whether the descriptor in an epoll instance is ready, or becomes ready in the time `within`. A
+/// descriptor with an error counts as ready, as the next write reports that error.
 fn is_ready(epoll: &Epoll, within: Duration) -> bool {
     let timeout = EpollTimeout::try_from(within).unwrap_or(EpollTimeout::ZERO);
     epoll.wait(&mut [EpollEvent::empty()], timeout).is_ok_and(|ready| ready > 0)

@@ -1,4 +1,4 @@
-//! What `--version` says.
+//! The text that `--version` prints.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! What a person types.
+//! Fuzz target: any bytes as a command line.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cli::fuzz_flags(bytes));

@@ -1,4 +1,4 @@
-//! What comes out of ring buffers, and what stands in tables.
+//! Fuzz target: any bytes as records of a ring buffer and as tables of the kernel side.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| probes::fuzz::programs(bytes));

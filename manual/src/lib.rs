@@ -1,4 +1,5 @@
-//! Man pages and shell completions of the commands, from their flags, their columns and a written part each.
+//! Man pages and shell completions of the commands. A page is made from the command's flags, its columns and
+//! a written part.
 
 use std::{
     fs::{create_dir_all, write},
@@ -21,7 +22,8 @@ const COMMON: &str = include_str!("common.roff");
 /// The list of changes, which says when this version was released.
 const CHANGES: &str = include_str!("../../CHANGELOG.md");
 
-/// A command and the written part of its page: comments in it say where the rest goes.
+/// The man page of a command: the flags and columns, and the written part. Comments in the written part mark
+/// the places of flags, columns and the common text.
 pub struct Page {
     manual: Manual,
     written: &'static str,
@@ -40,14 +42,14 @@ pub fn pages() -> Vec<Page> {
     ]
 }
 
-/// An example of a page.
+/// An example in a man page, which a VM test runs.
 #[derive(Debug)]
 pub struct Example {
     /// The command line.
     pub command: String,
-    /// Where it prints: a file, or standard output.
+    /// The file to which the command prints; `None`: standard output.
     pub file: Option<String>,
-    /// What, as an extended regular expression.
+    /// An extended regular expression that has to match a line of what the command prints.
     pub prints: String,
 }
 
@@ -58,13 +60,13 @@ impl Page {
         self.command().get_name()
     }
 
-    /// Its flags.
+    /// The command's flags.
     #[must_use]
     pub fn command(&self) -> &Command {
         &self.manual.command
     }
 
-    /// The tables of columns that it prints.
+    /// The tables of columns that the command prints.
     #[must_use]
     pub fn tables(&self) -> &[Table] {
         &self.manual.tables
@@ -73,7 +75,7 @@ impl Page {
     /// The page in roff.
     ///
     /// # Errors
-    /// Where the written part lacks a place, or the list of changes this version.
+    /// Where the written part lacks the mark of a place, or the list of changes lacks this version.
     pub fn roff(&self) -> Result<String> {
         let section = |render: fn(&Man, &mut dyn io::Write) -> io::Result<()>| -> Result<String> {
             // clap_mangen would leave out the text of a flag that only `-h` hides.
@@ -86,7 +88,7 @@ impl Page {
                 .manual("System Administration");
             let mut roff = Vec::new();
             render(&man, &mut roff)?;
-            // Their preamble stands once, before the title.
+            // clap_mangen begins each section with the preamble; the page has it once, before the title.
             let roff = String::from_utf8(roff)?;
             Ok(roff.strip_prefix(PREAMBLE).unwrap_or(&roff).to_owned())
         };
@@ -100,7 +102,7 @@ impl Page {
             &format!(".SH SYNOPSIS\n.B {}\n[\\fIOPTIONS\\fR]\n", escaped(self.name())),
             &section(Man::render_description_section)?,
             description,
-            // Groups of flags are parts of the one section.
+            // Groups of flags become subsections of OPTIONS; clap_mangen makes them sections.
             &section(Man::render_options_section)?.replace("\n.SH ", "\n.SS "),
             output,
             &self.tables().iter().map(table).collect::<String>(),
@@ -113,7 +115,7 @@ impl Page {
     /// The examples of the page.
     ///
     /// # Errors
-    /// Where one does not say what it prints.
+    /// Where an example has no comment `prints` with its regular expression.
     pub fn examples(&self) -> Result<Vec<Example>> {
         let mut examples = Vec::new();
         let mut lines = self.written.lines();
@@ -141,7 +143,7 @@ impl Page {
     /// Writes the page and the completions into folders of `dir`, which are made.
     ///
     /// # Errors
-    /// Where they cannot be written.
+    /// Where a file or folder cannot be written.
     pub fn write(&self, dir: &Path) -> Result<()> {
         let name = self.name();
         put(&dir.join("man").join(format!("{name}.8")), self.roff()?.as_bytes())?;
@@ -165,10 +167,10 @@ impl Page {
     }
 }
 
-/// Defines the apostrophe.
+/// The lines with which clap_mangen begins each section. They define the string `Aq`, an apostrophe.
 const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
-/// The day of this version's release.
+/// The day of this version's release, from the list of changes.
 fn released() -> Result<&'static str> {
     let version = env!("CARGO_PKG_VERSION");
     let heading = CHANGES.lines().find_map(|line| line.strip_prefix("## ")?.strip_prefix(version));
@@ -176,7 +178,7 @@ fn released() -> Result<&'static str> {
     date.with_context(|| format!("CHANGELOG.md has no heading \"## {version} (DATE)\""))
 }
 
-/// The text before and after the comment `.\" place`.
+/// Splits the written part at the comment `.\" PLACE`, into the text before and after.
 fn split<'a>(written: &'a str, place: &str) -> Result<[&'a str; 2]> {
     let (before, after) =
         written.split_once(&format!(".\\\" {place}\n")).with_context(|| format!("no place for {place}"))?;
@@ -191,7 +193,8 @@ fn table(table: &Table) -> String {
     format!(".SS {}\n{}", escaped(table.title), columns.collect::<String>())
 }
 
-/// Text as roff: its control characters as such. (None of our lines begins with a point or apostrophe.)
+/// Escapes a text for roff, so that roff prints its control characters as they are. (A point at the beginning
+/// of a line is not escaped, as no line here begins with one.)
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq")
 }

@@ -1,4 +1,4 @@
-//! Pages and help say what there is, and say it well.
+//! Man pages and help are complete and well formed.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ fn every_command_has_a_page_and_a_row_in_readme() {
     assert_eq!(names, pages.iter().map(Page::name).collect::<Vec<_>>(), "manual/src/lib.rs lists the pages");
 }
 
-/// What a page reads like, in one line.
+/// The text of a page in one line, without roff's escapes. Macros such as `.TP` stay.
 fn plain(page: &Page) -> String {
     let roff = page.roff().unwrap();
     let text = roff.replace("\\-", "-").replace("\\(aq", "'").replace("\\*(Aq", "'");
@@ -100,7 +100,8 @@ fn every_page_has_its_parts_and_examples() {
     }
 }
 
-/// Both formatters read them without a warning. `cargo xtask test` installs them.
+/// mandoc and groff read every page without a warning, and each shell has completions. `cargo xtask test`
+/// installs mandoc and groff.
 #[test]
 fn pages_are_well_formed() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-/* The programs of sctp-bufmon. tests/bufmon.rs has the structs of their arguments. */
+/* Wraps the programs of sctp-bufmon. tests/bufmon/mod.rs has the structs of arguments in Rust. */
 #include "program.h"
 #include "bufmon.bpf.c"
 #include "objects.h"
@@ -13,23 +13,23 @@ struct sctp_endpoint ep_memory[ASSOCS];
 struct task_struct task_memory[THREADS];
 struct wait_queue_entry wait_memory[THREADS];
 
-/* What hooks read of an association, its socket and the thread that they run in. */
+/* Fields of an association, its socket and the current thread that hooks read. */
 struct buffer_args {
 	struct assoc_args assoc;
 	__u32 state;
 	__u32 rto; /* jiffies, of the primary path */
 	__s32 sndbuf;
-	__s32 used; /* of it, by this association */
+	__s32 used; /* bytes of sndbuf that the association uses */
 	__s32 forward_alloc;
 	__u32 queued;
 	__u32 in_flight;
 	__s32 rcvbuf;
 	__s32 received;
 	__u32 own_rwnd;
-	__u32 memcg;	/* the socket is of a cgroup */
-	__u32 pressure; /* all sockets together have too much memory */
-	__u32 tid;	/* below THREADS; 0: a softirq, in whatever thread */
-	__u64 nvcsw;	/* of that thread */
+	__u32 memcg;	/* 1: the socket belongs to a memory cgroup */
+	__u32 pressure; /* 1: all SCTP sockets together have too much memory */
+	__u32 tid;	/* of the current thread, below THREADS; 0: a softirq */
+	__u64 nvcsw;	/* of the current thread */
 	__u64 waiters;	/* threads in the association's wait queue, a bit for each */
 };
 
@@ -83,7 +83,7 @@ static struct sctp_association *kernel_buffers(struct buffer_args *args)
 	return asoc;
 }
 
-/* sctp_sendmsg_to_asoc(), at its beginning ... */
+/* Runs the program at the entry of sctp_sendmsg_to_asoc(). */
 static void send_begins(struct send_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_buffers(&args->buffer);
@@ -98,7 +98,10 @@ static void send_begins(struct send_args *args, __u8 *bytes, __u64 len)
 		bufmon_send(ctx, asoc, &msg);
 }
 
-/* ... the end of sctp_primitive_SEND() in it ... */
+/*
+ * Runs the kprobe programs at the entry and return of sctp_primitive_SEND(), which
+ * sctp_sendmsg_to_asoc() calls to queue a message.
+ */
 static void queued(struct send_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_buffers(&args->buffer);
@@ -109,7 +112,10 @@ static void queued(struct send_args *args, __u8 *bytes, __u64 len)
 	bufmon_queued_kprobe(&exit);
 }
 
-/* ... and its end. */
+/*
+ * Runs the programs at the return of sctp_sendmsg_to_asoc(). By kprobes, those at
+ * sctp_primitive_SEND() run before, if the message was taken.
+ */
 static void send_ends(struct send_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_buffers(&args->buffer);
@@ -128,7 +134,7 @@ static void send_ends(struct send_args *args, __u8 *bytes, __u64 len)
 		bufmon_sent(ctx, asoc, NULL);
 }
 
-/* sctp_datamsg_from_user() */
+/* Runs the program at the entry of sctp_datamsg_from_user(): the send has found room. */
 static void room(struct buffer_args *args, __u8 *bytes, __u64 len)
 {
 	kernel_buffers(args);
@@ -138,7 +144,10 @@ static void room(struct buffer_args *args, __u8 *bytes, __u64 len)
 		bufmon_room(NULL);
 }
 
-/* sctp_outq_sack(), at its beginning: the tracepoint fires there once for each path. */
+/*
+ * Runs the program at the beginning of sctp_outq_sack(): the kprobe program once, the tracepoint's
+ * once for each path.
+ */
 static void sack(struct buffer_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_buffers(args);
@@ -153,7 +162,7 @@ static void sack(struct buffer_args *args, __u8 *bytes, __u64 len)
 		bufmon_sack(NULL, kernel_path(&args->assoc, i), asoc);
 }
 
-/* sctp_make_sack() */
+/* Runs the program at the entry of sctp_make_sack(). */
 static void make_sack(struct buffer_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_buffers(args);
@@ -165,7 +174,10 @@ static void make_sack(struct buffer_args *args, __u8 *bytes, __u64 len)
 		bufmon_x_make_sack(ctx, asoc);
 }
 
-/* A T3-rtx timer of the primary path expires: sctp_transport_lower_cwnd() */
+/*
+ * Runs the program at the entry of sctp_transport_lower_cwnd(): the primary path's T3-rtx timer has
+ * expired.
+ */
 static void t3_expires(struct buffer_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = kernel_buffers(args)->peer.primary_path;
@@ -177,7 +189,7 @@ static void t3_expires(struct buffer_args *args, __u8 *bytes, __u64 len)
 		bufmon_x_lower_cwnd(ctx, path, SCTP_LOWER_CWND_T3_RTX);
 }
 
-/* sctp_assoc_update(), at its beginning. */
+/* Runs the program at the entry of sctp_assoc_update(). */
 static void restart(struct buffer_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_buffers(args);
@@ -189,7 +201,7 @@ static void restart(struct buffer_args *args, __u8 *bytes, __u64 len)
 		bufmon_restart(ctx, asoc);
 }
 
-/* sctp_association_free() */
+/* Runs the program at the entry of sctp_association_free(). */
 static void end(struct buffer_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_buffers(args);
@@ -206,7 +218,7 @@ struct report_args {
 	__u32 generation;
 };
 
-/* User space shows an entry that has ended. */
+/* Not a hook: marks an ended entry as shown, as user space does before it shows the entry. */
 static void report_end(struct report_args *args, __u8 *bytes, __u64 len)
 {
 	__u32 mark = MARK_OF(args->generation);
@@ -214,13 +226,13 @@ static void report_end(struct report_args *args, __u8 *bytes, __u64 len)
 	__sync_val_compare_and_swap(&entry_at(args->key)->mark, mark, mark | 1);
 }
 
-/* User space ends an interval. */
+/* Not a hook: begins the next interval, as user space does. */
 static void interval(__u32 *nothing, __u8 *bytes, __u64 len)
 {
 	shared.epoch++;
 }
 
-/* The iterator comes to the association's socket, as a file of a process. */
+/* Runs the iterator program for an open file that is the association's socket. */
 static void at_start(struct buffer_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_buffers(args);

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-/* The programs of sctp-jitter. tests/jitter.rs has the structs of their arguments. */
+/*
+ * Wraps the programs of sctp-jitter. src/streams.rs and tests/jitter.rs have the structs of
+ * arguments in Rust.
+ */
 #include "program.h"
 #include "jitter.bpf.c"
 #include "stream_args.h"
 
-/* sctp_assoc_rwnd_decrease(), for a chunk of data that was accepted. */
+/*
+ * Runs the program at the entry of sctp_assoc_rwnd_decrease(): the kernel has accepted a received
+ * DATA chunk.
+ */
 static void arrival(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_stream_assoc(args);
@@ -19,7 +25,7 @@ static void arrival(struct stream_args *args, __u8 *bytes, __u64 len)
 	asoc->base.inqueue.in_progress = NULL;
 }
 
-/* sctp_assoc_update(), at its end. */
+/* Runs the program at the return of sctp_assoc_update(). */
 static void update(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_stream_assoc(args);
@@ -33,7 +39,7 @@ static void update(struct stream_args *args, __u8 *bytes, __u64 len)
 	}
 }
 
-/* sctp_association_free() */
+/* Runs the program at the entry of sctp_association_free(). */
 static void end(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_stream_assoc(args);
@@ -59,8 +65,8 @@ static void fill(struct wrap_args *args, __u8 *bytes, __u64 len)
 }
 
 /*
- * How often buckets of a histogram have wrapped: `said` is its own count (`hist->wraps`), `counted`
- * the sum of its buckets' counts in the map `wraps`.
+ * How often the counts of a histogram's buckets have wrapped, as read_wraps() finds it: `said` is
+ * `hist->wraps`, `counted` is the sum over the histogram's buckets in the map `wraps`.
  */
 struct wrapped {
 	__u32 said;

@@ -9,7 +9,7 @@
 
 #include "kernel.h"
 
-#define CPUS 8 /* of per-CPU maps */
+#define CPUS 8 /* elements of each key in a per-CPU map */
 #define MAX_MAPS 16
 #define MAX_TABLES 16
 
@@ -39,16 +39,19 @@ static void *zeroed(size_t count, size_t size)
 
 /* --- maps --- */
 
-/* An element of a hash: its key, then its value. It stays where it is until it is deleted. */
+/*
+ * An element of a hash map: its key, then its value. It does not move until it is deleted, since
+ * programs hold pointers to values.
+ */
 struct node {
-	__u64 used; /* when, in uses of any map */
+	__u64 used; /* map_uses when it was last used */
 	char bytes[];
 };
 
 struct map {
 	struct map_def def;
-	char *array;	     /* of array maps */
-	struct node **nodes; /* of hashes: the first `len` */
+	char *array;	     /* of an array map: its elements */
+	struct node **nodes; /* of a hash map: its elements, the first `len` of these */
 	__u32 len;
 };
 
@@ -159,7 +162,7 @@ void *map_lookup(const struct map_def *def, const void *key)
 	return (*node)->bytes + def->key_size;
 }
 
-/* Exactly the one used least recently, where the kernel's choice is coarser. */
+/* Deletes the element used least recently. The kernel's LRU maps choose less exactly. */
 static void evict(struct map *map)
 {
 	struct node **oldest = &map->nodes[0];
@@ -225,7 +228,7 @@ struct record {
 static struct record *ring_head, **ring_end = &ring_head, *reserved;
 static __u64 ring_bytes;
 
-/* As in kernel/bpf/ringbuf.c: a header of eight bytes before each, and never full to the last. */
+/* Bytes that a record takes in the ring, with header and padding as in kernel/bpf/ringbuf.c. */
 static __u64 room_of(__u64 size)
 {
 	return (size + 8 + 7) & ~7ull;
@@ -235,11 +238,12 @@ void *ring_reserve(__u64 size)
 {
 	if (reserved)
 		kernel_fail("a record reserved before the last one was submitted");
+	/* As in the kernel, the ring is never filled to the last byte. */
 	if (ring_bytes + room_of(size) >= kernel.ring_size)
 		return NULL;
 	ring_bytes += room_of(size);
 	reserved = zeroed(1, sizeof(*reserved) + size);
-	/* The kernel does not empty it either. */
+	/* The kernel does not clear a record: tests shall notice what a program leaves unset. */
 	memset(reserved->bytes, 0xa5, size);
 	reserved->size = size;
 	return reserved->bytes;
@@ -284,7 +288,7 @@ void ring_discard_first(void)
 
 /* --- programs --- */
 
-/* Where program.h puts all that programs and their wrappers can write to. */
+/* The bounds of the two sections in which program.h puts all variables of programs and wrappers. */
 extern char data_begin[] __asm__("__start_program_data") __attribute__((weak));
 extern char data_end[] __asm__("__stop_program_data") __attribute__((weak));
 extern char bss_begin[] __asm__("__start_program_bss") __attribute__((weak));
@@ -310,7 +314,10 @@ static void restore(void)
 	memset(bss_begin, 0, bss_end - bss_begin);
 }
 
-/* A table that ends at a page that nobody may touch: an index beyond it ends the process. */
+/*
+ * Returns a zeroed table that ends where a page without access begins: an index beyond the table
+ * ends the process.
+ */
 static void *make_table(size_t size)
 {
 	size_t page = sysconf(_SC_PAGESIZE), pages = (size + page - 1) / page;

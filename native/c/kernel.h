@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * A stub of the kernel: the answers of helpers, which a test sets, maps, the ring buffer, and the
- * list of programs under test. A process has one stub: Rust lets one program be open at a time
- * (ffi.rs, which has these structs too).
+ * A stub of the kernel: results of BPF helpers, which a test sets; maps; the ring buffer; and the
+ * list of programs under test. A process has one stub, so ffi.rs lets only one program be open at a
+ * time. Keep these structs in step with ffi.rs.
  */
 #ifndef KERNEL_H
 #define KERNEL_H
@@ -16,21 +16,26 @@ struct kernel {
 	__u64 task;	 /* address of the current task */
 	__u64 ring_size; /* bytes */
 	__u32 cpu;
-	__u32 kprobes;		   /* the kind of hooks to run */
-	__u32 has_bpf_rdonly_cast; /* the kernel function exists (6.2) */
-	__u32 rival_at;		   /* 0: no rival; else it comes at this of the moments below */
+	__u32 kprobes;		   /* 1: run kprobe programs; 0: fentry, fexit and tp_btf */
+	__u32 has_bpf_rdonly_cast; /* 1: the kernel function exists, as from 6.2 */
+	__u32 rival_at;		   /* moment at which the rival runs, from 1; 0: never */
 };
 
 extern struct kernel kernel;
 
 /*
- * What another CPU does in the middle of a program: a wrapper may set it. It comes before or after
- * a compare-and-swap, which are counted from 1: these are the moments at which it matters.
+ * The rival: what another CPU does in the middle of a program. A wrapper may set it. The
+ * rival can make a difference just before and just after a compare-and-swap: program.h calls
+ * kernel_moment() there, which counts these moments from 1 and runs the rival at the moment
+ * kernel.rival_at.
  */
 extern void (*kernel_rival)(void);
 void kernel_moment(void);
 
-/* Ends the process: a program did what the verifier or the kernel would not let happen. */
+/*
+ * Ends the process: a program did what the verifier or the kernel would not allow, or a test asked
+ * for what the stub does not have.
+ */
 void kernel_fail(const char *why) __attribute__((noreturn));
 
 struct map_def {
@@ -53,17 +58,20 @@ const void *ring_first(__u64 *size);
 void ring_discard_first(void);
 
 /*
- * Memory of a program that a test can read. Variable: `mask` is NULL, `at` is its address. Table:
- * `at` is the address of a pointer to `*mask + 1` elements.
+ * A variable or table of a program that a test can read. Variable: `mask` is NULL, and `at` is the
+ * variable's address. Table: `at` is the address of a pointer to `*mask + 1` elements.
  */
 struct memory {
 	const char *name; /* NULL: the end of a list */
 	void *at;
-	__u64 size; /* of the variable, or of an element */
+	__u64 size; /* bytes of the variable, or of one element of the table */
 	const volatile __u32 *mask;
 };
 
-/* A hook of a program, which a test can run. `bytes` are a chunk, if the hook takes one. */
+/*
+ * A function of a wrapper that a test can run. `bytes` are the chunk that it is called for, or
+ * other input of variable length.
+ */
 struct hook {
 	const char *name; /* NULL: the end of a list */
 	void (*run)(const void *args, const __u8 *bytes, __u64 len);
@@ -75,10 +83,10 @@ struct program {
 	struct memory settings;
 	const struct memory *memories;
 	const struct hook *hooks;
-	void (*resize_maps)(void); /* as user space does before it loads the program */
+	void (*resize_maps)(void); /* sizes maps, as user space does before load */
 };
 
-/* Written by build.rs: ends with NULL. */
+/* The programs under test, and NULL at the end. build.rs writes this list. */
 extern const struct program *const programs[];
 
 void program_open(const struct program *program, const void *settings);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Kernel objects made of plain numbers. An association and its paths lie where their index says:
- * like a kernel's, the memory of one that has ended serves another.
+ * Makes kernel objects from the plain numbers in a hook's arguments. The arguments also give the
+ * index in memory of an association and its paths: as in the kernel, a new association may use the
+ * memory of one that has ended.
  */
 #ifndef OBJECTS_H
 #define OBJECTS_H
@@ -15,17 +16,22 @@ struct sctp_association assoc_memory[ASSOCS];
 struct sctp_transport path_memory[ASSOCS][PATHS];
 struct net kernel_net = {.ns = {.inum = 4026531840u}};
 
-/* The longest chunk there is; behind a shorter one lies what a longer one left, as in an skb. */
+/*
+ * Room for the longest chunk there can be. Behind a shorter chunk lie bytes that an earlier, longer
+ * one has left: in an skb other data lies there.
+ */
 union {
 	__u64 align;
 	__u8 bytes[1 << 16];
 } chunk_memory;
 
-/* association.rs has this, too. */
+/*
+ * The association that a hook runs for, and its fields' values. Keep in step with association.rs.
+ */
 struct assoc_args {
-	__u32 index; /* where it lies in memory */
+	__u32 index; /* into assoc_memory and path_memory */
 	__u32 assoc_id;
-	__u32 primary; /* number of a path */
+	__u32 primary; /* number of the primary path */
 	__u32 next_tsn;
 	__u32 ctsn_ack_point;
 	__u32 adv_peer_ack_point;
@@ -73,7 +79,7 @@ static struct sctp_association *kernel_assoc(struct assoc_args *args)
 	return asoc;
 }
 
-/* A chunk with these bytes. */
+/* Returns a chunk with these bytes, which overwrite those of the last chunk. */
 static struct sctp_chunk kernel_chunk(struct sctp_association *asoc, __u8 *bytes, __u64 len)
 {
 	if (len > sizeof(chunk_memory.bytes))

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Turns a program of probes/src/bpf into plain C. A wrapper includes this, then NAME.bpf.c, then
- * says PROGRAM(). All between is of this file alone, so that programs can be linked together, and
- * lies in two sections, which program_open() restores.
+ * Turns a program of probes/src/bpf into plain C. A wrapper includes this header first, then
+ * NAME.bpf.c, and ends with PROGRAM(). All functions and variables in between have internal
+ * linkage, so that all programs can be linked into one test. The variables lie in two sections,
+ * which program_open() restores.
  */
 #ifndef PROGRAM_H
 #define PROGRAM_H
@@ -18,10 +19,10 @@
 			     apply_to = any(function, variable(is_global)))
 #pragma clang section bss = "program_bss" data = "program_data"
 
-/* Settings are constants to the verifier only. */
+/* Settings are constants to the verifier only: program_open() writes them, so `const` has to go. */
 #define const
 
-/* Another CPU may come between: see kernel_moment(). */
+/* Lets another CPU come just before or just after each compare-and-swap: see kernel_rival. */
 #define __sync_val_compare_and_swap(at, old, new)                                                  \
 	({                                                                                         \
 		typeof(*(at)) was_;                                                                \
@@ -32,12 +33,15 @@
 		was_;                                                                              \
 	})
 
-/* A table is as long as the settings say. */
+/* Makes each table a pointer: program_open() allocates as many elements as the settings say. */
 #include "stats.h"
 #undef TABLE
 #define TABLE(type, name) type *name
 
-/* Rows of a program's list of memories ... */
+/*
+ * An element of a wrapper's list `memories`: a variable, or a table with the largest index
+ * settings.mask_.
+ */
 #define VARIABLE(name_)                                                                            \
 	{                                                                                          \
 		.name = #name_, .at = (void *)&name_, .size = sizeof(name_)                        \
@@ -47,13 +51,16 @@
 		.name = #name_, .at = &name_, .size = sizeof(*name_), .mask = &settings.mask_      \
 	}
 
-/* ... and of its hooks: functions of a struct of arguments, and of the bytes of a chunk. */
+/* An element of a wrapper's list `hooks`: the function name_, with arguments of the type args_. */
 #define HOOK(name_, args_)                                                                         \
 	{                                                                                          \
 		.name = #name_, .run = (void *)name_, .args_size = sizeof(args_)                   \
 	}
 
-/* The wrapper defines resize_maps(), and the lists memories and hooks, each with an empty last. */
+/*
+ * The end of a wrapper, which has defined resize_maps(), and the lists `memories` and `hooks`, each
+ * with an empty last element.
+ */
 #define PROGRAM(name_)                                                                             \
 	_Pragma("clang attribute pop") struct program program_##name_ = {                          \
 		#name_, VARIABLE(settings), memories, hooks, resize_maps,                          \

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-/* The programs of sctp-rto. tests/rto.rs has the structs of their arguments. */
+/* Wraps the programs of sctp-rto. tests/rto.rs has the structs of arguments in Rust. */
 #include "program.h"
 #include "rto.bpf.c"
 #include "objects.h"
 
 #define NO_PATH (~0u)
 
-/* Fields of struct sctp_transport that hooks read, and the path's address. */
+/*
+ * Arguments of set_path(): a path's address, and the fields of struct sctp_transport that hooks
+ * read.
+ */
 struct path_args {
 	struct assoc_args assoc;
 	__u32 path;
-	__u32 host; /* last number of its address; 0: as objects.h has it */
+	__u32 host; /* last byte of the path's address; 0: as objects.h has it */
 	__u32 rto;
 	__u32 srtt;
 	__u32 rttvar;
@@ -21,19 +24,19 @@ struct path_args {
 
 struct call_args {
 	struct assoc_args assoc;
-	__u32 path;  /* that the function is called for */
-	__u32 value; /* its other argument */
+	__u32 path;  /* number of the path that the function is called for */
+	__u32 value; /* the function's other argument, or the kind of timer */
 	__u32 assoc_state;
-	__u32 assoc_errors; /* in a row, over all paths */
+	__u32 assoc_errors; /* overall_error_count: in a row, over all paths */
 };
 
 struct sent_args {
 	struct assoc_args assoc;
-	__u32 path;	   /* that its packet takes */
-	__u32 former;	   /* that it took before; NO_PATH: none */
+	__u32 path;	   /* number of the path that the chunk's packet takes */
+	__u32 former;	   /* path of the last copy; NO_PATH: none, or it was deleted */
 	__u32 sent_count;  /* this time included */
-	__u32 packet_size; /* with the chunk */
-	__u32 skips;	   /* 1: the program at the first hook is left out, 2: at the second */
+	__u32 packet_size; /* bytes, with the chunk */
+	__u32 skips;	   /* programs left out; bit 0: rto_x_assign, bit 1: rto_x_append */
 };
 
 static __u8 hosts[ASSOCS][PATHS];
@@ -69,7 +72,10 @@ static void set_path(struct path_args *args, __u8 *bytes, __u64 len)
 	path->pathmaxrxt = 5;
 }
 
-/* Runs the programs at the return of a function of two arguments. */
+/*
+ * Runs the program at the return of a function of two arguments; by kprobes, the one at its entry,
+ * too.
+ */
 #define RETURNED_FROM(name, a, b, result)                                                          \
 	do {                                                                                       \
 		unsigned long long ctx_[CTX_RETURNED + 1] = {                                      \
@@ -88,7 +94,7 @@ static void set_path(struct path_args *args, __u8 *bytes, __u64 len)
 		}                                                                                  \
 	} while (0)
 
-/* Runs the programs at the beginning of a function. */
+/* Runs the program at the entry of a function. */
 #define ENTERED(name, ...)                                                                         \
 	do {                                                                                       \
 		unsigned long long ctx_[] = {NUMBERS(__VA_ARGS__)};                                \
@@ -113,7 +119,10 @@ static struct sctp_transport *called_for(struct call_args *args)
 	return kernel_path(&args->assoc, args->path);
 }
 
-/* sctp_transport_update_rto(), at its end; the bytes are the chunk that is looked at. */
+/*
+ * Runs the program at the return of sctp_transport_update_rto(). `bytes` are the chunk that the
+ * kernel processes: a SACK, SHUTDOWN or HEARTBEAT ACK.
+ */
 static void update(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
@@ -123,13 +132,16 @@ static void update(struct call_args *args, __u8 *bytes, __u64 len)
 	RETURNED_FROM(rto_update, path, args->value, 0);
 }
 
-/* sctp_transport_lower_cwnd(), at its end. */
+/* Runs the program at the return of sctp_transport_lower_cwnd(). */
 static void lower_cwnd(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	RETURNED_FROM(rto_lower_cwnd, called_for(args), args->value, 0);
 }
 
-/* A timer's function; the value is the kind of timer, as rto.bpf.c has it. */
+/*
+ * Runs the program at the entry of a timer's function. `value` is the kind of timer: enum
+ * timer_kind in rto.bpf.c.
+ */
 static void timer_begins(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
@@ -162,7 +174,7 @@ static void timer_ends(struct call_args *args, __u8 *bytes, __u64 len)
 	}
 }
 
-/* sctp_assoc_control_transport(), at its beginning. */
+/* Runs the program at the entry of sctp_assoc_control_transport(). */
 static void control(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
@@ -170,7 +182,7 @@ static void control(struct call_args *args, __u8 *bytes, __u64 len)
 	ENTERED(rto_x_control, path->asoc, path, args->value);
 }
 
-/* sctp_assoc_set_primary(), at its beginning. */
+/* Runs the program at the entry of sctp_assoc_set_primary(). */
 static void set_primary(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
@@ -178,7 +190,7 @@ static void set_primary(struct call_args *args, __u8 *bytes, __u64 len)
 	ENTERED(rto_x_primary, path->asoc, path);
 }
 
-/* sctp_retransmit(), at its beginning. */
+/* Runs the program at the entry of sctp_retransmit(). */
 static void retransmit(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
@@ -186,7 +198,10 @@ static void retransmit(struct call_args *args, __u8 *bytes, __u64 len)
 	ENTERED(rto_x_retransmit, &path->asoc->outqueue, path, args->value);
 }
 
-/* A chunk is put into a packet: sctp_packet_append_chunk(), and in it sctp_chunk_assign_tsn(). */
+/*
+ * Puts a chunk into a packet: runs the programs at the entry of sctp_chunk_assign_tsn(), and at the
+ * return of sctp_packet_append_chunk(), within which that call is made.
+ */
 static void sent(struct sent_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = rto_assoc(&args->assoc);
@@ -208,7 +223,7 @@ static void sent(struct sent_args *args, __u8 *bytes, __u64 len)
 		RETURNED_FROM(rto_x_append, &packet, &chunk, SCTP_XMIT_OK);
 }
 
-/* sctp_outq_sack(), at its beginning. */
+/* Runs the program at the entry of sctp_outq_sack(). */
 static void sack(struct assoc_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = rto_assoc(args);
@@ -217,7 +232,10 @@ static void sack(struct assoc_args *args, __u8 *bytes, __u64 len)
 	ENTERED(rto_x_sack, &asoc->outqueue, &chunk);
 }
 
-/* sctp_association_free(): at its beginning, and where it frees the paths. */
+/*
+ * Runs the programs at the entry of sctp_association_free(), and of sctp_transport_free() for each
+ * path.
+ */
 static void end(struct assoc_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = rto_assoc(args);
@@ -229,7 +247,10 @@ static void end(struct assoc_args *args, __u8 *bytes, __u64 len)
 	asoc->base.dead = false;
 }
 
-/* sctp_transport_free(): an address is deleted; NO_PATH: what answered a packet out of the blue. */
+/*
+ * Runs the program at the entry of sctp_transport_free(): an address is deleted. NO_PATH: the path
+ * has no association, as the kernel made it to answer an out-of-the-blue packet.
+ */
 static void free_path(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	if (args->path == NO_PATH)
@@ -238,7 +259,7 @@ static void free_path(struct call_args *args, __u8 *bytes, __u64 len)
 		ENTERED(rto_path_free, called_for(args));
 }
 
-/* sctp_assoc_update(), at its beginning. */
+/* Runs the program at the entry of sctp_assoc_update(). */
 static void restart(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	ENTERED(rto_restart, called_for(args)->asoc);

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-/* The programs of sctp-rtt. tests/rtt.rs has the structs of their arguments. */
+/* Wraps the programs of sctp-rtt. tests/rtt.rs has the structs of arguments in Rust. */
 #include <pthread.h>
 #include "program.h"
 #include "rtt.bpf.c"
 #include "objects.h"
 
 /*
- * Fields of struct sctp_association that only sctp-rtt's programs read; `struct assoc_args` has the
- * others.
+ * Fields of struct sctp_association that sctp-rtt's programs read besides those in struct
+ * assoc_args.
  */
 struct counters {
-	__u32 prsctp; /* 1: the peer supports PR-SCTP (RFC 3758) */
-	__u32 gapcnt;
-	__u32 rtxchunks;
-	__u32 new_chunks; /* sent for the first time */
+	__u32 prsctp;	  /* 1: the peer supports PR-SCTP (RFC 3758) */
+	__u32 gapcnt;	  /* gap blocks of all SACKs so far */
+	__u32 rtxchunks;  /* DATA chunks sent again so far */
+	__u32 new_chunks; /* DATA chunks sent for the first time so far */
 };
 
 static struct sctp_association *counted_assoc(struct assoc_args *args, struct counters *counters)
@@ -30,16 +30,16 @@ static struct sctp_association *counted_assoc(struct assoc_args *args, struct co
 struct sent_args {
 	struct assoc_args assoc;
 	struct counters counters;
-	__u32 path;	   /* that its packet takes */
-	__u32 sent_count;  /* as the hook finds it */
-	__u32 packet_size; /* with the chunk */
-	__u32 overhead;	   /* of the packet */
+	__u32 path;	   /* number of the path that the chunk's packet takes */
+	__u32 sent_count;  /* of the chunk, as the hook finds it */
+	__u32 packet_size; /* bytes, with the chunk */
+	__u32 overhead;	   /* bytes of the packet's headers */
 };
 
 struct sack_args {
 	struct assoc_args assoc;
 	struct counters counters;
-	__u32 bundled; /* 1: another chunk follows in its packet */
+	__u32 bundled; /* 1: another chunk follows in the SACK's packet */
 };
 
 struct end_args {
@@ -50,11 +50,11 @@ struct end_args {
 struct update_args {
 	struct assoc_args assoc;
 	struct counters counters;
-	__u32 state;	/* enum sctp_state, before */
+	__u32 state;	/* enum sctp_state, before the update */
 	__u32 next_tsn; /* of the new life */
 };
 
-/* sctp_chunk_assign_tsn(), at its beginning. */
+/* Runs the program at the entry of sctp_chunk_assign_tsn(): a chunk is sent. */
 static void assign(struct sent_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
@@ -67,7 +67,10 @@ static void assign(struct sent_args *args, __u8 *bytes, __u64 len)
 		rtt_assign(NULL, &chunk);
 }
 
-/* sctp_packet_append_chunk(), which took the chunk. */
+/*
+ * Runs the program at the return of sctp_packet_append_chunk(), which has put the chunk into the
+ * packet.
+ */
 static void append(struct sent_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
@@ -93,7 +96,10 @@ static void append(struct sent_args *args, __u8 *bytes, __u64 len)
 	}
 }
 
-/* sctp_outq_sack(), at its beginning: the tracepoint fires there once for each path. */
+/*
+ * Runs the program at the beginning of sctp_outq_sack(): the kprobe program once, the tracepoint's
+ * once for each path.
+ */
 static void sack(struct sack_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
@@ -109,7 +115,7 @@ static void sack(struct sack_args *args, __u8 *bytes, __u64 len)
 		rtt_sack(NULL, kernel_path(&args->assoc, i), asoc);
 }
 
-/* sctp_assoc_update(), at its beginning. */
+/* Runs the program at the entry of sctp_assoc_update(). */
 static void update(struct update_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
@@ -127,7 +133,7 @@ static void update(struct update_args *args, __u8 *bytes, __u64 len)
 		rtt_update(ctx, asoc, &new);
 }
 
-/* sctp_association_free() */
+/* Runs the program at the entry of sctp_association_free(). */
 static void end(struct end_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
@@ -144,7 +150,7 @@ struct free_path_args {
 	__u32 path;
 };
 
-/* sctp_transport_free(): an address is deleted. */
+/* Runs the program at the entry of sctp_transport_free(): an address is deleted. */
 static void free_path(struct free_path_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = kernel_path(&args->assoc, args->path);
@@ -165,11 +171,11 @@ struct raced {
 	__u64 sent;
 	__u64 evicted;
 	__u64 taken;
-	__u64 wrong; /* taken, and not as it was sent */
+	__u64 wrong; /* taken, with other contents than were sent */
 };
 
 #define RACERS 3
-#define UNDER_WAY 3 /* chunks of each: together more than a set has slots */
+#define UNDER_WAY 3 /* outstanding chunks per racer: in all, more than a set has slots */
 
 struct raced raced;
 static pthread_barrier_t start;
@@ -215,7 +221,10 @@ static void *racer_run(void *arg)
 	return NULL;
 }
 
-/* Associations on as many CPUs. */
+/*
+ * Not a hook: RACERS threads, each in the role of a CPU with an association of its own, put chunks
+ * into shared slots and take them out at the same time.
+ */
 static void race(struct race_args *args, __u8 *bytes, __u64 len)
 {
 	pthread_t threads[RACERS];

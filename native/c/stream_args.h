@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* What the wrappers of the programs with streams have in common. */
+/* Common to the wrappers of programs with statistics per stream: jitter.c and streamutil.c. */
 #ifndef STREAM_ARGS_H
 #define STREAM_ARGS_H
 
@@ -8,7 +8,7 @@
 #define COPY_FIRST 1
 #define COPY_SECOND 2
 
-/* Both copies of a program of fentry or fexit, or one of them (hooks.h). */
+/* Runs the first copy of an fentry or fexit program, the second (hooks.h), or both. */
 #define COPIES(which, name, ...)                                                                   \
 	do {                                                                                       \
 		if ((which)&COPY_FIRST)                                                            \
@@ -17,16 +17,16 @@
 			name##_second(__VA_ARGS__);                                                \
 	} while (0)
 
-/* streams.rs has this, too. */
+/* The arguments of most hooks. Keep in step with streams.rs. */
 struct stream_args {
 	struct assoc_args assoc;
-	__u32 copies; /* COPY_* */
-	__u32 depth;  /* of the function in others that have probes at their return */
-	__u32 times;  /* that the chunk was sent before */
+	__u32 copies; /* that run: COPY_* */
+	__u32 depth;  /* of nested calls; decides the stack pointer */
+	__u32 times;  /* how often the chunk was sent before */
 	__u32 stream;
 	__u32 state; /* enum sctp_state */
 	__u32 pd_mode;
-	__u32 counted; /* chunks sent so far, by the kernel's count */
+	__u32 counted; /* chunks that the kernel has counted as sent so far */
 };
 
 #define LOBBY 10000
@@ -50,8 +50,8 @@ static struct sctp_association *kernel_stream_assoc(struct stream_args *args)
 }
 
 /*
- * Fills the lobby. Bytes are the stream identifiers of the messages that wait, in their order, two
- * bytes each.
+ * Not a hook: fills the association's ordering lobby. `bytes` are the stream identifiers of the
+ * waiting messages in their order, two bytes each.
  */
 static void lobby(struct stream_args *args, __u8 *bytes, __u64 len)
 {
@@ -90,7 +90,7 @@ struct epoch_args {
 	__u32 epoch;
 };
 
-/* User space ends an interval. */
+/* Not a hook: begins the next interval, as user space does. */
 static void begin_interval(struct epoch_args *args, __u8 *bytes, __u64 len)
 {
 	shared.epoch = args->epoch;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-/* The programs of sctp-streamutil. tests/streamutil.rs has the structs of their arguments. */
+/* Wraps the programs of sctp-streamutil. src/streams.rs has the structs of arguments in Rust. */
 #include "program.h"
 #include "streamutil.bpf.c"
 #include "stream_args.h"
 
-/* sctp_chunk_assign_tsn(), at its beginning. */
+/* Runs the program at the entry of sctp_chunk_assign_tsn(): a chunk is sent. */
 static void sent(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_chunk chunk = kernel_chunk(kernel_stream_assoc(args), bytes, len);
@@ -28,14 +28,14 @@ static void rival_sends(void)
 	kernel.cpu--;
 }
 
-/* Not a hook: sets the chunk that another CPU sends at the moment kernel.rival_at. */
+/* Not a hook: has another CPU send a chunk of this association at the moment kernel.rival_at. */
 static void rival(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	rival_args = *args;
 	kernel_rival = rival_sends;
 }
 
-/* sctp_ulpq_tail_data(), at its beginning, ... */
+/* Runs the program at the entry of sctp_ulpq_tail_data(), which takes a received DATA chunk. */
 static void data(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_stream_assoc(args);
@@ -48,7 +48,7 @@ static void data(struct stream_args *args, __u8 *bytes, __u64 len)
 		COPIES(args->copies, streamutil_x_data, NULL, &asoc->ulpq, &chunk);
 }
 
-/* ... and at its end. */
+/* Runs the program at the return of sctp_ulpq_tail_data(). */
 static void data_over(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_stream_assoc(args);
@@ -56,7 +56,7 @@ static void data_over(struct stream_args *args, __u8 *bytes, __u64 len)
 	struct pt_regs entry = at_entry(args), exit = at_return(args);
 
 	if (kernel.kprobes) {
-		/* The chunk of the entry is gone from the stack here. */
+		/* The frame that data() has left points to a chunk that is gone: replace it. */
 		frame_enter(&entry, (__u64)&asoc->ulpq, (__u64)&chunk);
 		streamutil_x_data_over_kprobe(&exit);
 	} else {
@@ -64,7 +64,7 @@ static void data_over(struct stream_args *args, __u8 *bytes, __u64 len)
 	}
 }
 
-/* sctp_ulpevent_idata(), at its end. */
+/* Runs the program at the return of sctp_ulpevent_idata(), which has taken an I-DATA chunk. */
 static void idata_over(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_stream_assoc(args);
@@ -79,7 +79,10 @@ static void idata_over(struct stream_args *args, __u8 *bytes, __u64 len)
 	}
 }
 
-/* A function during which the lobby changes in unknown ways, at its beginning, ... */
+/*
+ * Runs the program at the entry of sctp_ulpq_renege(), for any function that changes the ordering
+ * lobby in unknown ways.
+ */
 static void recount(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_stream_assoc(args);
@@ -91,7 +94,7 @@ static void recount(struct stream_args *args, __u8 *bytes, __u64 len)
 		streamutil_x_renege(NULL, &asoc->ulpq, NULL);
 }
 
-/* ... and at its end. */
+/* Runs the program at the return of sctp_ulpq_renege(): see recount(). */
 static void settled(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_stream_assoc(args);
@@ -103,7 +106,7 @@ static void settled(struct stream_args *args, __u8 *bytes, __u64 len)
 		streamutil_x_renege_over(NULL, &asoc->ulpq, NULL);
 }
 
-/* sctp_assoc_update(), at its end. */
+/* Runs the program at the return of sctp_assoc_update(). */
 static void update(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_stream_assoc(args);
@@ -117,7 +120,7 @@ static void update(struct stream_args *args, __u8 *bytes, __u64 len)
 	}
 }
 
-/* sctp_association_free() */
+/* Runs the program at the entry of sctp_association_free(). */
 static void end(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_stream_assoc(args);

@@ -1,14 +1,15 @@
-//! Both ends of an association, as far as TSNs and SACKs go: what the kernel keeps (`net/sctp/outqueue.c`), and a peer.
+//! A model of both ends of an association, as far as TSNs and SACKs go: [`Sender`] imitates the kernel's
+//! sending side (`net/sctp/outqueue.c`), [`Receiver`] is its peer.
 
 use std::collections::VecDeque;
 
 use zerocopy::{Immutable, IntoBytes};
 
-/// `struct assoc_args` (`objects.h`): what hooks read of an association.
+/// `struct assoc_args` (`objects.h`): the association that a hook runs for, and values of its fields.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Immutable, IntoBytes)]
 pub struct AssocArgs {
-    /// Where the association lies in memory: below 64.
+    /// Index of the association in the stub kernel's memory (`assoc_memory`): below 64.
     pub index: u32,
     /// Association id.
     pub assoc_id: u32,
@@ -18,33 +19,35 @@ pub struct AssocArgs {
     pub next_tsn: u32,
     /// Highest TSN acknowledged cumulatively.
     pub ctsn_ack_point: u32,
-    /// Highest TSN given up (RFC 3758 3.5); without PR-SCTP it stays at the first value.
+    /// Advanced.Peer.Ack.Point (RFC 3758 3.5): all TSNs up to this one are acknowledged or given up. Without
+    /// PR-SCTP it keeps its first value.
     pub adv_peer_ack_point: u32,
-    /// Highest TSN named by a SACK, sent or not.
+    /// Highest TSN that a SACK has named, by its cumulative TSN or its last gap block, even if that TSN was
+    /// never sent. No program reads this field.
     pub highest_sacked: u32,
 }
 
-/// Serial number arithmetic, RFC 9260 1.6.
+/// Returns whether TSN `a` lies before TSN `b`, by serial number arithmetic (RFC 9260 1.6).
 pub fn before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
 }
 
-/// A SACK, or a SHUTDOWN, which has a cumulative TSN only.
+/// A SACK; or a SHUTDOWN, which acknowledges by its cumulative TSN only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sack {
-    /// All TSNs up to here have arrived.
+    /// Cumulative TSN: all TSNs up to this one have arrived.
     pub cum_tsn: u32,
-    /// First and last of each gap block, relative to `cum_tsn`; `None` in a SHUTDOWN.
+    /// First and last TSN of each gap block, relative to `cum_tsn`; `None` in a SHUTDOWN.
     pub gaps: Option<Vec<(u16, u16)>>,
 }
 
 impl Sack {
-    /// Gap blocks, in their order.
+    /// Returns the gap blocks in the order in which the SACK has them.
     pub fn gaps(&self) -> &[(u16, u16)] {
         self.gaps.as_deref().unwrap_or_default()
     }
 
-    /// Whether it acknowledges this TSN: `sctp_acked()`, for a TSN that is outstanding.
+    /// Returns whether this SACK acknowledges an outstanding TSN, as the kernel's `sctp_acked()` does.
     pub fn covers(&self, tsn: u32) -> bool {
         let Ok(offset) = u16::try_from(tsn.wrapping_sub(self.cum_tsn)) else {
             return !before(self.cum_tsn, tsn);
@@ -52,7 +55,7 @@ impl Sack {
         offset == 0 || self.gaps().iter().any(|&(first, last)| (first..=last).contains(&offset))
     }
 
-    /// The chunk: RFC 9260 3.3.4 and 3.3.8.
+    /// Returns the bytes of this chunk (RFC 9260 3.3.4 and 3.3.8); a SACK has an a_rwnd of 100,000.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = if self.gaps.is_some() { vec![3, 0, 0, 0] } else { vec![7, 0, 0, 0] };
         bytes.extend(self.cum_tsn.to_be_bytes());
@@ -70,43 +73,46 @@ impl Sack {
     }
 }
 
-/// A sent chunk above the Cumulative TSN Ack Point, acknowledged by a gap block or not. A test adds its own `Note`.
+/// A sent chunk above the Cumulative TSN Ack Point, acknowledged by a gap block or not. A test adds its own
+/// data as a `Note`.
 #[derive(Clone, Debug)]
 pub struct Chunk<Note> {
-    /// TSN.
+    /// TSN of the chunk.
     pub tsn: u32,
     /// How often it was sent.
     pub sent_count: u32,
-    /// The last SACK has acknowledged it by a gap block.
+    /// True if the last SACK has acknowledged the chunk by a gap block.
     pub gap_acked: bool,
-    /// A SACK has acknowledged it, which may have been taken back.
+    /// True if any SACK has acknowledged the chunk, even if a later SACK has taken that back.
     pub covered: bool,
-    /// It was given up (PR-SCTP).
+    /// True if the chunk was given up (PR-SCTP).
     pub abandoned: bool,
-    /// The test's own.
+    /// The test's own data about the chunk.
     pub note: Note,
 }
 
-/// The end that sends: the kernel's side of an association.
+/// The sending end of an association, as the kernel keeps it.
 #[derive(Clone, Debug)]
 pub struct Sender<Note> {
-    /// The association's numbers that hooks read.
+    /// The association as a hook would find it now.
     pub args: AssocArgs,
-    /// The peer has PR-SCTP.
+    /// True if the peer supports PR-SCTP.
     pub prsctp: bool,
-    /// Gap blocks of all SACKs so far (`asoc->stats.gapcnt`).
+    /// Number of gap blocks in all SACKs so far (`asoc->stats.gapcnt`).
     pub gapcnt: u32,
-    /// DATA chunks sent again so far (`asoc->stats.rtxchunks`).
+    /// Number of DATA chunks sent again so far (`asoc->stats.rtxchunks`).
     pub rtxchunks: u32,
-    /// DATA chunks sent for the first time so far (`oodchunks` and `ouodchunks`), over restarts.
+    /// Number of DATA chunks sent for the first time so far (`oodchunks` plus `ouodchunks` in `asoc->stats`).
+    /// A restart does not reset it.
     pub new_chunks: u32,
-    /// From `ctsn_ack_point + 1` to `next_tsn - 1`.
+    /// The chunks with the TSNs `ctsn_ack_point + 1` to `next_tsn - 1`, in this order.
     pub outstanding: VecDeque<Chunk<Note>>,
 }
 
 impl<Note> Sender<Note> {
-    /// An association that has sent nothing. `highest_sacked` is of any value at first where the peer began
-    /// (`sctp_unpack_cookie()` leaves it alone).
+    /// Returns an association that has sent nothing and begins at the TSN `isn`. `highest_sacked` may begin
+    /// at any value: if the peer sent the INIT, `sctp_unpack_cookie()` sets the other TSN fields and not this
+    /// one.
     pub fn new(index: u32, assoc_id: u32, isn: u32, highest_sacked: u32) -> Self {
         let args = AssocArgs {
             index,
@@ -120,7 +126,7 @@ impl<Note> Sender<Note> {
         Self { args, prsctp: false, gapcnt: 0, rtxchunks: 0, new_chunks: 0, outstanding: VecDeque::new() }
     }
 
-    /// Sends a new chunk, and returns its TSN.
+    /// Sends a new chunk and returns its TSN.
     pub fn send(&mut self, note: Note) -> u32 {
         let tsn = self.args.next_tsn;
         self.args.next_tsn = tsn.wrapping_add(1);
@@ -136,7 +142,8 @@ impl<Note> Sender<Note> {
         tsn
     }
 
-    /// As if that many new chunks had been sent, seen and acknowledged; none is outstanding before. `new_chunks` counts none.
+    /// Moves all TSNs on as if so many new chunks had been sent and acknowledged. `new_chunks` does not count
+    /// them, so that they are not unseen chunks to a program. No chunk may be outstanding.
     pub fn skip(&mut self, chunks: u32) {
         let args = &mut self.args;
         args.next_tsn = args.next_tsn.wrapping_add(chunks);
@@ -149,31 +156,33 @@ impl<Note> Sender<Note> {
         }
     }
 
-    /// A chunk that is outstanding.
+    /// Returns the outstanding chunk with this TSN; `None` if that TSN is not outstanding.
     pub fn chunk(&mut self, tsn: u32) -> Option<&mut Chunk<Note>> {
         let first = self.outstanding.front()?.tsn;
         self.outstanding.get_mut(tsn.wrapping_sub(first) as usize)
     }
 
-    /// Chunks that may be sent again.
+    /// Returns the TSNs of the outstanding chunks that no gap block acknowledges and that were not given up.
     pub fn unacknowledged(&self) -> Vec<u32> {
         let wait = |chunk: &&Chunk<Note>| !chunk.gap_acked && !chunk.abandoned;
         self.outstanding.iter().filter(wait).map(|chunk| chunk.tsn).collect()
     }
 
-    /// Whether a SACK gets as far as `sctp_outq_sack()`: `sctp_sf_eat_sack_6_2()`.
+    /// Returns whether `sctp_sf_eat_sack_6_2()` accepts this SACK. If so, the kernel calls
+    /// `sctp_outq_sack()`.
     pub fn takes(&self, sack: &Sack) -> bool {
         !before(sack.cum_tsn, self.args.ctsn_ack_point) && before(sack.cum_tsn, self.args.next_tsn)
     }
 
-    /// `highest_sacked` after a SACK.
+    /// Returns the value that `highest_sacked` has after this SACK.
     pub fn highest_after(&self, sack: &Sack) -> u32 {
         let last = sack.gaps().last().map_or(0, |&(_, last)| u32::from(last));
         let highest = sack.cum_tsn.wrapping_add(last);
         if before(self.args.highest_sacked, highest) { highest } else { self.args.highest_sacked }
     }
 
-    /// `sctp_outq_sack()`: takes a SACK, and shows each chunk that it is the first to cover.
+    /// Processes a SACK as `sctp_outq_sack()` does. Calls `first` with each chunk not covered by a SACK
+    /// before.
     pub fn acknowledge(&mut self, sack: &Sack, mut first: impl FnMut(&Chunk<Note>)) {
         self.args.highest_sacked = self.highest_after(sack);
         self.gapcnt = self.gapcnt.wrapping_add(sack.gaps().len() as u32);
@@ -191,7 +200,8 @@ impl<Note> Sender<Note> {
         self.give_up();
     }
 
-    /// `sctp_generate_fwdtsn()`: how far all is acknowledged or given up.
+    /// Moves `adv_peer_ack_point` on to `ctsn_ack_point`, and over the given-up chunks right after it, as
+    /// `sctp_generate_fwdtsn()` does. Does nothing without PR-SCTP.
     pub fn give_up(&mut self) {
         if !self.prsctp {
             return;
@@ -210,7 +220,8 @@ impl<Note> Sender<Note> {
         }
     }
 
-    /// The peer restarts the association (`sctp_assoc_update()`): what is outstanding is gone.
+    /// The peer restarts the association: TSNs begin anew at `isn` (`sctp_assoc_update()`), and the
+    /// outstanding chunks are dropped.
     pub fn restart(&mut self, isn: u32) {
         self.outstanding.clear();
         self.args.next_tsn = isn;
@@ -219,21 +230,21 @@ impl<Note> Sender<Note> {
     }
 }
 
-/// The peer that receives.
+/// The peer: the receiving end of an association.
 #[derive(Clone, Debug)]
 pub struct Receiver {
     cum_tsn: u32,
-    /// For each TSN from `cum_tsn + 1` on: whether it has arrived.
+    /// One element for each TSN from `cum_tsn + 1` on: true if the TSN has arrived.
     arrived: VecDeque<bool>,
 }
 
 impl Receiver {
-    /// A peer that expects this TSN.
+    /// Returns a peer that expects `isn` as the first TSN.
     pub fn new(isn: u32) -> Self {
         Self { cum_tsn: isn.wrapping_sub(1), arrived: VecDeque::new() }
     }
 
-    /// A chunk arrives.
+    /// A chunk with this TSN arrives.
     pub fn receive(&mut self, tsn: u32) {
         if !before(self.cum_tsn, tsn) {
             return;
@@ -246,7 +257,7 @@ impl Receiver {
         self.advance();
     }
 
-    /// A FORWARD-TSN arrives.
+    /// A FORWARD-TSN arrives, with this TSN as its New Cumulative TSN.
     pub fn forward(&mut self, tsn: u32) {
         while before(self.cum_tsn, tsn) {
             self.arrived.pop_front();
@@ -262,12 +273,12 @@ impl Receiver {
         }
     }
 
-    /// Throws away what came out of order (RFC 9260 6.2: reneging).
+    /// Drops all chunks above the cumulative TSN, as a receiver without room for them may (RFC 9260 6.2).
     pub fn renege(&mut self) {
         self.arrived.clear();
     }
 
-    /// The SACK due now.
+    /// Returns a SACK of all TSNs that have arrived.
     pub fn sack(&self) -> Sack {
         let mut gaps: Vec<(u16, u16)> = Vec::new();
         for (place, _) in self.arrived.iter().enumerate().filter(|(_, arrived)| **arrived) {
@@ -280,7 +291,7 @@ impl Receiver {
         Sack { cum_tsn: self.cum_tsn, gaps: Some(gaps) }
     }
 
-    /// The cumulative TSN of a SHUTDOWN due now.
+    /// Returns a SHUTDOWN with the present cumulative TSN.
     pub fn shutdown(&self) -> Sack {
         Sack { cum_tsn: self.cum_tsn, gaps: None }
     }

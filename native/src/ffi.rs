@@ -1,4 +1,5 @@
-//! The door to the C (`kernel.h`): all of its `unsafe` stands here.
+//! Safe access to the stub kernel and the wrapped programs, which are C code (`kernel.h`). All `unsafe` code
+//! of this crate is in this file.
 
 #![allow(unsafe_code)]
 
@@ -13,32 +14,34 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::raw::Settings;
 
-/// What helpers answer and how hooks run: `struct kernel`.
+/// `struct kernel` (`kernel.h`), set by a test: the results of BPF helpers, and how hooks run.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Kernel {
-    /// `bpf_ktime_get_ns()`.
+    /// Result of `bpf_ktime_get_ns()`, in nanoseconds.
     pub now_ns: u64,
-    /// `bpf_jiffies64()`.
+    /// Result of `bpf_jiffies64()`, in jiffies.
     pub jiffies: u64,
-    /// `bpf_get_current_pid_tgid()`.
+    /// Result of `bpf_get_current_pid_tgid()`: process number in the upper half, thread number in the lower.
     pub pid_tgid: u64,
-    /// `bpf_get_current_task()`: an address.
+    /// Result of `bpf_get_current_task()`: address of the current task.
     pub task: u64,
     /// Size of the ring buffer in bytes.
     pub ring_size: u64,
-    /// `bpf_get_smp_processor_id()`: up to 7.
+    /// Result of `bpf_get_smp_processor_id()`: the current CPU, 0 to 7.
     pub cpu: u32,
-    /// 1: hooks run the programs of kprobes; 0: those of fentry, fexit and tp_btf.
+    /// 1: hooks run the kprobe programs. 0: hooks run the fentry, fexit and tp_btf programs.
     pub kprobes: u32,
-    /// 1: any address can be read by plain loads (from 6.2); 0: a helper does.
+    /// 1: `bpf_rdonly_cast()` exists, as from Linux 6.2, and programs read any address by plain loads. 0:
+    /// programs read by a helper call.
     pub has_bpf_rdonly_cast: u32,
-    /// At which moment of the next hook another CPU runs the wrapper's rival, counted from 1: each compare-and-swap has
-    /// two, before and after it. 0: never.
+    /// The wrapper's rival (`kernel_rival`), in the role of another CPU, runs at this moment, counted from 1.
+    /// Each compare-and-swap has two moments, just before and just after it. The stub counts down to 0: no
+    /// rival.
     pub rival_at: u32,
 }
 
-/// `struct memory`.
+/// `struct memory` (`kernel.h`): a variable or table of a program that a test can read.
 #[repr(C)]
 struct Memory {
     name: *const c_char,
@@ -47,7 +50,7 @@ struct Memory {
     mask: *const u32,
 }
 
-/// `struct hook`.
+/// `struct hook` (`kernel.h`): a function of a wrapper that a test can run.
 #[repr(C)]
 struct RawHook {
     name: *const c_char,
@@ -55,7 +58,7 @@ struct RawHook {
     args_size: u64,
 }
 
-/// `struct program`.
+/// `struct program` (`kernel.h`): a wrapped program with its settings, memory and hooks.
 #[repr(C)]
 struct RawProgram {
     name: *const c_char,
@@ -75,16 +78,17 @@ unsafe extern "C" {
     fn ring_discard_first();
 }
 
-/// There is one stub kernel in a process, so that one program is open at a time.
+/// Locked while a program is open: a process has one stub kernel, so only one program can be open at a time.
 static OPEN: Mutex<()> = Mutex::new(());
 
-/// A program as if just loaded.
+/// An open program: loaded into the stub kernel, with its own variables, tables and maps.
 pub struct Program {
     raw: &'static RawProgram,
     _open: MutexGuard<'static, ()>,
 }
 
-/// A way into a program (`struct hook`), which takes an `Args`.
+/// A function of a wrapper that a test can run, mostly as the kernel function that a program is attached to
+/// (`struct hook` in `kernel.h`). `Args` is its struct of arguments.
 pub struct Hook<Args> {
     raw: &'static RawHook,
     args: PhantomData<Args>,
@@ -99,20 +103,21 @@ impl<Args> Clone for Hook<Args> {
 impl<Args> Copy for Hook<Args> {}
 
 impl Program {
-    /// Loads the program that `c/NAME.c` wraps, with all variables, tables and maps as they are at first. Waits until
-    /// no other is open.
+    /// Loads the program that `c/NAME.c` wraps, with all variables, tables and maps as they are at load.
+    /// Waits while another program is open.
     ///
     /// # Panics
-    /// When there is none of this name, or `Settings` is not its `struct settings`.
+    /// When there is no program of this name, or its `struct settings` has another size than `Settings`.
     pub fn open(name: &str, settings: &Settings) -> Self {
-        // Another test that failed has left nothing that program_open() does not make anew.
+        // A failed test poisons the lock: no harm, as program_open() resets all that the test has left.
         let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: build.rs writes the list with a null at its end, and programs that live as long as the process.
+        // SAFETY: build.rs ends the list with a null pointer, and its programs are static.
         let raw = unsafe {
             find((&raw const programs).cast(), |program: &*const RawProgram| program.as_ref(), name)
         };
         assert_eq!(raw.settings.size, size_of::<Settings>() as u64, "struct settings differs from raw.rs");
-        // SAFETY: the settings are as long as the program's own, and nobody else is in the stub kernel: OPEN is locked.
+        // SAFETY: the settings are as long as the program's own, and no other thread uses the stub kernel,
+        // since this one holds OPEN.
         unsafe {
             kernel = Kernel { ring_size: 1 << 20, ..Kernel::default() };
             program_open(raw, ptr::from_ref(settings).cast());
@@ -120,17 +125,17 @@ impl Program {
         Self { raw, _open: open }
     }
 
-    /// What helpers answer and how hooks run.
+    /// Returns the stub kernel's state, for a test to set: the results of helpers, and how hooks run.
     pub fn kernel(&mut self) -> &mut Kernel {
         let stub = &raw mut kernel;
-        // SAFETY: a plain struct, which nothing else touches while this program is borrowed.
+        // SAFETY: `kernel` is a plain struct, which nothing else touches while this program is borrowed.
         unsafe { &mut *stub }
     }
 
-    /// A hook by its name.
+    /// Returns the hook of this name.
     ///
     /// # Panics
-    /// When there is none, or its arguments have another size.
+    /// When the program has no such hook, or its arguments have another size than `Args`.
     pub fn hook<Args>(&self, name: &str) -> Hook<Args> {
         // SAFETY: a wrapper's list ends with a hook without a name, and is never written to.
         let raw =
@@ -139,19 +144,20 @@ impl Program {
         Hook { raw, args: PhantomData }
     }
 
-    /// Runs a hook; the bytes are the chunk that it is called for, if any.
+    /// Runs a hook. `bytes` are the chunk that the hook is called for, or other input of variable length;
+    /// they may be empty.
     pub fn run<Args: IntoBytes + Immutable>(&mut self, hook: Hook<Args>, args: &Args, bytes: &[u8]) {
         let run = hook.raw.run.expect("a hook of the list has a function");
-        // SAFETY: hook() has compared the size of Args, which has no padding and lives until the call is over. The
-        // wrapper takes no more than it copies from the bytes. A hook of a program that is not open any more finds
-        // tables at NULL and crashes, no more.
+        // SAFETY: hook() has compared the size of Args, which has no padding and outlives the call. The
+        // wrapper reads no more than `len` of the bytes. A hook of a program that is no longer open finds its
+        // tables at NULL, so that it crashes and does no other harm.
         unsafe { run(ptr::from_ref(args).cast(), bytes.as_ptr(), bytes.len() as u64) }
     }
 
-    /// A table, all of it.
+    /// Returns all elements of the table of this name.
     ///
     /// # Panics
-    /// When there is none of this name, or its elements have another size.
+    /// When the program has no such table, or its elements have another size than `T`.
     pub fn table<T: FromBytes>(&self, name: &str) -> Vec<T> {
         // SAFETY: a wrapper's list ends with a memory without a name, and is never written to.
         let memory = unsafe {
@@ -159,7 +165,7 @@ impl Program {
         };
         assert_eq!(memory.size, size_of::<T>() as u64, "size of {name}");
         let mut elements = 0;
-        // SAFETY: the memory is as long as the program's own list says, and no hook runs while we look.
+        // SAFETY: the memory is as long as the wrapper's list says, and no hook runs while it is read.
         let bytes = unsafe {
             let at = memory_at(memory, &raw mut elements);
             slice::from_raw_parts(at.cast::<u8>(), (elements * memory.size) as usize)
@@ -170,10 +176,10 @@ impl Program {
         bytes.chunks_exact(size_of::<T>()).map(parse).collect()
     }
 
-    /// A variable.
+    /// Returns the variable of this name.
     ///
     /// # Panics
-    /// When there is none of this name, or it has another size.
+    /// When the program has no such variable, or it has another size than `T`.
     pub fn variable<T: FromBytes>(&self, name: &str) -> T {
         self.table(name).pop().expect("a variable is a table of one")
     }
@@ -181,12 +187,12 @@ impl Program {
     /// Takes all records out of the ring buffer.
     ///
     /// # Panics
-    /// When a record has another size.
+    /// When a record has another size than `T`.
     pub fn records<T: FromBytes>(&mut self) -> Vec<T> {
         let mut records = Vec::new();
         let mut size = 0;
         loop {
-            // SAFETY: NULL, or a record of that many bytes, which stays until it is discarded.
+            // SAFETY: ring_first() returns NULL, or a record of `size` bytes that stays until discarded.
             let bytes = unsafe {
                 let record = ring_first(&raw mut size);
                 if record.is_null() {
@@ -195,7 +201,7 @@ impl Program {
                 slice::from_raw_parts(record.cast::<u8>(), size as usize)
             };
             records.push(parse(bytes));
-            // SAFETY: what was read of it is a copy.
+            // SAFETY: parse() has copied the record, so nothing refers to it any more.
             unsafe { ring_discard_first() }
         }
     }
@@ -205,7 +211,7 @@ fn parse<T: FromBytes>(bytes: &[u8]) -> T {
     T::read_from_bytes(bytes).unwrap_or_else(|_| panic!("{} bytes are not {}", bytes.len(), size_of::<T>()))
 }
 
-/// An element of the stub kernel's lists: it has a name.
+/// An element of a C list in which `find` searches by name.
 trait Named {
     fn name(&self) -> *const c_char;
 }
@@ -228,19 +234,20 @@ impl Named for Memory {
     }
 }
 
-/// The element of this name in a list of the C side; `get` returns `None` at the list's end.
+/// Returns the element of this name in a C list, and panics if there is none. `get` returns `None` at the
+/// list's end.
 ///
 /// # Safety
-/// The list has an end, it and all in it live as long as the process, and names are C strings.
+/// The list must have an end, the list and all that it refers to must be static, and names must be C strings.
 unsafe fn find<E: 'static, T: Named>(
     list: *const E,
     get: impl Fn(&'static E) -> Option<&'static T>,
     name: &str,
 ) -> &'static T {
     for n in 0.. {
-        // SAFETY: by the caller's word, as long as the end was not met.
+        // SAFETY: the caller guarantees that the list goes on until `get` has found its end.
         let Some(item) = get(unsafe { &*list.add(n) }) else { break };
-        // SAFETY: by the caller's word.
+        // SAFETY: the caller guarantees that names are C strings.
         if unsafe { CStr::from_ptr(item.name()) }.to_bytes() == name.as_bytes() {
             return item;
         }

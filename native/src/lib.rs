@@ -1,14 +1,16 @@
-//! Tests of the kernel side's C without a kernel: each `c/NAME.c` wraps the program `NAME.bpf.c` of `probes`, compiled
-//! for this machine against stubs of the kernel's helpers, and `tests/NAME.rs` compares what it does with a model. VM
-//! tests are the truth about the kernel; these are the truth about our logic, in seconds and without root.
+//! Tests of the BPF programs' C code without a kernel. Each `c/NAME.c` wraps the program `NAME.bpf.c` of
+//! `probes`, compiled for this machine against stubs of the kernel's helpers. `tests/NAME.rs` compares the
+//! program's results with a model. VM tests show what the kernel does; these tests check our own logic, in
+//! seconds and without root.
 //!
-//! For another program, write these two files. `program.h` and `objects.h` say what a wrapper has; the build script
-//! finds it. [`Program`] opens one, runs its hooks and reads its memory; [`association`] has both ends of an association
-//! as far as TSNs and SACKs go; [`streams`] what programs with streams have in common.
+//! To test another program, write its `c/NAME.c` and `tests/NAME.rs`. `program.h` and `objects.h` say what a
+//! wrapper needs; the build script finds it. [`Program`] opens a wrapped program, runs its hooks and reads
+//! its memory. [`association`] models both ends of an association, as far as TSNs and SACKs go. [`streams`]
+//! has what the tests of programs with statistics per stream share.
 
 pub mod association;
 mod ffi;
-/// The kernel side's structs, the same file that reads them in `probes`.
+/// The structs that BPF programs share with user space: the same source file that `probes` compiles.
 #[path = "../../probes/src/raw.rs"]
 #[allow(missing_docs, unused_imports, unused_macros)]
 pub mod raw;

@@ -1,5 +1,5 @@
-//! Associations and their streams, as hooks see them (`stream_args.h`) and as user space reads them (`streams.rs` of
-//! `probes`).
+//! Associations and their streams: arguments of hooks (`stream_args.h`), and entries as user space reads them
+//! (`streams.rs` of `probes`).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -9,40 +9,42 @@ use crate::{
     raw::{Assoc, Shared, Stream},
 };
 
-/// `enum sctp_state`: data may flow.
+/// `SCTP_STATE_ESTABLISHED` of the kernel's `enum sctp_state`: data may flow.
 pub const ESTABLISHED: u32 = 3;
 
-/// `struct stream_args` (`stream_args.h`).
+/// `struct stream_args` (`stream_args.h`): arguments of the hooks of programs with statistics per stream.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 pub struct StreamArgs {
-    /// The association.
+    /// The association that the hook runs for.
     pub assoc: AssocArgs,
-    /// Which copies of a program run: bit 0 the first, bit 1 the second.
+    /// Which copies of an fentry or fexit program run: bit 0 for the first copy, bit 1 for the second.
     pub copies: u32,
-    /// How many functions with probes at their return this one was called in.
+    /// Nesting depth of the hooked kernel function, which decides its stack pointer: a call inside another
+    /// has a greater depth.
     pub depth: u32,
-    /// How often the chunk was sent before.
+    /// How often the chunk that is sent was sent before.
     pub times: u32,
-    /// Stream identifier of a chunk that is sent.
+    /// Stream identifier of the chunk that is sent.
     pub stream: u32,
-    /// `enum sctp_state`.
+    /// State of the association, of the kernel's `enum sctp_state`.
     pub state: u32,
-    /// Whether the association is in partial delivery.
+    /// 1 if the association is in partial delivery mode, else 0.
     pub pd_mode: u32,
-    /// Chunks sent so far, new ones and again, by the kernel's count.
+    /// Number of chunks that the kernel has counted as sent so far, new ones and retransmissions.
     pub counted: u32,
 }
 
 impl StreamArgs {
-    /// An established association that lies at `index`, both copies of its programs run.
+    /// Returns arguments for an established association at `index` in memory, with both copies of programs
+    /// running.
     pub fn new(index: u32, assoc_id: u32) -> Self {
         let assoc = AssocArgs { index, assoc_id, ..AssocArgs::default() };
         Self { assoc, copies: 3, depth: 0, times: 0, stream: 0, state: ESTABLISHED, pd_mode: 0, counted: 0 }
     }
 }
 
-/// `struct epoch_args` (`stream_args.h`).
+/// `struct epoch_args` (`stream_args.h`): the argument of the hook `begin_interval`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 pub struct EpochArgs {
@@ -50,7 +52,7 @@ pub struct EpochArgs {
     pub epoch: u32,
 }
 
-/// A DATA chunk: RFC 9260 3.3.1.
+/// Returns the header of a DATA chunk (RFC 9260 3.3.1) with so many bytes of user data, which are left out.
 pub fn data(tsn: u32, stream: u16, flags: u8, bytes: u16) -> Vec<u8> {
     let mut chunk = vec![0, flags];
     chunk.extend((16 + bytes).to_be_bytes());
@@ -60,7 +62,7 @@ pub fn data(tsn: u32, stream: u16, flags: u8, bytes: u16) -> Vec<u8> {
     chunk
 }
 
-/// `struct accounting` (`streams.h`).
+/// `struct accounting` (`streams.h`): counts of entries and events evicted or left out, and of unseen chunks.
 #[allow(missing_docs, reason = "the C struct has them")]
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes)]
@@ -74,15 +76,15 @@ pub struct Accounting {
     pub lobby_limit: u64,
 }
 
-/// The program's counts, up to now, of what lost its place.
+/// Returns the program's accounting up to now.
 pub fn accounting(program: &Program) -> Accounting {
     program.variable::<Shared<Accounting>>("shared").accounting
 }
 
-/// An association's entry and its streams, as user space finds them: by the association's generation.
+/// An association's entry, and the entries of its streams, which have the association's generation.
 pub type Entry<A, S> = (Assoc<A>, Vec<Stream<S>>);
 
-/// All entries that belong to an association.
+/// Returns the entry of each association that has one, living or ended, with the entries of its streams.
 pub fn entries<A: FromBytes, S: FromBytes>(program: &Program) -> Vec<Entry<A, S>> {
     let mut streams: Vec<Stream<S>> = program.table("streams");
     let mut entries = Vec::new();

@@ -1,7 +1,7 @@
-//! `bufmon.bpf.c` against a model of send buffers, the threads that send, and the peer's window: waits and closed windows
-//! are integrals up to now, of each life of an association.
+//! Tests `bufmon.bpf.c` against a model of send buffers, sending threads and the peer's window: for each life
+//! of an association, waits and closed windows must count up to now, even while they last.
 //!
-//! The world below runs the hooks where the kernel would, or leaves them out, and keeps what is true by itself.
+//! `World` runs the hooks where the kernel would, or leaves them out, and keeps the true figures by itself.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ const EPIPE: i32 = -32;
 const MSG_DONTWAIT: u32 = 0x40;
 const MS: u64 = 1_000_000;
 
-/// What is counted of one life of an association.
+/// Figures of one life of an association.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Figures {
     waits: u64,
@@ -49,7 +49,7 @@ impl Figures {
 struct Assoc {
     buffer: Buffer,
     life: u32,
-    /// Since when the window is zero.
+    /// Time at which the peer's window became zero; `None` while it is open.
     closed_at: Option<u64>,
 }
 
@@ -59,11 +59,11 @@ impl Assoc {
     }
 }
 
-/// A send that sleeps.
+/// A send whose thread sleeps until there is room.
 #[derive(Clone, Copy, Debug)]
 struct Sleeper {
     buffer: Buffer,
-    /// Where its association is among those that live; `None` once it has ended.
+    /// Id of the association that the message is for; `None` once the association has ended.
     assoc: Option<u32>,
     since: u64,
     msg_bytes: u64,
@@ -72,8 +72,8 @@ struct Sleeper {
 #[derive(Clone, Copy, Debug, Default)]
 struct Thread {
     nvcsw: u64,
-    /// The beginning of its send was left out. By kprobes its end is, too: it would find the frame of an earlier send
-    /// whose end was left out, if there is one.
+    /// True if the hook at the beginning of the thread's send was left out. With kprobes the hook at its end
+    /// is then left out, too: it might find the frame of an earlier send whose end was left out.
     unseen: bool,
     sleeps: Option<Sleeper>,
 }
@@ -93,7 +93,8 @@ struct World {
     threads: [Thread; 9],
     truth: BTreeMap<(u32, u32), Figures>,
     events: u64,
-    /// Until they are used up, hooks are left out where this says so.
+    /// Taken from the end, one element for each hook: true leaves the hook out. When none is left, all hooks
+    /// run.
     left_out: Vec<bool>,
 }
 
@@ -132,7 +133,7 @@ impl World {
         self.program.kernel().now_ns = self.now;
     }
 
-    /// Is the next hook run?
+    /// Returns whether the next hook runs.
     fn runs(&mut self) -> bool {
         !self.left_out.pop().unwrap_or(false)
     }
@@ -142,7 +143,8 @@ impl World {
         let index = (0..64).find(|index| !used.contains(index)).expect("there are few");
         self.last_id += 1;
         let assoc = AssocArgs { index, assoc_id: self.last_id, ..Buffer::UP.assoc };
-        // Half of them may lack memory for the reason of their cgroup, half as all sockets have too much of it.
+        // Half of the associations may lack memory because of their cgroup, half because all sockets together
+        // have too much.
         let [memcg, pressure] = [self.last_id & 1, !self.last_id & 1];
         let buffer = Buffer { assoc, sndbuf: 10_000, forward_alloc: 2000, memcg, pressure, ..Buffer::UP };
         self.assocs.push(Assoc { buffer, life: 1, closed_at: None });
@@ -152,7 +154,7 @@ impl World {
         (1..self.threads.len()).filter(|tid| self.threads[*tid].sleeps.is_none()).collect()
     }
 
-    /// What hooks find of an association in a thread.
+    /// Returns an association's fields as hooks in this thread find them.
     fn buffer(&self, which: usize, tid: usize) -> Buffer {
         let buffer = self.assocs[which].buffer;
         let sleeps_here = |tid: &usize| {
@@ -173,7 +175,7 @@ impl World {
         }
     }
 
-    /// A message is taken, after a wait or without.
+    /// The kernel takes a thread's message, after a wait or without one.
     fn taken(&mut self, which: usize, tid: usize, msg_bytes: u64) {
         let buffer = self.buffer(which, tid);
         if self.runs() {
@@ -210,7 +212,7 @@ impl World {
         self.threads[tid].sleeps = Some(Sleeper { buffer, assoc, since: self.now, msg_bytes });
     }
 
-    /// A wait is part of the truth, up to now.
+    /// Adds a wait from `since` until now to the true figures, and the record that it gives.
     fn book(&mut self, key: (u32, u32), since: u64) {
         let figures = self.truth.entry(key).or_default();
         figures.waits += 1;
@@ -218,7 +220,7 @@ impl World {
         self.events += 1;
     }
 
-    /// A thread that sleeps goes on: its message is taken, or (`error`) it is not.
+    /// Wakes a sleeping thread: the kernel takes its message, or the send fails with `error`.
     fn wake(&mut self, tid: usize, error: Option<i32>) {
         let Some(sleeper) = self.threads[tid].sleeps.take() else { return };
         let here = |assoc: &Assoc| Some(assoc.buffer.assoc.assoc_id) == sleeper.assoc;
@@ -263,7 +265,8 @@ impl World {
         *used = (*used - acked).max(0);
     }
 
-    /// What lasts in a life ends with it. Sends wait on in the next, if there is one.
+    /// Ends a life of an association, and with it the closed window and the waits of that life. If there is a
+    /// `next` life, its sends wait on in that.
     fn life_ends(&mut self, which: usize, next: bool) {
         let key = self.assocs[which].key();
         if let Some(since) = self.assocs[which].closed_at.take() {
@@ -295,7 +298,7 @@ impl World {
         self.assocs.remove(which);
     }
 
-    /// What is true, up to now.
+    /// Returns the true figures of each life, up to now.
     fn truth(&self) -> BTreeMap<(u32, u32), Figures> {
         let mut truth = self.truth.clone();
         for assoc in &self.assocs {
@@ -315,7 +318,7 @@ impl World {
         truth
     }
 
-    /// What the tables say, up to now.
+    /// Returns the figures of each life in the program's tables, up to now.
     fn seen(&self) -> BTreeMap<(u32, u32), Figures> {
         let open = self.sends_open() > 0;
         let sends = if open { self.program.table::<Send>("sends") } else { Vec::new() };
@@ -409,7 +412,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// At any time waits and closed windows are those of the model, up to then, and so is each life that has ended.
+    /// After each step the program's figures of each life, living or ended, are those of the model, with
+    /// waits and closed windows that still last. Each wait that has ended gives one record.
     #[test]
     fn what_lasts_is_there_before_it_is_over(steps in vec(step(), 1..200), kprobes: bool) {
         let mut world = World::new(kprobes, Vec::new());
@@ -423,7 +427,8 @@ proptest! {
         prop_assert_eq!(world.program.records::<Event>().len() as u64, world.events);
     }
 
-    /// Hooks left out make nothing wrong for good: once each thread has sent again, all is exact from there on.
+    /// Hooks left out do no lasting harm: once each thread has sent again and each association has had a
+    /// SACK, all later figures are exact.
     #[test]
     fn left_out_hooks_leave_nothing_behind(
         before in vec(step(), 1..100),
@@ -457,7 +462,7 @@ proptest! {
     }
 }
 
-/// A world in which a blocking sender finds its buffer full.
+/// Returns a world with one association, whose send buffer is full.
 fn blocked(kprobes: bool) -> World {
     let mut world = World::new(kprobes, Vec::new());
     world.pass(MS);
@@ -483,7 +488,7 @@ fn a_send_that_was_blocked_at_the_start_waits_from_there() {
     world.threads[3].sleeps =
         Some(Sleeper { buffer: full, assoc: Some(1), since: world.now, msg_bytes: 100 });
     let buffer = world.buffer(0, 0);
-    // A process and its child have the socket.
+    // The iterator finds the socket twice, as a process and its child have it open.
     (0..2).for_each(|_| world.program.run(world.at_start, &buffer, &[]));
     world.pass(5000 * MS);
     assert_eq!(world.seen(), world.truth());
@@ -522,7 +527,7 @@ fn a_wait_for_memory_is_a_wait() {
 fn a_refused_send_whose_end_was_not_seen_is_no_wait() {
     for kprobes in [false, true] {
         let mut world = blocked(kprobes);
-        // The last one is the first to be taken: the send begins, and its end is left out.
+        // Taken from the end: the hook at the send's beginning runs, and the hook at its end is left out.
         world.left_out = vec![true, false];
         world.send(0, 1, 100, false, true);
         world.pass(5000 * MS);
@@ -556,14 +561,16 @@ fn data_that_is_given_up_ends_a_stall_and_does_not_hide_it() {
     world.sack(0, 0, 50_000);
     world.send(0, 1, 100, true, true);
     world.pass(5000 * MS);
-    // The cumulative TSN is the same, but no data is outstanding or queued: the chunk was abandoned (RFC 3758).
+    // The cumulative TSN is the same, but no data is outstanding or queued: the chunk was abandoned (RFC
+    // 3758).
     world.sack(0, 0, 50_000);
     let entries = world.program.table::<Entry>("entries");
     let entry = entries.iter().find(|entry| entry.object != 0).expect("an entry");
     assert_eq!((entry.stats.stalls, entry.state.now.since_ns), (1, 0));
 }
 
-/// Senders that wait keep all return probes of `sctp_sendmsg_to_asoc()`.
+/// If waiting senders occupy all return probes of `sctp_sendmsg_to_asoc()`, the probe at the end of
+/// `sctp_primitive_SEND()` still takes a sample after each message.
 #[test]
 fn a_message_that_was_taken_is_looked_at_without_a_return_probe_of_its_send() {
     let mut world = World::new(true, Vec::new());
@@ -580,7 +587,7 @@ fn a_message_that_was_taken_is_looked_at_without_a_return_probe_of_its_send() {
     assert_eq!(world.seen()[&(1, 1)], Figures { looks: 3, ..Figures::default() });
 }
 
-/// A kprobe's entry was not seen: its return finds no frame.
+/// A return probe that finds no frame, as the probe at the entry was missed, is counted in `frames_lost`.
 #[test]
 fn a_return_without_a_frame_is_counted() {
     let mut world = World::new(true, Vec::new());

@@ -1,4 +1,5 @@
-//! `entries.h` through `bufmon.bpf.c`: who makes room, and lives of an association that restarts.
+//! Tests `entries.h` through `bufmon.bpf.c`: which entry makes room for a new one, and the lives of
+//! associations that restart.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,8 @@ use sctptrace_native::{
 mod bufmon;
 use bufmon::{Accounting, Buffer, Entry, Shared};
 
-/// A living association: what hooks find, and how many SACKs came in this life and in those before.
+/// A living association: its fields as hooks find them, the number of its life, and how many SACKs came in
+/// that life.
 #[derive(Clone, Debug)]
 struct Assoc {
     buffer: Buffer,
@@ -31,7 +33,7 @@ struct World {
     now: u64,
     last_id: u32,
     living: Vec<Assoc>,
-    /// By id and life: SACKs of lives that have ended.
+    /// Number of SACKs in each ended life, by association id and life.
     ended: BTreeMap<(u32, u32), u64>,
 }
 
@@ -61,7 +63,7 @@ impl World {
         }
     }
 
-    /// An association comes up where it finds memory.
+    /// Begins an association, in free memory that `place` picks, and has a SACK come.
     fn begin(&mut self, place: usize) {
         let used: Vec<_> = self.living.iter().map(|assoc| assoc.buffer.assoc.index).collect();
         let free: Vec<_> = (0..64).filter(|index| !used.contains(index)).collect();
@@ -101,7 +103,7 @@ impl World {
         entries.into_iter().filter(|entry| entry.object != 0).collect()
     }
 
-    /// User space shows all that has ended.
+    /// Marks all ended entries as shown, as user space does.
     fn report_ended(&mut self) {
         for entry in self.entries().iter().filter(|entry| entry.ended != 0) {
             self.program.run(self.report, &[entry.key, entry.generation], &[]);
@@ -112,7 +114,8 @@ impl World {
         self.program.variable::<Shared>("shared").accounting
     }
 
-    /// Each living association has one entry that lives, with all SACKs of its life; and what has ended is as it was.
+    /// Checks that each living association has one living entry, with all SACKs of its life, and that entries
+    /// of ended lives are unchanged.
     fn check_living(&self) -> Result<(), TestCaseError> {
         let mut living = BTreeMap::new();
         for entry in self.entries() {
@@ -149,8 +152,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Short associations by the thousand, up to as many at a time as there are entries: none that lives makes room, and
-    /// nothing that has ended as long as there is room that was never used.
+    /// While no more associations live than there are entries, no living one makes room, and an ended one
+    /// does not as long as there is an entry that was never used.
     #[test]
     fn no_living_association_makes_room_while_a_dead_one_is_there(
         steps in vec(step(), 1..600),
@@ -174,14 +177,16 @@ proptest! {
                 Step::End(which) if living > 0 => world.end(which.index(living)),
                 _ => {}
             }
-            // Without a restart in between an entry of its own would do; with it, the old life stays, too.
+            // Each life has an entry: that of a life that ended in a restart stays, too, until there is no
+            // room.
             world.check_living()?;
             prop_assert_eq!(world.entries().len() as u64, lives.min(entries.into()));
             prop_assert_eq!(world.accounting().assocs_evicted, lives.saturating_sub(entries.into()));
         }
     }
 
-    /// What user space has shown makes room without loss, and before what has ended since.
+    /// Entries that user space has shown make room before entries that ended later, and do not count as
+    /// evicted.
     #[test]
     fn what_was_shown_makes_room_first(
         counts in vec(1_usize..12, 1..40),
@@ -203,7 +208,8 @@ proptest! {
     }
 }
 
-/// What begins in the place of another, while user space reads the interval before, has nothing of it.
+/// An entry made in the place of another, while user space reads the last interval, has no statistics of that
+/// interval.
 #[test]
 fn an_entry_made_at_a_tick_has_no_interval_of_its_predecessor() {
     let mut world = World::new(8, false, true);
@@ -233,7 +239,8 @@ fn beyond_the_table_the_longest_silent_of_a_few_goes() {
     assert_eq!(world.accounting().assocs_evicted, 1);
 }
 
-/// Ids come round on the way, as the kernel deals them out: from 1 to 2^31 - 1.
+/// While ten million short associations come and go, the entries of living ones stay. Ids wrap on the way as
+/// the kernel's do: after 2^31 - 1 comes 1.
 #[test]
 fn ten_million_associations_leave_those_that_live_alone() {
     const SHORT: u32 = 10_000_000;

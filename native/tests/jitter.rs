@@ -1,5 +1,5 @@
-//! `jitter.bpf.c` against a model: each interval between two arrivals of a stream counts once, in its life of its
-//! association, and none is taken across two.
+//! Tests `jitter.bpf.c` against a model: each interval between two arrivals of a stream counts once, in the
+//! life of the association in which it lies, and no interval spans two lives.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use sctptrace_native::{
 };
 use zerocopy::FromBytes;
 
-/// `struct assoc_stats`.
+/// `struct assoc_stats` (`jitter.bpf.c`): the program's own part of an association's entry.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct AssocStats {
@@ -19,7 +19,7 @@ struct AssocStats {
     packet_end: u64,
 }
 
-/// `struct arrivals`.
+/// `struct arrivals` (`jitter.bpf.c`): intervals between arrivals of chunks or of messages, and their jitter.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct Arrivals {
@@ -29,7 +29,7 @@ struct Arrivals {
     interval: Dist,
 }
 
-/// `struct window`.
+/// `struct window` (`jitter.bpf.c`): statistics of a stream in one interval of user space.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct Window {
@@ -42,7 +42,7 @@ struct Window {
     message: Dist,
 }
 
-/// `struct stream_stats`.
+/// `struct stream_stats` (`jitter.bpf.c`): the program's own part of a stream's entry.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct StreamStats {
@@ -54,7 +54,7 @@ struct StreamStats {
     window: [Window; 2],
 }
 
-/// `struct wrap_args` (`jitter.c`).
+/// `struct wrap_args` (`jitter.c`): arguments of the hooks `fill` and `read_wraps`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, zerocopy::Immutable, zerocopy::IntoBytes)]
 struct WrapArgs {
@@ -64,7 +64,7 @@ struct WrapArgs {
 
 type Entry = streams::Entry<AssocStats, StreamStats>;
 
-/// Count, sum and extremes of intervals, and how many chunks came.
+/// Number, sum, minimum and maximum of the intervals between arrivals, and number of chunks that came.
 type Sums = (u64, u64, u64, u64, u64);
 
 fn sums(intervals: &[u64], chunks: u64) -> Sums {
@@ -77,13 +77,13 @@ fn of_dist(dist: &Dist, chunks: u64) -> Sums {
     (dist.count, dist.sum, dist.min, dist.max, chunks)
 }
 
-/// A stream of a living association: when its last chunk came, and its intervals.
+/// A stream of a living association: when its last chunk came, and the intervals between its chunks.
 #[derive(Clone, Debug, Default)]
 struct Stream {
     last: Option<u64>,
     intervals: Vec<u64>,
     chunks: u64,
-    /// Of the present interval of user space.
+    /// Intervals between chunks, and number of chunks, in the present interval of user space.
     window: (Vec<u64>, u64),
 }
 
@@ -99,7 +99,7 @@ struct World {
     now: u64,
     epoch: u32,
     last_id: u32,
-    /// Index in memory, id, life, next TSN.
+    /// Living associations: index in memory, id, life, next TSN.
     assocs: Vec<(u32, u32, u32, u32)>,
     streams: BTreeMap<Key, Stream>,
     truth: BTreeMap<Key, Vec<Sums>>,
@@ -145,7 +145,7 @@ impl World {
         kernel.jiffies = self.now / 4_000_000;
     }
 
-    /// An INIT makes and ends an association without an id.
+    /// Frees a temporary association, which has no id: the kernel makes one when an INIT comes.
     fn intrude(&mut self) {
         self.program.run(self.end, &StreamArgs::new(63, 0), &[]);
     }
@@ -173,7 +173,7 @@ impl World {
         self.intrude();
     }
 
-    /// The streams of a life are over.
+    /// Ends the streams of a life: moves their sums to `truth`.
     fn over(&mut self, id: u32, life: u32) {
         let ended: Vec<Key> =
             self.streams.range((id, life, 0)..=(id, life, u16::MAX)).map(|(key, _)| *key).collect();
@@ -201,7 +201,8 @@ impl World {
         streams::entries(&self.program)
     }
 
-    /// User space ends an interval: its windows are the true ones, and what has ended in it is shown.
+    /// Ends an interval as user space does: checks the windows of that interval, and reports the associations
+    /// that ended in it.
     fn tick(&mut self) {
         let ended = self.epoch;
         self.epoch += 1;
@@ -256,9 +257,9 @@ impl World {
     }
 }
 
-/// Ids come round in a table that is smaller than there are associations, INITs arrive all the time, and some
-/// associations begin anew. Each life of each stream is reported once, with all its intervals and no others; each
-/// interval of user space has its own; and nothing that lives makes room.
+/// Each stream is reported once per life of its association, with exactly its intervals between arrivals;
+/// windows have exactly those of their interval of user space; and no living entry makes room. There are more
+/// associations than entries, INITs arrive all the time, and some associations restart.
 #[test]
 fn each_interval_counts_once() {
     for (seed, kprobes) in [(1, false), (2, true), (3, false), (4, true)] {
@@ -294,7 +295,8 @@ fn each_interval_counts_once() {
     }
 }
 
-/// A bucket that is full is counted on; and its stream's successor has none of it.
+/// A histogram's bucket that wraps is counted each time; and the next stream with that histogram begins
+/// without wraps.
 #[test]
 fn a_bucket_that_wraps_is_counted() {
     let mut world = World::new(64, false);
@@ -313,14 +315,14 @@ fn a_bucket_that_wraps_is_counted() {
         world.program.run(fill, &WrapArgs { hist, count: u32::MAX }, &[]);
         world.pass(1_000_000);
         world.arrive(index, 5);
-        // One bucket has gone round, so many times.
+        // One bucket has wrapped, `n` times up to now.
         wrapped(&mut world, [n, n]);
     }
     world.end(index);
     for _ in 0..3 {
         world.tick();
     }
-    // Its entry is used again.
+    // Other streams come, and one of them gets the ended stream's entry.
     for _ in 0..64 {
         let next = world.begin();
         world.pass(1_000_000);

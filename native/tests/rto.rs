@@ -1,7 +1,8 @@
-//! `rto.bpf.c` against a model: updates of RTOs are those of the kernel, and each retransmission is counted once, as
-//! what the peer says of it.
+//! Tests `rto.bpf.c` against a model: updates of RTOs are those of the kernel, and each retransmission counts
+//! once, as does each duplicate that the peer names.
 //!
-//! The world below is a kernel that sends, a network that knows what it loses, and peers that name duplicates.
+//! `World` models a sending kernel, a network that loses packets, and peers that name duplicates in their
+//! SACKs.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
@@ -14,7 +15,7 @@ use sctptrace_native::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// `struct stats`.
+/// `struct stats` (`rto.bpf.c`): statistics of a path.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct Stats {
@@ -33,7 +34,7 @@ struct Stats {
     early_acks: u64,
 }
 
-/// `struct values`.
+/// `struct values` (`rto.bpf.c`): the values of a path after its last event.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct Values {
@@ -52,20 +53,22 @@ struct Values {
     pad: u16,
 }
 
-/// `struct state`.
+/// `struct state` (`rto.bpf.c`): what the program keeps of a path besides statistics.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct State {
     last: Values,
     pad: u32,
     made_ns: u64,
-    /// `struct min_rtt`.
+    /// `since_ns` of `struct min_rtt`: when the current period of measurement began; 0: nothing was measured.
     min_since_ns: u64,
+    /// `ns` of `struct min_rtt`: smallest round-trip time of the current period.
     min_ns: u64,
+    /// `before_ns` of `struct min_rtt`: smallest round-trip time of the period before; all ones: none.
     min_before_ns: u64,
 }
 
-/// `struct accounting`.
+/// `struct accounting` (`rto.bpf.c`): counts of what was lost, evicted or left out.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes)]
 struct Accounting {
@@ -77,7 +80,7 @@ struct Accounting {
     scan_limit: u64,
 }
 
-/// `struct event`.
+/// `struct event` (`rto.bpf.c`): the record of an RTO update, an expired timer or a change of path state.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct Event {
@@ -98,14 +101,15 @@ const CAUSE_T3: u8 = 2;
 const CAUSE_STATE: u8 = 4;
 const CAUSE_T2: u8 = 6;
 
-/// `PATH_REMOVED`.
+/// `PATH_REMOVED` (`rto.bpf.c`): the state of a path whose address was deleted.
 const REMOVED: u8 = 255;
 
-/// `enum timer_kind`.
+/// The T3-rtx timer, of `enum timer_kind` (`rto.bpf.c`).
 const TIMER_T3: u32 = 0;
+/// The T2-shutdown timer, of `enum timer_kind` (`rto.bpf.c`).
 const TIMER_T2: u32 = 2;
 
-/// `struct path_args` (`rto.c`).
+/// `struct path_args` (`rto.c`): arguments of the hook `set_path`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 struct PathArgs {
@@ -120,7 +124,7 @@ struct PathArgs {
     hb_sent: u32,
 }
 
-/// `struct call_args`.
+/// `struct call_args` (`rto.c`): arguments of the hooks in `CALLS`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 struct Call {
@@ -131,7 +135,7 @@ struct Call {
     assoc_errors: u32,
 }
 
-/// `struct sent_args`.
+/// `struct sent_args` (`rto.c`): arguments of the hook `sent`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 struct Sent {
@@ -148,10 +152,10 @@ const ESTABLISHED: u32 = 4;
 const CLOSED: u32 = 0;
 const MS: u64 = 1_000_000;
 const JIFFY: u64 = 4 * MS;
-/// The delay of paths in random runs.
+/// Delay of each path in one direction, in nanoseconds, in the random tests.
 const ONE_WAY: u64 = 10 * MS;
 
-/// Functions that take a path, by the names of their hooks.
+/// Names of the hooks that are called for a path and a value.
 const CALLS: [&str; 9] = [
     "update",
     "lower_cwnd",
@@ -164,49 +168,53 @@ const CALLS: [&str; 9] = [
     "restart",
 ];
 
-/// What the world knows of a chunk: the path of its last copy, or `NO_PATH` where that was removed, and when it left.
+/// The model's data about a chunk: the path that its last copy took, or `NO_PATH` if that path was removed,
+/// and when that copy left.
 #[derive(Clone, Copy, Debug)]
 struct Note {
     path: u32,
     sent_ns: u64,
 }
 
-/// A path of an association: its number, and the last one of its address.
+/// A path of an association: its number, and the last byte of its address.
 type Address = (u32, u32);
 
-/// A chunk that was sent again: what it is booked on, and how many copies the peer has not named as duplicates.
+/// A chunk that was sent again: the path that its retransmissions are booked on, and how many of them the
+/// peer has not named as duplicates.
 #[derive(Clone, Copy, Debug)]
 struct Again {
     path: Address,
     unnamed: u64,
 }
 
-/// Of an association, life and path: chunks sent again there, chunks sent there and then again, duplicates named, early
-/// acknowledgements, and spurious ones.
+/// Counts by association id, life and path, named as in `Stats`: `rtx_chunks`, `rtx_for_path`, `dup_tsns`,
+/// `early_acks` and `spurious`.
 type Counts = BTreeMap<(u32, u32, Address), [u64; 5]>;
 
 struct Assoc {
     sender: Sender<Note>,
     receiver: Receiver,
-    /// TSNs that have arrived.
+    /// TSNs that have arrived, or that a FORWARD-TSN has skipped: another copy of them is a duplicate to the
+    /// peer.
     arrived: HashSet<u32>,
     /// Duplicates to be named in the next SACK.
     duplicates: Vec<u32>,
-    /// Under way, with the time of their arrival: copies of chunks, and SACKs.
+    /// Copies of chunks under way: when each arrives, and its TSN.
     copies: Vec<(u64, u32)>,
+    /// SACKs under way: when each arrives, the SACK, and the duplicates that it names.
     sacks: VecDeque<(u64, Sack, Vec<u32>)>,
-    /// Of this life.
+    /// Chunks of this life that were sent again, by TSN.
     again: BTreeMap<u32, Again>,
-    /// TSNs whose data arrived, and was not only skipped.
+    /// TSNs whose data has arrived; a TSN that a FORWARD-TSN has skipped is not one of them.
     had: HashSet<u32>,
-    /// The last numbers of the paths' addresses.
+    /// Last byte of each path's address.
     hosts: [u32; 4],
     life: u32,
     state: u32,
     errors: u32,
 }
 
-/// A table's sizes.
+/// How the programs are attached, and the sizes of their tables.
 #[derive(Clone, Copy, Debug)]
 struct Setup {
     kprobes: bool,
@@ -230,7 +238,7 @@ struct World {
     last_id: u32,
     assocs: Vec<Assoc>,
     truth: Counts,
-    /// Copies that arrived where the data had.
+    /// Number of copies that arrived although their data had arrived before.
     needless: u64,
 }
 
@@ -297,7 +305,7 @@ impl World {
         self.assocs[index].sender.args
     }
 
-    /// A function is called for a path.
+    /// Runs a hook of `CALLS` for a path and a value, while the kernel processes a SACK.
     fn call(&mut self, name: &str, index: usize, path: u32, value: u32) {
         self.call_with(name, index, path, value, &[3, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
@@ -324,13 +332,13 @@ impl World {
         self.program.run(self.set_path, &args, &[]);
     }
 
-    /// Data has a round-trip time of that many jiffies.
+    /// A SACK of data gives the path a round-trip time of so many jiffies.
     fn rtt(&mut self, index: usize, path: u32, jiffies: u32) {
         let sack = self.sack_bytes(index);
         self.call_with("update", index, path, jiffies, &sack);
     }
 
-    /// So has a HEARTBEAT.
+    /// A HEARTBEAT ACK gives the path a round-trip time of so many jiffies.
     fn heartbeat(&mut self, index: usize, path: u32, jiffies: u32) {
         self.call_with("update", index, path, jiffies, &[5, 0, 0, 4]);
     }
@@ -363,7 +371,7 @@ impl World {
         tsn
     }
 
-    /// Sends it again.
+    /// Sends a chunk again, in a packet of its own, which arrives or not.
     fn resend(&mut self, index: usize, path: u32, tsn: u32, arrives: bool) {
         self.resend_copy(index, path, tsn, 0);
         if arrives {
@@ -379,7 +387,7 @@ impl World {
         chunk.sent_count += 1;
         let (former, sent_count) = (chunk.note.path, chunk.sent_count);
         chunk.note = Note { path, sent_ns: now };
-        chunk.covered = false; // an older SACK may have taken that back
+        chunk.covered = false; // a SACK that was overtaken may have taken an acknowledgement back
         let address = |path: u32| (path, hosts[path as usize]);
         let from = address(if former == NO_PATH { path } else { former });
         let again = again.entry(tsn).or_insert(Again { path: from, unnamed: 0 });
@@ -407,7 +415,7 @@ impl World {
         bytes_of(&assoc.receiver.sack(), &assoc.duplicates)
     }
 
-    /// The peer's SACK of now arrives, or is lost.
+    /// The peer sends a SACK, which arrives at once or is lost.
     fn answer(&mut self, index: usize, arrives: bool) {
         let assoc = &mut self.assocs[index];
         let (sack, duplicates) = (assoc.receiver.sack(), std::mem::take(&mut assoc.duplicates));
@@ -416,7 +424,7 @@ impl World {
         }
     }
 
-    /// A SACK arrives, if it is not an old one.
+    /// A SACK arrives, which is ignored if the kernel drops it as too old.
     fn acknowledge(&mut self, index: usize, sack: &Sack, duplicates: &[u32], run: bool) {
         let now = self.now;
         let Assoc { sender, again, life, hosts, .. } = &mut self.assocs[index];
@@ -427,9 +435,9 @@ impl World {
         if run {
             self.program.run(self.sack, &args, &bytes_of(sack, duplicates));
         }
-        // A SACK may acknowledge an abandoned TSN, or list it as a duplicate, though that chunk never arrived.
+        // A SACK may acknowledge an abandoned TSN, or name it as a duplicate, though its chunk never arrived.
         let given_up = |tsn| !before(args.adv_peer_ack_point, tsn);
-        // Do not count for a path that was removed, either.
+        // Nothing is counted for a path that was removed.
         let is_there = |path: Address| hosts[path.0 as usize] == path.1;
         for tsn in duplicates {
             let skipped = sender.chunk(*tsn).is_some_and(|chunk| !chunk.covered && given_up(*tsn));
@@ -491,12 +499,13 @@ impl World {
         self.entries().iter().map(|entry| counter(&entry.stats)).sum()
     }
 
-    /// Causes of the updates since the last call.
+    /// Returns the causes in the records since the last call.
     fn causes(&mut self) -> Vec<u8> {
         self.program.records::<Event>().iter().map(|event| event.cause).collect()
     }
 
-    /// The path's true round-trip time becomes known: two packets, and one SACK for both.
+    /// Lets the program measure the path's own round-trip time, for which it needs two packets and one SACK
+    /// for both.
     fn measure(&mut self, index: usize, path: u32, rtt_ns: u64) {
         for _ in 0..3 {
             self.send(index, path, true);
@@ -510,7 +519,7 @@ impl World {
     }
 }
 
-/// A SACK that names duplicates.
+/// Returns the bytes of a SACK that names these duplicates.
 fn bytes_of(sack: &Sack, duplicates: &[u32]) -> Vec<u8> {
     let mut bytes = sack.bytes();
     bytes[14..16].copy_from_slice(&(duplicates.len() as u16).to_be_bytes());
@@ -524,30 +533,31 @@ fn address_of(entry: Entry<State, Stats>) -> Address {
     (entry.id.path.ip[1].into(), entry.id.path.ip[3].into())
 }
 
-/// What happens next.
+/// What happens next to an association. An `Index` picks one of several chunks, copies or SACKs.
 #[derive(Clone, Debug)]
 enum Op {
     Send(u32),
-    /// A chunk that waits, on this path.
+    /// An unacknowledged chunk is sent again, on this path.
     Resend(Index, u32),
-    /// A copy or a SACK of those under way.
+    /// One of the copies under way arrives.
     Arrive(Index),
     Lose(Index),
     Acknowledge,
     Sack(Index),
     LoseSack(Index),
-    /// A chunk is given up, and a FORWARD-TSN sent, which may get lost (PR-SCTP).
+    /// A chunk is given up (PR-SCTP), and a FORWARD-TSN is sent. True: the FORWARD-TSN is lost.
     Abandon(Index, bool),
     Expire(u32),
     /// A path becomes the primary one.
     Primary(u32),
-    /// An address is taken away, and another comes in its memory.
+    /// The address of a path is deleted, and a path to another address gets its memory.
     Move(u32),
     Restart(u32),
     Replace(u32),
 }
 
-/// An operation, the association that it happens to, the time before it, and which programs are left out.
+/// An operation, the association that it happens to, the time that passes before it, and which programs are
+/// left out.
 #[derive(Clone, Debug)]
 struct Step {
     op: Op,
@@ -585,7 +595,7 @@ impl World {
         let index = step.assoc.index(self.assocs.len());
         let waiting = self.assocs[index].sender.unacknowledged();
         let pick = |at: &Index| (!waiting.is_empty()).then(|| waiting[at.index(waiting.len())]);
-        // The time of each path is known exactly, all the time.
+        // HEARTBEATs keep each path's round-trip time known to the program.
         (0..4).for_each(|path| self.heartbeat(index, path, (2 * ONE_WAY / JIFFY) as u32 + 1));
         match &step.op {
             Op::Send(path) => {
@@ -636,7 +646,7 @@ impl World {
                 if !lost {
                     let upto = assoc.sender.args.adv_peer_ack_point;
                     assoc.receiver.forward(upto);
-                    // What it skipped would be a duplicate now.
+                    // To the peer a copy of a skipped chunk is a duplicate from now on.
                     let skipped = waiting.iter().filter(|tsn| !before(upto, **tsn));
                     assoc.arrived.extend(skipped);
                 }
@@ -681,13 +691,14 @@ impl World {
             |entry: &Entry<State, Stats>| (entry.id.assoc_id, entry.ended) == (assoc.sender.args.assoc_id, 0);
         let entries: Vec<_> = self.entries().into_iter().filter(is_own).collect();
         let new = (path, assoc.hosts[path as usize]);
-        // In a small table it may have made room.
+        // In a small table the primary path's entry may have made room: so each entry that is left is
+        // checked.
         for entry in entries {
             assert_eq!(entry.state.last.primary != 0, address_of(entry) == new, "{entry:?}");
         }
     }
 
-    /// What the tables say, as the truth is kept.
+    /// Returns the counts in the program's table of paths, to be compared with `truth`.
     fn counted(&self) -> Counts {
         let mut counted = Counts::new();
         for entry in self.entries() {
@@ -721,8 +732,9 @@ fn setups() -> impl Strategy<Value = Setup> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Each retransmission is counted once on the path that it went by and once on the one that it was for, and what
-    /// the peer says of it once, over ends and restarts, with any TSNs.
+    /// Each retransmission is counted once on the path that it takes and once on the path that it is booked
+    /// on; each duplicate that the peer names, and each early acknowledgement, is counted once; over ends and
+    /// restarts, with any TSNs.
     #[test]
     fn every_retransmission_is_counted_once(
         setup in setups(),
@@ -735,7 +747,8 @@ proptest! {
         prop_assert!(world.sum(|stats| stats.spurious) <= world.needless);
     }
 
-    /// Where programs are left out, or tables are too small, less is counted, and never more.
+    /// If programs are left out, or tables are too small, fewer retransmissions and duplicates may be
+    /// counted, and never more; nor are there more early acknowledgements than retransmissions.
     #[test]
     fn what_is_left_out_is_not_made_up(
         setup in setups(),
@@ -763,7 +776,8 @@ proptest! {
     }
 }
 
-/// Behind a queue of 400 ms that has drained, a packet is lost.
+/// A packet is lost after a queue of 400 ms on its path has drained. The retransmission is not spurious, but
+/// its acknowledgement counts as early.
 #[test]
 fn a_loss_on_a_path_that_became_quicker_is_not_spurious() {
     let mut world = World::new(Setup::ROOMY, &[1]);
@@ -778,7 +792,8 @@ fn a_loss_on_a_path_that_became_quicker_is_not_spurious() {
     assert_eq!(world.sum(|stats| stats.early_acks), 1, "sooner than the path was known to answer");
 }
 
-/// ... and once the path is known to be that quick, or nothing is known of it any more, nothing is early.
+/// An acknowledgement is not early once the path was measured to be that quick, or once no measurement is
+/// recent.
 #[test]
 fn what_is_known_of_a_path_ages() {
     for (measured, idle_ns) in [(true, 0), (false, 61_000 * MS)] {
@@ -794,7 +809,8 @@ fn what_is_known_of_a_path_ages() {
         world.pass(20 * MS);
         world.answer(0, true);
         assert_eq!(world.sum(|stats| stats.early_acks), 0);
-        // The first copy was there, its SACK is slow: no path answers so soon.
+        // The first copy has arrived, and its SACK comes 10 ms after the second copy was sent: the path needs
+        // 40 ms.
         world.measure(0, 0, 40 * MS);
         let tsn = world.send(0, 0, true);
         world.pass(1000 * MS);
@@ -805,7 +821,7 @@ fn what_is_known_of_a_path_ages() {
     }
 }
 
-/// An answer is early if it comes sooner by an eighth than any that was measured.
+/// An acknowledgement is early if it comes before seven eighths of the smallest round-trip time measured.
 #[test]
 fn an_answer_is_early_by_an_eighth() {
     for (answer, early_acks) in [(69 * MS, 1), (71 * MS, 0)] {
@@ -820,7 +836,7 @@ fn an_answer_is_early_by_an_eighth() {
     }
 }
 
-/// What one SACK acknowledges and names is no early acknowledgement beside.
+/// A retransmission that a SACK acknowledges early and also names as a duplicate counts as spurious only.
 #[test]
 fn what_is_named_is_not_early() {
     let mut world = World::new(Setup::ROOMY, &[1]);
@@ -834,7 +850,8 @@ fn what_is_named_is_not_early() {
     assert_eq!(world.entries().iter().map(|entry| counts(&entry.stats)).collect::<Vec<_>>(), [[1, 1, 1, 0]]);
 }
 
-/// A network that duplicates packets has the peer name more than was sent: but no more was spurious.
+/// If the network duplicates packets, the peer names more duplicates than retransmissions were sent: no more
+/// of them than retransmissions count as spurious, and none of a chunk that was sent once.
 #[test]
 fn a_network_that_duplicates_makes_nothing_spurious() {
     let mut world = World::new(Setup::ROOMY, &[1]);
@@ -849,7 +866,8 @@ fn a_network_that_duplicates_makes_nothing_spurious() {
     assert_eq!([world.sum(|stats| stats.dup_tsns), world.sum(|stats| stats.spurious)], [3, 1]);
 }
 
-/// What the peer names is spurious, however often a chunk was sent again, and however late.
+/// Each retransmission that the peer names as a duplicate is spurious, however often the chunk was sent
+/// again, and however late the SACK comes.
 #[test]
 fn each_copy_that_the_peer_names_is_counted() {
     let mut world = World::new(Setup::ROOMY, &[u32::MAX]);
@@ -862,7 +880,8 @@ fn each_copy_that_the_peer_names_is_counted() {
     assert_eq!(world.sum(|stats| stats.spurious), 40);
 }
 
-/// An address is deleted, and another one gets its memory.
+/// A path in the memory of a deleted one is another path, with an entry of its own; the deleted path's entry
+/// ends.
 #[test]
 fn an_address_in_the_memory_of_a_deleted_one_is_another_path() {
     let mut world = World::new(Setup::ROOMY, &[1]);
@@ -884,7 +903,7 @@ fn an_address_in_the_memory_of_a_deleted_one_is_another_path() {
     assert_eq!(world.causes(), [CAUSE_RTT, CAUSE_STATE, CAUSE_RTT]);
 }
 
-/// There is one primary path.
+/// When the primary path changes, only the new one is marked as primary.
 #[test]
 fn one_path_is_primary() {
     let mut world = World::new(Setup::ROOMY, &[1]);
@@ -901,7 +920,8 @@ fn one_path_is_primary() {
     assert_eq!(primary, [1]);
 }
 
-/// With more associations than there is room for, data is data, and ends that were missed make room.
+/// If there are more associations than entries, round-trip times of data and of HEARTBEATs still have the
+/// right cause.
 #[test]
 fn more_associations_than_room_are_no_heartbeats() {
     let isns: Vec<_> = (1..40).collect();
@@ -916,7 +936,8 @@ fn more_associations_than_room_are_no_heartbeats() {
     assert!(causes.chunks(2).all(|pair| pair == [CAUSE_RTT, CAUSE_HEARTBEAT]), "{causes:?}");
 }
 
-/// Retransmissions are booked where the copy before was lost, also where two paths have something to send again.
+/// Each retransmission is booked on the path of the chunk's first copy, also if chunks of two paths are sent
+/// again on a third.
 #[test]
 fn a_retransmission_is_booked_on_the_path_that_lost_it() {
     let mut world = World::new(Setup::ROOMY, &[1]);
@@ -936,7 +957,7 @@ fn a_retransmission_is_booked_on_the_path_that_lost_it() {
     assert_eq!(rows, [(0, 0, 1, 1), (1, 0, 1, 1), (2, 2, 0, 0)]);
 }
 
-/// Chunks that their association has left behind make room without a count.
+/// Retransmitted chunks of an association that has ended make room, and do not count as evicted.
 #[test]
 fn chunks_of_ended_associations_are_not_evicted() {
     let mut world = World::new(Setup { sets: 1, ..Setup::ROOMY }, &[1, 1]);
@@ -952,7 +973,8 @@ fn chunks_of_ended_associations_are_not_evicted() {
     assert_eq!(world.accounting().chunks_evicted, 0);
 }
 
-/// What was given up is acknowledged, though it never arrived: PR-SCTP.
+/// A chunk that was given up (PR-SCTP) is acknowledged though it never arrived: that counts neither as early
+/// nor as spurious.
 #[test]
 fn what_was_given_up_is_not_early() {
     let mut world = World::new(Setup::ROOMY, &[1]);
@@ -969,7 +991,8 @@ fn what_was_given_up_is_not_early() {
     assert_eq!([world.sum(|stats| stats.spurious), world.sum(|stats| stats.early_acks)], [0, 0]);
 }
 
-/// ... and a copy that comes after the FORWARD-TSN is named as a duplicate, though nothing had arrived.
+/// If a copy of a chunk that was given up (PR-SCTP) comes after the FORWARD-TSN, the peer names a duplicate
+/// though no copy had arrived before: that is not spurious.
 #[test]
 fn what_was_given_up_is_not_spurious() {
     for late in [false, true] {
@@ -989,7 +1012,8 @@ fn what_was_given_up_is_not_spurious() {
     }
 }
 
-/// A path made room for another of its own association: nothing of it is booked on that.
+/// If a path's entry makes room for another path of the same association, nothing of the old path is booked
+/// on the new one.
 #[test]
 fn a_path_in_the_place_of_another_gets_nothing_of_it() {
     let mut world = World::new(Setup { paths: 8, ..Setup::ROOMY }, &[1; 8]);
@@ -1009,7 +1033,8 @@ fn a_path_in_the_place_of_another_gets_nothing_of_it() {
     assert_eq!(rows, [(1, 0), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1)]);
 }
 
-/// A restart to any TSN leaves no measurement behind that never ends.
+/// After a restart to any TSN, whether the program saw the restart or not, it measures round-trip times
+/// again.
 #[test]
 fn a_restart_does_not_stop_measuring() {
     let mut world = World::new(Setup::ROOMY, &[1]);
@@ -1023,7 +1048,8 @@ fn a_restart_does_not_stop_measuring() {
     }
 }
 
-/// After a restart to TSNs shortly before the old ones, a peer may name what it had of those: nothing of it is spurious.
+/// After a restart to TSNs shortly before the old ones, the peer may name a TSN that was sent again in the
+/// old life: that counts neither as a duplicate nor as spurious.
 #[test]
 fn after_a_restart_nothing_of_the_old_life_is_spurious() {
     let mut world = World::new(Setup::ROOMY, &[1]);
@@ -1040,7 +1066,8 @@ fn after_a_restart_nothing_of_the_old_life_is_spurious() {
     assert_eq!([world.sum(|stats| stats.dup_tsns), world.sum(|stats| stats.spurious)], [0, 0]);
 }
 
-/// The last expiry of an association that is given up is a row of its path.
+/// The last T3-rtx expiry, at which the kernel gives up the association, gives a record and counts for its
+/// path.
 #[test]
 fn the_last_expiry_counts() {
     let mut world = World::new(Setup::ROOMY, &[1]);
@@ -1054,7 +1081,8 @@ fn the_last_expiry_counts() {
     assert_eq!(world.sum(|stats| stats.t3_expiries), 1);
 }
 
-/// A T2-shutdown expiry is why a path becomes potentially failed; one that found the socket busy is none.
+/// A T2-shutdown expiry gives a record after that of the path becoming potentially failed, and no RTO in the
+/// statistics. A timer that finds the socket busy gives none.
 #[test]
 fn a_t2_expiry_is_a_row() {
     for kprobes in [false, true] {
@@ -1077,14 +1105,15 @@ fn a_t2_expiry_is_a_row() {
     }
 }
 
-/// A restart begins a row of its own for each path, and what the old life sent is of the old life.
+/// After a restart each path has an entry of its own, which has nothing of the old life's chunks and
+/// round-trip times.
 #[test]
 fn each_life_has_its_rows() {
     let mut world = World::new(Setup::ROOMY, &[1]);
     let tsn = world.send(0, 0, true);
     world.resend(0, 0, tsn, true);
     world.rtt(0, 0, 5);
-    // The same TSNs again: reports of the new life are not of the old life's chunks.
+    // The new life has the same TSNs: duplicates that the peer names now are not of the old life's chunks.
     world.restart(0, 1, true);
     let tsn = world.send(0, 0, true);
     world.arrive(0, tsn);
@@ -1102,7 +1131,7 @@ fn each_life_has_its_rows() {
     assert_eq!(rows, [(1, 1, true, 1, 0), (1, 2, false, 2, 0)]);
 }
 
-/// More associations have ended than there is room for: none of the living makes room for another.
+/// If more associations have ended than there are entries, ended ones make room, and no living one does.
 #[test]
 fn the_dead_make_room_first() {
     let isns = [1; 5];
@@ -1123,7 +1152,7 @@ fn the_dead_make_room_first() {
     assert_eq!(first.iter().map(|entry| entry.stats.spurious).collect::<Vec<_>>(), [1]);
 }
 
-/// An end that was not seen takes no place for ever.
+/// Entries of associations whose end was missed make room for those of newer associations.
 #[test]
 fn an_end_that_was_missed_makes_room() {
     let mut world = World::new(Setup { paths: 8, ..Setup::ROOMY }, &[1]);

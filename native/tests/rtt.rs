@@ -1,7 +1,8 @@
-//! `rtt.bpf.c` against a model: each chunk sent once gives one sample, at the first SACK that covers its TSN.
+//! Tests `rtt.bpf.c` against a model: each chunk sent once gives one sample, at the first SACK that covers
+//! its TSN.
 //!
-//! The world below is a kernel that sends, a network and peers; it calls the hooks where the kernel would, or leaves
-//! them out, and keeps what is true by itself. Whether a sample is `prompt` is compared in `rtt/prompt.rs`.
+//! `World` models a sending kernel, a network and peers. It runs the hooks where the kernel would, or leaves
+//! them out, and keeps the true samples by itself. `rtt/prompt.rs` tests which samples are prompt.
 
 #[path = "rtt/prompt.rs"]
 mod prompt;
@@ -18,7 +19,7 @@ use sctptrace_native::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// `struct stats`.
+/// `struct stats` (`rtt.bpf.c`): statistics of a path.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct Stats {
@@ -27,7 +28,7 @@ struct Stats {
     prompt: Dist,
 }
 
-/// `struct accounting`.
+/// `struct accounting` (`rtt.bpf.c`): counts of chunks without a sample, and of what was lost or evicted.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes)]
 struct Accounting {
@@ -47,7 +48,7 @@ struct Accounting {
 }
 
 impl Accounting {
-    /// Chunks that gave no sample, or whose sample is gone.
+    /// Returns the number of chunks that gave no sample, or whose sample went with an evicted entry.
     fn skipped(&self) -> u64 {
         self.slots_evicted
             + self.samples_evicted
@@ -60,7 +61,7 @@ impl Accounting {
     }
 }
 
-/// `struct event`.
+/// `struct event` (`rtt.bpf.c`): the record of a sample.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct Event {
@@ -74,12 +75,12 @@ struct Event {
     pad: u32,
 }
 
-/// `struct set` (`chunks.h`).
+/// `struct set` (`chunks.h`): the slots that a chunk may have.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct Set([Slot; 4]);
 
-/// `struct slot`.
+/// `struct slot` (`chunks.h`): a chunk that waits for its SACK.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct Slot {
@@ -92,7 +93,7 @@ struct Slot {
     pad: u32,
 }
 
-/// `struct counters` (`rtt.c`).
+/// `struct counters` (`rtt.c`): fields of an association that hooks read, besides `AssocArgs`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Immutable, IntoBytes)]
 struct Counters {
@@ -113,7 +114,7 @@ impl<Note> From<&Sender<Note>> for Counters {
     }
 }
 
-/// `struct sack_args` (`rtt.c`).
+/// `struct sack_args` (`rtt.c`): arguments of the hook `sack`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 struct SackArgs {
@@ -122,7 +123,7 @@ struct SackArgs {
     bundled: u32,
 }
 
-/// `struct update_args` (`rtt.c`).
+/// `struct update_args` (`rtt.c`): arguments of the hook `update`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 struct Update {
@@ -132,7 +133,7 @@ struct Update {
     next_tsn: u32,
 }
 
-/// `struct end_args` (`rtt.c`).
+/// `struct end_args` (`rtt.c`): arguments of the hook `end`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 struct End {
@@ -140,11 +141,12 @@ struct End {
     counters: Counters,
 }
 
-/// `enum sctp_state`.
+/// `SCTP_STATE_COOKIE_ECHOED` of the kernel's `enum sctp_state`.
 const COOKIE_ECHOED: u32 = 2;
+/// `SCTP_STATE_ESTABLISHED` of the kernel's `enum sctp_state`.
 const ESTABLISHED: u32 = 3;
 
-/// `struct sent_args` (`rtt.c`).
+/// `struct sent_args` (`rtt.c`): arguments of the hooks `assign` and `append`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 struct Sent {
@@ -156,10 +158,11 @@ struct Sent {
     overhead: u32,
 }
 
-/// How the programs are attached, and their tables.
+/// How the programs are attached, and the sizes of their tables.
 #[derive(Clone, Copy, Debug)]
 struct Setup {
-    /// At `sctp_packet_append_chunk()`, where a chunk's path is known; else at `sctp_chunk_assign_tsn()`.
+    /// True: sends are seen at `sctp_packet_append_chunk()`, where a chunk's path is known. False: at
+    /// `sctp_chunk_assign_tsn()`.
     exact: bool,
     kprobes: bool,
     cast: bool,
@@ -182,7 +185,7 @@ impl Setup {
     }
 }
 
-/// One chunk's round trip: a sample, or what should be one. Sorts by time.
+/// One chunk's round trip: a sample of the program, or a true round trip of the model. Sorts by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Sample {
     at: u64,
@@ -190,32 +193,33 @@ struct Sample {
     tsn: u32,
     rtt: u64,
     path: u32,
-    /// Of the association: 1, and one more after each restart.
+    /// Life of the association: 1, and one more after each restart.
     life: u32,
 }
 
-/// A true round trip, and what can be known of it.
+/// A true round trip, and whether the program can know it.
 #[derive(Clone, Copy, Debug)]
 struct Truth {
     sample: Sample,
-    /// Sending and SACK were seen.
+    /// True if the hooks of the chunk's sending and of its SACK ran.
     seen: bool,
-    /// And nothing was left out since long enough before it was sent.
+    /// True if also the association was settled when the chunk was sent: the program must have this sample.
     settled: bool,
 }
 
-/// What the world knows of a chunk.
+/// The model's data about a chunk, as of its sending.
 #[derive(Clone, Copy, Debug)]
 struct Note {
     sent_ns: u64,
     path: u32,
     seen: bool,
     settled: bool,
-    /// No chunk of its association had been seen before.
+    /// True if the program has seen neither this chunk nor one before it of the association.
     before_start: bool,
 }
 
-/// A chunk that should be in the table of those in flight.
+/// Returns whether the chunk should be in the table `inflight`: it was seen, sent once, and covered by no
+/// SACK.
 fn waits(chunk: &Chunk<Note>) -> bool {
     chunk.note.seen && chunk.sent_count == 1 && !chunk.covered
 }
@@ -223,24 +227,26 @@ fn waits(chunk: &Chunk<Note>) -> bool {
 struct Assoc {
     sender: Sender<Note>,
     receiver: Receiver,
-    /// Packets under way, TSNs of each, and SACKs on the way back.
+    /// Packets on their way to the peer: the TSNs of each.
     data: VecDeque<Vec<u32>>,
+    /// SACKs on their way back.
     sacks: VecDeque<Sack>,
-    /// A send was seen.
+    /// True if the program has seen a send of the association.
     known: bool,
-    /// A send and a SACK were seen since the world was settled.
+    /// True if the program knows the association well: no hook is left out any more, and the association
+    /// began after that, or the program has seen a send and then a SACK after that.
     settled: bool,
     sent_since: bool,
     life: u32,
 }
 
 impl Assoc {
-    /// Chunks that should be in the table.
+    /// Returns the number of chunks that should be in the table `inflight`.
     fn outstanding(&self) -> u64 {
         self.sender.outstanding.iter().filter(|chunk| waits(chunk)).count() as u64
     }
 
-    /// TSNs begin anew, and what is under way is of the old ones.
+    /// TSNs begin anew at the sender's next one: drops the packets and SACKs under way, which have old TSNs.
     fn begin_anew(&mut self) {
         self.receiver = Receiver::new(self.sender.args.next_tsn);
         self.data.clear();
@@ -260,25 +266,25 @@ struct World {
     last_id: u32,
     assocs: Vec<Assoc>,
     truth: Vec<Truth>,
-    /// Counts that follow from what was seen.
+    /// The accounting that the program should have, as far as the model computes it.
     counts: Accounting,
-    /// New chunks that were seen sent.
+    /// Number of new chunks whose sending the program saw.
     sent: u64,
-    /// Chunks sent again, by association, life and path.
+    /// Number of retransmissions that the program saw, by association id, life and path.
     retransmitted: BTreeMap<(u32, u32, u32), u64>,
-    /// No run is left out from here on.
+    /// True if no hook is left out from now on.
     settled: bool,
-    /// Chunks have the I-bit.
+    /// True if chunks are sent with the I-bit.
     immediate: bool,
 }
 
-/// What else there is of a SACK.
+/// Fields of a SACK beside the TSNs that it acknowledges.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
-    /// Another chunk follows in its packet.
+    /// True if another chunk follows in the SACK's packet.
     bundled: bool,
     a_rwnd: u32,
-    /// TSNs that came twice.
+    /// Number of duplicate TSNs in the SACK's header.
     duplicates: u16,
 }
 
@@ -344,7 +350,8 @@ impl World {
         self.program.kernel().now_ns = self.now;
     }
 
-    /// Runs the hook of a chunk that is put into a packet.
+    /// Runs the hook for a chunk that is put into a packet, with `place` chunks before it. `tsn` is `None`
+    /// for a new chunk.
     fn run_sent(
         &mut self,
         (mut args, counters): (AssocArgs, Counters),
@@ -373,7 +380,7 @@ impl World {
         }
     }
 
-    /// Sends a packet of new chunks; returns their TSNs.
+    /// Sends a packet of new chunks and returns their TSNs. `run` tells for each chunk whether its hook runs.
     fn send(&mut self, index: usize, path: u32, chunks: u32, run: impl Fn(u32) -> bool) -> Vec<u32> {
         let mut tsns = Vec::new();
         for place in 0..chunks {
@@ -494,7 +501,7 @@ impl World {
         self.program.table("entries")
     }
 
-    /// Samples since the last call, sorted.
+    /// Returns the program's samples since the last call, sorted.
     fn samples(&mut self, entries: &[Entry<(), Stats>]) -> Vec<Sample> {
         let sample = |event: Event| {
             let path = &entries[event.path as usize];
@@ -514,7 +521,7 @@ impl World {
         samples
     }
 
-    /// True samples of which this holds, sorted.
+    /// Returns the true samples for which `which` holds, sorted.
     fn truth(&self, which: impl Fn(&Truth) -> bool) -> Vec<Sample> {
         let mut samples: Vec<_> =
             self.truth.iter().filter(|truth| which(truth)).map(|truth| truth.sample).collect();
@@ -522,13 +529,14 @@ impl World {
         samples
     }
 
-    /// Chunks in the table.
+    /// Returns the slots of the table `inflight` that are in use.
     fn slots(&self) -> Vec<Slot> {
         let sets = self.program.table::<Set>("inflight");
         sets.iter().flat_map(|set| set.0).filter(|slot| slot.assoc_id != 0).collect()
     }
 
-    /// Chunks seen sent = samples + skipped + outstanding, always.
+    /// Asserts what always holds: each chunk whose sending was seen gave a sample, was skipped, or has a
+    /// slot.
     fn check_sum(&self) {
         let samples: u64 = self.entries().iter().map(|entry| entry.stats.all.count).sum();
         let outstanding = self.slots().len() as u64;
@@ -536,7 +544,7 @@ impl World {
         assert_eq!(self.sent, samples + accounting.skipped() + outstanding, "{accounting:?}");
     }
 
-    /// All that the tables say, where no run was left out.
+    /// Asserts that all tables are as in the model. To be called if no hook was left out.
     fn check_tables(&self, samples: &[Sample], entries: &[Entry<(), Stats>]) {
         for entry in entries.iter().filter(|entry| entry.object != 0) {
             let path = (entry.id.assoc_id, entry.id.life, u32::from(entry.id.path.ip[1]));
@@ -553,7 +561,7 @@ impl World {
         let sampled: u64 = entries.iter().map(|entry| entry.stats.all.count).sum();
         assert_eq!(sampled, samples.len() as u64);
 
-        // What is in the table is outstanding, and what was sent once and is outstanding is in the table.
+        // The table `inflight` has exactly the chunks for which `waits` holds.
         let mut waiting = Vec::new();
         for Assoc { sender, .. } in &self.assocs {
             let args = sender.args;
@@ -573,7 +581,7 @@ impl World {
     }
 }
 
-/// What happens next; which association is the first number.
+/// What happens next to an association. An `Index` picks one of several chunks, packets or SACKs.
 #[derive(Clone, Debug)]
 enum Op {
     Send {
@@ -581,29 +589,31 @@ enum Op {
         chunks: u32,
         runs: u32,
     },
-    /// A packet, SACK or chunk of those that there are.
+    /// One of the packets under way arrives.
     Arrive(Index),
     Lose(Index),
     Acknowledge,
     Sack(Index),
     LoseSack(Index),
-    /// The peer's SACK arrives at once.
+    /// The peer sends a SACK, which arrives at once.
     Answer,
     Resend(Index, u32),
-    /// A SACK with these gap blocks, whatever was sent.
+    /// A SACK arrives with these gap blocks, whether or not their chunks were sent.
     Lie(Vec<(u16, u16)>),
     Renege,
-    /// A chunk is given up, and a FORWARD-TSN sent, which may get lost.
+    /// A chunk is given up (PR-SCTP), and a FORWARD-TSN is sent. True: the FORWARD-TSN is lost.
     Abandon(Index, bool),
     Shutdown,
-    /// By this many TSNs.
+    /// The peer restarts the association, and TSNs move on by this number.
     Restart(u32),
-    /// By this many TSNs, where nothing is outstanding: an SSN/TSN reset, or chunks that nobody saw.
+    /// TSNs move on by this number, if no chunk is outstanding. True: by an SSN/TSN reset. False: by chunks
+    /// that no hook saw.
     Jump(u32, bool),
     Replace(u32, u32),
 }
 
-/// An operation, the association that it happens to, the time before it, and whether its program runs.
+/// An operation, the association that it happens to, the time that passes before it, and whether its hook
+/// runs.
 #[derive(Clone, Debug)]
 struct Step {
     op: Op,
@@ -641,7 +651,8 @@ fn steps(len: Range<usize>) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step.prop_map(|(op, assoc, ns, run)| Step { op, assoc, ns, run }), len)
 }
 
-/// Initial TSN and `highest_sacked` of each association, and whether the peer has PR-SCTP.
+/// Generates associations: the initial TSN and `highest_sacked` of each, and whether its peer supports
+/// PR-SCTP.
 fn associations() -> impl Strategy<Value = Vec<(u32, u32, bool)>> {
     let isn = prop_oneof![any::<u32>(), (0..40_u32).prop_map(|n| 0_u32.wrapping_sub(n))];
     let assoc = (isn, any::<u32>(), any::<bool>(), any::<bool>());
@@ -660,12 +671,13 @@ fn world(setup: Setup, assocs: &[(u32, u32, bool)]) -> World {
     world
 }
 
-/// Which runs are left out.
+/// Which hooks run, and which are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Runs {
     All,
     None,
-    /// At random, but that restarts are seen: without them, the old chunk of a TSN is taken for the new one.
+    /// Hooks run at random, but those of restarts always: the program takes an old chunk for the new one with
+    /// the same TSN if it did not see the restart.
     Some,
 }
 
@@ -761,7 +773,8 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Where no run is left out, samples are exactly the true ones, and all that is not sampled is counted.
+    /// If no hook is left out once tracing has begun, samples are exactly the true ones, and each chunk
+    /// without a sample is counted.
     #[test]
     fn samples_are_the_true_ones(
         setup in Setup::any(),
@@ -780,7 +793,8 @@ proptest! {
         prop_assert_eq!(world.accounting(), world.counts);
     }
 
-    /// Whatever runs are left out, no sample is wrong; and once all run again, none is missing.
+    /// Whatever hooks are left out, except those of restarts, no sample is wrong; and once all hooks run
+    /// again, none is missing of an association that is settled.
     #[test]
     fn left_out_runs_make_nothing_wrong(
         setup in Setup::any(),
@@ -806,7 +820,7 @@ proptest! {
         world.check_sum();
     }
 
-    /// Tables that are too small for the traffic lose samples, which are counted, and make none wrong.
+    /// If tables are too small for the traffic, lost samples are counted, and no sample is wrong.
     #[test]
     fn small_tables_make_nothing_wrong(
         setup in Setup::any(),
@@ -826,7 +840,8 @@ proptest! {
     }
 }
 
-/// Millions of chunks over two lossy paths, the TSN past 2^32: each sample right, none missing.
+/// Millions of chunks go over two lossy paths, and TSNs wrap at 2^32: each sample is right, and none is
+/// missing.
 #[test]
 fn a_long_transfer_is_exact() {
     const CHUNKS: u32 = 3_000_000;
@@ -860,7 +875,7 @@ fn a_long_transfer_is_exact() {
                 world.acknowledge(0, &sack, true);
             }
         }
-        // What is missing for long is sent again, on the other path.
+        // When the window is full, the oldest chunks that are missing are sent again, on the other path.
         let lost = |chunk: &&Chunk<Note>| !chunk.gap_acked;
         let outstanding = &world.assocs[0].sender.outstanding;
         if outstanding.len() as u32 > WINDOW {
@@ -893,7 +908,7 @@ impl World {
         }
     }
 
-    /// The peer's SACK arrives.
+    /// The peer sends a SACK, which arrives a millisecond after the last event.
     fn answer(&mut self, index: usize, run: bool) {
         self.pass(1_000_000);
         let sack = self.assocs[index].receiver.sack();
@@ -906,7 +921,8 @@ impl World {
     }
 }
 
-/// One SACK is looked at for 8,192 steps; the rest gives no sample, is counted, and what follows is exact again.
+/// The program looks at 8,192 chunks of one SACK. The others give no sample and are counted, and later
+/// samples are exact again.
 #[test]
 fn a_sack_of_too_many_chunks_counts_the_rest() {
     let mut world = World::new(Setup { sets: 8192, ..Setup::ROOMY }, &[(u32::MAX - 5000, 0)]);
@@ -922,7 +938,8 @@ fn a_sack_of_too_many_chunks_counts_the_rest() {
     assert_eq!(world.all_samples(), world.truth(|_| true));
 }
 
-/// The same for a gap block, of which the steps are one for the block and one a chunk.
+/// The program looks at one gap block and 8,191 of its chunks. The others give no sample, and are counted
+/// when the cumulative TSN covers them.
 #[test]
 fn a_gap_block_of_too_many_chunks_counts_the_rest() {
     let mut world = World::new(Setup { sets: 8192, ..Setup::ROOMY }, &[(100, 0)]);
@@ -940,7 +957,8 @@ fn a_gap_block_of_too_many_chunks_counts_the_rest() {
     assert_eq!(world.accounting(), Accounting { scan_limit: 20_001 - 8191, ..Accounting::default() });
 }
 
-/// More gap blocks than are looked at: what is sampled is true, and what follows is exact again.
+/// If a SACK has more gap blocks than the program looks at, its samples are true, and later ones are exact
+/// again.
 #[test]
 fn a_sack_of_too_many_gap_blocks_makes_nothing_wrong() {
     let mut world = World::new(Setup { sets: 8192, ..Setup::ROOMY }, &[(100, 0)]);
@@ -955,7 +973,8 @@ fn a_sack_of_too_many_gap_blocks_makes_nothing_wrong() {
     world.answer(0, true);
     let samples = world.all_samples();
     assert_eq!(samples, world.truth(|_| true)[..4096], "half of the steps go to blocks");
-    // The last of them again, alone: they are looked at now, but this is not the first SACK that covers them.
+    // A SACK of the last 100 gap blocks only: the program looks at them now, but an earlier SACK has covered
+    // them.
     let mut sack = world.assocs[0].receiver.sack();
     sack.gaps.as_mut().expect("it is no SHUTDOWN").drain(..10_900);
     world.acknowledge(0, &sack, true);
@@ -972,7 +991,7 @@ fn a_sack_of_too_many_gap_blocks_makes_nothing_wrong() {
     assert_eq!(world.all_samples(), world.truth(|_| true));
 }
 
-/// Of two SACKs of too many chunks, the second does not make what the first left out look new.
+/// After a SACK of too many chunks, later ones do not make the chunks that it left out look newly covered.
 #[test]
 fn two_sacks_of_too_many_chunks_make_nothing_wrong() {
     let mut world = World::new(Setup { sets: 8192, ..Setup::ROOMY }, &[(0, 0)]);
@@ -998,7 +1017,7 @@ fn the_oldest_chunk_makes_room() {
     assert_eq!(world.accounting(), Accounting { slots_evicted: 2, ..Accounting::default() });
 }
 
-/// A table of paths that is full to the last entry still finds each, wherever it lies.
+/// In a table of paths that is full to the last entry each path is still found, wherever its entry lies.
 #[test]
 fn a_full_table_of_paths_finds_each() {
     for first in 0..8 {
@@ -1019,7 +1038,7 @@ fn a_full_table_of_paths_finds_each() {
     }
 }
 
-/// Associations that follow each other in the same memory have an entry each.
+/// Associations that use the same memory one after the other have an entry each.
 #[test]
 fn an_entry_is_of_one_association() {
     let mut world = World::new(Setup { paths: 8, ..Setup::ROOMY }, &[(1, 0)]);
@@ -1035,7 +1054,7 @@ fn an_entry_is_of_one_association() {
     assert_eq!(world.accounting(), Accounting::default());
 }
 
-/// A ring buffer that is full loses records, which are counted; totals stay.
+/// If the ring buffer is full, lost records are counted, and totals still have all samples.
 #[test]
 fn a_full_ring_counts_what_it_loses() {
     let mut world = World::new(Setup::ROOMY, &[(1, 0)]);
@@ -1049,8 +1068,8 @@ fn a_full_ring_counts_what_it_loses() {
 }
 
 impl World {
-    /// Goes on by about so many chunks, of which few are seen: nearly as many at a time as may be left out and not be
-    /// taken for a restart.
+    /// Moves the association on by about so many TSNs, of which the program sees few. Gaps are a little
+    /// shorter than 65,536 TSNs: the program takes longer ones for a restart.
     fn go_on(&mut self, chunks: u32) {
         for _ in 0..chunks.div_ceil(65_000) {
             self.assocs[0].sender.skip(65_000);
@@ -1066,7 +1085,8 @@ impl World {
     }
 }
 
-/// TSNs may lie any distance from those seen first: samples are as they were.
+/// Samples stay exact at any distance of the TSNs from those seen first: 2^31 and more, until they come
+/// round.
 #[test]
 fn no_number_of_the_first_chunks_matters_for_ever() {
     let mut world = World::new(Setup::ROOMY, &[(1, 0)]);
@@ -1083,8 +1103,8 @@ fn no_number_of_the_first_chunks_matters_for_ever() {
     }
 }
 
-/// Without PR-SCTP `adv_peer_ack_point` stays at the first TSN, which says nothing, wherever the association has got to:
-/// 2^31 chunks later, or where it comes by the first TSN again.
+/// Without PR-SCTP `adv_peer_ack_point` keeps its first value, which says nothing: no chunk counts as given
+/// up, be it 2^31 chunks later or when TSNs come round. With PR-SCTP none does either, as none was given up.
 #[test]
 fn without_pr_sctp_nothing_is_given_up() {
     for prsctp in [false, true] {
@@ -1103,7 +1123,7 @@ fn without_pr_sctp_nothing_is_given_up() {
     }
 }
 
-/// With PR-SCTP the chunks given up count as such, at any distance from the first TSN.
+/// With PR-SCTP chunks that were given up count as `abandoned`, at any distance from the first TSN.
 #[test]
 fn with_pr_sctp_chunks_given_up_are_counted() {
     for distance in [0, (1 << 31) - 1, 1 << 31, u32::MAX - 50, u32::MAX] {
@@ -1127,8 +1147,9 @@ fn with_pr_sctp_chunks_given_up_are_counted() {
     }
 }
 
-/// What holds for some TSNs only is over when these have passed, and never comes back: a chunk sent before tracing began,
-/// a SACK that covered too much, one that was missed, a retransmission.
+/// What spoils samples of some TSNs ends when these are acknowledged, and does not come back when TSNs come
+/// round: a chunk sent before tracing began, a SACK that covered too many chunks, a missed SACK, a
+/// retransmission.
 #[test]
 fn what_was_doubtful_once_is_not_for_ever() {
     let mut world = World::new(Setup { exact: true, sets: 8192, ..Setup::ROOMY }, &[(1, 0)]);
@@ -1159,7 +1180,7 @@ fn what_was_doubtful_once_is_not_for_ever() {
     }
 }
 
-/// Of paths, those of ended associations make room first, however long one that lives has been silent.
+/// Paths of ended associations make room before a path of a living one, however long that has been silent.
 #[test]
 fn a_living_path_does_not_make_room_before_dead_ones() {
     let isns: Vec<_> = (1..10).map(|n| (n, 0)).collect();
@@ -1181,7 +1202,8 @@ fn a_living_path_does_not_make_room_before_dead_ones() {
     world.check_sum();
 }
 
-/// Chunks outstanding when their association ends or is restarted are counted, as many as there are.
+/// Chunks that are outstanding when their association ends or restarts are all counted, however many there
+/// are.
 #[test]
 fn chunks_outstanding_at_the_end_are_counted() {
     for chunks in [3, 8192, 20_000] {
@@ -1201,7 +1223,8 @@ fn chunks_outstanding_at_the_end_are_counted() {
     }
 }
 
-/// More chunks than there are slots: each counts once, those that lost their slots and those that had one at the end.
+/// If an association ends with more chunks than there are slots, each chunk counts once: as evicted, as
+/// ended, or in a slot.
 #[test]
 fn an_end_looks_at_no_slot_twice() {
     let mut world = World::new(Setup { sets: 8, ..Setup::ROOMY }, &[(1, 0), (1, 0)]);
@@ -1214,7 +1237,7 @@ fn an_end_looks_at_no_slot_twice() {
     world.check_sum();
 }
 
-/// Before an association is up, it takes over the numbers of another: no restart, and what was sent stays outstanding.
+/// `sctp_assoc_update()` before an association is up is no restart: chunks that were sent stay outstanding.
 #[test]
 fn an_update_before_it_is_up_is_no_restart() {
     let mut world = World::new(Setup::ROOMY, &[(1, 0)]);
@@ -1229,7 +1252,8 @@ fn an_update_before_it_is_up_is_no_restart() {
     assert_eq!(world.accounting(), Accounting::default());
 }
 
-/// A temporary association, of an INIT that came, has the id 0: its end is none of an association that is traced.
+/// A temporary association, which the kernel makes when an INIT comes, has the id 0: its end, or a SACK for
+/// it, changes no entry.
 #[test]
 fn the_end_of_a_temporary_association_ends_nothing() {
     let mut world = World::new(Setup::ROOMY, &[(1, 0)]);
@@ -1249,7 +1273,7 @@ fn the_end_of_a_temporary_association_ends_nothing() {
     assert_eq!(world.accounting(), Accounting::default());
 }
 
-/// What one SACK leaves unscanned counts by chunk, not by TSN: those that have given a sample before do not.
+/// Of the chunks that a SACK leaves unscanned, those that have given a sample before are not counted.
 #[test]
 fn sampled_chunks_do_not_count_as_unscanned() {
     let mut world = World::new(Setup { sets: 8192, ..Setup::ROOMY }, &[(0, 0)]);
@@ -1267,7 +1291,8 @@ fn sampled_chunks_do_not_count_as_unscanned() {
     );
 }
 
-/// A chunk that is sent again twice counts once, and one that has given a sample before not at all.
+/// A chunk that is sent again twice counts once as retransmitted; one that has given a sample before does not
+/// count.
 #[test]
 fn a_chunk_sent_again_counts_once() {
     let mut world = World::new(Setup::ROOMY, &[(1, 0)]);
@@ -1284,7 +1309,8 @@ fn a_chunk_sent_again_counts_once() {
     assert_eq!(again, 4, "the path's row has every transmission");
 }
 
-/// Where the program was not run for a retransmission, the kernel's count of them tells: no sample of what was outstanding.
+/// If the hook of a retransmission was left out, the kernel's count of retransmissions shows that, and chunks
+/// outstanding then give no sample.
 #[test]
 fn a_retransmission_left_out_gives_no_sample() {
     let mut world = World::new(Setup::ROOMY, &[(1, 0)]);
@@ -1302,8 +1328,9 @@ fn a_retransmission_left_out_gives_no_sample() {
     world.check_sum();
 }
 
-/// A SACK that was not seen and moved neither the cumulative TSN nor `highest_sacked` past what it newly covered: the
-/// kernel's count of gap blocks tells. It fills a gap; or covers anything, where `highest_sacked` began far ahead.
+/// If a SACK was missed, the kernel's count of gap blocks shows that, and a later SACK gives no late sample.
+/// The missed SACK moves neither the cumulative TSN nor `highest_sacked`: it covers a chunk below one covered
+/// before; or `highest_sacked` began far ahead.
 #[test]
 fn a_sack_left_out_gives_no_late_sample() {
     for (seen_first, highest) in [(true, 0), (false, 1000)] {
@@ -1323,7 +1350,8 @@ fn a_sack_left_out_gives_no_late_sample() {
     }
 }
 
-/// A path made room for another of its own association: what it carried gives no sample to that one.
+/// If a path's entry makes room for another path of the same association, chunks of the old path give no
+/// sample to the new one.
 #[test]
 fn a_path_that_made_room_for_its_sibling_gives_no_sample() {
     let isns: Vec<_> = (1..9).map(|n| (n, 0)).collect();
@@ -1341,7 +1369,7 @@ fn a_path_that_made_room_for_its_sibling_gives_no_sample() {
     world.check_sum();
 }
 
-/// `struct free_path_args` (`rtt.c`).
+/// `struct free_path_args` (`rtt.c`): arguments of the hook `free_path`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 struct FreePath {
@@ -1349,7 +1377,7 @@ struct FreePath {
     path: u32,
 }
 
-/// An address is deleted, and what comes in its memory is a path of its own, on either kind of hook.
+/// A path in the memory of a deleted one is another path, with an entry of its own, for either hook kind.
 #[test]
 fn a_path_in_the_memory_of_a_deleted_one_is_another() {
     for kprobes in [false, true] {
@@ -1381,8 +1409,8 @@ fn a_path_in_the_memory_of_a_deleted_one_is_another() {
     }
 }
 
-/// After a restart to TSNs that are still outstanding, the first new chunk was not seen: its SACK gives no sample of the
-/// old chunk of that TSN.
+/// After a restart to TSNs that were outstanding, the SACK of a new chunk that was not seen gives no sample
+/// of the old chunk with the same TSN.
 #[test]
 fn a_restart_leaves_no_old_chunk() {
     let mut world = World::new(Setup::ROOMY, &[(1, 0)]);
@@ -1396,8 +1424,8 @@ fn a_restart_leaves_no_old_chunk() {
     assert_eq!(world.accounting(), Accounting { restarted: 1, ..Accounting::default() });
 }
 
-/// The kernel counts each chunk that it sends. What no program saw of an association, between its first chunk that was seen
-/// and its end, is counted, whether it was new or not, and whatever its TSNs do.
+/// Chunks that the kernel counted as sent and no program saw are counted as unseen, from the first chunk of
+/// the association that was seen to its end: new chunks and retransmissions, also over restarts.
 #[test]
 fn what_the_kernel_sent_and_nobody_saw_is_counted() {
     for seed in 0..300 {
@@ -1435,14 +1463,14 @@ fn what_the_kernel_sent_and_nobody_saw_is_counted() {
     }
 }
 
-/// `struct race_args` (`rtt.c`).
+/// `struct race_args` (`rtt.c`): the argument of the hook `race`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 struct Race {
     rounds: u32,
 }
 
-/// `struct raced` (`rtt.c`).
+/// `struct raced` (`rtt.c`): counts of chunks in the hook `race`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct Raced {
@@ -1452,8 +1480,8 @@ struct Raced {
     wrong: u64,
 }
 
-/// Associations on several CPUs that share sets: each chunk is taken by its own, or was counted as it made room, or is
-/// there at the end.
+/// Associations on several CPUs share a set of slots: each chunk is taken out by its own association, or
+/// counted when it makes room, or is in its slot at the end.
 #[test]
 fn cpus_that_share_slots_lose_no_chunk() {
     let mut world = World::new(Setup { sets: 1, ..Setup::ROOMY }, &[]);

@@ -1,5 +1,6 @@
-//! `streamutil.bpf.c` against a model: each chunk counts once, in the association and stream that sent it; each
-//! association is reported once, after its end; and the messages that wait are those in the kernel's ordering lobby.
+//! Tests `streamutil.bpf.c` against a model: each chunk counts once, in the association and stream that sent
+//! it; each life of an association is reported once; and the messages counted as waiting are those in the
+//! kernel's ordering lobby.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use sctptrace_native::{
 };
 use zerocopy::FromBytes;
 
-/// `struct assoc_stats`.
+/// `struct assoc_stats` (`streamutil.bpf.c`): the program's own part of an association's entry.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct AssocStats {
@@ -27,7 +28,7 @@ struct AssocStats {
     pad: [u8; 7],
 }
 
-/// `struct stream_stats`.
+/// `struct stream_stats` (`streamutil.bpf.c`): the program's own part of a stream's entry.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct StreamStats {
@@ -50,7 +51,7 @@ struct StreamStats {
 type Entry = streams::Entry<AssocStats, StreamStats>;
 type RawStream = sctptrace_native::raw::Stream<StreamStats>;
 
-/// What a stream carried.
+/// Chunks sent on a stream, and their bytes of user data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
     chunks: u64,
@@ -71,7 +72,7 @@ fn carried(entry: &Entry) -> Carried {
     entry.1.iter().map(|stream| (stream.sid, sums(&stream.stats))).collect()
 }
 
-/// How the programs are attached, and their tables.
+/// How the programs are attached, and the size and the reuse of their tables.
 #[derive(Clone, Copy, Debug)]
 struct Setup {
     kprobes: bool,
@@ -84,7 +85,7 @@ impl Setup {
     const ROOMY: Self = Self { kprobes: false, cast: true, len: 1024, reuse: true };
 }
 
-/// An association's id, and which of its lives.
+/// Association id, and number of the life.
 type Life = (u32, u32);
 
 /// A living association.
@@ -111,10 +112,11 @@ struct World {
     epoch: u32,
     last_id: u32,
     assocs: Vec<Assoc>,
-    /// What each life that has ended had sent, and what was reported of it.
+    /// What each ended life has sent.
     ended: BTreeMap<Life, Carried>,
+    /// What user space has reported of each life: one element per report.
     reported: BTreeMap<Life, Vec<Carried>>,
-    /// Associations that come and go without an id between all other events.
+    /// True if temporary associations, which have no id, end between all other events.
     intruder: bool,
 }
 
@@ -157,14 +159,15 @@ impl World {
         kernel.jiffies = self.now / 4_000_000;
     }
 
-    /// An INIT, or a cookie that came twice, makes and ends an association without an id.
+    /// If `intruder` is set, frees a temporary association, which has no id: the kernel makes one for an
+    /// INIT, or for a cookie that comes twice.
     fn intrude(&mut self) {
         if self.intruder {
             self.program.run(self.end, &StreamArgs::new(63, 0), &[]);
         }
     }
 
-    /// Begins an association in the memory of the last one that ended, or the next free one.
+    /// Begins an association in the first free memory, which another may have used before.
     fn begin(&mut self) -> usize {
         let free = (0..63).find(|index| self.assocs.iter().all(|assoc| assoc.args.assoc.index != *index));
         self.last_id = self.last_id % i32::MAX as u32 + 1;
@@ -174,7 +177,7 @@ impl World {
         self.assocs.len() - 1
     }
 
-    /// Sends a chunk: a new one, or the last one once more.
+    /// Sends a new chunk or, with `again`, the last one once more.
     fn send(&mut self, index: usize, stream: u16, bytes: u16, again: bool) {
         self.intrude();
         let assoc = &mut self.assocs[index];
@@ -203,11 +206,11 @@ impl World {
         self.intrude();
     }
 
-    /// The peer begins the association anew; or both do at once, before data could flow.
+    /// Runs `sctp_assoc_update()`, which restarts an association that is up; before it is up, no life ends.
     fn update(&mut self, index: usize, state: u32) {
         let assoc = &mut self.assocs[index];
         self.program.run(self.update, &StreamArgs { state, ..assoc.args }, &[]);
-        // One of which nothing was seen before is in its first.
+        // No test restarts an association of which the program has seen nothing.
         if state >= ESTABLISHED && (assoc.life > 1 || !assoc.sent.is_empty()) {
             self.ended.insert(assoc.life(), std::mem::take(&mut assoc.sent));
             assoc.life += 1;
@@ -220,7 +223,7 @@ impl World {
         streams::entries(&self.program)
     }
 
-    /// User space ends an interval, and shows what has ended in it.
+    /// Ends an interval as user space does, and reports the associations that ended in it.
     fn tick(&mut self) {
         let ended = self.epoch;
         self.epoch += 1;
@@ -238,7 +241,7 @@ impl World {
         }
     }
 
-    /// The run is over: what has ended in the last interval, and what lives, is shown.
+    /// Ends the run: reports the living associations, and those that ended in the last interval.
     fn finish(&mut self) {
         let ended = self.epoch;
         for entry in self.entries().iter().filter(|entry| entry.0.ended == 0 || entry.0.ended == ended) {
@@ -253,7 +256,7 @@ impl World {
         streams::accounting(&self.program)
     }
 
-    /// Each association that sent was reported once, with all that it sent.
+    /// Asserts that each life that has sent was reported once, with all that it sent.
     fn check_reports(&mut self) {
         self.ended.retain(|_, sent| !sent.is_empty());
         let truth: BTreeMap<_, _> = self.ended.iter().map(|(id, sent)| (*id, vec![sent.clone()])).collect();
@@ -261,21 +264,22 @@ impl World {
     }
 }
 
-/// How long associations live, and how many at once.
+/// How many associations a run has, and what they do.
 #[derive(Clone, Copy, Debug)]
 struct Traffic {
+    /// Number of long associations, which live for the whole run.
     living: usize,
-    /// Associations that begin and end in an interval.
+    /// Number of short associations per interval, which begin and end in it.
     short: usize,
-    /// Chunks of each of them.
+    /// Number of chunks that each short association sends.
     chunks: usize,
     streams: u16,
-    /// One of the long associations is begun anew.
+    /// True if `World::update` is called for one of the long associations in each interval.
     restarts: bool,
     intervals: usize,
 }
 
-/// Long and short associations, in random order.
+/// Runs long and short associations, which send in random order, up to the end of the run.
 fn run(world: &mut World, traffic: Traffic, rng: &mut Rng) {
     for _ in 0..traffic.living {
         let index = world.begin();
@@ -301,7 +305,8 @@ fn run(world: &mut World, traffic: Traffic, rng: &mut Rng) {
     world.finish();
 }
 
-/// Ids come round in a table that is smaller than there are associations, and INITs arrive all the time.
+/// Each association is reported once, though there are more associations than entries, and INITs arrive all
+/// the time.
 #[test]
 fn each_association_is_reported_once() {
     for (seed, kprobes) in [(1, false), (2, true), (3, false)] {
@@ -314,7 +319,8 @@ fn each_association_is_reported_once() {
     }
 }
 
-/// Tables smaller than the traffic have room as long as there is an entry that was shown, wherever it lies.
+/// In tables smaller than the traffic nothing is evicted as long as there is an ended entry that was shown,
+/// wherever that entry lies.
 #[test]
 fn nothing_living_makes_room_while_there_are_dead_ones() {
     for seed in 1..6 {
@@ -331,7 +337,8 @@ fn nothing_living_makes_room_while_there_are_dead_ones() {
     }
 }
 
-/// Of the streams of a table of two laps nearly all live; those that were shown are found wherever they lie.
+/// In a table of streams that is searched in two laps, and in which nearly all streams live, the ended
+/// streams that were shown are found wherever they lie.
 #[test]
 fn the_dead_streams_of_a_large_table_are_found() {
     let mut world = World::new(Setup { len: 16_384, ..Setup::ROOMY });
@@ -341,7 +348,7 @@ fn the_dead_streams_of_a_large_table_are_found() {
     for round in 0..24 {
         let short = world.begin();
         for stream in 0..40 {
-            // At first they lie among those that stay.
+            // In the first rounds the short association's streams lie among streams that stay.
             for _ in 0..if round < 4 { 100 } else { 0 } {
                 world.send(long, next, 1, false);
                 next += 1;
@@ -351,7 +358,7 @@ fn the_dead_streams_of_a_large_table_are_found() {
         world.end(short);
         (0..3).for_each(|_| world.tick());
     }
-    // As many as fit beside the last short one.
+    // As many streams as fit beside those of the last short association.
     while next < 16_384 - 40 {
         world.send(long, next, 1, false);
         next += 1;
@@ -362,7 +369,7 @@ fn the_dead_streams_of_a_large_table_are_found() {
     world.check_reports();
 }
 
-/// Where nothing has ended, the longest silent of a few makes room: an association in use keeps its entry.
+/// If no stream has ended, the longest silent of a few makes room: a stream in use keeps its entry.
 #[test]
 fn among_the_living_the_silent_make_room() {
     let mut world = World::new(Setup { len: 64, ..Setup::ROOMY });
@@ -380,7 +387,8 @@ fn among_the_living_the_silent_make_room() {
     assert!(world.accounting().streams_evicted > 900);
 }
 
-/// An association of 65,536 streams takes the room of half of the others at most, however silent they are.
+/// An association of 65,536 streams gets half of the table at most: streams of the others keep their entries,
+/// however silent they are.
 #[test]
 fn an_association_of_many_streams_leaves_room_for_the_others() {
     let mut world = World::new(Setup { len: 1024, ..Setup::ROOMY });
@@ -401,7 +409,8 @@ fn an_association_of_many_streams_leaves_room_for_the_others() {
     assert_eq!(world.accounting().streams_evicted, 65_536 - 512);
 }
 
-/// After a restart (RFC 9260 5.2) figures begin anew, in an entry of their own.
+/// After a restart (RFC 9260 5.2) figures begin anew in an entry of the new life, and each life is reported
+/// once.
 #[test]
 fn each_life_is_reported_once() {
     for (seed, kprobes) in [(1, false), (2, true)] {
@@ -415,7 +424,8 @@ fn each_life_is_reported_once() {
     }
 }
 
-/// The kernel counts what it sends. What no program saw of an association, between its first event and its end, is counted.
+/// Chunks that the kernel counted as sent and no program saw are counted as unseen, from the association's
+/// first event to its end.
 #[test]
 fn what_the_kernel_sent_and_nobody_saw_is_counted() {
     for seed in 0..200 {
@@ -446,7 +456,8 @@ fn what_the_kernel_sent_and_nobody_saw_is_counted() {
     }
 }
 
-/// Ids come round on the way, as the kernel deals them out: from 1 to 2^31 - 1.
+/// While ten million short associations come and go, the entries of living ones stay. Ids wrap on the way as
+/// the kernel's do: after 2^31 - 1 comes 1.
 #[test]
 fn ten_million_associations_leave_those_that_live_alone() {
     const SHORT: u32 = 10_000_000;
@@ -474,11 +485,12 @@ fn ten_million_associations_leave_those_that_live_alone() {
     assert_eq!((assocs_evicted, unseen), (u64::from(SHORT) + 8 - 64, 0));
 }
 
-/// Another CPU makes an entry in the middle of one being made: each has its own, or is counted.
+/// If another CPU makes an entry while one is being made, each association gets its own entry, or its chunk
+/// is counted in `no_place`.
 #[test]
 fn two_writers_have_two_entries() {
     let mut lost = 0;
-    // Entries and pool were never used; or all were, and some of them were shown.
+    // Either no entry was ever used, or all were, and have ended and been shown.
     for (used, moment) in [false, true].into_iter().flat_map(|used| (1..12).map(move |n| (used, n))) {
         let mut world = World::new(Setup { len: 64, ..Setup::ROOMY });
         if used {
@@ -491,7 +503,7 @@ fn two_writers_have_two_entries() {
         }
         let rival_hook = world.program.hook::<StreamArgs>("rival");
         let mine = world.begin();
-        world.last_id += 63; // the same place
+        world.last_id += 63; // the next id has the same place in the table
         let rival = world.begin();
         world.program.run(rival_hook, &world.assocs[rival].args.clone(), &[]);
         world.program.kernel().rival_at = moment;
@@ -523,7 +535,8 @@ fn two_writers_have_two_entries() {
     assert!(lost < 6, "{lost} chunks for which there was no place");
 }
 
-/// A stream that lost its entry and gets the same one back has figures that begin at zero: user space can tell.
+/// A stream that lost its entry and gets the same one back begins at zero; the entry's `made` has changed, by
+/// which user space can tell.
 #[test]
 fn a_stream_that_comes_back_is_made_anew() {
     let mut world = World::new(Setup { len: 64, ..Setup::ROOMY });
@@ -559,33 +572,35 @@ struct Frag {
     /// Number of its message in the stream: SSN or MID.
     number: u32,
     flags: u8,
-    /// The last chunk of its message.
+    /// TSN of the last chunk of its message.
     end: u32,
 }
 
-/// A message on its way up, or the first part of it.
+/// A whole message on its way to the user; or a part of one, in partial delivery.
 #[derive(Clone, Copy, Debug)]
 struct Event {
     frag: Frag,
     whole: bool,
 }
 
-/// `struct sctp_ulpq`, `net/sctp/ulpqueue.c` and `stream_interleave.c`.
+/// A model of the kernel's `struct sctp_ulpq`, which reassembles and orders received messages: `ulpqueue.c`
+/// and `stream_interleave.c` in `net/sctp`.
 #[derive(Clone, Debug, Default)]
 struct Ulpq {
-    /// Whether it is of I-DATA chunks (RFC 8260).
+    /// True if messages come in I-DATA chunks (RFC 8260).
     interleaved: bool,
     reasm: BTreeMap<u32, Frag>,
-    /// Ordered by stream, then by number.
+    /// Messages that wait for an earlier one of their stream, ordered by stream, then by number.
     lobby: Vec<Frag>,
     next: [u32; STREAMS],
+    /// True if the association is in partial delivery, without I-DATA.
     pd_mode: bool,
-    /// The same, of one stream, with I-DATA.
+    /// True for each stream that is in partial delivery, with I-DATA.
     stream_pd: [bool; STREAMS],
-    /// Chunks of a message that are delivered without the rest; 0: never.
+    /// Number of a message's first chunks at which partial delivery begins, if the rest is missing; 0: never.
     pd_point: usize,
     cum_tsn: u32,
-    /// Messages that ever came into the lobby.
+    /// Number of messages that ever came into the lobby, by stream.
     entered: [u64; STREAMS],
 }
 
@@ -596,7 +611,8 @@ impl Ulpq {
         })
     }
 
-    /// `sctp_ulpq_tail_data()`, `sctp_ulpevent_idata()`. Whether a message was passed up.
+    /// Takes a chunk, as `sctp_ulpq_tail_data()` and `sctp_ulpevent_idata()` do. Returns whether a whole
+    /// message was passed up.
     fn tail_data(&mut self, frag: Frag) -> bool {
         let Some(event) = self.reassemble(frag) else { return false };
         if event.whole && !self.order(event.frag) {
@@ -620,7 +636,7 @@ impl Ulpq {
         if frag.tsn <= self.cum_tsn { self.retrieve_partial() } else { None }
     }
 
-    /// I-DATA: only the message of this chunk can be complete now.
+    /// With I-DATA: returns the message of this chunk, if complete. No other can have become complete.
     fn retrieve_message(&mut self, frag: Frag) -> Option<Event> {
         let sid = usize::from(frag.sid);
         let own: Vec<Frag> =
@@ -636,7 +652,7 @@ impl Ulpq {
         Some(Event { frag: *own.last()?, whole: true })
     }
 
-    /// The chunks from one on that follow each other, of its message.
+    /// Returns the chunks of one message that have consecutive TSNs, from the TSN `from` on.
     fn run(&self, from: u32) -> Vec<Frag> {
         let mut run: Vec<Frag> = Vec::new();
         while let Some(frag) = self.reasm.get(&(from + run.len() as u32)) {
@@ -685,7 +701,7 @@ impl Ulpq {
         self.take(&run, whole)
     }
 
-    /// Whether the message is passed up; else it waits.
+    /// Returns whether the message is passed up now. If not, the message comes into the lobby.
     fn order(&mut self, frag: Frag) -> bool {
         let sid = usize::from(frag.sid);
         if frag.flags & UNORDERED != 0 {
@@ -731,7 +747,7 @@ impl Ulpq {
         }
     }
 
-    /// `sctp_ulpq_partial_delivery()`, `sctp_intl_start_pd()`.
+    /// Begins partial delivery if it can, as `sctp_ulpq_partial_delivery()` and `sctp_intl_start_pd()` do.
     fn start_pd(&mut self) {
         let Some((&first, &frag)) = self.reasm.iter().next() else { return };
         if frag.flags & FIRST == 0 || first > self.cum_tsn || self.pd_mode {
@@ -750,7 +766,7 @@ impl Ulpq {
         }
     }
 
-    /// `sctp_ulpq_abort_pd()`, `sctp_intl_abort_pd()`.
+    /// Ends partial delivery, as `sctp_ulpq_abort_pd()` and `sctp_intl_abort_pd()` do.
     fn abort_pd(&mut self) {
         if self.interleaved {
             for sid in 0..STREAMS {
@@ -769,7 +785,7 @@ impl Ulpq {
         self.lobby.clear();
     }
 
-    /// `sctp_ulpq_skip()`, `sctp_intl_skip()`.
+    /// Skips a stream's messages up to `number`, as `sctp_ulpq_skip()` and `sctp_intl_skip()` do.
     fn skip(&mut self, sid: usize, number: u32) {
         if number < self.next[sid] {
             return;
@@ -786,7 +802,7 @@ impl Ulpq {
     }
 }
 
-/// A receiver, its peer, and what is true of the receiver's waiting messages.
+/// A receiver, its peer, and the true figures of the messages that wait in the receiver's lobby.
 struct Lobby {
     world: World,
     data: Hook<StreamArgs>,
@@ -800,14 +816,15 @@ struct Lobby {
     ulpq: Ulpq,
     next_tsn: u32,
     numbers: [u32; STREAMS],
-    /// Chunks that did not arrive yet.
+    /// Chunks that the peer has sent and that have not arrived yet.
     pending: Vec<Frag>,
     wait_ns: [u64; STREAMS],
     blocked_ns: [u64; STREAMS],
-    /// Messages that came into the lobby, net of those that left it by the same call of the kernel.
+    /// Number of messages by which the kernel's outermost calls have made the lobby grow, by stream.
     net: [u64; STREAMS],
+    /// Number of messages in the lobby when the current outermost call began, by stream.
     before: [u64; STREAMS],
-    /// One run in so many is left out; 0: none.
+    /// One hook in so many is left out, at random; 0: none.
     leave_out: u32,
 }
 
@@ -836,7 +853,7 @@ impl Lobby {
             before: [0; STREAMS],
             leave_out: 0,
         };
-        // It has an entry.
+        // A chunk is sent, so that the association has an entry.
         lobby.world.program.run(lobby.world.sent, &lobby.args, &data(0, 0, 3, 100));
         lobby
     }
@@ -849,7 +866,7 @@ impl Lobby {
         self.world.pass(ns);
     }
 
-    /// Runs programs, or leaves them out.
+    /// Fills the stub kernel's lobby from the model, and then runs the hook or leaves it out.
     fn run(&mut self, hook: Hook<StreamArgs>, bytes: &[u8]) {
         self.args.pd_mode = self.ulpq.pd_mode.into();
         let sids: Vec<u8> = self.ulpq.lobby.iter().flat_map(|frag| frag.sid.to_ne_bytes()).collect();
@@ -859,7 +876,7 @@ impl Lobby {
         }
     }
 
-    /// Begins and ends what the state machine calls.
+    /// Begins a call of a kernel function.
     fn enter(&mut self) {
         if self.args.depth == 0 {
             self.before = self.ulpq.waiting();
@@ -867,6 +884,8 @@ impl Lobby {
         self.args.depth += 1;
     }
 
+    /// Ends a call of a kernel function. Adds to `net` how much the lobby has grown, if it was an outermost
+    /// call.
     fn leave(&mut self) {
         self.args.depth -= 1;
         if self.args.depth == 0 {
@@ -889,7 +908,8 @@ impl Lobby {
         passed_up
     }
 
-    /// A function that changes the lobby in unknown ways.
+    /// Runs the hooks at the entry and return of a function that changes the lobby in unknown ways, and
+    /// `work` in between.
     fn around(&mut self, work: impl FnOnce(&mut Self)) {
         self.enter();
         self.run(self.recount, &[]);
@@ -920,14 +940,14 @@ impl Lobby {
         }
     }
 
-    /// One of the next chunks arrives.
+    /// Returns one of the next chunks, which arrives now; `None` if there is none.
     fn arrive(&mut self) -> Option<Frag> {
         let near = self.pending.len().min(30);
         let index = if self.rng.u32(..8) == 0 { 0 } else { self.rng.usize(..near.max(1)) };
         (index < self.pending.len()).then(|| self.pending.remove(index)).inspect(|_| self.set_cum_tsn())
     }
 
-    /// FORWARD-TSN, RFC 3758: the peer gives up the first messages.
+    /// The peer gives up the first messages, and sends a FORWARD-TSN (RFC 3758).
     fn forward(&mut self) {
         let Some(frag) = self.pending.first().copied() else { return };
         let cum = frag.end + if self.rng.bool() { 0 } else { self.rng.u32(..4) };
@@ -936,7 +956,7 @@ impl Lobby {
         self.pending = pending;
         self.set_cum_tsn();
         let highest = self.next_tsn - 1 == cum;
-        // sctp_report_fwdtsn(), sctp_report_iftsn()
+        // As in sctp_report_fwdtsn() and sctp_report_iftsn().
         self.ulpq.reasm.retain(|tsn, _| *tsn > cum);
         if !self.ulpq.interleaved || highest {
             self.around(|own| own.ulpq.abort_pd());
@@ -946,13 +966,13 @@ impl Lobby {
         self.around(|own| skips.into_iter().for_each(|(sid, number)| own.ulpq.skip(sid.into(), number)));
     }
 
-    /// There is no memory for a chunk: messages that wait have to make room.
+    /// There is no memory for a chunk that arrives: messages in the lobby have to make room.
     fn renege(&mut self) {
         let Some(chunk) = self.arrive() else { return };
         let count = self.rng.usize(..3);
         self.around(|own| {
             for _ in 0..count {
-                // Of a message its chunks all come again; here one does.
+                // A real peer sends all chunks of the message again; this one sends a single chunk.
                 if own.ulpq.lobby.last().is_some_and(|frag| frag.tsn > own.ulpq.cum_tsn) {
                     let frag = own.ulpq.lobby.pop().expect("there is one");
                     own.pending.push(Frag { flags: frag.flags | FIRST | LAST, end: frag.tsn, ..frag });
@@ -964,7 +984,7 @@ impl Lobby {
         });
     }
 
-    /// The peer begins its streams anew, RFC 6525: whatever was missing is not any more.
+    /// The peer resets its streams (RFC 6525): chunks that have not arrived yet never will.
     fn reset(&mut self) {
         self.pending.clear();
         self.set_cum_tsn();
@@ -972,7 +992,7 @@ impl Lobby {
         self.around(|own| own.ulpq.abort_pd());
         self.ulpq.next = [0; STREAMS];
         self.numbers = [0; STREAMS];
-        // What waits by its old number is passed over here: a peer resets when all has arrived.
+        // Messages that wait with old numbers are dropped. A real peer resets only when all have arrived.
         self.around(|own| own.ulpq.flush());
     }
 
@@ -991,7 +1011,7 @@ impl Lobby {
             95..97 => self.ulpq.start_pd(),
             97 => self.reset(),
             _ => {
-                // Something is sent.
+                // The receiver sends a chunk of its own.
                 self.args.times += 1;
                 self.run(self.world.sent, &data(0, 0, 3, 100));
             }
@@ -1002,7 +1022,8 @@ impl Lobby {
         self.world.entries().pop().expect("it has an entry")
     }
 
-    /// How many messages of each stream wait, as counted; and for how long they did, and how many, up to now.
+    /// Returns the program's figures of each stream, up to now: messages that wait, sum of their waiting
+    /// times, time with any waiting, and messages that had to wait.
     fn counted(&self) -> ([u64; STREAMS], [u64; STREAMS], [u64; STREAMS], [u64; STREAMS]) {
         let (assoc, streams) = self.entry();
         let (mut waiting, mut wait, mut blocked, mut messages) = Default::default();
@@ -1040,8 +1061,8 @@ fn lobbies() -> impl Iterator<Item = (Setup, bool, u64)> {
     })
 }
 
-/// At each event as many messages wait as there are in the kernel's lobby, of each stream; and their times are the
-/// integral of that.
+/// After each step as many messages of each stream are counted as waiting as are in the kernel's lobby, and
+/// their waiting times are exact.
 #[test]
 fn as_many_wait_as_are_in_the_lobby() {
     let (mut most, mut entered) = (0, 0);
@@ -1057,7 +1078,7 @@ fn as_many_wait_as_are_in_the_lobby() {
     assert!(most > 10 && entered > 2000, "{entered} messages, {most} at once: too tame");
 }
 
-/// More messages wait than are looked at: the others are counted, each once.
+/// If more messages wait than the program looks at, the others are counted in `lobby_limit`, each once.
 #[test]
 fn a_lobby_of_too_many_messages_counts_the_rest() {
     let mut lobby = Lobby::new(Setup { len: 64, ..Setup::ROOMY }, false, 1);
@@ -1075,7 +1096,8 @@ fn a_lobby_of_too_many_messages_counts_the_rest() {
     assert_eq!(lobby.world.accounting().lobby_limit, 9000 - 8192);
 }
 
-/// The lobby is emptied, and nothing sees it. The next chunk of any stream shows that the count does not fit.
+/// If messages leave the lobby and no hook runs, the next chunk of any stream shows that the count does not
+/// fit the lobby's length, and all messages are counted anew.
 #[test]
 fn a_count_that_does_not_fit_is_counted_anew_at_once() {
     for interleaved in [false, true] {
@@ -1091,7 +1113,7 @@ fn a_count_that_does_not_fit_is_counted_anew_at_once() {
         lobby.pass(1000);
         lobby.receive(frag(10, 0, 0));
         assert_eq!(lobby.counted().0, [0, 0, 0, 1]);
-        // All are gone.
+        // Then all messages leave the lobby without a hook.
         lobby.receive(frag(11, 1, 5));
         lobby.ulpq.flush();
         lobby.pass(1000);
@@ -1100,7 +1122,8 @@ fn a_count_that_does_not_fit_is_counted_anew_at_once() {
     }
 }
 
-/// Runs are left out at random. Whatever that made wrong is right again a second later, with the first event.
+/// If hooks are left out at random, counts may be wrong; they are right again with the first arrival a second
+/// later.
 #[test]
 fn a_lobby_that_was_not_seen_is_counted_anew() {
     let mut wrong = 0;

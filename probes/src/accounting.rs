@@ -1,39 +1,41 @@
 //! How many events were seen, how many gave no sample, and why.
 
-/// How many events were seen, and how many were lost, evicted or skipped: nothing is lost silently.
+/// How many events were seen, and how many were lost, evicted or skipped. Nothing is lost without being
+/// counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accounting {
-    /// Events seen.
+    /// Number of events that the programs saw.
     pub events: u64,
     /// Events whose record did not fit into the ring buffer; statistics have them all the same.
     pub lost: u64,
-    /// Entries of fixed tables that made room for newer ones.
+    /// Number of entries of tables that made room for newer ones.
     pub evicted: u64,
     /// Chunks that were sent and still wait for their SACK; `None` for commands that do not wait for SACKs.
     pub outstanding: Option<u64>,
-    /// Chunks sent that the kernel has counted (`SCTP_GET_ASSOC_STATS`) and no program saw: of each association between
-    /// its first and its last event, its end included. `None` where the kernel has no such count, or a filter leaves
-    /// out some chunks of an association.
+    /// Chunks that the kernel counted as sent (as for `SCTP_GET_ASSOC_STATS`) and no program saw, from each
+    /// association's first event seen to its last, its end included. `None` except for `sctp-rtt` and
+    /// `sctp-streamutil`, or where a filter leaves out some chunks of an association.
     pub unseen: Option<u64>,
     /// Events that gave no sample, by reason.
     pub skipped: Vec<Skipped>,
-    /// Whether there were events that the filter left out.
+    /// True if the filter left out any event.
     pub passed_over: bool,
 }
 
 /// A reason why events gave no sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
-    /// JSON key.
+    /// The reason's key in JSON.
     pub reason: &'static str,
     /// The end of the sentence "N samples skipped: …".
     pub sentence: &'static str,
-    /// How many events.
+    /// Number of events (for `busy`, of entries).
     pub count: u64,
 }
 
 impl Skipped {
-    /// Whether [`Skipped::count`] is a bound: not each of these events need have been one of those that give samples.
+    /// Returns whether [`Skipped::count`] is only an upper bound: some of the events counted may be such as
+    /// give no sample.
     #[must_use]
     pub fn is_bound(&self) -> bool {
         self.reason == MISSED
@@ -42,14 +44,15 @@ impl Skipped {
 
 const MISSED: &str = "missed";
 
-/// Events at which the kernel did not run a program. Not every event would have given a sample (control chunks do not),
-/// so at most this many samples are missing.
+/// The reason for events at which the kernel did not run a program. Not every event would have given a sample
+/// (control chunks do not), so at most this many samples are missing.
 pub(crate) fn missed(count: u64) -> Skipped {
     let sentence = "the kernel does not run a program that interrupts itself";
     Skipped { reason: MISSED, sentence, count }
 }
 
-/// Entries whose statistics were left out, because the kernel side was writing them for too long.
+/// The reason for entries whose statistics were left out, because the kernel side was writing them for too
+/// long.
 pub(crate) fn busy(count: u64) -> Skipped {
     let sentence = "their statistics were being written for longer than could be waited";
     Skipped { reason: "busy", sentence, count }

@@ -1,11 +1,12 @@
 //! Maps `/sys/kernel/btf/vmlinux` for libbpf on kernels that do not let it be mapped.
 //!
-//! libbpf maps the kernel's type information, which the kernel allows since 6.16; where it does not, libbpf reads it
-//! into one buffer and copies that into another (`btf_parse_raw()`, `btf_new()`): twice 4.7 MB on Debian's 6.12, most of
-//! a command's peak memory (12.9 MB with, 8.4 MB without). libbpf has no way to be handed the bytes. So this stands
-//! before the C library's `mmap64`: where a private read-only mapping of a file fails with `ENODEV`, it gives an
-//! anonymous one with the file's bytes, which is the same to whoever only reads it. (It still takes 1,150 calls of
-//! read(2): sysfs gives 4 kB at a time.)
+//! libbpf maps the kernel's type information, which the kernel allows since 6.16. Where the kernel does not,
+//! libbpf reads it into one buffer and copies that into another (`btf_parse_raw()`, `btf_new()`): twice 4.7
+//! MB on Debian's 6.12, most of a command's peak memory (8.4 MB with this file, 12.9 MB without). libbpf has
+//! no function that takes the bytes. So the `mmap64` below takes the place of the C library's: where a
+//! private read-only mapping of a file fails with `ENODEV`, it returns an anonymous mapping with the file's
+//! bytes, which is the same to a caller that only reads. (It still takes 1,150 calls of read(2): sysfs gives
+//! 4 kB at a time.)
 
 use std::{
     ffi::c_void,
@@ -23,8 +24,10 @@ use nix::{
     },
 };
 
+/// Stands in for the C library's `mmap64()`: see the text at the top of this file.
+///
 /// # Safety
-/// As mmap(2).
+/// The caller has to keep to what mmap(2) asks for.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mmap64(
     addr: *mut c_void,
@@ -34,7 +37,7 @@ unsafe extern "C" fn mmap64(
     fd: RawFd,
     offset: off64_t,
 ) -> *mut c_void {
-    // SAFETY: the caller's arguments, as they are.
+    // SAFETY: the caller's own arguments, or an anonymous mapping at the same place.
     let map = |prot: c_int, flags: c_int, fd: RawFd| unsafe {
         syscall(SYS_mmap, addr, len, prot, flags, fd, offset)
     } as *mut c_void;
@@ -49,14 +52,14 @@ unsafe extern "C" fn mmap64(
     if copy == MAP_FAILED {
         return copy;
     }
-    // SAFETY: `len` zeroed bytes that nobody else knows yet.
+    // SAFETY: `len` zeroed bytes of a new mapping, to which no other pointer exists yet.
     let bytes = unsafe { slice::from_raw_parts_mut(copy.cast::<u8>(), len) };
-    // SAFETY: the caller's descriptor, open during this call; never closed here.
+    // SAFETY: the caller's descriptor, which is open during this call; `ManuallyDrop` never closes it.
     let mut file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
     if file.read_exact(bytes).is_ok() {
         return copy;
     }
-    // SAFETY: the very mapping made above; `bytes` is not used any more.
+    // SAFETY: the anonymous mapping made above; `bytes` is not used any more.
     unsafe { nix::libc::munmap(copy, len) };
     Errno::ENODEV.set();
     MAP_FAILED

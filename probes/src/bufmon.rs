@@ -1,4 +1,5 @@
-//! Buffers of associations (`bufmon.bpf.c`): how full, how long senders wait, what the peer's window allows.
+//! Buffers of associations (`bufmon.bpf.c`): how full they are, how long sends wait for room, the windows,
+//! and stalls.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,23 +31,24 @@ use skel::types;
 /// A running trace of buffers.
 pub type Bufmon = Trace<Programs>;
 
-/// Size of the table.
+/// Size of the table of associations.
 #[derive(Clone, Debug)]
 pub struct Sizes {
-    /// Associations that fit (rounded up to a power of two); more evict one that has ended, or else the one that was
-    /// silent longest.
+    /// Number of associations that fit (rounded up to a power of two). A new one beyond that evicts one that
+    /// has ended, or else the longest silent of a few.
     pub max_assocs: u32,
 }
 
-/// The most that [`Sizes::max_assocs`] may be.
+/// The largest value of [`Sizes::max_assocs`].
 pub const MAX_ASSOCS: u32 = Entries::<RawState, RawStats>::MAX;
 
 /// A record of one event: a send that waited, or a stall.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// A send that had to wait.
+    /// A send that had to wait for room, and waits no more.
     Wait(Wait),
-    /// A stall. Each is handed out once: while it lasts, or after its end if it was not seen to last.
+    /// A stall. It is handed out once: while it lasts, or else after its end. If several stalls of an
+    /// association end within one interval, only the last of them is handed out.
     Stall(Stall),
 }
 
@@ -59,103 +61,108 @@ pub struct Wait {
     pub wait: Duration,
     /// Association id.
     pub assoc_id: u32,
-    /// The association; `None` where another one has its entry by now.
+    /// Identity of the association (ignore its `path`); `None` if its entry was evicted meanwhile.
     pub id: Option<Identity>,
     /// Length of the send's message, in bytes.
     pub msg_bytes: u32,
 }
 
-/// Statistics of one association.
+/// Statistics of one association. "Extended" means [`Config::extended`] or [`Config::histograms`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Number of the association, in the order of appearance.
+    /// Running number of the association's entry, in the order of appearance: each life has another.
     pub serial: u32,
-    /// Identity of the association. Ignore its path: statistics are not of one path.
+    /// Identity of the association. Its `path` is `None`, as statistics are not of one path.
     pub id: Identity,
-    /// Use of the send buffer, in millionths of its size, by the rule that makes a sender wait (`sctp_wspace()`).
+    /// Use of the send buffer, in millionths of its size, as `sctp_wspace()` counts it: at 1,000,000 a sender
+    /// has to wait.
     pub util_ppm: ValueDist,
-    /// Bytes of user data that were never sent yet.
+    /// User data in the outqueue, which was never sent yet, in bytes.
     pub outqueue_bytes: ValueDist,
-    /// The window that the peer advertised in its SACKs.
+    /// The window that the peer advertised in its SACKs, in bytes.
     pub rwnd_bytes: ValueDist,
-    /// How long sends waited for room. In an interval: the waits that ended in it. Since the start: also the waits that
-    /// still last, with their length by now.
+    /// How long sends waited for room. In an interval: the waits that ended in it. Since the start: also the
+    /// waits that still last, with their lengths so far.
     pub wait: DurationDist,
-    /// Sends that waited for room: each counts once, when it is seen to wait.
+    /// Sends that waited for room. Each counts once, when it is first seen to wait.
     pub wait_events: u64,
-    /// How long sends waited, all together, up to now: of a wait that lasts, each interval has its part.
+    /// Sum of the times that sends waited for room, up to now. A wait that lasts adds its part to each
+    /// interval.
     pub waited: Duration,
-    /// Histogram of `util_ppm`, in percent; only if [`Config::extended`] or [`Config::histograms`], as the next.
+    /// Histogram of `util_ppm`, in percent; `None` unless extended.
     pub util_histogram: Option<Histogram>,
-    /// Histogram of `wait`, in microseconds.
+    /// Histogram of `wait`, in microseconds; `None` unless extended.
     pub wait_histogram: Option<Histogram>,
-    /// Sends that were refused for want of room.
+    /// Sends that failed with EAGAIN, because there was no room.
     pub refused: u64,
     /// Times that the peer closed its window.
     pub zero_windows: u64,
     /// How long the peer's window was closed, up to now.
     pub zero_window: Duration,
-    /// The most that was sent and not acknowledged.
+    /// Largest amount of user data in flight (sent and not acknowledged) at any sample, in bytes.
     pub in_flight_max_bytes: u64,
-    /// Use of the receive buffer, in millionths of its size, at each SACK that was sent; empty unless
-    /// [`Config::extended`], as all that follow.
+    /// Use of the receive buffer, in millionths of its size, at each SACK that this host sent; empty unless
+    /// extended.
     pub recv_ppm: ValueDist,
-    /// The window that this side advertised.
+    /// The window that this host advertised, in bytes, at each SACK that it sent; empty unless extended.
     pub own_rwnd_bytes: ValueDist,
-    /// Stalls: the cumulative TSN stood still for longer than the RTO, with data outstanding or queued. In an interval:
-    /// those that ended in it. Since the start: also the present one.
+    /// Number of stalls; 0 unless extended. In an interval: those that ended in it. Since the start: also the
+    /// present one.
     pub stalls: u64,
-    /// Sum of the lengths of all stalls.
+    /// Sum of the lengths of all stalls, up to now. A stall that lasts adds its part to each interval.
     pub stalled: Duration,
-    /// Length of the longest stall.
+    /// Length of the longest stall that `stalls` counts.
     pub stall_max: Duration,
-    /// Cause of the present stall, or of the last one.
+    /// Cause of the present stall, or else of the last one; `None` if there was none.
     pub stall_cause: Option<StallCause>,
 }
 
 impl Row {
-    /// Was anything sent, or is a send waiting?
+    /// Returns whether the send buffer was sampled, or a send waited: in an association that only receives,
+    /// neither is so.
     #[must_use]
     pub fn is_sender(&self) -> bool {
         self.util_ppm.count > 0 || self.wait_events > 0
     }
 }
 
-/// Why the cumulative TSN stands still.
+/// Why an association stalls: why its cumulative TSN does not move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StallCause {
     /// The peer's window is closed: its application does not read.
     PeerWindow,
     /// The T3-rtx timer expires: packets, or the SACKs for them, are lost.
     Path,
-    /// Data waits in the send queue, and nothing is in flight.
+    /// None of the causes above, and nothing leaves this host: a send waits for room, or was refused, or data
+    /// is queued with none in flight.
     OwnBuffer,
-    /// None of these.
+    /// None of the other causes: no SACK comes, and T3-rtx has not expired yet.
     Unknown,
 }
 
-/// An association with data outstanding or queued whose cumulative TSN stands still for longer than its RTO.
+/// A stall: an association's cumulative TSN did not move for longer than the RTO, with data outstanding or
+/// queued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stall {
-    /// Identity of the association. Ignore its path: a stall is not of one path.
+    /// Identity of the association. Its `path` is `None`, as a stall is not of one path.
     pub id: Identity,
     /// When the stall began, on `CLOCK_MONOTONIC`.
     pub since: Duration,
     /// When the stall ended, on `CLOCK_MONOTONIC`; `None` where it lasts.
     pub until: Option<Duration>,
-    /// For how long, up to now.
+    /// Length of the stall; of one that lasts, up to now.
     pub lasted: Duration,
-    /// Most bytes that were outstanding or queued in that time.
+    /// The most user data that was outstanding or queued during the stall, in bytes.
     pub bytes: u64,
-    /// T3-rtx expiries in that time.
+    /// T3-rtx expiries during the stall.
     pub t3_expiries: u32,
-    /// Sends that wait for room right now.
+    /// Number of the association's sends that wait for room when this record is made.
     pub waiting: u32,
-    /// Why the cumulative TSN stands still.
+    /// Why the cumulative TSN did not move.
     pub cause: StallCause,
 }
 
-/// `struct stats` (`bufmon.bpf.c`).
+/// Statistics of an association: `struct stats` of `bufmon.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawStats {
@@ -174,7 +181,7 @@ pub struct RawStats {
     stall_max_ns: u64,
 }
 
-/// `struct evidence` (`bufmon.bpf.c`).
+/// Evidence for the cause of a stall: `struct evidence` of `bufmon.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes)]
 pub(crate) struct RawEvidence {
@@ -188,7 +195,7 @@ pub(crate) struct RawEvidence {
     pad: u8,
 }
 
-/// `struct state` (`bufmon.bpf.c`).
+/// State of an association: `struct state` of `bufmon.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawState {
@@ -200,7 +207,7 @@ pub(crate) struct RawState {
     seen: u32,
 }
 
-/// `struct event` (`bufmon.bpf.c`).
+/// A wait that has ended, as it comes through the ring buffer: `struct event` of `bufmon.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawEvent {
@@ -212,7 +219,7 @@ pub struct RawEvent {
     msg_bytes: u32,
 }
 
-/// `struct accounting` (`bufmon.bpf.c`).
+/// Numbers of events and entries that the programs lost or left out: `struct accounting` of `bufmon.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawAccounting {
@@ -223,7 +230,7 @@ pub struct RawAccounting {
     waits_missed: u64,
 }
 
-/// `struct send` (`bufmon.bpf.c`).
+/// A send that may have to wait for room: `struct send` of `bufmon.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes)]
 pub(crate) struct RawSend {
@@ -255,40 +262,45 @@ same_layout!(types;
     RawAccounting = accounting { lost, assocs_evicted, samples_evicted, waits_unknown, waits_missed };
 );
 
-/// Histograms of an entry (`HISTS`): of buffer use, outqueue, window and waits.
+/// Number of histograms per entry, `HISTS` of `bufmon.bpf.c`: of use of the send buffer, outqueue, peer's
+/// window and waits.
 const HISTS: usize = 4;
 const _: () = assert!(size_of::<types::hist>() == HISTS * size_of::<crate::entries::Hist>());
 
-/// Offsets in an entry of three times in ns: since when the cumulative TSN stands still, since when it did at the last
-/// stall, and since when the peer's window is zero. 0: it does not, there was none, it is not.
+/// Offset in an entry of the time, in ns, since which the cumulative TSN has not moved; 0 while no data is
+/// outstanding or queued.
 const NOW_SINCE: usize = STATE + offset_of!(RawState, now.since_ns);
+/// Offset in an entry of the time, in ns, at which the last stall that has ended began; 0: there was none.
 const LAST_SINCE: usize = STATE + offset_of!(RawState, last.since_ns);
+/// Offset in an entry of the time, in ns, at which the peer closed its window; 0 while it is open.
 const ZERO_WINDOW: usize = STATE + offset_of!(RawState, zero_window_ns);
+/// Offset in an entry of the program's own state.
 const STATE: usize = offset_of!(Entry<RawState, RawStats>, state);
 
-/// Places for sends that may have to wait (`SENDS`).
+/// Number of places in the table `sends`, for sends that may have to wait: `SENDS` of `bufmon.bpf.c`.
 const SENDS: u32 = 8192;
 
-/// A send that did not find the send buffer full counts as waiting once it has lasted so long: until then its thread
-/// may just be at work.
+/// A send that did not find the send buffer full counts as waiting once it has lasted so long. Before that,
+/// its thread may simply be running.
 const WAITS_FROM: Duration = Duration::from_millis(10);
 
-/// The programs of `sctp-bufmon`, loaded.
+/// The tables of the loaded programs of `sctp-bufmon`.
 pub struct Programs {
     pub(crate) assocs: Entries<RawState, RawStats>,
-    /// By the entry's index: what was handed out of it before.
+    /// By index of an entry: its stalls and sums that were handed out already.
     pub(crate) reported: Vec<Reported>,
-    /// Sends that may have to wait; `None` in tests.
+    /// The table of sends that may have to wait; `None` only in fuzzing, if it cannot be made.
     pub(crate) sends: Option<Table<RawSend>>,
-    /// Whether the kernel side finds stalls.
+    /// True if the kernel side finds stalls ([`Config::extended`] or [`Config::histograms`]).
     pub(crate) extended: bool,
 }
 
-/// The waits of an association that last.
+/// The present waits of an association's sends, which have not ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Waiting {
+    /// Number of sends that wait.
     sends: u32,
-    /// How long together.
+    /// Sum of the lengths of the waits so far.
     sum: Duration,
     shortest: Option<Duration>,
     longest: Duration,
@@ -303,36 +315,38 @@ impl Waiting {
     }
 }
 
-/// Waits that last, by entry.
+/// The present waits of each association, by the association's entry.
 type AllWaiting = BTreeMap<EntryRef, Waiting>;
 
-/// What this process has already handed out of an entry.
+/// The stalls and sums of an association that were handed out already.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Reported {
-    /// When the last stall that was handed out began; 0: none was.
+    /// When the last stall that was handed out began, in ns; 0: no stall was.
     stall_ns: u64,
     /// Generation of the entry to which `lasting` belongs.
     generation: u32,
-    /// The sums up to the end of the last interval.
+    /// The association's sums, as they stood when its last interval was handed out.
     lasting: Lasting,
 }
 
-/// Sums that grow even while no event comes: since the start, or in an interval.
+/// Sums of an association that grow even without events: since the start, or in one interval.
 #[derive(Clone, Copy, Default)]
 struct Lasting {
     /// How long the peer's window was closed.
     zero_window: Duration,
-    /// How long the cumulative TSN stood still, of stalls alone.
+    /// Length of all stalls.
     stalled: Duration,
-    /// Sends that waited, and how long together.
+    /// Number of sends that waited for room.
     wait_events: u64,
+    /// Sum of the times that sends waited for room.
     waited: Duration,
 }
 
 impl Lasting {
-    /// What was added since `before`, and the larger of both, which is the next call's `before`. A sum may shrink: a
-    /// send that only seemed to wait counts while it lasts, and not after its end. What was handed out of it is not
-    /// taken back, but the next waits are handed out only where they exceed it.
+    /// Returns the increase of each sum since `before`, and the larger value of each sum, to be `before` in
+    /// the next call. A sum may shrink: a send that only seemed to wait counts while it lasts, and no more
+    /// after its end. Its wait that was handed out is not taken back; but later waits are handed out only as
+    /// far as the sum exceeds all that was handed out.
     fn since(self, before: Self) -> (Self, Self) {
         let largest = Self {
             zero_window: self.zero_window.max(before.zero_window),
@@ -391,7 +405,8 @@ impl Program for Programs {
         })
     }
 
-    /// Every stall that was not handed out before: the present one of each association, or its last one.
+    /// Adds the stalls that were not handed out before: of each association its last stall that has ended,
+    /// and its present one.
     fn lasting(&mut self, moment: Moment, records: &mut Vec<Record>) {
         if !self.extended {
             return;
@@ -497,12 +512,12 @@ impl Program for Programs {
 }
 
 impl Programs {
-    /// Sends that wait now, by the entry of their association.
+    /// The waits of sends that last at `moment`, by the entry of the sends' association.
     fn waiting(&self, moment: Moment) -> AllWaiting {
         let mut all = AllWaiting::new();
         let Some(sends) = self.sends.as_ref().filter(|_| moment.sends_open > 0) else { return all };
         for place in 0..sends.len() {
-            // Most places are free.
+            // Most places are free: so look at two words before reading the whole place.
             let tid = sends.word(place, offset_of!(RawSend, tid)).unwrap_or_default();
             if tid == 0 || sends.word(place, offset_of!(RawSend, start_ns)).unwrap_or_default() == 0 {
                 continue;
@@ -516,8 +531,8 @@ impl Programs {
         all
     }
 
-    /// The statistics of an association in the interval that has just ended: those of its window, and the interval's
-    /// part of a wait, stall or closed window that lasts. `None` where it has none.
+    /// The statistics of an association in the interval that has just ended: those that events changed, and
+    /// the interval's part of a wait, stall or closed window that lasts. `None` if it has neither.
     fn interval_row(
         &mut self,
         index: u32,
@@ -538,20 +553,21 @@ impl Programs {
         let stats = match window(&assoc, moment.interval).filter(|window| !is_idle(window)) {
             Some(window) => window,
             None if since.is_idle() => return Ok(None),
-            // Nothing but what lasts.
+            // No event changed the statistics: only a wait, a stall or a closed window lasts.
             None => RawStats::new_zeroed(),
         };
         Ok(Some(row(&self.assocs.interval_snapshot(&assoc, stats)?, since, waiting.sends > 0, moment.now)))
     }
 }
 
-/// A value that two reads in a row give alike, so that no writer was busy between them; `None` after four attempts.
+/// Reads until two reads in a row give the same value, so that no writer changed it between them; `None`
+/// after four attempts.
 fn stable<T: PartialEq>(read: impl Fn() -> Option<T>) -> Option<T> {
     (0..4).find_map(|_| read().filter(|first| read().is_some_and(|second| second == *first)))
 }
 
-/// The entry of a send's association, and how long the send has waited by now; `None` where it does not wait, or the
-/// association has no entry.
+/// The entry of a send's association, and how long the send has waited up to `now`; `None` if the send does
+/// not wait, or the association has no entry.
 fn waits(send: &RawSend, now: Duration) -> Option<(EntryRef, Duration)> {
     let lasts = now.saturating_sub(Duration::from_nanos(send.start_ns));
     let waits = send.tid != 0 && send.start_ns != 0 && (send.full != 0 || lasts >= WAITS_FROM);
@@ -559,7 +575,8 @@ fn waits(send: &RawSend, now: Duration) -> Option<(EntryRef, Duration)> {
         .then_some((EntryRef { generation: send.generation, index: send.entry }, lasts))
 }
 
-/// The distribution of the waits that ended, with the waits added that still last.
+/// The distribution of waits that have `ended`, with the waits added that still last. (Its percentiles remain
+/// those of the ended waits.)
 fn with_lasting(ended: DurationDist, waiting: Waiting) -> DurationDist {
     if waiting.sends == 0 {
         return ended;
@@ -573,19 +590,21 @@ fn with_lasting(ended: DurationDist, waiting: Waiting) -> DurationDist {
     }
 }
 
-/// The evidence of a stall; `waits`: by the table of sends, a send of the association waits now.
+/// Adds to the evidence of a stall whether, by the table of sends, a send of the association waits now
+/// (`waits`).
 fn with_waits(evidence: &RawEvidence, waits: bool) -> RawEvidence {
     RawEvidence { sender_waits: evidence.sender_waits | u8::from(waits), ..*evidence }
 }
 
-/// How long an association's cumulative TSN has stood still by now; `None` where that is not longer than its RTO, or
-/// the TSN does not stand still.
+/// The length of an association's present stall up to `now`; `None` if there is none: no data is outstanding
+/// or queued, or the cumulative TSN has not stood still for longer than the RTO.
 fn stalled_for(state: &RawState, now: Duration) -> Option<Duration> {
     let lasts = now.saturating_sub(Duration::from_nanos(state.now.since_ns));
     (state.now.since_ns > 0 && lasts > Duration::from_nanos(state.rto_ns)).then_some(lasts)
 }
 
-/// An association's sums since the start: its statistics, and the closed window, stall and waits that still last.
+/// An association's sums since the start: of its statistics, and of the closed window, stall and waits that
+/// still last.
 fn lasting(state: &RawState, stats: &RawStats, waiting: Waiting, now: Duration) -> Lasting {
     let closed = match state.zero_window_ns {
         0 => Duration::ZERO,
@@ -615,7 +634,7 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, waits: bool, now:
         wait: DurationDist::new(&stats.wait, assoc.hist(3)),
         wait_events: lasting.wait_events,
         waited: lasting.waited,
-        // A percent is 10,000 millionths, which count as microseconds.
+        // The histogram counts a millionth as 1 us. So its unit, a percent, is 10,000 us.
         util_histogram: assoc.hist(0).map(|counts| Histogram::of(counts, 10_000_000)),
         wait_histogram: assoc.hist(3).map(|counts| Histogram::of(counts, 1000)),
         refused: stats.refused,
@@ -636,7 +655,8 @@ fn is_idle(stats: &RawStats) -> bool {
     [s.util.count, s.wait.count, s.recv.count, s.stalls].iter().all(|n| *n == 0)
 }
 
-/// The peer's window comes first: while it is closed, probes of it go unanswered and T3-rtx expires as well.
+/// The cause of a stall. A closed window of the peer comes first: while it is closed, the peer acknowledges
+/// no window probes, so that T3-rtx expires as well.
 fn cause(evidence: &RawEvidence) -> StallCause {
     if evidence.zero_window != 0 {
         StallCause::PeerWindow
@@ -679,7 +699,8 @@ mod tests {
             before = largest;
         }
         assert_eq!(parts, [(1, SECOND), (0, SECOND), (0, SECOND)]);
-        // The send did not wait after all: what was handed out is not handed out again.
+        // The send did not wait after all: its wait that was handed out is not handed out again with a later
+        // one.
         let (part, largest) = Lasting::default().since(before);
         assert!(part.is_idle());
         let (part, _) = Lasting { wait_events: 2, waited: 5 * SECOND, ..Lasting::default() }.since(largest);
@@ -709,7 +730,7 @@ mod tests {
         assert_eq!(waits(&RawSend { start_ns: 0, ..send }, now), None);
         assert_eq!(waits(&RawSend { entry: u32::MAX, ..send }, now), None);
         assert_eq!(waits(&RawSend { tid: 0, ..send }, now), None);
-        // `now` before the beginning of the wait, as the clocks of two processors may have it.
+        // `now` lies before the beginning of the wait: the clocks of two CPUs may differ.
         assert_eq!(waits(&send, SECOND), Some((of, Duration::ZERO)));
     }
 

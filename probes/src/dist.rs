@@ -1,4 +1,4 @@
-//! Distributions of times (`stats.h`).
+//! Distributions of times and of other values (`struct dist` of `stats.h`).
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ pub struct DurationDist {
     pub min: Option<Duration>,
     /// Largest sample; `None` where there are no samples.
     pub max: Option<Duration>,
-    /// 50th, 90th and 99th percentile, within 1/32 of their value (from 137 s on, 1/8); `None` without samples, without
-    /// a histogram, or after [`DurationDist::merge`].
+    /// 50th, 90th and 99th percentile: from 4.1 us on within 1/32 of their value, from 137 s on within 1/8.
+    /// `None` without samples, without a histogram, or after [`DurationDist::merge`].
     pub percentiles: Option<[Duration; 3]>,
 }
 
 impl DurationDist {
-    /// Adds the samples of another one; percentiles do not add up.
+    /// Adds the samples of another distribution. Percentiles do not add up: they become `None`.
     pub fn merge(&mut self, other: &Self) {
         self.count += other.count;
         self.sum += other.sum;
@@ -33,7 +33,7 @@ impl DurationDist {
         self.percentiles = None;
     }
 
-    /// The kernel side's distribution of nanoseconds, and perhaps its histogram.
+    /// Converts the kernel side's distribution of nanoseconds. Percentiles come from `hist`, its histogram.
     pub(crate) fn new<Count: Copy + Into<u64>>(dist: &raw::Dist, hist: Option<&[Count; BUCKETS]>) -> Self {
         let some = dist.count > 0;
         let [min, max] = [dist.min, dist.max].map(Duration::from_nanos);
@@ -46,7 +46,7 @@ impl DurationDist {
         }
     }
 
-    /// The mean; `None` where there are no samples.
+    /// The mean in microseconds; `None` if there are no samples.
     #[must_use]
     pub fn mean_us(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum.as_nanos() as f64 / 1e3 / self.count as f64)
@@ -64,12 +64,14 @@ pub struct ValueDist {
     pub min: Option<u64>,
     /// Largest sample; `None` where there are no samples.
     pub max: Option<u64>,
-    /// 50th, 90th and 99th percentile, within 1/32 of their value; `None` without samples or histogram.
+    /// 50th, 90th and 99th percentile: from 5 on within 1/32 of their value (and rounded), from 137 million
+    /// on within 1/8. `None` without samples, or without a histogram.
     pub percentiles: Option<[u64; 3]>,
 }
 
 impl ValueDist {
-    /// The kernel side's distribution of numbers, and perhaps its histogram, in which they count as microseconds.
+    /// Converts the kernel side's distribution of numbers. Percentiles come from `hist`, its histogram, which
+    /// counts 1 as 1 us.
     pub(crate) fn new<Count: Copy + Into<u64>>(dist: &raw::Dist, hist: Option<&[Count; BUCKETS]>) -> Self {
         let raw::Dist { count, sum, min, max } = *dist;
         let some = count > 0;

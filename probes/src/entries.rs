@@ -18,19 +18,20 @@ use crate::{
     table::{self, Table},
 };
 
-/// Names an entry without its addresses.
+/// Names an entry: its index in the table, and its generation, which tells apart the paths or associations
+/// that had this place one after the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct EntryRef {
-    /// Running number of all entries ever made, in the order of appearance.
+    /// Running number of the entry among all ever made, in the order in which they were made.
     pub(crate) generation: u32,
     /// Index of the entry in the table.
     pub(crate) index: u32,
 }
 
-/// A histogram as the kernel side has it: each count wraps.
+/// A histogram as the kernel side has it, with counts of 32 bits that wrap.
 pub(crate) type Hist = [u32; BUCKETS];
 
-/// Counts of a histogram.
+/// A histogram's counts in 64 bits, which do not wrap.
 pub(crate) type Counts = [u64; BUCKETS];
 
 /// A copy of an entry, with its statistics of an interval or since the start.
@@ -38,26 +39,28 @@ pub(crate) struct Snapshot<State, Stats> {
     pub(crate) of: EntryRef,
     pub(crate) id: Identity,
     pub(crate) state: State,
-    /// The statistics.
+    /// Statistics of an interval, or since the start.
     pub(crate) stats: Stats,
-    /// Histograms over the same time, as many as the program has; none unless they are gathered.
+    /// Histograms of the time that `stats` covers, as many as the program has per entry; empty unless it
+    /// gathers any.
     pub(crate) hists: Vec<Counts>,
 }
 
 impl<State, Stats> Snapshot<State, Stats> {
-    /// One of the histograms; `None` unless they are gathered.
+    /// The entry's histogram number `which`; `None` unless the program gathers histograms.
     pub(crate) fn hist(&self, which: usize) -> Option<&Counts> {
         self.hists.get(which)
     }
 }
 
-/// The table as this process sees it.
+/// The table of entries, mapped into this process.
 pub(crate) struct Entries<State, Stats> {
     table: Table<Entry<State, Stats>>,
-    /// By index: the identity that was last read from an entry, and the entry's generation then.
+    /// By index of an entry: the identity that was last read from it, with the entry's generation at that
+    /// time.
     known: Vec<Option<(u32, Identity)>>,
-    /// Sum, word by word, of the statistics of all entries that were handed out after their end. Other paths or
-    /// associations may have these entries by now.
+    /// Sum, word by word, of the statistics of all entries that were handed out after their end. Their places
+    /// may be taken by other paths or associations.
     gone: Vec<u64>,
     hists: Option<Hists>,
 }
@@ -66,14 +69,15 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     /// The most entries that the table may have.
     pub(crate) const MAX: u32 = table::max_len::<Entry<State, Stats>>();
 
-    /// Sets the size of the table (rounded up to a power of two), and of the histograms where they are gathered.
+    /// Sets the size of the table (rounded up to a power of two), and of the histograms if they are gathered.
     ///
     /// # Errors
-    /// Where the kernel refuses (out of memory).
+    /// Where the kernel has too little memory for the table.
     pub(crate) fn configure(open: &mut OpenPrograms, config: &Config, len: u32) -> Result<(), Error> {
         let len = len.max(8).next_power_of_two();
         open.settings.entry_mask = len - 1;
-        // With intervals, an entry that has ended is handed out at the end of the interval; then its place is free.
+        // With `--json`, an entry that has ended is handed out at the end of the interval, and is free after
+        // that: so the kernel side looks for such entries. (`-T` hands out none before the end of the run.)
         open.settings.want_reuse = u32::from(config.intervals);
         if config.gathers_more() {
             open.settings.wants |= WANT_EXTENDED;
@@ -83,10 +87,10 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         open.make_table::<Entry<State, Stats>>("entries", len)
     }
 
-    /// Maps the table of loaded programs, whose entries have `hists` histograms each.
+    /// Maps the table `entries` of loaded programs. Each entry has `hists` histograms.
     ///
     /// # Errors
-    /// Where the kernel refuses (out of memory or address space).
+    /// Where the kernel refuses the mapping (out of memory or address space).
     pub(crate) fn new(
         object: &Object,
         settings: &Settings,
@@ -107,17 +111,17 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         Ok(entries)
     }
 
-    /// Maps a table without histograms.
+    /// Maps a table of `len` entries, without their histograms.
     ///
     /// # Errors
-    /// Where the kernel refuses (out of memory or address space).
+    /// Where the kernel refuses the mapping (out of memory or address space).
     pub(crate) fn map(table: &impl AsFd, len: u32) -> Result<Self, Error> {
         let (known, gone) = (vec![None; len as usize], vec![0; size_of::<Stats>() / 8]);
         Ok(Self { table: Table::writable(table, len)?, known, gone, hists: None })
     }
 
-    /// Statistics since the start, of every entry that is due and not idle. One that has ended is due once, unless all
-    /// are.
+    /// Returns the statistics since the start, of every entry that is due and not idle. With [`Due::All`]
+    /// every entry is due; else an ended entry is due only until it was handed out.
     pub(crate) fn totals(
         &mut self,
         due: Due,
@@ -134,7 +138,8 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
                 return None;
             }
             let snapshot = (!is_idle(&entry)).then(|| self.snapshot(&entry));
-            // Once an entry is marked, another may take its place: so the copy was made before.
+            // Another path or association may take the place of a marked entry: so the snapshot is made
+            // before the mark.
             if due != Due::All && entry.ended != 0 && !self.report_end(index, &entry) {
                 return None;
             }
@@ -142,13 +147,13 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         })
     }
 
-    /// Has the association of this entry, or its life, ended?
+    /// Returns whether the entry's path or association, or its life, has ended.
     fn has_ended(&self, index: u32) -> bool {
         self.word(index, offset_of!(Entry<State, Stats>, object)) & 1 != 0
     }
 
-    /// Marks an ended entry, which nothing changes any more, as handed out. `false` where it was marked before, or has
-    /// made room for another: then the kernel side has counted it as evicted.
+    /// Marks an ended entry, which no hook changes any more, as handed out. Returns false if the entry was
+    /// marked before, or if it has made room for another; then the kernel side has counted it as evicted.
     fn report_end(&mut self, index: u32, entry: &Entry<State, Stats>) -> bool {
         let stats = offset_of!(Entry<State, Stats>, stats);
         let words: Vec<_> = (0..self.gone.len()).map(|n| self.word(index, stats + n * 8)).collect();
@@ -161,12 +166,13 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         true
     }
 
-    /// Was an entry handed out since it ended?
+    /// Returns whether an entry was handed out since it ended.
     fn is_reported(&self, index: u32) -> bool {
         self.half_word(index, offset_of!(Entry<State, Stats>, mark)) & 1 != 0
     }
 
-    /// Statistics of the interval with this number, of every entry that was not idle in it. Once per interval.
+    /// Returns the statistics of interval `number`, of every entry that was not idle in it. To be called once
+    /// per interval: it also sets the counts of histograms that the next interval subtracts.
     pub(crate) fn interval(
         &mut self,
         number: u32,
@@ -180,7 +186,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         })
     }
 
-    /// An entry with its statistics since the start.
+    /// Copies an entry, with its statistics and histograms since the start.
     pub(crate) fn snapshot(&mut self, entry: &Entry<State, Stats>) -> Result<Snapshot<State, Stats>, Error> {
         let of = entry_ref(entry);
         let hists = self.hists.as_mut().map(|hists| hists.read(of)).transpose()?;
@@ -193,7 +199,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         })
     }
 
-    /// An entry with its statistics of an interval.
+    /// Copies an entry, with `stats`, its statistics of an interval, and the histograms of the same interval.
     pub(crate) fn interval_snapshot(
         &mut self,
         entry: &Entry<State, Stats>,
@@ -206,7 +212,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         Ok(snapshot)
     }
 
-    /// Reads all histograms, so that no count wraps more than once between two looks.
+    /// Reads the histograms of all entries, so that no count wraps more than once between two reads.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.
@@ -219,43 +225,43 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         Ok(())
     }
 
-    /// An entry; `None` where it is free, or its writer did not finish.
+    /// Copies an entry; `None` if the entry is free, or its writer does not finish.
     pub(crate) fn read(&self, index: u32) -> Option<Entry<State, Stats>> {
         let is_consistent = |entry: &Entry<State, Stats>| entry.seq_tail == entry.seq_head;
         self.table.read(index as usize, is_consistent).filter(|entry| entry.object != 0)
     }
 
-    /// The indexes of entries in use.
+    /// The indexes of all entries that are not free: living and ended ones.
     pub(crate) fn in_use(&self) -> impl Iterator<Item = u32> {
         let object = offset_of!(Entry<State, Stats>, object);
         (0..self.table.len() as u32).filter(move |index| self.word(*index, object) != 0)
     }
 
-    /// Has the entry statistics of the interval with this number?
+    /// Returns whether the entry has statistics of interval `number`.
     pub(crate) fn has_window(&self, index: u32, number: u32) -> bool {
         let first = offset_of!(Entry<State, Stats>, window) + offset_of!(Window<Stats>, epoch);
         let at = first + (number & 1) as usize * size_of::<Window<Stats>>();
         self.word(index, at).to_ne_bytes()[..4] == number.to_ne_bytes()
     }
 
-    /// The running number of an entry.
+    /// The running number of the entry at this index.
     fn generation(&self, index: u32) -> u32 {
         self.half_word(index, offset_of!(Entry<State, Stats>, generation))
     }
 
-    /// The four bytes at this offset of an entry, a multiple of eight.
+    /// The four bytes at `offset`, a multiple of eight, of an entry.
     fn half_word(&self, index: u32, offset: usize) -> u32 {
         let [a, b, c, d, ..] = self.word(index, offset).to_ne_bytes();
         u32::from_ne_bytes([a, b, c, d])
     }
 
-    /// The eight bytes at this offset of an entry.
+    /// The eight bytes at `offset`, a multiple of eight, of an entry; 0 beyond the table.
     pub(crate) fn word(&self, index: u32, offset: usize) -> u64 {
         self.table.word(index as usize, offset).unwrap_or_default()
     }
 
-    /// The sum of counters at these offsets of the statistics since the start, over all entries in use, and those that
-    /// have ended and were handed out.
+    /// The sum of the counters at these offsets in `Stats`, since the start. It is taken over all entries in
+    /// use, and over those that were handed out after their end, even if their places are taken by others.
     pub(crate) fn sum(&self, counters: &[usize]) -> u64 {
         let stats = offset_of!(Entry<State, Stats>, stats);
         let there = self.in_use().filter(|index| !self.is_reported(*index));
@@ -264,7 +270,8 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         there.chain(gone).fold(0, u64::wrapping_add)
     }
 
-    /// The identity of an entry's path or association; `None` where another one has the entry by now.
+    /// The identity of the path or association that `wanted` names; `None` if another one has taken its
+    /// place, or the entry cannot be read.
     pub(crate) fn identity(&mut self, wanted: EntryRef) -> Option<Identity> {
         let known = self.known.get(wanted.index as usize)?;
         if let Some((generation, id)) = known
@@ -278,31 +285,32 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         Some(id)
     }
 
-    /// How many entries were passed over, as their writer did not finish.
+    /// How often an entry was left out, because its writer did not finish in time.
     pub(crate) fn busy(&self) -> u64 {
         self.table.busy()
     }
 }
 
-/// The name of an entry.
+/// The generation and the index of an entry.
 pub(crate) fn entry_ref<State, Stats>(entry: &Entry<State, Stats>) -> EntryRef {
     EntryRef { generation: entry.generation, index: entry.key }
 }
 
-/// The statistics of an entry in the interval with this number; `None` where it has none.
+/// An entry's statistics of interval `number`; `None` if the entry has none.
 pub(crate) fn window<State, Stats: Copy>(entry: &Entry<State, Stats>, number: u32) -> Option<Stats> {
     let window = &entry.window[(number & 1) as usize];
     (window.epoch == number).then_some(window.stats)
 }
 
-/// Histograms of entries (`hists.h`). Read by a system call, as mapped they would all count as memory of this process.
+/// Histograms of entries (`hists.h`). They are read by system calls: mapped, all of them would count as
+/// memory of this process.
 struct Hists {
     map: MapHandle,
-    /// Histograms that each entry has.
+    /// Number of histograms per entry.
     hists: usize,
-    /// Counts at the last look.
+    /// Counts since the start, as they stood at the last read.
     carried: Carried,
-    /// Counts at the last interval.
+    /// Counts since the start, as they stood when the last interval was handed out.
     baseline: Carried,
 }
 
@@ -317,26 +325,30 @@ impl Hists {
     }
 }
 
-/// Counts of all entries at a certain time, 64 bits wide: of most the upper half is 0, and not stored.
+/// Counts of the histograms of all entries, in 64 bits, as they stood at an earlier time. The upper halves of
+/// counts are stored only where they are not 0, which is rare.
 pub(crate) struct Carried {
-    /// How many counts an entry has.
+    /// Number of counts per entry.
     each: usize,
     /// By index: the entry's generation plus one; 0 where it has no counts yet.
     generations: Vec<u64>,
+    /// The lower halves of all counts, entry by entry.
     low: Vec<u32>,
     /// The upper halves that are not 0, by place in `low`.
     high: BTreeMap<usize, u32>,
 }
 
 impl Carried {
-    /// For `entries` of `hists` histograms each; zeroed memory of fixed size, of which only what is used is resident.
+    /// Counts of 0, for `entries` entries of `hists` histograms each. The memory is of fixed size and zeroed,
+    /// so that only what is used becomes resident.
     pub(crate) fn new(entries: u32, hists: usize) -> Self {
         let each = hists * BUCKETS;
         let (generations, low) = (vec![0; entries as usize], vec![0; entries as usize * each]);
         Self { each, generations, low, high: BTreeMap::new() }
     }
 
-    /// Where an entry's counts begin. Sets them to 0 if they were those of another generation. `None` beyond the table.
+    /// Returns the place in `low` where an entry's counts begin; `None` beyond the table. First sets the
+    /// counts to 0 if they are of another generation.
     fn begin(&mut self, of: EntryRef) -> Option<usize> {
         let at = of.index as usize * self.each;
         let generation = self.generations.get_mut(of.index as usize)?;
@@ -360,7 +372,7 @@ impl Carried {
         }
     }
 
-    /// Makes counts of 32 bits, which may have wrapped once since the last call, into whole ones.
+    /// Carries on counts of 32 bits, which may have wrapped once since the last call, in 64 bits.
     pub(crate) fn carry(&mut self, of: EntryRef, wrapped: &[u32], counts: &mut [u64]) {
         let Some(at) = self.begin(of) else {
             counts.iter_mut().zip(wrapped).for_each(|(count, low)| *count = (*low).into());
@@ -373,7 +385,8 @@ impl Carried {
         }
     }
 
-    /// Turns counts since the start into those since the last call.
+    /// Subtracts from an entry's counts since the start those of the last call, and keeps the new ones for
+    /// the next.
     pub(crate) fn subtract(&mut self, of: EntryRef, counts: &mut [u64]) {
         let Some(at) = self.begin(of) else { return };
         for (n, count) in counts.iter_mut().take(self.each).enumerate() {
@@ -394,7 +407,8 @@ mod tests {
 
     type TestEntry = Entry<(), u64>;
 
-    /// An entry of the kernel side: its address, running number, the interval in which it ended, and its only counter.
+    /// The bytes of a kernel-side entry: the address of its object, its generation, the number of the
+    /// interval in which it ended (0: it lives), and its only counter.
     fn entry(object: u64, generation: u32, ended: u32, count: u64) -> Vec<u8> {
         let mut bytes = vec![0; size_of::<TestEntry>()];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
@@ -445,7 +459,7 @@ mod tests {
         };
         assert_eq!(since(7, [1, 2, 3]), [1, 2, 3]);
         assert_eq!(since(7, [2, 2, 5]), [1, 0, 2]);
-        // Another one has the entry now.
+        // Another path or association has the entry now.
         assert_eq!(since(8, [1, 0, 0]), [1, 0, 0]);
         assert_eq!(since(8, [1, 4, 0]), [0, 4, 0]);
     }

@@ -13,12 +13,14 @@ pub enum Error {
     /// This machine lacks something that tracing needs.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// The kernel refused both kinds of hooks: the sentence of the first one.
+    /// The kernel refused the programs with each kind of hooks that was tried; the fields are of the first
+    /// kind.
     #[error("this kernel does not take the programs of this command: {reason}{}", detail(.log))]
     Refused {
-        /// libbpf's error.
+        /// The error that ended the attempt, mostly libbpf's.
         reason: String,
-        /// libbpf's first warning; all of them, the verifier's log among them, if one kind of hooks was asked for.
+        /// libbpf's first warning. If one kind of hooks was asked for: all warnings, the verifier's log among
+        /// them.
         log: String,
     },
     /// A running probe could not be read.
@@ -26,15 +28,16 @@ pub enum Error {
     Read(#[from] io::Error),
 }
 
-/// How the standard library's message for EPERM ends: libbpf-rs hands out neither the number nor its `io::Error`.
+/// The end of the standard library's message for EPERM. libbpf-rs hands out neither the error number nor the
+/// `io::Error`, so that only the message shows EPERM.
 const EPERM: &str = "(os error 1)";
 
 impl Error {
-    /// The error to report when the kernel refuses tables of so many bytes.
+    /// The error to report where the kernel refuses tables of `bytes` bytes.
     pub(crate) fn of_tables(error: libbpf_rs::Error, bytes: u64) -> Self {
         match error.kind() {
             ErrorKind::OutOfMemory => Unsupported::Memory(bytes).into(),
-            // EPERM; the verifier refuses with EACCES.
+            // A seccomp filter refuses bpf(2) with EPERM; the verifier refuses a program with EACCES.
             _ if error.to_string().contains(EPERM) && has_seccomp() => Unsupported::Seccomp.into(),
             _ => error.into(),
         }
@@ -51,7 +54,8 @@ fn detail(log: &str) -> String {
     if log.is_empty() { String::new() } else { format!(" ({log})") }
 }
 
-/// The error where bytes in an object or a map are not of the length that the build gave them.
+/// The error for an object or a map that is not as the build made it: a map is missing, or its bytes have
+/// another length.
 pub(crate) fn malformed() -> Error {
     Error::Read(io::Error::from(io::ErrorKind::InvalidData))
 }

@@ -22,19 +22,21 @@ pub struct Filter {
     pub pid: Option<u32>,
 }
 
-/// How many sockets of the wanted process are remembered; older ones come back with their next send.
+/// Number of sockets of the wanted process (`-p`) that the kernel side remembers. Beyond that it evicts old
+/// ones, and remembers them again at their next send.
 const OWNED_SOCKETS: u32 = 16_384;
 
 impl Filter {
-    /// Whether this filter may leave out some chunks of an association, and take others.
+    /// Returns whether this filter may leave out some chunks of an association, and take others.
     pub(crate) fn divides_associations(&self) -> bool {
         self.addr.is_some() || self.pid.is_some()
     }
 
-    /// Sets the filter of programs that are not loaded yet. The programs of `-p` are loaded only with it.
+    /// Sets the filter of programs that are not loaded yet. The programs for `-p` (`owner_...`) are loaded
+    /// only if `pid` is set.
     ///
     /// # Errors
-    /// Where `/proc` is not mounted, which names the pid namespace of `pid`.
+    /// Where the pid namespace of this process, whose numbers `pid` uses, cannot be read from `/proc`.
     pub(crate) fn apply(&self, open: &mut OpenPrograms) -> Result<(), Error> {
         let (ip, family) = self.addr.map_or(([0; 16], 0), ip_bytes);
         let mut filter = raw::Filter {

@@ -1,4 +1,5 @@
-//! Ways in for the fuzz targets: any bytes, where the kernel's would come. They are read or refused, and never panic.
+//! The entry point of the fuzz targets: bytes of any kind take the place of the kernel side's tables and
+//! events. They must be read or refused, without a panic.
 
 use std::{
     fs::File,
@@ -22,7 +23,8 @@ use crate::{
     table::Table,
 };
 
-/// Reads the bytes as the tables and a record of a command's program. The first byte chooses the command.
+/// Reads the bytes as the tables, and as an event, of a command's programs. The first byte chooses the
+/// command.
 pub fn programs(bytes: &[u8]) {
     let Some((which, bytes)) = bytes.split_first() else { return };
     let jiffy = Duration::from_millis(4);
@@ -55,7 +57,7 @@ pub fn programs(bytes: &[u8]) {
     }
 }
 
-/// Reads all that a program hands out, at moments before and after everything.
+/// Calls each function of a program that reads its tables, at the earliest and the latest possible time.
 fn read<P: Program>(program: Option<P>, bytes: &[u8]) {
     let Some(mut program) = program else { return };
     if let Ok((event, _)) = P::Event::read_from_prefix(bytes) {
@@ -72,11 +74,12 @@ fn read<P: Program>(program: Option<P>, bytes: &[u8]) {
     }
 }
 
-/// Entries of a table.
+/// The most entries that `table()` makes.
 const MAX_ENTRIES: usize = 8;
 
-/// A table of as many entries as there are bytes for, at least one. Their first words become their last ones, as in
-/// entries that no writer is busy with: for others the reader waits.
+/// Makes a table of as many entries as there are bytes for, at least one and at most [`MAX_ENTRIES`]. Copies
+/// the first word of each entry to its last: if `seq_tail` and `seq_head` differed, the reader would wait for
+/// a writer.
 fn table<T>(bytes: &[u8]) -> Option<(OwnedFd, u32)> {
     let size = size_of::<T>();
     let len = bytes.len().div_ceil(size).clamp(1, MAX_ENTRIES);

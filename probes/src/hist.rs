@@ -1,22 +1,24 @@
-//! Percentiles and powers of two from the kernel side's histograms.
+//! Percentiles, and histograms by powers of two, from the kernel side's log-linear histograms.
 
 use std::time::Duration;
 
 const MIN_BITS: u32 = 12;
 const SUB_BITS: u32 = 4;
-/// Buckets of 25 octaves, 16 each; after them come five octaves of four each.
+/// Number of fine buckets: 16 for each of 25 octaves. Five octaves of four coarse buckets each come after
+/// them.
 const FINE: usize = 25 << SUB_BITS;
 const COARSE_SUB_BITS: u32 = 2;
-/// Buckets of a histogram.
+/// Number of buckets of a kernel-side histogram.
 pub(crate) const BUCKETS: usize = FINE + (5 << COARSE_SUB_BITS);
 
-/// Rows of a [`Histogram`]: enough for values of 32 bits, and for the largest bucket in microseconds.
+/// Number of rows of a [`Histogram`]: enough for values of 32 bits, and for the largest bucket in
+/// microseconds.
 const ROWS: usize = 32;
 
-/// 50th, 90th and 99th percentile of a log-linear histogram of times, by the nearest-rank rule, as the middle of their
-/// buckets: off by at most 1/32. It has 16 buckets per octave from 4.1 us to 137 s, and four per octave, which is 1/8,
-/// from there to 73 min (`bucket_of()` in `stats.h`); what is below or above counts in the first or last one. Zeros where
-/// it is empty.
+/// 50th, 90th and 99th percentile of a log-linear histogram of times: each is the middle of the bucket that
+/// the nearest-rank rule finds. With 16 buckets per octave, from 4.1 us to 137 s, it is off by at most 1/32;
+/// with four, from there to 73 min, by 1/8 (`bucket_of()` in `stats.h`). Times below or above all buckets
+/// count in the first or last one. Zeros if the histogram is empty.
 pub(crate) fn percentiles<Count: Copy + Into<u64>>(counts: &[Count; BUCKETS]) -> [Duration; 3] {
     [50, 90, 99].map(|p| percentile(counts, p))
 }
@@ -32,7 +34,7 @@ fn percentile<Count: Copy + Into<u64>>(counts: &[Count; BUCKETS], p: u64) -> Dur
     found.map(bucket_range).map_or(Duration::ZERO, |(from, to)| Duration::from_nanos(from.midpoint(to)))
 }
 
-/// First nanosecond of a bucket and of the next one.
+/// The first nanosecond of a bucket, and the first of the next bucket.
 fn bucket_range(bucket: usize) -> (u64, u64) {
     let start = |bucket: usize| {
         let (bucket, sub_bits, first) = match bucket.checked_sub(FINE) {
@@ -45,18 +47,19 @@ fn bucket_range(bucket: usize) -> (u64, u64) {
     (if bucket == 0 { 0 } else { start(bucket) }, start(bucket + 1))
 }
 
-/// How many values there were, by powers of two: a row from 0, then one for each power.
+/// Counts of values by powers of two: the first row begins at 0, and each further row is one octave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    /// The first row ends below this power.
+    /// The first row ends below two to this power.
     first: u32,
     counts: [u64; ROWS],
 }
 
 impl Histogram {
-    /// Makes rows, in units of `unit_ns` nanoseconds, of the buckets of a log-linear histogram. Each bucket goes to the
-    /// row of its middle: so a row may have values up to 1/32 below its smallest (1/8 from 137 s on). The first bucket,
-    /// which has all that is too small for the others, goes to the first row.
+    /// Makes rows, in units of `unit_ns` nanoseconds, of the buckets of a log-linear histogram. A bucket
+    /// counts in the row of its middle: so a row may have values that are up to 1/32 (from 137 s on, 1/8)
+    /// outside its range. The first bucket, which has all values that are too small for the others, counts in
+    /// the first row.
     pub(crate) fn of<Count: Copy + Into<u64>>(buckets: &[Count; BUCKETS], unit_ns: u64) -> Self {
         let first = bits(bucket_range(0).1 / unit_ns).saturating_sub(1).max(1);
         let mut counts = [0; ROWS];
@@ -69,7 +72,7 @@ impl Histogram {
         Self { first, counts }
     }
 
-    /// Makes rows of counts that are by the number of bits of the values.
+    /// Makes rows of `by_bits`, which has the number of values that have 0 bits, 1 bit, 2 bits and so on.
     pub(crate) fn of_bits(by_bits: &[u32]) -> Self {
         let mut counts = [0; ROWS];
         for (bits, count) in by_bits.iter().enumerate() {
@@ -78,12 +81,13 @@ impl Histogram {
         Self { first: 1, counts }
     }
 
-    /// Adds the values of another one of the same units.
+    /// Adds the counts of another histogram, which has to be of the same unit.
     pub fn merge(&mut self, other: &Self) {
         self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
     }
 
-    /// The smallest and the largest value of each row, and how many there were, up to the last row that has any.
+    /// For each row its smallest value, its largest value, and its count, up to the last row that has a
+    /// count.
     pub fn rows(&self) -> impl Iterator<Item = (u64, u64, u64)> {
         let rows = self.counts.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
         self.counts.iter().take(rows).zip(self.first..).map(move |(count, end)| {
@@ -93,7 +97,7 @@ impl Histogram {
     }
 }
 
-/// How many bits a number has; 0 for 0.
+/// Number of bits of a value without leading zeros; 0 for 0.
 fn bits(value: u64) -> u32 {
     u64::BITS - value.leading_zeros()
 }
@@ -104,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    /// `bucket_of()` of the kernel side, word for word.
+    /// Computes the bucket as the kernel side's `bucket_of()` does.
     fn bucket_of(ns: u64) -> usize {
         if ns < 1 << MIN_BITS {
             return 0;

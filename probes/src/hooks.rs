@@ -1,4 +1,4 @@
-//! The two kinds of hooks, and falling back from the one to the other.
+//! The two kinds of hooks, and the fallback from fentry to kprobes.
 
 use std::{
     slice,
@@ -9,18 +9,18 @@ use libbpf_rs::{PrintLevel, set_print};
 
 use crate::{Error, kernel::raise_files};
 
-/// How programs are attached.
+/// The kind of hooks that programs are attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookKind {
     /// fentry and fexit, which are trampolines, and tp_btf, a tracepoint: the cheapest. Needs the module's BTF and, on
     /// arm64, a kernel with `DYNAMIC_FTRACE_WITH_DIRECT_CALLS` (6.4).
     Fentry,
-    /// kprobes and kretprobes: everywhere, at several times the cost.
+    /// kprobes and kretprobes: they work on every kernel that can be traced, at several times the cost.
     Kprobe,
 }
 
 impl HookKind {
-    /// The kind of a program with that section name; `None` for an iterator, which hooks nothing.
+    /// The kind of a program whose ELF section has this name; `None` for an iterator, which hooks nothing.
     pub(crate) fn of_section(section: &str) -> Option<Self> {
         match section.split('/').next() {
             Some("fentry" | "fexit" | "tp_btf") => Some(Self::Fentry),
@@ -30,7 +30,7 @@ impl HookKind {
     }
 }
 
-/// libbpf's warnings, which matter only if nothing works.
+/// libbpf's warnings up to now. They are shown only if no kind of hooks works.
 static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn remember(_: PrintLevel, line: String) {
@@ -41,15 +41,17 @@ fn warnings() -> MutexGuard<'static, Vec<String>> {
     WARNINGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Words that libbpf prints around the verifier's log.
+/// Words in the line that libbpf prints before the verifier's log, and so only if the verifier refused a
+/// program.
 const VERIFIER: &str = "BEGIN PROG LOAD LOG";
 
-/// Opens a probe with the first kind of hooks that the kernel has, or with the kind asked for. Whether a function can be
-/// hooked is only certain once the program is loaded and attached. A program that the verifier refuses is no reason to
-/// fall back, but a fault of ours, and must not hide behind costlier hooks.
+/// Opens a probe with fentry hooks, or, if that fails, with kprobes; with `only`, with that kind alone.
+/// Whether a function can be hooked shows only when a program is loaded and attached. There is no fallback if
+/// the verifier refuses a program: that is a fault of ours, which costlier hooks must not hide.
 ///
 /// # Errors
-/// [`Error::Unsupported`] where too few files may be open, [`Error::Refused`] where no kind of hooks works.
+/// [`Error::Unsupported`] where too few files may be open, memory is too short for the tables, or seccomp
+/// refuses bpf(2); [`Error::Refused`] where no kind of hooks works.
 pub(crate) fn attach_with_fallback<T>(
     only: Option<HookKind>,
     open: impl Fn(HookKind) -> Result<T, Error>,
@@ -61,7 +63,7 @@ pub(crate) fn attach_with_fallback<T>(
     for hooks in only.as_ref().map_or(&both[..], slice::from_ref) {
         match open(*hooks) {
             Ok(probe) => return Ok(probe),
-            // The other kind of hooks would fare no better.
+            // The other kind of hooks would fail for the same reason.
             Err(e @ Error::Unsupported(_)) => return Err(e),
             Err(Error::Read(e)) => first.get_or_insert(e.to_string()),
             Err(e) => first.get_or_insert(e.to_string()),
@@ -70,9 +72,10 @@ pub(crate) fn attach_with_fallback<T>(
             break;
         }
     }
-    // Where too few files may be open, libbpf's own message is misleading.
+    // Where too few files may be open, report that: libbpf's own message is misleading.
     files?;
-    // Whoever asks for one kind of hooks gets all that libbpf and the verifier said.
+    // If one kind of hooks was asked for, the error has all warnings of libbpf, the verifier's log among
+    // them.
     let log =
         if only.is_some() { warnings().join("\n") } else { warnings().first().cloned().unwrap_or_default() };
     Err(Error::Refused { reason: first.unwrap_or_default(), log })

@@ -1,4 +1,4 @@
-//! Who is who (`assoc.h`): the identity of an association and its paths.
+//! The identity of an association and of its paths (`assoc.h`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -6,24 +6,26 @@ use nix::libc;
 
 use crate::raw::{self, EndpointAddr};
 
-/// `AF_INET` and `AF_INET6`, as the kernel side stores them.
+/// The address family of IPv4, as the kernel side stores it.
 const AF_INET: u16 = libc::AF_INET as u16;
+/// The address family of IPv6, as the kernel side stores it.
 const AF_INET6: u16 = libc::AF_INET6 as u16;
 
-/// One path of one association.
+/// Identity of a path, or of an association.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// `sctp_assoc_t`: unique among the live associations of a host (`sctp_assoc_set_id()`).
+    /// Association id (`sctp_assoc_t`): unique among the live associations of a host (`sctp_assoc_set_id()`).
     pub assoc_id: u32,
     /// Inode number of the network namespace.
     pub netns: u32,
-    /// Own address and port of the association (of its first path); `None` while it has none.
+    /// This host's address and port on the association's first path; `None` while it has none.
     pub local: Option<SocketAddr>,
-    /// Peer's address and port of the association (its first path).
+    /// Peer's address and port on the association's first path; `None` while it has none.
     pub peer: Option<SocketAddr>,
-    /// Peer's address of this path.
+    /// Peer's address that the path leads to; `None` if it is unknown, or in statistics of a whole
+    /// association (`sctp-bufmon`).
     pub path: Option<IpAddr>,
-    /// Which life of the association this is: 1, and one more after each restart (RFC 9260 5.2.4) that was seen.
+    /// Number of the association's life: 1, and one more after each restart (RFC 9260 5.2.4) that was seen.
     pub life: u32,
 }
 
@@ -35,7 +37,7 @@ impl From<raw::Identity> for Identity {
     }
 }
 
-/// An address as `struct endpoint_addr` has it; `None` where its family is neither IPv4 nor IPv6.
+/// Converts an address of the kernel side; `None` if its family is neither IPv4 nor IPv6.
 fn socket_addr(addr: EndpointAddr) -> Option<SocketAddr> {
     let ip = match addr.family {
         AF_INET => IpAddr::V4(Ipv4Addr::new(addr.ip[0], addr.ip[1], addr.ip[2], addr.ip[3])),
@@ -45,7 +47,7 @@ fn socket_addr(addr: EndpointAddr) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, addr.port))
 }
 
-/// Bytes and address family of an address, as the kernel side has them.
+/// The bytes and the address family of an IP address, as the kernel side has them.
 pub(crate) fn ip_bytes(ip: IpAddr) -> ([u8; 16], u16) {
     match ip {
         IpAddr::V4(v4) => {

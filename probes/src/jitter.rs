@@ -28,14 +28,16 @@ use skel::types;
 /// A running trace of arrivals.
 pub type Jitter = Trace<Programs>;
 
-/// Intervals between arrivals, and how they vary.
+/// Arrivals of a stream's chunks or messages: how many, the intervals between them, and how these vary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrivals {
     /// Number of arrivals.
     pub count: u64,
-    /// Intervals between arrivals: one less, since the first arrival ends none.
+    /// Intervals between successive arrivals. Since the start there is one less than arrivals, as the first
+    /// arrival ends no interval.
     pub interval: DurationDist,
-    /// J += (|D - Dprev| - J) / 16 over the intervals D since the start; `None` before there are two of them.
+    /// The jitter J: J += (|D - Dprev| - J) / 16 for each interval D between arrivals after the first one,
+    /// always since the start. `None` before there are two intervals.
     pub jitter: Option<Duration>,
 }
 
@@ -46,17 +48,19 @@ pub struct Row {
     pub association: Association,
     /// Stream identifier.
     pub stream_id: u16,
-    /// Arrivals of chunks.
+    /// Arrivals of DATA and I-DATA chunks.
     pub chunks: Arrivals,
     /// Histogram of the intervals between chunks, in microseconds; only in totals, and if [`Config::histograms`].
     pub histogram: Option<Histogram>,
-    /// Arrivals of whole user messages, which are when the last of their chunks came; only if [`Config::extended`].
+    /// Arrivals of whole user messages: a message arrives with the last of its missing chunks. Empty unless
+    /// [`Config::extended`] or [`Config::histograms`].
     pub messages: Arrivals,
-    /// Chunks that came after one of the same association with a higher TSN.
+    /// Chunks that came after one of the same association with a higher TSN; 0 unless [`Config::extended`] or
+    /// [`Config::histograms`].
     pub reordered: u64,
 }
 
-/// `struct assoc_stats` (`jitter.bpf.c`).
+/// The last packet of an association: `struct assoc_stats` of `jitter.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawAssoc {
@@ -64,7 +68,7 @@ pub(crate) struct RawAssoc {
     packet_end: u64,
 }
 
-/// `struct arrivals` (`jitter.bpf.c`).
+/// Arrivals of a stream's chunks, or of its messages: `struct arrivals` of `jitter.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct RawArrivals {
@@ -74,7 +78,7 @@ struct RawArrivals {
     interval: raw::Dist,
 }
 
-/// `struct window` (`jitter.bpf.c`).
+/// Statistics of a stream in one interval: `struct window` of `jitter.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct RawWindow {
@@ -87,7 +91,7 @@ struct RawWindow {
     message: raw::Dist,
 }
 
-/// `struct stream_stats` (`jitter.bpf.c`).
+/// Statistics of a stream: `struct stream_stats` of `jitter.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawStream {
@@ -99,7 +103,8 @@ pub(crate) struct RawStream {
     window: [RawWindow; 2],
 }
 
-/// `struct earlier`: the histogram of a stream as it stood at the last interval.
+/// The histogram of a stream as it stood when its last interval was handed out: `struct earlier` of
+/// `jitter.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 struct RawBaseline {
@@ -109,17 +114,17 @@ struct RawBaseline {
     hist: RawHist,
 }
 
-/// `struct hist`: each count wraps.
+/// Histogram of a stream's intervals between chunks, with counts that wrap: `struct hist` of `jitter.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 struct RawHist {
     chunk: [u32; BUCKETS],
-    /// How often these counts have wrapped, all taken together.
+    /// How often counts of this histogram have wrapped, in total.
     wraps: u32,
     pad: u32,
 }
 
-/// `struct wrap_key` (`jitter.bpf.c`).
+/// Key of the map `wraps`, a bucket of a stream's histogram: `struct wrap_key` of `jitter.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Immutable, IntoBytes)]
 struct WrapKey {
@@ -143,12 +148,12 @@ same_layout!(types;
     };
 );
 
-/// The programs of `sctp-jitter`, loaded.
+/// The tables of the loaded programs of `sctp-jitter`.
 pub struct Programs {
     pub(crate) tables: Tables<RawAssoc, RawStream>,
-    /// Histograms of intervals; `None` unless they are gathered.
+    /// Histograms of the intervals between chunks; `None` unless the kernel side gathers them.
     pub(crate) hists: Option<Hists>,
-    /// Histograms are handed out, too, and not only their percentiles.
+    /// True if histograms are handed out, and not only their percentiles.
     pub(crate) histograms: bool,
 }
 
@@ -158,7 +163,7 @@ impl Program for Programs {
     const SECOND_COPIES: bool = true;
 
     type Sizes = Sizes;
-    /// This command has no records.
+    /// No events come through a ring buffer: `sctp-jitter` has no records.
     type Event = [u8; 0];
     type Accounting = RawAccounting;
     type Record = ();
@@ -216,7 +221,7 @@ impl Program for Programs {
     }
 }
 
-/// The statistics of a stream in the interval that has just ended; `None` where nothing came.
+/// The statistics of a stream in the interval that has just ended; `None` if no chunk arrived in it.
 fn interval_row(
     hists: Option<&mut Hists>,
     found: &Found<RawAssoc, RawStream>,
@@ -246,14 +251,17 @@ fn interval_row(
     }))
 }
 
-/// Histograms of streams. Read by system calls, as mapped they would all count as memory of this process.
+/// Histograms of streams. They are read by system calls: mapped, all of them would count as memory of this
+/// process.
 pub(crate) struct Hists {
     hists: MapHandle,
-    /// The map `wraps`: how often each bucket has wrapped, if ever.
+    /// The map `wraps`: how often each bucket has wrapped. Only buckets that have wrapped are in it.
     wraps: MapHandle,
-    /// Of each stream the histogram at its last interval, ...
+    /// The map `earlier`: the histogram of each stream, as it stood when the stream's last interval was
+    /// handed out.
     baseline: MapHandle,
-    /// ... and how often its buckets had wrapped by then, if ever.
+    /// How often each bucket had wrapped when its stream's last interval was handed out. Only buckets that
+    /// had wrapped are in it.
     baseline_wraps: BTreeMap<WrapKey, u32>,
 }
 
@@ -267,7 +275,7 @@ impl Hists {
         })
     }
 
-    /// Counts since the start, as the kernel side has them.
+    /// A stream's histogram since the start, as the kernel side has it: with counts of 32 bits that wrap.
     fn read_raw(&self, index: u32) -> Result<RawHist, Error> {
         let mut bytes = [0; size_of::<RawHist>()];
         self.hists.lookup_into(&index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
@@ -288,13 +296,14 @@ impl Hists {
         Ok(wraps)
     }
 
-    /// Counts since the start.
+    /// A stream's counts since the start, in 64 bits.
     fn read(&self, index: u32) -> Result<Counts, Error> {
         let hist = self.read_raw(index)?;
         Ok(whole(&hist.chunk, &self.wraps(index, &hist)?))
     }
 
-    /// Counts since the last interval in which a chunk of the stream arrived. Keeps the present counts for the next.
+    /// A stream's counts since the last interval in which a chunk of it arrived. Keeps the present counts for
+    /// the next call.
     fn since_last(&mut self, place: &Place, index: u32) -> Result<Counts, Error> {
         let hist = self.read_raw(index)?;
         let (_, generation, sid) = place.key;
@@ -324,7 +333,8 @@ impl Hists {
     }
 }
 
-/// Counts of 64 bits, from the lower 32 that the kernel side has, and how often each of these has wrapped.
+/// Counts of 64 bits: the lower 32 are in `low`, as the kernel side keeps them; the upper are in `wraps`, how
+/// often each of those has wrapped.
 fn whole(low: &Hist, wraps: &[u32; BUCKETS]) -> Counts {
     array::from_fn(|bucket| u64::from(wraps[bucket]) << 32 | u64::from(low[bucket]))
 }
@@ -341,7 +351,7 @@ fn arrivals(arrivals: &RawArrivals, hist: Option<&Counts>) -> Arrivals {
     }
 }
 
-/// The estimate of the jitter, which the kernel side keeps 16-fold.
+/// The jitter, rounded to nanoseconds: the kernel side keeps 16 times its value.
 fn unscale(jitter16_ns: u64) -> Duration {
     Duration::from_nanos(jitter16_ns.saturating_add(8) / 16)
 }
@@ -352,7 +362,7 @@ mod tests {
 
     use super::*;
 
-    /// `arrive()` of the kernel side, word for word.
+    /// Computes the jitter as the kernel side's `arrive()` does.
     fn fixed_point(intervals: &[u64]) -> Duration {
         let mut jitter16 = 0_u64;
         for pair in intervals.windows(2) {

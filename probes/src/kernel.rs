@@ -1,5 +1,5 @@
-//! Questions to this machine's kernel, a function each: above all whether SCTP can be traced. Every "no" is an error
-//! that says what to do.
+//! Checks of this machine's kernel: above all, whether SCTP can be traced ([`can_trace`]). Each thing that
+//! may be missing is an error that says what to do.
 
 use std::{
     fs::{self, File},
@@ -21,73 +21,77 @@ use thiserror::Error;
 /// Why SCTP cannot be traced here.
 #[derive(Debug, Error)]
 pub enum Unsupported {
-    /// No `/sys/module/sctp`: not loaded. Loading it is the administrator's decision.
+    /// SCTP is neither loaded nor built in ([`has_sctp`]). The sctptrace commands do not load it: that is the
+    /// administrator's decision.
     #[error("SCTP is not loaded in this kernel: run `modprobe sctp`, or use --wait to wait for it")]
     NotLoaded,
-    /// The module does not exist for this kernel.
+    /// SCTP is not loaded, and its module is not installed for this kernel, whose release the variant holds.
     #[error(
         "this kernel has no SCTP: its module is not installed for {0} (Debian has it in linux-image, Fedora in \
          kernel-modules-extra)"
     )]
     NotInstalled(String),
-    /// `CONFIG_DEBUG_INFO_BTF` is off.
+    /// The kernel was built without `CONFIG_DEBUG_INFO_BTF`.
     #[error(
         "this kernel has no type information (/sys/kernel/btf/vmlinux): it needs CONFIG_DEBUG_INFO_BTF, as \
          distribution kernels since 5.11 have"
     )]
     NoBtf,
-    /// `CONFIG_DEBUG_INFO_BTF_MODULES` is off, or older than 5.11.
+    /// The kernel was built without `CONFIG_DEBUG_INFO_BTF_MODULES`, or is older than 5.11.
     #[error(
         "this kernel has no type information of its sctp module (/sys/kernel/btf/sctp): it needs \
          CONFIG_DEBUG_INFO_BTF_MODULES, as distribution kernels since 5.11 have"
     )]
     NoModuleBtf,
-    /// `net.core.bpf_jit_enable` is 0: then the kernel knows neither loops with callbacks nor its own functions in a
-    /// program (`fixup_call_args()`).
+    /// `net.core.bpf_jit_enable` is 0: then the kernel refuses programs that loop with a callback or call
+    /// kernel functions (`fixup_call_args()`).
     #[error("this kernel's compiler of BPF programs is off: run `sysctl net.core.bpf_jit_enable=1`")]
     NoJit,
-    /// Not in the initial user namespace: its root has no power over the kernel (`bpf_capable()`).
+    /// This process is not in the initial user namespace. Root of another one may not load tracing programs
+    /// (`bpf_capable()`).
     #[error(
         "root of a user namespace may not trace the kernel: run this command outside of it (of a rootless container, on \
          the host)"
     )]
     UserNamespace,
-    /// `lockdown=confidentiality`: `LOCKDOWN_BPF_READ_KERNEL` refuses every read of the kernel's memory.
+    /// The kernel is locked down with `lockdown=confidentiality`: `LOCKDOWN_BPF_READ_KERNEL` lets no BPF
+    /// program read its memory.
     #[error(
         "this kernel is locked down (confidentiality), and lets no program read its memory: boot it with \
          lockdown=integrity, or without lockdown"
     )]
     Lockdown,
-    /// No program is called at the entry of a function.
+    /// `kernel.ftrace_enabled` is 0: then the kernel calls no program at the entry of a function.
     #[error("the kernel's function tracing is off: run `sysctl kernel.ftrace_enabled=1`")]
     NoFtrace,
-    /// A folder of the kernel's is missing, in a container or chroot.
+    /// `/proc` or `/sys`, which the variant names, is not mounted, as in some containers and chroots.
     #[error("{0} is not mounted here: mount it, or run this command where it is")]
     NotMounted(&'static str),
-    /// A filter of system calls refuses bpf(2).
+    /// A seccomp filter of system calls refuses bpf(2).
     #[error(
         "a filter of system calls (seccomp) refuses bpf(2) here: let the container or service have it (of systemd: \
          SystemCallFilter=bpf)"
     )]
     Seccomp,
-    /// The kernel has too little memory for the tables, or this process's memory cgroup.
+    /// The kernel, or this process's memory cgroup, has too little memory for the tables, whose size in bytes
+    /// the variant holds.
     #[error(
         "not enough memory for the tables in the kernel ({} MB): raise the limit (memory.max of its cgroup), or make \
          the tables smaller (--max-...)",
         .0.div_ceil(1 << 20)
     )]
     Memory(u64),
-    /// Not enough privilege.
+    /// This process does not have `CAP_SYS_ADMIN`.
     #[error("tracing the kernel needs root, or CAP_SYS_ADMIN: run this command with sudo")]
     NotPrivileged,
-    /// The limit of open files is too low.
+    /// The hard limit of open files, which the variant holds, is too low.
     #[error(
         "programs and tables in the kernel are open files, of which {0} are allowed here: run `ulimit -n {FILES}`"
     )]
     FileLimit(u64),
 }
 
-/// Can SCTP be traced here and now?
+/// Checks whether SCTP can be traced here and now.
 ///
 /// # Errors
 /// The first thing that is missing, in the order in which a person would mend it.
@@ -99,7 +103,7 @@ pub fn can_trace() -> Result<(), Unsupported> {
     can_trace_at(Path::new("/"), privileged)
 }
 
-/// Is SCTP loaded, or built in?
+/// Returns whether SCTP is loaded and ready, or built in.
 #[must_use]
 pub fn has_sctp() -> bool {
     has_sctp_at(Path::new("/"))
@@ -134,7 +138,8 @@ fn can_trace_at(root: &Path, privileged: bool) -> Result<(), Unsupported> {
     if is_off(&root.join(FTRACE)) {
         return Err(Unsupported::NoFtrace);
     }
-    // There is no such file where it cannot be switched off.
+    // Only the initial network namespace has this file. Where it is missing, the JIT compiler is taken to be
+    // on.
     if is_off(&root.join("proc/sys/net/core/bpf_jit_enable")) {
         return Err(Unsupported::NoJit);
     }
@@ -144,21 +149,22 @@ fn can_trace_at(root: &Path, privileged: bool) -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// The switch of function tracing: both kinds of hooks use that at the entry of a function.
+/// The file of the kernel's switch of function tracing. Both kinds of hooks need function tracing to call a
+/// program at the entry of a function.
 const FTRACE: &str = "proc/sys/kernel/ftrace_enabled";
 
-/// The open switch of function tracing, which somebody may switch off while a command runs. To be opened before the
-/// command is confined.
+/// The open file of the switch of function tracing, to see at the end of a run whether somebody has switched
+/// it off. To be opened before the process is confined.
 pub struct Ftrace(Option<File>);
 
 impl Ftrace {
-    /// Opens the switch, where the kernel has one.
+    /// Opens the switch's file, if the kernel has one.
     #[must_use]
     pub fn open() -> Self {
         Self(File::open(Path::new("/").join(FTRACE)).ok())
     }
 
-    /// Whether function tracing is off. To be asked once.
+    /// Returns whether function tracing is off now; false if the switch cannot be read.
     #[must_use]
     pub fn is_off(mut self) -> bool {
         let mut value = String::new();
@@ -166,25 +172,27 @@ impl Ftrace {
     }
 }
 
-/// Whether a switch of the kernel's is there and off.
+/// Returns whether the file of a kernel switch exists and says 0.
 fn is_off(switch: &Path) -> bool {
     fs::read_to_string(switch).is_ok_and(|value| value.trim() == "0")
 }
 
-/// Is this a user namespace below the initial one, which maps all ids to themselves?
+/// Returns whether this process is in another user namespace than the initial one, which maps all ids to
+/// themselves.
 fn is_user_namespace(root: &Path) -> bool {
     let map = fs::read_to_string(root.join("proc/self/uid_map"));
     map.is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
-/// Does a filter of system calls hold for this process?
+/// Returns whether a seccomp filter of system calls applies to this process.
 pub(crate) fn has_seccomp() -> bool {
     let status = fs::read_to_string("/proc/self/status");
     status.is_ok_and(|status| status.lines().any(|line| line.starts_with("Seccomp:") && line.ends_with('2')))
 }
 
-/// `/proc/net/sctp` is there for a module and where SCTP is built in; `/sys/module/sctp` too, since the module has
-/// parameters (`no_checksums`), but not while the module is still coming up.
+/// Returns whether SCTP is loaded and ready, or built in. A module's folder has `initstate`, which is `live`
+/// once the module is ready. Built-in SCTP has no `initstate`, but has `/proc/net/sctp`, and a folder for its
+/// parameters (`no_checksums`).
 fn has_sctp_at(root: &Path) -> bool {
     match fs::read_to_string(root.join("sys/module/sctp/initstate")) {
         Ok(state) => state.trim() == "live",
@@ -192,13 +200,14 @@ fn has_sctp_at(root: &Path) -> bool {
     }
 }
 
-/// Is SCTP a module? A built-in one has its types in vmlinux and no file of its own; only a module's folder has
-/// `initstate`.
+/// Returns whether SCTP is a module: only a module's folder has `initstate`. Types of built-in SCTP are in
+/// vmlinux, and have no file of their own.
 pub(crate) fn is_module(root: &Path) -> bool {
     root.join("sys/module/sctp/initstate").exists()
 }
 
-/// Is there a file of the module for this kernel? True where it cannot be known.
+/// Returns whether the kernel `release` has a file of the sctp module, by `modules.dep`. True if that cannot
+/// be read.
 fn module_installed(root: &Path, release: &str) -> bool {
     fs::read_to_string(root.join("lib/modules").join(release).join("modules.dep"))
         .map_or(true, |deps| deps.lines().any(|l| l.contains("/sctp.ko")))
@@ -208,18 +217,19 @@ fn release(root: &Path) -> Option<String> {
     fs::read_to_string(root.join("proc/sys/kernel/osrelease")).ok().map(|r| r.trim().to_owned())
 }
 
-/// How many descriptors a command may need: one per program, map and link, and on kprobes another per link.
+/// Number of descriptors that a command may need: one per program, map and link, and with kprobes another per
+/// link.
 const FILES: u64 = 128;
 
-/// Raises this process's soft limit of open files to [`FILES`], as far as the hard limit allows: shells may set a lower
-/// one.
+/// Raises this process's soft limit of open files, which shells may set lower, to [`FILES`], or as far as the
+/// hard limit allows.
 ///
 /// # Errors
 /// Where the hard limit is lower than what a command may need.
 pub(crate) fn raise_files() -> Result<(), Unsupported> {
     match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) if soft < FILES => {
-            // Fewer than FILES may do.
+            // Even a hard limit below FILES may be enough: so raise the soft limit to that.
             let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(FILES), hard);
             if hard < FILES { Err(Unsupported::FileLimit(hard)) } else { Ok(()) }
         }
@@ -227,8 +237,9 @@ pub(crate) fn raise_files() -> Result<(), Unsupported> {
     }
 }
 
-/// The length of a jiffy, in which the kernel keeps RTO, SRTT and RTTVAR: 1 / `CONFIG_HZ`. The resolution of the coarse
-/// clock is exactly that (`posix_get_coarse_res()`), and asking needs neither a file nor a privilege.
+/// The length of a jiffy, the kernel's unit of RTO, SRTT and RTTVAR: 1 / `CONFIG_HZ` seconds. The resolution
+/// of the coarse clock is one jiffy (`posix_get_coarse_res()`); reading it needs neither a file nor a
+/// privilege.
 ///
 /// # Errors
 /// Where the kernel has no such clock (older than 2.6.32).
@@ -236,7 +247,8 @@ pub fn jiffy() -> io::Result<Duration> {
     Ok(clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)?.into())
 }
 
-/// `CLOCK_MONOTONIC` of the initial time namespace, by which the kernel side stamps events (`ktime_get_mono_fast_ns()`).
+/// The present time by `CLOCK_MONOTONIC` of the initial time namespace. The kernel side's times are of the
+/// same clock (`ktime_get_mono_fast_ns()`).
 #[must_use]
 pub fn now() -> Duration {
     let here =
@@ -244,10 +256,13 @@ pub fn now() -> Duration {
     Duration::from_nanos(u64::try_from(here - *TIME_NAMESPACE_NS).unwrap_or(0))
 }
 
-/// How many ns the clock of this process's time namespace is ahead of the initial one's. [`can_trace`] reads it first,
-/// from a file, which a confined process could not open.
+/// How many nanoseconds `CLOCK_MONOTONIC` of this process's time namespace is ahead of that of the initial
+/// one. The value comes from a file, which a confined process cannot open: so [`can_trace`] reads it in
+/// advance.
 static TIME_NAMESPACE_NS: LazyLock<i128> = LazyLock::new(|| {
-    // The offsets are those of the namespace for children, which exec(2) makes the process's own on newer kernels only.
+    // The file has the offsets of the time namespace for this process's children. The process itself may be
+    // in another one, as exec(2) moves it to that for children on newer kernels only: then it is taken to be
+    // in the initial one.
     let namespace = |name| fs::metadata(format!("/proc/self/ns/{name}")).map(|meta| meta.ino()).ok();
     if namespace("time") != namespace("time_for_children") {
         return 0;
@@ -256,17 +271,19 @@ static TIME_NAMESPACE_NS: LazyLock<i128> = LazyLock::new(|| {
     offsets.ok().and_then(|offsets| monotonic_offset(&offsets)).unwrap_or(0)
 });
 
-/// The line `monotonic SECONDS NANOSECONDS` of `timens_offsets` (time_namespaces(7)), in ns.
+/// The offset of `CLOCK_MONOTONIC` in nanoseconds, from the line `monotonic SECONDS NANOSECONDS` of a
+/// process's `timens_offsets` (time_namespaces(7)).
 fn monotonic_offset(offsets: &str) -> Option<i128> {
     let mut words = offsets.lines().find_map(|line| line.strip_prefix("monotonic"))?.split_whitespace();
     let [seconds, nanoseconds] = [words.next()?.parse::<i128>().ok()?, words.next()?.parse::<i128>().ok()?];
     Some(seconds * 1_000_000_000 + nanoseconds)
 }
 
-/// Asks for the type of the namespace that a file is: a `CLONE_*` flag (ioctl_nsfs(2)).
+/// The ioctl(2) request for the type of the namespace that a file refers to: a `CLONE_*` flag
+/// (ioctl_nsfs(2)).
 const NS_GET_NSTYPE: Ioctl = 0xb703;
 
-/// The inode number of the network namespace that a file is; `None` if it is something else.
+/// The inode number of the network namespace that an open file refers to; `None` if it refers to none.
 #[must_use]
 pub fn net_namespace(file: &File) -> Option<u32> {
     // SAFETY: the request has no argument, and the descriptor is open. Files that are no namespace refuse it.
@@ -281,7 +298,8 @@ mod tests {
 
     use super::*;
 
-    /// A file system of `files` (path, content), on a kernel 6.9.
+    /// A temporary folder that stands for `/`: it has `files` (path, content) and those of a kernel 6.9 with
+    /// BTF.
     fn root(files: &[(&str, &str)]) -> TempDir {
         let root = tempfile::tempdir().unwrap();
         let all = [("proc/sys/kernel/osrelease", "6.9\n"), ("sys/kernel/btf/vmlinux", "")];
@@ -306,7 +324,8 @@ mod tests {
         assert!(matches!(missing(&[live, proc_net]), Some(Unsupported::NoModuleBtf)));
     }
 
-    /// `param_sysfs_builtin()` makes the folder, for its parameters, but no `initstate`; the types are vmlinux's.
+    /// Of built-in SCTP the kernel makes a folder in `/sys/module`, for the parameters
+    /// (`param_sysfs_builtin()`), but no `initstate`; its types are in vmlinux.
     #[test]
     fn sctp_may_be_built_in() {
         let parameters = ("sys/module/sctp/parameters/no_checksums", "N\n");

@@ -1,8 +1,8 @@
-//! The only door to the kernel: every kernel-side program of the sctptrace commands, what this
-//! kernel offers them, and typed records and statistics out of it. No raw bytes leave this crate.
+//! All access of the sctptrace commands to kernel-side programs: loads them, checks whether this kernel can
+//! run them, and reads their records and statistics as Rust types. No raw bytes leave this crate.
 //!
-//! Units: the kernel side stores nanoseconds; what is returned here says its unit in its type
-//! ([`std::time::Duration`]) or its name.
+//! Units: the kernel side stores times in nanoseconds (`rto`: some in jiffies). Values that this crate
+//! returns have their unit in their type ([`std::time::Duration`]) or in their name.
 
 #![allow(unsafe_code)]
 

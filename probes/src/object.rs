@@ -1,4 +1,4 @@
-//! The programs of a command, from the compiled object to attached ones.
+//! Opens, sets up, loads and attaches the programs of a command.
 
 use std::path::Path;
 
@@ -11,21 +11,24 @@ use zerocopy::IntoBytes;
 
 use crate::{Error, HookKind, error::malformed, kernel::is_module, links::Links, raw::Settings, table};
 
-/// All that reading an open probe asks of bpf(2): histograms, and how often programs were left out.
+/// The commands of bpf(2) that an open probe needs, which a seccomp filter must allow: to read and write
+/// histograms, and to read how often programs were left out.
 pub const BPF_COMMANDS: [bpf_cmd; 3] = [BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD];
 
-/// The only ioctl(2) request of detaching, which a seccomp filter must allow: `PERF_EVENT_IOC_DISABLE`, for kprobes.
+/// The only ioctl(2) request that detaching needs, which a seccomp filter must allow:
+/// `PERF_EVENT_IOC_DISABLE`, for kprobes.
 pub const IOCTL_REQUEST: u32 = 0x2401;
 
 /// Programs and maps that are not loaded yet.
 pub struct OpenPrograms {
     object: OpenObject,
-    /// Constants of the programs; written by [`OpenPrograms::load`].
+    /// Constants of the programs; [`OpenPrograms::load`] writes them into the object.
     pub(crate) settings: Settings,
 }
 
 impl OpenPrograms {
-    /// Opens a compiled object, of which the programs for one kind of hooks, and iterators, are to be loaded.
+    /// Opens a compiled object. Of its programs, those for the kind `hooks` and the iterators are to be
+    /// loaded.
     pub(crate) fn new(name: &str, object: &[u8], hooks: HookKind) -> Result<Self, Error> {
         let mut object = ObjectBuilder::default().name(name)?.open_memory(object)?;
         for mut program in object.progs_mut() {
@@ -33,7 +36,8 @@ impl OpenPrograms {
             program.set_autoload(kind.is_none_or(|kind| kind == hooks));
         }
         let mut open = Self { object, settings: Settings::default() };
-        // Where return probes find the arguments of their functions.
+        // Kretprobes find the arguments of their functions in the map `frames`; other programs do not need
+        // it.
         let returns = |program: OpenProgram<'_>| {
             program.autoload() && program.section().to_string_lossy().starts_with("kretprobe/")
         };
@@ -43,7 +47,7 @@ impl OpenPrograms {
         Ok(open)
     }
 
-    /// Leaves out the programs whose names begin so, of either kind of hooks.
+    /// Excludes from loading the programs, of either kind of hooks, whose names begin with `prefix`.
     pub(crate) fn leave_out(&mut self, prefix: &str) {
         for mut program in self.object.progs_mut() {
             if program.name().to_string_lossy().starts_with(prefix) {
@@ -52,19 +56,21 @@ impl OpenPrograms {
         }
     }
 
-    /// Sets the number of entries of a map, or of bytes of a ring buffer.
+    /// Sets the number of entries of a map, or the number of bytes of a ring buffer.
     pub(crate) fn resize(&mut self, map: &str, entries: u32) -> Result<(), Error> {
         Ok(self.map(map)?.set_max_entries(entries)?)
     }
 
-    /// Sets the number of entries of a map that evicts the oldest: more where there are many CPUs. Each of them keeps up
-    /// to 128 free entries to itself, whoever needs them (`LOCAL_FREE_TARGET` in `kernel/bpf/bpf_lru_list.c`).
+    /// Sets the number of entries of an LRU map: to `entries`, or to 256 per CPU if that is more. Each CPU
+    /// may keep up to 128 free entries that others cannot use (`LOCAL_FREE_TARGET` in
+    /// `kernel/bpf/bpf_lru_list.c`).
     pub(crate) fn resize_lru(&mut self, map: &str, entries: u32) -> Result<(), Error> {
         let cpus = num_possible_cpus()? as u32;
         self.resize(map, entries.max(256 * cpus))
     }
 
-    /// Makes the memory of a table (`TABLE` in `stats.h`) with so many entries of `T`.
+    /// Makes, in the kernel, the memory of the table `name` (`TABLE` in `stats.h`), with `len` entries of
+    /// `T`.
     pub(crate) fn make_table<T>(&mut self, name: &str, len: u32) -> Result<(), Error> {
         let bytes = u64::from(len) * size_of::<T>() as u64;
         table::make::<T>(&mut self.map(&format!(".bss.{name}"))?, len).map_err(|e| Error::of_tables(e, bytes))
@@ -88,8 +94,8 @@ impl OpenPrograms {
         self.object.maps_mut().find(|map| map.name() == name).ok_or_else(malformed)
     }
 
-    /// Sets each target to `sctp:FUNCTION`. Without the module libbpf searches vmlinux's types and then every module's:
-    /// 10 million instructions per program.
+    /// Names the module of each function that a program of fentry kind is for: `sctp:FUNCTION`. Without the
+    /// module libbpf searches vmlinux's types and then every module's: 10 million instructions per program.
     fn name_module(&mut self) -> Result<(), Error> {
         if !is_module(Path::new("/")) {
             return Ok(());
@@ -110,7 +116,7 @@ pub(crate) fn map(object: &Object, name: &str) -> Result<MapHandle, Error> {
     Ok(MapHandle::try_from(&map)?)
 }
 
-/// A table (`TABLE` in `stats.h`) of loaded programs, by its name.
+/// The map that holds a table (`TABLE` in `stats.h`) of loaded programs, by the table's name.
 pub(crate) fn table_map(object: &Object, name: &str) -> Result<MapHandle, Error> {
     map(object, &format!(".bss.{name}"))
 }

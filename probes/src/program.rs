@@ -1,4 +1,5 @@
-//! The traits of a trace: [`Program`], which each command's BPF programs have, and [`Probe`], what callers use.
+//! The traits of a trace: [`Program`], which each command's BPF programs implement, and [`Probe`], which
+//! callers use.
 
 use std::{io, os::fd::OwnedFd, time::Duration};
 
@@ -7,46 +8,50 @@ use zerocopy::FromBytes;
 
 use crate::{Accounting, Error, Filter, HookKind, object::OpenPrograms, raw::Settings};
 
-/// Which associations to trace, and which records and statistics to keep. All memory is taken at start.
+/// Which associations to trace, and which records and statistics to keep. All memory for them is allocated at
+/// start.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Which associations, sockets and addresses to trace.
     pub filter: Filter,
-    /// Hand out a record of every event, not only statistics.
+    /// Hand out a record of every event, not only statistics (`sctp-rtt`, `sctp-rto`, `sctp-bufmon`).
     pub records: bool,
     /// Keep statistics of each interval as well.
     pub intervals: bool,
-    /// Gather the figures of `-x`, which the Python scripts do not have.
+    /// Gather the figures of `-x`, which the Python scripts that these commands replace do not have.
     pub extended: bool,
-    /// Keep histograms.
+    /// Keep histograms of the values (`--histogram`).
     pub histograms: bool,
-    /// Keep the entries of ended associations as long as there is room. Otherwise such an entry is freed one interval
-    /// after the one in which the association ended.
+    /// In `sctp-jitter` and `sctp-streamutil`: keep the entries of ended associations until their room is
+    /// needed. Otherwise such an entry counts as free once a whole interval has passed after the one in which
+    /// the association ended.
     pub keep_ended: bool,
     /// Use only this kind of hooks. `None`: use the best kind that works.
     pub hooks: Option<HookKind>,
 }
 
 impl Config {
-    /// Whether the kernel side gathers figures or histograms, which the scripts do not have.
+    /// Returns whether the kernel side gathers histograms or the other figures of `-x`.
     pub(crate) fn gathers_more(&self) -> bool {
         self.extended || self.histograms
     }
 }
 
-/// Whose totals are due at the end of an interval.
+/// Which associations' totals are due, that is, to be handed out, at the end of an interval or of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// Those of associations that ended in this interval.
+    /// Totals of associations that ended in this interval (in `entries.rs`: in any interval, if not handed
+    /// out yet).
     Ended,
-    /// Those of associations that ended in this interval, and of living ones.
+    /// Totals as with [`Due::Ended`], and those of living associations.
     EndedAndLiving,
-    /// Those of every association that still has an entry.
+    /// Totals of every association that still has an entry.
     All,
 }
 
 impl Due {
-    /// Is an association due at the end of interval `number`? It ended in the interval `ended`, or lives (`None`).
+    /// Returns whether the totals of an association are due at the end of interval `number`. `ended`: the
+    /// interval in which the association ended; `None` while it lives.
     pub(crate) fn includes(self, ended: Option<u32>, number: u32) -> bool {
         match self {
             Self::All => true,
@@ -61,54 +66,58 @@ impl Due {
 pub struct Moment {
     /// Number of the interval that has just ended.
     pub(crate) interval: u32,
-    /// The time, on `CLOCK_MONOTONIC`: now, or when the programs were detached.
+    /// The time of reading, on `CLOCK_MONOTONIC`; after the programs were detached, the time at which they
+    /// were.
     pub(crate) now: Duration,
-    /// Entries of the pool of streams that were ever used.
+    /// Number of entries of the pool of streams that were ever used (may exceed the size of the pool).
     pub(crate) pool_used: u32,
-    /// Sends that may have to wait.
+    /// Number of sends in progress that may have to wait for room (`sctp-bufmon`).
     pub(crate) sends_open: u32,
 }
 
 /// The kernel-side programs of one command: the part of a [`crate::trace::Trace`] that differs from command to command.
 pub trait Program: Sized + 'static {
-    /// Name of the object.
+    /// Name of the BPF object, as libbpf is given it.
     const NAME: &'static str;
-    /// The object that the build script compiled.
+    /// The BPF object file that the build script compiled.
     const OBJECT: &'static [u8];
-    /// Whether each fentry program that counts is attached twice, so that the kernel never leaves out both copies.
+    /// True if each fentry program that counts is attached twice, so that one copy runs where the kernel
+    /// skips the other.
     const SECOND_COPIES: bool = false;
 
-    /// Sizes of the tables.
+    /// Sizes of the command's tables.
     type Sizes;
-    /// `struct event`: a record of the ring buffer.
+    /// A single event, as it comes through the ring buffer: the kernel side's `struct event`.
     type Event: FromBytes + 'static;
-    /// `struct accounting`.
+    /// Numbers of events and entries that the programs lost or left out: the kernel side's `struct
+    /// accounting`.
     type Accounting: FromBytes;
     /// A record: a single event, as it is handed out.
     type Record;
-    /// Statistics, as they are handed out.
+    /// Statistics of a path, an association or a stream, as they are handed out.
     type Row;
 
-    /// Chooses programs, sizes and settings.
+    /// Chooses, before loading, which programs to load, the sizes of their tables, and their settings.
     ///
     /// # Errors
-    /// Where the kernel refuses a table (out of memory).
+    /// Where the kernel has too little memory for a table.
     fn configure(open: &mut OpenPrograms, config: &Config, sizes: &Self::Sizes) -> Result<(), Error>;
 
     /// Maps the tables of loaded programs.
     ///
     /// # Errors
-    /// Where the kernel refuses (out of memory or address space).
+    /// Where the kernel refuses the mapping (out of memory or address space).
     fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error>;
 
     /// Makes a record of an event: in Rust's types, with the identity of its path or association.
     fn decode(&mut self, event: &Self::Event) -> Self::Record;
 
-    /// Adds records of states that have lasted for some time and were not handed out before: the stalls of
-    /// `sctp-bufmon`.
+    /// Adds to `records` the stalls, present or ended, that were not handed out before (`sctp-bufmon`). Other
+    /// commands add nothing.
     fn lasting(&mut self, _moment: Moment, _records: &mut Vec<Self::Record>) {}
 
-    /// Reads the kernel side's counters that wrap, and carries them on. Once a minute is often enough.
+    /// Reads the histograms of entries (`entries.h`), and carries their counts of 32 bits, which wrap, on in
+    /// 64 bits. Has to be called more often than a count wraps: once a minute is enough.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.
@@ -116,13 +125,15 @@ pub trait Program: Sized + 'static {
         Ok(())
     }
 
-    /// Statistics of the interval that has just ended, of all that had any.
+    /// Returns the statistics of the interval that has just ended, of each path, association or stream that
+    /// was not idle in it.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.
     fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Self::Row, Error>>, Error>;
 
-    /// Statistics since the start, of all that is due and had any.
+    /// Returns the statistics since the start, of each path, association or stream that is due and was not
+    /// idle.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.
@@ -132,36 +143,38 @@ pub trait Program: Sized + 'static {
         moment: Moment,
     ) -> Result<impl Iterator<Item = Result<Self::Row, Error>>, Error>;
 
-    /// How many events were seen and how many were not, from what the programs `counted`; `missed`: how often the
-    /// kernel left a program out.
+    /// Returns how many events were seen, and how many were not, by reason. `counted`: the programs' own
+    /// counts. `missed`: how often the kernel left a program out.
     fn accounting(&self, counted: &Self::Accounting, missed: u64) -> Accounting;
 }
 
-/// A running trace, whatever its program.
+/// A running trace of any command, as its callers use it.
 pub trait Probe {
-    /// A single event, with its identity.
+    /// A single event, with the identity of its path or association.
     type Record;
     /// Statistics of a path, an association or a stream.
     type Row;
 
-    /// A descriptor that becomes readable when the kernel wakes this process; `None` where no records were asked for.
+    /// Returns a descriptor that becomes readable when the kernel side wakes this process; `None` if
+    /// [`Config::records`] is not set.
     ///
     /// # Errors
-    /// Where there is no descriptor left.
+    /// Where this process may open no more descriptors.
     fn fd(&self) -> io::Result<Option<OwnedFd>>;
 
-    /// Asks to be woken at the next record. Records that came before do not wake: take them after this call, before
-    /// waiting.
+    /// Asks the kernel side to make [`Probe::fd`] readable at the next record. Records that came before this
+    /// call do not make it readable: take them after this call, and before waiting.
     fn wake_me(&mut self);
 
-    /// Moves at most `limit` records of events, and all of [`Program::lasting`], into `into`. Returns whether there may
-    /// be more.
+    /// Moves at most `limit` records of events, and all records of [`Program::lasting`], into `into`. Returns
+    /// whether there may be more.
     ///
     /// # Errors
     /// Where libbpf fails to read the ring buffer.
     fn take(&mut self, into: &mut Vec<Self::Record>, limit: usize) -> Result<bool, Error>;
 
-    /// Reads the kernel side's counters that wrap, and carries them on: to be called at least once a minute.
+    /// Reads the histograms of entries (`entries.h`), and carries their counts of 32 bits, which wrap, on in
+    /// 64 bits. To be called at least once a minute.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.
@@ -172,21 +185,24 @@ pub trait Probe {
     /// Ends the current interval and begins the next.
     fn end_interval(&mut self);
 
-    /// Statistics of the interval that ended last, of all that had any. Needs [`Config::intervals`]; once per interval.
+    /// Returns the statistics of the interval that ended last, of each path, association or stream that was
+    /// not idle in it. Needs [`Config::intervals`]. To be called once per interval: it also sets the counts
+    /// that the next interval subtracts.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.
     fn interval(&mut self) -> Result<impl Iterator<Item = Result<Self::Row, Error>>, Error>;
 
-    /// Statistics since the start, of all that is due and had any.
+    /// Returns the statistics since the start, of each path, association or stream that is due and was not
+    /// idle.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.
     fn totals(&mut self, due: Due) -> Result<impl Iterator<Item = Result<Self::Row, Error>>, Error>;
 
-    /// How many events were seen so far, and how many were not, and why.
+    /// Returns how many events were seen so far, and how many were not, by reason.
     fn accounting(&self) -> Accounting;
 
-    /// Detaches the programs: nothing changes any more, and statistics are exact.
+    /// Detaches the programs. After that, no statistics change any more, and all are of the same moment.
     fn detach(&mut self);
 }

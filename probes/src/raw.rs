@@ -1,14 +1,15 @@
-//! The kernel side's structs that all programs share, once: each program's skeleton has its own copy of them, and
-//! `same_layout!` holds these to it. Numbers are of the kernel's byte order; times are nanoseconds of `CLOCK_MONOTONIC`
-//! unless a name says otherwise.
+//! The C structs that the kernel-side programs share, defined once in Rust. Each program's skeleton has its
+//! own copy of them; `same_layout!` checks at compile time that each copy has the same layout as the struct
+//! here. Numbers are in host byte order; times are nanoseconds of `CLOCK_MONOTONIC` unless a name says
+//! otherwise.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// `struct endpoint_addr` (`assoc.h`).
+/// An IP address and a port: `struct endpoint_addr` of `assoc.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct EndpointAddr {
-    /// Address in network order; IPv4 has the first four bytes.
+    /// Address in network byte order; an IPv4 address takes the first four bytes.
     pub ip: [u8; 16],
     /// `AF_INET`, `AF_INET6`, or 0 for an unknown address.
     pub family: u16,
@@ -16,7 +17,7 @@ pub struct EndpointAddr {
     pub port: u16,
 }
 
-/// `struct identity` (`assoc.h`).
+/// Identity of a path or of an association: `struct identity` of `assoc.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct Identity {
@@ -24,17 +25,17 @@ pub struct Identity {
     pub assoc_id: u32,
     /// Inode number of the network namespace.
     pub netns: u32,
-    /// Own address of the association's first path.
+    /// This host's address and port on the association's first path, the one that its INIT took.
     pub local: EndpointAddr,
-    /// Peer's address of the association's first path.
+    /// Peer's address and port on the association's first path.
     pub peer: EndpointAddr,
-    /// Peer's address of this path.
+    /// Peer's address that the path leads to. In an association's identity: that of one of its paths.
     pub path: EndpointAddr,
-    /// Which life of the association, from 1: a restart begins another.
+    /// Number of the association's life, from 1: each restart begins another.
     pub life: u32,
 }
 
-/// `struct dist` (`stats.h`), in nanoseconds, bytes or millionths.
+/// A distribution of samples, in nanoseconds, bytes or millionths: `struct dist` of `stats.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct Dist {
@@ -48,127 +49,134 @@ pub struct Dist {
     pub max: u64,
 }
 
-/// `struct window` (`entries.h`): the statistics of one interval.
+/// The statistics of one interval, in an entry: `struct window` of `entries.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct Window<Stats> {
-    /// Number of the interval.
+    /// Number of the interval; 0: of none.
     pub epoch: u32,
     pub pad: u32,
-    /// Statistics of that interval.
+    /// Statistics of the interval with this number.
     pub stats: Stats,
 }
 
-/// `struct entry` (`entries.h`): a path or an association.
+/// Identity, state and statistics of a path or an association: `struct entry` of `entries.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct Entry<State, Stats> {
-    /// Equal to `seq_head` where no writer is busy.
+    /// Equal to `seq_head` unless a writer is changing the entry.
     pub seq_tail: u64,
-    /// Address of the kernel object; 0 in a free entry, odd in one that has ended.
+    /// Address of the path or association in the kernel; 0 in a free entry. The lowest bit is set once the
+    /// entry has ended.
     pub object: u64,
-    /// Time of the last event.
+    /// Time of the last event of the path or association.
     pub last_ns: u64,
-    /// Running number of all entries ever made.
+    /// Running number of this entry among all ever made.
     pub generation: u32,
-    /// Index of this entry.
+    /// Index of this entry in the table.
     pub key: u32,
-    /// Number of the interval in which it ended; 0 while it lives.
+    /// Number of the interval in which the path or association, or its life, ended; 0 while it lives.
     pub ended: u32,
-    /// Entries whose search begins here lie at most so many steps on.
+    /// Largest number of search steps from this place to an entry whose search begins here.
     pub reach: u32,
-    /// The generation, and whether the entry was handed out since it ended.
+    /// The generation, shifted left by one. Bit 0: user space has handed out this entry since it ended.
     pub mark: u32,
     pub pad: u32,
     /// Identity of the path or association.
     pub id: Identity,
-    /// The program's own state, which it keeps once, and not per interval.
+    /// The program's own state of the path or association. Unlike statistics, it is not kept per interval.
     pub state: State,
     /// Statistics since the start.
     pub stats: Stats,
-    /// Statistics of the current and the last interval: even and odd numbers.
+    /// Statistics of the latest even and the latest odd interval that had events; `epoch` says which
+    /// intervals.
     pub window: [Window<Stats>; 2],
-    /// Raised before each update.
+    /// Raised by one before each update of the entry; afterwards `seq_tail` is set to it.
     pub seq_head: u64,
 }
 
-/// Streams of an association that the kernel side finds without a search (`RECENT` in `streams.h`).
+/// How many streams of an association the kernel side finds without a search: `RECENT` of `streams.h`.
 const RECENT: usize = 8;
 
-/// The generation of an entry that is being made (`TAKEN` in `streams.h`).
+/// The generation of an entry that a CPU is just making: `TAKEN` of `streams.h`.
 pub const TAKEN: u32 = u32::MAX;
 
-/// `struct assoc` (`streams.h`).
+/// An association's entry in the tables of `sctp-jitter` and `sctp-streamutil`: `struct assoc` of
+/// `streams.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct Assoc<Stats> {
-    /// Equal to `seq_head` where no writer is busy.
+    /// Equal to `seq_head` unless a writer is changing the entry.
     pub seq_tail: u64,
-    /// Running number of this life among all lives ever seen, from 1. 0: the entry is free. [`TAKEN`]: the entry is being
-    /// made.
+    /// Running number of this entry among all entries of associations ever made, from 1. 0: the entry is
+    /// free. [`TAKEN`]: the entry is being made.
     pub generation: u32,
-    /// Number of the interval in which it ended; 0 while it lives.
+    /// Number of the interval in which the association, or its life, ended; 0 while it lives.
     pub ended: u32,
-    /// When it was first seen.
+    /// When the entry was made: at the first event of the association, or at its restart.
     pub first_ns: u64,
-    /// When it ended.
+    /// When the association, or its life, ended. Valid only if `ended` is not 0.
     pub ended_ns: u64,
-    /// Jiffies at its last event.
+    /// Jiffies at the last event of the association.
     pub last_jiffies: u64,
-    /// Number of events.
+    /// Number of the association's events: chunks that arrived, or that were sent.
     pub events: u64,
-    /// The last event, as the second copy of a program recognises it.
+    /// Identifies the association's last event, so that the second copy of a program does not count it again.
     pub last_event: u64,
-    /// Indexes into the pool of streams, by stream identifier.
+    /// Indexes into the pool of streams, one per stream identifier modulo `RECENT`. The entry at an index may
+    /// have become another stream's.
     pub recent: [u32; RECENT],
     /// Identity of the association.
     pub id: Identity,
-    /// The program's own part.
+    /// The program's own statistics and state of the association.
     pub stats: Stats,
-    /// Association id; 0 once it has ended.
+    /// Association id; 0 once the association has ended.
     pub living_id: u32,
-    /// Index of this entry.
+    /// Index of this entry in the table of associations.
     pub index: u32,
-    /// Index into `places`, if the entry is not near its own place.
+    /// Index into the map `places`, by which the entry is found; all ones (`NO_INDEX`) where it lies near the
+    /// index that equals its id, and needs none.
     pub place: u32,
-    /// Number of its streams that have an entry.
+    /// Number of the association's streams that have an entry.
     pub streams: u32,
-    /// Raised before each update.
+    /// Raised by one before each update of the entry; afterwards `seq_tail` is set to it.
     pub seq_head: u64,
 }
 
-/// `struct stream` (`streams.h`).
+/// A stream's entry in the pool of streams: `struct stream` of `streams.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct Stream<Stats> {
-    /// Equal to `seq_head` where no writer is busy.
+    /// Equal to `seq_head` unless a writer is changing the entry.
     pub seq_tail: u64,
-    /// `generation` of its association. 0: the entry is free. [`TAKEN`]: the entry is being made.
+    /// [`Assoc::generation`] of the stream's association. 0: the entry is free. [`TAKEN`]: the entry is being
+    /// made.
     pub assoc_generation: u32,
-    /// `index` of its association.
+    /// [`Assoc::index`] of the stream's association.
     pub assoc: u32,
-    /// Jiffies at its last event.
+    /// Jiffies at the last event of the stream.
     pub last_jiffies: u64,
-    /// Index into `places`.
+    /// Index into the map `places`, by which the entry is found.
     pub place: u32,
-    /// How often this entry was made anew: it differs where a stream comes back to the entry that it had.
+    /// How often this entry was made: differs where a stream was evicted and later got the same entry again.
     pub made: u32,
     /// Stream identifier.
     pub sid: u16,
     pub pad: [u16; 3],
-    /// The program's own part.
+    /// The program's own statistics and state of the stream.
     pub stats: Stats,
-    /// Raised before each update.
+    /// Raised by one before each update of the entry; afterwards `seq_tail` is set to it.
     pub seq_head: u64,
 }
 
-/// `struct filter` (`settings.h`); 0 means any.
+/// Which associations, sockets and addresses to trace: `struct filter` of `settings.h`. A member that is 0
+/// excludes nothing.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Immutable, IntoBytes)]
 pub struct Filter {
     pub assoc_id: u32,
     pub netns: u32,
-    /// Process number, as seen in the pid namespace below.
+    /// Process number in the pid namespace `pidns`.
     pub tgid: u32,
     pub lport: u16,
     pub rport: u16,
@@ -176,62 +184,68 @@ pub struct Filter {
     pub family: u16,
     pub ip: [u8; 16],
     pub pad: [u8; 6],
-    /// Inode number of the pid namespace in which `tgid` is meant.
+    /// Inode number of the pid namespace that `tgid` is a number of.
     pub pidns: u64,
 }
 
-/// `struct settings` (`settings.h`): constants of the programs, written before they are loaded.
+/// Constants of the programs, written before they are loaded: `struct settings` of `settings.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Immutable, IntoBytes)]
 pub struct Settings {
     pub filter: Filter,
     /// Length of a jiffy in nanoseconds.
     pub jiffy_ns: u64,
-    /// Optional outputs: the bits below.
+    /// Optional outputs, one bit each: [`WANT_WINDOWS`], [`WANT_EXTENDED`], [`WANT_EVENTS`], [`WANT_SIZES`].
     pub wants: u32,
-    /// Whether `filter` has any member set.
+    /// 1 if any member of `filter` is set, else 0.
     pub want_filter: u32,
-    /// Whether ended associations make room once they have been shown.
+    /// 1 if the entries of ended associations make room once user space has handed them out, else 0.
     pub want_reuse: u32,
-    /// Largest indexes of tables, whose sizes are powers of two.
+    /// Largest index of the table `entries`, whose size is a power of two.
     pub entry_mask: u32,
+    /// Largest index of the table `assocs`, whose size is a power of two.
     pub assoc_mask: u32,
+    /// Largest index of the table `inflight`, whose size is a power of two.
     pub set_mask: u32,
+    /// Largest index of the table `streams`, whose size is a power of two.
     pub stream_mask: u32,
+    /// Largest index of the map `places`, whose size is a power of two.
     pub place_mask: u32,
 }
 
-/// Bit of `wants`: statistics of each interval.
+/// Bit of [`Settings::wants`]: statistics of each interval.
 pub const WANT_WINDOWS: u32 = 1;
-/// Bit of `wants`: histograms, and what else a program has for `-x`.
+/// Bit of [`Settings::wants`]: histograms, and the other figures of `-x`.
 pub const WANT_EXTENDED: u32 = 2;
-/// Bit of `wants`: a ring buffer record per event.
+/// Bit of [`Settings::wants`]: each single event in the ring buffer.
 pub const WANT_EVENTS: u32 = 4;
-/// Bit of `wants`: histograms of the lengths of messages.
+/// Bit of [`Settings::wants`]: histograms of the lengths of messages (`sctp-streamutil`).
 pub const WANT_SIZES: u32 = 8;
 
-/// `struct shared` (`shared.h`): what both sides touch while the programs run.
+/// Memory that user space and the programs read and write while these run: `struct shared` of `shared.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct Shared<Accounting> {
-    /// Number of the interval; never 0.
+    /// Number of the current interval; never 0.
     pub epoch: u32,
-    /// Set by user space before it sleeps: wake it at the next record.
+    /// 1: user space asks to be woken at the next record. The program that does so sets 0.
     pub want_wakeup: u32,
-    /// Entries of the pool of streams ever used; may exceed their number.
+    /// Number of entries of the pool of streams that were ever used; may exceed the size of the pool.
     pub pool_used: u32,
-    /// Returns of functions whose arguments the probe at the entry has not kept (`frame.h`).
+    /// How often a kretprobe did not find the arguments of its function: the kprobe at the function's entry
+    /// did not run, or the arguments were evicted (`frame.h`).
     pub frames_lost: u32,
-    /// Sends that may have to wait.
+    /// Number of sends in progress that may have to wait for room (`sctp-bufmon`).
     pub sends_open: u32,
-    /// Not 0: the filter has left out an event.
+    /// Not 0 once the filter has left out an event.
     pub passed_over: u32,
     /// The program's own counts of what was lost or left out.
     pub accounting: Accounting,
 }
 
-/// Holds our structs to those of a skeleton, at compile time: the same size, and the same offset of each member named.
-/// `@entries` and `@streams` are what all programs of the family share.
+/// Checks at compile time that structs of this crate have the same size as their twins in a skeleton, and
+/// that each member named has the same offset. `@entries` and `@streams` stand for the structs that all
+/// programs with `entries.h`, or with `streams.h`, share.
 macro_rules! same_layout {
     ($types:ident; $($rest:tt)*) => {
         const _: () = { $crate::raw::same_layout!(@each $types; $($rest)*); };

@@ -7,11 +7,11 @@ use tokio::io::{Interest, unix::AsyncFd};
 /// Registers a descriptor with the running tokio reactor.
 ///
 /// # Errors
-/// Where it cannot be waited for, as a regular file.
+/// Where the descriptor cannot be waited for, such as that of a regular file.
 ///
 /// # Panics
 /// Outside a tokio runtime with I/O enabled.
 pub fn async_fd(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the descriptor is owned by the AsyncFd from here on: open, and the same, as long as that lives.
+    // SAFETY: from here on the AsyncFd owns the descriptor, and keeps it open as long as the AsyncFd lives.
     unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(|e| e.into_parts().1)
 }

@@ -1,4 +1,4 @@
-//! Retransmission timeouts of paths (`rto.bpf.c`): every update, with the values after it.
+//! Retransmission timeouts (RTO) of paths (`rto.bpf.c`): every update, with the path's values after it.
 
 use std::{mem::offset_of, time::Duration};
 
@@ -29,74 +29,75 @@ pub type Rto = Trace<Programs>;
 /// Sizes of the tables, each rounded up to a power of two.
 #[derive(Clone, Debug)]
 pub struct Sizes {
-    /// Paths that fit; more evict the one that was silent longest.
+    /// Number of paths that fit. A new one beyond that evicts one that has ended, or else the longest silent
+    /// of a few.
     pub max_paths: u32,
-    /// Retransmitted chunks not yet acknowledged that fit, over all associations.
+    /// Number of retransmitted chunks not yet acknowledged that fit, over all associations.
     pub max_retransmitted: u32,
 }
 
-/// The most that [`Sizes::max_paths`] may be.
+/// The largest value of [`Sizes::max_paths`].
 pub const MAX_PATHS: u32 = Entries::<RawState, RawStats>::MAX;
-/// The most that [`Sizes::max_retransmitted`] may be.
+/// The largest value of [`Sizes::max_retransmitted`].
 pub const MAX_RETRANSMITTED: u32 = SET_SLOTS * table::max_len::<types::set>();
 
-/// Slots of a set of `inflight` (`SET_SLOTS`).
+/// Number of slots in a set of the table `inflight`: `SET_SLOTS` of `chunks.h`.
 const SET_SLOTS: u32 = 4;
 
-/// Why there is an update.
+/// The event of a path that an [`Update`] reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// A round-trip time was measured with data.
+    /// An acknowledgement of data gave a round-trip time, and the RTO was computed anew.
     Rtt {
-        /// The round-trip time.
+        /// The round-trip time that the kernel measured, in whole jiffies.
         rtt: Duration,
     },
-    /// A HEARTBEAT was acknowledged.
+    /// A HEARTBEAT ACK gave a round-trip time, and the RTO was computed anew.
     Heartbeat {
-        /// The round-trip time.
+        /// The round-trip time that the kernel measured, in whole jiffies.
         rtt: Duration,
     },
-    /// The T3-rtx timer expired.
+    /// The T3-rtx timer of the path expired.
     T3 {
-        /// RTO before the update.
+        /// RTO before the expiry.
         old_rto: Duration,
     },
     /// A HEARTBEAT was not acknowledged before the next one was due.
     HeartbeatTimeout {
-        /// RTO before the update.
+        /// RTO before the timeout.
         old_rto: Duration,
     },
-    /// The path changed its state; no update of its RTO.
+    /// The path's state changed. Its RTO did not.
     State {
         /// State before the change.
         old: PathState,
     },
-    /// The path became the primary one; no update of its RTO.
+    /// The path became the primary path. Its RTO did not change.
     Primary,
     /// The T2-shutdown timer expired: SHUTDOWN or SHUTDOWN ACK, sent on this path, was not answered.
     T2 {
-        /// RTO before the update.
+        /// RTO before the expiry.
         old_rto: Duration,
     },
 }
 
-/// State of a path that was removed (`PATH_REMOVED`): not one of the kernel's.
+/// State of a path that was removed, which the kernel has no number for: `PATH_REMOVED` of `rto.bpf.c`.
 const REMOVED: u8 = 255;
 
-/// `enum sctp_spinfo_state`.
+/// State of a path: the kernel's `enum sctp_spinfo_state`, and [`PathState::Removed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathState {
-    /// Errors have reached their limit.
+    /// Errors in a row have exceeded their limit (RFC 9260 8.2).
     Inactive,
     /// Potentially failed (RFC 7829).
     PotentiallyFailed,
-    /// In use, or ready for it.
+    /// The path carries data, or could.
     Active,
-    /// The peer has not confirmed the address yet.
+    /// The peer has not confirmed the address yet (RFC 9260 5.4).
     Unconfirmed,
     /// The address was taken away, and no longer belongs to the association (RFC 5061).
     Removed,
-    /// Something newer.
+    /// A state that this crate does not know, of a newer kernel.
     Unknown,
 }
 
@@ -112,7 +113,7 @@ impl PathState {
         }
     }
 
-    /// The state as one word.
+    /// The state as one word, as output shows it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -126,7 +127,8 @@ impl PathState {
     }
 }
 
-/// A path's RTO, SRTT, RTTVAR and error count, as `struct sctp_transport` has them; and [`More`], if extended.
+/// A path's RTO, SRTT, RTTVAR and error count, as `struct sctp_transport` has them; and [`More`], if extended
+/// ([`Config::extended`] or [`Config::histograms`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Values {
     /// Retransmission timeout.
@@ -135,7 +137,7 @@ pub struct Values {
     pub srtt: Duration,
     /// Variation of the round-trip time.
     pub rttvar: Duration,
-    /// Errors in a row.
+    /// Errors of the path in a row (RFC 9260 8.2).
     pub error_count: u16,
     /// Congestion control and state; `None` unless extended.
     pub more: Option<More>,
@@ -144,7 +146,7 @@ pub struct Values {
 /// Congestion control, MTU, state and limit of errors of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct More {
-    /// Errors in a row that make the path inactive when exceeded.
+    /// The limit of errors in a row: with more than these the path becomes inactive (RFC 9260 8.2).
     pub error_limit: u16,
     /// Congestion window, in bytes.
     pub cwnd_bytes: u32,
@@ -156,71 +158,73 @@ pub struct More {
     pub pmtu_bytes: u32,
     /// State of the path.
     pub state: PathState,
-    /// Is it the primary path?
+    /// True if this is the association's primary path.
     pub primary: bool,
 }
 
 /// A record: one event of a path ([`Cause`]), and the path's values after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
-    /// Time of the update, on `CLOCK_MONOTONIC`.
+    /// Time of the event, on `CLOCK_MONOTONIC`.
     pub at: Duration,
     /// Association id.
     pub assoc_id: u32,
-    /// Number of the path, in the order of appearance.
+    /// Running number of the path's entry, in the order of appearance.
     pub transport_id: u32,
-    /// The path; `None` where the path has made room for another meanwhile.
+    /// Identity of the path; `None` if the path's entry was evicted meanwhile.
     pub id: Option<Identity>,
-    /// Why there is an update.
+    /// The event.
     pub cause: Cause,
-    /// Values of the path after the update.
+    /// Values of the path after the event.
     pub values: Values,
 }
 
-/// Statistics of one path.
+/// Statistics of one path. "Extended" means [`Config::extended`] or [`Config::histograms`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Number of the path, in the order of appearance.
+    /// Running number of the path's entry, in the order of appearance.
     pub transport_id: u32,
-    /// The path.
+    /// Identity of the path.
     pub id: Identity,
     /// RTO after each update ([`Cause::Rtt`], [`Cause::Heartbeat`], [`Cause::T3`]).
     pub rto: DurationDist,
     /// Histogram of `rto`, in milliseconds; only if [`Config::extended`] or [`Config::histograms`].
     pub histogram: Option<Histogram>,
-    /// SRTT after each update.
+    /// SRTT after each update that `rto` counts.
     pub srtt: DurationDist,
-    /// RTTVAR after each update.
+    /// RTTVAR after each update that `rto` counts.
     pub rttvar: DurationDist,
-    /// T3-rtx expiries.
+    /// Expiries of the path's T3-rtx timer.
     pub t3_expiries: u64,
-    /// Unanswered HEARTBEATs; 0 unless extended, as all that follow.
+    /// HEARTBEATs not acknowledged before the next one was due; 0 unless extended.
     pub heartbeat_timeouts: u64,
-    /// Times that data of this path was marked for retransmission by its T3-rtx timer (or as soon as an unconfirmed path
-    /// was confirmed).
+    /// Times that data of this path was marked for retransmission by T3-rtx: after an expiry, or at once
+    /// where an address was confirmed or changed (`sctp_transport_immediate_rtx()`); 0 unless extended.
     pub t3_retransmits: u64,
-    /// Times that data of this path was marked for retransmission by missing reports.
+    /// Times that data of this path was marked for fast retransmission (RFC 9260 7.2.4); 0 unless extended.
     pub fast_retransmits: u64,
-    /// Times that data of this path was marked for retransmission because the path MTU had become smaller.
+    /// Times that data of this path was marked for retransmission because the path MTU had become smaller; 0
+    /// unless extended.
     pub pmtud_retransmits: u64,
-    /// Chunks sent again on this path.
+    /// Retransmissions of chunks on this path; 0 unless extended.
     pub rtx_chunks: u64,
-    /// Retransmissions, on whatever path, of chunks that this path carried before; the next three are of the same
-    /// chunks.
+    /// Retransmissions, on any path, of chunks that this path had sent first; 0 unless extended. `spurious`,
+    /// `dup_tsns` and `early_acks` are of the same chunks.
     pub rtx_for_path: u64,
-    /// Retransmissions that the peer has named as duplicates (RFC 9260 3.3.4): it had the chunk already.
+    /// Retransmissions that the peer has named as duplicates (RFC 9260 3.3.4), since it had the chunk
+    /// already; 0 unless extended.
     pub spurious: u64,
-    /// How often the peer has named a chunk that was sent again as a duplicate. More often than `spurious` where the
-    /// network duplicates packets.
+    /// How often the peer has named retransmitted chunks as duplicates, which is more often than `spurious`
+    /// where the network duplicates packets; 0 unless extended.
     pub dup_tsns: u64,
-    /// Chunks acknowledged sooner after they were sent again than the path can answer: the peer had them already, or
-    /// the path has become quicker.
+    /// Retransmitted chunks that were acknowledged sooner after the retransmission than the path can answer:
+    /// the peer had them already, or the path has become quicker; 0 unless extended.
     pub early_acks: u64,
     /// Values of the path after its last event.
     pub last: Values,
 }
 
-/// `struct stats` (`rto.bpf.c`).
+/// Statistics of a path: `struct stats` of `rto.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawStats {
@@ -239,7 +243,8 @@ pub struct RawStats {
     early_acks: u64,
 }
 
-/// `struct values`; times in jiffies.
+/// A path's values after an event: `struct values` of `rto.bpf.c`. `rto`, `srtt`, `rttvar` and `rtt` are in
+/// jiffies.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawValues {
@@ -258,7 +263,7 @@ pub(crate) struct RawValues {
     pad: u16,
 }
 
-/// `struct state` (`rto.bpf.c`).
+/// State of a path: `struct state` of `rto.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawState {
@@ -268,7 +273,8 @@ pub(crate) struct RawState {
     min_rtt: RawMinRtt,
 }
 
-/// `struct min_rtt` (`rto.bpf.c`).
+/// The smallest round-trip time of a path lately, without the delay of SACKs: `struct min_rtt` of
+/// `rto.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawMinRtt {
@@ -277,7 +283,7 @@ pub(crate) struct RawMinRtt {
     before_ns: u64,
 }
 
-/// `struct event` (`rto.bpf.c`).
+/// An event of a path, as it comes through the ring buffer: `struct event` of `rto.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawEvent {
@@ -288,12 +294,12 @@ pub struct RawEvent {
     cause: u8,
     old_state: u8,
     pad: u16,
-    /// In jiffies.
+    /// RTO before the event, in jiffies.
     old_rto: u32,
     values: RawValues,
 }
 
-/// `struct accounting` (`rto.bpf.c`).
+/// Numbers of events and entries that the programs lost or left out: `struct accounting` of `rto.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawAccounting {
@@ -322,11 +328,11 @@ same_layout!(types;
     };
 );
 
-/// Histograms of an entry (`HISTS`): of RTO and SRTT.
+/// Number of histograms per entry, `HISTS` of `rto.bpf.c`: one of the RTO, one of the SRTT.
 const HISTS: usize = 2;
 const _: () = assert!(size_of::<types::hist>() == HISTS * size_of::<crate::entries::Hist>());
 
-/// The programs of `sctp-rto`, loaded.
+/// The tables of the loaded programs of `sctp-rto`.
 pub struct Programs {
     pub(crate) paths: Entries<RawState, RawStats>,
     pub(crate) units: Units,
@@ -348,8 +354,8 @@ impl Program for Programs {
         open.settings.set_mask = sets - 1;
         if config.gathers_more() {
             open.make_table::<types::set>("inflight", sets)?;
-            // Four times the paths, and each association has a path at least: a search looks at eight places only, of
-            // which one should be free.
+            // Four times as many places as paths, and so as associations, since each has a path: a search
+            // looks at eight places only, of which one should be free.
             open.settings.assoc_mask = 4 * (open.settings.entry_mask + 1) - 1;
             open.make_table::<types::assoc>("assocs", open.settings.assoc_mask + 1)?;
         } else {
@@ -416,7 +422,7 @@ fn is_idle(stats: &RawStats) -> bool {
 pub(crate) struct Units {
     /// Length of a jiffy.
     pub(crate) jiffy: Duration,
-    /// The kernel side fills in congestion control and state, too.
+    /// True if the kernel side fills in [`More`], too.
     pub(crate) extended: bool,
 }
 

@@ -30,21 +30,22 @@ pub type Rtt = Trace<Programs>;
 /// Sizes of the tables, each rounded up to a power of two.
 #[derive(Clone, Debug)]
 pub struct Sizes {
-    /// Paths that fit; more evict the one that was silent longest.
+    /// Number of paths that fit. A new one beyond that evicts one that has ended, or else the longest silent
+    /// of a few.
     pub max_paths: u32,
-    /// Chunks sent and not yet acknowledged that fit, over all associations.
+    /// Number of chunks sent and not yet acknowledged that fit, over all associations.
     pub max_outstanding: u32,
 }
 
-/// The most that [`Sizes::max_paths`] may be.
+/// The largest value of [`Sizes::max_paths`].
 pub const MAX_PATHS: u32 = Entries::<RawState, RawStats>::MAX;
-/// The most that [`Sizes::max_outstanding`] may be.
+/// The largest value of [`Sizes::max_outstanding`].
 pub const MAX_OUTSTANDING: u32 = SET_SLOTS * table::max_len::<types::set>();
 
-/// Slots of a set of `inflight` (`SET_SLOTS`).
+/// Number of slots in a set of the table `inflight`: `SET_SLOTS` of `chunks.h`.
 const SET_SLOTS: u32 = 4;
 
-/// One chunk's round trip.
+/// A record: the round trip of one chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// When the kernel processed the chunk's SACK, on `CLOCK_MONOTONIC`.
@@ -53,33 +54,35 @@ pub struct Sample {
     pub rtt: Duration,
     /// Association id.
     pub assoc_id: u32,
-    /// TSN.
+    /// TSN of the chunk.
     pub tsn: u32,
-    /// The path that the chunk was sent on; `None` where the path has made room for another meanwhile.
+    /// Identity of the path that the chunk was sent on; `None` if the path's entry was evicted meanwhile.
     pub id: Option<Identity>,
-    /// The SACK was due at once (see [`Row::prompt`]).
+    /// True for a prompt sample: the SACK was due at once (see [`Row::prompt`]).
     pub prompt: bool,
 }
 
-/// Statistics of one path.
+/// Statistics of one path. Where neither [`Config::extended`] nor [`Config::histograms`] nor a filter for an
+/// address is set, all chunks of an association count on one of its paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The path.
+    /// Identity of the path.
     pub id: Identity,
-    /// DATA chunks retransmitted on this path, which gave no sample.
+    /// Retransmissions of DATA chunks on this path. Such chunks give no sample.
     pub retransmitted: u64,
-    /// Acknowledgement latency of every chunk: path plus the delay of its SACK, up to 200 ms by RFC 9260 6.2.
+    /// Acknowledgement latency of every sample: the path's round-trip time, and the delay of the SACK, for
+    /// which RFC 9260 6.2 recommends 200 ms at most.
     pub all: DurationDist,
-    /// Acknowledgement latency of chunks whose SACK was due at once: those of the last of an even number of newly
-    /// acknowledged packets, of the last packet before a SACK with a gap block, or with the I-bit (RFC 9260 6.2, 6.7,
-    /// 3.3.1), where nothing else can have held the SACK back (`classify_prompt()`). This is the round-trip time of the
-    /// path.
+    /// Acknowledgement latency of prompt samples, which is the round-trip time of the path itself. These are
+    /// chunks of the last packet before a SACK that was due at once: because the number of newly acknowledged
+    /// packets was even, the SACK has a gap block, or the packet has the I-bit (RFC 9260 6.2, 6.7, 3.3.1).
+    /// Nothing else may have held the SACK back, or caused it (`classify_prompt()`).
     pub prompt: DurationDist,
     /// Histogram of `all`, in microseconds; only if [`Config::extended`] or [`Config::histograms`].
     pub histogram: Option<Histogram>,
 }
 
-/// `struct stats` (`rtt.bpf.c`).
+/// Statistics of a path: `struct stats` of `rtt.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawStats {
@@ -88,10 +91,10 @@ pub struct RawStats {
     prompt: raw::Dist,
 }
 
-/// `struct state` (`rtt.bpf.c`), which is empty.
+/// State of a path, which is empty: `struct state` of `rtt.bpf.c`.
 pub(crate) type RawState = ();
 
-/// `struct event` (`rtt.bpf.c`).
+/// A sample, as it comes through the ring buffer: `struct event` of `rtt.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawEvent {
@@ -105,7 +108,7 @@ pub struct RawEvent {
     pad: u32,
 }
 
-/// `struct accounting` (`rtt.bpf.c`).
+/// Numbers of events and entries that the programs lost or left out: `struct accounting` of `rtt.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawAccounting {
@@ -124,11 +127,11 @@ pub struct RawAccounting {
     unseen: u64,
 }
 
-/// `struct slot` (`chunks.h`).
+/// A chunk that waits for its SACK: `struct slot` of `chunks.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawSlot {
-    /// Association and TSN; 0 in a free slot.
+    /// Association id and TSN of the chunk; 0 in a free slot.
     key: u64,
     _sent_ns: u64,
     _path: [u32; 2],
@@ -147,18 +150,18 @@ same_layout!(types;
     };
 );
 
-/// Histograms of an entry (`HISTS`): of all samples, and of the prompt ones.
+/// Number of histograms per entry, `HISTS` of `rtt.bpf.c`: one of all samples, one of the prompt ones.
 const HISTS: usize = 2;
 const _: () = assert!(size_of::<types::hist>() == HISTS * size_of::<crate::entries::Hist>());
 
-/// The programs of `sctp-rtt`, loaded.
+/// The tables of the loaded programs of `sctp-rtt`.
 pub struct Programs {
     pub(crate) paths: Entries<RawState, RawStats>,
     pub(crate) inflight: Table<RawSlot>,
 }
 
 impl Programs {
-    /// Chunks that wait for their SACK.
+    /// Counts the chunks that wait for their SACK.
     fn outstanding(&self) -> u64 {
         let at = offset_of!(RawSlot, key);
         let is_taken = |slot: &usize| self.inflight.word(*slot, at).is_some_and(|key| key != 0);
@@ -177,7 +180,8 @@ impl Program for Programs {
     type Row = Row;
 
     fn configure(open: &mut OpenPrograms, config: &Config, sizes: &Sizes) -> Result<(), Error> {
-        // Which path and packet a chunk is in is only known at the costlier hook.
+        // Only `sctp_packet_append_chunk()` shows a chunk's path and packet; a hook at its return costs more
+        // than one at `sctp_chunk_assign_tsn()`.
         let exact = config.gathers_more() || config.filter.addr.is_some();
         open.leave_out(if exact { "rtt_assign" } else { "rtt_append" });
         Entries::<RawState, RawStats>::configure(open, config, sizes.max_paths)?;
@@ -227,8 +231,9 @@ impl Program for Programs {
             evicted: counted.slots_evicted + counted.assocs_evicted + counted.paths_evicted,
             outstanding: Some(self.outstanding()),
             unseen: Some(counted.unseen),
-            // Of the chunks sent since tracing began, each gave a sample, or is in one of these (but for `missed`, which
-            // were not seen sent, `before_start`, which were sent before, and `busy`), or is outstanding.
+            // Each chunk that was seen sent gave a sample, is outstanding, or is counted once below.
+            // `missed`, `before_start` and `busy` count other things: events without a program, chunks sent
+            // before tracing began, entries.
             skipped: vec![
                 missed(misses),
                 skipped(

@@ -9,14 +9,15 @@ use std::{
 use nix::time::{ClockId, clock_gettime};
 use signal_hook::low_level;
 
-/// Signals that come together are one: a terminal that closes, `timeout` and systemd send two at a time.
+/// Signals within this time of the first count as one signal: a terminal that closes, `timeout` and systemd
+/// send two at a time.
 const TOGETHER: Duration = Duration::from_millis(300);
 
-/// When the first signal came, in ns of `CLOCK_MONOTONIC`; 0: none has.
+/// When the first signal came, in ns of `CLOCK_MONOTONIC`; 0 before that.
 static FIRST: AtomicU64 = AtomicU64::new(0);
 
-/// From now on this signal ends the process at once, with status 128 + its number, if a signal that was given to this
-/// function came more than `TOGETHER` before it.
+/// Makes `signal` end the process at once, with status 128 + its number, if it comes as a second signal: more
+/// than `TOGETHER` after the first of all signals that this function was called for.
 ///
 /// # Errors
 /// Where the signal cannot be handled (SIGKILL, SIGSTOP).

@@ -1,4 +1,5 @@
-//! Entries of associations, and of their streams (`streams.h`), of `sctp-jitter` and `sctp-streamutil`.
+//! The tables of associations and of their streams (`streams.h`) that `sctp-jitter` and `sctp-streamutil`
+//! have.
 
 use std::{
     io,
@@ -19,31 +20,34 @@ use crate::{
     table::{Table, max_len},
 };
 
-/// The most that [`Sizes::max_streams`] may be.
+/// The largest value of [`Sizes::max_streams`].
 pub const MAX_STREAMS: u32 = 1 << 20;
 
 /// Size of the tables.
 #[derive(Clone, Debug)]
 pub struct Sizes {
-    /// Pairs of association and stream that fit (rounded up to a power of two); more evict those that were silent
-    /// longest.
+    /// Number of streams, over all associations, that fit (rounded up to a power of two). A new one beyond
+    /// that evicts one of an ended association; else one of an association that has half of all; else the
+    /// longest silent of a few.
     pub max_streams: u32,
 }
 
 /// An association that was traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Association {
-    /// The association; its path is the one on which it was first seen.
+    /// Identity of the association. Its path is the one of the first chunk (`sctp-jitter`), or the primary
+    /// path when the entry was made (`sctp-streamutil`, and after a restart).
     pub id: Identity,
-    /// Differs for every life of every association of this run, where the kernel's id may come again.
+    /// A number that differs for every life of every association in this run. (The kernel may give
+    /// `id.assoc_id` to another association later.)
     pub generation: u32,
-    /// The number of the interval in which it ended; `None` while it lives.
+    /// The number of the interval in which the association, or its life, ended; `None` while it lives.
     pub ended: Option<u32>,
-    /// When it was first seen, on `CLOCK_MONOTONIC`.
+    /// When the association's life was first seen, on `CLOCK_MONOTONIC`.
     pub first: Duration,
-    /// When it ended, on that clock; zero while it lives.
+    /// When the association, or its life, ended, on `CLOCK_MONOTONIC`. Valid only if `ended` is not `None`.
     pub ended_at: Duration,
-    /// Events of all its streams.
+    /// Number of events of all streams: chunks that arrived, or that were sent.
     pub events: u64,
 }
 
@@ -60,7 +64,7 @@ impl<Stats> From<&Assoc<Stats>> for Association {
     }
 }
 
-/// `struct accounting` (`streams.h`).
+/// Evicted entries, and events that are in no entry: `struct accounting` of `streams.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct RawAccounting {
@@ -73,24 +77,25 @@ pub struct RawAccounting {
     pub(crate) lobby_limit: u64,
 }
 
-/// May an association have had events in the interval with that number? One that has ended has none, but its entry stays
-/// for a while.
+/// Returns whether an association may have had events in `interval`. `ended`: the interval in which it ended,
+/// after which its entry stays for a while; `None` while it lives.
 fn may_have_events(ended: Option<u32>, interval: u32) -> bool {
     ended.is_none_or(|ended| interval <= ended.saturating_add(1))
 }
 
-/// Where a stream is.
+/// Names the entry of a stream in the pool.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     /// Association id, generation of the association, and stream identifier.
     pub(crate) key: (u32, u32, u16),
-    /// How often the entry was made anew: a stream may come back to an entry that it had before.
+    /// How often the entry was made ([`Stream::made`]): differs where a stream comes back to an entry that it
+    /// had before.
     pub(crate) made: u32,
     /// Index of the entry in the pool.
     pub(crate) index: u32,
 }
 
-/// A stream with its association.
+/// Copies of a stream's entry and of its association's.
 pub(crate) struct Found<A, S> {
     pub(crate) place: Place,
     pub(crate) association: Association,
@@ -98,27 +103,29 @@ pub(crate) struct Found<A, S> {
     pub(crate) stream: Stream<S>,
 }
 
-/// Entries of the pool that are mapped at start.
+/// Number of entries of the pool of streams that are mapped at start.
 const FIRST_STREAMS: u32 = 1024;
 
-/// The two tables as this process sees them, with the programs' own parts `A` and `S`.
+/// The tables of associations and streams, mapped into this process. `A` and `S`: the program's own part of
+/// an entry of each.
 pub(crate) struct Tables<A, S> {
     assocs: Table<Assoc<A>>,
-    /// The pool, of which only the first part is mapped, as the kernel counts all that is mapped as memory of this
-    /// process.
+    /// The whole pool of streams. Only the part that was used is mapped (`streams`), because the kernel
+    /// counts all that is mapped as memory of this process.
     pool: OwnedFd,
     streams: Table<Stream<S>>,
-    /// Entries of the whole pool.
+    /// Number of entries of the whole pool.
     len: u32,
-    /// Streams that were last sorted. Resident from the start, so that memory does not grow with traffic.
+    /// The streams that `sort()` found last, in its order. Resident from the start, so that memory does not
+    /// grow with traffic.
     places: Vec<Place>,
 }
 
 impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
-    /// Sets the sizes of the tables. Returns the number of their entries.
+    /// Sets the sizes of the tables. Returns the number of entries in each of the two tables.
     ///
     /// # Errors
-    /// Where the kernel refuses (out of memory).
+    /// Where the kernel has too little memory for the tables.
     pub(crate) fn configure(open: &mut OpenPrograms, config: &Config, sizes: &Sizes) -> Result<u32, Error> {
         const { assert!(max_len::<Assoc<A>>() >= MAX_STREAMS && max_len::<Stream<S>>() >= MAX_STREAMS) };
         let len = sizes.max_streams.max(64).next_power_of_two();
@@ -135,16 +142,16 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
     /// Maps the tables of loaded programs.
     ///
     /// # Errors
-    /// Where the kernel refuses (out of memory or address space).
+    /// Where the kernel refuses the mapping (out of memory or address space).
     pub(crate) fn new(object: &Object, settings: &Settings) -> Result<Self, Error> {
         let (assocs, pool) = (table_map(object, "assocs")?, table_map(object, "streams")?);
         Self::map(&assocs, pool.as_fd().try_clone_to_owned()?, settings.stream_mask + 1)
     }
 
-    /// Maps two tables of `len` entries each.
+    /// Maps the tables of associations and of streams, of `len` entries each.
     ///
     /// # Errors
-    /// Where the kernel refuses (out of memory or address space).
+    /// Where the kernel refuses the mapping (out of memory or address space).
     pub(crate) fn map(assocs: &impl AsFd, pool: OwnedFd, len: u32) -> Result<Self, Error> {
         Ok(Self {
             assocs: Table::new(assocs, len)?,
@@ -155,7 +162,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         })
     }
 
-    /// Streams of those associations that are due at that moment.
+    /// Returns the streams of the associations that are due at `moment`.
     ///
     /// # Errors
     /// Where more of the pool has to be mapped, and cannot be.
@@ -168,7 +175,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         Ok((0..streams).filter_map(|n| self.get(n)))
     }
 
-    /// Streams that may have had events in the interval that has just ended.
+    /// Returns the streams that may have had events in the interval that has just ended.
     ///
     /// # Errors
     /// Where more of the pool has to be mapped, and cannot be.
@@ -177,8 +184,9 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         Ok((0..streams).filter_map(|n| self.get(n)))
     }
 
-    /// Puts the streams of those associations that are due, by when they ended, into a steady order: by association, then
-    /// by stream. Returns their number. Only the first `used` of the pool are looked at.
+    /// Fills `places` with the streams of the associations that are due, in a steady order: by association,
+    /// then by stream. `is_due` is given the interval in which an association ended (`None`: it lives). Only
+    /// the first `used` entries of the pool are looked at. Returns the number of streams.
     fn sort(&mut self, used: u32, is_due: impl Fn(Option<u32>) -> bool) -> io::Result<usize> {
         let used = used.min(self.len);
         if self.streams.len() < used as usize {
@@ -192,7 +200,8 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         Ok(self.places.len())
     }
 
-    /// Where a stream is, if its association is due. Most are not: a look at a word of each table comes first.
+    /// The place of the stream in the entry `index`, if its association is due. Most associations are not
+    /// due: so a word of each table is looked at before the entries are copied.
     fn place(&self, index: usize, is_due: &impl Fn(Option<u32>) -> bool) -> Option<Place> {
         let owner = offset_of!(Stream<S>, assoc_generation);
         let life = offset_of!(Assoc<A>, generation);
@@ -209,7 +218,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         (found.place.key.1 == generation).then_some(found.place)
     }
 
-    /// The `n`-th stream in the order of `sort()`; `None` if another one has its entry by now.
+    /// The `n`-th stream in the order of `sort()`; `None` if another stream has taken its entry since.
     fn get(&self, n: usize) -> Option<Found<A, S>> {
         let place = *self.places.get(n)?;
         self.at(place.index).filter(|found| (found.place.key, found.place.made) == (place.key, place.made))
@@ -224,13 +233,13 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         (stream.assoc_generation == association.generation).then_some(found)
     }
 
-    /// An association's entry; `None` where it is free.
+    /// A copy of an association's entry; `None` if it is free or being made, or its writer does not finish.
     fn assoc(&self, index: usize) -> Option<Assoc<A>> {
         let assoc = self.assocs.read(index, |assoc| assoc.seq_tail == assoc.seq_head)?;
         (assoc.generation != 0 && assoc.generation != TAKEN).then_some(assoc)
     }
 
-    /// How many events were seen, evicted and skipped.
+    /// Returns how many events were seen, evicted and skipped.
     pub(crate) fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {
         let skipped = |reason, sentence, count| Skipped { reason, sentence, count };
         let events: u64 = (0..self.assocs.len()).filter_map(|index| Some(self.assoc(index)?.events)).sum();
@@ -262,7 +271,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
     }
 }
 
-/// The two members in a word of an entry.
+/// Splits a word of an entry into its two members of 32 bits.
 fn halves(word: u64) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
     [[a, b, c, d], [e, f, g, h]].map(u32::from_ne_bytes)

@@ -1,4 +1,5 @@
-//! Data sent on the streams of an association, and how long received messages waited (`streamutil.bpf.c`).
+//! Data sent on the streams of an association, and how long received messages waited in their order
+//! (`streamutil.bpf.c`).
 
 use std::{iter, mem, time::Duration};
 
@@ -22,7 +23,7 @@ mod skel {
 }
 use skel::types;
 
-/// A running trace of streams.
+/// A running trace of the use of streams.
 pub type Streamutil = Trace<Programs>;
 
 /// One stream of one association: the data sent on it, and how long messages received on it had to wait.
@@ -34,46 +35,48 @@ pub struct Stream {
     pub payload_bytes: u64,
     /// Chunks sent, without retransmissions.
     pub chunks: u64,
-    /// Chunks of `chunks` that were sent unordered.
+    /// How many of `chunks` were sent unordered.
     pub unordered: u64,
-    /// Messages sent to their end.
+    /// Messages of which the last chunk was sent; 0 unless [`Config::extended`].
     pub messages: u64,
-    /// Chunks sent again.
+    /// Retransmissions of chunks.
     pub rtx_chunks: u64,
-    /// User data in chunks sent again, in bytes.
+    /// User data in retransmissions, in bytes.
     pub rtx_bytes: u64,
-    /// Received messages that had to wait for one before them.
+    /// Complete received messages that had to wait for an earlier one of the stream; 0 unless
+    /// [`Config::extended`].
     pub hol_messages: u64,
-    /// How long those messages waited, all taken together.
+    /// Sum of the times that received messages waited for an earlier one of the stream, up to now.
     pub hol_wait: Duration,
-    /// How long at least one message waited.
+    /// How long at least one received message waited for an earlier one of the stream, up to now.
     pub hol_blocked: Duration,
-    /// Histogram of the lengths of messages sent, in bytes; only in totals, and if [`Config::histograms`].
+    /// Histogram of the lengths of messages sent, in bytes; `None` in statistics of an interval, and unless
+    /// [`Config::histograms`].
     pub sizes: Option<Histogram>,
 }
 
 impl Stream {
-    /// Did nothing happen on this stream?
+    /// Returns whether nothing was sent on this stream, and no received message waited.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.chunks == 0 && self.rtx_chunks == 0 && self.hol_messages == 0 && self.hol_wait.is_zero()
     }
 }
 
-/// One association.
+/// One association, and the statistics of its streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The association.
     pub association: Association,
-    /// Outbound streams: as negotiated, and added since (RFC 6525).
+    /// Number of outbound streams: those negotiated, and those added since (RFC 6525).
     pub total_streams: u32,
-    /// How long the statistics cover.
+    /// Length of the time that the statistics cover.
     pub period: Duration,
-    /// Streams that are not idle, by their identifiers.
+    /// The streams that are not idle, in the order of their identifiers.
     pub streams: Vec<Stream>,
 }
 
-/// `struct assoc_stats` (`streamutil.bpf.c`).
+/// The program's own part of an association's entry: `struct assoc_stats` of `streamutil.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawAssoc {
@@ -89,7 +92,7 @@ pub(crate) struct RawAssoc {
     pad: [u8; 7],
 }
 
-/// `struct stream_stats` (`streamutil.bpf.c`).
+/// Statistics of a stream: `struct stream_stats` of `streamutil.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawStream {
@@ -109,10 +112,11 @@ pub(crate) struct RawStream {
     pad: u32,
 }
 
-/// `SIZE_BITS`: a length has 0 to 32.
+/// Number of counts in [`RawSizes`], since a length has 0 to 32 bits: `SIZE_BITS` of `streamutil.bpf.c`.
 const SIZE_BITS: usize = 33;
 
-/// `struct sizes` (`streamutil.bpf.c`).
+/// How many messages a stream has sent, by the number of bits of their length: `struct sizes` of
+/// `streamutil.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 struct RawSizes {
@@ -136,20 +140,21 @@ same_layout!(types;
     };
 );
 
-/// Number of counters that a stream has: `counters()`.
+/// Number of counters of a stream, as `counters()` returns them.
 const COUNTERS: usize = 9;
-/// Words of a [`Baseline`] per stream: one that names the stream, then its counters at the last interval.
+/// Number of words per stream in a [`Baseline`]: one that names the stream, then its counters at the last
+/// interval.
 const BASELINE: usize = 1 + COUNTERS;
-/// The first of these words while no stream has used its place.
+/// The first of a stream's words in a [`Baseline`] that no stream has used yet.
 const NOBODY: u64 = u64::MAX;
 
-/// The programs of `sctp-streamutil`, loaded.
+/// The tables of the loaded programs of `sctp-streamutil`.
 pub struct Programs {
     pub(crate) tables: Tables<RawAssoc, RawStream>,
-    /// Histograms of the lengths of messages, if asked for.
+    /// The map of the histograms of the lengths of messages; `None` unless they are gathered.
     pub(crate) sizes: Option<MapHandle>,
     pub(crate) baseline: Baseline,
-    /// When the last interval ended, on `CLOCK_MONOTONIC`.
+    /// When the current interval began, on `CLOCK_MONOTONIC`.
     pub(crate) interval_began: Duration,
 }
 
@@ -159,7 +164,7 @@ impl Program for Programs {
     const SECOND_COPIES: bool = true;
 
     type Sizes = Sizes;
-    /// This command has no records.
+    /// No events come through a ring buffer: `sctp-streamutil` has no records.
     type Event = [u8; 0];
     type Accounting = RawAccounting;
     type Record = ();
@@ -167,7 +172,8 @@ impl Program for Programs {
 
     fn configure(open: &mut OpenPrograms, config: &Config, sizes: &Sizes) -> Result<(), Error> {
         let len = Tables::<RawAssoc, RawStream>::configure(open, config, sizes)?;
-        // Which path a chunk takes is only known at the costlier hook.
+        // Only `sctp_packet_append_chunk()` shows a chunk's path; a hook at its return costs more than one at
+        // `sctp_chunk_assign_tsn()`.
         let exact = config.filter.addr.is_some();
         open.leave_out(if exact { "streamutil_assign" } else { "streamutil_append" });
         if config.extended {
@@ -226,31 +232,34 @@ impl Program for Programs {
     }
 }
 
-/// The histogram of a stream. A look into an array cannot fail.
+/// The histogram of the lengths of messages of the stream at `index`. `None` if it cannot be read, which does
+/// not happen with an array.
 fn read_sizes(map: &MapHandle, index: u32) -> Option<Histogram> {
     let mut bytes = [0; size_of::<RawSizes>()];
     map.lookup_into(&index.to_ne_bytes(), &mut bytes, MapFlags::ANY).ok()?;
     RawSizes::read_from_bytes(&bytes).ok().map(|sizes| Histogram::of_bits(&sizes.by_bits))
 }
 
-/// Counters as they stood at the last interval, by place in the pool. Resident from the start, so that memory does not
-/// grow with traffic; empty without intervals.
+/// The counters of streams as they stood at the last interval, by index in the pool. Resident from the start,
+/// so that memory does not grow with traffic; empty without intervals.
 pub(crate) struct Baseline {
     words: Vec<u64>,
 }
 
 impl Baseline {
-    /// For so many streams.
+    /// A baseline of `streams` streams, which has no counters yet.
     pub(crate) fn new(streams: usize) -> Self {
         Self { words: vec![NOBODY; streams * BASELINE] }
     }
 
-    /// Subtracts from a stream's counters their values at the last interval. Keeps the present ones for the next.
+    /// Subtracts from a stream's counters their values at the last interval, and keeps the present values for
+    /// the next.
     fn subtract(&mut self, place: &Place, mut counters: [u64; COUNTERS]) -> [u64; COUNTERS] {
         let start = place.index as usize * BASELINE;
         if let Some([stream, baseline @ ..]) = self.words.get_mut(start..start + BASELINE) {
             let (_, generation, sid) = place.key;
-            // A stream that lost its entry and got the same one again begins at zero, too.
+            // A stream that was evicted and got the same entry again begins at zero: so `made` is part of the
+            // key.
             let key = u64::from(place.made as u16) << 48 | u64::from(generation) << 16 | u64::from(sid);
             let same = mem::replace(stream, key) == key;
             for (counter, before) in counters.iter_mut().zip(baseline) {
@@ -264,15 +273,16 @@ impl Baseline {
     }
 }
 
-/// The moment up to which a stream's statistics go: the end of its association, or `now` while that lives.
+/// The moment up to which a stream's statistics go: the end of its association, or `now` while the
+/// association lives.
 fn until(found: &Found<RawAssoc, RawStream>, now: Duration) -> Duration {
     if found.association.ended.is_some() { found.association.ended_at } else { now }
 }
 
-/// The counters of a stream. Messages that still wait count as if their wait ended now.
+/// The counters of a stream. Messages that still wait count as if their wait ended at `now`.
 fn counters(found: &Found<RawAssoc, RawStream>, now: Duration) -> [u64; COUNTERS] {
     let s = &found.stream.stats;
-    // Messages that were counted in a former generation have left the lobby.
+    // Messages that were counted in a former `lobby_generation` have left the lobby.
     let waits = s.lobby_generation == found.assoc.stats.lobby_generation && s.waiting > 0;
     let since = if waits { (until(found, now).as_nanos() as u64).saturating_sub(s.hol_ns) } else { 0 };
     [
@@ -306,7 +316,8 @@ fn named(stream_id: u16, counters: [u64; COUNTERS]) -> Stream {
     }
 }
 
-/// Streams, which come by association, as associations; idle ones left out.
+/// Groups streams into rows, one per association, and leaves out idle streams. All streams of an association
+/// have to come in a row.
 fn group(
     streams: impl Iterator<Item = (Association, u32, Duration, Stream)>,
 ) -> impl Iterator<Item = Result<Row, Error>> {
@@ -330,7 +341,7 @@ mod tests {
         T::new_zeroed()
     }
 
-    /// A stream of which two messages have waited for a second, since second 5, and wait on.
+    /// A stream on which two messages wait. One second of each wait is counted already, up to second 5.
     fn found(ended: Option<u64>) -> Found<RawAssoc, RawStream> {
         let second = 1_000_000_000;
         let mut assoc: Assoc<RawAssoc> = zeroed();
@@ -360,7 +371,7 @@ mod tests {
         assert_eq!(waits(&left, 15), (2, 1), "the lobby was empty since");
     }
 
-    /// A stream that waits during the whole run shows in each interval.
+    /// Messages that wait during the whole run add a part of their wait to each interval.
     #[test]
     fn each_interval_has_its_share_of_a_wait() {
         let mut baseline = Baseline::new(1);
@@ -376,7 +387,7 @@ mod tests {
         );
     }
 
-    /// A stream that had to make room, and came back to the entry that it had, begins at zero.
+    /// A stream that was evicted, and came back to the entry that it had, begins at zero again.
     #[test]
     fn a_stream_made_anew_shows_all_of_its_traffic() {
         let mut baseline = Baseline::new(4);

@@ -1,4 +1,4 @@
-//! Kernel memory as this process sees it, mapped: reads cost no system call.
+//! Tables and other memory of the kernel side, mapped into this process: reads cost no system call.
 
 use std::{
     cell::Cell,
@@ -22,17 +22,17 @@ use zerocopy::FromBytes;
 
 use crate::raw;
 
-/// The most entries that a table may have, a power of two: the verifier follows no index further than 512 MB
-/// (`BPF_MAX_VAR_OFF`).
+/// The most entries that a table of `T` may have; a power of two. The verifier accepts no index that may
+/// reach further than 512 MB into a table (`BPF_MAX_VAR_OFF`).
 pub(crate) const fn max_len<T>() -> u32 {
     1 << ((1 << 29) / size_of::<T>()).ilog2()
 }
 
-/// Makes the memory of a table with so many entries. libbpf would do so itself, but map all of it into this process, and
-/// fill it with zeroes from there.
+/// Makes a table's memory, of `len` entries of `T`, in the kernel. libbpf would make it itself, but it would
+/// also map all of the memory into this process and fill it with zeroes.
 ///
 /// # Errors
-/// Where the kernel refuses (out of memory).
+/// Where the kernel has too little memory.
 pub(crate) fn make<T>(map: &mut OpenMapMut<'_>, len: u32) -> libbpf_rs::Result<()> {
     let size = len * size_of::<T>() as u32;
     map.set_value_size(size)?;
@@ -45,7 +45,7 @@ pub(crate) fn make<T>(map: &mut OpenMapMut<'_>, len: u32) -> libbpf_rs::Result<(
     map.reuse_fd(made.as_fd())
 }
 
-/// The memory of a map.
+/// A map's memory, mapped into this process until this struct is dropped.
 struct Mapping {
     start: NonNull<u8>,
     len: NonZeroUsize,
@@ -62,47 +62,48 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the very mapping of `new`; nothing borrows from it, as all reads copy.
+        // SAFETY: this is the mapping that `new` made; nothing borrows from it, as all reads copy.
         let unmapped = unsafe { munmap(self.start.cast(), self.len.get()) };
         debug_assert!(unmapped.is_ok());
     }
 }
 
-/// The mapped `struct shared` (`shared.h`), which this process and the programs both read and write while they run.
+/// The mapped `struct shared` (`shared.h`), which this process and the programs both read and write.
 pub(crate) struct Shared<Accounting> {
     mapping: Mapping,
     shared: PhantomData<Accounting>,
 }
 
 impl<Accounting: FromBytes> Shared<Accounting> {
-    /// Maps `.data.shared`, to be read and written.
+    /// Maps `map`, which is `.data.shared`, for reading and writing.
     ///
     /// # Errors
-    /// Where the kernel refuses (out of memory or address space).
+    /// Where the kernel refuses the mapping (out of memory or address space).
     pub(crate) fn new(map: &impl AsFd) -> io::Result<Self> {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let mapping = Mapping::new(map, size_of::<raw::Shared<Accounting>>(), protection)?;
         Ok(Self { mapping, shared: PhantomData })
     }
 
-    /// A copy of the struct. Each integer is whole, but they need not be of one moment.
+    /// A copy of the struct. Each integer is read whole, but not all integers are of the same moment.
     pub(crate) fn get(&self) -> raw::Shared<Accounting> {
-        // SAFETY: inside the mapping, which is page-aligned and lives as long as self. Volatile, as the writer is not
-        // Rust's; by `FromBytes` any bytes are a value.
+        // SAFETY: inside the mapping, which is page-aligned and lives as long as self. Volatile, as the
+        // programs write at the same time; by `FromBytes` any bytes are a value.
         unsafe { ptr::read_volatile(self.ptr()) }
     }
 
-    /// Ends the interval and begins the next. Returns the number of the one that has ended.
+    /// Ends the current interval and begins the next. Returns the number of the interval that has ended.
     pub(crate) fn next_epoch(&mut self) -> u32 {
         let ended = self.get().epoch;
-        // Never 0: an entry's `ended` has the number of an interval, or 0 while its association lives.
+        // Never 0: an entry's `ended` is 0 while its path or association lives, else the number of an
+        // interval.
         let next = ended.wrapping_add(1).max(1);
         // SAFETY: as in `get`; no reference to the memory exists.
         unsafe { ptr::write_volatile(&raw mut (*self.ptr()).epoch, next) };
         ended
     }
 
-    /// Asks to be woken at the next record.
+    /// Asks the programs to wake this process at the next record.
     pub(crate) fn want_wakeup(&mut self) {
         // SAFETY: as in `next_epoch`.
         unsafe { ptr::write_volatile(&raw mut (*self.ptr()).want_wakeup, 1) };
@@ -113,21 +114,24 @@ impl<Accounting: FromBytes> Shared<Accounting> {
     }
 }
 
-/// A table (`TABLE` in `stats.h`): `len` entries of `T`, which the kernel side goes on writing.
+/// A mapped table (`TABLE` in `stats.h`): `len` entries of `T`, which the kernel side keeps writing.
 pub(crate) struct Table<T> {
     mapping: Mapping,
     len: usize,
     writable: bool,
-    /// Entries that were passed over, as their writer did not finish.
+    /// How often an entry was left out, because its writer did not finish in time.
     busy: Cell<u64>,
     entry: PhantomData<T>,
 }
 
-/// How often a busy entry is read again at once: a writer that runs finishes in less than a microsecond.
+/// How often an entry that a writer is changing is read again without a pause: a writer that is running
+/// finishes in less than a microsecond.
 const SPINS: u32 = 1000;
-/// How often it is read again after a pause. A writer may have been preempted, by this process even, or be out of its
-/// share of the CPU (`cpu.max`), whose period is 100 ms by default.
+/// How often the reader pauses before it gives up an entry that a writer is changing. The writer may have
+/// been preempted, even by this process, or have used up its share of the CPU (`cpu.max`, whose period is 100
+/// ms by default).
 const PAUSES: u32 = 150;
+/// Length of each pause of a reader that waits for a writer.
 const PAUSE: Duration = Duration::from_millis(1);
 
 impl<T: FromBytes> Table<T> {
@@ -136,15 +140,15 @@ impl<T: FromBytes> Table<T> {
     /// Maps the table `map`, read-only.
     ///
     /// # Errors
-    /// Where the kernel refuses (out of memory or address space).
+    /// Where the kernel refuses the mapping (out of memory or address space).
     pub(crate) fn new(map: &impl AsFd, len: u32) -> io::Result<Self> {
         Self::with(map, len, ProtFlags::PROT_READ)
     }
 
-    /// Maps the table `map`, for [`Table::compare_exchange`] too.
+    /// Maps the table `map`, for reading and for [`Table::compare_exchange`].
     ///
     /// # Errors
-    /// Where the kernel refuses (out of memory or address space).
+    /// Where the kernel refuses the mapping (out of memory or address space).
     pub(crate) fn writable(map: &impl AsFd, len: u32) -> io::Result<Self> {
         Self::with(map, len, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
     }
@@ -162,27 +166,27 @@ impl<T: FromBytes> Table<T> {
         })
     }
 
-    /// One word of an entry, at this offset in bytes, which by itself is always whole: for a look at entries of which
-    /// most are of no interest. `None` beyond the table.
+    /// One word of an entry, at `offset` bytes; `None` beyond the table. A single word is always consistent:
+    /// so this is a quick look at entries of which most need not be copied.
     pub(crate) fn word(&self, index: usize, offset: usize) -> Option<u64> {
         (index < self.len && offset < size_of::<T>()).then(|| self.load(index, offset / 8))
     }
 
-    /// Sets a member of 32 bits, at this offset of an entry, from one value to another. `false` where it has a third one,
-    /// or cannot be written.
+    /// Sets the member of 32 bits at `offset` of an entry to `to`, if its value is `from`. Returns false if
+    /// the member has another value, or the table cannot be written.
     pub(crate) fn compare_exchange(&self, index: usize, offset: usize, from: u32, to: u32) -> bool {
         if !self.writable || index >= self.len || !offset.is_multiple_of(4) || offset >= size_of::<T>() {
             return false;
         }
         let place = (index * size_of::<T>() + offset) / 4;
-        // SAFETY: inside the mapping, which is page-aligned, writable, and lives as long as self. Atomic, because the
-        // kernel writes at the same time.
+        // SAFETY: inside the mapping, which is page-aligned, writable, and lives as long as self. Atomic,
+        // because the kernel writes at the same time.
         let word = unsafe { self.mapping.start.cast::<AtomicU32>().add(place).as_ref() };
         word.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// A copy of an entry that no writer was busy with. `None` beyond the table, and where the writer did not finish
-    /// in good time, which counts as [`Table::busy`].
+    /// A consistent copy of an entry: no writer changed the entry meanwhile. `None` beyond the table, or if
+    /// the writer does not finish while the reader waits, which counts as [`Table::busy`].
     pub(crate) fn read(&self, index: usize, is_consistent: impl Fn(&T) -> bool) -> Option<T> {
         if index >= self.len {
             return None;
@@ -203,7 +207,7 @@ impl<T: FromBytes> Table<T> {
         None
     }
 
-    /// How many entries were passed over, as their writer did not finish.
+    /// How often an entry was left out, because its writer did not finish in time.
     pub(crate) fn busy(&self) -> u64 {
         self.busy.get()
     }
@@ -213,14 +217,14 @@ impl<T: FromBytes> Table<T> {
         self.len
     }
 
-    /// A copy of an entry, word by word upwards, so that its first and last words can tell whether it is consistent
-    /// (`seq_tail` and `seq_head`: see `stats.h`).
+    /// A copy of an entry, made word by word upwards: so its first and last words, `seq_tail` and `seq_head`,
+    /// show whether it is consistent (see `stats.h`).
     fn copy(&self, index: usize) -> T {
         let mut copy = MaybeUninit::<T>::uninit();
         for word in 0..Self::WORDS {
             let value = self.load(index, word);
             fence(Ordering::Acquire);
-            // SAFETY: word < WORDS, inside `copy`; unaligned, as T may ask for less than a u64 does.
+            // SAFETY: word < WORDS, inside `copy`; unaligned, as T may have a smaller alignment than u64.
             unsafe { copy.as_mut_ptr().cast::<u64>().add(word).write_unaligned(value) };
         }
         // SAFETY: every byte was written, and by `FromBytes` any bytes are a `T`.
@@ -229,8 +233,8 @@ impl<T: FromBytes> Table<T> {
 
     fn load(&self, index: usize, word: usize) -> u64 {
         debug_assert!(index < self.len && word < Self::WORDS);
-        // SAFETY: inside the mapping, as both callers see to, which is page-aligned and lives as long as self. Atomic,
-        // because the kernel writes at the same time.
+        // SAFETY: inside the mapping, as both callers check; the mapping is page-aligned and lives as long as
+        // self. Atomic, because the kernel writes at the same time.
         unsafe { self.mapping.start.cast::<AtomicU64>().add(index * Self::WORDS + word).as_ref() }
             .load(Ordering::Relaxed)
     }
@@ -244,7 +248,7 @@ mod tests {
 
     use super::*;
 
-    /// `[seq_tail, value, seq_head]`, of one update when both numbers are the same.
+    /// `[seq_tail, value, seq_head]`: consistent if the two numbers are equal.
     type Entry = [u64; 3];
 
     fn is_consistent(entry: &Entry) -> bool {

@@ -1,4 +1,5 @@
-//! A running trace, from the ring buffer (`ring.h`) to records: what is the same for all programs.
+//! The part of a running trace that is the same for all commands: opening, the ring buffer (`ring.h`),
+//! intervals and the end.
 
 use std::{
     cell::RefCell,
@@ -22,35 +23,37 @@ use crate::{
     table::Shared,
 };
 
-/// Bytes of the ring buffer: 12,000 events or more.
+/// Size of the ring buffer in bytes: room for at least 12,000 events of any command.
 const RING_BYTES: u32 = 1 << 20;
 
-/// The attached programs of a command, and its tables.
+/// The attached programs of a command, with their tables.
 pub struct Trace<P: Program> {
-    // Declared, and so dropped, in this order: no event comes from a detached program.
+    // Fields are dropped in this order: the programs are detached first, so that no event comes after that.
     links: Links,
     ring: Option<Ring<P::Event>>,
     program: P,
     shared: Shared<P::Accounting>,
     object: Object,
     hooks: HookKind,
-    /// Whether no filter divides an association.
+    /// False if the filter may leave out some chunks of an association and take others.
     sees_whole_associations: bool,
     events: Vec<P::Event>,
-    /// Records of what lasts, not taken yet.
+    /// Records of [`Program::lasting`] that were not taken yet.
     lasting: Vec<P::Record>,
     /// Number of the interval that ended last.
     ended: u32,
-    /// When the programs were detached.
+    /// When the programs were detached, on `CLOCK_MONOTONIC`; `None` before that.
     detached: Option<Duration>,
 }
 
 impl<P: Program> Trace<P> {
-    /// Loads and attaches the programs. What may be missing here has been asked before, by [`kernel::can_trace`].
+    /// Loads and attaches the programs. Call [`kernel::can_trace`] first: its errors say what this machine
+    /// lacks.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where too few files may be open, [`Error::Refused`] where the kernel does not accept the
-    /// programs with any kind of hooks.
+    /// [`Error::Unsupported`] where too few files may be open, memory is too short for the tables, or seccomp
+    /// refuses bpf(2); [`Error::Refused`] where the kernel does not accept the programs with any kind of
+    /// hooks.
     pub fn open(config: &Config, sizes: &P::Sizes) -> Result<Self, Error> {
         attach_with_fallback(config.hooks, |hooks| Self::open_with(hooks, config, sizes))
     }
@@ -136,7 +139,8 @@ impl<P: Program> Probe for Trace<P> {
     }
 
     fn accounting(&self) -> Accounting {
-        // One copy at least is always run.
+        // With second copies the kernel runs at least one copy of each counting program at every event: none
+        // is missed.
         let covered = P::SECOND_COPIES && self.hooks == HookKind::Fentry;
         let shared = self.shared.get();
         let missed = if covered { 0 } else { self.links.missed(&self.object) };
@@ -154,17 +158,18 @@ impl<P: Program> Probe for Trace<P> {
     }
 }
 
-/// The reading end of a ring buffer of `Event`s.
+/// Reads the events of a ring buffer.
 struct Ring<Event> {
     ring: RingBuffer<'static>,
     received: Rc<RefCell<Vec<Event>>>,
 }
 
 impl<Event: FromBytes + 'static> Ring<Event> {
-    /// Reads `map`. Records that are too short are passed over: the programs write none.
+    /// Opens the ring buffer `map` for reading. Events that are too short are dropped; the programs write
+    /// none.
     ///
     /// # Errors
-    /// Where the kernel refuses (out of memory).
+    /// Where the kernel refuses to map the ring buffer (out of memory).
     fn new(map: &dyn MapCore) -> Result<Self, Error> {
         let received = Rc::new(RefCell::new(Vec::new()));
         let into = Rc::clone(&received);
@@ -176,12 +181,12 @@ impl<Event: FromBytes + 'static> Ring<Event> {
         Ok(Self { ring: builder.build()?, received })
     }
 
-    /// A descriptor that becomes readable when the kernel wakes this process.
+    /// Returns a descriptor that becomes readable when the kernel side wakes this process.
     ///
     /// # Errors
-    /// Where there is no descriptor left.
+    /// Where this process may open no more descriptors.
     fn fd(&self) -> io::Result<OwnedFd> {
-        // SAFETY: the ring buffer lives, and its epoll descriptor with it, longer than this borrow.
+        // SAFETY: the ring buffer, and with it its epoll descriptor, lives longer than this borrow.
         unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) }.try_clone_to_owned()
     }
 

@@ -1,11 +1,11 @@
-//! Which libbpf this is linked with.
+//! The version of the libbpf that this crate is linked with.
 
 use libbpf_rs::libbpf_sys::{libbpf_major_version, libbpf_minor_version};
 
 /// libbpf's version, e.g. `1.7`.
 #[must_use]
 pub fn libbpf_version() -> String {
-    // SAFETY: they return constants.
+    // SAFETY: these functions only return constants.
     let [major, minor] = unsafe { [libbpf_major_version(), libbpf_minor_version()] };
     format!("{major}.{minor}")
 }

@@ -29,7 +29,7 @@ pub struct Flags {
 }
 
 const BANNER: &str = "Tracing SCTP buffer utilisation... Hit Ctrl-C to end";
-/// The lines that `sctp-bufmon` prints first.
+/// The banners of `sctp-bufmon`.
 pub const BANNERS: Banners = Banners { command: "sctp-bufmon", text: BANNER, csv: BANNER, file: None };
 
 /// Flags and columns of `sctp-bufmon`, for its man page and JSON schema.

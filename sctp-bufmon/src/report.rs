@@ -1,4 +1,4 @@
-//! The rows of `sctp-bufmon`: what is printed, in which form.
+//! The output of `sctp-bufmon`: its columns, and its text, CSV and JSON.
 
 use anyhow::Result;
 use cli::{
@@ -12,7 +12,7 @@ use probes::{
     bufmon::{Record, Row, Stall, StallCause, Wait},
 };
 
-/// The columns of the Python script. It has 0 where there are no samples.
+/// The columns of CSV, which are those of the Python script. As in the script, a value without samples is 0.
 const CSV: &[Column<Row>] = &[
     Column::label("Association ID", "association id", Int(|r| Some(r.id.assoc_id.into()))),
     Column::distribution(
@@ -56,7 +56,8 @@ const CSV: &[Column<Row>] = &[
     Column::counter("Sndbuf_Wait_Events", "sends that waited for room", Int(|r| Some(r.wait_events))),
 ];
 
-/// The same by the names of JSON, with nothing where there are no samples.
+/// The columns of [`CSV`] without the association id, by their names in JSON. A value without samples is
+/// `null`.
 const JSON: &[&dyn Columns<Row>] = &[
     &Part { prefix: "util_", what: "use of the send buffer", of: |r: &Row| Some(&r.util_ppm), columns: USE },
     &Part {
@@ -181,7 +182,7 @@ const STALLS: &[Column<Row>] = &[
     Column::label("stall_cause", "why, the last time", Text(|r| r.stall_cause.map(cause))),
 ];
 
-/// A `sample` object: a send that waited.
+/// The columns of a `sample` object: a send that waited.
 const SAMPLE: &[&dyn Columns<Wait>] = &[
     &WAIT_ASSOC,
     &Part { prefix: "", what: "", of: |w: &Wait| w.id.as_ref(), columns: IDENTITY },
@@ -195,7 +196,7 @@ const WAIT_VALUES: &[Column<Wait>] = &[
     Column::gauge("msg_bytes", "length of the message", Int(|w| Some(w.msg_bytes.into()))),
 ];
 
-/// A `stall` object.
+/// The columns of a `stall` object.
 const STALL: &[&dyn Columns<Stall>] = &[
     &Part { prefix: "", what: "", of: |s: &Stall| Some(&s.id), columns: ASSOC_ID },
     &Part { prefix: "", what: "", of: |s: &Stall| Some(&s.id), columns: IDENTITY },
@@ -212,7 +213,7 @@ const STALL_VALUES: &[Column<Stall>] = &[
     Column::label("cause_text", "why, in words", Text(|s| Some(words(s.cause)))),
 ];
 
-/// All that is printed in columns.
+/// The tables of all columns, for man page and JSON schema.
 pub fn tables() -> Vec<Table> {
     let json: &[&dyn Columns<Row>] = &[&ASSOC];
     let more: &[&dyn Columns<Row>] = &[&ENDS];
@@ -225,14 +226,14 @@ pub fn tables() -> Vec<Table> {
     ]
 }
 
-/// Prints waits, stalls and statistics in the form that was asked for.
+/// Prints waits, stalls and statistics in the form that the flags ask for.
 pub struct Report {
     rows: Rows<Row>,
     form: Form,
 }
 
 impl Report {
-    /// A report as the flags ask for it.
+    /// Makes a report in the form that the flags ask for.
     pub fn new(common: &Common) -> Self {
         let form = Form::new(common);
         let mut columns: Vec<&'static dyn Columns<Row>> = Vec::new();
@@ -250,7 +251,8 @@ impl Report {
         Self { rows: Rows::new("bufmon", common, columns), form }
     }
 
-    /// Rows in a steady order; without associations that have nothing that the script shows, unless extended.
+    /// Sorts the rows by association id, then by order of appearance. Unless extended, leaves out
+    /// associations that only receive, and the percentiles of buffer, queue and window.
     fn sort(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
         let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
         rows.sort_by_key(|row| (row.id.assoc_id, row.serial));
@@ -273,7 +275,8 @@ impl cli::Report for Report {
         self.rows.header(out)
     }
 
-    /// An object per wait; a line or object per stall, whose time is when it began.
+    /// In JSON, writes an object for each wait and each stall; in extended text, a line for each stall. The
+    /// time of a wait is when it ended, the time of a stall when it began.
     fn records(&mut self, out: &mut Out, records: &mut Vec<Record>) -> Result<()> {
         let clock = Clock::now();
         for record in records.drain(..) {
@@ -284,7 +287,7 @@ impl cli::Report for Report {
                 (Record::Stall(stall), Format::Json) => {
                     self.rows.event(out, "stall", &clock.rfc3339(stall.since), STALL, &stall)?;
                 }
-                // With histograms the kernel side finds stalls, too.
+                // With `--hist` the kernel side also finds stalls, but only extended text prints them.
                 (Record::Stall(stall), Format::Text) if self.form.extended => {
                     out.text(&stall_line(&stall, &clock.time_of_day(stall.since, &self.form.zone)))?;
                 }

@@ -1,4 +1,4 @@
-//! What is printed, of records and statistics made here.
+//! Tests of the output of `sctp-bufmon`, over records and statistics made here.
 
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ fn values(values: &[u64]) -> ValueDist {
     }
 }
 
-/// A sender that waited and stalls, another one, and an association that only receives.
+/// A probe with a wait and a stall of one sender, and with rows of two senders and of an association that
+/// only receives.
 fn probe() -> Fake<Record, Row> {
     let wait = Duration::from_millis(20);
     let sender = Row {
@@ -113,7 +114,7 @@ fn who_only_receives_has_no_row_unless_extended() {
     assert!(csv.lines().nth(2).unwrap().starts_with("4,0.0,0.0,0.0,0,0.0,0,0,0.0,0,0,0,10.1.0.1:46956,"));
 }
 
-/// A send that waits since before anything could be sampled.
+/// An association without a sample of its send buffer has a row if one of its sends waits.
 #[test]
 fn who_waits_has_a_row_before_anything_else_is_known() {
     let probe = || {

@@ -26,7 +26,7 @@ pub struct Flags {
 }
 
 const BANNER: &str = "Tracing SCTP packet reception jitter... Hit Ctrl-C to end";
-/// The lines that `sctp-jitter` prints first.
+/// The banners of `sctp-jitter`.
 pub const BANNERS: Banners = Banners { command: "sctp-jitter", text: BANNER, csv: BANNER, file: None };
 
 /// Flags and columns of `sctp-jitter`, for its man page and JSON schema.
@@ -44,7 +44,8 @@ pub fn main() -> ExitCode {
 fn trace(flags: &Flags) -> Result<()> {
     let common = &flags.common;
     let Some(session) = Session::start(&BANNERS, common)? else { return Ok(()) };
-    // Rows per association that are only printed at the end; merged ones are taken over as associations end.
+    // Extended rows of ended associations have to be kept if they are printed only at the end. Merged rows
+    // need not: the report adds an ended association to its own sums (`Report::ended`).
     let keep_ended = common.prints_at_end() && common.is_extended();
     let config = Config { keep_ended, ..common.config() };
     let probe = Jitter::open(&config, &flags.size.sizes())?;

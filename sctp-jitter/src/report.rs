@@ -1,4 +1,4 @@
-//! The rows of `sctp-jitter`: what is printed, in which form.
+//! The output of `sctp-jitter`: its columns, and its text, CSV and JSON.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,17 @@ use cli::{
 };
 use probes::{Due, DurationDist, Error, Histogram, Identity, jitter::Row};
 
-/// A line of output: one stream identifier over all associations, or, extended, one stream of one association.
+/// A line of output: one stream identifier over all associations (merged) or, extended, one stream of one
+/// association.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Line {
     stream_id: u16,
     interval: DurationDist,
-    /// Mean of the associations' jitters, weighted by their samples; `None` where there are fewer than two intervals of
-    /// any of them.
+    /// Jitter in microseconds. If merged, the mean of the associations' jitters, weighted by their numbers of
+    /// intervals. `None` if no association has two intervals.
     jitter_us: Option<f64>,
     histogram: Option<Histogram>,
-    /// The stream of one association, if extended.
+    /// The statistics of the stream, if extended; `None` if merged.
     stats: Option<Row>,
 }
 
@@ -27,7 +28,7 @@ const STREAM: &[Column<Line>] =
     &[Column::label("stream_id", "stream identifier", Int(|l| Some(l.stream_id.into())))];
 const SAMPLES: &[Column<Line>] =
     &[Column::counter("samples", "intervals between arrivals", Int(|l| Some(l.interval.count)))];
-/// The same column with the name that the script gives it in FILE.
+/// The column of [`SAMPLES`], by the name that the Python script gives it in FILE.
 const SAMPLE_COUNT: &[Column<Line>] =
     &[Column::counter("sample_count", "intervals between arrivals", Int(|l| Some(l.interval.count)))];
 const INTERVAL: Part<Line, DurationDist> = Part {
@@ -84,7 +85,7 @@ const MESSAGE_JITTER: &[Column<Line>] = &[Column::gauge(
 )];
 
 impl Line {
-    /// The association of an extended line.
+    /// The identity of an extended line's association; `None` for a merged line.
     fn identity(&self) -> Option<&Identity> {
         self.stats.as_ref().map(|stats| &stats.association.id)
     }
@@ -101,7 +102,7 @@ impl Line {
         }
     }
 
-    /// Adds the intervals of another association.
+    /// Adds the intervals, the jitter and the histogram of the same stream of other associations.
     fn merge(&mut self, interval: &DurationDist, jitter_us: Option<f64>, histogram: Option<&Histogram>) {
         let (n, more) = (self.interval.count as f64, interval.count as f64);
         self.jitter_us = match (self.jitter_us, jitter_us) {
@@ -115,13 +116,14 @@ impl Line {
         }
     }
 
-    /// The jitter as it is printed: like the script's, 0 with a single interval, unless extended.
+    /// The jitter as it is printed. A merged line has 0 where there are intervals but no jitter yet, as the
+    /// Python script has with a single interval.
     fn jitter(&self) -> Option<f64> {
         self.jitter_us.or((self.stats.is_none() && self.interval.count > 0).then_some(0.0))
     }
 }
 
-/// Streams by their identifiers, over all associations.
+/// Merged lines by stream identifier, each over all associations that were added.
 #[derive(Clone, Debug, Default)]
 struct Merged(BTreeMap<u16, Line>);
 
@@ -142,21 +144,22 @@ impl Merged {
         self.0.entry(stream_id).or_insert_with(|| Line { stream_id, ..Line::default() })
     }
 
-    /// Streams that have intervals.
+    /// The lines of streams that have intervals.
     fn lines(&self) -> Vec<Line> {
         self.0.values().filter(|line| line.interval.count > 0).cloned().collect()
     }
 }
 
-/// Prints statistics in the form that was asked for.
+/// Prints statistics in the form that the flags ask for.
 pub struct Report {
     rows: Rows<Line>,
     form: Form,
-    /// Sums over ended associations, of which the kernel side may know nothing any more.
+    /// Sums over ended associations, for merged lines: the kernel side may use the entries of these
+    /// associations again.
     ended: Merged,
 }
 
-/// All that is printed in columns.
+/// The tables of all columns, for man page and JSON schema.
 pub fn tables() -> Vec<Table> {
     vec![
         Table::statistics::<Line>("CSV columns", &[&STREAM, &SAMPLES, &INTERVAL, &JITTER]),
@@ -166,7 +169,7 @@ pub fn tables() -> Vec<Table> {
 }
 
 impl Report {
-    /// A report as the flags ask for it.
+    /// Makes a report in the form that the flags ask for.
     pub fn new(common: &Common) -> Self {
         let form = Form::new(common);
         let to_file = common.file.is_some() && form.format == Format::Csv;
@@ -178,7 +181,7 @@ impl Report {
         Self { rows: Rows::new("jitter", common, columns), form, ended: Merged::default() }
     }
 
-    /// Prints lines of totals, if the form has them by now.
+    /// Prints lines of totals. In CSV these come only at the end of the run.
     fn print(
         &self,
         out: &mut Out,
@@ -226,11 +229,14 @@ impl cli::Report for Report {
         self.rows.print(out, Period::Interval, merged.lines().into_iter().map(Ok))
     }
 
-    /// Totals that were shown, or that merged lines have taken over, are not due again.
+    /// Extended text and CSV have all totals at the end of the run. In JSON and in merged lines the totals of
+    /// an ended association are due once, at the end of the interval in which it ended: JSON prints them
+    /// then, and merged lines add them to their sums. Text has totals at every interval, too, also those of
+    /// living associations.
     fn due(&self, at_end: bool) -> Option<Due> {
         let Form { format, extended, .. } = self.form;
         match format {
-            // Merged lines take over what ends, in any form.
+            // Not for merged lines: these add the totals of ended associations at every interval.
             Format::Csv if extended && !at_end => None,
             Format::Text | Format::Csv if extended && at_end => Some(Due::All),
             _ if format == Format::Text || at_end => Some(Due::EndedAndLiving),

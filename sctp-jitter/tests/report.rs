@@ -1,4 +1,4 @@
-//! What is printed, of statistics made here.
+//! Tests of the output of `sctp-jitter`, over statistics made here.
 
 use std::time::Duration;
 
@@ -42,7 +42,8 @@ fn row(assoc_id: u32, stream_id: u16, intervals_us: &[u64], jitter_us: u64) -> R
     }
 }
 
-/// Two associations, of which both have a stream 0, and one a stream on which a single chunk came.
+/// A probe with two associations. Both have a stream 0; one also has a stream 1, on which a single chunk
+/// came.
 fn probe() -> Fake<(), Row> {
     let rows =
         vec![row(3, 0, &[20_000, 22_000, 24_000], 100), row(3, 1, &[], 0), row(4, 0, &[30_000, 32_000], 400)];

@@ -31,7 +31,7 @@ pub struct Flags {
     max_retransmitted: u32,
 }
 
-/// The lines that `sctp-rto` prints first.
+/// The banners of `sctp-rto`.
 pub const BANNERS: Banners = Banners {
     command: "sctp-rto",
     text: "Tracing SCTP RTO updates... Hit Ctrl-C to end",

@@ -1,4 +1,4 @@
-//! The rows of `sctp-rto`: what is printed, in which form.
+//! The output of `sctp-rto`: its columns, and its text, CSV and JSON.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -13,9 +13,10 @@ use probes::{
     rto::{Cause, PathState, Row, Update, Values},
 };
 
-/// The columns that the Python script has too, but for the names of three in CSV on stdout.
+/// The columns that the Python script has too. CSV on stdout has [`STDOUT`] instead.
 const COLUMNS: &[&dyn Columns<Row>] = &[&TRANSPORT, &RTO_MEAN, &SRTT_MEAN, &RTTVAR_MEAN];
-/// CSV on stdout: people's chart scripts read these names.
+/// The columns of CSV on stdout: [`COLUMNS`], with other names for the three means, which people's chart
+/// scripts read.
 const STDOUT: &[&dyn Columns<Row>] = &[&TRANSPORT, &STDOUT_MEANS];
 
 const TRANSPORT: &[Column<Row>] = &[
@@ -93,7 +94,7 @@ const REST: &[Column<Row>] = &[
         Int(|r| Some(r.spurious)),
     ),
 ];
-/// Columns of chunks that this path carried and that were sent again.
+/// Columns about chunks that this path carried and that were sent again, on whatever path.
 const OF_PATH: &[Column<Row>] = &[
     Column::counter(
         "rtx_for_path_chunks",
@@ -112,7 +113,7 @@ const OF_PATH: &[Column<Row>] = &[
     ),
 ];
 
-/// Columns of a path's values.
+/// Columns of a path's error count, congestion control, MTU and state.
 const VALUES: &[Column<Values>] = &[
     Column::gauge("error_count", "errors in a row", Int(|v| Some(v.error_count.into()))),
     Column::label(
@@ -140,10 +141,10 @@ const VALUES: &[Column<Values>] = &[
     Column::label("primary", "this is the primary path", Bool(|v| v.more.as_ref().map(|m| m.primary))),
 ];
 
-/// A `sample` object.
+/// The columns of a `sample` object: any record but a change of a path's state or of the primary path.
 const SAMPLE: &[&dyn Columns<Update>] =
     &[&UPDATE_ASSOC, &UPDATE_IDENTITY, &UPDATE_PATH, &UPDATE_WHICH, &TIMES, &UPDATE_VALUES, &UPDATE_LIFE];
-/// A `path` object.
+/// The columns of a `path` object: a change of a path's state, or of the primary path.
 const CHANGE: &[&dyn Columns<Update>] =
     &[&UPDATE_ASSOC, &UPDATE_IDENTITY, &UPDATE_PATH, &UPDATE_WHICH, &STATES, &UPDATE_VALUES, &UPDATE_LIFE];
 const UPDATE_ASSOC: &[Column<Update>] =
@@ -183,7 +184,7 @@ const STATES: &[Column<Update>] = &[
 const UPDATE_VALUES: Part<Update, Values> =
     Part { prefix: "", what: "", of: |u| Some(&u.values), columns: VALUES };
 
-/// All that is printed in columns.
+/// The tables of all columns, for man page and JSON schema.
 pub fn tables() -> Vec<Table> {
     vec![
         Table::csv("CSV columns on stdout", STDOUT),
@@ -194,14 +195,14 @@ pub fn tables() -> Vec<Table> {
     ]
 }
 
-/// Prints updates and statistics in the form that was asked for.
+/// Prints updates and statistics in the form that the flags ask for.
 pub struct Report {
     rows: Rows<Row>,
     form: Form,
 }
 
 impl Report {
-    /// A report as the flags ask for it.
+    /// Makes a report in the form that the flags ask for.
     pub fn new(common: &Common) -> Self {
         let form = Form::new(common);
         let on_stdout = form.format == Format::Csv && common.file.is_none();
@@ -210,7 +211,8 @@ impl Report {
         Self { rows: Rows::new("rto", common, columns), form }
     }
 
-    /// Rows in the order of appearance; without paths that have nothing that the script shows, unless extended.
+    /// Sorts the rows by the order in which their paths appeared. Unless extended, leaves out paths without
+    /// an RTO update, and all percentiles.
     fn sort(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
         let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
         rows.sort_by_key(|row| row.transport_id);
@@ -249,7 +251,7 @@ impl cli::Report for Report {
     fn records(&mut self, out: &mut Out, records: &mut Vec<Update>) -> Result<()> {
         let clock = Clock::now();
         let mut times = TimesOfDay::new(&clock, &self.form.zone);
-        // With histograms the kernel side reports more than the script's rows.
+        // With `--hist` the kernel side also reports causes that only extended text and JSON print.
         let is_due = |update: &Update| {
             let cause = &update.cause;
             self.form.extended
@@ -338,7 +340,7 @@ fn old_rto(update: &Update) -> Option<Duration> {
     }
 }
 
-/// A path that became the primary one kept its state.
+/// The path's state before the event. A path that became the primary one has kept its state.
 fn old_state(update: &Update) -> Option<&'static str> {
     match update.cause {
         Cause::State { old } => Some(old.name()),

@@ -1,4 +1,4 @@
-//! What is printed, of records and statistics made here.
+//! Tests of the output of `sctp-rto`, over records and statistics made here.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn dist(times_ms: &[u64]) -> DurationDist {
     }
 }
 
-/// One path: a round-trip time, a T3 expiry, and a change of state.
+/// A probe with one path, and three records of it: a round-trip time, a T3-rtx expiry, and a change of state.
 fn probe() -> Fake<Update, Row> {
     let update = |rto_ms, cause| Update {
         at: Duration::from_secs(5),
@@ -123,7 +123,8 @@ fn changes_of_a_path_are_only_in_extended_text() {
     assert!(extended.contains("Spurious retransmissions: 1"));
 }
 
-/// What the peer did not say has a line of its own, and so has what went by another path.
+/// Early acknowledgements, which the peer does not report, have a line apart from spurious retransmissions,
+/// which it reports. Chunks of this path that were sent again on another path have a line, too.
 #[test]
 fn early_acknowledgements_are_told_apart() {
     let text = |[rtx_chunks, rtx_for_path, spurious, early_acks]: [u64; 4]| {
@@ -138,7 +139,7 @@ fn early_acknowledgements_are_told_apart() {
     assert!(other.contains("Spurious retransmissions: 1: ") && !other.contains("Early"), "{other}");
 }
 
-/// A T2-shutdown expiry is no row of the script's.
+/// A T2-shutdown expiry shows in extended text and in JSON only, as the Python script does not print it.
 #[test]
 fn a_t2_expiry_shows_in_extended_forms_only() {
     let probe = || {

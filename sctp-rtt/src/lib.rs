@@ -31,7 +31,7 @@ pub struct Flags {
     max_outstanding: u32,
 }
 
-/// The lines that `sctp-rtt` prints first.
+/// The banners of `sctp-rtt`.
 pub const BANNERS: Banners = Banners {
     command: "sctp-rtt",
     text: "Tracing SCTP RTT... Ctrl+C to end",

@@ -1,4 +1,4 @@
-//! The rows of `sctp-rtt`: what is printed, in which form.
+//! The output of `sctp-rtt`: its columns, and its text, CSV and JSON.
 
 use anyhow::Result;
 use cli::{
@@ -51,7 +51,7 @@ const PROMPT_SAMPLES: &[Column<Row>] =
 const RETRANSMITTED: &[Column<Row>] =
     &[Column::counter("retransmitted", "chunks retransmitted", Int(|r| Some(r.retransmitted)))];
 
-/// A `sample` object.
+/// The columns of a `sample` object: the acknowledgement of one chunk.
 const SAMPLE: &[&dyn Columns<Sample>] = &[
     &SAMPLE_ASSOC,
     &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_ref(), columns: IDENTITY },
@@ -67,7 +67,7 @@ const SAMPLE_VALUES: &[Column<Sample>] = &[
     Column::label("prompt", "the SACK was due at once", Bool(|s| Some(s.prompt))),
 ];
 
-/// All that is printed in columns.
+/// The tables of all columns, for man page and JSON schema.
 pub fn tables() -> Vec<Table> {
     vec![
         Table::statistics("CSV columns", COLUMNS),
@@ -76,23 +76,25 @@ pub fn tables() -> Vec<Table> {
     ]
 }
 
-/// Prints samples and statistics in the form that was asked for.
+/// Prints samples and statistics in the form that the flags ask for.
 pub struct Report {
     rows: Rows<Row>,
     form: Form,
-    /// Text summary on stdout, also beside a FILE: as the script has it.
+    /// True if a text summary goes to stdout: without `--csv` and `--json`, even if rows go to FILE. The
+    /// Python script does the same.
     text_summary: bool,
 }
 
 impl Report {
-    /// A report as the flags ask for it.
+    /// Makes a report in the form that the flags ask for.
     pub fn new(common: &Common) -> Self {
         let form = Form::new(common);
         let columns = if form.extended { [COLUMNS, MORE].concat() } else { COLUMNS.to_vec() };
         Self { rows: Rows::new("rtt", common, columns), form, text_summary: !common.json && !common.csv }
     }
 
-    /// In a steady order; one per path if extended, else one per association (and life) that has samples.
+    /// Sorts the rows by association, life and path. Unless extended, leaves out rows without samples, and
+    /// merges the rows of all paths of an association (of each of its lives) into one, without percentiles.
     fn sort_and_merge(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
         let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
         rows.sort_by_key(|row| (row.id.assoc_id, row.id.life, row.id.path));
@@ -176,7 +178,8 @@ impl cli::Report for Report {
     }
 }
 
-/// A row `%-8d %-10u %-10.3f %-8s`. There are many, and `format!` takes several times as long.
+/// Writes the line of a sample into `row`, in the script's format `%-8d %-10u %-10.3f %-8s`. There are many
+/// samples, and `format!` takes several times as long.
 fn text_row(row: &mut String, sample: &Sample, time_of_day: &str) {
     let rtt_us = (sample.rtt.as_nanos() as u64 + 500) / 1000;
     let mut digits = itoa::Buffer::new();
@@ -192,7 +195,8 @@ fn text_row(row: &mut String, sample: &Sample, time_of_day: &str) {
     row.push_str(time_of_day);
 }
 
-/// Fills a column up to its end, and gives where the next one starts.
+/// Fills a column with spaces up to the length `end` of `row`, adds a space, and returns where the next
+/// column starts.
 fn pad(row: &mut String, end: usize) -> usize {
     while row.len() < end {
         row.push(' ');

@@ -1,11 +1,11 @@
-//! Colours are for terminals, and for those who want them.
+//! Help and usage errors have colours only on a terminal, and not if `NO_COLOR` is set.
 
 use std::process::Command;
 
 const HELP: &str = concat!(env!("CARGO_BIN_EXE_sctp-rtt"), " --help");
 const USAGE: &str = concat!(env!("CARGO_BIN_EXE_sctp-rtt"), " --nonsense");
 
-/// What a command writes to a terminal.
+/// Returns what a command writes to a terminal, with this value of `NO_COLOR`.
 fn on_terminal(command: &str, no_color: &str) -> String {
     let mut script = Command::new("script");
     script

@@ -1,4 +1,4 @@
-//! What is printed, of records and statistics made here.
+//! Tests of the output of `sctp-rtt`, over records and statistics made here.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn dist(times_us: &[u64]) -> DurationDist {
     }
 }
 
-/// Two paths of one association.
+/// A probe with three samples, and with rows of two paths of one association.
 fn probe() -> Fake<Sample, Row> {
     let sample = |tsn, rtt_us, prompt: bool| Sample {
         at: Duration::from_secs(5),

@@ -28,7 +28,7 @@ pub struct Flags {
     size: TableSize,
 }
 
-/// The lines that `sctp-streamutil` prints first.
+/// The banners of `sctp-streamutil`.
 pub const BANNERS: Banners = Banners {
     command: "sctp-streamutil",
     text: "Tracing SCTP stream utilization... Ctrl+C to end",

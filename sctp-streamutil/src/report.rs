@@ -1,4 +1,4 @@
-//! The rows of `sctp-streamutil`: what is printed, in which form.
+//! The output of `sctp-streamutil`: its columns, and its text, CSV and JSON.
 
 use std::{mem, rc::Rc, time::Duration};
 
@@ -16,30 +16,31 @@ use probes::{
 /// A line of output: one association, or one stream of it.
 struct Line {
     assoc: Rc<Assoc>,
-    /// Place of the one stream, where there is a line for each.
+    /// Index in `Assoc::streams`, if the line is of one stream; `None` if it is of the association.
     stream: Option<usize>,
 }
 
-/// One association. It may have 65,536 streams, and a line for each: sums over all of them are made once.
+/// One association, which all its lines share. It may have 65,536 streams and a line for each, so the sums
+/// over all streams are made once.
 struct Assoc {
-    /// Without its streams.
+    /// The row of the association. Its list of streams is empty, and `streams` has them instead.
     stats: Row,
-    /// All streams on which something happened.
+    /// Every stream on which something happened.
     streams: Vec<Share>,
-    /// Sums over these streams; its `stream_id` says nothing.
+    /// Sums over `streams`. Its `stream_id`, `hol_blocked` and `sizes` are unused.
     sums: Stream,
-    /// Streams that carried data.
+    /// Number of outbound streams that carried data.
     active: u64,
-    /// The stream utilization index.
+    /// The stream utilization index (see [`evenness`]).
     sui: f64,
 }
 
-/// One stream as a part of its association.
+/// One stream, with the figures of its association by which its shares and rates are computed.
 struct Share {
     stream: Stream,
-    /// User data of the whole association.
+    /// User data that the whole association sent, in bytes.
     total_bytes: u64,
-    /// How long the statistics cover.
+    /// The time that the statistics cover.
     period: Duration,
 }
 
@@ -71,7 +72,7 @@ const COLUMNS: &[Column<Line>] = &[
     ),
 ];
 
-/// More columns of an association.
+/// The columns of an association that `--extended` and `--json` add.
 const MORE: &[Column<Line>] = &[
     Column::counter("messages", "messages sent", Int(|l| Some(l.assoc.sums.messages))),
     Column::counter("rtx_chunks", "chunks sent again", Int(|l| Some(l.assoc.sums.rtx_chunks))),
@@ -194,8 +195,8 @@ fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
-/// The stream utilization index: the entropy of the bytes over the streams that carried data, divided by the logarithm of
-/// their number (Pielou's evenness); 0 for one stream.
+/// The stream utilization index: the entropy of the bytes over the streams that carried data, divided by the
+/// logarithm of the number of these streams (Pielou's evenness). 0 for fewer than two streams.
 fn evenness(bytes: impl Iterator<Item = u64>) -> f64 {
     let shares: Vec<f64> = bytes.filter(|b| *b > 0).map(|b| b as f64).collect();
     if shares.len() < 2 {
@@ -206,13 +207,13 @@ fn evenness(bytes: impl Iterator<Item = u64>) -> f64 {
     entropy / (shares.len() as f64).log2()
 }
 
-/// Prints statistics in the form that was asked for.
+/// Prints statistics in the form that the flags ask for.
 pub struct Report {
     rows: Rows<Line>,
     form: Form,
 }
 
-/// All that is printed in columns.
+/// The tables of all columns, for man page and JSON schema.
 pub fn tables() -> Vec<Table> {
     vec![
         Table::statistics::<Line>("CSV columns", &[&ASSOC, &COLUMNS]),
@@ -225,7 +226,7 @@ pub fn tables() -> Vec<Table> {
 }
 
 impl Report {
-    /// A report as the flags ask for it.
+    /// Makes a report in the form that the flags ask for.
     pub fn new(common: &Common) -> Self {
         let form = Form::new(common);
         let mut columns: Vec<&dyn Columns<Line>> = vec![&ASSOC, &COLUMNS];
@@ -245,7 +246,8 @@ impl Report {
         Self { rows: Rows::new("streamutil", common, columns), form }
     }
 
-    /// Lines as they are printed: per association; in extended CSV per stream.
+    /// Makes the lines to print: one per association, in extended CSV one per stream. Unless extended, leaves
+    /// out associations that sent no data.
     fn lines(
         &self,
         rows: impl Iterator<Item = Result<Row, Error>>,
@@ -263,7 +265,7 @@ impl Report {
             });
             lines.map(Ok).chain(error.map(Err))
         });
-        // The script knows senders only.
+        // The Python script shows only associations that sent data.
         let all = self.form.extended;
         lines.filter(move |line| all || line.as_ref().map_or(true, |line| line.assoc.active > 0))
     }
@@ -285,9 +287,10 @@ impl cli::Report for Report {
         self.rows.print(out, Period::Interval, self.lines(rows))
     }
 
-    /// Text and CSV have all totals at the end of the run; text, at every interval, also those of associations that
-    /// live or have just ended. JSON has an ended association's once, in the interval in which it ended, and the
-    /// others' at the end of the run.
+    /// Text and CSV have all totals at the end of the run. Text also has, at the end of each interval, the
+    /// totals of associations that live or ended in that interval. JSON has the totals of an ended
+    /// association once, at the end of the interval in which it ended, and those of the others at the end of
+    /// the run.
     fn due(&self, at_end: bool) -> Option<Due> {
         match self.form.format {
             Format::Csv if !at_end => None,
@@ -386,7 +389,7 @@ mod tests {
         assert_eq!(evenness([1000].into_iter()), 0.0);
         assert_eq!(evenness([1000, 0].into_iter()), 0.0);
         assert_eq!(evenness([].into_iter()), 0.0);
-        // H(1/4, 3/4) = 0.8113 bits of 1.
+        // The entropy of shares of 1/4 and 3/4 is 0.8113 bits; that of two equal shares is 1 bit.
         assert!((evenness([1, 3].into_iter()) - 0.811_278).abs() < 1e-6);
     }
 

@@ -1,4 +1,4 @@
-//! What is printed, of statistics made here.
+//! Tests of the output of `sctp-streamutil`, over statistics made here.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn row(assoc_id: u32, streams: Vec<Stream>) -> Row {
     }
 }
 
-/// An association that sends on two streams, and one that only receives.
+/// A probe with an association that sends on two streams, and one that only receives.
 fn probe() -> Fake<(), Row> {
     let stream = |stream_id, payload_bytes| Stream {
         stream_id,
@@ -74,7 +74,8 @@ fn extended_csv_has_a_row_per_stream_and_json_a_list() {
     assert_eq!(json["streams"].as_array().map(Vec::len), Some(2));
 }
 
-/// The peer has a say in how many streams there are. What is said of all of them is worked out once, or this takes minutes.
+/// An association may have 65,536 streams, as the peer negotiates their number. Sums over all streams must be
+/// made once per association: made once per line, they take minutes.
 #[test]
 fn an_association_of_65536_streams_is_shown_whole() {
     let stream = |stream_id| Stream { stream_id, payload_bytes: 10, chunks: 1, ..Stream::default() };
@@ -94,7 +95,7 @@ fn an_association_of_65536_streams_is_shown_whole() {
     assert!(lines > 0 && lines % 65_536 == 0, "{lines}");
 }
 
-/// After a restart an association has two blocks, of one id.
+/// After a restart an association has two lives, of one id. Text has a block for each life.
 #[test]
 fn each_life_has_a_block_of_its_own() {
     let probe = || {

@@ -1,17 +1,20 @@
-# What the bench calls, beside lib.sh.
+# Functions that the benchmark's scripts call, besides those of lib.sh.
 
-# The allocator of the kernel's objects keeps what is freed. When it gives pages back and takes others is a matter of
-# history: in a transfer in bulk that came and went, and was worth 6 % of all work, with commands and without.
+# Make the kernel's slab allocator keep pages that become empty. Otherwise it depends on what ran before when
+# the allocator returns pages and takes new ones: that was 6 % of all work in some runs of the bulk transfer
+# and nothing in others, with commands and without.
 for partial in /sys/kernel/slab/*/min_partial; do echo 1000 >"$partial"; done
 
-# own PID: CPU time of a process so far, in ns.
+# own PID: print the CPU time of a process so far, in ns.
 own() { cut -d' ' -f1 "/proc/$1/schedstat"; }
 
-# locked PID: kernel memory of its maps and programs, in bytes.
+# locked PID: print the kernel memory of a process's BPF maps and programs, in bytes.
 locked() { cat /proc/$1/fdinfo/* 2>/dev/null | awk '/^memlock:/ { sum += $2 } END { print sum + 0 }'; }
 
-# bench NAME SERVE SEND [COMMAND...]: a transfer under commands. Leaves NAME.json, the client's truth, and for each
-# command NAME.N.own: CPU time in ns at its banner, before and after the transfer; peak and kernel memory in bytes.
+# bench NAME SERVE SEND [COMMAND...]: run a transfer while the COMMANDs trace it. SERVE and SEND are the flags
+# of sctp-traffic's server and client. Leaves NAME.json, the client's report, and for the N-th COMMAND
+# NAME.N.own, a number per line: its CPU time in ns once its hooks are attached, before the transfer, and
+# after it; then its peak memory and its kernel memory in bytes.
 bench() {
 	local name=$1 send=$3 command index=0 tracer before
 	serve $2
@@ -21,7 +24,7 @@ bench() {
 		trace "$name.$index" $command
 		own "$(cat "$name.$index.tracer")" >"$name.$index.own"
 	done
-	# The RCU work of attaching is over.
+	# Wait until the kernel has done the RCU work of attaching.
 	sleep 1
 	for tracer in "$name".*.tracer; do
 		[ -e "$tracer" ] && own "$(cat "$tracer")" >>"${tracer%.tracer}.own"
@@ -43,7 +46,7 @@ bench() {
 	rm -f "$name".*.out "$name".*.rows
 }
 
-# quiet FILE: it does not grow any more, from one tick to the next.
+# quiet FILE: succeeds if FILE does not grow for 2.5 s, in which a command with -i 1 has two ticks.
 quiet() {
 	local size
 	size=$(stat -c %s "$1")
@@ -51,7 +54,9 @@ quiet() {
 	[ "$(stat -c %s "$1")" = "$size" ]
 }
 
-# ticks NAME COUNT ASSOCIATIONS COMMAND: what ticks of the command cost when nothing happens, after so many associations.
+# ticks NAME COUNT ASSOCIATIONS COMMAND: run COMMAND, which has -i 1, for COUNT ticks without traffic, after
+# ASSOCIATIONS associations have come and gone. Leaves NAME.own: the command's CPU time in ns before these
+# ticks and after them.
 ticks() {
 	local tracer
 	trace "$1" $4
@@ -60,7 +65,7 @@ ticks() {
 		serve --bind 10.2.0.1 --one-to-many --associations $3
 		send --bind 10.1.0.1 --crowd --associations $3 --count 1
 	fi
-	# Those that ended are shown once more, which takes seconds where they are many.
+	# Associations that have ended are shown once more. If they are many, that takes seconds.
 	until_true 60 quiet "$1.out"
 	own $tracer >"$1.own"
 	sleep $2
@@ -69,7 +74,8 @@ ticks() {
 	rm -f "$1.out"
 }
 
-# floor NAME KIND SERVE SEND: a transfer under a program that does nothing.
+# floor NAME KIND SERVE SEND: run a transfer while a BPF program that does nothing is attached to a hook of
+# KIND (fentry, fexit, kprobe or kretprobe). Leaves NAME.json, the client's report.
 floor() {
 	serve $3
 	bpf-floor "$2" 2>floor.err &
@@ -82,7 +88,8 @@ floor() {
 	wait $pid || true
 }
 
-# gap_peer: from here on, transfers are those of a peer that acknowledges with gap blocks.
+# gap_peer: replace `serve` and `send`, so that in later transfers the kernel in b sends data to `sctp-fuzz
+# gaps`, a peer that acknowledges with gap blocks.
 gap_peer() {
 	know r ra0 a a0 10.1.0.9
 	serve() {
@@ -92,10 +99,10 @@ gap_peer() {
 		until_true 10 grep -qs listening server.err
 	}
 	send() {
-		# Not --bind: the peer has an address of its own.
+		# Drop --bind and its value: the peer has an address of its own.
 		shift 2
 		a sctp-fuzz gaps "$@" >client.json
-		# The shell that waits for it in its namespace would not pass a signal on.
+		# Not `kill $server`: that is a shell that waits for sctp-fuzz, and it passes no signal on.
 		killall sctp-fuzz
 		wait $server || true
 	}

@@ -1,16 +1,16 @@
-# What cases call. Each runs with `sh -e` in a folder of its own, whose files reach the host.
+# Functions that cases call. Each case runs with `sh -e` in a folder of its own, whose files reach the host.
 
 # The commands under test, without `sctp-`.
 TOOLS=$(cat /tools)
 
-# busybox has applets of these names, and would take them.
+# busybox's shell would run its own applets of these names instead of the real programs.
 ip() { /sbin/ip "$@"; }
 tc() { /sbin/tc "$@"; }
 modprobe() { /sbin/modprobe "$@"; }
 rmmod() { /sbin/rmmod "$@"; }
 unshare() { /sbin/unshare "$@"; }
 
-# Run in namespace a (the sender), b (the receiver), or r (the router between).
+# a, b and r COMMAND...: run COMMAND in namespace a (the sender), b (the receiver), or r (the router between).
 a() { ip netns exec a "$@"; }
 b() { ip netns exec b "$@"; }
 r() { ip netns exec r "$@"; }
@@ -20,7 +20,7 @@ fail() {
 	exit 1
 }
 
-# until_true SECONDS COMMAND...: poll until the command succeeds.
+# until_true SECONDS COMMAND...: run COMMAND again and again until it succeeds; fail after SECONDS.
 until_true() {
 	local tries=$(($1 * 20))
 	shift
@@ -31,7 +31,8 @@ until_true() {
 	done
 }
 
-# cable NS1 IF1 NS2 IF2 MTU: a veth pair without offloads, so that a packet on the tap is one on the wire.
+# cable NS1 IF1 NS2 IF2 MTU: connect two namespaces by a veth pair without offloads, so that a capture has
+# each packet as it is sent.
 cable() {
 	ip link add "$2" netns "$1" mtu "$5" type veth peer name "$4" netns "$3" mtu "$5"
 	local end
@@ -42,7 +43,8 @@ cable() {
 	done
 }
 
-# know NS IF NS2 IF2 ADDRESS...: permanent neighbour entries, so that no packet waits for address resolution.
+# know NS IF NS2 IF2 ADDRESS...: let NS reach each ADDRESS through IF at the MAC address of IF2 in NS2, by
+# permanent neighbour entries, so that no packet waits for address resolution.
 know() {
 	local ns=$1 if=$2 mac address
 	mac=$(ip netns exec "$3" cat "/sys/class/net/$4/address")
@@ -52,7 +54,8 @@ know() {
 	done
 }
 
-# topology [MTU]: a - r - b over two paths that share nothing.
+# topology [MTU]: make the namespaces a, r and b, and two paths a - r - b that share no interface. The MTU is
+# 1500 by default.
 #   path 0: 10.1.0.1 (a0) - ra0 r rb0 - (b0) 10.2.0.1     fd00:1:0::1 - fd00:2:0::1
 #   path 1: 10.1.1.1 (a1) - ra1 r rb1 - (b1) 10.2.1.1     fd00:1:1::1 - fd00:2:1::1
 topology() {
@@ -82,7 +85,7 @@ topology() {
 	done
 }
 
-# netem INTERFACE ARGUMENTS...: (re)set what r does to what leaves by that interface.
+# netem INTERFACE ARGUMENTS...: set or replace netem's arguments for packets that r sends out of INTERFACE.
 netem() {
 	modprobe sch_netem
 	local interface=$1
@@ -90,14 +93,14 @@ netem() {
 	tc -n r qdisc replace dev "$interface" root netem limit 100000 "$@"
 }
 
-# path DELAY [NUMBER]: delay each way, on path 0 unless another is named.
+# path DELAY [NUMBER]: delay packets by DELAY in each direction, on path NUMBER (default: 0).
 path() {
 	netem "rb${2:-0}" delay "$1"
 	netem "ra${2:-0}" delay "$1"
 }
 
-# lose PERCENT SEED: of the packets with DATA that a sends on path 0, drop the same ones in every run, until the case ends or
-# lose_stop. Which ones goes to losses.json then.
+# lose PERCENT SEED: drop PERCENT % of the packets with DATA that a sends on path 0, the same ones in every
+# run, until lose_stop or the end of the case. At lose_stop the list of dropped packets goes to losses.json.
 lose() {
 	modprobe sch_ingress
 	modprobe cls_bpf
@@ -107,7 +110,7 @@ lose() {
 	until_true 10 grep -qs dropping losses.err
 }
 
-# lose_stop: drop no more, if anything was dropped at all.
+# lose_stop: end `lose`. Does nothing if `lose` was not called.
 lose_stop() {
 	[ -n "$dropper" ] || return 0
 	kill -TERM "$dropper"
@@ -115,13 +118,14 @@ lose_stop() {
 	dropper=
 }
 
-# path_down NUMBER: nothing passes any more.
+# path_down NUMBER: drop all packets on path NUMBER, in both directions, until `path` is called for it.
 path_down() {
 	netem "rb$1" loss 100%
 	netem "ra$1" loss 100%
 }
 
-# capture INTERFACE...: whole packets of a0, a1, b0 or b1 into INTERFACE.pcap, from the moment this returns.
+# capture INTERFACE...: capture the whole SCTP packets on each INTERFACE (a0, a1, b0 or b1) into
+# INTERFACE.pcap, from the moment this returns.
 capture() {
 	local interface
 	for interface in "$@"; do
@@ -138,12 +142,13 @@ capture() {
 
 # capture_stop: end all captures, and fail if one of them missed a packet.
 capture_stop() {
-	# tcpdump gives up what the ring still holds: wait until it has been handed over (at most a second).
+	# When tcpdump ends, it discards what is still in the capture's ring buffer: wait until the kernel has
+	# handed that over (at most a second).
 	sleep 1.5
 	local pid interface
 	for pid in *.pid; do
 		interface=${pid%.pid}
-		# Not INT: the shell starts background programs with that ignored.
+		# Not INT: the shell starts background programs with SIGINT ignored.
 		kill -TERM "$(cat "$pid")"
 		wait "$(cat "$pid")"
 		grep -q "^0 packets dropped by kernel" "$interface.tcpdump" || fail "$interface: capture incomplete"
@@ -151,23 +156,25 @@ capture_stop() {
 	done
 }
 
-# serve ARGUMENTS...: sctp-traffic as server in b; ready when this returns. Its truth goes to server.json.
+# serve ARGUMENTS...: start `sctp-traffic server` in b, and wait until it listens. At its end it writes to
+# server.json what it received.
 serve() {
-	# An earlier one's word does not count.
+	# The `listening` of an earlier server does not count.
 	rm -f server.err
 	b sctp-traffic server "$@" >server.json 2>server.err &
 	server=$!
 	until_true 10 grep -qs listening server.err
 }
 
-# send ARGUMENTS...: sctp-traffic as client in a, to its end. Its truth goes to client.json.
+# send ARGUMENTS...: run `sctp-traffic client` in a, and wait until client and server have ended. The client
+# writes to client.json what it sent.
 send() {
 	a sctp-traffic client "$@" >client.json
 	wait $server
 }
 
-# start NAME TOOL ARGUMENTS...: run a tool in the background, with NAME.out and NAME.err, with the kind of hooks that $HOOKS
-# asks for.
+# start NAME TOOL ARGUMENTS...: run a command in the background, with $HOOKS as further flags (the kind of
+# hooks). Its output goes to NAME.out and NAME.err, its process id to NAME.tracer.
 start() {
 	local name=$1
 	shift
@@ -175,7 +182,7 @@ start() {
 	echo $! >"$name.tracer"
 }
 
-# traced: all that were started trace when this returns.
+# traced: wait until all commands that `start` has started have attached their hooks.
 traced() {
 	local tracer
 	for tracer in *.tracer; do
@@ -183,7 +190,8 @@ traced() {
 	done
 }
 
-# tracing COUNT: so many trace by now, whoever started them.
+# tracing COUNT: succeeds if exactly COUNT running processes of the commands have attached their hooks,
+# whoever started them.
 tracing() {
 	local tool pid count=0
 	for tool in $TOOLS; do
@@ -194,13 +202,13 @@ tracing() {
 	[ $count = "$1" ]
 }
 
-# trace NAME TOOL ARGUMENTS...: start one, and wait for it alone.
+# trace NAME TOOL ARGUMENTS...: `start` a command, and wait until this one has attached its hooks.
 trace() {
 	start "$@"
 	until_true 60 attached $!
 }
 
-# trace_all: all five, as comparisons want them: TOOL.json.
+# trace_all: start all five commands with the flags that comparisons need: TOOL writes JSON to TOOL.json.
 trace_all() {
 	local tool
 	for tool in rtt rto bufmon jitter; do start $tool sctp-$tool --json -q -f $tool.json; done
@@ -208,8 +216,9 @@ trace_all() {
 	traced
 }
 
-# scenario NAME: run the script on stdin in a folder of that name, and go on whatever becomes of it. Its namespaces are
-# named in `netns`, and live on under no name.
+# scenario NAME: run the script on stdin in a folder NAME; if it fails, only the file `status` says so. The
+# inode numbers of its namespaces a and b go to the file `netns`. Both stay mounted below /run/held, so that
+# no later namespace gets the same number.
 scenario() {
 	local start
 	start=$(cut -d. -f1 /proc/uptime)
@@ -234,18 +243,19 @@ scenario() {
 	echo "bed: $1: exit status $(cat "$1/status"), $(($(cut -d. -f1 /proc/uptime) - start)) s" >"$LIVE"
 }
 
-# attached PID: all its hooks are in place, after which it confines itself; or it ended, which the case will see from
-# its status.
+# attached PID: succeeds if the command has attached all its hooks. Then it confines itself, which its seccomp
+# mode shows. Also succeeds if the command has ended: the case sees that from its exit status.
 attached() {
 	grep -qs "^Seccomp:.*2" /proc/$1/status || [ ! -d /proc/$1 ]
 }
 
-# ended PID: of a child, too, that nobody has waited for.
+# ended PID: succeeds if the process has ended, even if nobody has waited for it (a zombie).
 ended() {
 	! grep -qs "^State:.[^Z]" /proc/$1/status
 }
 
-# trace_stop [SIGNAL]: end all tools; each one's exit status goes to NAME.status.
+# trace_stop [SIGNAL]: send SIGNAL (default: TERM) to all started commands, and wait for their end. Each one's
+# exit status goes to NAME.status.
 trace_stop() {
 	local tracer status
 	for tracer in *.tracer; do
@@ -257,7 +267,8 @@ trace_stop() {
 	done
 }
 
-# exits STATUS NAME COMMAND...: run to the end with NAME.out and NAME.err, and insist on the exit status.
+# exits STATUS NAME COMMAND...: run COMMAND to its end, with its output in NAME.out and NAME.err; fail unless
+# its exit status is STATUS.
 exits() {
 	local expected=$1 name=$2 status
 	shift 2
@@ -265,27 +276,30 @@ exits() {
 	[ $status = "$expected" ] || fail "$*: exit status $status, not $expected: $(cat "$name.err")"
 }
 
-# kernel_state: BPF programs, maps and links, hooked functions, and users of the module.
+# kernel_state: print the kernel's BPF programs, maps and links, its hooked functions, and the reference count
+# of the sctp module.
 kernel_state() {
 	bpf-objects
 	cat /sys/kernel/tracing/enabled_functions /sys/module/sctp/refcnt
 }
 
-# no_objects: what the case before had is freed.
+# no_objects: succeeds if the kernel has no BPF objects, apart from sctp-drop's.
 no_objects() {
 	[ -z "$(bpf-objects)" ]
 }
 
-# remember: how things stand before a tool runs, for `nothing_left`.
+# remember: store the kernel's state before a command runs, for `nothing_left`. First wait until the kernel
+# has freed all earlier BPF objects.
 remember() {
 	until_true 20 no_objects
 	kernel_state >/tmp/kernel_state
 }
 
-# nothing_left: fail unless the kernel stands as it did, and no file was made outside of the case's own folder.
+# nothing_left: fail unless the kernel's state becomes the one that `remember` stored, and no file outside of
+# the case's folder was made or changed since.
 nothing_left() {
 	local tries=200 files
-	# What a program held is freed late.
+	# The kernel frees BPF objects some time after their process has ended.
 	until kernel_state >kernel_state && cmp -s kernel_state /tmp/kernel_state; do
 		tries=$((tries - 1))
 		[ $tries -gt 0 ] || fail "left in the kernel: $(diff /tmp/kernel_state kernel_state)"

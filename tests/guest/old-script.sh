@@ -1,5 +1,6 @@
 #!/bin/sh
-# An operator's script from before: it knows the Python scripts' names, flags and columns, and nothing else.
+# A script as an operator may have it for the Python scripts that the commands replace: it uses only the
+# Python scripts' names, flags and columns.
 set -e
 cd "$(mktemp -d)"
 timeout -s INT 40 sctp_rtt.py >rtt.txt &

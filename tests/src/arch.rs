@@ -1,4 +1,4 @@
-//! The architectures that a guest may have.
+//! The architectures of guests.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -8,28 +8,29 @@ use anyhow::{Context, Result};
 use crate::command;
 use crate::sysroot;
 
-/// An architecture.
+/// The architecture of a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arch {
-    /// The machine's own.
+    /// The host's own: guests get the host's programs.
     X86_64,
-    /// By a cross compiler, and programs from Debian's packages.
+    /// Emulated: a cross compiler builds the workspace's programs, and the others come from Debian's
+    /// packages.
     Aarch64,
 }
 
 impl Arch {
-    /// The one that `$SCTPTRACE_ARCH` names; x86_64 without it.
+    /// The architecture that `$SCTPTRACE_ARCH` names; x86_64 if that is not set.
     ///
     /// # Errors
-    /// When there is no such architecture.
+    /// When `$SCTPTRACE_ARCH` names no known architecture.
     pub fn chosen() -> Result<Self> {
         env::var("SCTPTRACE_ARCH").map_or(Ok(Self::X86_64), |name| Self::from_name(&name))
     }
 
-    /// The architecture of that name.
+    /// The architecture whose [`name`](Self::name) is `name`.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such architecture.
     pub fn from_name(name: &str) -> Result<Self> {
         [Self::X86_64, Self::Aarch64]
             .into_iter()
@@ -37,7 +38,7 @@ impl Arch {
             .with_context(|| format!("no architecture {name}: choose from x86_64, aarch64"))
     }
 
-    /// What `uname -m` calls it.
+    /// The architecture's name, as `uname -m` prints it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
@@ -45,7 +46,7 @@ impl Arch {
         }
     }
 
-    /// What Debian calls it.
+    /// Debian's name of the architecture.
     pub const fn debian(self) -> &'static str {
         match self {
             Self::X86_64 => "amd64",
@@ -53,7 +54,7 @@ impl Arch {
         }
     }
 
-    /// What is added to the name of a folder or machine: nothing for the machine's own architecture.
+    /// The suffix for names of folders and virtual machines; empty for the host's own architecture.
     pub const fn suffix(self) -> &'static str {
         match self {
             Self::X86_64 => "",
@@ -61,10 +62,10 @@ impl Arch {
         }
     }
 
-    /// Where a program for the guest is.
+    /// Finds a program for guests of this architecture: its path on the host.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no program of that name.
     pub fn program(self, name: &str) -> Result<PathBuf> {
         match self {
             Self::X86_64 => command::find(name),
@@ -75,7 +76,7 @@ impl Arch {
     /// The files that a program of this architecture needs to run, each with its path in the guest.
     ///
     /// # Errors
-    /// When it is no program, or something that it needs is missing.
+    /// When the file is no program, or a library that it needs is missing.
     pub fn libraries(self, program: &Path) -> Result<Vec<(PathBuf, String)>> {
         match self {
             Self::X86_64 => Ok(command::libraries(program)?

@@ -1,4 +1,4 @@
-//! Reading what tcpdump wrote.
+//! Reads the captures that tcpdump wrote.
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
@@ -11,34 +11,37 @@ use pcap_parser::{LegacyPcapReader, Linktype, PcapBlockOwned, PcapError};
 
 use crate::sctp::{Malformed, Packet};
 
-/// The port that SCTP over UDP (RFC 6951) has.
+/// The UDP port of SCTP over UDP (RFC 6951).
 const ENCAPSULATION_PORT: u16 = 9899;
 
 /// A captured packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// When the tap saw it, in nanoseconds since 1970.
+    /// When tcpdump's packet socket saw the packet, in ns since 1970.
     pub time_ns: u64,
-    /// Who sent it.
+    /// IP address and SCTP port of the packet's sender.
     pub source: SocketAddr,
-    /// To whom.
+    /// IP address and SCTP port of the packet's receiver.
     pub destination: SocketAddr,
     /// The SCTP packet.
     pub packet: Packet,
 }
 
-/// The SCTP packets of all the captures, in the order of time.
+/// Reads the SCTP packets of all given captures, in the order of time.
 ///
 /// # Errors
-/// When a file cannot be read, is cut short, or holds a packet that was.
+/// When a file cannot be read or is cut short, or one of its packets is cut short, malformed or an IP
+/// fragment.
 pub fn read(paths: &[impl AsRef<Path>]) -> Result<Vec<Frame>> {
     read_by(paths, Packet::parse)
 }
 
-/// The same, where packets may make no sense: see [`Packet::parse_hostile`].
+/// Reads the SCTP packets of all given captures, in the order of time, where packets may be malformed: each
+/// is read as far as Linux reads it ([`Packet::parse_hostile`]).
 ///
 /// # Errors
-/// When a file cannot be read, or is cut short.
+/// When a file cannot be read or is cut short, or one of its packets is cut short, an IP fragment or shorter
+/// than the SCTP common header.
 pub fn read_hostile(paths: &[impl AsRef<Path>]) -> Result<Vec<Frame>> {
     read_by(paths, Packet::parse_hostile)
 }
@@ -85,7 +88,7 @@ fn read_one(path: &Path, parse: Parse, frames: &mut Vec<Frame>) -> Result<()> {
     }
 }
 
-/// The SCTP packet of an Ethernet frame, if it holds one.
+/// Returns the SCTP packet in an Ethernet frame, also one inside of UDP; `None` if there is none.
 fn frame(time_ns: u64, parse: Parse, bytes: &[u8]) -> Result<Option<Frame>> {
     let sliced = SlicedPacket::from_ethernet(bytes)?;
     let Some(net) = &sliced.net else { return Ok(None) };
@@ -125,7 +128,7 @@ mod tests {
     use super::frame;
     use crate::sctp::{Chunk, Packet};
 
-    /// A SHUTDOWN with the cumulative TSN 9, from port 1 to 2.
+    /// An SCTP packet from port 1 to 2, with a SHUTDOWN chunk that acknowledges TSN 9.
     const SHUTDOWN: [u8; 20] = [0, 1, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 7, 0, 0, 8, 0, 0, 0, 9];
 
     #[test]

@@ -1,4 +1,4 @@
-//! Running the programs that the bed leans on.
+//! Running the programs of the host that the test bed needs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// Run to the end and return standard output.
+/// Runs a command to its end, and returns its standard output.
 ///
 /// # Errors
-/// When the program is missing or fails; the message holds what it wrote to standard error.
+/// When the program is missing or fails. The message then contains the program's standard error.
 pub fn run(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| {
@@ -21,10 +21,10 @@ pub fn run(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Where a program is, also when `PATH` lacks the folders for administrators.
+/// Finds a program's path in the usual folders. These include `/usr/sbin` and `/sbin`, which `PATH` may lack.
 ///
 /// # Errors
-/// When it is in none of the usual folders.
+/// When the program is in none of these folders.
 pub fn find(name: &str) -> Result<PathBuf> {
     ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
         .iter()
@@ -35,7 +35,8 @@ pub fn find(name: &str) -> Result<PathBuf> {
         })
 }
 
-/// The shared libraries of one of the machine's programs, the loader among them; none for a static one.
+/// Returns the paths of the shared libraries that a program of the host needs, including the loader; none if
+/// the program is static.
 ///
 /// # Errors
 /// When `ldd` is missing.
@@ -51,10 +52,10 @@ fn parse_ldd(text: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Unpack Debian packages into a new folder, and delete them.
+/// Unpacks Debian packages into a new folder, and deletes the package files.
 ///
 /// # Errors
-/// When one is broken, or the folder cannot be made.
+/// When a package is broken, or the folder cannot be made.
 pub fn unpack(debs: &[PathBuf], folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     for deb in debs {

@@ -1,8 +1,10 @@
-//! README and pages of `docs/` that show commands at work, with output that is the bed's.
+//! README and the pages of `docs/` that show commands and their output: the test bed runs the commands, and
+//! compares or refreshes the output.
 //!
-//! A block of a page is the line `<!-- bed: SCENARIO -->` and fenced text: lines `# sctp-…` are commands, what follows each is
-//! what it printed. The scenario is a snippet of `guest/docs/`, which makes traffic and calls `watch` and `watched` of
-//! `guest/docs.sh`; all commands that a page shows of it run at once, on the same traffic.
+//! A block of a page is the line `<!-- bed: SCENARIO -->` and fenced text. In the text, a line `# sctp-…` is
+//! a command, and the lines after it are the command's output. SCENARIO names a shell snippet in
+//! `guest/docs/`, which makes traffic and calls `watch` and `watched` of `guest/docs.sh`. All commands that a
+//! page shows with one scenario run at once, on the same traffic.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -28,40 +30,41 @@ const MARK: &str = "<!-- bed: ";
 const FENCE: &str = "```\n";
 const PROMPT: &str = "# ";
 
-/// The kernel that the pages show.
+/// The kernel series on which the pages' commands run.
 pub const SERIES: Series = Series::V6_12;
-/// And how its time passes: numbers come out nearly the same each time.
+/// How time passes in the guest that runs the pages' commands: with icount, the numbers are nearly the same
+/// in every run.
 pub const MODE: Mode = Mode::Icount;
 
-/// A page that has blocks.
+/// A page that has blocks: commands with their output.
 pub struct Page {
     path: PathBuf,
     text: String,
     blocks: Vec<Block>,
 }
 
-/// One of them.
+/// A block of a page: commands that run in one scenario, with their output.
 struct Block {
     scenario: String,
     commands: Vec<String>,
-    /// Its text, without the fences, and where in the page's it begins.
+    /// The block's text without the fences; `start` is its offset in the page's text.
     shown: String,
     start: usize,
 }
 
-/// A command, and what it printed.
+/// A command of a page, and its output in the test bed.
 pub struct Shown {
-    /// As it stands in the page.
+    /// The command, as the page shows it.
     pub command: String,
-    /// Standard output and error.
+    /// What the command wrote to standard output and standard error.
     pub output: String,
 }
 
 impl Page {
-    /// All pages that have blocks.
+    /// Reads all pages that have blocks.
     ///
     /// # Errors
-    /// Where one cannot be read or understood.
+    /// Where a page cannot be read, or a block in it is incomplete.
     pub fn all() -> Result<Vec<Self>> {
         let mut paths = Vec::new();
         for folder in PAGES {
@@ -81,19 +84,19 @@ impl Page {
         Ok(pages)
     }
 
-    /// The file's name, without its end.
+    /// The name of the page's file, without `.md`.
     #[must_use]
     pub fn title(&self) -> String {
         self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// The name of the case that runs its commands.
+    /// The name of the case that runs the page's commands.
     #[must_use]
     pub fn name(&self) -> String {
         format!("docs-{}", self.title())
     }
 
-    /// The scenarios that it shows, each once.
+    /// The names of the scenarios in the page's blocks, each once.
     #[must_use]
     pub fn scenarios(&self) -> Vec<&str> {
         let mut scenarios: Vec<&str> = Vec::new();
@@ -105,10 +108,10 @@ impl Page {
         scenarios
     }
 
-    /// What runs its commands: scenario by scenario, each in a folder of its own.
+    /// The case that runs the page's commands: scenario by scenario, each in a folder of its own.
     ///
     /// # Errors
-    /// Where there is no such scenario.
+    /// Where a scenario of the page has no snippet in `guest/docs/`.
     pub fn case(&self) -> Result<Case> {
         let mut script = LIBRARY.to_owned();
         for scenario in self.scenarios() {
@@ -127,10 +130,11 @@ impl Page {
         Ok(Case { limit: Duration::from_secs(240), ..Case::new(&self.name(), &script) })
     }
 
-    /// The commands of a scenario and what they printed, in the folder that the case left.
+    /// Returns the page's commands of one scenario with their output, which is read from the case's folder of
+    /// results.
     ///
     /// # Errors
-    /// Where that cannot be read.
+    /// Where an output cannot be read.
     pub fn shown(&self, folder: &Path, scenario: &str) -> Result<Vec<Shown>> {
         let mut all = Vec::new();
         for (index, block) in self.blocks.iter().enumerate().filter(|(_, block)| block.scenario == scenario) {
@@ -139,10 +143,11 @@ impl Page {
         Ok(all)
     }
 
-    /// Compare what it shows with what the commands print now: the same lines but for numbers.
+    /// Compares the page with the output that the commands printed now, in the case's folder of results. Both
+    /// must have the same lines, apart from numbers and repeated lines (see `shape`).
     ///
     /// # Errors
-    /// Where they differ.
+    /// Where the lines differ, or an output cannot be read.
     pub fn ensure_current(&self, folder: &Path) -> Result<()> {
         for (index, block) in self.blocks.iter().enumerate() {
             let now = transcript(&block.run(index, folder)?);
@@ -161,7 +166,7 @@ impl Page {
         Ok(())
     }
 
-    /// Write it anew, with what the commands printed.
+    /// Writes the page again, with the output that the commands printed now.
     fn refresh(&self, folder: &Path) -> Result<()> {
         let mut text = self.text.clone();
         for (index, block) in self.blocks.iter().enumerate().rev() {
@@ -182,7 +187,8 @@ impl Block {
     }
 }
 
-/// Run all commands of the pages whose case's name contains `filter`, and write the pages anew.
+/// Runs the commands of all pages whose case has a name that contains `filter`, and writes the pages again
+/// with the new output.
 ///
 /// # Errors
 /// When the machine or one of the scenarios fails.
@@ -222,7 +228,7 @@ fn blocks(text: &str) -> Result<Vec<Block>> {
         let (scenario, after) = after.split_once(" -->\n").context("a mark does not end")?;
         let after =
             after.strip_prefix(FENCE).with_context(|| format!("{scenario}: no fence below the mark"))?;
-        // Not where the fence follows at once.
+        // The closing fence is at the beginning of a line; in an empty block, at the very start.
         let end = if after.starts_with(FENCE) { Some(0) } else { after.find("\n```\n").map(|end| end + 1) };
         let (shown, after) = after.split_at(end.with_context(|| format!("{scenario}: no second fence"))?);
         let commands: Vec<_> = shown.lines().filter(|line| line.starts_with("# sctp-")).collect();
@@ -238,8 +244,9 @@ fn blocks(text: &str) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// The lines without what may differ from run to run: every number is 0, and blanks are one. Of a table's row only the
-/// number of fields is left. A line that repeats the one before is left out, as there may be more or fewer of a kind.
+/// Returns the lines of an output without all that may differ from run to run. Every number becomes 0, and
+/// successive blanks become one. A line that begins with a digit is a table's row: only its number of fields
+/// remains. Successive equal lines become one, as the number of rows may differ.
 fn shape(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = text
         .lines()

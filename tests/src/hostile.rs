@@ -1,4 +1,5 @@
-//! Packets of a peer that breaks the rules. They depend on a seed, so that a run can be repeated.
+//! Makes the packets of a peer that breaks SCTP's rules: at random, but from a seed, so that a run can be
+//! repeated. The kernel under attack runs `sctp-fuzz echo`.
 
 use std::ops::RangeInclusive;
 
@@ -6,35 +7,36 @@ use fastrand::Rng;
 
 use crate::wire::{IMMEDIATE, UNORDERED, WHOLE, chunk, data, sack};
 
-/// Streams that both ends offer.
+/// Number of streams that each end offers, in each direction.
 pub const STREAMS: u16 = 8;
 
-/// Payload protocol identifiers: what the peer's message asks the echo to do.
+/// Payload protocol identifiers of the peer's messages: each asks `sctp-fuzz echo` for an action.
 pub mod ask {
-    /// Send it back.
+    /// Send the message back.
     pub const ECHO: u32 = 1;
-    /// Send as many messages as the first byte says.
+    /// Send the message back as many times as its first byte says.
     pub const SEND: u32 = 2;
-    /// Ask for an SSN/TSN reset (RFC 6525 4.3).
+    /// Ask the peer for an SSN/TSN reset (RFC 6525 4.3).
     pub const RESET: u32 = 3;
 }
 
-/// TSNs of an association, as the peer knows them.
+/// TSNs of an association in both directions, as far as the hostile peer knows them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct View {
-    /// The TSN that the kernel waits for.
+    /// The peer's TSN that the kernel expects next.
     pub next: u32,
-    /// The highest TSN of the kernel.
+    /// The highest TSN that the kernel has sent.
     pub top: u32,
-    /// The highest one acknowledged in sequence.
+    /// The kernel's highest TSN that the peer has acknowledged in sequence.
     pub acked: u32,
 }
 
-/// Sizes of gap blocks lists: few, and as many as an IP packet holds.
+/// Number of gap blocks in most hostile SACKs. The others have up to [`MOST`], as many as an IPv4 packet
+/// holds.
 const FEW: RangeInclusive<usize> = 1..=6;
 const MOST: usize = (65_535 - 20 - 12 - 16) / 4;
 
-/// The chunks of a packet, and what they are for people.
+/// Makes the chunks of one hostile packet at random. Returns a description of them, and their bytes.
 pub fn attack(rng: &mut Rng, view: View) -> (&'static str, Vec<u8>) {
     match rng.u8(..100) {
         0..20 => ("asks for data", asks(rng, view)),
@@ -45,7 +47,7 @@ pub fn attack(rng: &mut Rng, view: View) -> (&'static str, Vec<u8>) {
     }
 }
 
-/// Messages that the echo answers, one or many to a packet.
+/// Makes one to three valid messages in a packet, which ask the echo to send data.
 fn asks(rng: &mut Rng, view: View) -> Vec<u8> {
     let payload = [rng.u8(1..12); 40];
     let flags = WHOLE | UNORDERED | if rng.bool() { IMMEDIATE } else { 0 };
@@ -57,7 +59,8 @@ fn asks(rng: &mut Rng, view: View) -> Vec<u8> {
         .collect()
 }
 
-/// Gap blocks as a fair receiver might send them, although it may take back what it had.
+/// Makes valid gap blocks, in ascending order and within the outstanding TSNs. They may leave out TSNs that
+/// earlier SACKs reported, as a receiver may that reneges.
 fn fair_gaps(rng: &mut Rng, outstanding: u16) -> Vec<(u16, u16)> {
     let mut gaps = Vec::new();
     let mut next = 2;
@@ -70,7 +73,7 @@ fn fair_gaps(rng: &mut Rng, outstanding: u16) -> Vec<(u16, u16)> {
     gaps
 }
 
-/// Gap blocks that make no sense.
+/// Makes gap blocks at random, most of them invalid: in any order, reversed, or beyond the outstanding TSNs.
 fn wild_gaps(rng: &mut Rng, count: usize, outstanding: u16) -> Vec<(u16, u16)> {
     let near = outstanding.saturating_add(4);
     (0..count)
@@ -114,7 +117,8 @@ fn hostile_sack(rng: &mut Rng, view: View) -> (&'static str, Vec<u8>) {
         0..8 => ("SACK", fair_gaps(rng, outstanding)),
         8..18 => ("SACK with wild gap blocks", wild_gaps(rng, few, outstanding)),
         18 => {
-            // Only blocks of the list's second half make sense: few receivers look that far.
+            // Only the list's second half has valid blocks: code that looks at a limited number of blocks
+            // does not reach them.
             let mut gaps = vec![(u16::MAX, 0); rng.usize(few..=MOST)];
             let last = gaps.len() - 1;
             for gap in fair_gaps(rng, outstanding) {
@@ -132,7 +136,8 @@ fn hostile_sack(rng: &mut Rng, view: View) -> (&'static str, Vec<u8>) {
     if gaps.len() > 100 || rng.u8(..8) > 0 {
         return (name, out);
     }
-    // More blocks claimed than there are: what follows in the packet, or nothing at all.
+    // The SACK claims more gap blocks than it has. Linux reads the missing ones from the rest of the packet:
+    // from a chunk with valid blocks, or there is nothing.
     let room = 16 + 4 * (gaps.len() + duplicates.len());
     let claimed = if rng.bool() { u16::MAX } else { gaps.len() as u16 + rng.u16(1..4) };
     out[12..14].copy_from_slice(&claimed.to_be_bytes());
@@ -210,7 +215,7 @@ fn control(rng: &mut Rng, view: View) -> (&'static str, Vec<u8>) {
     }
 }
 
-/// A good packet with a few bits turned.
+/// Makes chunks that ask for data, or a hostile SACK, with one to three random bits flipped.
 fn flipped(rng: &mut Rng, view: View) -> Vec<u8> {
     let mut out = if rng.bool() { asks(rng, view) } else { hostile_sack(rng, view).1 };
     for _ in 0..rng.usize(1..4) {

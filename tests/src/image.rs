@@ -1,5 +1,5 @@
-//! The guest's root file system: a `newc` cpio archive made of Debian's programs, the machine's own where it is of the same
-//! architecture.
+//! The guest's root file system: a cpio archive (format `newc`) of scripts, kernel modules and Debian's
+//! programs. If guest and host have the same architecture, these are the host's own programs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,13 +16,15 @@ use crate::command;
 use crate::kernel::Kernel;
 use crate::programs::TOOLS;
 
-/// Programs taken from Debian: busybox's own versions lack what the cases need.
+/// Debian's programs that every guest gets, because busybox lacks them or features of them that the cases
+/// need.
 const PROGRAMS: [&str; 6] = ["ip", "tc", "ethtool", "tcpdump", "kmod", "script"];
 
-/// The same, for cases that run on the machine's own architecture alone.
+/// Further programs of Debian, only for guests of the host's own architecture: the cases that need them run
+/// there alone.
 const OWN_PROGRAMS: [&str; 2] = ["chrt", "unshare"];
 
-/// Modules that the guest may load, each with all that it depends on.
+/// Kernel modules that the guest may load. The image also contains the modules that they depend on.
 const MODULES: [&str; 20] = [
     "act_bpf",
     "act_gact",
@@ -46,7 +48,8 @@ const MODULES: [&str; 20] = [
     "virtio_pci",
 ];
 
-/// The first process and the functions that cases call.
+/// The guest's scripts, each with its path: `init`, the first process; and the functions that cases
+/// (`lib.sh`) and the bench (`bench.sh`) call.
 const GUEST_FILES: [(&str, &str); 3] = [
     ("init", include_str!("../guest/init.sh")),
     ("lib.sh", include_str!("../guest/lib.sh")),
@@ -65,7 +68,7 @@ impl Image {
     /// Everything that the guest needs to boot `kernel` and run cases, without the programs under test.
     ///
     /// # Errors
-    /// When a program or module is missing.
+    /// When a program, `modules.dep` or a module's file is missing.
     pub fn new(kernel: &Kernel) -> Result<Self> {
         let arch = kernel.arch;
         let mut image = Self { arch, archive: Vec::new(), folders: BTreeSet::new(), files: BTreeSet::new() };
@@ -96,10 +99,10 @@ impl Image {
         Ok(image)
     }
 
-    /// Add a program to `/bin` or wherever `path` says, with the libraries that it needs.
+    /// Adds a program of the host as `path`, and the libraries that the program needs.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the program or a library cannot be read.
     pub fn program(&mut self, from: &Path, path: &str) -> Result<()> {
         self.file(from, path)?;
         for (library, inside) in self.arch.libraries(from)? {
@@ -108,28 +111,28 @@ impl Image {
         Ok(())
     }
 
-    /// Add a file with the given permissions.
+    /// Adds a file with the given permissions and content.
     ///
     /// # Errors
-    /// When it does not fit the format (4 GB).
+    /// When the content exceeds the format's limit of 4 GB, or `path` is absolute.
     pub fn bytes(&mut self, path: &str, mode: u32, content: &[u8]) -> Result<()> {
         self.entry(Path::new(path), ModeFileType::Regular, mode, content)
     }
 
-    /// Add a file as it is.
+    /// Adds a file of the host as `path`, with its permissions.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the file cannot be read.
     pub fn file(&mut self, from: &Path, path: &str) -> Result<()> {
         let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
         let mode = fs::metadata(from)?.permissions().mode() & 0o777;
         self.bytes(path, mode, &content)
     }
 
-    /// The finished archive.
+    /// Returns the finished archive.
     ///
     /// # Errors
-    /// Never in memory; the archive writer has a result.
+    /// Never, as the archive is written to memory; only the archive writer's type has errors.
     pub fn finish(self) -> Result<Vec<u8>> {
         Ok(trailer(self.archive)?)
     }
@@ -183,7 +186,8 @@ impl Image {
         let name = path.to_str().context("a path that is not text")?;
         ensure!(!name.starts_with('/'), "paths inside the image are relative");
         let size = u32::try_from(content.len())?;
-        // Every entry needs an inode number of its own, or the kernel takes them for hard links.
+        // Every entry needs an inode number of its own: the kernel takes entries of the same number for hard
+        // links.
         let inode = u32::try_from(self.folders.len() + self.files.len())?;
         let builder = Builder::new(name).ino(inode).mode(mode).set_mode_file_type(kind);
         let mut writer = builder.write(&mut self.archive, size);
@@ -193,8 +197,9 @@ impl Image {
     }
 }
 
-/// The files of `wanted` and of all that they depend on, from the text of `modules.dep`. What is
-/// built into the kernel, or unknown to it, is left out.
+/// Returns the files of the modules `wanted` and of all modules that they depend on, from the text of
+/// `modules.dep`. Modules that `modules.dep` does not list are left out: they are built into the kernel, or
+/// do not exist for it.
 fn needed_modules(depends: &str, wanted: &[&str]) -> BTreeSet<String> {
     let mut needed = BTreeSet::new();
     for line in depends.lines() {
@@ -202,7 +207,7 @@ fn needed_modules(depends: &str, wanted: &[&str]) -> BTreeSet<String> {
         let name = file.rsplit('/').next().unwrap_or(file).split('.').next().unwrap_or_default();
         if wanted.contains(&name.replace('-', "_").as_str()) {
             needed.insert(file.to_owned());
-            // depmod lists dependencies of dependencies too.
+            // A line of `modules.dep` also lists indirect dependencies.
             needed.extend(needs.split_whitespace().map(str::to_owned));
         }
     }

@@ -1,4 +1,5 @@
-//! Stock Debian kernels: fetched once through the machine's own package sources, then taken from a cache.
+//! Stock Debian kernels: downloaded once with apt, then taken from a cache. Also the bed's apt, and its
+//! cache.
 
 use std::env;
 use std::fs::{self, File};
@@ -11,31 +12,31 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::arch::Arch;
 use crate::command;
 
-/// Debian's keys, on every Debian machine.
+/// Debian's archive keys, a file that every Debian host has.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// A kernel series the bed knows how to fetch.
+/// A kernel series that the test bed can download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Series {
-    /// Debian 11's: too old to be traced.
+    /// Debian 11's kernel: too old to be traced.
     V5_10,
-    /// Debian 12's own.
+    /// Debian 12's default kernel.
     V6_1,
-    /// Debian 12's newer one.
+    /// Debian 12's newer kernel.
     V6_12,
-    /// From the next release's backports.
+    /// The kernel from the backports for Debian 13 (`trixie-backports`).
     V7_3,
-    /// Debian 12's own, with PREEMPT_RT. x86-64 alone.
+    /// Debian 12's default kernel with PREEMPT_RT; only for x86-64.
     V6_1Rt,
-    /// Debian 12's newer one, with PREEMPT_RT. x86-64 alone.
+    /// Debian 12's newer kernel with PREEMPT_RT; only for x86-64.
     V6_12Rt,
 }
 
 impl Series {
-    /// Every series that can be traced, oldest first.
+    /// Every series that can be traced, except those with PREEMPT_RT, oldest first.
     pub const TRACED: [Self; 3] = [Self::V6_1, Self::V6_12, Self::V7_3];
 
-    /// `6.12` and the like: what the command line and the cache call it.
+    /// The series' name on command lines and in the cache, such as `6.12`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::V5_10 => "5.10",
@@ -47,7 +48,7 @@ impl Series {
         }
     }
 
-    /// How its packages are built.
+    /// Debian's flavour of the series' packages, which is a part of their names.
     const fn flavour(self) -> &'static str {
         match self {
             Self::V5_10 | Self::V6_1 | Self::V6_12 | Self::V7_3 => "cloud",
@@ -55,13 +56,13 @@ impl Series {
         }
     }
 
-    /// The package that depends on the newest build of the series.
+    /// The name of the Debian package that depends on the newest build of the series.
     fn meta_package(self, arch: Arch) -> String {
         let series = if matches!(self, Self::V6_12 | Self::V6_12Rt) { "6.12-" } else { "" };
         format!("linux-image-{series}{}-{}", self.flavour(), arch.debian())
     }
 
-    /// The suite to add to the machine's own, where the series is not in them.
+    /// The Debian suite to take the series from, where the host's own package sources lack it.
     const fn extra_suite(self) -> Option<&'static str> {
         match self {
             Self::V5_10 => Some("bullseye"),
@@ -70,10 +71,10 @@ impl Series {
         }
     }
 
-    /// The series of that name.
+    /// The series whose [`name`](Self::name) is `name`.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such series.
     pub fn from_name(name: &str) -> Result<Self> {
         [Self::V5_10, Self::V6_1Rt, Self::V6_12Rt]
             .into_iter()
@@ -86,20 +87,20 @@ impl Series {
 /// An unpacked kernel, ready to boot.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    /// The architecture it is built for.
+    /// The architecture that the kernel is built for.
     pub arch: Arch,
-    /// The series it was asked for as.
+    /// The series that the caller of [`Kernel::get`] asked for.
     pub series: Series,
-    /// Its release, as `uname -r` prints it.
+    /// The kernel's release, as `uname -r` prints it.
     pub release: String,
     /// The boot image.
     pub vmlinuz: PathBuf,
-    /// The folder with `kernel/` and `modules.dep`.
+    /// The folder of the kernel's modules, with `kernel/` and `modules.dep`.
     pub modules: PathBuf,
 }
 
 impl Kernel {
-    /// Take the kernel from the cache, after fetching it if it is not there yet.
+    /// Returns a kernel from the cache. Downloads it first if it is not in the cache.
     ///
     /// # Errors
     /// When apt cannot find or download the packages.
@@ -112,7 +113,7 @@ impl Kernel {
     }
 
     fn unpacked(arch: Arch, series: Series, home: &Path) -> Result<Self> {
-        // Debian 13 moved /lib into /usr/lib for good.
+        // From Debian 13 on, the packages have the modules in /usr/lib.
         let modules = ["lib/modules", "usr/lib/modules"]
             .iter()
             .filter_map(|folder| fs::read_dir(home.join(folder)).ok())
@@ -130,10 +131,11 @@ impl Kernel {
     }
 }
 
-/// Where kernels are kept: `$SCTPTRACE_CACHE`, or `sctptrace` in the user's cache folder.
+/// The test bed's cache, a folder with kernels and system roots: `$SCTPTRACE_CACHE`, or `sctptrace` in the
+/// user's cache folder.
 ///
 /// # Errors
-/// When neither `$HOME` nor one of the overrides is set.
+/// When none of `$SCTPTRACE_CACHE`, `$XDG_CACHE_HOME` and `$HOME` is set.
 pub fn cache_dir() -> Result<PathBuf> {
     if let Some(dir) = env::var_os("SCTPTRACE_CACHE") {
         return Ok(dir.into());
@@ -145,7 +147,8 @@ pub fn cache_dir() -> Result<PathBuf> {
     Ok(PathBuf::from(home).join(".cache/sctptrace"))
 }
 
-/// Fetch something into the cache, unless it is there. One at a time: apt's state is shared, too.
+/// Calls `fetch` to make the file or folder `path` of the cache, unless that exists. A lock lets one process
+/// fetch at a time, as all share apt's state.
 pub(crate) fn keep(path: &Path, fetch: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if path.exists() {
         return Ok(());
@@ -157,7 +160,7 @@ pub(crate) fn keep(path: &Path, fetch: impl FnOnce(&Path) -> Result<()>) -> Resu
     if path.exists() {
         return Ok(());
     }
-    // Beside, then renamed: a broken fetch leaves nothing that looks whole.
+    // Fetch under another name, then rename: a fetch that fails leaves nothing at `path`.
     let partial = tempfile::Builder::new().prefix(".partial-").tempdir_in(&cache)?;
     let content = partial.path().join("content");
     fetch(&content)?;
@@ -176,13 +179,13 @@ fn fetch(arch: Arch, series: Series, home: &Path) -> Result<()> {
     let debs = apt.download(&packages)?;
     command::unpack(&debs, home)?;
     let kernel = Kernel::unpacked(arch, series, home)?;
-    // depmod wants <base>/lib/modules/<release>.
+    // depmod looks for the modules in <base>/lib/modules/<release>.
     let base = kernel.modules.ancestors().nth(3).context("modules folder too shallow")?;
     command::run(Command::new("depmod").arg("-b").arg(base).arg(&kernel.release))?;
     Ok(())
 }
 
-/// An apt with state of its own: needs no root and changes nothing on the machine.
+/// An apt whose state is in the cache: it needs no root, and changes nothing on the host.
 pub(crate) struct Apt {
     arch: Arch,
     home: PathBuf,
@@ -190,12 +193,12 @@ pub(crate) struct Apt {
 }
 
 impl Apt {
-    /// The machine's own sources.
+    /// An apt with the host's own package sources.
     pub(crate) fn new(arch: Arch) -> Result<Self> {
         Self::in_folder(arch, "machine")
     }
 
-    /// One suite, from the mirror that this apt's sources use for Debian.
+    /// An apt with a single suite as its source, from the Debian mirror that this apt's sources name.
     fn for_suite(&self, suite: &str) -> Result<Self> {
         let source = self.source(suite)?;
         let mut apt = Self::in_folder(self.arch, suite)?;
@@ -223,7 +226,7 @@ impl Apt {
         if arch != Arch::X86_64 {
             options.push(format!("APT::Architecture={}", arch.debian()));
             options.push(format!("APT::Architectures={}", arch.debian()));
-            // Packages of this machine are of no use to another architecture.
+            // The host's installed packages do not meet dependencies of packages for another architecture.
             options.push("Dir::State::Status=/dev/null".to_owned());
         }
         Ok(Self { arch, home, options })
@@ -243,7 +246,7 @@ impl Apt {
         Ok(())
     }
 
-    /// The line of a `sources.list` for one suite, at the mirror of this apt's sources.
+    /// The line of a `sources.list` for one suite, from the Debian mirror that this apt's sources name.
     pub(crate) fn source(&self, suite: &str) -> Result<String> {
         Ok(format!("deb [signed-by={KEYRING}] {} {suite} main", self.debian_mirror()?))
     }
@@ -260,7 +263,8 @@ impl Apt {
         text.lines().next().map(str::to_owned).context("apt's sources name no Debian mirror")
     }
 
-    /// The kernel packages below a meta package: one until Debian 12, a handful since they were split.
+    /// Names of the kernel packages that a meta package depends on: one until Debian 12, several since Debian
+    /// has split the kernel into packages.
     fn dependencies(&self, meta: &str, flavour: &str) -> Result<Vec<String>> {
         let text =
             command::run(self.command("apt-cache").args(["depends", "--recurse", "--important", meta]))?;
@@ -277,7 +281,7 @@ impl Apt {
     }
 
     fn download(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
-        // Of a fetch that broke off.
+        // Delete packages that a failed download left.
         for old in debs(&self.home.join("debs"))? {
             fs::remove_file(old)?;
         }
@@ -291,10 +295,11 @@ impl Apt {
         );
         Ok(debs)
     }
-    /// The packages and all that they depend on, as if nothing were installed.
+    /// Downloads the packages and all packages that they depend on, as if nothing were installed; returns the
+    /// files. For architectures other than the host's.
     pub(crate) fn download_with_dependencies(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
         let flags = ["-q", "--yes", "--no-install-recommends", "--download-only"];
-        // Only root could lock the machine's packages, which this leaves alone.
+        // Only root can lock the host's package state. As nothing is installed, no lock is needed.
         let mut command = self.command("apt-get");
         command.args(["-o", "Debug::NoLocking=true"]).args(flags).arg("install").args(packages);
         command::run(&mut command)?;

@@ -1,7 +1,9 @@
-//! Losses that are the same in every run: which transmissions `sctp-drop` drops, and whether it did.
+//! Losses that are the same in every run: computes which packets `sctp-drop` must have dropped, to compare
+//! with its report.
 //!
-//! Chosen is a transmission of a DATA chunk, by numbers that do not depend on time: the association, the TSN relative to
-//! the first one, and the copy; the first chunk of a packet decides. See `bpf/drop.bpf.c`, which decides by the same function.
+//! A packet is dropped if the transmission of its first DATA chunk is chosen. The choice depends on a seed
+//! and on three numbers, none of which depends on time: see [`Transmission`]. `bpf/drop.bpf.c` chooses by the
+//! same function.
 
 use std::collections::BTreeMap;
 
@@ -15,42 +17,43 @@ use crate::sctp::Chunk;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Transmission(pub u32, pub u32, pub u32);
 
-/// Which transmissions to drop.
+/// Chooses which transmissions to drop.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
-    /// Another seed chooses other transmissions.
+    /// Seed of the choice: with another seed, other transmissions are chosen.
     pub seed: u32,
-    /// The share to choose.
+    /// Share of all transmissions to choose, in percent.
     pub percent: f64,
 }
 
-/// The report that `sctp-drop` prints at its end.
+/// The report that `sctp-drop` prints as JSON at its end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Losses {
-    /// The choice that it was given.
+    /// The choice that `sctp-drop` was started with.
     #[serde(flatten)]
     pub choice: Choice,
-    /// First chunks of packets that were dropped, in their order.
+    /// The first DATA chunk of each dropped packet, in the order of dropping.
     pub dropped: Vec<Transmission>,
-    /// Packets that it could not follow: with DATA of an association whose INIT it did not see, for example.
+    /// How often `sctp-drop` could not follow something, for example DATA of an association whose INIT it did
+    /// not see. `sctp-drop` fails unless this is 0.
     pub unknown: u32,
 }
 
 impl Choice {
-    /// `is_chosen()` is true for hashes below this.
+    /// A transmission is chosen if its hash, of 32 bits, is below this threshold.
     pub fn threshold(self) -> u32 {
         (self.percent / 100.0 * 2.0_f64.powi(32)) as u32
     }
 
-    /// The function of `drop.bpf.c`.
+    /// Returns whether a transmission is chosen, by the same function as `is_chosen()` in `drop.bpf.c`.
     fn is_chosen(self, Transmission(association, tsn, copy): Transmission) -> bool {
         let hash = [association, tsn, copy].iter().fold(mix(self.seed), |hash, n| mix(hash.wrapping_add(*n)));
         hash < self.threshold()
     }
 
-    /// The transmissions of a capture at the sender that are to be dropped, in their order: chosen ones that are the first
-    /// of their packet. `frames` are those of the one path that
-    /// `sctp-drop` sits on.
+    /// Returns the transmissions that `sctp-drop` must have dropped, in the order of sending: the chosen ones
+    /// that are the first DATA chunk of their packet. `frames` is a capture at the sender, of the one path on
+    /// which `sctp-drop` was attached.
     pub fn of(self, frames: &[Frame], from_sender: impl Fn(&Frame) -> bool) -> Vec<Transmission> {
         let mut associations: BTreeMap<(u16, u16), Association> = BTreeMap::new();
         let (mut begun, mut chosen) = (0, Vec::new());
@@ -86,7 +89,7 @@ struct Association {
     index: u32,
     tag: u32,
     first: u32,
-    /// Of each TSN, relative to the first: how often it was sent.
+    /// By TSN relative to `first`: how often the TSN was sent so far.
     copies: BTreeMap<u32, u32>,
 }
 
@@ -120,7 +123,7 @@ mod tests {
         assert!((900..1100).contains(&chosen(1, 1.0).len()));
         assert!(chosen(1, 0.0).is_empty());
         assert_ne!(chosen(1, 1.0), chosen(2, 1.0));
-        // Transmissions lost at 1 % are lost at 5 %, too.
+        // With the same seed, all that is chosen at 1 % is chosen at 5 %, too.
         let more = chosen(1, 5.0);
         assert!(chosen(1, 1.0).iter().all(|tsn| more.contains(tsn)));
     }

@@ -1,4 +1,5 @@
-//! The programs to put into a guest: every binary of the workspace, as it would be released.
+//! Builds the programs to put into a guest: the workspace's binaries in release mode, except those that only
+//! run on the host.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -10,13 +11,13 @@ use serde_json::Value;
 use crate::arch::Arch;
 use crate::sysroot;
 
-// `TOOLS`, by the build script.
+// Defines `TOOLS`; the build script wrote this file.
 include!(concat!(env!("OUT_DIR"), "/tools.rs"));
 
-/// Build them and return where they are.
+/// Builds all binaries that a guest needs, for the given architecture, and returns their paths.
 ///
 /// # Errors
-/// When the build fails; the compiler's messages are on standard error by then.
+/// When the build fails. Cargo has then written the compiler's messages to standard error.
 pub fn build(arch: Arch) -> Result<Vec<PathBuf>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -50,7 +51,8 @@ pub fn build(arch: Arch) -> Result<Vec<PathBuf>> {
     Ok(programs)
 }
 
-/// Make a cargo command build for another architecture: by Debian's cross compiler, with the libraries of the sysroot.
+/// Makes a cargo command build for another architecture, with Debian's cross compiler and the libraries of
+/// the sysroot.
 fn cross(command: &mut Command, arch: Arch) -> Result<()> {
     let target = format!("{}-unknown-linux-gnu", arch.name());
     let compiler = format!("{}-linux-gnu-gcc", arch.name());
@@ -66,7 +68,7 @@ fn cross(command: &mut Command, arch: Arch) -> Result<()> {
     Ok(())
 }
 
-/// The workspace's folder.
+/// The root folder of the workspace.
 fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }

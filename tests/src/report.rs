@@ -1,4 +1,4 @@
-//! Reports without a kernel: a run over records and statistics that a test made.
+//! Tests of reports without a kernel: runs a command's report over records and statistics that a test made.
 
 use std::cell::RefCell;
 use std::fs;
@@ -13,15 +13,16 @@ use cli::{Banners, Common, Format, Manual, Out, Report, Run};
 use probes::{Accounting, Due, Error, Probe, Skipped};
 use serde_json::Value;
 
-/// A probe that hands out what it was given: records first, then rows of each interval, and totals at the end.
+/// A probe without a kernel, which hands out the records, the intervals' rows and the totals that a test
+/// gives it.
 pub struct Fake<Record, Row> {
-    /// Records of events.
+    /// Records of events, all handed out at the first [`take`](Probe::take).
     pub records: Vec<Record>,
-    /// Statistics of each of two intervals; the second ends with the run.
+    /// Rows of two intervals. The second interval ends when the run ends.
     pub intervals: [Vec<Row>; 2],
-    /// Statistics since the start.
+    /// Rows with statistics since the start.
     pub totals: Vec<Row>,
-    /// Intervals that have ended.
+    /// Number of intervals that have ended.
     ended: usize,
 }
 
@@ -57,7 +58,7 @@ impl<Record, Row: Clone> Probe for Fake<Record, Row> {
     }
 
     fn totals(&mut self, due: Due) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
-        // All associations live, as far as it knows.
+        // This probe regards all associations as living, so that none is due as ended.
         let rows = if due == Due::Ended { Vec::new() } else { self.totals.clone() };
         Ok(rows.into_iter().map(Ok))
     }
@@ -84,27 +85,27 @@ impl Write for Buffer {
     }
 }
 
-/// A command, as its tests see it.
+/// The parts of a command that tests of its report need.
 pub struct Tested<'a, Flags, R> {
-    /// What it says first.
+    /// The command's name and the lines that it prints first.
     pub banners: &'a Banners,
-    /// The flags that all commands have.
+    /// Returns the flags that all commands have in common.
     pub common: fn(&Flags) -> &Common,
-    /// Its report.
+    /// Makes the command's report.
     pub report: fn(&Common) -> R,
 }
 
 impl<Flags: Parser + CommandFactory, R: Report<Row: Clone>> Tested<'_, Flags, R> {
-    /// Runs the command's report with these flags over a probe. Returns its standard output: of the records, an
-    /// interval, and the end.
+    /// Runs the command's report over a probe, with the given flags: all records, one interval, and the end
+    /// of the run. Returns what the command would print on standard output.
     ///
     /// # Panics
-    /// Where the flags are wrong or the output cannot be made.
+    /// Where the flags are wrong, or the output cannot be written.
     pub fn play(&self, args: &[&str], mut probe: Fake<R::Record, R::Row>) -> String {
         let flags = Flags::parse_from([self.banners.command].iter().chain(args));
         let common = (self.common)(&flags);
         if common.format() == Format::Csv {
-            // No command asks for records then.
+            // With CSV, no command asks its probe for records.
             probe.records.clear();
         }
         let buffer = Buffer::default();
@@ -117,10 +118,11 @@ impl<Flags: Parser + CommandFactory, R: Report<Row: Clone>> Tested<'_, Flags, R>
         String::from_utf8(buffer.0.take()).expect("text")
     }
 
-    /// Plays all forms, and has the independent contract script read what came: `probe` makes a probe anew for each.
+    /// Runs the command's report in each form of output, and has `contract.py` check each output: a script
+    /// that shares no code with the commands. `probe` makes a new probe for each form.
     ///
     /// # Panics
-    /// Where it finds something wrong.
+    /// Where the script finds something wrong, or an output cannot be written.
     pub fn keeps_the_contract(&self, probe: impl Fn() -> Fake<R::Record, R::Row>, manual: &Manual) {
         let tool = self.banners.tool();
         let folder = tempfile::tempdir().expect("a folder");
@@ -144,7 +146,8 @@ impl<Flags: Parser + CommandFactory, R: Report<Row: Clone>> Tested<'_, Flags, R>
     }
 }
 
-/// Has the contract script read an output.
+/// Has `contract.py` check an output of the given form. `file` is the file that `-f` wrote, or with JSON the
+/// schema.
 fn contract(form: &str, output: &Path, file: Option<&PathBuf>) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/contract.py");
     let mut command = Command::new("python3");
@@ -154,10 +157,10 @@ fn contract(form: &str, output: &Path, file: Option<&PathBuf>) {
     assert!(result.status.success(), "{form}: {}\n{text}", String::from_utf8_lossy(&result.stderr));
 }
 
-/// The members of the first JSON object of a type.
+/// Returns the first JSON object in `output` whose `type` is `kind`.
 ///
 /// # Panics
-/// Where there is none.
+/// Where there is no such object, or a line before it is not JSON.
 #[must_use]
 pub fn first_of(output: &str, kind: &str) -> Value {
     let mut objects = output.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));

@@ -1,99 +1,102 @@
-//! SCTP packets, chunk by chunk (RFC 9260, RFC 8260 for I-DATA).
+//! Reads SCTP packets, chunk by chunk (RFC 9260; RFC 8260 for I-DATA).
 //!
-//! No crate walks DATA, I-DATA and the gap blocks of SACKs, so this does, and no more than tests look at.
+//! No crate reads DATA, I-DATA and the gap blocks of SACKs. This module reads these and the few other chunks
+//! and fields that tests need.
 
 use std::fmt;
 
-/// A packet.
+/// An SCTP packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet {
-    /// Port of the sender.
+    /// The sender's port.
     pub source: u16,
-    /// Port of the receiver.
+    /// The receiver's port.
     pub destination: u16,
     /// Verification tag, which the receiver chose.
     pub tag: u32,
-    /// The chunks, in their order.
+    /// The packet's chunks, in their order.
     pub chunks: Vec<Chunk>,
 }
 
-/// A chunk, as far as tests look at it.
+/// A chunk, with the fields that tests need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Chunk {
     /// DATA or I-DATA.
     Data(Data),
     /// SACK.
     Sack(Sack),
-    /// INIT or INIT ACK: what its sender chose.
+    /// INIT or INIT ACK.
     Init {
-        /// Whether it is an INIT ACK.
+        /// True for an INIT ACK.
         ack: bool,
-        /// The tag of packets towards its sender.
+        /// Initiate tag: the verification tag of packets to the chunk's sender.
         tag: u32,
-        /// The window that it advertises, in bytes.
+        /// The sender's advertised receiver window, in bytes.
         a_rwnd: u32,
-        /// Numbers of streams, out and in.
+        /// Numbers of outbound and inbound streams.
         streams: (u16, u16),
-        /// The first TSN of its sender.
+        /// Initial TSN: the first TSN that the chunk's sender uses.
         tsn: u32,
     },
-    /// HEARTBEAT or HEARTBEAT ACK, with its opaque parameter.
+    /// HEARTBEAT or HEARTBEAT ACK.
     Heartbeat {
-        /// Whether it is an answer.
+        /// True for a HEARTBEAT ACK.
         ack: bool,
-        /// What the sender of the request put in.
+        /// The chunk's value, which the sender of the HEARTBEAT chose and a HEARTBEAT ACK returns.
         info: Vec<u8>,
     },
-    /// SHUTDOWN, with the last TSN received in sequence.
+    /// SHUTDOWN, with its cumulative TSN: the last one that its sender received in sequence.
     Shutdown(u32),
-    /// FORWARD TSN or I-FORWARD-TSN, with the new point.
+    /// FORWARD TSN or I-FORWARD-TSN, with the new cumulative TSN.
     ForwardTsn(u32),
     /// ABORT.
     Abort,
-    /// RE-CONFIG that grants an SSN/TSN reset (RFC 6525 4.4), with the TSN that its sender sends next.
+    /// RE-CONFIG that grants an SSN/TSN reset (RFC 6525 4.4), with the TSN that the chunk's sender will use
+    /// next.
     Reset(u32),
-    /// Any other type.
+    /// Any other chunk, with its type.
     Other(u8),
 }
 
-/// DATA or I-DATA.
+/// A DATA or I-DATA chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Data {
     /// Transmission sequence number.
     pub tsn: u32,
-    /// Stream.
+    /// Stream identifier.
     pub stream: u16,
-    /// Stream sequence number of DATA, message identifier of I-DATA.
+    /// Stream sequence number of a DATA chunk, or message identifier of an I-DATA chunk.
     pub sequence: u32,
-    /// Whether it is I-DATA.
+    /// True for an I-DATA chunk.
     pub interleaved: bool,
-    /// I: the receiver shall acknowledge at once.
+    /// I bit: the receiver shall acknowledge at once.
     pub immediate: bool,
-    /// U: outside the order of its stream.
+    /// U bit: the message is unordered.
     pub unordered: bool,
-    /// B: begins a message.
+    /// B bit: the chunk begins a message.
     pub begin: bool,
-    /// E: ends a message.
+    /// E bit: the chunk ends a message.
     pub end: bool,
-    /// User data, in bytes.
+    /// Length of the user data, in bytes.
     pub payload: usize,
 }
 
-/// SACK.
+/// A SACK chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sack {
-    /// The last TSN received in sequence.
+    /// Cumulative TSN Ack: the last TSN received in sequence.
     pub cumulative: u32,
-    /// Advertised window, in bytes.
+    /// Advertised receiver window, in bytes.
     pub a_rwnd: u32,
-    /// TSNs received above `cumulative`: the first and last of each gap block, relative to that.
+    /// Gap blocks, TSNs received above `cumulative`: the first and the last of each block, relative to
+    /// `cumulative`.
     pub gaps: Vec<(u16, u16)>,
     /// TSNs received more than once.
     pub duplicates: Vec<u32>,
 }
 
 impl Sack {
-    /// Whether it acknowledges a TSN.
+    /// Returns whether the SACK acknowledges a TSN, cumulatively or in a gap block.
     pub fn covers(&self, tsn: u32) -> bool {
         let offset = tsn.wrapping_sub(self.cumulative);
         !after(tsn, self.cumulative)
@@ -101,7 +104,7 @@ impl Sack {
     }
 }
 
-/// Whether `a` comes after `b` in the circle of TSNs (RFC 9260 1.6).
+/// Returns whether TSN `a` is greater than TSN `b` in serial number arithmetic (RFC 9260 1.6): TSNs wrap.
 pub const fn after(a: u32, b: u32) -> bool {
     a != b && a.wrapping_sub(b) < 1 << 31
 }
@@ -109,9 +112,9 @@ pub const fn after(a: u32, b: u32) -> bool {
 /// Why a packet could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// It ends before what it announces.
+    /// The packet ends before the end of a chunk or of a field.
     Short,
-    /// A chunk's length is less than its own header.
+    /// A chunk's length field is less than the length of a chunk header, 4.
     Length,
 }
 
@@ -126,7 +129,7 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// The bytes that are left to read.
+/// Reads integers in network byte order from a slice; holds the bytes that are left.
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
@@ -156,10 +159,11 @@ impl<'a> Cursor<'a> {
 }
 
 impl Packet {
-    /// Read a packet, from its common header on. Checksums are not looked at: taps see packets before it is set.
+    /// Reads a packet, from the common header on. The checksum is ignored: captures have packets whose
+    /// checksum is not set yet.
     ///
     /// # Errors
-    /// When lengths do not fit: a capture with a snap length, above all.
+    /// When a length does not fit, mostly because the capture has cut the packet short (tcpdump's `-s`).
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut cursor = Cursor(bytes);
         let (source, destination, tag) = (cursor.u16()?, cursor.u16()?, cursor.u32()?);
@@ -168,18 +172,19 @@ impl Packet {
         while !cursor.0.is_empty() {
             let (kind, flags, length) = (cursor.u8()?, cursor.u8()?, usize::from(cursor.u16()?));
             let body = cursor.take(length.checked_sub(4).ok_or(Malformed::Length)?)?;
-            // Padding up to a multiple of four; the last chunk's may be missing.
+            // Each chunk is padded to a multiple of 4 bytes. The last chunk's padding may be missing.
             cursor.take((length.next_multiple_of(4) - length).min(cursor.0.len()))?;
             chunks.push(Chunk::parse(kind, flags, Cursor(body))?);
         }
         Ok(Self { source, destination, tag, chunks })
     }
 
-    /// Read a packet as far as Linux gets: up to a chunk that makes no sense. The gap blocks of a SACK may lie beyond its
-    /// end, in the rest of the packet (`sctp_sm_pull_sack()`).
+    /// Reads a packet as far as Linux does: up to the first malformed chunk. As in Linux
+    /// (`sctp_sm_pull_sack()`), the gap blocks of a SACK may extend beyond the chunk, into the rest of the
+    /// packet.
     ///
     /// # Errors
-    /// When there is no whole common header.
+    /// When the packet is shorter than the common header.
     pub fn parse_hostile(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut packet = Self::parse(bytes.get(..12).ok_or(Malformed::Short)?)?;
         let mut rest = &bytes[12..];
@@ -207,7 +212,8 @@ impl Chunk {
                 } else {
                     u32::from(body.u16()?)
                 };
-                // Payload protocol identifier, or the fragment's number.
+                // Payload protocol identifier; in I-DATA fragments after the first, the fragment sequence
+                // number.
                 body.u32()?;
                 Self::Data(Data {
                     tsn,
@@ -237,7 +243,7 @@ impl Chunk {
             4 | 5 => Self::Heartbeat { ack: kind == 5, info: body.0.to_vec() },
             6 => Self::Abort,
             7 => Self::Shutdown(body.u32()?),
-            // Re-configuration Response, and its result: performed.
+            // One parameter: a Re-configuration Response (16) of 20 bytes, with the result "performed" (1).
             130 if body.0.len() == 20 && body.0[..4] == [0, 16, 0, 20] && body.0[8..12] == [0, 0, 0, 1] => {
                 body.take(12)?;
                 Self::Reset(body.u32()?)
@@ -255,7 +261,7 @@ mod tests {
 
     use super::{Chunk, Data, Malformed, Packet, Sack, after};
 
-    /// The other way round, for the round trip.
+    /// Writes a packet as bytes: the inverse of [`Packet::parse`].
     fn encode(packet: &Packet) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend(packet.source.to_be_bytes());
@@ -406,15 +412,15 @@ mod tests {
         let mut bytes =
             encode(&Packet { source: 1, destination: 2, tag: 3, chunks: vec![sack, Chunk::Shutdown(5)] });
         let found = |bytes: &[u8]| Packet::parse_hostile(bytes).unwrap().chunks;
-        // It claims three blocks; the other two are the SHUTDOWN.
+        // The SACK claims three gap blocks: the bytes of the SHUTDOWN are read as the second and the third.
         bytes[25] = 3;
         let claimed = vec![(3, 4), (0x700, 8), (0, 5)];
         let sack = Chunk::Sack(Sack { cumulative: 1, a_rwnd: 2, gaps: claimed, duplicates: Vec::new() });
         assert_eq!(found(&bytes), [sack, Chunk::Shutdown(5)]);
-        // Four are more than there is.
+        // Four gap blocks would extend beyond the packet.
         bytes[25] = 4;
         assert_eq!(found(&bytes), []);
-        // Chunks without or beyond an end.
+        // The SHUTDOWN's length is less than its header, then more than the rest of the packet.
         bytes[25] = 1;
         bytes[35] = 3;
         assert_eq!(found(&bytes).len(), 1);

@@ -1,4 +1,5 @@
-//! Programs and libraries of an architecture that is not the machine's: Debian's packages, unpacked into the cache.
+//! Programs and libraries for an architecture that is not the host's, from Debian's packages, which are
+//! unpacked into a folder of the cache: the sysroot.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +13,8 @@ use crate::arch::Arch;
 use crate::command;
 use crate::kernel::{Apt, cache_dir, keep};
 
-/// What the guest runs and what the commands are linked with; apt adds what these need.
+/// Debian packages of the programs that the guest runs, and of the libraries that the commands are linked
+/// with. apt adds the packages that these depend on.
 const PACKAGES: [&str; 9] = [
     "bsdutils",
     "busybox-static",
@@ -25,7 +27,7 @@ const PACKAGES: [&str; 9] = [
     "zlib1g-dev",
 ];
 
-/// The root, after fetching it if it is not there yet.
+/// Returns the sysroot's folder. Downloads and unpacks the packages first if the folder does not exist.
 ///
 /// # Errors
 /// When apt cannot find or download the packages.
@@ -43,8 +45,8 @@ pub fn get(arch: Arch) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// Make a folder's absolute links relative. The linker would follow `libz.so` out of the root, find nothing, and take
-/// `libz.a`.
+/// Makes the absolute symbolic links in a folder relative, so that they stay inside the sysroot. Otherwise
+/// the linker would follow the link `libz.so` out of the sysroot, find nothing, and take `libz.a`.
 fn keep_links_inside(root: &Path, folder: &Path) -> Result<()> {
     let up = "../".repeat(folder.strip_prefix(root)?.components().count());
     for entry in fs::read_dir(folder)? {
@@ -58,29 +60,31 @@ fn keep_links_inside(root: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where the libraries are. Some packages have moved to `/usr`, some have not.
+/// The folders of libraries in the sysroot `root`: some packages have moved their libraries to `/usr/lib`,
+/// some have not.
 pub fn library_folders(arch: Arch, root: &Path) -> [PathBuf; 2] {
     ["usr/lib", "lib"].map(|folder| root.join(folder).join(format!("{}-linux-gnu", arch.name())))
 }
 
-/// Where a program is.
+/// Finds a program in the sysroot.
 ///
 /// # Errors
-/// When no package has it.
+/// When the program is not in the sysroot, or the sysroot cannot be made.
 pub fn program(arch: Arch, name: &str) -> Result<PathBuf> {
     let root = get(arch)?.canonicalize()?;
     ["usr/sbin", "usr/bin", "sbin", "bin"]
         .iter()
-        // An absolute link leads out, to the machine's own: `/sbin/ip`.
+        // An absolute link leads out of the sysroot, to the host's own program: `/sbin/ip`.
         .filter_map(|folder| root.join(folder).join(name).canonicalize().ok())
         .find(|path| path.starts_with(&root))
         .with_context(|| format!("{} holds no {name}: delete it", root.display()))
 }
 
-/// The loader and the shared libraries of a program, and where the loader looks for them; none for a static one.
+/// Returns the loader and the shared libraries that a program needs, each with the path at which the guest's
+/// loader looks for it; none if the program is static.
 ///
 /// # Errors
-/// When one is missing.
+/// When a library is missing, or `readelf` cannot read a file.
 pub fn libraries(arch: Arch, program: &Path) -> Result<Vec<(PathBuf, String)>> {
     let folders = library_folders(arch, &get(arch)?);
     let mut found = BTreeMap::new();
@@ -109,7 +113,8 @@ fn needed(text: &str, arch: Arch) -> Vec<String> {
         .filter_map(|line| {
             bracketed(line, "program interpreter: /").or_else(|| {
                 bracketed(line, "Shared library: [")
-                    // Libraries name the loader too.
+                    // Libraries list the loader as a library, too. The program's interpreter names it
+                    // already.
                     .filter(|name| !name.starts_with("ld-"))
                     .map(|name| format!("lib/{}-linux-gnu/{name}", arch.name()))
             })

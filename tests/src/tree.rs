@@ -1,4 +1,5 @@
-//! Small Debian systems in folders, to install packages into and to take programs from.
+//! Small Debian systems in folders of the host: tests install packages into them, and take programs for
+//! guests from them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,20 +13,21 @@ use crate::arch::Arch;
 use crate::command;
 use crate::kernel::{Apt, cache_dir, keep};
 
-/// What the packages under test may depend on, what runs the scripts, and what runs the units. No apt: a dependency that
-/// is not met here is none that these names meet.
+/// Debian packages that a tree has besides the essential ones: those that the packages under test may depend
+/// on, and those that run the packages' scripts and systemd units. There is no apt that could add more: if
+/// the packages under test depend on anything else, dpkg fails to install them.
 const PACKAGES: &str = "libelf1,mawk,python3-minimal,systemd,zlib1g";
 
-/// A system of its own, gone when dropped.
+/// A Debian system in a temporary folder, which is deleted when this is dropped.
 pub struct Tree {
     folder: TempDir,
 }
 
 impl Tree {
-    /// The essential packages of a Debian release, and a few more.
+    /// Makes a system of the essential packages of a Debian release, and a few more.
     ///
     /// # Errors
-    /// When the caller is not root, or the packages cannot be had.
+    /// When the caller is not root, or the packages cannot be downloaded.
     pub fn debian(suite: &str) -> Result<Self> {
         ensure!(geteuid().is_root(), "to make a system in a folder takes root");
         let archive = cache_dir()?.join(format!("trees/{suite}.tar"));
@@ -50,15 +52,15 @@ impl Tree {
         Ok(Self { folder })
     }
 
-    /// Its root.
+    /// The folder on the host that is the root of the system.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Run a shell script in it, whatever comes of it.
+    /// Runs a shell script in the system, and returns its output and exit status even if the script fails.
     ///
     /// # Errors
-    /// When there is no chroot.
+    /// When `chroot` is missing or cannot be run.
     pub fn try_run(&self, script: &str) -> Result<Output> {
         let mut command = Command::new(command::find("chroot")?);
         command.arg(self.path()).args(["/bin/sh", "-ec", script]).env_clear();
@@ -66,10 +68,10 @@ impl Tree {
         Ok(command.output()?)
     }
 
-    /// Run a shell script in it, and return what it prints.
+    /// Runs a shell script in the system, and returns its standard output.
     ///
     /// # Errors
-    /// When it fails.
+    /// When the script fails, or `chroot` is missing.
     pub fn run(&self, script: &str) -> Result<String> {
         let output = self.try_run(script)?;
         let [text, errors] =
@@ -83,7 +85,7 @@ impl Tree {
         Ok(text)
     }
 
-    /// Every file, as a sorted list of paths.
+    /// Returns the sorted paths of all files and folders of the system, without those in `/tmp`.
     ///
     /// # Errors
     /// When a folder cannot be read.
@@ -94,10 +96,11 @@ impl Tree {
         Ok(files)
     }
 
-    /// A program of it and the libraries that it needs there, to put below `root` in a guest.
+    /// Returns a program of the system and the libraries that it needs: each file's path on the host, and its
+    /// path in a guest, below `root`.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When the program is not in the system.
     pub fn program(&self, path: &str, root: &str) -> Result<Vec<(PathBuf, String)>> {
         let mut files = vec![(self.host(path)?, format!("{root}{path}"))];
         for line in self.run(&format!("ldd {path} 2>/dev/null || true"))?.lines() {
@@ -108,10 +111,11 @@ impl Tree {
         Ok(files)
     }
 
-    /// All files below a folder of it, to put below `root` in a guest.
+    /// Returns all files below a folder of the system: each file's path on the host, and its path in a guest,
+    /// below `root`.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When the folder is not in the system.
     pub fn folder(&self, path: &str, root: &str) -> Result<Vec<(PathBuf, String)>> {
         self.run(&format!("find {path} -type f"))?
             .lines()
@@ -119,7 +123,7 @@ impl Tree {
             .collect()
     }
 
-    /// Where a file of it really is: links lead on inside of it.
+    /// Returns the path on the host of a file of the system, with symbolic links resolved inside the system.
     fn host(&self, path: &str) -> Result<PathBuf> {
         let real = self.run(&format!("readlink -e {path}"))?;
         Ok(self.path().join(real.trim().trim_start_matches('/')))

@@ -1,4 +1,4 @@
-//! Booting a kernel in QEMU, without KVM and without a network, and running cases in it.
+//! Virtual machines: boots a kernel in QEMU, without KVM and without a network, and runs cases in it.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
@@ -16,25 +16,26 @@ use crate::command;
 use crate::image::Image;
 use crate::kernel::{Kernel, Series, cache_dir};
 
-/// How long a kernel may take to boot, in the host's time.
+/// Time limit for booting a kernel, in the host's time.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 
-/// Texts that the console must never show: of a panic, an oops, a failed assertion (`WARN_ON`).
+/// Texts of a kernel panic, a bug, an oops and a warning (`WARN_ON`). If the console shows one of them, the
+/// run has failed.
 const KERNEL_FAULTS: [&str; 4] = ["Kernel panic", "BUG: ", "Oops", "------------[ cut here ]"];
 
 /// How the guest's time passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// One CPU on which an instruction takes one nanosecond: the same run every time, and no idling.
+    /// One CPU on which an instruction takes one nanosecond. Every run is the same, and idle time is skipped.
     Icount,
-    /// The same, on a kernel that may be preempted anywhere (`preempt=full`).
+    /// As [`Icount`](Self::Icount), on a kernel that may be preempted anywhere (`preempt=full`).
     Preempt,
-    /// Two CPUs in the host's time: for races, and for how long a person would wait.
+    /// Two CPUs that run in the host's time: for races, and for checks of how long a person would wait.
     Smp,
 }
 
 impl Mode {
-    /// What it is called in the name of a machine.
+    /// The mode's name, as a part of virtual machines' names.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Icount => "icount",
@@ -43,7 +44,7 @@ impl Mode {
         }
     }
 
-    /// More of the kernel's command line.
+    /// Additions to the kernel's command line.
     const fn parameters(self) -> &'static str {
         match self {
             Self::Icount | Self::Smp => "",
@@ -53,7 +54,7 @@ impl Mode {
 
     const fn arguments(self) -> &'static [&'static str] {
         match self {
-            // The clock of the machine and its random numbers are the same every time, too.
+            // The virtual machine's clock and its random numbers are the same in every run, too.
             Self::Icount | Self::Preempt => &[
                 "-accel",
                 "tcg",
@@ -71,16 +72,18 @@ impl Mode {
     }
 }
 
-/// A piece of shell to run in the guest.
+/// A shell script to run in a guest.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// The name of its folder of results.
+    /// The case's name, and the name of its folder of results.
     pub name: String,
-    /// Lines for busybox's shell, with `guest/lib.sh` at hand; runs in the case's own `/out/<name>`.
+    /// Lines for busybox's shell, which may call the functions of `guest/lib.sh`. They run in the case's own
+    /// folder, `/out/<name>`.
     pub script: String,
-    /// How long it may take, in the guest's time and in the host's.
+    /// Time limit of the script, in the guest's time. In the host's time, the sum of all cases' limits and of
+    /// that for booting limits the virtual machine's whole run.
     pub limit: Duration,
-    /// Programs of the machine that it runs besides.
+    /// Further programs of Debian that the script runs, by name: they are put into the guest's `/sbin`.
     pub programs: &'static [&'static str],
 }
 
@@ -96,52 +99,54 @@ impl Case {
     }
 }
 
-/// A machine to boot.
+/// A virtual machine to boot.
 #[derive(Debug, Clone)]
 pub struct Vm {
-    /// The name of its folder of results.
+    /// The virtual machine's name, and the name of its folder of results.
     pub name: String,
-    /// Its architecture.
+    /// The guest's architecture.
     pub arch: Arch,
     /// The kernel to boot.
     pub series: Series,
-    /// How its time passes.
+    /// How the guest's time passes.
     pub mode: Mode,
-    /// Programs to put into `/bin`.
+    /// Programs of the host, usually those under test, to put into the guest's `/bin`.
     pub programs: Vec<PathBuf>,
-    /// Other files, each with its path in the guest.
+    /// Other files of the host to put into the guest, each with its path there, without the leading `/`.
     pub files: Vec<(PathBuf, String)>,
 }
 
-/// Results of a machine's run.
+/// Results of a virtual machine's run.
 #[derive(Debug)]
 pub struct Results {
-    /// A folder per case.
+    /// The folder on the host with the results: a folder for each case.
     pub folder: PathBuf,
-    /// What the serial console showed.
+    /// The file with the output of the guest's serial console.
     pub console: PathBuf,
-    /// Why the machine as a whole failed, if it did. Cases that ended before still have results.
+    /// Why the virtual machine as a whole failed, if it did. The folders of cases that ended before the
+    /// failure are there all the same.
     pub failure: Option<String>,
-    /// The host's time for booting and for each case.
+    /// The host's time that booting and each case took.
     pub costs: Vec<Cost>,
 }
 
-/// Time that booting or a case took on the host.
+/// The host's time that booting or a case took.
 #[derive(Debug, Clone)]
 pub struct Cost {
-    /// A case's name, or `boot`.
+    /// The case's name, or `boot`.
     pub name: String,
-    /// Time of CPUs, in seconds.
+    /// CPU time of QEMU, in seconds.
     pub cpu_s: f64,
-    /// Time by the clock, in seconds.
+    /// Time by the host's clock, in seconds.
     pub wall_s: f64,
 }
 
 impl Results {
-    /// The folder of a case that ran and exited with 0.
+    /// Returns the folder of results of a case that ran and exited with 0.
     ///
     /// # Errors
-    /// When it did not run, or failed: the message holds the end of its log.
+    /// When the case did not run or failed, or the virtual machine failed. The message contains the end of
+    /// the case's log or of the console.
     pub fn case(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder.join(name);
         let status = fs::read_to_string(folder.join("status")).unwrap_or_default();
@@ -157,12 +162,15 @@ impl Results {
 }
 
 impl Vm {
-    /// Boot, run the cases one after the other, and unpack what they wrote. The caller holds [`lock`].
+    /// Boots the virtual machine, runs the cases one after the other, and unpacks the files that they wrote.
+    /// The caller must hold [`lock`].
     ///
-    /// `live` gets each line that the guest sends while it runs: one per case, and whatever a case writes to `$LIVE`.
+    /// `live` is called with each line that the guest sends while it runs: one at the end of booting and of
+    /// each case, and those that a case writes to `$LIVE`.
     ///
     /// # Errors
-    /// When the machine cannot be prepared or started; a failure *in* it is part of the results.
+    /// When the virtual machine cannot be prepared or started, or QEMU fails. A failure in the guest is part
+    /// of the results instead.
     pub fn run(&self, cases: &[Case], mut live: impl FnMut(&str)) -> Result<Results> {
         let folder = results_folder().join(&self.name);
         if folder.exists() {
@@ -192,7 +200,8 @@ impl Vm {
         Ok(Results { folder, console, failure, costs: meter.costs })
     }
 
-    /// Where this machine's last run has left its results.
+    /// The results of this virtual machine's last run, still in their folder. Whether that run failed as a
+    /// whole is not known.
     #[must_use]
     pub fn last_results(&self) -> Results {
         let folder = results_folder().join(&self.name);
@@ -225,7 +234,7 @@ impl Vm {
     fn start(&self, kernel: &Kernel, initrd: &Path, console: &Path, archive: &Path) -> Result<Child> {
         let (machine, cpu, console_device) = match self.arch {
             Arch::X86_64 => ("q35", "max", "ttyS0"),
-            // Not `max`: to emulate pointer authentication takes as long as all the rest.
+            // Not `max`, which has pointer authentication: emulating that would double the time.
             Arch::Aarch64 => ("virt", "cortex-a76", "ttyAMA0"),
         };
         Command::new(command::find(&format!("qemu-system-{}", self.arch.name()))?)
@@ -256,7 +265,7 @@ impl Vm {
     }
 }
 
-/// Measures the host's time that a machine takes for booting and for each case.
+/// Measures the host's time that a virtual machine takes for booting and for each case.
 struct Meter {
     pid: u32,
     cpu_s: f64,
@@ -269,7 +278,8 @@ impl Meter {
         Self { pid, cpu_s: 0.0, since: Instant::now(), costs: Vec::new() }
     }
 
-    /// A line that the guest has sent: if it says that booting or a case has ended, books the time.
+    /// Handles a line that the guest has sent. If the line reports the end of booting or of a case, adds to
+    /// `costs` the time since the last such line.
     fn line(&mut self, line: &str) {
         let Some(line) = line.strip_prefix("bed: ") else { return };
         let name = match line.split_once(": exit status ") {
@@ -284,29 +294,30 @@ impl Meter {
         self.since = Instant::now();
     }
 
-    /// User and system time of QEMU so far.
+    /// User and system CPU time of QEMU so far, in seconds.
     fn cpu_s(&self) -> Option<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
         let (_, fields) = stat.rsplit_once(')')?;
         let ticks: f64 =
             fields.split_whitespace().skip(11).take(2).filter_map(|f| f.parse::<f64>().ok()).sum();
-        // USER_HZ is 100 everywhere.
+        // The times are in ticks of USER_HZ, which is 100 on every supported architecture.
         Some(ticks / 100.0)
     }
 }
 
-/// Where machines leave their results: `bed` in cargo's target folder.
+/// The folder with the results of all virtual machines: `bed` in cargo's target folder.
 pub fn results_folder() -> PathBuf {
     crate::programs::target_folder().join("bed")
 }
 
-/// Held by who runs machines.
+/// The lock that a process holds while it runs virtual machines: the result of [`lock`].
 pub type Lock = Flock<File>;
 
-/// For one process at a time, as machines keep the CPUs busy. Waits for another one's end.
+/// Takes the lock that lets one process at a time run virtual machines, as these keep all CPUs busy. Waits
+/// while another process holds the lock.
 ///
 /// # Errors
-/// Where the cache's folder cannot be used.
+/// Where the cache's folder cannot be made, or the file of the lock in it cannot be used.
 pub fn lock() -> Result<Lock> {
     let folder = cache_dir()?;
     fs::create_dir_all(&folder)?;
@@ -317,7 +328,8 @@ pub fn lock() -> Result<Lock> {
     })
 }
 
-/// Pass the guest's lines on until QEMU ends. False if it had to be killed.
+/// Calls `live` with each line from the guest until QEMU ends. Kills QEMU if it runs longer than `limit`.
+/// Returns whether QEMU ended by itself.
 fn watch(qemu: &mut Child, limit: Duration, mut live: impl FnMut(&str)) -> Result<bool> {
     let deadline = Instant::now() + limit;
     let (lines, received) = mpsc::channel();
@@ -329,7 +341,7 @@ fn watch(qemu: &mut Child, limit: Duration, mut live: impl FnMut(&str)) -> Resul
             }
         }
     });
-    // The channel closes when QEMU does.
+    // The channel is disconnected when QEMU closes its output, that is, when QEMU ends.
     let ended = loop {
         match received.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => live(line.trim_end_matches('\r')),
@@ -346,13 +358,14 @@ fn watch(qemu: &mut Child, limit: Duration, mut live: impl FnMut(&str)) -> Resul
     Ok(ended)
 }
 
-/// The guest sends one archive after each case.
+/// Unpacks `archive` into `folder`: the tar archives that the guest has sent, one after each case. Deletes
+/// `archive`.
 fn unpack(archive: &Path, folder: &Path) -> Result<()> {
     let mut tar = tar::Archive::new(BufReader::new(File::open(archive)?));
     tar.set_ignore_zeros(true);
     tar.set_preserve_mtime(false);
     for entry in tar.entries()? {
-        // A machine that was killed leaves half an archive: what came before is whole.
+        // If QEMU was killed, the last tar archive is cut short. The ones before are complete.
         let Ok(mut entry) = entry else { break };
         if entry.unpack_in(folder).is_err() {
             break;
@@ -370,15 +383,15 @@ fn kernel_fault(console: &Path) -> Option<String> {
     Some(format!("the kernel complained:\n{}", shown.join("\n")))
 }
 
-/// The content of a file that a case left.
+/// Reads a text file, such as one that a case left in its folder of results.
 ///
 /// # Errors
-/// Where it cannot be read, or is no UTF-8.
+/// Where the file cannot be read, or is not UTF-8.
 pub fn text(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The last lines of a file.
+/// Returns the last `count` lines of a file, under a heading with its path.
 pub fn tail(path: &Path, count: usize) -> String {
     let text = fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
@@ -387,7 +400,7 @@ pub fn tail(path: &Path, count: usize) -> String {
     format!("--- the end of {}:\n{}", path.display(), shown.join("\n"))
 }
 
-/// Send the guest's lines to standard error.
+/// Writes a line to standard error, indented: the usual `live` of [`Vm::run`].
 pub fn to_stderr(line: &str) {
     writeln!(io::stderr(), "    {line}").ok();
 }

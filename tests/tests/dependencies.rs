@@ -1,13 +1,13 @@
-//! What `cargo deny` checks by `deny.toml`, as far as it takes no compiling: licences of all that is linked or run to build
-//! it, where it comes from, and that no member of the workspace takes any version. `cargo xtask test --all` runs
-//! `cargo deny` itself, which Debian does not have as a package.
+//! Checks the rules of `deny.toml` that can be checked without `cargo deny`, which Debian does not have as a
+//! package: the licences of all dependencies, that they come from crates.io, and that no crate of the
+//! workspace accepts any version (`*`) of a dependency. `cargo xtask test --all` runs `cargo deny` itself.
 
 use std::env;
 use std::process::Command;
 
 use serde_json::Value;
 
-/// What cargo knows of the packages that are used for one architecture.
+/// Returns the packages that are used for a target triple, as `cargo metadata` describes them.
 fn packages(target: &str) -> Vec<Value> {
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args([
@@ -31,13 +31,14 @@ fn packages(target: &str) -> Vec<Value> {
     packages
 }
 
-/// The strings of a list in `deny.toml`.
+/// Returns the strings of the list in `deny.toml` whose line starts with `key`.
 fn listed(key: &str) -> Vec<&'static str> {
     let line = include_str!("../../deny.toml").lines().find(|line| line.starts_with(key)).unwrap();
     line.split('"').skip(1).step_by(2).collect()
 }
 
-/// Whether an SPDX expression holds, of which AND binds closer than OR. `MIT/Apache-2.0` is an old way to say OR.
+/// Returns whether the allowed licences satisfy an SPDX expression, in which AND binds closer than OR.
+/// `MIT/Apache-2.0` is an old way to write OR.
 fn is_allowed(licence: &str, allowed: &[&str]) -> bool {
     let words = licence.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let mut words = words.split_whitespace().peekable();
@@ -71,7 +72,7 @@ fn one(words: &mut Words<'_>, allowed: &[&str]) -> bool {
         assert_eq!(words.next(), Some(")"));
         return holds;
     }
-    // An exception allows more, but is another licence.
+    // A licence with an exception has to be in the list with that exception, although it only allows more.
     match words.next_if_eq(&"WITH") {
         Some(_) => {
             let exception = words.next().unwrap_or_default();

@@ -1,13 +1,14 @@
-//! The names of the commands: the workspace's folders `sctp-NAME`. The test bed's build script reads this file, too.
+//! The names of the commands: the workspace's folders `sctp-NAME`. The test bed's build script and a test of
+//! the man pages include this file, too.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// The names, in the order of the rows that README's table of commands has for them.
+/// Returns the commands' names, in the order of README's table of commands.
 ///
 /// # Errors
-/// When the workspace cannot be read.
+/// Where the workspace cannot be read.
 pub fn names(workspace: &Path) -> io::Result<Vec<String>> {
     let readme = fs::read_to_string(workspace.join("README.md"))?;
     let mut names = Vec::new();

@@ -1,4 +1,4 @@
-//! Files and folders. An error names the file.
+//! Functions on files and folders. Their errors name the file.
 
 use std::env;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::run::{Failure, run};
 /// The workspace's folder.
 pub const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// Cargo's target folder.
+/// Make Cargo's target folder, if it is missing, and return its absolute path.
 pub fn target_folder() -> Result<PathBuf, Failure> {
     let folder =
         env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new(WORKSPACE).join("target"), PathBuf::from);
@@ -18,12 +18,12 @@ pub fn target_folder() -> Result<PathBuf, Failure> {
     absolute(&folder)
 }
 
-/// A path without links, from the root.
+/// The absolute path of an existing file or folder, without symbolic links.
 pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     fs::canonicalize(path).map_err(|error| failure(path, error))
 }
 
-/// Make a folder, and the folders above.
+/// Make a folder, and the missing folders above it.
 pub fn create(folder: &Path) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(|error| failure(folder, error))
 }
@@ -33,7 +33,7 @@ pub fn remove(folder: &Path) -> Result<(), Failure> {
     if folder.exists() { fs::remove_dir_all(folder).map_err(|error| failure(folder, error)) } else { Ok(()) }
 }
 
-/// What is in a folder, sorted.
+/// The paths of the files and folders in a folder, sorted.
 pub fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let entries = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
     let mut entries: Vec<PathBuf> = entries.map_err(|error| failure(folder, error))?;
@@ -46,25 +46,26 @@ pub fn read(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(|error| failure(path, error))
 }
 
-/// Write a file, and make the folders above.
+/// Write a file, and make the missing folders above it.
 pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
     create(path.parent().unwrap_or(path))?;
     fs::write(path, text).map_err(|error| failure(path, error))
 }
 
-/// Copy a file, and make the folders above the copy.
+/// Copy a file, and make the missing folders above the copy.
 pub fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     create(to.parent().unwrap_or(to))?;
     fs::copy(from, to).map_err(|error| failure(from, error))?;
     Ok(())
 }
 
-/// Compress a file in place. No name and no time is written into it, so that the same text gives the same bytes.
+/// Compress a file in place, to `path` with `.gz`. Neither the file's name nor its time goes into the result,
+/// so that the same text gives the same bytes.
 pub fn gzip(path: &Path) -> Result<(), Failure> {
     run(Command::new("gzip").args(["-9", "--no-name"]).arg(path))
 }
 
-/// What went wrong with a file.
+/// A failure with a file's path and an error.
 pub fn failure(path: &Path, error: impl std::fmt::Display) -> Failure {
     Failure::new(&path.display().to_string(), error)
 }

@@ -1,6 +1,6 @@
 //! The project's own commands: `cargo xtask demo`, `bench`, `docs`, `dist` and `test`.
 //!
-//! Compiled first on a newcomer's machine, so it leans on the standard library alone.
+//! On a newcomer's machine this crate is compiled first, so it uses only the standard library.
 
 mod commands;
 mod dist;

@@ -1,6 +1,8 @@
-//! What building, testing and packing need on a machine: programs, Debian's packages, crates and tools of cargo.
+//! The programs, Debian packages, crates and cargo subcommands that building, testing and packing need on a
+//! machine.
 //!
-//! What cannot be installed from here is named before anything is installed or built.
+//! If a program is missing that cannot be installed from here, xtask names the program and fails before
+//! anything is installed or built.
 
 use std::env;
 use std::fs;
@@ -9,7 +11,8 @@ use std::process::Command;
 
 use crate::run::{Failure, cargo, cargo_command, run, succeeds};
 
-/// Programs that are run here and that every Debian system has, each with the package that brings it.
+/// Programs that xtask runs but does not install, each with the package it comes from. Every Debian system
+/// where cargo runs has them.
 const PROGRAMS: [(&str, &str); 7] = [
     ("apt-get", "apt"),
     ("date", "coreutils"),
@@ -20,7 +23,7 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("tar", "tar"),
 ];
 
-/// Debian's packages that building and testing need.
+/// Debian packages that building and testing need.
 const PACKAGES: [&str; 23] = [
     "bsdutils",
     "busybox-static",
@@ -47,18 +50,18 @@ const PACKAGES: [&str; 23] = [
     "zlib1g-dev",
 ];
 
-/// What building and testing for arm64 need besides.
+/// Debian packages that building and testing for arm64 need in addition.
 const AARCH64_PACKAGES: [&str; 3] =
     ["gcc-aarch64-linux-gnu", "linux-libc-dev-arm64-cross", "qemu-system-arm"];
 
-/// What packing needs besides, and looking at packages.
+/// Debian packages that packing, and testing the packages, needs in addition.
 const DIST_PACKAGES: [&str; 6] = ["dpkg-dev", "git", "lintian", "mmdebstrap", "rpm", "systemd"];
 
-/// Subcommands of cargo that packing needs, with their versions and features.
+/// Subcommands of cargo that packing needs: name, version and features of each.
 const DIST_TOOLS: [(&str, &str, &str); 4] =
     [("deb", "^3", ""), ("generate-rpm", "^0.21", ""), ("cyclonedx", "^0.5", ""), ("about", "^0.9", "cli")];
 
-/// Install what building and testing need; with `aarch64`, for arm64, too.
+/// Install all that building and testing need; with `aarch64`, for arm64, too.
 pub fn install(aarch64: bool) -> Result<(), Failure> {
     programs(aarch64)?;
     if aarch64 {
@@ -69,7 +72,8 @@ pub fn install(aarch64: bool) -> Result<(), Failure> {
     }
 }
 
-/// Install what building and packing need, but for cargo's tools; with `aarch64`, for arm64, too.
+/// Install all that building and packing need, except the subcommands of cargo ([`install_dist_tools`]); with
+/// `aarch64`, for arm64, too.
 pub fn install_for_dist(aarch64: bool) -> Result<(), Failure> {
     if env::consts::ARCH != "x86_64" {
         return Err(Failure("packages and archives are made on x86-64, for arm64 too".to_owned()));
@@ -80,18 +84,19 @@ pub fn install_for_dist(aarch64: bool) -> Result<(), Failure> {
     if aarch64 { standard_library() } else { Ok(()) }
 }
 
-/// Fetch every crate that a workspace's lock file names: those of other platforms, too, which nothing here builds, but
-/// which `cargo about --offline` wants to look at. A lock file that does not fit its manifests fails here.
+/// Fetch every crate that a workspace's lock file names. Crates of other platforms are fetched, too: xtask
+/// does not build them, but `cargo about --offline` reads them. Fails if the lock file does not fit the
+/// manifests.
 pub fn fetch_crates(manifest: &str) -> Result<(), Failure> {
     cargo(&["fetch", "--locked", "--quiet", "--manifest-path", manifest])
 }
 
-/// Install the subcommands of cargo that packing needs: a quarter of an hour, the first time.
+/// Install the subcommands of cargo that packing needs. The first time, that takes a quarter of an hour.
 pub fn install_dist_tools() -> Result<(), Failure> {
     DIST_TOOLS.iter().try_for_each(|(name, version, features)| install_tool(name, version, features))
 }
 
-/// Install a subcommand of cargo, unless it is there.
+/// Install a subcommand of cargo, unless it is installed.
 pub fn install_tool(name: &str, version: &str, features: &str) -> Result<(), Failure> {
     if is_subcommand(name) {
         return Ok(());
@@ -101,7 +106,7 @@ pub fn install_tool(name: &str, version: &str, features: &str) -> Result<(), Fai
     cargo(&["install", "--locked", "--quiet", "--version", version, "--features", features, &package])
 }
 
-/// Name these subcommands of cargo, which come with a toolchain, if they are missing.
+/// Fail if one of these subcommands of cargo, which rustup installs as components of a toolchain, is missing.
 pub fn components(names: &[&str]) -> Result<(), Failure> {
     let missing: Vec<&str> = names.iter().copied().filter(|name| !is_subcommand(name)).collect();
     if missing.is_empty() {
@@ -115,7 +120,7 @@ fn is_subcommand(name: &str) -> bool {
     succeeds(cargo_command().args([name, "--version"]))
 }
 
-/// Name all that is missing and cannot be installed from here.
+/// Fail if a program is missing that xtask cannot install, and name all such programs.
 fn programs(aarch64: bool) -> Result<(), Failure> {
     let mut missing: Vec<String> = PROGRAMS
         .iter()
@@ -131,13 +136,13 @@ fn programs(aarch64: bool) -> Result<(), Failure> {
     Err(Failure(format!("missing on this machine, which has to be a Debian system: {}", missing.join(", "))))
 }
 
-/// Whether a program is in a folder of `PATH`.
+/// Returns whether a program is in a folder of `PATH`.
 fn is_program(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).any(|folder| folder.join(name).is_file())
 }
 
-/// Install what is missing of these packages, after saying what.
+/// Print which of these packages are missing, and install those.
 fn debian_packages(lists: &[&[&str]]) -> Result<(), Failure> {
     let missing: Vec<&str> =
         lists.iter().copied().flatten().copied().filter(|package| !is_installed(package)).collect();
@@ -154,7 +159,7 @@ fn debian_packages(lists: &[&[&str]]) -> Result<(), Failure> {
 }
 
 fn is_installed(package: &str) -> bool {
-    // Not `dpkg --status`, which also knows packages that were removed.
+    // Not `dpkg --status`, which succeeds also for a package that was removed but not purged.
     let query =
         Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]).output();
     query.is_ok_and(|output| output.stdout == b"installed")
@@ -168,7 +173,7 @@ fn apt_get(arguments: &[&str]) -> Command {
 
 const AARCH64_TARGET: &str = "aarch64-unknown-linux-gnu";
 
-/// Have arm64's standard library, by rustup if it is not there.
+/// Install Rust's standard library for arm64 by rustup, unless it is installed.
 fn standard_library() -> Result<(), Failure> {
     if has_standard_library() {
         return Ok(());
@@ -182,7 +187,7 @@ fn has_standard_library() -> bool {
     folder.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim_end()).is_dir())
 }
 
-/// Whether the effective user is root, without a crate for it.
+/// Returns whether the effective user is root. Reads `/proc`, as geteuid(2) would take a crate.
 pub fn is_root() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let user = status.lines().find_map(|line| line.strip_prefix("Uid:"));

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: step by step, with a line for each.
+//! `cargo xtask test`: runs the steps of the test one after the other.
 
 use std::env;
 use std::path::Path;
@@ -9,11 +9,11 @@ use crate::files::{WORKSPACE, entries, target_folder};
 use crate::run::{Failure, cargo, cargo_command, run};
 use crate::{dist, needs};
 
-/// The steps, in their order: the quick ones first.
+/// The steps in the order in which they run, quick ones first.
 const STEPS: [(&str, Step); 10] = [
     ("packages", |options| {
         needs::install(options.aarch64)?;
-        // The next steps can do without a network.
+        // All crates are fetched here, so that the steps that compile need no network.
         ["Cargo.toml", FUZZ].into_iter().try_for_each(needs::fetch_crates)
     }),
     ("fmt", |_| {
@@ -23,7 +23,7 @@ const STEPS: [(&str, Step); 10] = [
     }),
     ("clippy", |_| {
         clippy(&["--workspace", "--all-targets", "--all-features"])?;
-        // What it shares with the workspace is not built again.
+        // In the workspace's target folder, crates that both workspaces use are not checked twice.
         let target = target_folder()?.display().to_string();
         clippy(&["--manifest-path", FUZZ, "--no-default-features", "--locked", "--target-dir", &target])
     }),
@@ -36,7 +36,8 @@ const STEPS: [(&str, Step); 10] = [
     ("vm", vm),
 ];
 
-/// The fuzz targets: a workspace of their own, as they take a nightly toolchain to run, though not to check.
+/// The manifest of the fuzz targets. They are a workspace of their own, as running them takes a nightly
+/// toolchain (checking them does not).
 const FUZZ: &str = "fuzz/Cargo.toml";
 
 /// The kernels that VM tests boot.
@@ -47,9 +48,9 @@ type Step = fn(&Options) -> Result<(), Failure>;
 /// How much to test.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Scope {
-    /// Some minutes: `--quick`.
+    /// Checks of some minutes: `--quick`.
     Quick,
-    /// What every change has to pass.
+    /// The checks that every change has to pass: the default.
     #[default]
     Ci,
     /// The whole matrix of kernels and hooks: `--all`.
@@ -57,7 +58,7 @@ enum Scope {
 }
 
 impl Scope {
-    /// What the VM tests call it.
+    /// The scope's name in `SCTPTRACE_SCOPE`, which the VM tests read.
     const fn name(self) -> &'static str {
         match self {
             Self::Quick => "quick",
@@ -67,7 +68,7 @@ impl Scope {
     }
 }
 
-/// What to test.
+/// The flags: which steps and VM tests to run, and how.
 #[derive(Default)]
 pub struct Options {
     scope: Scope,
@@ -96,26 +97,28 @@ impl Options {
                 }
             }
         }
-        // Nothing but VM tests differs there.
+        // For arm64 only the VM tests differ, and the packages that they need.
         if options.only.is_empty() && options.aarch64 {
             options.only.extend(["packages", "vm"].map(str::to_owned));
         }
-        // A kernel, case or architecture that is named is run, also where the default scope would leave it out.
+        // VM tests that a flag chooses by kernel, case or architecture run even if the default scope leaves
+        // them out.
         if options.scope == Scope::Ci
             && (options.kernel.is_some() || options.case.is_some() || options.aarch64)
         {
             options.scope = Scope::All;
         }
-        // A choice among the VM tests means these.
+        // These flags concern only the VM tests, so no other step runs.
         if options.only.is_empty() && (options.kernel.is_some() || options.case.is_some() || options.write) {
             options.only.push("vm".to_owned());
         }
         if options.only.is_empty() {
             let steps = STEPS.iter().map(|(name, _)| *name).filter(|name| match options.scope {
                 Scope::Quick => !["clippy", "deny", "build", "staging", "dist"].contains(name),
-                // cargo-deny takes minutes to compile: a unit test looks at licences and sources, too.
+                // cargo-deny takes minutes to compile, and a unit test checks licences and sources, too.
                 Scope::Ci => !["deny", "dist"].contains(name),
-                // Packages are another quarter of an hour, and more than half of it installs tools: only when asked for.
+                // The step dist takes another quarter of an hour, more than half of it to install tools. So
+                // it runs only if it is named.
                 Scope::All => *name != "dist",
             });
             options.only.extend(steps.map(str::to_owned));
@@ -123,7 +126,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Take a flag that has a value.
+    /// Set the option of a flag that takes a value.
     fn set(&mut self, flag: &str, value: &str) -> Result<(), String> {
         match flag {
             "--only" if STEPS.iter().any(|(name, _)| *name == value) => self.only.push(value.to_owned()),
@@ -139,7 +142,7 @@ impl Options {
     }
 }
 
-/// Run the steps; the first that fails ends it.
+/// Run the chosen steps. The first step that fails ends the run.
 pub fn run_steps(options: &Options) -> Result<(), Failure> {
     let steps: Vec<_> =
         STEPS.into_iter().filter(|(name, _)| options.only.iter().any(|only| only == name)).collect();
@@ -162,7 +165,8 @@ fn clippy(options: &[&str]) -> Result<(), Failure> {
     run(cargo_command().args(["clippy", "--quiet"]).args(options).args(["--", "--deny", "warnings"]))
 }
 
-/// The files of cases, which `cargo fmt` does not find: a build script lists them.
+/// Check the format of the VM cases' files. `cargo fmt` does not find these, as a build script lists them as
+/// modules.
 fn format_cases() -> Result<(), Failure> {
     let cases = Path::new(WORKSPACE).join("tests/tests/vm/cases");
     let mut files = [entries(&cases)?, entries(&cases.join("all"))?].concat();
@@ -186,7 +190,8 @@ fn deny() -> Result<(), Failure> {
     cargo(&["deny", "--all-features", "check", "licenses", "bans", "sources"])
 }
 
-/// What is handed out, for this machine's architecture: `cargo xtask dist --check` makes all of it, twice.
+/// The step dist: make the packages and archives for this machine's architecture, and test the packages as
+/// root or in CI. (`cargo xtask dist --check` makes those of all architectures, twice.)
 fn dist() -> Result<(), Failure> {
     dist::make(&dist::Options { native: true, twice: false })?;
     if !needs::is_root() && env::var_os("CI").is_none() {
@@ -210,7 +215,8 @@ fn vm(options: &Options) -> Result<(), Failure> {
         "vm",
         "--",
     ]);
-    // Trials are named <kernel>-<mode or hooks>/<case>.
+    // The VM tests are named <kernel>-<mode or hooks>/<case>. The case's text and `--skip` choose by parts of
+    // that name.
     command.args(&options.case);
     if let Some(kernel) = &options.kernel {
         for other in KERNELS.iter().filter(|other| *other != kernel) {

@@ -1,4 +1,5 @@
-//! The structs of `bufmon.bpf.c` and of its wrapper, for tests of it and of `entries.h`.
+//! Rust copies of the structs of `bufmon.bpf.c` and its wrapper `bufmon.c`, for `tests/bufmon.rs` and
+//! `tests/entries.rs`.
 
 #![allow(dead_code)]
 
@@ -8,7 +9,7 @@ use sctptrace_native::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// `struct stats`.
+/// `struct stats` (`bufmon.bpf.c`): statistics of an association.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct Stats {
@@ -27,7 +28,7 @@ pub struct Stats {
     pub stall_max_ns: u64,
 }
 
-/// `struct evidence`.
+/// `struct evidence` (`bufmon.bpf.c`): facts about the time for which the cumulative TSN stands still.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct Evidence {
@@ -41,7 +42,7 @@ pub struct Evidence {
     pub pad: u8,
 }
 
-/// `struct state`.
+/// `struct state` (`bufmon.bpf.c`): what the program keeps of an association besides statistics.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct State {
@@ -53,7 +54,7 @@ pub struct State {
     pub seen: u32,
 }
 
-/// `struct accounting`.
+/// `struct accounting` (`bufmon.bpf.c`): counts of records, entries, samples and waits that were lost.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes)]
 pub struct Accounting {
@@ -64,19 +65,20 @@ pub struct Accounting {
     pub waits_missed: u64,
 }
 
-/// `struct entry`.
+/// `struct entry` (`entries.h`): an association's entry.
 pub type Entry = raw::Entry<State, Stats>;
 
-/// `struct shared`.
+/// `struct shared` (`shared.h`): the variables that programs share with user space.
 pub type Shared = raw::Shared<Accounting>;
 
-/// `struct buffer_args` (`bufmon.c`).
+/// `struct buffer_args` (`bufmon.c`): fields of an association, its socket and the current thread that hooks
+/// read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 pub struct Buffer {
     pub assoc: AssocArgs,
     pub state: u32,
-    /// In jiffies.
+    /// RTO of the primary path, in jiffies.
     pub rto: u32,
     pub sndbuf: i32,
     pub used: i32,
@@ -94,7 +96,7 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// An association that is up, with nothing in its buffers; looked at in a softirq.
+    /// An established association with empty buffers, as a hook in a softirq finds it.
     pub const UP: Self = Self {
         assoc: AssocArgs {
             index: 0,
@@ -123,7 +125,7 @@ impl Buffer {
     };
 }
 
-/// `struct send_args` (`bufmon.c`).
+/// `struct send_args` (`bufmon.c`): arguments of the hooks at the beginning and the end of a send.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 pub struct SendArgs {
@@ -133,7 +135,7 @@ pub struct SendArgs {
     pub msg_flags: u32,
 }
 
-/// `struct send`.
+/// `struct send` (`bufmon.bpf.c`): a send that may have to wait.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes)]
 pub struct Send {
@@ -150,7 +152,7 @@ pub struct Send {
     pub pad: u16,
 }
 
-/// `struct event`.
+/// `struct event` (`bufmon.bpf.c`): the record of a wait.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct Event {

@@ -1,5 +1,6 @@
-//! Which samples are prompt, against a model of the receiver: a SACK of a prompt sample left within a millisecond after
-//! the sample's packet had come, whatever the receiver does and the network loses.
+//! Tests which samples are prompt, against a model of the receiver: the SACK of a prompt sample must have
+//! left within a millisecond after the sample's packet had come, whatever the receiver does and the network
+//! loses.
 
 use std::{
     cmp::Reverse,
@@ -9,51 +10,57 @@ use std::{
 use super::*;
 
 const MS: u64 = 1_000_000;
-/// Bytes of a chunk, of the receiver's window, and of the path MTU.
+/// Bytes that a chunk takes of the receiver's window.
 const CHUNK: u32 = 1000;
+/// Bytes of the receiver's window when its application has read everything.
 const WINDOW: u32 = 200_000;
+/// Path MTU in bytes: when the window has grown by as much, the receiver sends a SACK.
 const PATH_MTU: u32 = 1500;
 
-/// A receiver as stacks are: RFC 9260 6.2 leaves them some freedom.
+/// How a receiver sends SACKs: RFC 9260 6.2 leaves stacks some freedom.
 #[derive(Clone, Copy, Debug)]
 struct Manners {
-    /// A SACK for every so many packets.
+    /// The receiver sends a SACK for every so many packets.
     frequency: u32,
-    /// It holds a SACK back for so long.
+    /// Time in nanoseconds for which the receiver holds a SACK back.
     delay: u64,
-    /// Each packet starts that timer anew, as in Linux; else only the first one.
+    /// True: each packet starts the SACK timer anew, as in Linux. False: only the first packet starts it.
     restarts: bool,
-    /// It knows the I-bit.
+    /// True if the receiver answers a packet with the I-bit at once.
     immediate: bool,
-    /// It has data of its own to send, on average so often; 0: none.
+    /// Average nanoseconds between packets of data that the receiver sends itself; 0: it sends none.
     data_every: u64,
-    /// Its application reads, on average so often; 0: at once.
+    /// Average nanoseconds between reads of the receiver's application; 0: it reads at once.
     reads_every: u64,
 }
 
-/// The path, and what is sent.
+/// Delays and losses of the path, and the packets that are sent.
 #[derive(Clone, Copy, Debug)]
 struct Traffic {
+    /// Delay of a packet, in nanoseconds.
     there: u64,
+    /// Delay of a SACK, in nanoseconds.
     back: u64,
-    /// Of 100 packets.
+    /// How many of 100 packets are lost.
     lost_there: u32,
+    /// How many of 100 SACKs are lost.
     lost_back: u32,
-    /// Packets, and the longest pause between two.
+    /// Number of packets that are sent.
     packets: u32,
+    /// Longest pause between two bursts, in nanoseconds.
     pause: u64,
-    /// Packets of a burst.
+    /// Number of packets in a burst.
     burst: u32,
-    /// Of 100 packets, those with the I-bit.
+    /// How many of 100 packets have the I-bit.
     immediate: u32,
 }
 
-/// What happens at a time.
+/// An event of the simulation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// So many packets of a burst are left.
+    /// A packet is sent. The number counts the packets left of its burst, this one included.
     Send(u32),
-    /// A packet arrives: TSNs, and whether it has the I-bit.
+    /// A packet with these TSNs arrives. True: it has the I-bit.
     Arrive(Vec<u32>, bool),
     SackTimer(u32),
     OwnData,
@@ -63,10 +70,10 @@ enum Event {
     Resend(u32),
 }
 
-/// The number of a SACK.
+/// Index of a SACK in `Bed::sacks`.
 type Number = usize;
 
-/// A SACK on its way.
+/// A SACK that the receiver sent at the time `at`.
 #[derive(Clone, Debug)]
 struct Sent {
     sack: Sack,
@@ -77,11 +84,12 @@ struct Sent {
 struct Peer {
     manners: Manners,
     receiver: Receiver,
-    /// When each TSN came first.
+    /// Time at which each TSN first came.
     arrived: BTreeMap<u32, u64>,
     highest: u32,
-    /// Packets since the last SACK; the number of the timer that runs.
+    /// Number of packets since the last SACK.
     pending: u32,
+    /// Number of the SACK timer that runs; `timers` is the last number given out.
     timer: Option<u32>,
     timers: u32,
     duplicates: u16,
@@ -99,7 +107,7 @@ struct Bed {
     sent: u32,
 }
 
-/// Samples, those of them that are prompt, and those whose SACK did leave at once.
+/// Number of samples, of prompt ones, and of those whose SACK left at once: within a millisecond.
 #[derive(Clone, Copy, Debug, Default)]
 struct Figures {
     samples: u32,
@@ -160,7 +168,7 @@ impl Bed {
                     }
                 }
                 Event::OwnData => {
-                    // What waits is taken along (RFC 9260 6.10).
+                    // A SACK that is held back is bundled with the data (RFC 9260 6.10).
                     if self.peer.timer.is_some() {
                         self.sack(true);
                     }
@@ -170,7 +178,7 @@ impl Bed {
                 }
                 Event::Read => {
                     self.peer.unread = 0;
-                    // sctp_assoc_rwnd_increase()
+                    // A window update, as sctp_assoc_rwnd_increase() sends it.
                     if WINDOW - self.peer.advertised >= PATH_MTU {
                         self.sack(false);
                     }
@@ -214,12 +222,12 @@ impl Bed {
         if !self.percent(self.traffic.lost_there) {
             self.after(self.traffic.there, Event::Arrive(vec![tsn], false));
         }
-        // A timer, or a fast retransmission.
+        // The next retransmission, by a timer or a fast one, if this copy is lost as well.
         let pause = self.random.u64(2 * (self.traffic.there + self.traffic.back)..1000 * MS);
         self.after(pause, Event::Resend(tsn));
     }
 
-    /// `sctp_gen_sack()`
+    /// A packet arrives at the receiver, which sends a SACK or starts its timer, as `sctp_gen_sack()` does.
     fn arrive(&mut self, tsns: &[u32], immediate: bool) {
         let now = self.world.now;
         let peer = &mut self.peer;
@@ -283,9 +291,10 @@ fn run(seed: u64, manners: Manners, traffic: Traffic) -> Figures {
     Bed::new(seed, manners, traffic).run()
 }
 
-/// The default of Linux, on a path without losses.
+/// How Linux sends SACKs by default.
 const LINUX: Manners =
     Manners { frequency: 2, delay: 200 * MS, restarts: true, immediate: true, data_every: 0, reads_every: 0 };
+/// A path without losses, a round trip of 20 ms, and a packet about every 5 ms.
 const CLEAN: Traffic = Traffic {
     there: 10 * MS,
     back: 10 * MS,
@@ -297,7 +306,8 @@ const CLEAN: Traffic = Traffic {
     immediate: 0,
 };
 
-/// Whatever the receiver does, and whatever is lost on both ways: nothing is prompt that was not.
+/// No sample is prompt whose SACK waited, whatever the receiver does and the network loses either way:
+/// `Bed::acknowledge` asserts that.
 #[test]
 fn no_sample_is_prompt_whose_sack_waited() {
     let mut all = Figures::default();
@@ -306,7 +316,7 @@ fn no_sample_is_prompt_whose_sack_waited() {
         let mut random = Rng::with_seed(seed);
         let frequency = random.choice([1, 2, 2, 2, 4, 13]).unwrap_or(2);
         let lost_back = random.choice([0, 0, 5, 30]).unwrap_or(0);
-        // Shorter delays, and a receiver's window, can deceive where more comes together.
+        // Delays below 100 ms and window updates can deceive the program if SACKs are rare or lost, too.
         let safe = frequency <= 2 && lost_back == 0;
         let delay = if safe { 2 * MS } else { 100 * MS };
         let manners = Manners {
@@ -339,7 +349,8 @@ fn no_sample_is_prompt_whose_sack_waited() {
     assert!(silent.len() < 750, "{} runs without any, {all:?}", silent.len());
 }
 
-/// Where nothing deceives, every second packet's samples are prompt: chunks of every message, every 5 ms or so.
+/// With a Linux receiver and a path without losses more than 40 % of the samples are prompt, and with the
+/// I-bit nearly all.
 #[test]
 fn a_usual_receiver_has_prompt_samples() {
     for traffic in [
@@ -352,11 +363,12 @@ fn a_usual_receiver_has_prompt_samples() {
         assert!(figures.prompt * 10 > figures.samples * 4, "{figures:?} of {traffic:?}");
     }
     let asked = run(1, LINUX, Traffic { immediate: 100, pause: 600 * MS, ..CLEAN });
-    // But for the first, as nothing is known of the receiver's window before.
+    // The first packet's samples are not prompt: the receiver's window before its SACK is not known.
     assert!(asked.at_once == asked.samples && asked.samples - asked.prompt <= 2, "{asked:?}");
 }
 
-/// A message every 300 ms, each of which waits for the receiver's timer, and one SACK lost: none of it is prompt.
+/// Packets come about 300 ms apart and mostly wait for the receiver's timer; 30 % of the SACKs are lost. That
+/// one SACK acknowledges two packets does not make their samples prompt: `Bed::acknowledge` asserts that.
 #[test]
 fn two_delayed_packets_are_not_a_second_one() {
     let sparse = Traffic { pause: 600 * MS, lost_back: 30, ..CLEAN };
@@ -366,7 +378,8 @@ fn two_delayed_packets_are_not_a_second_one() {
     }
 }
 
-/// The peer's own data takes a SACK along, which is lost; the next packet waits for the peer's next data.
+/// The peer bundles SACKs that it holds back with its own data, and some are lost. No sample that waited is
+/// prompt, as `Bed::acknowledge` asserts; those of SACKs that came by themselves still are.
 #[test]
 fn a_sack_that_came_with_data_is_not_prompt() {
     let both_ways = Manners { data_every: 15 * MS, ..LINUX };
@@ -374,14 +387,16 @@ fn a_sack_that_came_with_data_is_not_prompt() {
     assert!(figures.prompt > 100, "{figures:?}: some came by themselves");
 }
 
-/// A round trip that takes as long as a SACK may wait tells nothing.
+/// If the round trip takes longer than `SACK_DELAY_MIN_NS`, the program cannot tell whether a SACK waited: no
+/// sample is prompt.
 #[test]
 fn a_long_path_has_no_prompt_samples() {
     let figures = run(4, LINUX, Traffic { there: 60 * MS, back: 60 * MS, ..CLEAN });
     assert!(figures.samples > 300 && figures.prompt == 0, "{figures:?}");
 }
 
-/// Where a packet was not seen, nothing tells which is a second one.
+/// If a packet was not seen, the program cannot tell which one is a second packet, whose SACK is due at once:
+/// the next sample is not prompt.
 #[test]
 fn packets_that_were_not_seen_make_none_prompt() {
     for missed in [false, true] {

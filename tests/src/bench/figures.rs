@@ -1,4 +1,4 @@
-//! Figures from measurements, and their comparison with the baseline.
+//! Computes figures from measurements, and compares them with the baseline.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,10 +10,10 @@ use super::measured::{Measured, per_tick, program_stats};
 use super::scenarios::{BUNDLED, FLOORS, GROWTH, Growth, IDLE, TABLE_SIZES, Transfer, tracers};
 use crate::programs::TOOLS;
 
-/// Figures by name: costs in instructions, memory in bytes.
+/// Figures by name: costs in instructions, memory and sizes in bytes, numbers of lines and runs.
 pub type Figures = BTreeMap<String, f64>;
 
-/// Adds the figures of a transfer.
+/// Adds the figures of one transfer to `figures`, from the files in `folder`.
 pub(super) fn of_transfer(
     transfer: &Transfer,
     folder: &Path,
@@ -23,7 +23,8 @@ pub(super) fn of_transfer(
     let Transfer { name: of, chunks, rounds, .. } = transfer;
     let read = |name: &str| Measured::read(folder, name, *chunks);
     let mut none = Vec::new();
-    // What a command adds is the difference from transfers without one in the same round.
+    // Per round, the median of the transfers without commands. The kernel side's cost of a command is what a
+    // transfer with the command takes beyond this median, without the command's own process.
     let mut bases_of_rounds = Vec::new();
     for round in 0..*rounds {
         let of_round = bases(quick)
@@ -70,7 +71,7 @@ pub(super) fn of_transfer(
     Ok(())
 }
 
-/// Adds the figures of what costs grow with, and of idle ticks.
+/// Adds the figures of [`GROWTH`] and [`IDLE`] to `figures`, from the files in `folder`.
 pub(super) fn of_growth(folder: &Path, figures: &mut Figures) -> Result<()> {
     for (growth, Growth { of, steps, .. }) in GROWTH.iter().enumerate() {
         for (number, step) in steps.iter().enumerate() {
@@ -97,7 +98,9 @@ fn median(mut values: Vec<f64>) -> Result<f64> {
     values.get(values.len() / 2).copied().context("nothing was measured")
 }
 
-/// Figures that are more than a tenth above those of the baseline. Of instructions per chunk, 60 more are noise.
+/// Returns a message for each figure that is more than a tenth above the baseline's. Instructions per event
+/// and per tick may be 60 higher still, which is noise. Figures that the baseline lacks, spreads, and costs
+/// per run of a program are not compared.
 pub fn over(figures: &Figures, baseline: &Figures) -> Vec<String> {
     let grown = figures.iter().filter_map(|(name, value)| {
         let noise = if name.ends_with(": kernel") || name.ends_with(": own") { 60.0 } else { 0.0 };

@@ -1,4 +1,4 @@
-//! The guest's scripts, and how the files that they leave are named.
+//! Makes the scripts that measure in the guest, and the names of the measurements' files.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,18 +7,20 @@ use super::scenarios::{FLOORS, GROWTH, Growth, IDLE, Idle, Step, TABLE_SIZES, TI
 use crate::programs::TOOLS;
 use crate::vm::Case;
 
-/// After every so many sets of commands a transfer is measured without any, as the machine changes with time.
+/// A transfer without commands is measured before the first set of commands, and again after every so many
+/// sets: the cost of the transfer itself changes while the guest runs.
 const BASE_EVERY: usize = 3;
 
-/// How often a program that does nothing is measured.
+/// How often a transfer is measured with a program that does nothing, on each kind of hook.
 pub(super) const FLOOR_ROUNDS: u32 = 2;
 
-/// The sets of commands before which the transfer is measured without any, in each round.
+/// Indices of the sets of commands (in [`tracers`]) before which the transfer is measured without commands,
+/// in each round.
 pub(super) fn bases(quick: bool) -> impl Iterator<Item = usize> {
     (0..tracers(quick).len()).step_by(BASE_EVERY)
 }
 
-/// Names of measurements.
+/// Names of measurements, with which the names of their files begin.
 pub(super) mod name {
     pub(in super::super) fn base(round: u32, tracers: usize) -> String {
         format!("none.{round}-{tracers}")
@@ -40,13 +42,15 @@ pub(super) mod name {
         format!("{tool}.tick{idle}")
     }
 
-    /// `tool`: `none` for a transfer without a command.
+    /// Name of the measurement of a step of [`GROWTH`](super::GROWTH). `tool` is `none` for the transfer
+    /// without a command.
     pub(in super::super) fn growth(tool: &str, growth: usize, step: usize) -> String {
         format!("{tool}.{growth}.{step}")
     }
 }
 
-/// The measurements of a transfer; those of a program that does nothing and of single programs too, if it is the first.
+/// The case that measures a transfer with each set of commands and without. For the first transfer (`index`
+/// 0), the case also measures programs that do nothing, and each BPF program of the commands.
 pub(super) fn transfer(index: usize, transfer: &Transfer, quick: bool) -> Case {
     let ends = format!("'--bind 10.2.0.1 {}' '--bind 10.1.0.1 {}'", transfer.serve, transfer.send);
     let mut script = format!(". /bench.sh\ntopology\nbench warm {ends}\n");
@@ -74,7 +78,7 @@ pub(super) fn transfer(index: usize, transfer: &Transfer, quick: bool) -> Case {
     case(&format!("transfer-{index}"), &script)
 }
 
-/// The measurements of what costs grow with, and of idle ticks.
+/// The case that measures the steps of [`GROWTH`], and the ticks of [`IDLE`].
 pub(super) fn growth() -> Case {
     let mut script = String::from(". /bench.sh\ntopology\n");
     for (number, Idle { part, associations, .. }) in IDLE.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What a measurement left in its folder, read back.
+//! Reads the files that the guest's `bench.sh` left in a measurement's folder.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,24 +9,27 @@ use serde_json::Value;
 use super::scenarios::TICKS;
 use crate::vm::text;
 
-/// A transfer, with commands or without: `bench` of the guest's `bench.sh`.
+/// The costs of one transfer, with or without commands that trace it: the results of `bench` in the guest's
+/// `bench.sh`.
 pub(super) struct Measured {
-    /// CPU time of the machine, in instructions per event.
+    /// CPU time of the whole guest during the transfer, in instructions per event.
     pub busy: f64,
-    /// CPU time of the commands' own processes, in instructions per event.
+    /// CPU time of the commands' own processes during the transfer, in instructions per event.
     pub own: f64,
-    /// Instructions from exec to the banner, summed over the commands.
+    /// Instructions that the processes ran from their start until all hooks were attached, summed over the
+    /// commands.
     pub start: f64,
-    /// Peak memory in bytes, summed over the commands.
+    /// Peak resident memory of the processes in bytes, summed over the commands.
     pub peak_bytes: f64,
-    /// Kernel memory of maps and programs in bytes, summed over the commands.
+    /// Kernel memory of BPF maps and programs in bytes, summed over the commands.
     pub locked_bytes: f64,
-    /// Lines on stderr: what was lost, skipped or evicted.
+    /// Lines on stderr, summed over the commands: each reports something lost, skipped or evicted.
     pub complaints: f64,
 }
 
 impl Measured {
-    /// `events`: how many the CPU time is divided by.
+    /// Reads the files of the measurement `name`. `events` is the number of events (mostly chunks) in the
+    /// transfer, by which CPU times are divided.
     pub fn read(folder: &Path, name: &str, events: u32) -> Result<Self> {
         let truth: Value = serde_json::from_str(&text(&folder.join(format!("{name}.json")))?)?;
         let per_event = |ns: f64| ns / f64::from(events);
@@ -58,15 +61,16 @@ impl Measured {
     }
 }
 
-/// Instructions of a command's own process per idle tick: `ticks` of the guest's `bench.sh`.
+/// Instructions of a command's own process per tick without events: the result of `ticks` in the guest's
+/// `bench.sh`.
 pub(super) fn per_tick(folder: &Path, name: &str) -> Result<f64> {
     let numbers = numbers(&folder.join(format!("{name}.own")))?;
     let [before, after] = numbers[..] else { bail!("{name}: {numbers:?}") };
     Ok((after - before) / TICKS)
 }
 
-/// Runs and nanoseconds in a transfer, by hook and name of the program. The kernel cuts names to 15 bytes, so that a
-/// program and its twin may share an entry.
+/// Number of runs and run time in ns of each BPF program during a transfer, by `HOOK NAME`. The kernel cuts
+/// names to 15 bytes, so that a program and its second copy may share an entry.
 pub(super) fn program_stats(folder: &Path, name: &str) -> Result<BTreeMap<String, (f64, f64)>> {
     let counted = |when: &str| {
         let mut counts: BTreeMap<String, (f64, f64)> = BTreeMap::new();

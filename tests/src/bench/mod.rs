@@ -1,7 +1,9 @@
-//! What the commands cost, in instructions: the guest's time under icount.
+//! Measures what the commands cost, in instructions: under icount, one nanosecond of the guest's time is one
+//! instruction.
 //!
-//! From `scenarios` to the guest's scripts (`guest`), the files that these leave (`measured`), `figures`, `tables` of
-//! them, and the `pages` that show tables.
+//! The steps, each a module: `scenarios` lists the transfers and commands to measure, `guest` makes scripts
+//! for the guest, `measured` reads the files that the scripts leave, `figures` computes figures from these
+//! files, `tables` makes tables of the figures, and `pages` writes the tables into the documentation.
 
 mod figures;
 mod guest;
@@ -26,10 +28,11 @@ use crate::kernel::Series;
 use crate::programs::{self, TOOLS};
 use crate::vm::{self, Case, Mode, Vm, to_stderr};
 
-/// Run everything; or, `quick`, only the first transfer, once, and with CSV only.
+/// Runs all measurements, and returns their figures. With `quick`, only the first transfer, once, with CSV
+/// only.
 ///
 /// # Errors
-/// When a machine or a measurement fails.
+/// When the build, a virtual machine or a measurement fails.
 pub fn run(quick: bool) -> Result<Figures> {
     let mut transfers = TRANSFERS.to_vec();
     if quick {
@@ -60,7 +63,8 @@ pub fn run(quick: bool) -> Result<Figures> {
     Ok(figures)
 }
 
-/// Run each case on a machine of its own, all at once, as they take about the same time; return their folders.
+/// Runs each case on a virtual machine of its own, all at once, as they take about the same time. Returns the
+/// cases' folders of results.
 fn run_each(cases: &[Case], programs: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let run = |case: &Case| {
         let machine = Vm {

@@ -11,11 +11,12 @@ const PERFORMANCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performa
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
 const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench.json");
 
-/// A page's tables stand between these two lines; all else in the page is written by hand.
+/// The line before a page's tables. The bench writes all between [`MARK`] and [`END_MARK`]; the rest of the
+/// page is written by hand.
 const MARK: &str = "<!-- written by `cargo xtask bench --write` -->\n";
 const END_MARK: &str = "<!-- end of bench -->\n";
 
-/// The figures that the pages show.
+/// Reads the baseline from `tests/bench.json`: the figures that the pages show.
 ///
 /// # Errors
 /// When `tests/bench.json` cannot be read.
@@ -24,10 +25,10 @@ pub fn baseline() -> Result<Figures> {
     serde_json::from_str(&json).context(BASELINE)
 }
 
-/// Writes the tables of README and `docs/performance.md`, and the baseline.
+/// Writes the tables of README and `docs/performance.md`, and the baseline, `tests/bench.json`.
 ///
 /// # Errors
-/// When a file cannot be read or written, or a page has no place for tables.
+/// When a file cannot be read or written, or a page lacks the marks around its tables.
 pub fn write(figures: &Figures) -> Result<()> {
     for (path, tables) in tables_of_pages(figures) {
         let page = fs::read_to_string(path).context(path)?;
@@ -40,7 +41,7 @@ fn tables_of_pages(figures: &Figures) -> [(&'static str, String); 2] {
     [(PERFORMANCE, tables(figures)), (README, summary(figures))]
 }
 
-/// The page with other tables between its marks.
+/// Returns the page with `tables` in place of the tables between its marks.
 fn replace(page: &str, tables: &str) -> Result<String> {
     let (before, rest) = page.split_once(MARK).context("no mark where tables begin")?;
     let (_, after) = rest.split_once(END_MARK).context("no mark where tables end")?;
@@ -59,7 +60,8 @@ mod tests {
         assert!(replace(&format!("{END_MARK}{MARK}"), "").is_err());
     }
 
-    /// What a person reads is what `cargo xtask bench --check` compares with.
+    /// The tables in the pages are made from `tests/bench.json`, with which `cargo xtask bench --check`
+    /// compares.
     #[test]
     fn pages_show_the_baseline() {
         for (path, tables) in tables_of_pages(&baseline().unwrap()) {

@@ -1,4 +1,5 @@
-//! What is measured: transfers, what grows from one to the next, idle ticks, and the commands that trace them.
+//! What the bench measures: transfers, series of transfers in which one quantity grows, ticks without events,
+//! and the sets of commands that trace.
 
 use crate::programs::TOOLS;
 
@@ -6,18 +7,18 @@ use crate::programs::TOOLS;
 #[derive(Clone, Copy)]
 pub(super) struct Transfer {
     pub name: &'static str,
-    /// DATA chunks that are sent, the farewells included.
+    /// Number of DATA chunks sent, including each association's farewell (see `sctp-traffic`).
     pub chunks: u32,
-    /// Flags of sctp-traffic's server.
+    /// Flags of `sctp-traffic server`.
     pub serve: &'static str,
-    /// Flags of its client.
+    /// Flags of `sctp-traffic client`.
     pub send: &'static str,
-    /// How often the transfer is measured without a command, and with each.
+    /// How often the transfer is measured with each set of commands.
     pub rounds: u32,
 }
 
-/// The transfer of small messages: the worst of these for a tracer. The kernel bundles them, for one SACK in thirteen
-/// chunks or so.
+/// The transfer of small messages, in which most commands' kernel sides cost the largest share. The kernel
+/// bundles the messages into packets, so that the receiver sends about one SACK per 13 chunks.
 pub(super) const BUNDLED: Transfer = Transfer {
     name: "20,000 x 100 B",
     chunks: 20_001,
@@ -42,7 +43,7 @@ pub(super) const TRANSFERS: [Transfer; 4] = [
         send: "--streams 4 --associations 64 --count 300 --size 200",
         rounds: 1,
     },
-    // In bulk, as iperf3 sends: each message is cut into 46 chunks.
+    // In bulk, as iperf3 sends: the kernel fragments each message into 46 chunks.
     Transfer {
         name: "400 x 64 KiB",
         chunks: 400 * 46 + 1,
@@ -52,24 +53,24 @@ pub(super) const TRANSFERS: [Transfer; 4] = [
     },
 ];
 
-/// Something that a cost may grow with.
+/// A quantity that a cost may grow with, and transfers with more and more of it.
 pub(super) struct Growth {
     pub of: &'static str,
-    /// What the cost is divided by.
+    /// The event that costs are given per: costs are divided by its number, [`Step::events`].
     pub per: &'static str,
     pub steps: [Step; 3],
 }
 
-/// A transfer with so many of what grows.
+/// A transfer with `size` of the quantity that grows, [`Growth::of`].
 pub(super) struct Step {
     pub size: u32,
-    /// How many of [`Growth::per`] the transfer has.
+    /// How many of the events named by [`Growth::per`] the transfer has.
     pub events: u32,
-    /// The guest's line that sets up the path.
+    /// Shell line for the guest that sets up the path; empty to leave the path as it is.
     pub path: &'static str,
-    /// Flags of the server.
+    /// Flags of `sctp-traffic server`; from `gap_peer` on, of `sctp-fuzz echo`.
     pub serve: &'static str,
-    /// Flags of the client.
+    /// Flags of `sctp-traffic client`; from `gap_peer` on, of `sctp-fuzz gaps`.
     pub send: &'static str,
 }
 
@@ -129,7 +130,7 @@ pub(super) const GROWTH: [Growth; 4] = [
             ),
         ],
     },
-    // Last: `gap_peer` changes the guest's `serve` and `send`.
+    // Must be last: after `gap_peer`, the guest's `serve` and `send` run `sctp-fuzz`.
     Growth {
         of: "gap blocks",
         per: "SACK for 44 chunks",
@@ -141,10 +142,11 @@ pub(super) const GROWTH: [Growth; 4] = [
     },
 ];
 
-/// SACKs of a transfer with gap blocks.
+/// Number of SACKs in each transfer of the growth "gap blocks".
 const SACKS: u32 = 300;
 
-/// By command: its flag for a table's size, and a size that holds the largest step of [`GROWTH`].
+/// By command: the command's flag for the size of its table, and a size that holds the largest step of
+/// [`GROWTH`].
 pub(super) const TABLE_SIZES: [(&str, &str, u32); 5] = [
     ("rtt", "--max-paths", 32_768),
     ("rto", "--max-paths", 32_768),
@@ -153,12 +155,13 @@ pub(super) const TABLE_SIZES: [(&str, &str, u32); 5] = [
     ("streamutil", "--max-streams", 131_072),
 ];
 
-/// Idle ticks with `-i 1 --json`.
+/// A measurement of each command's own process with `-i 1 --json`, at ticks (the ends of intervals) without
+/// events.
 pub(super) struct Idle {
     pub name: &'static str,
-    /// The table has this part of its size in [`TABLE_SIZES`].
+    /// The size of the command's table is the one in [`TABLE_SIZES`] divided by this.
     pub part: u32,
-    /// How many associations came and went before.
+    /// Number of associations that began and ended before the measurement.
     pub associations: u32,
 }
 
@@ -168,22 +171,22 @@ pub(super) const IDLE: [Idle; 3] = [
     Idle { name: "the table, after 10,000 associations", part: 1, associations: 10_000 },
 ];
 
-/// How many ticks are measured, a second apart.
+/// Number of ticks in each measurement of [`IDLE`], a second apart.
 pub(super) const TICKS: f64 = 10.0;
 
-/// Output formats, and the flags for them.
+/// Output formats, each with the flag for it.
 pub(super) const FORMATS: [(&str, &str); 3] = [("CSV", "-c"), ("text", ""), ("JSON", "--json")];
 
-/// Kinds of hook that a program which does nothing is attached to.
+/// Kinds of hook whose own cost is measured: `bpf-floor` attaches a program that does nothing.
 pub(super) const FLOORS: [&str; 4] = ["fentry", "fexit", "kprobe", "kretprobe"];
 
-/// Commands that trace one transfer together.
+/// A set of commands that trace one transfer at the same time.
 pub(super) struct Tracers {
     pub name: String,
     pub commands: Vec<String>,
 }
 
-/// All sets of commands under which transfers are measured; `quick`: with CSV only.
+/// All sets of commands with which transfers are measured; with `quick`, only those that print CSV.
 pub(super) fn tracers(quick: bool) -> Vec<Tracers> {
     let mut all = Vec::new();
     for tool in TOOLS {

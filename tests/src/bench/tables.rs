@@ -1,10 +1,11 @@
-//! Figures as Markdown.
+//! Makes Markdown tables of figures.
 
 use super::figures::Figures;
 use super::scenarios::{BUNDLED, FLOORS, FORMATS, GROWTH, Growth, IDLE, TRANSFERS, tracers};
 use crate::programs::TOOLS;
 
-/// Goals for the kernel side per chunk of [`BUNDLED`] with CSV: at most, and better.
+/// By command: the highest acceptable cost of the kernel side, and the goal, in instructions per chunk of
+/// [`BUNDLED`] with CSV.
 const GOALS: [(&str, f64, f64); 5] = [
     ("rtt", 800.0, 500.0),
     ("rto", 150.0, 80.0),
@@ -13,7 +14,7 @@ const GOALS: [(&str, f64, f64); 5] = [
     ("streamutil", 450.0, 320.0),
 ];
 
-/// Every table but [`summary`].
+/// All tables of `docs/performance.md`; README has only the table of `summary`.
 pub fn tables(figures: &Figures) -> String {
     let mut all = vec![
         kernel_side(figures),
@@ -29,7 +30,7 @@ pub fn tables(figures: &Figures) -> String {
     all.join("\n")
 }
 
-/// The least that a user needs to know: the kernel side with CSV.
+/// The table of README: the cost of the kernel side with CSV, for each command and for all five together.
 pub(super) fn summary(figures: &Figures) -> String {
     let of = BUNDLED.name;
     let mut table =
@@ -151,24 +152,25 @@ fn idle(figures: &Figures) -> String {
     table.text
 }
 
-/// A figure with each output format.
+/// A command's figure `name` for each output format, each divided by `by`.
 fn by_format(figures: &Figures, tool: &str, name: &str, by: f64, digits: usize) -> [String; FORMATS.len()] {
     FORMATS.map(|(format, _)| number(figures, &format!("{tool} {format}{name}"), by, digits))
 }
 
-/// A figure divided by `by`, or a dash where there is none.
+/// The figure `name` divided by `by`, with so many digits after the point; a dash if there is no such figure.
 fn number(figures: &Figures, name: &str, by: f64, digits: usize) -> String {
     figures.get(name).map_or("-".to_owned(), |value| format!("{:.digits$}", value / by))
 }
 
-/// The kernel side in percent of what a transfer takes without a command.
+/// The kernel side's cost with a set of commands, in percent of all instructions of the transfer without
+/// commands.
 fn share(figures: &Figures, tracers: &str, transfer: &str) -> String {
     let base = figures.get(&format!("none: {transfer}: instructions per chunk"));
     let kernel = figures.get(&format!("{tracers}: {transfer}: kernel"));
     base.zip(kernel).map_or("-".to_owned(), |(base, kernel)| format!("{:.1}", 100.0 * kernel / base))
 }
 
-/// A Markdown table that grows by rows.
+/// A Markdown table, to which rows are added.
 struct Table {
     text: String,
 }

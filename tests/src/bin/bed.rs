@@ -1,4 +1,5 @@
-//! Boot a kernel and run shell snippets in it, by hand.
+//! The test bed by hand: boots a kernel and runs shell snippets in it, measures costs, refreshes the
+//! documentation.
 
 use std::fs;
 use std::io::{self, Write};
@@ -75,7 +76,7 @@ enum Action {
     },
 }
 
-/// The demonstration's snippet; `COMMAND` stands for the command.
+/// The shell snippet of the demonstration, in which the command replaces `COMMAND`.
 const DEMO: &str = include_str!("../../guest/demo.sh");
 
 fn main() -> Result<ExitCode> {
@@ -121,7 +122,7 @@ fn main() -> Result<ExitCode> {
         Action::Demo { command } => {
             let cases = [Case::new("demo", &DEMO.replace("COMMAND", &command))];
             let show = |line: &str| {
-                // A reader that went away is no reason to stop.
+                // A closed standard output is no reason to stop.
                 if !line.starts_with("bed: ") {
                     writeln!(io::stdout(), "{line}").ok();
                 }

@@ -1,9 +1,10 @@
-//! The kernel's BPF objects, a line each: without a flag, the ids of all programs, maps and links but
-//! those of `sctp-drop`. Other lists:
+//! Lists the kernel's BPF objects, one per line. Without a flag: the ids of all programs, maps and links,
+//! except those of `sctp-drop`. With a flag:
 //!
-//! - `--stats`: of each attached program its kind of hook, name, runs and nanoseconds (`kernel.bpf_stats_enabled`).
-//! - `--verified`: of each program `NAME,INSTRUCTIONS`: how many instructions the verifier went through, on all paths
-//!   together (since 5.16).
+//! - `--stats`: each attached program's kind of hook, name, number of runs, and run time in ns. The kernel
+//!   counts the last two only with `kernel.bpf_stats_enabled`.
+//! - `--verified`: `NAME,INSTRUCTIONS` of each program: how many instructions the verifier processed, on all
+//!   paths together (since 5.16).
 
 use std::collections::HashMap;
 use std::env;
@@ -63,10 +64,10 @@ fn verified() -> Result<()> {
     Ok(())
 }
 
-/// A program's name as its source has it. The kernel cuts names to 15 bytes; the program's BTF has its first function's
-/// whole name.
+/// Returns a program's name as in its source. The kernel cuts programs' names to 15 bytes, but the program's
+/// BTF has the whole name of the program's first function, which is the same.
 fn full_name(program: &ProgramInfo) -> Result<String> {
-    // Without BTF: a program that is none of ours.
+    // A program without BTF is none of this project's.
     let Some(first) = program.func_info.first() else {
         return Ok(program.name.to_string_lossy().into_owned());
     };

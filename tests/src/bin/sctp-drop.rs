@@ -1,5 +1,5 @@
-//! Drops packets with DATA that come in by an interface: the same ones in every run, and on every kernel. Until SIGTERM; then
-//! prints which ones, as JSON.
+//! Drops some of the packets with DATA that come in by an interface, the same ones in every run and on every
+//! kernel. Ends at SIGTERM, and prints as JSON what was dropped ([`Losses`]).
 
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;

@@ -1,7 +1,9 @@
-//! A peer of the kernel's SCTP that breaks the rules, and the program that it talks to.
+//! An SCTP peer outside the kernel, which can break the rules; and `sctp-fuzz echo`, the program at the other
+//! end, which uses the kernel's SCTP.
 //!
-//! The peer lives at an address that its host does not own: it sends by a raw socket and hears by a packet socket, so
-//! that no kernel answers in its stead. The kernel that it talks to is that of `sctp-fuzz echo`.
+//! The peer's address does not belong to its host: the peer sends by a raw socket and receives by a packet
+//! socket, and no kernel answers in its stead. In this file, "the kernel" is the one at the other end, below
+//! `sctp-fuzz echo`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read};
@@ -18,7 +20,7 @@ use sctptrace_tests::socket::{AssocValue, InitMessage, Outgoing, SackInfo, SctpS
 use sctptrace_tests::wire::{self, UNORDERED, WHOLE, chunk, chunks, data, parts, word};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// How long to wait for an answer that the kernel may not give.
+/// How long the peer waits for an answer of the kernel, which may never come.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 #[derive(Parser)]
@@ -77,7 +79,7 @@ struct Ends {
     to: Ipv4Addr,
 }
 
-/// The echo's port.
+/// The SCTP port of `sctp-fuzz echo`.
 const PORT: u16 = 6000;
 
 fn main() -> Result<()> {
@@ -96,7 +98,7 @@ fn echo(address: IpAddr) -> Result<()> {
     let streams = InitMessage { ostreams: STREAMS, max_instreams: STREAMS, ..InitMessage::default() };
     socket.set(option::INITMSG, &streams)?;
     socket.set(option::NODELAY, &1)?;
-    // Every packet is acknowledged at once: the capture shows what was accepted.
+    // The kernel shall acknowledge every packet at once, so that captures show which chunks it accepted.
     socket.set(option::DELAYED_SACK, &SackInfo { assoc_id: 0, delay: 0, frequency: 1 })?;
     socket.set(option::RECONFIG_SUPPORTED, &AssocValue { assoc_id: 0, value: 1 })?;
     socket.set(option::ENABLE_STREAM_RESET, &AssocValue { assoc_id: 0, value: 7 })?;
@@ -106,7 +108,7 @@ fn echo(address: IpAddr) -> Result<()> {
     let mut buffer = vec![0; 1 << 16];
     let mut errors = 0;
     loop {
-        // An association that is broken off leaves its error at the socket.
+        // When an association is aborted, receive() returns its error: go on with the others.
         let got = match socket.receive(&mut buffer) {
             Ok(got) => got,
             Err(error) => {
@@ -122,8 +124,9 @@ fn echo(address: IpAddr) -> Result<()> {
             nonblocking: true,
             ..Outgoing::default()
         };
-        // What cannot be sent (no room, no association any more) is not sent. A reset, which flipped bits may ask for,
-        // is refused while chunks are outstanding.
+        // Errors of sends and resets are ignored. A send fails when the send buffer is full or the
+        // association has ended. A reset, which flipped bits in a message may ask for, fails while chunks are
+        // outstanding.
         let times = match got.ppid {
             ask::ECHO => 1,
             ask::SEND => message.first().copied().unwrap_or(0),
@@ -139,9 +142,9 @@ fn echo(address: IpAddr) -> Result<()> {
     }
 }
 
-// --- the peer's ---
+// --- the peer's side ---
 
-/// The way to the kernel and back.
+/// The peer's sockets: `out` sends to the kernel, `tap` receives from it.
 struct Wire {
     out: Socket,
     tap: Socket,
@@ -164,7 +167,7 @@ impl Wire {
         Ok(())
     }
 
-    /// The next packet to one of our ports, if it comes in time.
+    /// Returns the next SCTP packet to one of the peer's ports; `None` if none comes before the deadline.
     fn receive(&self, port: u16, deadline: Instant) -> Result<Option<Vec<u8>>> {
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -188,26 +191,26 @@ impl Wire {
     }
 }
 
-/// An association, seen from the peer.
+/// The peer's end of an association with the kernel.
 struct Association<'a> {
     wire: &'a Wire,
     port: u16,
-    /// The kernel's tag and ours.
+    /// The verification tags that the kernel and the peer have chosen.
     tags: (u32, u32),
     view: View,
-    /// The kernel's TSNs that came out of order.
+    /// The kernel's TSNs that came, and are not acknowledged in sequence.
     above: BTreeSet<u32>,
-    /// Leave out this TSN until it comes again.
+    /// A TSN of the kernel's to ignore when it comes for the first time, as if it was lost.
     deaf_to: Option<u32>,
     acknowledge: bool,
     heartbeat: Option<u32>,
-    /// Request number of a reset that the kernel asked for.
+    /// Request sequence number of the last RE-CONFIG from the kernel: its request for an SSN/TSN reset.
     reset: Option<u32>,
     alive: bool,
 }
 
 impl<'a> Association<'a> {
-    /// Set one up. A second one from the same port restarts the first.
+    /// Sets up an association. A second call with the same port restarts the first association.
     fn connect(wire: &'a Wire, port: u16, tag: u32, tsn: u32) -> Result<Self> {
         let mut new = Self {
             wire,
@@ -234,7 +237,8 @@ impl<'a> Association<'a> {
         Ok(new)
     }
 
-    /// What `read` finds in the first chunk of that type.
+    /// Waits for a chunk of type `kind` in which `read` finds something, and returns what it finds. Fails if
+    /// none comes in time.
     fn answer<T>(&self, kind: u8, read: impl Fn(&[u8]) -> Option<T>) -> Result<T> {
         let deadline = Instant::now() + 8 * PATIENCE;
         while let Some(packet) = self.wire.receive(self.port, deadline)? {
@@ -251,7 +255,7 @@ impl<'a> Association<'a> {
         self.wire.send(self.wire.ends.address, self.port, self.tags.0, chunks)
     }
 
-    /// Take in packets until the time is over or `done`.
+    /// Handles packets from the kernel until `time` is over, `done` returns true, or the association ends.
     fn listen(&mut self, time: Duration, done: impl Fn(&Self) -> bool) -> Result<()> {
         let deadline = Instant::now() + time;
         while self.alive && !done(self) {
@@ -263,7 +267,7 @@ impl<'a> Association<'a> {
                         self.take(word(value, 0));
                         has_data = true;
                     }
-                    // The kernel's word on what it accepted.
+                    // SACK: the kernel expects the TSN after the cumulative one next.
                     3 => self.view.next = word(value, 0).wrapping_add(1),
                     4 => self.send(&chunk(5, 0, value))?,
                     5 => self.heartbeat = Some(word(value, 4)),
@@ -280,7 +284,7 @@ impl<'a> Association<'a> {
         Ok(())
     }
 
-    /// A TSN of the kernel's.
+    /// Handles a DATA chunk from the kernel, with this TSN.
     fn take(&mut self, tsn: u32) {
         if after(tsn, self.view.top) {
             self.view.top = tsn;
@@ -294,7 +298,7 @@ impl<'a> Association<'a> {
         }
     }
 
-    /// As RFC 9260 wants it.
+    /// Sends a SACK that is correct by RFC 9260: it reports exactly the TSNs that came.
     fn sack(&self) -> Result<()> {
         let mut gaps: Vec<(u16, u16)> = Vec::new();
         let offsets: BTreeSet<u16> = self
@@ -312,7 +316,8 @@ impl<'a> Association<'a> {
         self.send(&wire::sack(self.view.acked, 100_000, &gaps, &[]))
     }
 
-    /// Whether the association has survived: the answer to a HEARTBEAT comes after all that was sent before it.
+    /// Returns whether the association still exists: sends a HEARTBEAT and waits for the answer. The kernel
+    /// answers only after it has handled all packets sent before.
     fn survives(&mut self, number: u32) -> Result<bool> {
         let info = [&[0, 1, 0, 8][..], &number.to_be_bytes()].concat();
         self.send(&chunk(4, 0, &info))?;
@@ -357,7 +362,7 @@ fn attack_all(wire: Wire, seed: u64, packets: u32) -> Result<()> {
         if association.survives(number)? && chunks[0] == 3 && !after(association.view.acked, cumulative) {
             association.view.acked = cumulative;
         }
-        // Let timers expire, now and then.
+        // Now and then, give the kernel's timers time to expire.
         if rng.u8(..40) == 0 {
             association.listen(Duration::from_millis(rng.u64(..1500)), |_| false)?;
         }
@@ -367,7 +372,7 @@ fn attack_all(wire: Wire, seed: u64, packets: u32) -> Result<()> {
     Ok(())
 }
 
-/// The kernel may think that it lives.
+/// Sends an ABORT: the kernel may still have the association, although the peer gives it up.
 fn end(association: Option<&Association<'_>>) -> Result<()> {
     association.map_or(Ok(()), |association| association.send(&chunk(6, 0, &[])))
 }
@@ -383,7 +388,8 @@ fn hostile_association<'a>(wire: &'a Wire, port: u16, rng: &mut Rng) -> Result<A
     Ok(new)
 }
 
-/// INITs of many, from addresses that are none and from ports that nobody listens at.
+/// Sends 200 random INITs, as of many peers: from random ports, at which nothing listens, and half of them
+/// from random addresses.
 fn flood(wire: &Wire, rng: &mut Rng) -> Result<()> {
     for _ in 0..200 {
         let source = if rng.bool() { wire.ends.address } else { Ipv4Addr::new(10, 1, 0, rng.u8(10..250)) };
@@ -405,12 +411,12 @@ fn wrap(wire: &Wire, messages: u32) -> Result<()> {
     converse(&mut association, messages)?;
     ensure!(association.view.top < messages, "the kernel's numbers have not wrapped");
 
-    // Back by nearly half the circle.
+    // A reset to a TSN that is nearly 2^31 below the last one.
     let far = association.view.top.wrapping_add(0x9000_0000);
     reset(&mut association, far)?;
     converse(&mut association, messages)?;
 
-    // A peer that lost its memory comes back, while the kernel has data outstanding.
+    // The peer restarts the association (an INIT from the same port) while the kernel has data outstanding.
     association.acknowledge = false;
     ask_for(&mut association, ask::SEND, 5)?;
     association.listen(PATIENCE, |_| false)?;
@@ -422,7 +428,8 @@ fn wrap(wire: &Wire, messages: u32) -> Result<()> {
     association.send(&chunk(6, 0, &[]))
 }
 
-/// RFC 6525 4.3: who answers an SSN/TSN reset says which TSN the other end sends next.
+/// Has the kernel ask for an SSN/TSN reset, and grants it: in the response (RFC 6525 4.4), `next` is the next
+/// TSN of both ends.
 fn reset(association: &mut Association<'_>, next: u32) -> Result<()> {
     association.reset = None;
     ask_for(association, ask::RESET, 0)?;
@@ -435,7 +442,8 @@ fn reset(association: &mut Association<'_>, next: u32) -> Result<()> {
     association.send(&chunk(130, 0, &[&[0, 16, 0, 20][..], &response].concat()))
 }
 
-/// Let messages come back, out of order now and then, as if one was lost that way or this.
+/// Sends messages and has the kernel send them back. Now and then, the peer sends two messages in the wrong
+/// order, or ignores the first transmission of one that comes back, as if it was lost.
 fn converse(association: &mut Association<'_>, messages: u32) -> Result<()> {
     for i in 0..messages {
         association.deaf_to = (i % 16 == 0).then(|| association.view.top.wrapping_add(1));
@@ -463,13 +471,15 @@ fn ask_for(association: &mut Association<'_>, ask: u32, first: u8) -> Result<()>
 
 // --- gap blocks ---
 
-/// Two SACKs with gap blocks, which are too few for a fast retransmission, and one that covers all.
+/// Measures the kernel's CPU time for `rounds` rounds of SACKs, and prints it. In each round, the kernel
+/// sends messages; the peer answers with two SACKs with gap blocks, too few for a fast retransmission, and
+/// with one that acknowledges everything.
 fn gaps(wire: &Wire, blocks: u16, rounds: u32) -> Result<()> {
     const MESSAGES: u8 = 132;
     ensure!(blocks < u16::from(MESSAGES) / 2, "a round has {MESSAGES} messages");
     let mut association = Association::connect(wire, 30_000, 1, 1)?;
     association.acknowledge = false;
-    // Until the congestion window takes a round.
+    // Rounds without gap blocks let the congestion window grow, until the messages of a whole round fit.
     for size in 1..=MESSAGES {
         round(&mut association, size, 0)?;
     }
@@ -496,6 +506,6 @@ fn round(association: &mut Association<'_>, messages: u8, blocks: u16) -> Result
     }
     association.view.acked = top;
     association.send(&wire::sack(top, 1 << 20, &[], &[]))?;
-    // The kernel's own SACK of what was asked.
+    // Receive the kernel's SACK for the message that asked for this round's messages.
     association.listen(Duration::from_millis(1), |_| false)
 }

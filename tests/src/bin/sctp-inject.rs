@@ -1,5 +1,6 @@
-//! Makes a running process do system calls that are not in its program, as whoever took it over would, and prints what
-//! the kernel answers: a line `CALL: ok` or `CALL: ERROR` each. The process goes on afterwards as if nothing had been.
+//! Makes a running process do system calls that are not in its program, as an attacker who controls the
+//! process would. Prints the result of each: `CALL: ok` or `CALL: ERROR`. Afterwards the process continues
+//! unchanged.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -55,7 +56,8 @@ enum Call {
     Survey,
 }
 
-/// A system call: its number, its arguments, and what stands in memory at the place that they are made for.
+/// A system call: its number, its arguments, and the bytes to write into the process's memory, to which the
+/// arguments point.
 struct Injected {
     number: c_long,
     args: [u64; 6],
@@ -78,7 +80,8 @@ impl Call {
                 call(libc::SYS_openat, &[here, at, flags, 0o600], b"/tmp/injected\0")
             }
             Self::LoadProgram => {
-                // union bpf_attr: a socket filter (1) of two instructions, and their licence.
+                // union bpf_attr: a program of type BPF_PROG_TYPE_SOCKET_FILTER (1), two instructions, and
+                // the addresses of the instructions and the licence, which follow.
                 let (instructions, licence) = (at + 48, at + 64);
                 let mut memory = [1_u32, 2].map(u32::to_ne_bytes).concat();
                 memory.extend([instructions, licence].map(u64::to_ne_bytes).concat());
@@ -89,7 +92,7 @@ impl Call {
                 call(libc::SYS_bpf, &[5, at, 48], &memory)
             }
             Self::MakeMap => {
-                // An array (2) of one entry.
+                // union bpf_attr: BPF_MAP_TYPE_ARRAY (2), keys of 4 bytes, values of 8 bytes, 1 entry.
                 let memory = [2_u32, 4, 8, 1].map(u32::to_ne_bytes).concat();
                 call(libc::SYS_bpf, &[0, at, 16], &memory)
             }
@@ -110,14 +113,15 @@ impl Call {
     }
 }
 
-/// The highest number that a survey asks about is below this one.
+/// A survey tries all system calls with a number below this.
 const CALLS: c_long = 512;
 
-/// Calls that do not return, and x86's `uretprobe` and `uprobe`: these end in SIGILL unless the kernel's own trampoline
-/// makes them, and no filter is asked about them.
+/// System calls that a survey does not try: those that do not return, and x86's `uretprobe` (335) and
+/// `uprobe` (336). The last two end in SIGILL unless the kernel's own trampoline makes them, and seccomp
+/// filters are not asked about them.
 const LEFT_OUT: [c_long; 5] = [libc::SYS_rt_sigreturn, libc::SYS_exit, libc::SYS_exit_group, 335, 336];
 
-/// `PTRACE_O_SUSPEND_SECCOMP`
+/// `PTRACE_O_SUSPEND_SECCOMP`: a ptrace option that switches off the traced process's seccomp filters.
 const SUSPEND_SECCOMP: c_int = 1 << 21;
 
 fn main() -> Result<()> {
@@ -142,12 +146,12 @@ fn main() -> Result<()> {
     process.resume()
 }
 
-/// The machine's own way of making a call.
+/// How the architecture makes a system call: the instruction, and the registers for arguments and result.
 #[cfg(target_arch = "x86_64")]
 mod machine {
     use super::{Injected, user_regs_struct};
 
-    /// `syscall`
+    /// The machine code of `syscall`.
     pub const INSTRUCTION: [u8; 2] = [0x0f, 0x05];
 
     pub fn places(registers: &user_regs_struct) -> (u64, u64) {
@@ -156,7 +160,7 @@ mod machine {
 
     pub fn set(registers: user_regs_struct, rip: u64, call: &Injected) -> user_regs_struct {
         let [rdi, rsi, rdx, r10, r8, r9] = call.args;
-        // No call that would be restarted.
+        // Without an original call (-1), the kernel has no interrupted system call to restart.
         let (rax, orig_rax) = (call.number as u64, u64::MAX);
         user_regs_struct { rip, rax, orig_rax, rdi, rsi, rdx, r10, r8, r9, ..registers }
     }
@@ -170,7 +174,7 @@ mod machine {
 mod machine {
     use super::{Injected, user_regs_struct};
 
-    /// `svc #0`
+    /// The machine code of `svc #0`.
     pub const INSTRUCTION: [u8; 4] = [0x01, 0x00, 0x00, 0xd4];
 
     pub fn places(registers: &user_regs_struct) -> (u64, u64) {
@@ -189,14 +193,14 @@ mod machine {
     }
 }
 
-/// A process that stands still in a system call.
+/// A process that ptrace has stopped in a system call.
 struct Process {
     pid: Pid,
     registers: user_regs_struct,
     memory: File,
-    /// The instruction that it stands behind.
+    /// Address of the system call instruction after which the process has stopped.
     instruction_at: u64,
-    /// Memory that is nobody's: far below the stack pointer.
+    /// Address of memory that the process does not use: far below the stack pointer.
     room: u64,
 }
 
@@ -219,7 +223,7 @@ impl Process {
         self.memory.write_all_at(&call.memory, self.room)?;
         let registers = machine::set(self.registers, self.instruction_at, call);
         ptrace::setregset::<NT_PRSTATUS>(self.pid, registers)?;
-        // Its entry, and its exit.
+        // ptrace stops the process at the call's entry and at its exit.
         for _ in 0..2 {
             ptrace::syscall(self.pid, None)?;
             let status = waitpid(self.pid, None)?;

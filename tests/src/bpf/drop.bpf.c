@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-/* Drops packets with DATA that were chosen before anything was sent: the same ones in every run
- * and on every kernel.
+/* Drops some of the packets with DATA: the same ones in every run and on every kernel.
  *
- * Chosen is a transmission of a chunk, by three numbers that do not depend on time: the association
- * (0, 1, ... in the order of their INITs), the TSN relative to the first one, and the copy (0 is
- * the first transmission). The first DATA chunk of a packet decides. All else passes: INIT, SACK,
- * HEARTBEAT, ... */
+ * A packet is dropped if the transmission of its first DATA chunk is chosen. The choice depends on
+ * a seed and three numbers, none of which depends on time: the association (0, 1, ... in the order
+ * of the INITs), the TSN relative to the association's first one, and the copy (0 is the first
+ * transmission of the chunk, 1 the second, ...). Packets without DATA pass. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
@@ -19,12 +18,12 @@ enum {
 	DATA = 0,
 	INIT = 1,
 	I_DATA = 64,
-	/* A packet of 1,500 bytes holds 74 chunks of one byte each. */
+	/* An IPv4 packet of 1,500 bytes holds at most 73 DATA chunks (of 20 bytes with padding). */
 	MAX_CHUNKS = 80,
 	MAX_DROPS = 4096,
 };
 
-/* Set before load. Chosen is what chosen() maps below the threshold: of 2^32. */
+/* Set before load. is_chosen() chooses hashes below the threshold: a share of threshold / 2^32. */
 const volatile __u32 seed;
 const volatile __u32 threshold;
 
@@ -35,16 +34,16 @@ struct ports {
 
 struct association {
 	__u32 index;
-	/* Initiate tag of its INIT: an INIT that is sent again has the same. */
+	/* Initiate tag of the association's INIT. An INIT that is sent again has the same. */
 	__u32 tag;
 	__u32 first_tsn;
-	/* One more than the highest relative TSN sent. */
+	/* One more than the highest TSN sent, relative to first_tsn. */
 	__u32 next;
 };
 
 struct drop {
 	__u32 association;
-	/* Relative to the first one. */
+	/* Relative to the association's first TSN. */
 	__u32 tsn;
 	__u32 copy;
 };
@@ -56,7 +55,7 @@ struct {
 	__type(value, struct association);
 } drop_assocs SEC(".maps");
 
-/* How often a chunk was sent again, by `copy` 0. */
+/* Number of retransmissions of each chunk; in the keys, `copy` is always 0. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -64,11 +63,14 @@ struct {
 	__type(value, __u32);
 } drop_copies SEC(".maps");
 
-/* Read at the end. */
+/* Read by sctp-drop at its end: the first DATA chunk of each dropped packet, and the number of
+ * dropped packets, which may exceed MAX_DROPS. */
 struct drop drops[MAX_DROPS];
 __u32 dropped;
+/* Number of associations so far: the index of the next one. */
 __u32 associations;
-/* Packets that could not be followed: fragments, more chunks than MAX_CHUNKS, full maps. */
+/* Read by sctp-drop, too. How often something could not be followed: DATA of an association whose
+ * INIT was not seen, a packet of MAX_CHUNKS - 1 chunks or more, a full map. */
 __u32 unknown;
 
 static __u32 mix(__u32 value)
@@ -78,13 +80,13 @@ static __u32 mix(__u32 value)
 	return value ^ value >> 16;
 }
 
-/* tests/src/losses.rs has the same function. */
+/* Choice::is_chosen() in tests/src/losses.rs is the same function in Rust. */
 static int is_chosen(const struct drop *chunk)
 {
 	return mix(mix(mix(mix(seed) + chunk->association) + chunk->tsn) + chunk->copy) < threshold;
 }
 
-/* Where the SCTP header begins, or 0. */
+/* Returns the offset of the SCTP header in the packet, or 0 if there is none. */
 static __u32 find_sctp(struct __sk_buff *skb)
 {
 	__u32 offset = ETH_HLEN;
@@ -111,7 +113,7 @@ static __u32 find_sctp(struct __sk_buff *skb)
 	return offset + 8;
 }
 
-/* An INIT begins an association, unless it is the one before, sent again. */
+/* Handles an INIT: begins an association, unless the last INIT between these ports had this tag. */
 static void begin(const struct ports *ports, __u32 tag, __u32 first_tsn)
 {
 	struct association *known = bpf_map_lookup_elem(&drop_assocs, ports);
@@ -124,13 +126,15 @@ static void begin(const struct ports *ports, __u32 tag, __u32 first_tsn)
 		unknown++;
 }
 
-/* Whether this transmission of a chunk is to be dropped; the others of its packet only count. */
+/* Counts a transmission of a DATA chunk. Returns 1 if its packet is to be dropped: if the chunk is
+ * the first DATA chunk in the packet (is_first), and chosen. */
 static int send(struct association *assoc, __u32 tsn, int is_first)
 {
 	struct drop chunk = {.association = assoc->index, .tsn = tsn - assoc->first_tsn};
 	__u32 one = 1, *copies, index;
 
-	/* Nothing overtakes between the sender and here. */
+	/* No packet overtakes another between the sender and this hook, so that a TSN below `next`
+	 * is a retransmission. */
 	if (chunk.tsn >= assoc->next) {
 		assoc->next = chunk.tsn + 1;
 	} else {
@@ -153,12 +157,12 @@ struct packet {
 	struct __sk_buff *skb;
 	struct ports ports;
 	__u32 offset;
-	/* DATA chunks so far. */
+	/* DATA chunks found so far. */
 	__u32 chunks;
 	int drop;
 };
 
-/* A chunk of the packet; not 0 after the last one. */
+/* Callback of bpf_loop(): handles the packet's next chunk. Returns 1 after the last: stop. */
 static long next_chunk(__u32 index, struct packet *packet)
 {
 	struct association *assoc;
@@ -166,7 +170,7 @@ static long next_chunk(__u32 index, struct packet *packet)
 		__u8 type;
 		__u8 flags;
 		__be16 length;
-		/* TSN of DATA, tag of INIT */
+		/* TSN of DATA, initiate tag of INIT */
 		__be32 word;
 	} chunk;
 	__be32 first_tsn;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-/* Programs that do nothing: what a hook costs by itself. */
+/* Programs that do nothing, to measure the cost of a hook by itself. */
 #include <linux/bpf.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
@@ -15,14 +15,14 @@ NOTHING(fexit)
 NOTHING(kprobe)
 NOTHING(kretprobe)
 
-/* Of net/sctp/outqueue.c: no other part of a kernel knows it, so that only the module's BTF can. */
+/* Defined in net/sctp/outqueue.c alone, so that only the sctp module's BTF has this type. */
 struct sctp_flush_ctx {
 	void *packet;
 } __attribute__((preserve_access_index));
 
 __u64 offset;
 
-/* Loads only where libbpf finds that type. */
+/* Loads only if libbpf finds struct sctp_flush_ctx, that is, if it reads the BTF of modules. */
 SEC("fentry/sctp_packet_append_chunk") int floor_split(void *ctx)
 {
 	offset = bpf_core_field_offset(struct sctp_flush_ctx, packet);

@@ -1,36 +1,38 @@
-//! DATA that its receiver accepted, by the receiver's own word: from a capture at a receiver that acknowledges every
-//! packet at once, of a sender that sends anything.
+//! The DATA chunks that a receiver accepted, from a capture at the receiver, even if the sender breaks the
+//! rules. The receiver's SACKs decide, so it must acknowledge every packet at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::capture::Frame;
 use crate::sctp::{Chunk, Sack, after};
 
-/// Ports of a sender and a receiver.
+/// Ports of a sender and of its receiver.
 pub type Ports = (u16, u16);
 
-/// The chunks of a stream that the receiver accepted.
+/// The DATA chunks of one stream that the receiver accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stream {
-    /// When each chunk came, in ns.
+    /// When each accepted chunk came, in ns since 1970.
     pub arrivals_ns: Vec<u64>,
-    /// Chunks that came after one with a higher TSN.
+    /// Number of accepted chunks that came after an accepted one with a higher TSN.
     pub reordered: u64,
-    /// Chunks that came last, after which nothing was acknowledged: the receiver broke off. Accepted or not.
+    /// Number of chunks that came after the receiver's last SACK, and are not in `arrivals_ns`: the capture
+    /// does not show whether the receiver accepted them. It may have aborted the association.
     pub unknown: u64,
 }
 
-/// One direction, between two restarts.
+/// One direction of an association, from its setup, restart or SSN/TSN reset to the next.
 struct Direction {
     ports: Ports,
     /// The receiver's cumulative TSN.
     point: u32,
-    /// TSNs above it that the receiver has.
+    /// TSNs above `point` that the receiver has.
     above: BTreeSet<u32>,
     top: u32,
-    /// When the receiver's last SACK was sent.
+    /// When the receiver sent its last SACK so far, in ns.
     acked_ns: u64,
-    /// When chunks came of which one may have been accepted, and their streams.
+    /// By TSN that is not acknowledged yet: when each chunk with this TSN came, in ns, and its stream. The
+    /// receiver may have accepted one of them.
     pending: BTreeMap<u32, Vec<(u64, u16)>>,
 }
 
@@ -51,7 +53,8 @@ impl Direction {
         let pending = std::mem::take(&mut self.pending);
         let (covered, rest): (Vec<_>, Vec<_>) = pending.into_iter().partition(|(tsn, _)| sack.covers(*tsn));
         self.pending = rest.into_iter().collect();
-        // Those that came after the accepted one are reported as duplicates; what came before it was refused.
+        // Of several chunks with one TSN, the SACK reports those after the accepted one as duplicates; the
+        // receiver refused those before it. So the accepted one is found from the end.
         let taken = |(tsn, chunks): (u32, Vec<_>)| {
             let duplicates = sack.duplicates.iter().filter(|duplicate| **duplicate == tsn).count();
             Some((tsn, *chunks.get(chunks.len().checked_sub(1 + duplicates)?)?))
@@ -66,23 +69,25 @@ impl Direction {
             if !late {
                 self.top = tsn;
             }
-            // On no stream it is acknowledged, and thrown away (RFC 9260 6.5).
+            // DATA on a stream that does not exist is acknowledged and then discarded (RFC 9260 6.5).
             if stream < count {
                 let stream = streams.entry(stream).or_default();
                 stream.arrivals_ns.push(time_ns);
                 stream.reordered += u64::from(late);
             }
         }
-        // FORWARD TSN.
+        // The cumulative TSN passes TSNs that never came, after a FORWARD TSN.
         if after(sack.cumulative, self.top) {
             self.top = sack.cumulative;
         }
     }
 }
 
-/// The streams of all associations, of which each has `count`. I-DATA is none.
+/// Returns the accepted chunks of all associations, stream by stream. Each association has `count` streams in
+/// each direction. I-DATA is left out.
 pub fn streams(frames: &[Frame], count: u16) -> BTreeMap<Ports, BTreeMap<u16, Stream>> {
-    // By ports and the tag that packets carry; the SACKs' direction leads to the DATA's.
+    // The keys are source port, destination port and verification tag of the packets with DATA. `opposite`
+    // finds this key by ports and tag of the packets with SACKs for that DATA.
     let mut directions: HashMap<(u16, u16, u32), Direction> = HashMap::new();
     let mut opposite = HashMap::new();
     let mut first = HashMap::new();
@@ -164,7 +169,8 @@ mod tests {
                 init_ack,
                 sent(10, u32::MAX, 0),
                 acked(u32::MAX, &[]),
-                // Twice refused, then accepted; a duplicate; one on no stream; one far ahead.
+                // TSN 1 comes twice, and the SACK reports no duplicate: the receiver refused the first. Then
+                // two duplicates, TSN 2 on a stream that does not exist, and TSN 1000, which no SACK covers.
                 sent(20, 1, 0),
                 sent(21, 1, 0),
                 acked(u32::MAX, &[(2, 2)]),
@@ -175,11 +181,12 @@ mod tests {
                 acked(u32::MAX, &[(2, 3)]),
                 sent(40, 0, 0),
                 acked(2, &[]),
-                // Accepted without a word, and then a duplicate.
+                // The first is accepted, although no SACK follows at once; the SACK reports the second as a
+                // duplicate.
                 sent(50, 3, 0),
                 sent(51, 3, 0),
                 frame(99, back, 7, &sack(3, 1, &[], &[3])),
-                // Nobody knows.
+                // No SACK follows: counted as `unknown`.
                 sent(100, 4, 0),
             ],
             1,

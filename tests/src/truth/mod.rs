@@ -1,4 +1,4 @@
-//! What a tool should have seen, computed from captures alone.
+//! The values that a command under test should have reported, computed from captures alone.
 
 pub mod accepted;
 pub mod rtt;

@@ -1,4 +1,4 @@
-//! Round-trip times of DATA chunks, from a capture at their sender.
+//! Round-trip times (acknowledgement latencies) of DATA chunks, from a capture at their sender.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -8,74 +8,80 @@ use serde_json::Value;
 use crate::capture::Frame;
 use crate::sctp::{Chunk, Data, Sack, after};
 
-/// One direction of one association.
+/// The DATA chunks of one direction of an association, and the receiver's SACKs. "Sender" and "receiver" are
+/// those of the DATA. A restart begins another flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
-    /// Where the first DATA came from.
+    /// An address of the sender: the source of its INIT ACK, or of its first DATA if it sent no INIT ACK.
     pub source: IpAddr,
     /// The sender's port.
     pub source_port: u16,
     /// The receiver's port.
     pub destination_port: u16,
-    /// DATA chunks sent, retransmissions among them.
+    /// Number of DATA chunks sent, including retransmissions.
     pub transmissions: u64,
-    /// Payload sent for the first time, in bytes.
+    /// Payload of all DATA chunks in bytes, without retransmissions.
     pub bytes: u64,
-    /// What became of every TSN. The order is that of numbers, not of sending.
+    /// All TSNs that were sent. The order is numeric, so that TSNs after a wrap come first.
     pub tsns: BTreeMap<u32, Tsn>,
-    /// Windows of the SACKs that its sender took.
+    /// The advertised receiver windows in bytes (`a_rwnd`) of the SACKs that the sender processed.
     pub windows: Vec<u32>,
-    /// The highest TSN acknowledged in sequence so far.
+    /// The sender's Cumulative TSN Ack Point so far.
     point: u32,
     /// The next TSN to be sent for the first time.
     next: u32,
-    /// Its sender has said that the association is no more.
+    /// The sender has sent an ABORT.
     closed: bool,
-    /// The other end has sent SHUTDOWN.
+    /// The sender has processed a SHUTDOWN from the receiver.
     other_ends: bool,
-    /// Its sender is in SHUTDOWN-SENT or SHUTDOWN-ACK-SENT, where the kernel throws SACKs away (`sm_statetable.c`).
+    /// The sender is in state SHUTDOWN-SENT or SHUTDOWN-ACK-SENT, where the kernel discards SACKs
+    /// (`sm_statetable.c`).
     ends: bool,
-    /// Windows until all was acknowledged and the other end had sent SHUTDOWN: unless more is sent, those after it were
-    /// thrown away, which a SHUTDOWN ACK shows.
+    /// Length of `windows` when all DATA was acknowledged and the receiver had sent SHUTDOWN; `None` before
+    /// that, and again when more DATA is sent. If the sender then sends SHUTDOWN ACK, it has discarded the
+    /// SACKs after that point.
     windows_at_end: Option<usize>,
 }
 
 /// One TSN: when and how often it was sent, and when it was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tsn {
-    /// Where it was first sent to.
+    /// The address that the TSN was first sent to.
     pub path: IpAddr,
-    /// When it was first sent, in ns.
+    /// When the TSN was first sent, in ns since 1970.
     pub sent_ns: u64,
-    /// How often it was sent until it was acknowledged.
+    /// How often the TSN was sent until it was acknowledged.
     pub transmissions: u32,
-    /// When the first SACK that covers it came in, in ns.
+    /// When the first SACK (or SHUTDOWN) that covers the TSN came, in ns since 1970.
     pub acknowledged_ns: Option<u64>,
-    /// By then a SACK had named more than [`CROWD`] gap blocks and chunks.
+    /// While the TSN was outstanding, a SACK came with [`CROWD`] or more gap blocks and TSNs to look at, so
+    /// that `sctp-rtt` may have left the TSN out.
     pub crowded: bool,
 }
 
-/// How many TSNs and gap blocks the kernel side looks at in one SACK (`MAX_SCAN`).
+/// How many TSNs and gap blocks of one SACK `sctp-rtt`'s kernel side looks at (`MAX_SCAN` in `chunks.h`).
 const CROWD: u64 = 8192;
 
 impl Tsn {
-    /// Its round-trip time in ns: known if it was acknowledged after having been sent once (Karn).
+    /// The TSN's round-trip time in ns. `None` unless the TSN was acknowledged after it had been sent exactly
+    /// once (Karn's algorithm).
     pub fn rtt_ns(&self) -> Option<u64> {
         let acknowledged = self.acknowledged_ns.filter(|_| self.transmissions == 1)?;
         Some(acknowledged - self.sent_ns)
     }
 }
 
-/// A direction: ports of sender and receiver, and the tag that its packets carry.
+/// A direction of an association: source port, destination port and verification tag of its packets.
 type Direction = (u16, u16, u32);
 
-/// Follow all associations of a capture, in both directions.
+/// Returns the flows of all associations in a capture, in both directions.
 ///
-/// Round-trip times are right for the end where the capture was made. Associations whose INIT ACK the capture
-/// lacks are left out: without the tags, SACKs have no DATA to belong to.
+/// Round-trip times are right for the end at which the capture was made. Associations without INIT and INIT
+/// ACK in the capture are left out: only the INIT ACK tells the tags of both directions, by which SACKs are
+/// assigned to DATA.
 pub fn flows(frames: &[Frame]) -> Vec<Flow> {
     let mut opposite: HashMap<Direction, Direction> = HashMap::new();
-    // Directions that an INIT asked for. An INIT ACK that answers none is discarded.
+    // Directions in which an INIT ACK is expected, as it answers an INIT. Other INIT ACKs are ignored.
     let mut asked: HashSet<Direction> = HashSet::new();
     let mut flows: BTreeMap<Direction, Flow> = BTreeMap::new();
     for frame in frames {
@@ -87,7 +93,7 @@ pub fn flows(frames: &[Frame]) -> Vec<Flow> {
                     asked.insert((packet.destination, packet.source, *tag));
                 }
                 Chunk::Init { ack: true, tag, tsn, .. } if asked.contains(&here) => {
-                    // RFC 9260 5.2.3: within an association it is discarded.
+                    // RFC 9260 5.2.3: an INIT ACK within an established association is discarded.
                     let directions = [Some(&here), opposite.get(&here)];
                     if directions.into_iter().flatten().any(|key| flows.get(key).is_some_and(Flow::has_begun))
                     {
@@ -98,7 +104,8 @@ pub fn flows(frames: &[Frame]) -> Vec<Flow> {
                     opposite.insert(there, here);
                     flows.entry(here).or_insert_with(|| Flow::new(frame, *tsn));
                 }
-                // One that answers a packet of no association has that packet's tag.
+                // An ABORT carries the usual tag of its direction; or, if it answers a packet of no
+                // association, that packet's tag (RFC 9260 8.4).
                 Chunk::Abort => {
                     let answered = (packet.destination, packet.source, packet.tag);
                     for key in [Some(&here), opposite.get(&answered)].into_iter().flatten() {
@@ -146,7 +153,8 @@ pub fn flows(frames: &[Frame]) -> Vec<Flow> {
 }
 
 impl Flow {
-    /// Whether an object of a command's is about it, seen from its sender.
+    /// Returns whether a JSON object that a command printed is about this flow's association: whether its
+    /// `local` port is the sender's and its `peer` port the receiver's.
     pub fn is_of(&self, object: &Value) -> bool {
         let port = |key: &str| object[key].as_str()?.parse().ok().map(|address: SocketAddr| address.port());
         port("local") == Some(self.source_port) && port("peer") == Some(self.destination_port)
@@ -179,11 +187,12 @@ impl Flow {
         if tsn.transmissions == 0 {
             self.bytes += data.payload as u64;
             if data.tsn != self.next {
-                // All before was acknowledged, or is given up (RFC 6525 4.3: a reset).
+                // An SSN/TSN reset (RFC 6525 4.3): TSNs begin anew, and all TSNs before were acknowledged or
+                // are given up.
                 self.point = data.tsn.wrapping_sub(1);
             }
             self.next = data.tsn.wrapping_add(1);
-            // DATA after the end: the sender did not take the SHUTDOWN that looked like its end.
+            // New DATA after a SHUTDOWN: the sender has not processed that SHUTDOWN.
             (self.other_ends, self.ends, self.windows_at_end) = (false, false, None);
         }
         if tsn.acknowledged_ns.is_none() {
@@ -191,14 +200,17 @@ impl Flow {
         }
     }
 
-    /// DATA was sent, or a SACK came for it.
+    /// Returns whether the flow has any DATA, or a SACK that the sender processed.
     fn has_begun(&self) -> bool {
         !self.tsns.is_empty() || !self.windows.is_empty()
     }
 
-    /// Returns whether the sender takes it.
+    /// Handles a SACK from the receiver. Returns whether the sender processes the SACK, as opposed to
+    /// discarding it.
     fn acknowledge(&mut self, time_ns: u64, sack: &Sack) -> bool {
-        // RFC 9260 6.2.1 D i: one that was overtaken says nothing. One of what was never sent is a lie.
+        // RFC 9260 6.2.1 D i: a SACK whose cumulative TSN is below the sender's point was overtaken by a
+        // newer one, and is dropped. The kernel also refuses a SACK whose cumulative TSN was never sent
+        // (sctp_sf_violation_ctsn()).
         if self.closed
             || self.ends
             || after(self.point, sack.cumulative)
@@ -241,7 +253,7 @@ impl Flow {
         }
     }
 
-    /// DATA chunks that were sent again.
+    /// Number of retransmissions of DATA chunks.
     pub fn retransmissions(&self) -> u64 {
         self.transmissions - self.tsns.len() as u64
     }
@@ -260,7 +272,7 @@ mod tests {
     fn frame(time_ns: u64, source: &str, destination: &str, chunks: Vec<Chunk>) -> Frame {
         let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
         let (from, to): (std::net::SocketAddr, std::net::SocketAddr) = (source, destination);
-        // Packets to a carry tag 7, packets to b tag 8.
+        // Packets to A carry tag 7, packets to B tag 8.
         let tag = if to.port() == 1000 { 7 } else { 8 };
         let packet = Packet { source: from.port(), destination: to.port(), tag, chunks };
         Frame { time_ns, source, destination, packet }
@@ -465,9 +477,9 @@ mod tests {
         let answer = frame(41, A, B, vec![Chunk::Other(8)]);
         let other = [frame(30, B, A, vec![Chunk::Shutdown(5)]), more.clone(), answer.clone()];
         assert_eq!(windows(&[&last[..], &other].concat()), 1);
-        // Without an answer it was not taken.
+        // Without the SHUTDOWN ACK, nothing shows that A processed the SHUTDOWN: the SACK counts.
         assert_eq!(windows(&[&last[..], &other[..2]].concat()), 2);
-        // A chunk that is outstanding at the end still has to be acknowledged.
+        // B's SHUTDOWN comes while a chunk is outstanding: the SACK that acknowledges the chunk counts.
         let early = frame(15, B, A, vec![Chunk::Shutdown(4)]);
         let frames = [asks(), begin(), frame(10, A, B, vec![data(5)]), early, last[2].clone(), more, answer];
         assert_eq!(windows(&frames), 1);

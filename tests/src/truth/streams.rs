@@ -1,11 +1,11 @@
-//! What the streams of associations carried, from a capture at their sender or at their receiver.
+//! The DATA of each stream, from a capture at its sender or at its receiver.
 
 use std::collections::{BTreeMap, HashSet};
 
 use crate::capture::Frame;
 use crate::sctp::{Chunk, Data};
 
-/// One direction of one association.
+/// The streams of one direction of an association. A restart begins another flow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flow {
     /// The sender's port.
@@ -18,36 +18,38 @@ pub struct Flow {
     top: Option<u32>,
 }
 
-/// One stream. Counts are of chunks seen for the first time, but for `rtx_`.
+/// One stream. All fields but `rtx_chunks` and `rtx_bytes` are about chunks whose TSN is seen for the first
+/// time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stream {
-    /// User data.
+    /// User data, in bytes.
     pub bytes: u64,
-    /// Chunks.
+    /// Number of chunks.
     pub chunks: u64,
-    /// Chunks of those with the U bit.
+    /// Number of chunks with the U bit.
     pub unordered: u64,
-    /// Chunks of those with the E bit.
+    /// Number of chunks with the E bit, each of which ends a message.
     pub messages: u64,
-    /// Chunks seen again.
+    /// Number of chunks whose TSN was seen before.
     pub rtx_chunks: u64,
-    /// User data in those.
+    /// User data in chunks whose TSN was seen before, in bytes.
     pub rtx_bytes: u64,
-    /// Chunks that came after one with a higher TSN.
+    /// Number of chunks that came after one with a higher TSN, on whatever stream.
     pub reordered: u64,
-    /// When each chunk came first, in ns.
+    /// When each chunk came for the first time, in ns since 1970.
     pub arrivals_ns: Vec<u64>,
-    /// When each message was complete, in ns; not of unordered ones in fragments.
+    /// When each message was complete, in ns since 1970. Unordered messages in fragments are left out.
     pub complete_ns: Vec<u64>,
-    /// Ordered messages that are not complete or wait, by their stream sequence numbers.
+    /// Ordered messages that are incomplete, or wait for one before them; by stream sequence number.
     pending: BTreeMap<u32, Message>,
     /// The next stream sequence number to deliver.
     next: u32,
-    /// Messages that waited for one before them: from when to when, in ns.
+    /// Of each ordered message that waited for one before it: when the wait began and when it ended, in ns
+    /// since 1970.
     pub waits_ns: Vec<(u64, u64)>,
 }
 
-/// A message of which something came.
+/// An ordered message, of which at least one fragment came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Message {
     begin: Option<u32>,
@@ -57,7 +59,8 @@ struct Message {
 }
 
 impl Message {
-    /// Fragments of DATA have TSNs without a gap.
+    /// Adds a fragment. The fragments of a message have consecutive TSNs: the message is complete when as
+    /// many fragments came as there are TSNs from the first (B bit) to the last (E bit).
     fn add(&mut self, time_ns: u64, data: &Data) {
         self.begin = self.begin.or(data.begin.then_some(data.tsn));
         self.end = self.end.or(data.end.then_some(data.tsn));
@@ -70,8 +73,8 @@ impl Message {
     }
 }
 
-/// Follow all associations of a capture, in both directions. Messages are put together from DATA; fragments of I-DATA
-/// carry their own numbers, which are not looked at.
+/// Returns the flows of all associations in a capture, in both directions. Fragments are put together by the
+/// rules of DATA; the fragment sequence numbers of I-DATA are ignored.
 pub fn flows(frames: &[Frame]) -> Vec<Flow> {
     let mut flows: BTreeMap<(u16, u16, u32), Flow> = BTreeMap::new();
     for frame in frames {
@@ -130,12 +133,12 @@ impl Stream {
         }
     }
 
-    /// How long messages waited for one before them, all together, in ns.
+    /// Sum of the times that messages waited for one before them, in ns.
     pub fn wait_ns(&self) -> u64 {
         self.waits_ns.iter().map(|(from, to)| to - from).sum()
     }
 
-    /// How long at least one of them waited, in ns.
+    /// How long at least one message waited for one before it, in ns: overlapping waits count once.
     pub fn blocked_ns(&self) -> u64 {
         let mut waits = self.waits_ns.clone();
         waits.sort_unstable();
@@ -151,12 +154,13 @@ impl Stream {
     }
 }
 
-/// Intervals between moments, in us.
+/// Intervals in us between successive times in ns.
 pub fn intervals_us(moments_ns: &[u64]) -> Vec<f64> {
     moments_ns.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1e3).collect()
 }
 
-/// J += (|D - Dprev| - J) / 16 (after RFC 3550 6.4.1) over intervals.
+/// Interarrival jitter in us, after RFC 3550 6.4.1: J += (|D - Dprev| - J) / 16 over the intervals D between
+/// arrivals, beginning with J = 0.
 pub fn jitter_us(intervals_us: &[f64]) -> f64 {
     intervals_us.windows(2).fold(0.0, |jitter, pair| jitter + ((pair[1] - pair[0]).abs() - jitter) / 16.0)
 }
@@ -167,7 +171,7 @@ mod tests {
     use crate::capture::Frame;
     use crate::sctp::{Chunk, Data, Packet};
 
-    /// A frame of one chunk: when, TSN, stream and its sequence number, flags.
+    /// A frame with one DATA chunk. `flags` contains any of the letters U, B and E, for the chunk's flags.
     fn frame(time_ns: u64, tsn: u32, stream: u16, sequence: u32, flags: &str) -> Frame {
         let data = Data {
             tsn,

@@ -1,4 +1,4 @@
-//! What can be said of the files without installing them.
+//! Tests of the release's files that need no installation.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{VERSION, dist, ending, packages, version_line};
 
-/// Every file has its sum, and they are right.
+/// `SHA256SUMS` has the right checksum of every other file in the release's folder.
 pub fn checksums() -> Result<()> {
     let checked = command::run(
         Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(dist()),
@@ -21,7 +21,8 @@ pub fn checksums() -> Result<()> {
     Ok(())
 }
 
-/// The bill of a command lists the crates that cargo links into it.
+/// Each command's bill of materials (CycloneDX) lists all crates that cargo links into the command, and fewer
+/// than five others, each of which Cargo.lock has.
 pub fn bills() -> Result<()> {
     for tool in TOOLS {
         let [bill] =
@@ -37,14 +38,15 @@ pub fn bills() -> Result<()> {
         ensure!(listed.iter().any(|part| part.starts_with("libbpf-sys ")), "no libbpf: {listed:?}");
         let missing: Vec<_> = linked.difference(&listed).collect();
         ensure!(missing.is_empty(), "{tool}: missing {missing:?}");
-        // cargo-cyclonedx also lists what a crate names for no platform at all, to lock its version.
+        // cargo-cyclonedx also lists dependencies for a platform that does not exist: a crate names them only
+        // to lock their versions.
         let more: Vec<_> = listed.difference(&linked).filter(|part| !is_locked(part)).collect();
         ensure!(more.is_empty() && listed.len() < linked.len() + 5, "{tool}: not linked {more:?}");
     }
     Ok(())
 }
 
-/// The crates that cargo links into a command, as `NAME VERSION`.
+/// Returns the crates that cargo links into a command, without those of the commands, as `NAME VERSION`.
 fn linked(tool: &str, architecture: &str) -> Result<BTreeSet<String>> {
     let flags = ["--edges", "normal", "--prefix", "none", "--format", "{p}", "--target"];
     let tree = command::run(
@@ -58,7 +60,8 @@ fn linked(tool: &str, architecture: &str) -> Result<BTreeSet<String>> {
     Ok(parts.filter(|part| !part.starts_with("sctp-")).collect())
 }
 
-/// The licences of all crates that cargo links into a command, other than the project's own, come with it.
+/// `third-party.txt` in each archive names all crates that cargo links into a command, other than the
+/// project's own, and has their licences' texts.
 pub fn third_party() -> Result<()> {
     for archive in ending(".tar.gz")? {
         let folder = unpack(&archive)?;
@@ -76,13 +79,14 @@ pub fn third_party() -> Result<()> {
     Ok(())
 }
 
-/// Whether `NAME VERSION` stands in Cargo.lock.
+/// Returns whether Cargo.lock has the package that `part` names as `NAME VERSION`.
 fn is_locked(part: &str) -> bool {
     let (name, version) = part.split_once(' ').unwrap_or((part, ""));
     include_str!("../../../Cargo.lock").contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n"))
 }
 
-/// Static programs need nothing, are of the architecture, and start.
+/// The archives' programs are static and built for the archive's architecture, and those for x86-64 print
+/// their version. Each has a man page.
 pub fn statics() -> Result<()> {
     for archive in ending(".tar.gz")? {
         let folder = unpack(&archive)?;
@@ -103,7 +107,7 @@ pub fn statics() -> Result<()> {
     Ok(())
 }
 
-/// The one folder of an archive.
+/// Unpacks an archive into a temporary folder, without the one folder at the archive's top.
 pub fn unpack(archive: &Path) -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     let flags = ["--strip-components=1", "--extract", "--file"];
@@ -111,7 +115,8 @@ pub fn unpack(archive: &Path) -> Result<tempfile::TempDir> {
     Ok(folder)
 }
 
-/// No remark but those that the packages' overrides explain.
+/// lintian finds no error and no warning in the Debian packages, other than those that the packages'
+/// overrides explain.
 pub fn lintian() -> Result<()> {
     let packed = ending("_amd64.deb")?;
     ensure!(packed.len() == packages().len(), "not every package: {packed:?}");

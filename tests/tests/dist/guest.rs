@@ -1,5 +1,5 @@
-//! Installed packages at work, in a kernel: the programs of both Debian releases with these releases' libraries, the
-//! static ones without any, a script that knows the Python names only, and the units under systemd.
+//! Tests of installed packages in a VM: the programs of both Debian releases with these releases' libraries,
+//! the static programs without any, a script that uses the Python scripts' names only, and the systemd units.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,13 +18,13 @@ use crate::{SUITES, ending};
 
 const OLD_SCRIPT: &str = include_str!("../../guest/old-script.sh");
 
-/// What the old script runs, besides the commands.
+/// Programs that `OLD_SCRIPT` runs, besides the commands.
 const USED: [&str; 13] = [
     "/bin/sh", "awk", "cat", "cut", "grep", "head", "mktemp", "python3", "rm", "sed", "sleep", "tail",
     "timeout",
 ];
 
-/// What boots a system with units in it.
+/// Programs of systemd that the case `units` needs: to boot, to run the units, and to look at them.
 const SYSTEMD: [&str; 5] = [
     "/usr/lib/systemd/systemd",
     "/usr/lib/systemd/systemd-executor",
@@ -33,7 +33,8 @@ const SYSTEMD: [&str; 5] = [
     "systemctl",
 ];
 
-/// Units of a system that do nothing, so that nothing is there but what is looked at.
+/// Debian's units that the case `units` boots with: targets, which run nothing themselves, and those of
+/// journald's namespaces. So no service runs but the commands.
 const UNITS: [&str; 11] = [
     "basic.target",
     "local-fs.target",
@@ -48,7 +49,7 @@ const UNITS: [&str; 11] = [
     "timers.target",
 ];
 
-/// Each release's packages, side by side, over the same traffic.
+/// The packages of both releases, and the static programs, trace the same traffic side by side.
 const OLD: &str = "
 for root in /bookworm /trixie; do
     mkdir -p $root/proc $root/sys $root/dev $root/tmp
@@ -72,7 +73,8 @@ until_true 100 grep -q '^stream bytes' bookworm.said
 until_true 100 grep -q '^stream bytes' trixie.said
 ";
 
-/// A system that starts with an enabled instance of each unit, before anything loads SCTP.
+/// systemd boots with an enabled instance of each command's unit, before anything loads SCTP. Then the module
+/// is loaded, one command is killed, and traffic comes.
 const BOOT: &str = "
 [ ! -d /sys/module/sctp ] || fail 'SCTP is loaded already'
 root=/trixie
@@ -125,7 +127,7 @@ for tool in $TOOLS; do
 done
 ";
 
-/// The cases, in one machine.
+/// Runs the cases `units` and `packages` in one VM, and checks the files that they left.
 pub fn installed_packages() -> Result<()> {
     let mut files = Vec::new();
     let mut trees = Vec::new();
@@ -166,7 +168,7 @@ pub fn installed_packages() -> Result<()> {
 
     let programs = programs::build(Arch::X86_64)?;
     let bed = programs.into_iter().filter(|path| {
-        // Of the workspace, only what makes traffic and looks at the kernel.
+        // All of the workspace's programs but the commands, which come from the packages.
         path.file_name().is_some_and(|name| !TOOLS.iter().any(|tool| *name == *format!("sctp-{tool}")))
     });
     let machine = Vm {
@@ -188,14 +190,14 @@ pub fn installed_packages() -> Result<()> {
     check_units(&units?)
 }
 
-/// Chunks that the kernel says it sent, and their bytes.
+/// Returns how many DATA chunks the client's kernel counted as sent, and how many bytes the client sent.
 fn sent(folder: &Path) -> Result<(u64, u64)> {
     let client: Value = serde_json::from_str(&text(&folder.join("client.json"))?)?;
     let association = &client["associations"][0];
     ensure!(association["stats"]["retransmitted"] == 0, "the path has no loss: {association}");
     let bytes = association["sent"].as_object().context("nothing sent")?;
     let bytes: u64 = bytes.values().filter_map(|count| count["bytes"].as_u64()).sum();
-    // The farewell has four bytes.
+    // The farewell, the client's last message, has four bytes and is not in `sent`.
     Ok((association["stats"]["data_sent"].as_u64().context("no count")?, bytes + 4))
 }
 
@@ -229,7 +231,7 @@ fn check_packages(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// How many samples the last run in a file gave.
+/// Returns how many `sample` objects a file has. Its last line must be an `end` object with nothing lost.
 fn samples(path: &Path) -> Result<u64> {
     let objects: Vec<Value> = text(path)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let last = objects.last().with_context(|| format!("{} is empty", path.display()))?;
@@ -246,11 +248,11 @@ fn check_units(folder: &Path) -> Result<()> {
         ensure!(tool != "rtt" || seen == chunks, "{seen} samples of {chunks} chunks");
         let status = text(&folder.join(format!("{tool}.proc")))?;
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        // Nobody's user, and confined.
+        // Not root, and without capabilities: only the bounding set still has CAP_SYS_ADMIN.
         ensure!(field("CapEff:") == Some("0000000000000000"), "{tool}: {status}");
         ensure!(field("CapBnd:") == Some("0000000000200000"), "{tool}: {status}");
         ensure!(field("Uid:").is_some_and(|ids| !ids.starts_with('0')), "{tool}: {status}");
-        // The unit's filters of calls, and then the command's own.
+        // The seccomp filters are those of the unit and the command's own.
         let filters = field("Seccomp_filters:").and_then(|count| count.parse::<u32>().ok());
         ensure!(filters.is_some_and(|count| count > 1), "{tool}: {status}");
     }

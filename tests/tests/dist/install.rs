@@ -11,10 +11,10 @@ use sctptrace_tests::tree::Tree;
 
 use crate::{VERSION, ending, packages, version_line};
 
-/// A version before any other.
+/// The version of the packages that the tests upgrade from: older than any release.
 const BEFORE: &str = "0.0.1";
 
-/// A Debian system with all packages.
+/// Returns a system of the Debian release `suite` on which all packages are installed.
 pub fn installed(suite: &str) -> Result<Tree> {
     let tree = Tree::debian(suite)?;
     for package in ending("_amd64.deb")? {
@@ -24,7 +24,8 @@ pub fn installed(suite: &str) -> Result<Tree> {
     Ok(tree)
 }
 
-/// From an older version to this one, and gone without a trace.
+/// Debian packages of an older version are installed, upgraded to this one, removed and purged. Nothing of
+/// them is left behind.
 pub fn debian(suite: &str) -> Result<()> {
     let tree = Tree::debian(suite)?;
     for package in ending("_amd64.deb")? {
@@ -36,7 +37,7 @@ pub fn debian(suite: &str) -> Result<()> {
     tree.run("dpkg --install /tmp/old/*.deb")?;
     versions(&tree, &format!("{BEFORE}-1"))?;
     ensure!(tree.path().join("usr/share/doc/sctp-rtt/old").is_file(), "the older package is not older");
-    // What an administrator made stays, until the package is purged.
+    // An instance that the administrator has enabled stays enabled until the package is purged.
     let wants = tree.path().join("etc/systemd/system/multi-user.target.wants");
     tree.run("systemctl --quiet enable sctp-rtt@web.service sctp-rto@web.service")?;
     tree.run("dpkg --install /tmp/new/*.deb")?;
@@ -64,7 +65,7 @@ pub fn debian(suite: &str) -> Result<()> {
         let unit = format!("/usr/lib/systemd/system/sctp-{tool}@.service");
         let said = tree.run(&format!("systemd-analyze verify --man=no {unit} 2>&1"))?;
         ensure!(said.is_empty(), "{unit}: {said}");
-        // In tenths: 100 is a service without any limit.
+        // The threshold is systemd's exposure level in tenths: 100 is a service without any restriction.
         tree.run(&format!("systemd-analyze security --offline=true --threshold=17 {unit}"))?;
     }
 
@@ -93,7 +94,7 @@ fn versions(tree: &Tree, expected: &str) -> Result<()> {
     Ok(())
 }
 
-/// Copy into a folder of the tree's `/tmp`.
+/// Copies a package into a folder of the tree's `/tmp`.
 fn put(package: &Path, tree: &Tree, folder: &str) -> Result<()> {
     let folder = tree.path().join("tmp").join(folder);
     fs::create_dir_all(&folder)?;
@@ -101,7 +102,8 @@ fn put(package: &Path, tree: &Tree, folder: &str) -> Result<()> {
     Ok(())
 }
 
-/// The same package as of an older version, with a file that this one has no more.
+/// Makes a copy of a package that claims the version [`BEFORE`] and has one file more, `old`, which the
+/// upgrade must remove. Returns the copy's path.
 fn older_deb(package: &Path, scratch: &Path) -> Result<PathBuf> {
     let folder = tempfile::tempdir_in(scratch.join("tmp"))?;
     let inside = folder.path().join("package");
@@ -117,8 +119,9 @@ fn older_deb(package: &Path, scratch: &Path) -> Result<PathBuf> {
     Ok(older)
 }
 
-/// The same with RPM's packages, in a system that is Debian's otherwise: rpm knows none of its libraries, so what is
-/// required of the system is looked at, and then taken as given.
+/// RPM packages of an older version are installed, upgraded to this one and erased. No file of them is left
+/// behind. The system is Debian's otherwise, and rpm knows none of its libraries: so a trial installation
+/// shows what the packages require, and the real ones ignore it (`--nodeps`).
 pub fn rpm() -> Result<()> {
     let new = ending(".x86_64.rpm")?;
     ensure!(new.len() == packages().len(), "not every package: {new:?}");
@@ -165,7 +168,7 @@ pub fn rpm() -> Result<()> {
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     run(&[&["--erase"], names.as_slice()].concat(), &[])?;
     let after = tree.files()?;
-    // Folders that no package of the tree owns are left, and rpm's own database.
+    // Folders that no RPM package owns stay, and so does rpm's own database.
     let left: Vec<_> = after
         .iter()
         .filter(|file| !before.contains(file) && !file.contains("rpm"))
@@ -175,7 +178,7 @@ pub fn rpm() -> Result<()> {
     Ok(())
 }
 
-/// The same packages as of an older version.
+/// Makes all RPM packages anew with the version [`BEFORE`]. Returns their paths.
 fn older_rpms(scratch: &Path) -> Result<Vec<PathBuf>> {
     let stage = target_folder().join("dist-work/x86_64");
     packages()

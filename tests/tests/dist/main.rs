@@ -1,4 +1,5 @@
-//! Tests of what `cargo xtask dist` has made: `cargo test -p sctptrace-tests --features dist --test dist`, as root.
+//! Tests of the release's files, which `cargo xtask dist` has made. To be run as root: `cargo test -p
+//! sctptrace-tests --features dist --test dist`.
 
 mod files;
 mod guest;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// What is handed out.
+/// The folder of the release's files.
 pub fn dist() -> PathBuf {
     target_folder().join("dist")
 }
@@ -47,7 +48,7 @@ pub fn packages() -> Vec<String> {
     commands.chain(["sctptrace", "sctptrace-compat"].map(str::to_owned)).collect()
 }
 
-/// The files that are handed out and end so.
+/// Returns the release's files whose names end with `end`, sorted. Fails if there are none.
 pub fn ending(end: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for file in std::fs::read_dir(dist()).context("no dist: run `cargo xtask dist` first")? {
@@ -61,7 +62,7 @@ pub fn ending(end: &str) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What `--version` has to say: the commit as git has it, and libbpf as Cargo.lock has it.
+/// The line that `--version` must print, with the commit that git has checked out and Cargo.lock's libbpf.
 pub fn version_line(name: &str) -> Result<String> {
     let head = command::run(Command::new("git").args(["rev-parse", "HEAD"])).unwrap_or("unknown".to_owned());
     let lock = include_str!("../../../Cargo.lock");

@@ -1,13 +1,15 @@
 //! Tests that need a kernel: `cargo test -p sctptrace-tests --features vm [FILTER]`.
 //!
-//! A trial is named `<machine>/<case>`, where a machine is `<kernel>-<mode>`, or `<kernel>-<hooks>` for comparisons with
-//! the truth, which run on every kernel and each kind of hooks. Cases of one machine share a boot; only those
-//! that the filter leaves run. Of a machine with many, each second one runs in a boot beside it, `<machine>-2`.
-//! `SCTPTRACE_ARCH=aarch64` makes the comparisons in arm64 guests, `<kernel>-arm64-<hooks>`. What a case wrote stays in
-//! `target/bed/<machine>/<case>/`.
+//! A trial is named `<machine>/<case>`. A machine is `<kernel>-<mode>`; for comparisons with the truth, which
+//! run on every kernel and with each kind of hooks, it is `<kernel>-<hooks>`. Cases of one machine share a
+//! boot, and only those run that the filter selects. If a machine has very many cases, they are dealt out to
+//! several boots: `<machine>`, `<machine>-2`, and so on. `SCTPTRACE_ARCH=aarch64` makes the comparisons in
+//! arm64 guests, `<kernel>-arm64-<hooks>`. The files of a case stay in `target/bed/<machine>/<case>/`, those
+//! of a comparison's scenario in `target/bed/<machine>/scenarios/<scenario>/`.
 
 mod cases {
-    //! Every file of `cases` and `cases/all` is a module here (`build.rs`), and its `add()` is called.
+    //! The cases: a module for each file in `cases` and `cases/all`, and a function `add()` that calls the
+    //! `add()` of each module. `build.rs` writes them.
 
     include!(concat!(env!("OUT_DIR"), "/cases.rs"));
 }

@@ -1,4 +1,4 @@
-//! Which comparisons agreed, by kernel, kind of hooks and command: the table in README.
+//! The matrix: README's table of how many comparisons agree, by kernel, kind of hooks and command.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use sctptrace_tests::programs::TOOLS;
 
 use crate::suite::{compared, writes};
 
-/// What the table stands between.
+/// The lines in README before and after the table of an architecture.
 const fn marks(arch: Arch) -> [&'static str; 2] {
     match arch {
         Arch::X86_64 => {
@@ -24,7 +24,7 @@ const fn marks(arch: Arch) -> [&'static str; 2] {
 }
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
 
-/// A cell of the table.
+/// A cell of README's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cell {
     /// Kernel series.
@@ -35,21 +35,22 @@ pub struct Cell {
     pub tool: &'static str,
 }
 
-/// The table.
+/// README's table of comparisons, for one architecture.
 pub struct Matrix {
     arch: Arch,
-    /// How many comparisons there are.
+    /// How many comparisons each cell has, whether this run makes them or not.
     comparisons: BTreeMap<Cell, u32>,
     is_whole: bool,
 }
 
 impl Matrix {
-    /// That of these comparisons, of which a whole run makes all.
+    /// The table of these comparisons. `is_whole` is true if this run makes all of them.
     pub const fn new(arch: Arch, comparisons: BTreeMap<Cell, u32>, is_whole: bool) -> Self {
         Self { arch, comparisons, is_whole }
     }
 
-    /// No comparison failed. Compare with the table in README, or write it there if all were made.
+    /// To be called when no comparison has failed. Compares the table with README's; or writes it to README,
+    /// if that is asked for (`SCTPTRACE_WRITE`) and this run made all comparisons.
     ///
     /// # Errors
     /// Where README has another table, or none.

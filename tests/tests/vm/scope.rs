@@ -1,4 +1,4 @@
-//! How much of the tests to make: `$SCTPTRACE_SCOPE`, which `cargo xtask test` sets.
+//! How many of the VM tests to run: `$SCTPTRACE_SCOPE`, which `cargo xtask test` sets.
 
 use std::env;
 
@@ -7,14 +7,15 @@ use sctptrace_tests::kernel::Series;
 
 use crate::suite::{FENTRY, KPROBE};
 
-/// How much to test.
+/// How many of the VM tests to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Some minutes: the commands against captures on one kernel, with a few scenarios.
+    /// A few scenarios and cases on 6.12 with fentry, which take some minutes.
     Quick,
-    /// What every change has to pass: 6.12 with fentry whole, and the rest where it differs most.
+    /// What every change has to pass: nearly everything on 6.12 with fentry; with kprobes and on other
+    /// kernels the scenarios and cases that differ most.
     Ci,
-    /// The whole matrix.
+    /// All scenarios and cases, on every kernel and with each kind of hooks.
     All,
 }
 
@@ -24,16 +25,18 @@ const QUICK: [&str; 3] = ["loss", "two-paths", "slow-reader"];
 /// Other cases of [`Scope::Quick`], on 6.12.
 const QUICK_CASES: [&str; 2] = ["rtt-forms", "privilege-file"];
 
-/// Where [`Scope::Ci`] runs some scenarios, besides 6.12 with fentry, which runs all.
+/// Kernels and kinds of hooks on which [`Scope::Ci`] runs the scenarios of [`SUBSET`]. On 6.12 with fentry it
+/// runs all scenarios.
 const ELSEWHERE_WITH: [(Series, &str); 3] =
     [(Series::V6_1, FENTRY), (Series::V6_12, KPROBE), (Series::V7_3, FENTRY)];
 
-/// Scenarios of [`Scope::Ci`] there: losses, bundles as fast as they go, messages in
-/// several chunks, two paths of which one fails, a full buffer, and messages that wait for one before them.
+/// Scenarios that [`Scope::Ci`] runs on [`ELSEWHERE_WITH`]: losses, bundled messages at full speed, messages
+/// in several chunks, two paths of which one fails, a full send buffer, and messages that wait for an earlier
+/// one.
 const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths", "slow-reader", "blocked"];
 
-/// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes more than a minute, or repeats with kprobes what a case beside it
-/// has shown.
+/// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes more than a minute, or repeats another case with
+/// kprobes.
 const LONG: [&str; 7] = [
     "limits-churn",
     "limits-starts",
@@ -44,11 +47,11 @@ const LONG: [&str; 7] = [
     "streamutil-filters-kprobe",
 ];
 
-/// Cases of [`Scope::Ci`] on kernels other than 6.12: what differs by kernel alone.
+/// Cases that [`Scope::Ci`] runs on kernels other than 6.12: their subject is what differs between kernels.
 const ELSEWHERE: [&str; 3] = ["too-old", "split-btf", "verifier"];
 
 impl Scope {
-    /// The one that `$SCTPTRACE_SCOPE` names; all without it.
+    /// Returns the scope that `$SCTPTRACE_SCOPE` names, or [`Scope::All`] if the variable is not set.
     ///
     /// # Errors
     /// When there is no such scope.
@@ -61,7 +64,7 @@ impl Scope {
         })
     }
 
-    /// Whether a scenario runs on a kernel and with a kind of hooks.
+    /// Returns whether this scope runs a scenario on a kernel and with a kind of hooks.
     pub fn has_scenario(self, name: &str, series: Series, hooks: &str) -> bool {
         let main = series == Series::V6_12 && hooks == FENTRY;
         match self {
@@ -71,7 +74,7 @@ impl Scope {
         }
     }
 
-    /// Whether another case runs on a kernel.
+    /// Returns whether this scope runs a case, which is no scenario, on a kernel.
     pub fn has_case(self, name: &str, series: Series) -> bool {
         match self {
             Self::Quick => series == Series::V6_12 && QUICK_CASES.contains(&name),

@@ -1,5 +1,6 @@
-//! The scenarios of a machine, all in one case: the five commands are started once, which takes longer than most scenarios.
-//! What they write is known by its network namespaces, which live until the end so that no number comes twice.
+//! Runs all scenarios of a machine as one case. So the five commands start only once, which takes longer than
+//! most scenarios. Each object that they write has the number of its network namespace, by which it is sorted
+//! to its scenario. The namespaces stay until the end of the case, so that no number is used twice.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use sctptrace_tests::programs::TOOLS;
 use sctptrace_tests::vm::{Case, tail, text};
 
-/// The name of the case.
+/// The name of the case that runs a machine's scenarios.
 pub const NAME: &str = "scenarios";
 
-/// One case of several, which begins with `head`.
+/// Makes one case of several scenarios. `head` is the beginning of its script.
 pub fn case(scenarios: &[Case], head: &str) -> Case {
     let mut script = format!("{head}modprobe sctp\ntrace_all\n");
     for Case { name, script: part, .. } in scenarios {
@@ -24,7 +25,9 @@ pub fn case(scenarios: &[Case], head: &str) -> Case {
     case
 }
 
-/// The folder of a scenario, with what each command wrote of its namespaces, and the accounting of all.
+/// Returns the folder of a scenario in that of the case, `session`. Into `TOOL.json` there it copies each
+/// command's objects of the scenario's namespaces, and the `end` object, whose accounting is that of all
+/// scenarios.
 pub fn folder_of(session: &Path, scenario: &str) -> Result<PathBuf> {
     static SPLITTING: Mutex<()> = Mutex::new(());
     let _one = SPLITTING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,7 +42,7 @@ pub fn folder_of(session: &Path, scenario: &str) -> Result<PathBuf> {
     let netns = text(&folder.join("netns"))?;
     let netns: Vec<String> = netns.lines().map(|inode| format!("\"netns\":{inode},")).collect();
     let sender = netns.first().context("no namespace of the sender")?;
-    // Last, so that all are there once it is.
+    // In reverse order: `rtt.json` comes last, so that all files are there once it exists.
     for tool in TOOLS.into_iter().rev() {
         let is_of = |line: &&str| match tool {
             "rto" | "bufmon" => line.contains(sender),

@@ -1,4 +1,4 @@
-//! Trials that share a machine.
+//! Collects cases and scenarios by machine, boots each machine once for all of them, and checks their files.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -18,22 +18,23 @@ use crate::matrix::{Cell, Matrix};
 use crate::scope::Scope;
 use crate::session;
 
-/// What is asserted of the folder that a case left. The case's script has ended with status 0 by then.
+/// Checks the folder that a case left. It is called only if the case's script has ended with status 0.
 pub type Check = Box<dyn Fn(&Path) -> Result<()> + Send>;
 
-/// What is asserted of a folder by a comparison.
+/// Compares the output of the cell's command in a scenario's folder with the truth.
 pub type Compare = Arc<dyn Fn(&Path, Cell) -> Result<()> + Send + Sync>;
 
 /// The commands' flag that keeps them on one kind of hook: `$HOOKS_FLAG` in scripts.
 const HOOKS_FLAG: &str = "--hooks";
-/// The kinds of hooks, as that flag names them.
+/// The kinds of hooks, as [`HOOKS_FLAG`] names them.
 pub const HOOK_KINDS: [&str; 2] = [FENTRY, KPROBE];
-/// The one that costs less.
+/// The kind of hooks that costs less: fentry, with fexit and tp_btf.
 pub const FENTRY: &str = "fentry";
-/// The one that works everywhere.
+/// The kind of hooks that works on every kernel and architecture of the comparisons.
 pub const KPROBE: &str = "kprobe";
 
-/// The kernels and kinds of hooks that comparisons are made on. arm64's 6.1 has no fentry (direct calls came with 6.4).
+/// The kernels and kinds of hooks that comparisons are made with. arm64's 6.1 has no fentry (its direct calls
+/// came with 6.4).
 pub const fn compared(arch: Arch) -> &'static [(Series, &'static str)] {
     match arch {
         Arch::X86_64 => &[
@@ -54,16 +55,17 @@ pub const fn compared(arch: Arch) -> &'static [(Series, &'static str)] {
     }
 }
 
-/// Cases that one machine runs: of more, each second one runs on another, or a CPU waits for the last machine.
+/// How many cases one machine runs at most. More cases are dealt out to several machines, as otherwise the
+/// host's other CPUs would idle while the last machine runs.
 const MOST_CASES: usize = 40;
 
 /// All cases, by the machine that they run on.
 pub struct Suite {
     arch: Arch,
     scope: Scope,
-    /// Cases and scenarios that are not made, by scope or on a foreign architecture.
+    /// How many cases and scenarios do not run, because of the scope or the architecture.
     left_out: usize,
-    /// Comparisons, whether they are made or not.
+    /// How many comparisons each cell of the matrix has, whether this run makes them or not.
     comparisons: BTreeMap<Cell, u32>,
     groups: Vec<Group>,
 }
@@ -75,35 +77,36 @@ struct Group {
     cases: Vec<Member>,
 }
 
-/// Something that runs on a machine, with the names of its checks.
+/// A case or a scenario of a machine, with its checks.
 struct Member {
     case: Case,
-    /// Whether it is a scenario: those of a machine make one case.
+    /// True for a scenario. All scenarios of a machine run as one case.
     is_scenario: bool,
     trials: Vec<(String, Check)>,
 }
 
-/// What the arguments leave of a group, or of a part of it that has a machine of its own.
+/// The cases of a group that run on one machine. Only those that the command line selects are in it.
 #[derive(Default)]
 struct Part {
     cases: Vec<Case>,
     scenarios: Vec<Case>,
-    /// Name, case, and what must be true.
+    /// Of each trial: its name, the name of its case, and its check.
     trials: Vec<(String, String, Check)>,
 }
 
 impl Suite {
-    /// One for guests of an architecture.
+    /// An empty suite for guests of an architecture.
     pub const fn new(arch: Arch, scope: Scope) -> Self {
         Self { arch, scope, left_out: 0, comparisons: BTreeMap::new(), groups: Vec::new() }
     }
 
-    /// How many cases this architecture and scope leave out.
+    /// How many cases and scenarios do not run, because of the scope or the architecture.
     pub const fn left_out(&self) -> usize {
         self.left_out
     }
 
-    /// Add a case: a script for the guest, and what must be true of the files that it left.
+    /// Adds a case for one machine, and the check of the files that the case leaves. Only x86-64 guests run
+    /// cases.
     pub fn add(
         &mut self,
         series: Series,
@@ -120,8 +123,9 @@ impl Suite {
         self.push(&format!("{}-{}", series.name(), mode.name()), series, mode, member);
     }
 
-    /// Add a case whose check fails today, with the name of the fault and words of the message. Once it does not fail, or
-    /// in another way, the case fails: the mark is to be taken away.
+    /// Adds a case whose check fails today because of a known fault. `fault` is the fault's name, `shows` are
+    /// words of the check's message. The case passes as long as the check fails with that message. Once the
+    /// check passes, the case fails: then call [`Suite::add`] instead.
     pub fn add_known_fault(
         &mut self,
         (fault, shows): (&'static str, &'static str),
@@ -140,8 +144,8 @@ impl Suite {
         });
     }
 
-    /// Add a scenario whose commands are compared with the truth, each by its check: on every kernel, and with each kind
-    /// of hooks.
+    /// Adds a scenario, and for each command a check that compares it with the truth, on every kernel and
+    /// with each kind of hooks that the scope has.
     pub fn compare(&mut self, case: &Case, checks: &[(&'static str, Compare)]) {
         for &(series, hooks) in compared(self.arch) {
             for (tool, _) in checks {
@@ -175,7 +179,8 @@ impl Suite {
         }
     }
 
-    /// The trials. The first one starts all machines, with the cases that the arguments leave.
+    /// Makes the trials that the arguments select. The first trial that runs starts all machines, with the
+    /// cases of these trials only.
     pub fn trials(self, arguments: &Arguments) -> Run {
         let mut is_whole = self.scope == Scope::All;
         let pool = Arc::new(Pool::new(self.arch));
@@ -203,7 +208,7 @@ impl Suite {
             for (number, Part { mut cases, scenarios, trials: selected }) in (1..).zip(parts) {
                 if !scenarios.is_empty() {
                     let hooks = group.name.rsplit('-').next().unwrap_or_default();
-                    // Where there is but one kind, the commands find it by themselves.
+                    // On a kernel with only one kind of hooks the commands must choose it without the flag.
                     let kinds =
                         compared(self.arch).iter().filter(|(series, _)| *series == group.series).count();
                     let flag = if kinds == 1 { "" } else { hooks };
@@ -230,16 +235,16 @@ impl Suite {
                 }
             }
         }
-        // Those that take longest begin.
+        // The machines with the most trials begin, as they take longest.
         machines.sort_by_key(|(trials, _)| Reverse(*trials));
         pool.machines().extend(machines.into_iter().map(|(_, machine)| machine));
         Run { trials, matrix: Matrix::new(self.arch, self.comparisons, is_whole), pool }
     }
 }
 
-/// What is to be run.
+/// The trials of a suite, and what is needed after they have run.
 pub struct Run {
-    /// The cases' checks.
+    /// The trials, one for each check.
     pub trials: Vec<Trial>,
     /// The table of comparisons.
     pub matrix: Matrix,
@@ -247,7 +252,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// What booting and cases took of the host: the longest first, then all together.
+    /// Prints the host's time that each boot and each case took, the most CPU time first; then the sum.
     pub fn print_costs(&self) {
         let mut costs = self.pool.costs().clone();
         costs.sort_by(|(_, one), (_, other)| other.cpu_s.total_cmp(&one.cpu_s));
@@ -260,15 +265,16 @@ impl Run {
     }
 }
 
-/// Machines to run: those that count instructions on as many CPUs as there are, then those in real time, which want to
-/// be alone.
+/// The machines to run. First come those that count instructions, as many at a time as the host has CPUs.
+/// Then come those in real time, one by one, as others would slow them down.
 struct Pool {
     arch: Arch,
     machines: Mutex<VecDeque<Arc<Machine>>>,
-    /// What each case took, with the name of its machine.
+    /// The host's time that each boot and each case took, with the name of the machine.
     costs: Mutex<Vec<(String, Cost)>>,
     started: OnceLock<()>,
-    /// The programs to run, and the lock, until the end of this process.
+    /// The programs for the guests, and the lock that lets one process at a time run machines, held until
+    /// this process ends; or why there are none.
     ready: OnceLock<Result<(Vec<PathBuf>, vm::Lock), String>>,
 }
 
@@ -332,7 +338,7 @@ impl Pool {
 
     fn programs(&self) -> Result<&[PathBuf]> {
         let ready = self.ready.get_or_init(|| {
-            // Looking again at what the last run left behind takes no programs.
+            // To check the files of the last run again takes no programs.
             let programs = if rechecks() { Ok(Vec::new()) } else { programs::build(self.arch) };
             let ready = programs.and_then(|programs| Ok((programs, vm::lock()?)));
             ready.map_err(|error| format!("{error:#}"))
@@ -382,17 +388,18 @@ impl Machine {
     }
 }
 
-/// Whether checks are to be made again of what the last run left behind, without a machine.
+/// Returns whether to run only the checks, on the files of the last run (`SCTPTRACE_RECHECK`).
 fn rechecks() -> bool {
     env::var_os("SCTPTRACE_RECHECK").is_some()
 }
 
-/// Whether to say what each case took.
+/// Returns whether to print the host's time that each case took (`SCTPTRACE_TIMING`).
 pub fn is_timed() -> bool {
     env::var_os("SCTPTRACE_TIMING").is_some()
 }
 
-/// Whether files that hold what was seen are to be written anew, instead of compared.
+/// Returns whether to update the stored results, `verifier.csv` and README's matrix, instead of comparing
+/// with them (`SCTPTRACE_WRITE`).
 pub fn writes() -> bool {
     env::var_os("SCTPTRACE_WRITE").is_some()
 }
@@ -401,12 +408,12 @@ fn failed(error: anyhow::Error) -> Failed {
     format!("{error:#}").into()
 }
 
-/// The flag for a kind of hooks, or none.
+/// The commands' flag for a kind of hooks; empty if `hooks` is.
 fn hooks_flag(hooks: &str) -> String {
     if hooks.is_empty() { String::new() } else { format!("{HOOKS_FLAG} {hooks}") }
 }
 
-/// Whether a test of that name runs, by the rules of cargo test.
+/// Returns whether the arguments select a trial of that name, by the rules of `cargo test`.
 fn selects(arguments: &Arguments, name: &str) -> bool {
     let matches = |filter: &String| if arguments.exact { name == filter } else { name.contains(filter) };
     arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)

@@ -1,4 +1,4 @@
-//! The archives of static commands.
+//! The archives of statically linked commands.
 
 use std::process::Command;
 
@@ -9,7 +9,8 @@ use crate::files::{copy, gzip};
 use crate::run::{Failure, run};
 
 impl Dist {
-    /// Static commands, with their man pages and completions, in a `.tar.gz`.
+    /// Build the static commands for an architecture, and make their archive (`.tar.gz`), with man pages,
+    /// completions and licences.
     pub fn archive(&self, arch: &Arch) -> Result<(), Failure> {
         let programs = self.build(arch, Linking::Static)?;
         let name = format!("sctptrace-{VERSION}-{}", arch.name);

@@ -1,4 +1,4 @@
-//! Building the commands, dynamic and static, for either architecture.
+//! Builds the commands, dynamically and statically linked, for x86-64 and arm64.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use crate::run::{Failure, cargo_command, output, run};
 /// How the commands find libelf, zlib and the C library.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Linking {
-    /// The distribution's, when started.
+    /// As the distribution's shared libraries, at each start.
     Dynamic,
-    /// Built in: a command needs no library.
+    /// Linked into the command, which then needs no library.
     Static,
 }
 
-/// Flags for the compilers, and where the libraries are.
+/// Flags for rustc and for the C compiler, and the folder of the target's libraries.
 struct Flags {
     rust: Vec<String>,
     c: Vec<String>,
@@ -31,7 +31,8 @@ impl Dist {
         println!("building the {name} commands for {}", arch.name);
         let target = arch.target();
         let variable = target.replace('-', "_");
-        // Cargo would take the libraries of the one for those of the other, and make them anew each time.
+        // A target folder for static builds alone: in a common one, Cargo would take the libraries of one
+        // kind of build for those of the other, and make them anew each time.
         let build = if linking == Linking::Static { self.target.join("static") } else { self.target.clone() };
 
         let mut command = cargo_command();
@@ -47,14 +48,16 @@ impl Dist {
         if linking == Linking::Static {
             flags.rust.push("-Ctarget-feature=+crt-static".to_owned());
             command.args(["--features", "libbpf-rs/static"]);
-            // The libbpf of build scripts becomes static, too.
+            // With this feature the build scripts' libbpf becomes static, too, and needs this machine's
+            // libraries.
             let own = X86_64.target().replace('-', "_");
             command
                 .env(format!("LIBBPF_SYS_LIBRARY_PATH_{own}"), "/usr/lib/x86_64-linux-gnu")
                 .env(format!("LIBBPF_SYS_LIBRARY_PATH_{variable}"), &flags.libraries);
         }
         command
-            // For the target alone: build scripts and macros are shared with other builds.
+            // With `--target`, these flags apply to the commands but not to build scripts and macros, which
+            // are shared with other builds.
             .env("CARGO_ENCODED_RUSTFLAGS", flags.rust.join("\u{1f}"))
             .env(format!("CFLAGS_{variable}"), flags.c.join(" "))
             .env("SOURCE_DATE_EPOCH", &self.epoch);
@@ -68,14 +71,15 @@ impl Dist {
         Ok(folder)
     }
 
-    /// Flags that keep this machine's folders out of the programs.
+    /// Compiler flags that keep the names of this machine's folders out of the programs.
     fn flags(&self, arch: &Arch) -> Result<Flags, Failure> {
         let cargo_home = match env::var_os("CARGO_HOME") {
             Some(home) => PathBuf::from(home),
             None => PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cargo"),
         };
         let workspace = absolute(Path::new(WORKSPACE))?;
-        // The last that fits counts, and the target folder may be in the workspace.
+        // If several prefixes fit a path, the compilers take the last. The target folder is last, as it may
+        // be in the workspace.
         let places = [(&cargo_home, "/cargo"), (&workspace, "/sctptrace"), (&self.target, "/target")];
         let with = |flag: &str| {
             places.iter().map(|(from, to)| format!("{flag}={}={to}", from.display())).collect::<Vec<_>>()
@@ -88,7 +92,8 @@ impl Dist {
     }
 }
 
-/// Build with Debian's cross compiler, and with the libraries that the test bed fetches for its guests.
+/// Make `command` and `flags` build with Debian's cross compiler, and with the libraries that the test bed
+/// fetches for its guests.
 fn cross(arch: &Arch, command: &mut Command, flags: &mut Flags) -> Result<(), Failure> {
     let bed = ["run", "--quiet", "--package", "sctptrace-tests", "--bin", "bed", "--"];
     let root = output(cargo_command().args(bed).args(["sysroot", arch.name]))?;

@@ -1,4 +1,4 @@
-//! Others' code that is linked into the commands: licences, and bills of materials.
+//! Licences and bills of materials of the crates that are linked into the commands.
 
 use std::fs;
 use std::path::Path;
@@ -7,14 +7,14 @@ use super::{Dist, VERSION, X86_64, workspace};
 use crate::files::{WORKSPACE, absolute, entries, failure, read, write};
 use crate::run::{Failure, cargo_command, run};
 
-/// Who made what is linked into the commands, and its licences.
+/// Name of the file with the licences of the crates that are linked into the commands.
 pub const THIRD_PARTY: &str = "third-party.txt";
 
-/// Name of the file that cargo-cyclonedx writes beside each `Cargo.toml`.
+/// Name of the bill of materials that cargo-cyclonedx writes beside each `Cargo.toml`.
 const BILL: &str = "dist.cdx.json";
 
 impl Dist {
-    /// Gather the licences of the crates that are linked into a command. All commands are made of the same crates.
+    /// Write [`THIRD_PARTY`]. The first command stands for all, as the same crates are linked into each.
     pub fn licences(&self) -> Result<(), Failure> {
         println!("gathering licences");
         let mut command = cargo_command();
@@ -25,7 +25,8 @@ impl Dist {
         run(command.arg(workspace("packaging/about.hbs")))
     }
 
-    /// List what each command is made of, in CycloneDX's form: Rust's crates, libbpf among them.
+    /// Write each command's bill of materials in CycloneDX's format: a list of its crates, among them that of
+    /// libbpf.
     pub fn bills(&self) -> Result<(), Failure> {
         let mut command = cargo_command();
         command

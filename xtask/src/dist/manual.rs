@@ -1,4 +1,4 @@
-//! Man pages and completions.
+//! Man pages and shell completions of the release.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::files::{copy, create, gzip};
 use crate::run::{Failure, cargo_command, run};
 
 impl Dist {
-    /// Write them all.
+    /// Write the man pages, compressed, and the shell completions of all commands.
     pub fn manual(&self) -> Result<(), Failure> {
         let folder = self.work.join("manual");
         create(&folder)?;

@@ -1,4 +1,5 @@
-//! `cargo xtask dist`: what is handed out, in `dist` of the target folder. The same source gives the same bytes.
+//! `cargo xtask dist`: makes the files of a release in `dist` of the target folder: packages, archives, bills
+//! of materials and checksums. The same source gives the same bytes.
 
 mod archive;
 mod build;
@@ -18,14 +19,14 @@ use crate::files::{WORKSPACE, create, remove, target_folder, write};
 use crate::run::{Failure, output};
 use crate::{commands, needs};
 
-/// The version of everything that is handed out: the workspace's.
+/// The version of all files of the release: the workspace's.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Names of an architecture.
+/// An architecture, by its names.
 struct Arch {
-    /// By Rust, the kernel and RPM.
+    /// The name that Rust, the kernel and RPM use.
     name: &'static str,
-    /// By Debian.
+    /// The name that Debian uses.
     debian: &'static str,
 }
 
@@ -39,9 +40,9 @@ impl Arch {
     }
 }
 
-/// The flags: what to make.
+/// The flags of `cargo xtask dist`.
 pub struct Options {
-    /// For this machine's architecture only.
+    /// Make the files for this machine's architecture only.
     pub native: bool,
     /// Make everything again in another folder, and compare.
     pub twice: bool,
@@ -62,7 +63,7 @@ impl Options {
     }
 }
 
-/// Make everything.
+/// Make all files of the release.
 pub fn make(options: &Options) -> Result<(), Failure> {
     needs::install_for_dist(!options.native)?;
     let epoch = epoch()?;
@@ -85,32 +86,32 @@ pub fn make(options: &Options) -> Result<(), Failure> {
     if options.twice { dist.compare_with_second(options) } else { Ok(()) }
 }
 
-/// Put together what goes into the packages, with the release build's programs, and check it: what takes neither minutes
-/// nor tools to install.
+/// Put together the packages' files, with the programs of the release build, and check them. Unlike [`make`],
+/// this takes neither minutes nor tools that have to be installed.
 pub fn check_staging() -> Result<(), Failure> {
     let dist = Dist::new(epoch()?)?;
     dist.manual()?;
-    // Others' licences take minutes to gather.
+    // An empty file instead of the licences, which take minutes to gather.
     write(&dist.work.join(THIRD_PARTY), "")?;
     dist.check_staged(&dist.target.join("release"))
 }
 
-/// Where things are made, and for when.
+/// The folders, the commands and the time of a release that is being made.
 struct Dist {
     /// Cargo's target folder.
     target: PathBuf,
-    /// Folder of the files that are handed out.
+    /// Folder of the finished files of the release.
     out: PathBuf,
-    /// Folder of what those are made of.
+    /// Folder of the files from which the release is made.
     work: PathBuf,
-    /// Seconds from 1970 to the commit: the time of every file.
+    /// Seconds from 1970 to the commit ([`epoch`]): the time that every file gets.
     epoch: String,
     /// The commands' names.
     commands: Vec<String>,
 }
 
 impl Dist {
-    /// Empty folders.
+    /// Makes the folders, and removes the files of an earlier release from them.
     fn new(epoch: String) -> Result<Self, Failure> {
         let target = target_folder()?;
         let [out, work] = ["dist", "dist-work"].map(|name| target.join(name));
@@ -124,7 +125,7 @@ impl Dist {
     }
 }
 
-/// Seconds from 1970 to the commit, or to what `SOURCE_DATE_EPOCH` says.
+/// Seconds from 1970 to the commit; `SOURCE_DATE_EPOCH` overrides it.
 fn epoch() -> Result<String, Failure> {
     env::var("SOURCE_DATE_EPOCH").or_else(|_| {
         output(Command::new("git").args(["-C", WORKSPACE, "log", "-1", "--format=%ct"]))
@@ -132,7 +133,7 @@ fn epoch() -> Result<String, Failure> {
     })
 }
 
-/// A file of the workspace.
+/// The path of a file or folder of the workspace.
 fn workspace(file: &str) -> PathBuf {
     Path::new(WORKSPACE).join(file)
 }

@@ -13,7 +13,7 @@ use crate::run::{Failure, cargo_command, output, run};
 const MAINTAINER: &str = "The sctptrace authors <sctptrace@sctptrace.invalid>";
 
 impl Dist {
-    /// Build the commands, and pack them all.
+    /// Build the commands for an architecture, and make all packages.
     pub fn packages(&self, arch: &Arch) -> Result<(), Failure> {
         let programs = self.build(arch, Linking::Dynamic)?;
         println!("packing for {}", arch.name);
@@ -23,7 +23,7 @@ impl Dist {
         Ok(())
     }
 
-    /// The packages' names, each with a folder of what goes into it.
+    /// Put together the files of all packages. Returns each package's name and folder.
     pub fn stage_all(&self, programs: &Path, arch: &Arch) -> Result<Vec<(String, PathBuf)>, Failure> {
         let mut staged = Vec::new();
         for name in &self.commands {
@@ -34,10 +34,11 @@ impl Dist {
         Ok(staged)
     }
 
-    /// The package of a command.
+    /// Put together the files of a command's package. Returns their folder.
     fn stage_command(&self, name: &str, program: &Path, arch: &Arch) -> Result<PathBuf, Failure> {
-        // What the libraries are called, and since when they have what is used, is the same for all architectures; to
-        // find it out takes the libraries as installed packages.
+        // cargo-deb (`$auto`) finds the libraries' packages and their lowest versions only where these
+        // packages are installed: for x86-64. They are the same for arm64, which takes them from the package
+        // for x86-64.
         let depends = if arch.name == X86_64.name {
             "$auto, libgcc-s1".to_owned()
         } else {
@@ -67,7 +68,8 @@ impl Dist {
         Ok(folder)
     }
 
-    /// The package with the Python scripts' names.
+    /// Put together the files of the package that has the commands under the Python scripts' names. Returns
+    /// their folder.
     fn stage_compat(&self, arch: &Arch) -> Result<PathBuf, Failure> {
         let scripts: Vec<_> = self.commands.iter().map(|name| format!("  {}", script(name))).collect();
         let values = self.values_of_all([("SCRIPTS", scripts.join("\n"))]);
@@ -82,14 +84,15 @@ impl Dist {
         Ok(folder)
     }
 
-    /// The package that depends on all commands.
+    /// Put together the files of the package that depends on all commands. Returns their folder.
     fn stage_meta(&self, arch: &Arch) -> Result<PathBuf, Failure> {
         let lines = self.commands.iter().map(|name| Ok(format!("  {name}\n    {}", summary(name)?)));
         let summaries = lines.collect::<Result<Vec<_>, Failure>>()?.join("\n");
         self.stage("meta", "sctptrace", arch, &self.values_of_all([("SUMMARIES", summaries)]))
     }
 
-    /// What is filled in where a package depends on all commands.
+    /// The values for the template of a package that depends on all commands: version, maintainer,
+    /// dependencies, and `more`.
     fn values_of_all(&self, more: [(&'static str, String); 1]) -> Values {
         let depends: Vec<_> = self.commands.iter().map(|name| format!("{name} (= {VERSION}-1)")).collect();
         let requires: Vec<_> =
@@ -106,7 +109,8 @@ impl Dist {
         )
     }
 
-    /// A folder with what `cargo deb` and `cargo generate-rpm` want to read: a crate that compiles nothing.
+    /// Make a package's folder with the files that every package has. The folder is a crate with an empty
+    /// `lib.rs`, as `cargo deb` and `cargo generate-rpm` need one.
     fn stage(&self, template: &str, name: &str, arch: &Arch, values: &Values) -> Result<PathBuf, Failure> {
         let folder = self.work.join(arch.name).join(name);
         values.fill(&format!("{template}.toml"), &folder.join("Cargo.toml"))?;
@@ -125,7 +129,7 @@ impl Dist {
         Ok(folder)
     }
 
-    /// Make both packages of what was staged in a folder.
+    /// Make the `.deb` and the `.rpm` package of the files in a package's folder.
     fn pack(&self, name: &str, folder: &Path, arch: &Arch) -> Result<(), Failure> {
         let target = arch.target();
         let deb = self.out.join(deb_name(name, arch));
@@ -137,7 +141,7 @@ impl Dist {
         run(command.args(["--arch", arch.name, "--source-date", &self.epoch, "--output"]).arg(rpm))
     }
 
-    /// A subcommand of cargo that packs.
+    /// A command that runs the packing subcommand `name` of cargo in a package's folder.
     fn packer(&self, name: &str, folder: &Path) -> Command {
         let mut command = cargo_command();
         command.arg(name).current_dir(folder).env("SOURCE_DATE_EPOCH", &self.epoch);
@@ -150,12 +154,12 @@ fn deb_name(name: &str, arch: &Arch) -> String {
     format!("{name}_{VERSION}-1_{}.deb", arch.debian)
 }
 
-/// `sctp_rtt.py` of `sctp-rtt`.
+/// The name of the Python script that a command stands in for: `sctp_rtt.py` for `sctp-rtt`.
 fn script(name: &str) -> String {
     format!("{}.py", name.replace('-', "_"))
 }
 
-/// A command's description in its `Cargo.toml`.
+/// A command's `description` in its `Cargo.toml`.
 fn summary(name: &str) -> Result<String, Failure> {
     let manifest = read(&workspace(name).join("Cargo.toml"))?;
     let summary = manifest.lines().find_map(|line| line.strip_prefix("description = \"")?.strip_suffix('"'));

@@ -1,4 +1,4 @@
-//! What goes into the packages, checked without packing it.
+//! Checks the packages' files without making packages.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,8 @@ use crate::files::{entries, read};
 use crate::run::{Failure, cargo_command, output, run};
 
 impl Dist {
-    /// Every file that a package names is there, cargo takes its `Cargo.toml`, and its scripts can be read by who runs them.
+    /// Check each package's folder: cargo reads its `Cargo.toml`, every file named in that exists, and sh and
+    /// python3 can parse the scripts that they run.
     pub fn check_staged(&self, programs: &Path) -> Result<(), Failure> {
         for (name, folder) in self.stage_all(programs, &X86_64)? {
             let manifest = folder.join("Cargo.toml");
@@ -35,12 +36,12 @@ impl Dist {
     }
 }
 
-/// The files of a folder; none where there is no such folder.
+/// The files of a folder; none if the folder does not exist.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     if folder.exists() { entries(folder) } else { Ok(Vec::new()) }
 }
 
-/// Whether an asset, which may have a `*` in its name, stands for a file.
+/// Returns whether an asset exists. If its name has a `*`, some file has to end as that name does.
 fn is_there(folder: &Path, source: &str) -> Result<bool, Failure> {
     let path = folder.join(source);
     let Some((_, ending)) = source.split_once('*') else { return Ok(path.exists()) };

@@ -1,4 +1,4 @@
-//! Checksums, and whether a second run gives the same.
+//! Checksums, and their comparison with the checksums of a second run.
 
 use std::env;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::run::{Failure, output, run};
 
 const SUMS: &str = "SHA256SUMS";
 
-/// Make sure that a clone of the workspace is all that is there.
+/// Fail if the workspace has changes that are not committed: a clone of it would lack them.
 pub fn can_be_cloned() -> Result<(), Failure> {
     let changes = output(Command::new("git").args(["-C", WORKSPACE, "status", "--porcelain"]))?;
     if changes.is_empty() {
@@ -19,7 +19,7 @@ pub fn can_be_cloned() -> Result<(), Failure> {
 }
 
 impl Dist {
-    /// Write the checksum of every file.
+    /// Write and print the checksum of every file of the release.
     pub fn checksums(&self) -> Result<(), Failure> {
         let files = entries(&self.out)?;
         let names = files.iter().filter_map(|file| file.file_name());
@@ -29,7 +29,8 @@ impl Dist {
         Ok(())
     }
 
-    /// Make everything from a clone in a folder of another name: the same commit gives the same bytes.
+    /// Make the release again from a clone in another folder, and fail if a checksum differs: the same commit
+    /// has to give the same bytes.
     pub fn compare_with_second(&self, options: &Options) -> Result<(), Failure> {
         let folder = self.target.join("dist-second");
         remove(&folder)?;

@@ -1,4 +1,5 @@
-//! Filling in the files of `packaging`: `@NAME@` and the like stand for what differs from package to package.
+//! Fills in the templates in `packaging`. Marks such as `@NAME@` stand for the texts that differ from package
+//! to package.
 
 use std::fs;
 use std::path::Path;
@@ -7,19 +8,19 @@ use super::workspace;
 use crate::files::{failure, read, write};
 use crate::run::Failure;
 
-/// Marks, and the texts that they stand for.
+/// Marks of templates, each with the text that it stands for.
 pub struct Values(Vec<(&'static str, String)>);
 
 impl Values {
-    /// These marks, without their `@`, and what each stands for.
+    /// Values of these marks and texts. The marks are given without their `@`.
     pub fn new(values: impl IntoIterator<Item = (&'static str, String)>) -> Self {
         Self(values.into_iter().collect())
     }
 
-    /// Write a file of `packaging` with its marks filled in. The file's mode stays.
+    /// Fill in the marks of a template, and write the result to the file `to`, with the template's mode.
     ///
     /// # Errors
-    /// Where a mark is left that nothing is known for, as it would be in the package.
+    /// Where the template has a mark without a text, which would end up in the package.
     pub fn fill(&self, file: &str, to: &Path) -> Result<(), Failure> {
         let from = workspace("packaging").join(file);
         let mut text = read(&from)?;
@@ -35,10 +36,10 @@ impl Values {
     }
 }
 
-/// The first mark in a text: capitals between `@`s.
+/// The first mark in a text: capital letters between two `@`.
 fn left(text: &str) -> Option<&str> {
     let is_mark = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_uppercase());
-    // What stands before the first `@` and after the last one is between no two.
+    // The text before the first `@` and after the last one is not between two.
     let mut parts = text.split('@').skip(1).peekable();
     std::iter::from_fn(|| parts.next().filter(|_| parts.peek().is_some())).find(is_mark)
 }

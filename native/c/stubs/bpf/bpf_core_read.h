@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* Kernel structs are those of sctp.h here, so that nothing needs to be relocated. */
+/*
+ * In place of libbpf's header. Kernel objects have the layout of the structs in sctp.h here, so
+ * that CO-RE has nothing to relocate.
+ */
 #ifndef STUB_BPF_CORE_READ_H
 #define STUB_BPF_CORE_READ_H
 

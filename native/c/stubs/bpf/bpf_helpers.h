@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* The helpers, answered by struct kernel. */
+/* In place of libbpf's header: BPF helpers, which use the stub kernel (kernel.h). */
 #ifndef STUB_BPF_HELPERS_H
 #define STUB_BPF_HELPERS_H
 
@@ -18,7 +18,7 @@ struct socket;
 #define barrier() asm volatile("" ::: "memory")
 #define barrier_var(var) asm volatile("" : "+r"(var))
 
-/* As libbpf has them: a map is a struct of pointers, whose types say all about it. */
+/* As in libbpf: a map is a struct of pointers, whose types give the map's type and its sizes. */
 #define __uint(name, value) int(*name)[value]
 #define __type(name, value) typeof(value) *name
 
@@ -39,7 +39,7 @@ struct socket;
 #define bpf_ringbuf_submit(record, flags) ((void)(flags), ring_submit(record))
 #define bpf_ringbuf_query(ring, what) ((what) == BPF_RB_RING_SIZE ? kernel.ring_size : ring_used())
 
-/* Only bpf_rdonly_cast is asked for. */
+/* bpf_rdonly_cast is the only symbol that programs ask for. */
 #define bpf_ksym_exists(symbol) kernel.has_##symbol
 
 static inline __u64 bpf_ktime_get_ns(void)
@@ -73,7 +73,7 @@ static inline long bpf_get_func_arg(void *ctx, __u32 n, __u64 *value)
 	return 0;
 }
 
-/* Where a context has what the function returned, after the arguments. */
+/* Index of the function's return value in an fexit program's context, behind the arguments. */
 #define CTX_RETURNED 6
 
 static inline long bpf_get_func_ret(void *ctx, __u64 *value)
@@ -82,13 +82,13 @@ static inline long bpf_get_func_ret(void *ctx, __u64 *value)
 	return 0;
 }
 
-/* A file is its socket. */
+/* In the stub, a pointer to a socket serves as the pointer to its file. */
 static inline struct socket *bpf_sock_from_file(struct file *file)
 {
 	return (struct socket *)file;
 }
 
-/* The first page is not mapped in a kernel. A read that fails leaves zeros. */
+/* As in the kernel, whose first page is not mapped, a read from there fails, and leaves zeros. */
 static inline long bpf_probe_read_kernel(void *to, __u32 size, void *from)
 {
 	if ((unsigned long)from < 4096) {
@@ -99,7 +99,7 @@ static inline long bpf_probe_read_kernel(void *to, __u32 size, void *from)
 	return 0;
 }
 
-/* Like bpf_loop() of the kernel. The verifier of Linux 6.1 accepts at most 8,192 rounds. */
+/* Like the kernel's bpf_loop(), but with at most 8,192 rounds: see MAX_SCAN in chunks.h. */
 static __always_inline long bpf_loop(__u32 rounds, void *callback, void *ctx, __u64 flags)
 {
 	long (*step)(__u32, void *) = callback;

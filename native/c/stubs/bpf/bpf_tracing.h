@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Programs as plain functions: the context first, then the arguments. Of an fentry program's
- * context only bpf_get_func_arg() and bpf_get_func_ret() read, of a kprobe's only PT_REGS_SP(),
- * PT_REGS_RC() and PT_REGS_PARM3().
+ * In place of libbpf's header: makes each program a plain function of its context and the hooked
+ * function's arguments. Programs read the context of fentry and fexit only by bpf_get_func_arg()
+ * and bpf_get_func_ret(), and that of kprobes only by PT_REGS_SP(), PT_REGS_RC() and
+ * PT_REGS_PARM3(): a program that calls none of them may get NULL.
  */
 #ifndef STUB_BPF_TRACING_H
 #define STUB_BPF_TRACING_H

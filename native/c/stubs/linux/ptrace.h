@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* Registers at a kprobe, as far as the programs read them. */
+/* In place of the kernel's header: the registers at a kprobe that programs read. */
 #ifndef STUB_PTRACE_H
 #define STUB_PTRACE_H
 
@@ -8,7 +8,7 @@
 struct pt_regs {
 	__u64 stack_pointer;
 	__u64 returned;
-	__u64 third; /* argument */
+	__u64 third; /* argument of the function */
 };
 
 #endif

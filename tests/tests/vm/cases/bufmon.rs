@@ -1,4 +1,4 @@
-//! The forms of `sctp-bufmon`, and waits that no comparison has.
+//! Cases of `sctp-bufmon`: its output formats, and waits that no scenario has.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ const FORMS: &str = "topology; path 10ms; remember
     send --bind 10.1.0.1 --associations 2 --count 300 --size 1000 --sndbuf 20000 --linger 3000
     trace_stop INT; nothing_left";
 
-/// A sender that was blocked before the commands start, and still is when they end.
+/// A send that has waited since before the commands started, and still waits when they end.
 const BLOCKED: &str = "topology; path 10ms
     serve --bind 10.2.0.1 --read-after 12000 --rcvbuf 30000
     a sctp-traffic client --bind 10.1.0.1 --count 300 --size 1000 --sndbuf 20000 --nodelay >client.json & client=$!
@@ -32,7 +32,8 @@ const BLOCKED: &str = "topology; path 10ms
     sleep 4
     trace_stop; wait $client $server";
 
-/// The memory of all sockets is small: senders wait for it, and for room.
+/// The memory of all SCTP sockets (`net.sctp.sctp_mem`) is small: sends wait for it, and for room in the send
+/// buffer.
 const MEMORY: &str = "topology; path 10ms
     mem=$(cat /proc/sys/net/sctp/sctp_mem)
     serve --bind 10.2.0.1 --read-delay 2; trace bufmon sctp-bufmon --json -q -f bufmon.json --netns /run/netns/a
@@ -41,7 +42,8 @@ const MEMORY: &str = "topology; path 10ms
     sysctl -qw net.sctp.sctp_mem=\"$mem\"
     trace_stop";
 
-/// More blocked senders than the kernel has return probes of a function, and one that is not.
+/// More blocked senders than the kernel has instances of a return probe, and another sender that is not
+/// blocked.
 const MANY_BLOCKED: &str = "topology; path 10ms
     serve --bind 10.2.0.1 --associations 24 --read-after 8000 --rcvbuf 30000
     b sctp-traffic server --bind 10.2.0.1 --port 6000 >other-server.json 2>other-server.err & other=$!
@@ -54,7 +56,7 @@ const MANY_BLOCKED: &str = "topology; path 10ms
     a sctp-traffic client --bind 10.1.0.1 --port 6000 --count 200 --rate 100 --nodelay >other.json
     trace_stop; wait $blocked $server $other";
 
-/// The cases.
+/// Adds the cases.
 pub fn add(suite: &mut Suite) {
     for series in [Series::V6_12, Series::V6_1] {
         let mut add = |name: &str, script: &str, check: fn(&Path) -> Result<()>| {
@@ -82,7 +84,8 @@ fn check_forms(folder: &Path) -> Result<()> {
     same_by_kprobes(folder)
 }
 
-/// Nothing of the wait was seen but that it lasts.
+/// The commands saw neither the beginning nor the end of the wait. They count it once, with the time that it
+/// lasted while they traced, and intervals have their parts of that time.
 fn check_blocked(folder: &Path) -> Result<()> {
     let report = Report::read(folder, "bufmon")?;
     let summaries: Vec<_> = report.objects("summary").collect();
@@ -105,7 +108,7 @@ fn check_blocked(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Each wait counts, whatever the sends waited for.
+/// Waits for the memory of all sockets are counted like waits for room in the send buffer.
 fn check_memory(folder: &Path) -> Result<()> {
     let (report, summary, client) = one(folder)?;
     ensure!(client.sending.blocked_sends > 10, "{:?}", client.sending);
@@ -113,7 +116,8 @@ fn check_memory(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Each message of the sender that is not blocked was looked at, and all the others wait.
+/// Each of the 24 blocked associations has waits, and each message of the sender that is not blocked gave a
+/// sample.
 fn check_many_blocked(folder: &Path) -> Result<()> {
     let [kprobe, other] = ["kprobe", "other"].map(|name| text(&folder.join(format!("{name}.out"))));
     let waits = |row: &str| row.rsplit(',').next().is_some_and(|n| n.parse().is_ok_and(|n: u64| n > 0));

@@ -1,4 +1,4 @@
-//! The forms of `sctp-rto`.
+//! Cases of `sctp-rto`: its output formats.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ const FORMS: &str = "topology; path 10ms; lose 2 1; remember
     send --bind 10.1.0.1 --associations 2 --count 300 --rate 100
     trace_stop INT; nothing_left";
 
-/// The cases.
+/// Adds the cases.
 pub fn add(suite: &mut Suite) {
     for series in [Series::V6_12, Series::V6_1] {
         suite.add(series, Mode::Icount, Case::new("rto-forms", FORMS), check_forms);

@@ -1,4 +1,4 @@
-//! `sctp-rtt`: its flags, forms, filters and ends.
+//! Cases of `sctp-rtt`: its flags, output formats and filters, and chunks outstanding at its end.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::compare::{contract, ensure_sentence, says_nothing, traffic};
 use crate::suite::Suite;
 use crate::truth::rtt::{Seen, check_outstanding};
 
-/// Every form at once, over the same two associations.
+/// All forms of text and CSV output at once, over the same two associations.
 const FORMS: &str = "
 topology; path 10ms; remember
 serve --bind 10.2.0.1 --associations 2
@@ -26,7 +26,8 @@ trace_stop INT
 nothing_left
 ";
 
-/// Two clients that echo and one that does not. All are connected before the tools start.
+/// Two associations with echoes, of one client, and an association without echoes, of another. All are set up
+/// before the commands start.
 pub const FILTERS: &str = "
 topology; path 10ms
 serve --bind 10.2.0.1 --associations 2 --port 5000,5001 --echo
@@ -55,7 +56,7 @@ wait $first $other
 trace_stop
 ";
 
-/// Processes that open and accept their sockets after the tools have started.
+/// The filter `-p`, with processes that open or accept their sockets after the commands have started.
 const PID: &str = "
 topology; path 10ms
 serve --bind 10.2.0.1 --associations 2 --port 5000,5001 --echo
@@ -73,7 +74,8 @@ wait $first $other
 trace_stop
 ";
 
-/// Where it cannot trace, and what it does not understand.
+/// `sctp-rtt` refuses to run without root and with flags that it does not understand; `--help` and
+/// `--duration` work.
 const REFUSALS: &str = "
 modprobe sctp
 exits 3 no-root su -s /bin/sh nobody -c sctp-rtt
@@ -86,7 +88,7 @@ exits 0 duration sctp-rtt -d 1
 tail -1 duration.out | grep -qx 'Tracing completed.'
 ";
 
-/// What a person waits for, and what a machine pays.
+/// Measures the time until the first row, the peak memory, and the size of the program.
 const FIGURES: &str = "
 topology; path 10ms
 serve --bind 10.2.0.1
@@ -113,7 +115,7 @@ const OUTSTANDING: &str = "topology; path 10ms
     trace_stop; capture_stop
     path 10ms; wait $sender || true";
 
-/// The cases.
+/// Adds the cases.
 pub fn add(suite: &mut Suite) {
     let mut icount = |name, script, check: fn(&Path) -> Result<()>| {
         suite.add(Series::V6_12, Mode::Icount, Case::new(name, script), check);
@@ -146,7 +148,7 @@ fn check_forms(folder: &Path) -> Result<()> {
     contract(folder, "rtt-file", &["file.out", "rows/rtt.csv"])
 }
 
-/// How many samples of which ports, from the sender.
+/// How many samples there are by the ports of their sender and receiver.
 type Ports = BTreeMap<(u16, u16), usize>;
 
 fn seen_ports(folder: &Path, name: &str) -> Result<Ports> {
@@ -164,7 +166,8 @@ fn ensure_ports(folder: &Path, name: &str, expected: &[((u16, u16), usize)]) -> 
     Ok(())
 }
 
-// Twenty messages and the farewell one way, twenty echoes the other.
+// Ports and number of samples, by sender: a client (A) sends twenty messages and the farewell, a server (B)
+// twenty echoes.
 const A0: ((u16, u16), usize) = ((6000, 5000), 21);
 const A1: ((u16, u16), usize) = ((6001, 5001), 21);
 const A2: ((u16, u16), usize) = ((6002, 5002), 21);
@@ -181,7 +184,7 @@ fn check_filters(folder: &Path) -> Result<()> {
     ensure_ports(folder, "assoc", &[A1])?;
     ensure_ports(folder, "pid", &[A2])?;
     ensure_ports(folder, "both", &[])?;
-    // The id is the one that the socket knows.
+    // The samples have the association id that the client's socket has.
     let client = traffic(folder, "client.json")?;
     let known = client.iter().find(|association| association.local_port == 6001).context("no port 6001")?;
     let seen = Seen::read(folder, "assoc")?;

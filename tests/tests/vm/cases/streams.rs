@@ -1,4 +1,4 @@
-//! `sctp-jitter` and `sctp-streamutil`: their forms, filters, and thousands of associations.
+//! Cases of `sctp-jitter` and `sctp-streamutil`: output formats, filters, and thousands of associations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::suite::Suite;
 const TOOLS: [&str; 2] = ["jitter", "streamutil"];
 const FORMS: [&str; 5] = ["text", "csv", "csv-quiet", "csv-file", "file"];
 
-/// Every form at once, over the same two associations; `TOOL` stands for the tool.
+/// All forms of text and CSV output at once. `TOOL` stands for the command, without `sctp-`.
 const TRACE_FORMS: &str = "
 trace TOOL-text sctp-TOOL -i 1
 trace TOOL-csv sctp-TOOL -c
@@ -59,11 +59,11 @@ usage
 trace_stop
 ";
 
-/// What is gathered before it is written, and an allocator's working room, in kB: no state, and the same for one
-/// association.
+/// How much a command's own memory may grow, in kB: for output that is gathered before it is written, and for
+/// the allocator's spare room. None of it is state of associations: with a single one it is as much.
 const BATCHES_KB: f64 = 100.0;
 
-/// The cases.
+/// Adds the cases.
 pub fn add(suite: &mut Suite) {
     let trace: String = TOOLS.iter().map(|tool| TRACE_FORMS.replace("TOOL", tool)).collect();
     let forms = Case::new("streams-forms", &SEND_FORMS.replace("TRACE", &trace));
@@ -105,7 +105,7 @@ fn check_forms(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Rows of several intervals, each with its time.
+/// Ensures that the output with `-T` has rows of several intervals, each with its time.
 fn check_stamped(output: &str) -> Result<()> {
     let mut lines = output.lines();
     ensure!(lines.next().is_some_and(|header| header.starts_with("time,")), "no column time: {output}");
@@ -114,7 +114,7 @@ fn check_stamped(output: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whose a `summary` object is.
+/// The addresses in a `summary` object, which say which end of which association it is about.
 #[derive(Debug, Deserialize)]
 struct Whose {
     local: SocketAddr,
@@ -134,7 +134,9 @@ const B0: (u16, u16) = (5000, 6000);
 const B1: (u16, u16) = (5001, 6001);
 const B2: (u16, u16) = (5002, 6002);
 
-/// The same traffic from both sides: jitter sees who receives, streamutil who sends.
+/// Ensures that each filter leaves the right summaries. `sctp-jitter` has a summary for each end that
+/// receives, `sctp-streamutil` for each end that sends. So for the association without echoes each command
+/// has one summary: of the server's end or of the client's.
 fn check_filters(folder: &Path, tool: &str) -> Result<()> {
     let is_jitter = tool == "jitter";
     let last = if is_jitter { B2 } else { A2 };
@@ -159,14 +161,14 @@ fn check_filters(folder: &Path, tool: &str) -> Result<()> {
         let seen = seen_ports(folder, name, tool)?;
         ensure!(seen == expected.iter().copied().collect(), "{name}: {seen:?}, not {expected:?}");
     }
-    // No association has both ports.
+    // No association fits the filters of `both`, two ports of different associations.
     let summaries: Vec<Whose> = of_type(folder, "both", "summary")?;
     let errors = text(&folder.join("both.err"))?;
     ensure!(summaries.is_empty() && says_filtered(&errors), "both: {summaries:?} {errors}");
     Ok(())
 }
 
-/// A `summary` of either tool.
+/// Members of a `summary` object of either command. Members that the command does not have are 0.
 #[derive(Debug, Deserialize)]
 struct Counts {
     assoc_id: u32,
@@ -183,7 +185,8 @@ struct Counts {
     chunks: u64,
 }
 
-/// Eight messages, two on each stream, and the farewell on stream 0, of each association.
+/// Ensures that each association sent and received eight messages, two on each of four streams, and the
+/// farewell on stream 0; and that the commands take little memory and time.
 fn check_crowd(folder: &Path) -> Result<()> {
     for tool in TOOLS {
         no_loss(folder, tool, tool)?;
@@ -214,7 +217,9 @@ fn check_crowd(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Lines of: seconds since boot, own memory in kB, user and system time in hundredths of seconds.
+/// Ensures that a command was never busy for a whole interval between two lines, and that its own memory grew
+/// by at most [`BATCHES_KB`]. Each line has: seconds since boot, own memory in kB, user time and system time
+/// in hundredths of a second. Returns figures for people.
 fn check_usage(usage: &str) -> Result<String> {
     let lines: Vec<Vec<f64>> = usage
         .lines()

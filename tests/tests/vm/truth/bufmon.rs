@@ -1,4 +1,4 @@
-//! `sctp-bufmon` against captures, and the generator's own clock.
+//! Compares `sctp-bufmon` with captures, and with the waits that `sctp-traffic` measured.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::cases::scenarios::Scenario;
 use crate::compare::{Association, LeftOut, Report, captured, objects, traffic};
 
-/// Each association of the sender: its windows are those of the SACKs that its kernel took, and the sends that were
-/// refused are those that the client knows of.
+/// Compares each of the client's associations: the peer's windows with those of the SACKs that the client's
+/// kernel took, and the refused sends with those that the client counted.
 pub fn check(folder: &Path, scenario: &Scenario, left_out: LeftOut) -> Result<()> {
     let report = Report::read(folder, "bufmon")?;
     let clients = traffic(folder, "client.json")?;
@@ -30,10 +30,11 @@ pub fn check(folder: &Path, scenario: &Scenario, left_out: LeftOut) -> Result<()
     Ok(())
 }
 
-/// From the captures alone: the windows.
+/// Compares the peer's windows with captures alone, where the traffic is not `sctp-traffic`'s. Also ensures
+/// that `events` in the `end` object is the number of the summaries' samples.
 pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     let report = Report::read(folder, "bufmon")?;
-    // Sends, and SACKs that were sent.
+    // Sends and received SACKs give samples of the send buffer, SACKs sent give those of the receive buffer.
     let samples = report.sum("summary", "util_samples") + report.sum("summary", "recv_samples");
     ensure!(report.end["events"] == samples, "{samples} samples: {}", report.end);
     for flow in flows {
@@ -44,7 +45,7 @@ pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     Ok(())
 }
 
-/// The report, the only association's summary, and what the client says of it.
+/// Returns the report, the summary of its only association, and the client's report of that association.
 pub fn one(folder: &Path) -> Result<(Report, Value, Association)> {
     let report = Report::read(folder, "bufmon")?;
     let summaries: Vec<_> = report.objects("summary").cloned().collect();
@@ -54,12 +55,12 @@ pub fn one(folder: &Path) -> Result<(Report, Value, Association)> {
     Ok((report, summaries[0].clone(), client))
 }
 
-/// A number of an object.
+/// Returns a member of an object as a number.
 pub fn number(object: &Value, key: &str) -> Result<f64> {
     object[key].as_f64().with_context(|| format!("{key}: {object}"))
 }
 
-/// Windows of the SACKs that came in, with their times in ns.
+/// Returns the SACKs from port 5000 that were captured at a0: when each came, in ns, and its window in bytes.
 fn windows(folder: &Path) -> Result<Vec<(u64, u32)>> {
     let mut found = Vec::new();
     for frame in captured(folder, &["a0"])? {
@@ -73,7 +74,8 @@ fn windows(folder: &Path) -> Result<Vec<(u64, u32)>> {
     Ok(found)
 }
 
-/// The peer's window is that of these SACKs.
+/// Ensures that the number, mean and minimum of the summary's peer windows are those of these windows, in
+/// bytes. If events may be missing, only the number is compared.
 fn check_windows(windows: &[u32], summary: &Value, left_out: LeftOut) -> Result<()> {
     let samples = summary["rwnd_samples"].as_u64().context("rwnd_samples")?;
     ensure!(left_out.explains(samples, windows.len() as u64), "{} SACKs: {summary}", windows.len());
@@ -87,7 +89,8 @@ fn check_windows(windows: &[u32], summary: &Value, left_out: LeftOut) -> Result<
     Ok(())
 }
 
-/// The waits are those that the client saw.
+/// Ensures that number and total time of the waits are those that the client measured, and that the `sample`
+/// objects add up to the summary.
 pub fn check_waits(report: &Report, summary: &Value, client: &Association, left_out: LeftOut) -> Result<()> {
     let (waited, expected) = (number(summary, "wait_total_us")?, client.sending.blocked_us as f64);
     eprintln!(
@@ -104,18 +107,20 @@ pub fn check_waits(report: &Report, summary: &Value, client: &Association, left_
     Ok(())
 }
 
-/// See the scenario.
+/// Scenario `slow-reader`: more than 50 sends wait, as the client measured, and the send buffer gets full.
 pub fn check_slow_reader(folder: &Path, left_out: LeftOut) -> Result<()> {
     let (report, summary, client) = one(folder)?;
     ensure!(client.sending.blocked_sends > 50, "{:?}", client.sending);
     check_waits(&report, &summary, &client, left_out)?;
     let util = number(&summary, "util_max_pct")?;
-    // A sender waits until its message fits, by its length; the kernel then adds its own overhead.
+    // A send that waits does so until the buffer has room for the message's length; the kernel's own overhead
+    // comes on top of that.
     ensure!((90.0..=110.0).contains(&util), "a full buffer: {summary}");
     Ok(())
 }
 
-/// See the scenario.
+/// Scenarios `shared-buffer` and `own-buffers`: for each of the two associations the send buffer gets full,
+/// and more than 20 sends wait.
 pub fn check_policy(folder: &Path, _: LeftOut) -> Result<()> {
     let report = Report::read(folder, "bufmon")?;
     let summaries: Vec<_> = report.objects("summary").collect();
@@ -128,7 +133,7 @@ pub fn check_policy(folder: &Path, _: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// See the scenario.
+/// Scenario `clean`: no send waits, and there is no stall.
 pub fn check_unblocked(folder: &Path, _: LeftOut) -> Result<()> {
     ensure!(
         traffic(folder, "client.json")?.iter().all(|client| client.sending.blocked_sends == 0),
@@ -140,7 +145,7 @@ pub fn check_unblocked(folder: &Path, _: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// The refusals were not waited for.
+/// Scenario `nonblocking`: more than 50 sends are refused, and none waits.
 pub fn check_nonblocking(folder: &Path, _: LeftOut) -> Result<()> {
     let (_, summary, client) = one(folder)?;
     ensure!(client.sending.refused_sends > 50, "{:?}", client.sending);
@@ -148,14 +153,15 @@ pub fn check_nonblocking(folder: &Path, _: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// The stall verdicts.
+/// Returns the report's only `stall` object.
 fn only_stall(report: &Report) -> Result<&Value> {
     let stalls: Vec<_> = report.objects("stall").collect();
     ensure!(stalls.len() == 1, "{} stalls: {stalls:?}", stalls.len());
     Ok(stalls[0])
 }
 
-/// See the scenario.
+/// Scenario `reader-stops`: there is one stall, as the peer's window is closed. How often and how long the
+/// window is closed agrees with the capture, and the server's own report shows it, too.
 pub fn check_reader_stops(folder: &Path, left_out: LeftOut) -> Result<()> {
     let (report, summary, _) = one(folder)?;
     let stall = only_stall(&report)?;
@@ -187,7 +193,7 @@ pub fn check_reader_stops(folder: &Path, left_out: LeftOut) -> Result<()> {
     let shown = number(&summary, "zero_window_ms")?;
     ensure!(!exact || (shown / closed_ms - 1.0).abs() < 0.01, "closed for {closed_ms} ms: {summary}");
 
-    // The other side's receive buffer was full meanwhile.
+    // Meanwhile the receiver's buffer was more than half full, and its own window closed.
     let server: Vec<Value> = objects(&folder.join("server-side.json"))?;
     let server = server.iter().find(|object| object["type"] == "summary").context("no server side")?;
     ensure!(number(server, "recv_util_max_pct")? > 50.0 && server["own_rwnd_min_bytes"] == 0, "{server}");
@@ -196,7 +202,7 @@ pub fn check_reader_stops(folder: &Path, left_out: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// See the scenario.
+/// Scenario `blackout`: there is one stall, as the path loses packets; the peer's window is never closed.
 pub fn check_blackout(folder: &Path, _: LeftOut) -> Result<()> {
     let (report, summary, _) = one(folder)?;
     let stall = only_stall(&report)?;
@@ -207,7 +213,8 @@ pub fn check_blackout(folder: &Path, _: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// See the scenario.
+/// Scenario `full-speed`: more than 20,000 samples of the send buffer, as many waits as the client counted,
+/// and intervals.
 pub fn check_full_speed(folder: &Path, left_out: LeftOut) -> Result<()> {
     let (report, summary, client) = one(folder)?;
     ensure!(summary["util_samples"].as_u64().is_some_and(|n| n > 20_000), "{summary}");

@@ -1,4 +1,4 @@
-//! `sctp-jitter` against captures.
+//! Compares `sctp-jitter` with captures.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::cases::scenarios::Scenario;
 use crate::compare::{LeftOut, captured, no_loss, of_type, percentile};
 
-/// A `summary` object.
+/// A `summary` object of `sctp-jitter`.
 #[derive(Debug, Deserialize)]
 struct Summary {
     stream_id: u16,
@@ -31,7 +31,7 @@ struct Summary {
     message_jitter_us: Option<f64>,
 }
 
-/// Every stream of every association, as it arrived.
+/// Compares each stream of each association with the capture at the receiver.
 pub fn check(folder: &Path, scenario: &Scenario, left_out: LeftOut) -> Result<()> {
     let flows = flows(&captured(folder, scenario.receiver())?);
     ensure!(!flows.is_empty(), "the capture holds no DATA");
@@ -39,13 +39,13 @@ pub fn check(folder: &Path, scenario: &Scenario, left_out: LeftOut) -> Result<()
     Ok(())
 }
 
-/// The same of these.
+/// Compares each stream of these flows, which come from a capture at their receiver. No event may be missing.
 pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     eprintln!("    jitter: {}", compare(folder, flows, LeftOut::NOTHING)?);
     Ok(())
 }
 
-/// Returns figures for people.
+/// Compares each stream of these flows with its `summary` object. Returns figures for people.
 fn compare(folder: &Path, flows: &[Flow], left_out: LeftOut) -> Result<String> {
     no_loss(folder, "jitter", "sctp-jitter")?;
     let summaries: Vec<Summary> = of_type(folder, "jitter", "summary")?;
@@ -112,15 +112,18 @@ fn compare(folder: &Path, flows: &[Flow], left_out: LeftOut) -> Result<String> {
     ))
 }
 
-/// What lies between tap and hook may differ from one chunk to another, in us.
+/// By how much the time from the capture's tap to the command's hook may differ between two chunks, in us.
 const STAMPS_US: f64 = 20.0;
 
-/// Where packets come in bursts, one may wait in the backlog of a socket that is in use, and come to the hook up to 2 ms
-/// after the tap: the jitter takes a sixteenth of that, twice.
+/// How far the jitter may be off where packets come in bursts, in us. A packet may then wait in the backlog
+/// of a socket that is in use, and reach the hook up to 2 ms after the tap. The jitter takes a sixteenth of
+/// that twice: for a longer interval and for the shorter one after it.
 const BACKLOG_US: f64 = 250.0;
 
-/// The mean within 0.1 %, or what the first and the last chunk's stamps may make of it; the jitter within 1 % or so much.
-/// Returns how far they are off.
+/// Ensures that mean and jitter are close to those of the capture's intervals, `deltas`. The mean may be off
+/// by 0.1 %, or by [`STAMPS_US`] divided by the number of intervals. The jitter may be off by 1 %, or by
+/// [`STAMPS_US`], or, where it is above 1 ms, by [`BACKLOG_US`]. Returns the mean's error relative to the
+/// mean, and the jitter's in us.
 fn close(deltas: &[f64], mean: Option<f64>, jitter: Option<f64>, seen: &Summary) -> Result<(f64, f64)> {
     let (expected_mean, expected_jitter) =
         (deltas.iter().sum::<f64>() / deltas.len() as f64, jitter_us(deltas));

@@ -1,4 +1,5 @@
-//! Each command against the truth: captures, the kernel's counters, and what the traffic's own ends know.
+//! Compares each command with the truth: captures, the kernel's counters, socket options, and what
+//! `sctp-traffic` measured.
 
 pub mod bufmon;
 pub mod jitter;

@@ -1,4 +1,4 @@
-//! `sctp-rto` against the kernel's counters, its socket options, and captures.
+//! Compares `sctp-rto` with the kernel's counters, with socket options, and with captures.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -13,12 +13,12 @@ use serde_json::Value;
 
 use crate::compare::{LeftOut, Report, captured, traffic};
 
-/// 1 / `CONFIG_HZ` of the kernels that are booted.
+/// A jiffy in ms: 1000 / `CONFIG_HZ` of the guests' kernels.
 const JIFFY_MS: f64 = 4.0;
-/// `net.sctp.rto_max`.
+/// The default of `net.sctp.rto_max`, the upper limit of the RTO, in ms.
 const RTO_MAX_MS: f64 = 60_000.0;
 
-/// A `sample` object.
+/// A `sample` object of `sctp-rto`.
 #[derive(Debug, Clone, Deserialize)]
 struct Sample {
     assoc_id: u32,
@@ -34,7 +34,7 @@ struct Sample {
     old_rto_ms: Option<f64>,
 }
 
-/// What concerns one path, in its order.
+/// Returns the report's samples by path (`transport_id`), each path's in the order of the output.
 fn by_path(report: &Report) -> Result<BTreeMap<u32, Vec<Sample>>> {
     let mut paths: BTreeMap<u32, Vec<Sample>> = BTreeMap::new();
     for sample in report.of::<Sample>("sample")? {
@@ -43,7 +43,8 @@ fn by_path(report: &Report) -> Result<BTreeMap<u32, Vec<Sample>>> {
     Ok(paths)
 }
 
-/// From the captures alone: the arithmetic, and what was sent again.
+/// Checks the arithmetic of the samples, and compares retransmissions with captures alone, where the traffic
+/// is not `sctp-traffic`'s.
 pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     for path in by_path(&report)?.values() {
@@ -60,7 +61,9 @@ pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     Ok(())
 }
 
-/// What is true of any run: the counters of the kernel, its arithmetic, and its own view of each path.
+/// Checks what must be true in each scenario: the counts are those of the kernel's SNMP counters, the samples
+/// follow the kernel's arithmetic, and each path's last values are those that socket options gave to the
+/// client.
 pub fn check(folder: &Path, left_out: LeftOut) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     let paths = by_path(&report)?;
@@ -78,7 +81,7 @@ pub fn check(folder: &Path, left_out: LeftOut) -> Result<()> {
     {
         ensure!(left_out.explains_sum(sum(key), snmp[counter]), "{key} {}: {snmp:?}", sum(key));
     }
-    // A row that is missing shows in the one after it.
+    // If a sample is missing, the arithmetic of the sample after it does not fit.
     let mut wrong = 0;
     for path in paths.values() {
         for (index, sample) in path.iter().enumerate() {
@@ -103,7 +106,7 @@ pub fn check(folder: &Path, left_out: LeftOut) -> Result<()> {
         );
     }
     for association in traffic(folder, "client.json")? {
-        // Whatever path they were booked on.
+        // Each retransmission counts on the path that sends it and on the path that had sent the chunk first.
         for key in ["rtx_chunks", "rtx_for_path_chunks"] {
             let rtx = report
                 .objects("summary")
@@ -114,7 +117,7 @@ pub fn check(folder: &Path, left_out: LeftOut) -> Result<()> {
             ensure!(left_out.explains_sum(rtx, again), "{key}: {rtx}: {:?}", association.stats);
         }
         for path in &association.paths {
-            // The client asked before it closed.
+            // The client read its socket options before it closed, and so before T2-shutdown could expire.
             let of_path = |sample: &&Sample| {
                 sample.assoc_id == association.assoc_id
                     && sample.ip_address == path.address.ip()
@@ -124,9 +127,11 @@ pub fn check(folder: &Path, left_out: LeftOut) -> Result<()> {
             if let Some(last) = all.next_back() {
                 ensure!(last.port == path.address.port(), "port: {last:?}");
                 let rto_ms = f64::from(path.rto_ms);
-                // The kernel says jiffies here: sctp_getsockopt_sctp_status() converts only the RTO.
+                // The kernel gives the SRTT in jiffies: sctp_getsockopt_peer_addr_info() converts the RTO
+                // alone to ms.
                 let srtt_ms = f64::from(path.srtt_ms) * JIFFY_MS;
-                // A HEARTBEAT may have been answered since the client asked.
+                // A HEARTBEAT may have been answered after the client read its options: then the sample
+                // before it counts.
                 let before = (last.cause == "heartbeat").then(|| all.next_back()).flatten();
                 let agrees = |sample: &Sample| sample.rto_ms == rto_ms && sample.srtt_ms == srtt_ms;
                 let is_right = [Some(last), before].into_iter().flatten().any(agrees);
@@ -137,7 +142,8 @@ pub fn check(folder: &Path, left_out: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// RFC 9260 6.3.1 as the kernel does it, in whole jiffies; and back-off.
+/// Ensures that a sample follows from the sample before it on its path: SRTT, RTTVAR and RTO by RFC 9260
+/// 6.3.1, as the kernel computes them in whole jiffies; or, after an expiry, the doubled RTO (6.3.3 E2).
 fn check_arithmetic(before: Option<&Sample>, sample: &Sample) -> Result<()> {
     let jiffies = |ms: f64| (ms / JIFFY_MS).round() as i64;
     if let Some(old) = sample.old_rto_ms {
@@ -171,7 +177,8 @@ fn counters(snmp: &str) -> Result<HashMap<String, u64>> {
         .collect()
 }
 
-/// See the scenario.
+/// Scenarios `clean` and `full-speed`: round-trip times are the only cause of samples, and no retransmission
+/// is spurious.
 pub fn check_clean(folder: &Path, _: LeftOut) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     let causes: HashSet<_> = report.of::<Sample>("sample")?.into_iter().map(|s| s.cause).collect();
@@ -180,7 +187,8 @@ pub fn check_clean(folder: &Path, _: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// See the scenario.
+/// Scenario `loss`: T3-rtx expires, and spurious retransmissions are the duplicates that SACKs report, at
+/// most as many as the captures show to be needless.
 pub fn check_loss(folder: &Path, left_out: LeftOut) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     ensure!(report.of::<Sample>("sample")?.iter().any(|sample| sample.cause == "t3"), "no expiry");
@@ -194,7 +202,8 @@ pub fn check_loss(folder: &Path, left_out: LeftOut) -> Result<()> {
         left_out.explains(spurious, reported) && left_out.explains(named, reported),
         "{spurious} spurious, {named} named, {reported} duplicates"
     );
-    // Copies and SACKs get lost, so that the peer names fewer; and this path becomes no quicker.
+    // Copies and SACKs get lost: so the peer reports fewer duplicates than there are needless copies. An
+    // early acknowledgement means a needless copy here, as the path never becomes quicker.
     ensure!(
         !left_out.is_nothing() || spurious <= needless && early <= needless,
         "{spurious} spurious, {early} early, {needless} needless"
@@ -202,7 +211,9 @@ pub fn check_loss(folder: &Path, left_out: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// Copies of chunks that were sent after the one that came first, on a path that takes so long one way. T3 may send again what left less than a millisecond before.
+/// Returns how many needless copies of chunks were sent: copies that left after the one which arrived first.
+/// `one_way_ns` is the path's delay. The margin is small, a hundredth of that, because T3-rtx may send a
+/// chunk again less than a millisecond after its last copy.
 fn needless(folder: &Path, one_way_ns: u64) -> Result<u64> {
     let times = |interface| -> Result<HashMap<u32, Vec<u64>>> {
         let mut times: HashMap<u32, Vec<u64>> = HashMap::new();
@@ -223,7 +234,7 @@ fn needless(folder: &Path, one_way_ns: u64) -> Result<u64> {
     Ok(sent.iter().map(needless).sum())
 }
 
-/// TSNs that the receiver reported as duplicates, each as often as it did.
+/// Returns how many duplicate TSNs the SACKs at a0 report. A TSN counts each time that a SACK reports it.
 fn duplicates(folder: &Path) -> Result<u64> {
     let mut found = 0;
     for frame in captured(folder, &["a0"])? {
@@ -236,7 +247,7 @@ fn duplicates(folder: &Path) -> Result<u64> {
     Ok(found)
 }
 
-/// See the scenario.
+/// Scenario `blackout`: T3-rtx expires at least three times while the path is down.
 pub fn check_blackout(folder: &Path, _: LeftOut) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     let samples = report.of::<Sample>("sample")?;
@@ -245,7 +256,7 @@ pub fn check_blackout(folder: &Path, _: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// See the scenario.
+/// Scenario `ipv6`: all samples have the peer's IPv6 address, and there are two associations to it.
 pub fn check_ipv6(folder: &Path, _: LeftOut) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     let samples = report.of::<Sample>("sample")?;
@@ -255,7 +266,8 @@ pub fn check_ipv6(folder: &Path, _: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// See the scenario.
+/// Scenario `heartbeat`: on the idle path each HEARTBEAT ACK of the capture gives a sample, nothing else
+/// does, and the samples' round-trip time is the path's.
 pub fn check_heartbeat(folder: &Path, left_out: LeftOut) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     let idle: IpAddr = "10.2.1.1".parse()?;
@@ -282,7 +294,8 @@ pub fn check_heartbeat(folder: &Path, left_out: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// See the scenario.
+/// Scenario `states`: path 0 becomes potentially failed, inactive, and active again; path 1 ends potentially
+/// failed, then inactive. HEARTBEATs that are not answered are counted, and each is a sample.
 pub fn check_states(folder: &Path, left_out: LeftOut) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     let changes = |ip: &str| -> Vec<(String, String)> {
@@ -298,7 +311,8 @@ pub fn check_states(folder: &Path, left_out: LeftOut) -> Result<()> {
     };
     let failed = pairs(&[("active", "pf"), ("pf", "inactive"), ("inactive", "active")]);
     ensure!(!left_out.is_nothing() || changes("10.2.0.1") == failed, "path 0: {:?}", changes("10.2.0.1"));
-    // Before it fails itself, it may look lost while path 0 goes: SACKs go there as well.
+    // Path 1 may change its state earlier, too: while path 0 fails, SACKs for path 1's chunks get lost on
+    // path 0.
     ensure!(
         !left_out.is_nothing() || changes("10.2.1.1").ends_with(&failed[..2]),
         "path 1: {:?}",
@@ -313,7 +327,8 @@ pub fn check_states(folder: &Path, left_out: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// See the scenario.
+/// Scenario `spurious`: at least 20 retransmissions are spurious, as many as SACKs report duplicates, and
+/// none of them shows as an early acknowledgement.
 pub fn check_spurious(folder: &Path, left_out: LeftOut) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     let (reported, spurious) = (duplicates(folder)?, report.sum("summary", "spurious_rtx"));
@@ -330,7 +345,8 @@ pub fn check_spurious(folder: &Path, left_out: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// Each expiry of T2-shutdown is a row, and the path's change of state has a cause.
+/// Scenario `shutdown`: each expiry of T2-shutdown is a sample, at least three in all, and a `path` object
+/// shows that the path becomes potentially failed.
 pub fn check_shutdown(folder: &Path, left_out: LeftOut) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     let snmp = counters(&text(&folder.join("snmp"))?)?;

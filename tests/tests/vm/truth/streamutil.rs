@@ -1,4 +1,4 @@
-//! `sctp-streamutil` against captures.
+//! Compares `sctp-streamutil` with captures.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,20 +11,21 @@ use serde_json::Value;
 use crate::cases::scenarios::Scenario;
 use crate::compare::{LeftOut, captured, no_loss, of_type, traffic};
 
-/// How far waiting times of a stream may be off: in us, and for each message that waited.
+/// How far the waiting times of a stream may be off, in us: by `all_us`, or by `each_us` for each message
+/// that waited, whichever is more.
 pub struct Limits {
     all_us: f64,
     each_us: f64,
 }
 
-/// Where few messages wait.
+/// Limits for scenarios in which few messages wait.
 pub const ALL: Limits = Limits { all_us: 200.0, each_us: 0.0 };
 
-/// Where many do: between the tap and the hook lie some 10 us for the first chunk of a packet, and more for the others; on
-/// 6.1 up to 60.
+/// Limits for scenarios in which many messages wait. From the tap to the hook the first chunk of a packet
+/// takes some 10 us, and later chunks take more; on 6.1 up to 60 us.
 pub const EACH: Limits = Limits { all_us: 200.0, each_us: 100.0 };
 
-/// A `summary` object.
+/// A `summary` object of `sctp-streamutil`.
 #[derive(Debug, Deserialize)]
 struct Summary {
     local: SocketAddr,
@@ -63,7 +64,8 @@ impl Summary {
     }
 }
 
-/// What the sender sent, and how what the receiver got had to wait, stream by stream.
+/// Compares stream by stream: what was sent, with the capture at the sender; and how long received messages
+/// waited for earlier ones, with the capture at the receiver.
 pub fn check(folder: &Path, scenario: &Scenario, left_out: LeftOut) -> Result<()> {
     no_loss(folder, "streamutil", "sctp-streamutil")?;
     let summaries: Vec<Summary> = of_type(folder, "streamutil", "summary")?;
@@ -113,7 +115,8 @@ pub fn check(folder: &Path, scenario: &Scenario, left_out: LeftOut) -> Result<()
     Ok(())
 }
 
-/// What was sent, from the capture alone.
+/// Compares what was sent with captures alone, where the traffic is not `sctp-traffic`'s. No event may be
+/// missing.
 pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     no_loss(folder, "streamutil", "sctp-streamutil")?;
     let summaries: Vec<Summary> = of_type(folder, "streamutil", "summary")?;
@@ -126,8 +129,9 @@ pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     check_unseen(folder, LeftOut::NOTHING, 0, 0)
 }
 
-/// What is missing is what the command says that it has not seen, in all scenarios of the machine; but for a first chunk of
-/// each association, which is as if it had been sent before the trace began.
+/// Ensures that the command reports the missing chunks as unseen. `unseen` counts those of all scenarios of
+/// the machine, but never an association's first chunk: if that is missing, it seems to have been sent before
+/// the trace began. If no event may be missing, `unseen` must be 0.
 fn check_unseen(folder: &Path, left_out: LeftOut, missing: u64, associations: u64) -> Result<()> {
     let ends: Vec<Value> = of_type(folder, "streamutil", "end")?;
     let unseen = ends.first().and_then(|end| end["unseen"].as_u64()).context("unseen")?;
@@ -136,7 +140,8 @@ fn check_unseen(folder: &Path, left_out: LeftOut, missing: u64, associations: u6
     Ok(())
 }
 
-/// Returns how many chunks, new or sent again, were not counted.
+/// Compares what the sender of a flow sent with the command's summary. Returns how many chunks, new or sent
+/// again, the command did not count.
 fn compare_sent(flow: &Flow, summary: &Summary, left_out: LeftOut) -> Result<u64> {
     let (mut missing, size) = (0, flow.streams.values().map(|stream| stream.bytes).sum::<u64>());
     for (id, sent) in &flow.streams {
@@ -173,7 +178,8 @@ fn compare_sent(flow: &Flow, summary: &Summary, left_out: LeftOut) -> Result<u64
     Ok(missing)
 }
 
-/// Only the stream of the chunk that was kept back waited, and for long.
+/// Scenario `blocked`: at the receiver, messages waited on stream 2 only, of which one chunk was kept back,
+/// and for more than 0.3 s.
 pub fn check_blocked(folder: &Path, _: LeftOut) -> Result<()> {
     let summaries: Vec<Summary> = of_type(folder, "streamutil", "summary")?;
     let receiver = summaries.iter().find(|s| s.local.port() == 5000).context("no receiver")?;
@@ -186,7 +192,8 @@ pub fn check_blocked(folder: &Path, _: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// The chunks that were kept back came late, and what came with them waited for nothing.
+/// Scenario `unordered-late`: on stream 0 the unordered chunks that were kept back came late, and no message
+/// waited on any stream.
 pub fn check_unordered_late(folder: &Path, _: LeftOut) -> Result<()> {
     let flows = flows(&captured(folder, &["b0"])?);
     let late = flows.iter().find(|flow| flow.destination_port == 5000).context("no flow")?;

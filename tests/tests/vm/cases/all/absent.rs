@@ -1,5 +1,5 @@
-//! A machine without SCTP. Once loaded, the module stays: its control socket holds a reference. So this is one case,
-//! and the first of its boot.
+//! The commands on a machine without the sctp module. Once loaded, the module stays, as its control socket
+//! holds a reference. So all of this is one case, and the first of its boot.
 
 use std::path::Path;
 
@@ -11,7 +11,8 @@ use sctptrace_tests::vm::{Case, Mode, text};
 use crate::compare::{contract, ensure_sentence};
 use crate::suite::Suite;
 
-/// Each command refuses, waits with --wait, and starts once the module is there.
+/// Without the module each command refuses to start. With --wait it waits, and traces once the module is
+/// loaded.
 const SCRIPT: &str = "
 [ ! -d /sys/module/sctp ] || fail 'SCTP is loaded already'
 for tool in $TOOLS; do
@@ -32,7 +33,7 @@ trace_stop
 until_true 20 no_objects
 ";
 
-/// The case.
+/// Adds the case.
 pub fn add(suite: &mut Suite) {
     suite.add(Series::V6_12, Mode::Icount, Case::new("absent", SCRIPT), check);
 }

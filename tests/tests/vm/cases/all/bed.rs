@@ -1,4 +1,5 @@
-//! The bed itself: captures and the kernel's own counters must agree before either can judge a tool.
+//! The test bed itself: captures and the kernel's own counters must agree, as commands are compared with
+//! both.
 
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use sctptrace_tests::vm::{Case, Mode};
 use crate::compare::{captured, traffic};
 use crate::suite::Suite;
 
-/// Lossy, several associations, one-to-many, over two ports.
+/// Three associations of one-to-many sockets, over two ports and a path with losses.
 const COUNTS: &str = "
 topology
 path 10ms
@@ -21,7 +22,7 @@ send --bind 10.1.0.1 --count 500 --one-to-many --associations 3 --port 5000,5001
 capture_stop
 ";
 
-/// The cases.
+/// Adds the case.
 pub fn add(suite: &mut Suite) {
     suite.add(Series::V6_12, Mode::Icount, Case::new("bed-counts", COUNTS), check_counts);
 }

@@ -1,5 +1,5 @@
-//! Type information of kernels: Debian 11's has none of modules; newer ones have some of a module's types in `vmlinux` too,
-//! and some distributions none.
+//! BTF, the kernels' type information. Debian 11's kernel has none of modules. Newer Debian kernels have some
+//! of the sctp module's types in `vmlinux`, too; those of some distributions have none there.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use sctptrace_tests::vm::{Case, Mode};
 use crate::compare::ensure_sentence;
 use crate::suite::Suite;
 
-/// libbpf finds a type that only the module's own type information has.
+/// libbpf finds a type that only the sctp module's own BTF has.
 const SPLIT: &str = "
 modprobe sctp
 ! grep -q sctp_flush_ctx /sys/kernel/btf/vmlinux || fail 'not only the module has the type'
@@ -20,7 +20,7 @@ until_true 20 grep -qs attached split.err
 kill $!
 ";
 
-/// The cases.
+/// Adds the cases.
 pub fn add(suite: &mut Suite) {
     let too_old =
         Case::new("too-old", "modprobe sctp; for tool in $TOOLS; do exits 3 sctp-$tool sctp-$tool; done");

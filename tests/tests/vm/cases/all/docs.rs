@@ -1,4 +1,5 @@
-//! The pages of `docs/`: what they show is what the commands print, and what they say of it is true.
+//! README and the pages of `docs/`: the output that they show is what the commands print, and what their text
+//! says of the output is true.
 
 use std::path::{Path, PathBuf};
 
@@ -9,19 +10,19 @@ use sctptrace_tests::vm::text;
 use crate::compare::{Association, traffic};
 use crate::suite::Suite;
 
-/// A scenario that has run.
+/// A scenario of a page, a script in `guest/docs/`, that has run.
 struct Run<'a> {
     page: &'a Page,
-    /// The case's.
+    /// The folder of the page's case; each scenario has its own folder in that.
     folder: &'a Path,
     scenario: &'a str,
 }
 
-/// What the text says of a scenario.
+/// Checks what a page's text says of a scenario.
 type Claim = fn(&Run<'_>) -> Result<()>;
 
 const CLAIMS: [(&str, Claim); 16] = [
-    // README shows less than the examples do.
+    // README has claims of its own for some scenarios, as it shows fewer of the commands than the pages do.
     ("README/rtt", three_kinds),
     ("README/rto", back_off),
     ("README/stopped-reader", stall),
@@ -40,7 +41,7 @@ const CLAIMS: [(&str, Claim); 16] = [
     ("stopped-reader", stopped_reader),
 ];
 
-/// The cases, one per page.
+/// Adds a case for each page.
 pub fn add(suite: &mut Suite) {
     for page in Page::all().expect("the pages can be read") {
         let case = page.case().expect("a page's scenarios are there");
@@ -62,7 +63,7 @@ fn check(page: &Page, folder: &Path) -> Result<()> {
 }
 
 impl Run<'_> {
-    /// What the scenario's command of that number on the page printed.
+    /// Returns the output of one of the commands that the page shows of the scenario, by its number from 0.
     fn output(&self, number: usize) -> Result<String> {
         let mut all = self.page.shown(self.folder, self.scenario)?;
         ensure!(number < all.len(), "{} commands", all.len());
@@ -73,35 +74,35 @@ impl Run<'_> {
         self.folder.join(self.scenario).join(file)
     }
 
-    /// The only association, as its client saw it.
+    /// Returns the client's report of the only association.
     fn client(&self) -> Result<Association> {
         traffic(&self.folder.join(self.scenario), "client.json")?.pop().context("no association")
     }
 
-    /// A counter of the sender's namespace.
+    /// Returns an SNMP counter of the sender's network namespace.
     fn snmp(&self, name: &str) -> Result<f64> {
         number(&text(&self.path("snmp"))?, name)
     }
 }
 
-/// The numbers that come after the words, on the same line.
+/// Returns the numbers after the first occurrence of `words` in the text, up to the end of the line.
 fn numbers(text: &str, words: &str) -> Result<Vec<f64>> {
     let line = from(text, words)?[words.len()..].lines().next().unwrap_or_default();
     let fields = line.split(|char: char| !char.is_ascii_digit() && char != '.');
     Ok(fields.filter_map(|field| field.parse().ok()).collect())
 }
 
-/// The first of them.
+/// Returns the first number after the first occurrence of `words` in the text, on the same line.
 fn number(text: &str, words: &str) -> Result<f64> {
     numbers(text, words)?.first().copied().with_context(|| format!("no number after {words:?} in {text}"))
 }
 
-/// The text from these words on.
+/// Returns the text from the first occurrence of `words` on.
 fn from<'a>(text: &'a str, words: &str) -> Result<&'a str> {
     text.find(words).map(|at| &text[at..]).with_context(|| format!("no {words:?} in {text}"))
 }
 
-/// A column of the rows that begin with a number.
+/// Returns a column, by its index from 0, of the lines that begin with a digit.
 fn column(text: &str, index: usize) -> Vec<&str> {
     let rows = text.lines().filter(|line| line.starts_with(|char: char| char.is_ascii_digit()));
     rows.filter_map(|row| row.split_whitespace().nth(index)).collect()
@@ -160,7 +161,8 @@ fn rto(run: &Run<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the sender sees where the reader is slow.
+/// Ensures that the sender's `sctp-bufmon` shows what a slow reader causes: as many waits as the client
+/// counted, a full send buffer, data in the outqueue, and a small receive window.
 fn is_slow_reader(output: &str, client: &Association) -> Result<()> {
     ensure!(number(output, "Wait events:")? == client.sending.blocked_sends as f64, "waits: {output}");
     ensure!(client.sending.blocked_sends > 50, "{:?}", client.sending);
@@ -193,7 +195,7 @@ fn pause(run: &Run<'_>) -> Result<()> {
     let [first, second] = [from(&plain, "Stream 0")?, from(&plain, "Stream 1")?];
     let sent = run.client()?.sent;
     let messages = |stream: u16| sent.get(&stream).map_or(0.0, |count| count.messages as f64);
-    // The farewell makes up for the interval that one message less ends.
+    // A stream has one interval less than chunks; stream 0 has the farewell as one chunk more.
     ensure!(number(first, "Samples:")? == messages(0), "{plain}");
     ensure!(number(second, "Samples:")? == messages(1) - 1.0, "{plain}");
     let [paused, even] = [number(first, "Jitter:")?, number(second, "Jitter:")?];
@@ -217,7 +219,7 @@ fn jitter(run: &Run<'_>) -> Result<()> {
 
 fn four_streams(run: &Run<'_>) -> Result<()> {
     let plain = run.output(0)?;
-    // With the farewell.
+    // The farewell has four bytes and is not in `sent`.
     let bytes = run.client()?.sent.values().map(|count| count.bytes).sum::<u64>() + 4;
     ensure!(number(&plain, "Data:")? == bytes as f64, "{plain}");
     ensure!(number(&plain, "Parallelism:")? == 40.0 && number(&plain, "Index:")? < 0.9, "{plain}");
@@ -274,7 +276,7 @@ fn lossy_path(run: &Run<'_>) -> Result<()> {
     let [Ok(primary), Ok(other)] = [primary, other].map(|path| numbers(path, "Retransmissions:")) else {
         anyhow::bail!("{output}")
     };
-    // By T3-rtx (the digit of its name counts), fast, for the path MTU, chunks.
+    // The numbers of the line: by T3-rtx, the 3 of that name, fast, for the path MTU, chunks.
     let [t3, _, fast, _, chunks] = primary[..] else { anyhow::bail!("{primary:?}") };
     ensure!(t3 == run.snmp("SctpT3Retransmits")? && fast == run.snmp("SctpFastRetransmits")?, "{output}");
     ensure!(fast > 5.0 && chunks == 0.0, "{output}");

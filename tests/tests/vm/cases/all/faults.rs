@@ -1,5 +1,5 @@
-//! What can go wrong around a command: it is ended, has nowhere to write, or its surroundings change. Whatever happens,
-//! nothing is lost silently, and nothing stays behind.
+//! Faults around a command: a signal ends it, its output cannot be written, it cannot start, or its network
+//! namespace or the clock changes. Whatever happens, nothing is lost silently, and nothing stays behind.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::compare::{Report, contract, ensure_sentence, objects, says_nothing, traffic};
 use crate::suite::Suite;
 
-/// Two copies of all commands, ended by two signals; then one copy is killed amid traffic. (SIGINT: see the forms of each
-/// command.)
+/// Two processes of each command, of which SIGTERM ends one and SIGHUP the other; then one more of each,
+/// which SIGKILL ends amid traffic. (SIGINT ends the commands in the cases of their output formats.)
 const SIGNALS: &str = "
 topology; path 10ms; remember
 serve --bind 10.2.0.1 --associations 2
@@ -42,7 +42,8 @@ wait $client $server
 nothing_left
 ";
 
-/// A hangup that is ignored (`nohup`); and a second signal, while the reader takes what is due at the end a sip at a time.
+/// A command that was started with SIGHUP ignored, as by `nohup`, gets a SIGHUP. Another command gets a
+/// second SIGTERM while a slow reader still takes the output that is due at the end.
 const SECOND_SIGNAL: &str = "
 topology; path 10ms; remember
 now() { cut -d' ' -f1 /proc/uptime; }
@@ -73,7 +74,7 @@ wait $held && echo 0 >held.status || echo $? >held.status
 nothing_left
 ";
 
-/// Readers that have enough: while rows come, and of a header after which nothing comes.
+/// Readers that close their pipe: one while rows come, one after a header that no row follows.
 const PIPES: &str = "
 topology; path 10ms; remember
 head_of() { # NAME LINES TOOL ARGUMENTS...
@@ -92,7 +93,8 @@ until_true 20 test -s rto-rows.status
 nothing_left
 ";
 
-/// Devices that are full: in mid-run, and only when the rows of the end are due, which need a second page.
+/// Output to full devices. A disk of one page is full in mid-run for JSON, and for CSV only at the end, whose
+/// rows need a second page. `/dev/full` is always full.
 const FULL: &str = "
 topology; path 10ms; remember
 serve --bind 10.2.0.1 --associations 60
@@ -116,8 +118,9 @@ umount *.disk
 nothing_left
 ";
 
-/// What refuses a command before it begins: files that cannot be made, a limit of open files, and a kernel without its BPF
-/// compiler. And what does not.
+/// Commands refuse to start where their file cannot be made, with a hard limit of 20 open files, and on a
+/// kernel with its BPF compiler (JIT) off. They start with a soft limit of 20 open files and no lockable
+/// memory.
 const REFUSALS: &str = "
 modprobe sctp
 until_true 20 grep -qx 2 /sys/module/sctp/refcnt # namespaces of the case before are gone
@@ -138,7 +141,7 @@ sysctl -qw net.core.bpf_jit_enable=1
 nothing_left
 ";
 
-/// The namespace is deleted while a process still sends in it; when that has ended it is gone.
+/// The traced network namespace is deleted while a process still sends in it, and is gone after that process.
 const NETNS: &str = "
 topology; path 10ms; remember
 stat -L -c %i /run/netns/a >inode
@@ -191,7 +194,7 @@ for tool in $TOOLS; do until_true 20 grep -q 'Tracing completed' $tool.screen; s
 nothing_left
 ";
 
-/// The cases.
+/// Adds the cases.
 pub fn add(suite: &mut Suite) {
     let mut add = |name, script, check: fn(&Path) -> Result<()>| {
         suite.add(Series::V6_12, Mode::Icount, Case::new(name, script), check);
@@ -206,7 +209,8 @@ pub fn add(suite: &mut Suite) {
     add("faults-terminal", TERMINAL, check_terminal);
 }
 
-/// The text of a run over two associations of 21 chunks each, the farewells among them; 20 intervals lie between.
+/// Ensures that the text output in `TOOL.out` is complete. Two associations have 21 chunks each, the farewell
+/// included. `sctp-jitter` has one block for both, with the 20 intervals between the chunks of each.
 fn ensure_whole(folder: &Path, tool: &str) -> Result<()> {
     contract(folder, &format!("{tool}-text"), &[&format!("{tool}.out")])?;
     let (sentence, times) = match tool {
@@ -236,7 +240,7 @@ fn check_signals(folder: &Path) -> Result<()> {
     let mut expected = BTreeSet::from(["client.json".to_owned()]);
     for tool in TOOLS {
         ensure!(text(&folder.join(format!("{tool}.status")))? == "137\n", "{tool}: not killed");
-        // Whole lines, and no end.
+        // The output ends with a whole line, and has no `end` object.
         let lines: Vec<Value> = objects(&folder.join(format!("{tool}.json")))?;
         let whole = text(&folder.join(format!("{tool}.json")))?.ends_with('\n');
         ensure!(whole && lines.iter().all(|line| line["type"] != "end"), "{tool}: {lines:?}");
@@ -256,7 +260,7 @@ fn check_second_signal(folder: &Path) -> Result<()> {
     ensure!(rows.lines().count() == 2, "not one association: {rows}");
     let [before, after] = ["before", "after"].map(|name| text(&folder.join(name)));
     let lasted_s = after?.trim().parse::<f64>()? - before?.trim().parse::<f64>()?;
-    // The process ends at once; the kernel takes its time to let go of the hooks.
+    // The process itself ends at once; up to a second is for the kernel to release its hooks.
     ensure!(lasted_s < 1.0, "ended {lasted_s} s after the second signal");
     Ok(())
 }
@@ -323,7 +327,7 @@ fn check_netns(folder: &Path) -> Result<()> {
         ensure!(!summaries.is_empty(), "{tool}: no summary");
         let right = |s: &&Value| s["netns"] == inode && s["assoc_id"] == client.assoc_id;
         ensure!(summaries.iter().all(right), "{tool}: not {client:?} in {inode}: {summaries:?}");
-        // Chunks sent, with the farewell; echoes received.
+        // The client's chunks: sent, with the farewell; for sctp-jitter received, which are the echoes.
         let (key, chunks) = match tool {
             "rtt" => ("samples", client.stats.data_sent),
             "jitter" => ("chunks", client.stats.data_received),
@@ -343,7 +347,7 @@ fn check_clock(folder: &Path) -> Result<()> {
         let time = |interval: &Value| interval["time"].as_str().unwrap_or_default().to_owned();
         let [first, .., last] = intervals.as_slice() else { anyhow::bail!("{tool}: no intervals") };
         ensure!(time(last) < time(first), "{tool}: the clock did not go back: {first} {last}");
-        // Of half a second, as long as traffic lasts.
+        // Intervals take half a second each, and are shown as long as traffic lasts: some 4 s.
         let times: BTreeSet<_> = intervals.iter().map(|interval| time(interval)).collect();
         ensure!((8..=10).contains(&times.len()), "{tool}: intervals of {times:?}");
         let lasted = report.end["duration_s"].as_f64().context("duration_s")?;
@@ -352,7 +356,7 @@ fn check_clock(folder: &Path) -> Result<()> {
     let report = Report::read(folder, "rtt")?;
     let samples: Vec<_> = report.objects("sample").collect();
     ensure!(samples.len() as u64 == client.stats.data_sent, "{} samples of {client:?}", samples.len());
-    // The path, and the 200 ms that a SACK may be held back.
+    // The path's 20 ms, and up to 200 ms by which the receiver may delay a SACK.
     let right = |sample: &&Value| sample["rtt_us"].as_f64().is_some_and(|us| (20e3..225e3).contains(&us));
     ensure!(samples.iter().all(right), "{samples:?}");
     Ok(())

@@ -1,4 +1,4 @@
-//! `-H` against captures and the sender's own clock.
+//! Compares the histograms of `-H` with captures and with the waits that `sctp-traffic` measured.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -14,7 +14,7 @@ use sctptrace_tests::vm::{Case, Mode, text};
 use crate::compare::{Association, captured, says_nothing, traffic};
 use crate::suite::Suite;
 
-/// Small messages, with a path that is dead for a while; then large ones, through a small buffer.
+/// Small messages over a path that is down for two seconds; then large messages through a small send buffer.
 const SCRIPT: &str = "
 topology; path 10ms; capture a0 b0
 for tool in $TOOLS; do start $tool sctp-$tool -H; start plain-$tool sctp-$tool; done
@@ -28,13 +28,15 @@ send --bind 10.1.0.1 --streams 2 --count 200 --size 3000 --sndbuf 16384 --blocke
 trace_stop; capture_stop
 ";
 
-/// Where the kernel side counts in 16 buckets per octave.
+/// How far a value may lie on the wrong side of a row's end, as a share of that end. The kernel side counts
+/// in 16 buckets per octave, and a row has all values of the buckets whose middle is in it: up to half a
+/// bucket of them may belong to the next row.
 const EDGE: f64 = 1.0 / 32.0;
 
-/// `--rto-min`; round trips give no more, as no SACK is late.
+/// The RTO without losses, in ms: `--rto-min`. Round-trip times alone would give less, as no SACK is delayed.
 const RTO_MIN_MS: u64 = 200;
 
-/// The cases.
+/// Adds the case.
 pub fn add(suite: &mut Suite) {
     suite.add(Series::V6_12, Mode::Icount, Case::new("histograms", SCRIPT), check);
 }
@@ -44,7 +46,7 @@ fn check(folder: &Path) -> Result<()> {
     for tool in TOOLS {
         let [status, errors] = ["status", "err"].map(|end| text(&folder.join(format!("{tool}.{end}"))));
         let (status, errors) = (status?, errors?);
-        // Of what was sent again there is no round trip (RFC 9260 6.3.1 C5).
+        // Chunks that were sent again give no round-trip time (RFC 9260 6.3.1 C5) and are counted as skipped.
         let only_skips = tool == "rtt" && errors.lines().all(|line| line.contains(" samples skipped: "));
         ensure!(status == "0\n" && (says_nothing(&errors) || only_skips), "{tool}: {status}{errors}");
         ensure_else_the_same(folder, tool)?;
@@ -56,17 +58,17 @@ fn check(folder: &Path) -> Result<()> {
     check_rto(folder, &sender)
 }
 
-/// A row: its smallest value, its largest, and how many there were.
+/// A row of a histogram: its smallest value, its largest value, and the number of values between them.
 type Row = (u64, u64, u64);
 
-/// A histogram as it was drawn.
+/// A histogram as a command printed it.
 struct Drawn {
     title: String,
     unit: String,
     rows: Vec<Row>,
 }
 
-/// The histograms of a text, and its other lines.
+/// Returns the histograms in the text output `NAME.out`, and the other lines.
 fn drawn(folder: &Path, name: &str) -> Result<(Vec<Drawn>, Vec<String>)> {
     let (mut histograms, mut others): (Vec<Drawn>, Vec<String>) = Default::default();
     for line in text(&folder.join(format!("{name}.out")))?.lines() {
@@ -92,8 +94,9 @@ fn drawn(folder: &Path, name: &str) -> Result<(Vec<Drawn>, Vec<String>)> {
     Ok((histograms, others))
 }
 
-/// The histograms apart, all is as without. Rows and statistics of the two differ by when they began and ended, but not
-/// in their kinds.
+/// Ensures that `-H` adds histograms and changes nothing else: the other lines are of the same kinds as
+/// without `-H`, that is, the same but for their numbers. Numbers differ, as the two commands began and ended
+/// at different times.
 fn ensure_else_the_same(folder: &Path, tool: &str) -> Result<()> {
     let kinds = |lines: Vec<String>| -> Vec<String> {
         let words = |line: &String| {
@@ -105,7 +108,7 @@ fn ensure_else_the_same(folder: &Path, tool: &str) -> Result<()> {
     };
     let (with, without) = (drawn(folder, tool)?, drawn(folder, &format!("plain-{tool}"))?);
     ensure!(!with.0.is_empty() && without.0.is_empty(), "{tool}: {} and {}", with.0.len(), without.0.len());
-    // How often something is printed may differ by an interval's end.
+    // Compared as sets: one of the two may have printed a line once more, at the end of one more interval.
     let (with, without) = (kinds(with.1), kinds(without.1));
     let (with, without): (HashSet<_>, HashSet<_>) = (with.iter().collect(), without.iter().collect());
     ensure!(with == without, "{tool}: {with:?} with histograms, {without:?} without");
@@ -116,7 +119,8 @@ fn count(rows: &[Row]) -> u64 {
     rows.iter().map(|row| row.2).sum()
 }
 
-/// Up to every row's end there are as many values as the truth has, give or take those so near to it.
+/// Ensures that a histogram has as many values as the truth, in all and below each row's end. Below an end it
+/// may have more or fewer by as many true values as lie nearer to that end than [`EDGE`] of it plus `slack`.
 fn ensure_rows(rows: &[Row], truth: &[f64], slack: f64) -> Result<()> {
     ensure!(count(rows) == truth.len() as u64, "{} values, and {rows:?}", truth.len());
     let below = |limit: f64| truth.iter().filter(|value| **value < limit).count() as u64;
@@ -155,7 +159,8 @@ fn check_rtt(folder: &Path, sender: &[Frame]) -> Result<()> {
     ensure_rows(&merged(&histograms), &truth, 500.0).context("rtt")
 }
 
-/// The chunk that a dead path kept longest was sent again at each expiry of T3-rtx.
+/// Compares the RTO's histogram with the capture. The chunk that was sent most often was sent again at each
+/// expiry of T3-rtx while the path was down: its times give the RTOs of the back-off.
 fn check_rto(folder: &Path, sender: &[Frame]) -> Result<()> {
     let (histograms, _) = drawn(folder, "rto")?;
     let mut times: BTreeMap<(u32, u32), Vec<u64>> = BTreeMap::new();
@@ -166,7 +171,7 @@ fn check_rto(folder: &Path, sender: &[Frame]) -> Result<()> {
         }
     }
     let times = times.into_values().max_by_key(Vec::len).context("no DATA")?;
-    // It is doubled at each (RFC 9260 6.3.3 E2); what comes sooner is no expiry.
+    // Each expiry doubles the RTO (RFC 9260 6.3.3 E2); a retransmission that comes sooner is by no expiry.
     let (mut expected, mut rto_ms): (BTreeMap<u32, u64>, u64) = (BTreeMap::new(), RTO_MIN_MS);
     for (n, pair) in times.windows(2).enumerate() {
         if n > 0 && (pair[1] - pair[0]) / 1_000_000 < rto_ms * 9 / 10 {
@@ -180,7 +185,7 @@ fn check_rto(folder: &Path, sender: &[Frame]) -> Result<()> {
     let backed_off: BTreeMap<u32, u64> =
         first.rows.iter().filter(|row| row.0 >= 256 && row.2 > 0).map(|row| (row.0.ilog2(), row.2)).collect();
     ensure!(backed_off == expected, "{expected:?} by power of two, and {:?}", first.rows);
-    // Else it is RTO.min.
+    // All other RTOs are at least RTO.min: no row below 128 ms has any.
     ensure!(first.rows.iter().all(|row| row.2 == 0 || row.0 >= 128), "{:?}", first.rows);
     ensure!(histograms.iter().all(|h| h.unit == "msecs"), "units of rto");
     Ok(())
@@ -202,14 +207,14 @@ fn check_jitter(folder: &Path, receiver: &[Frame]) -> Result<()> {
     Ok(())
 }
 
-/// The two associations, in their order.
+/// Returns the client's reports of the two associations, in the order in which they ran.
 fn clients(folder: &Path) -> Result<[Association; 2]> {
     let [first, second] =
         ["first.json", "client.json"].map(|name| -> Result<_> { Ok(traffic(folder, name)?.remove(0)) });
     Ok([first?, second?])
 }
 
-/// Exactly the messages that the capture has, by their lengths.
+/// Ensures that each row of the message sizes' histogram counts exactly the capture's messages of that size.
 fn check_sizes(folder: &Path, sender: &[Frame]) -> Result<()> {
     let (histograms, _) = drawn(folder, "streamutil")?;
     for client in clients(folder)? {
@@ -249,11 +254,11 @@ fn check_bufmon(folder: &Path, sender: &[Frame]) -> Result<()> {
     let [least, most] =
         [0, 1].map(|end| waits.iter().map(|(low, high, n)| [*low, high + 1][end] * n).sum::<u64>() as f64);
     let waited = waited_us as f64;
-    // The sender's clock runs around the system call.
+    // The client measures the whole system call, which takes up to 10 % longer than the wait.
     ensure!(least * (1.0 - EDGE) <= waited && waited <= most * 1.1, "{waited_us} us: {waits:?}");
     ensure!(most < waited * 3.0 && least > waited / 3.0, "{waited_us} us: {waits:?}");
 
-    // A look at every SACK and every send.
+    // Each received SACK and each send gives a sample of the buffer's utilisation.
     let sacks = sender
         .iter()
         .filter(|frame| frame.packet.destination == client.local_port)

@@ -1,4 +1,4 @@
-//! Peers that break the rules, next to one that keeps them; and numbers that wrap.
+//! Peers that break the rules of SCTP, beside an association that keeps them; and TSNs that wrap.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -20,7 +20,8 @@ use crate::compare::{LeftOut, of_type, traffic};
 use crate::suite::Suite;
 use crate::truth::rtt::{Seen, check_summaries, compare};
 
-/// Packets of the hostile peer's, which hold 65,535 bytes. Its address is none of a's.
+/// Begins each case. The network lets packets of 65,535 bytes pass, as the hostile peer sends them, and knows
+/// the peer's address, which a does not own. The five commands and `sctp-fuzz echo` start.
 const BEGIN: &str = "topology 65535
     know r ra0 a a0 10.1.0.9
     for tool in rtt rto; do trace $tool sctp-$tool --json -q -f $tool.json --max-paths 16384; done
@@ -38,23 +39,24 @@ const END: &str = "
 
 const WRAP: &str = "a sctp-fuzz wrap";
 
-/// With a good association at the same time.
+/// An attack, and a good association, which keeps the rules, at the same time.
 const ATTACK: &str = "
     serve --bind 10.2.0.1 --streams 4
     a sctp-traffic client --bind 10.1.0.1 --count 1500 --rate 500 --streams 4 --nodelay >client.json & client=$!
     a sctp-fuzz attack --seed SEED --packets PACKETS >attack.json
     wait $client $server";
 
-/// How far what the commands say may be from the capture.
+/// How far the commands' output may be from the capture.
 #[derive(Clone, Copy)]
 enum Fit {
-    /// By errors of round-trip times alone.
+    /// Only round-trip times may be off, by errors within `limits`: their 50th and 99th percentile, in us.
     Close { hooks: &'static str, limits: (f64, f64) },
-    /// On two CPUs in real time a tap sees packets in another order than the kernel deals with them, and late.
+    /// For two CPUs in real time: the tap may see packets late, and in another order than the kernel
+    /// processes them.
     Loose,
 }
 
-/// The cases.
+/// Adds the cases.
 pub fn add(suite: &mut Suite) {
     let mut add = |series, name: &str, script: &str, fit| {
         let (mode, hooks) = match fit {
@@ -62,7 +64,7 @@ pub fn add(suite: &mut Suite) {
             Fit::Loose => (Mode::Smp, ""),
         };
         let case = Case::new(name, &format!("HOOKS=\"{hooks}\"\n{BEGIN}{script}{END}"));
-        // Real time is that of the machine that emulates.
+        // In real time a case takes as long as the host takes to emulate it.
         let limit = if mode == Mode::Smp { Duration::from_secs(900) } else { case.limit };
         let case = Case { limit, ..case };
         suite.add(series, mode, case, move |folder| check(folder, fit));
@@ -81,11 +83,12 @@ pub fn add(suite: &mut Suite) {
     add(Series::V6_12, "attack-smp", &attack(4, 150), Fit::Loose);
 }
 
-/// Limits of the error of round-trip times, as in the cases of `sctp-rtt`: here chunks wait in the backlog of a socket
-/// that five commands look at.
+/// Limits of the round-trip times' error, 50th and 99th percentile in us. Packets wait in the backlog of a
+/// socket whose events five commands trace.
 const CLOSE: (f64, f64) = (50.0, 1500.0);
 
-/// What came to b, and what left a and b, against what the five commands say.
+/// Compares the five commands with the captures at b and a: what b received and sent, and what the good
+/// association sent from a.
 fn check(folder: &Path, fit: Fit) -> Result<()> {
     let at_b = capture::read_hostile(&[folder.join("b0.pcap")])?;
     let mut sent: Vec<_> = flows(&at_b).into_iter().filter(|flow| flow.source_port == 6000).collect();
@@ -103,7 +106,7 @@ fn check(folder: &Path, fit: Fit) -> Result<()> {
         sent.push(good);
     } else {
         check_wraps(&sent)?;
-        // All was acknowledged soon, by whatever numbers.
+        // All chunks were acknowledged soon, whatever their TSNs: so there was no stall.
         let bufmon = summaries::<Value>(folder, "bufmon")?;
         for summary in &bufmon {
             ensure!(number(summary, "stalls")? == 0, "{summary}");
@@ -115,14 +118,16 @@ fn check(folder: &Path, fit: Fit) -> Result<()> {
     check_jitter(folder, &at_b)?;
     check_streamutil(folder, &at_b)?;
     if matches!(fit, Fit::Loose) {
-        // Which windows were taken, and which retransmissions were called for, hangs on that order.
+        // Windows and retransmissions are not compared: which SACKs the kernel took, and which chunks it had
+        // to send again, depends on the order in which it processed the packets.
         return ["bufmon", "rto"].iter().try_for_each(|tool| summaries::<Value>(folder, tool).map(drop));
     }
     check_bufmon(folder, &sent)?;
     check_rto(folder, &sent)
 }
 
-/// The kernel's TSNs have wrapped, been reset, and begun anew.
+/// Ensures that the kernel's TSNs did what the case is about: they wrapped in a flow with more than 400 of
+/// them, and began anew in a second flow, after a restart.
 fn check_wraps(flows: &[Flow]) -> Result<()> {
     ensure!(flows.len() == 2, "{} flows instead of one and its restart", flows.len());
     let wraps = |flow: &&Flow| flow.tsns.contains_key(&0) && flow.tsns.contains_key(&u32::MAX);
@@ -131,7 +136,8 @@ fn check_wraps(flows: &[Flow]) -> Result<()> {
     Ok(())
 }
 
-/// What b sent before a restart and after it has a summary each, once.
+/// Ensures that `sctp-streamutil` has one summary for each life of an association of b, with the number of
+/// chunks that b sent in that life, and that lives are numbered from 1.
 fn check_sending_lives(folder: &Path, at_b: &[Frame]) -> Result<()> {
     let mut truth: BTreeMap<Ports, Vec<u64>> = BTreeMap::new();
     for flow in streams::flows(at_b).into_iter().filter(|flow| flow.source_port == 6000) {
@@ -158,7 +164,8 @@ fn check_sending_lives(folder: &Path, at_b: &[Frame]) -> Result<()> {
     same("chunks of each life", &truth, &seen)
 }
 
-/// The association before its restart and after it has a summary each, once, with the SACKs of that life.
+/// Ensures that `sctp-bufmon` has one summary for each life of the association, before its restart and after
+/// it, with the number of SACKs of that life.
 fn check_lives(summaries: &[Value], flows: &[Flow]) -> Result<()> {
     for (life, flow) in (1..).zip(flows) {
         let of = |summary: &&Value| {
@@ -183,8 +190,9 @@ fn check_rtt(folder: &Path, flows: &[Flow], fit: Fit) -> Result<()> {
     Ok(())
 }
 
-/// Every sample is of a TSN that was sent, once for each time that its number began anew; and every TSN of the good
-/// association that was sent once has one, or the command says that it has not. Returns the figures for people.
+/// Ensures that each TSN has at most as many samples as there are flows that sent it (TSNs begin anew after a
+/// restart). Also ensures that each TSN of the good association that was sent once and acknowledged has a
+/// sample, or that the command reports as many chunks as missed or restarted. Returns figures for people.
 fn known(flows: &[Flow], seen: &Seen) -> Result<String> {
     let mut sampled: BTreeMap<(Ports, u32), usize> = BTreeMap::new();
     for sample in &seen.samples {
@@ -205,7 +213,7 @@ fn known(flows: &[Flow], seen: &Seen) -> Result<String> {
     Ok(format!("{} samples, {} of {} missing", seen.samples.len(), missing.len(), good.tsns.len()))
 }
 
-/// The command ended well, and lost and evicted nothing. Returns its summaries.
+/// Ensures that the command exited with 0, and lost and evicted nothing. Returns its `summary` objects.
 fn summaries<T: for<'a> Deserialize<'a>>(folder: &Path, tool: &str) -> Result<Vec<T>> {
     let [status, errors] = ["status", "err"].map(|end| text(&folder.join(format!("{tool}.{end}"))));
     ensure!(status?.trim() == "0", "sctp-{tool}: {}", errors?);
@@ -215,7 +223,7 @@ fn summaries<T: for<'a> Deserialize<'a>>(folder: &Path, tool: &str) -> Result<Ve
     of_type(folder, tool, "summary")
 }
 
-/// A number of a summary object, and whose it is.
+/// Returns the ports of a `summary` object: the local one and the peer's.
 fn ports(summary: &Value) -> Result<Ports> {
     let port = |key: &str| {
         let address: SocketAddr = summary[key].as_str().with_context(|| summary.to_string())?.parse()?;
@@ -228,7 +236,8 @@ fn number(object: &Value, key: &str) -> Result<u64> {
     object[key].as_u64().with_context(|| format!("{key}: {object}"))
 }
 
-/// Every chunk that b's kernel acknowledged is an arrival, and nothing else is. No interval is taken across two lives.
+/// Ensures that `sctp-jitter` counts each chunk that b's kernel acknowledged as an arrival, and nothing else;
+/// and that no interval is measured between arrivals of two lives.
 fn check_jitter(folder: &Path, at_b: &[Frame]) -> Result<()> {
     let mut seen: BTreeMap<_, (u64, u64, u64)> = BTreeMap::new();
     let mut lives = BTreeSet::new();
@@ -251,10 +260,11 @@ fn check_jitter(folder: &Path, at_b: &[Frame]) -> Result<()> {
         for (id, stream) in streams {
             let key = (peer, local, u64::from(id));
             let mut chunks = stream.arrivals_ns.len() as u64;
-            // The command decides where the capture does not.
+            // Where the capture does not show whether chunks were accepted, the command's count is taken.
             let (more, .., reordered) = seen.get(&key).copied().unwrap_or((0, 0, 0));
-            // The kernel also has TSNs of chunks in its map that it refused (sctp_eat_data() reports those of streams that
-            // there are not), so that more chunks come below the highest one.
+            // The kernel's TSN map also has chunks that the kernel did not accept: sctp_eat_data() marks
+            // those on streams that do not exist as received. So more chunks may come after one with a higher
+            // TSN.
             let mut late = stream.reordered.max(reordered.min(chunks));
             if more > chunks && more - chunks <= stream.unknown {
                 late += reordered.saturating_sub(late).min(more - chunks);
@@ -274,7 +284,7 @@ fn check_jitter(folder: &Path, at_b: &[Frame]) -> Result<()> {
     Ok(())
 }
 
-/// The first difference, if there is one.
+/// Fails with the first difference between the values from the capture and those from the command.
 fn same<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
     what: &str,
     truth: &BTreeMap<K, V>,
@@ -287,7 +297,8 @@ fn same<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
     Ok(())
 }
 
-/// What b's kernel sent, is what was sent, by all lives.
+/// Ensures that `sctp-streamutil` counts the chunks and bytes that b sent by stream, new and again, over all
+/// lives of an association.
 fn check_streamutil(folder: &Path, at_b: &[Frame]) -> Result<()> {
     let mut seen: BTreeMap<_, [u64; 4]> = BTreeMap::new();
     let mut lives = BTreeSet::new();
@@ -322,7 +333,7 @@ fn check_streamutil(folder: &Path, at_b: &[Frame]) -> Result<()> {
     same("chunks and bytes", &truth, &seen)
 }
 
-/// The windows are those of the SACKs that the kernel took.
+/// Ensures that number, least and largest of the peer's windows are those of the SACKs that the kernel took.
 fn check_bufmon(folder: &Path, flows: &[Flow]) -> Result<()> {
     let mut truth: BTreeMap<Ports, Vec<u32>> = BTreeMap::new();
     for flow in flows.iter().filter(|flow| !flow.windows.is_empty()) {
@@ -349,7 +360,8 @@ fn check_bufmon(folder: &Path, flows: &[Flow]) -> Result<()> {
     same("number, least and largest of windows", &truth, &seen)
 }
 
-/// RTOs are between their limits, and retransmissions are those of the capture.
+/// Ensures that RTOs are between RTO.Min and RTO.Max, 1 s and 60 s, and that there are as many
+/// retransmissions as in the capture.
 fn check_rto(folder: &Path, flows: &[Flow]) -> Result<()> {
     let mut seen: BTreeMap<Ports, u64> = BTreeMap::new();
     for summary in summaries::<Value>(folder, "rto")? {

@@ -1,5 +1,6 @@
-//! More than there is room for: a reader that sleeps, tables that overflow, a thousand associations per second, hundreds
-//! of starts. The accounting says what is missing, and neither the commands nor the kernel grow.
+//! Cases beyond the commands' limits: readers that are stopped, tables that overflow, a thousand associations
+//! per second, hundreds of starts. The accounting says what is missing, and the memory of commands and kernel
+//! does not grow.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use serde_json::Value;
 use crate::compare::{captured, objects};
 use crate::suite::Suite;
 
-/// Readers of ring buffers stand still for 5 s of full speed. Every packet is acknowledged, so that each SACK updates the
-/// RTO.
+/// The commands that read a ring buffer are stopped for 5 s of traffic at full speed. Every packet is
+/// acknowledged at once, so that each SACK updates the RTO.
 const OVERRUN: &str = "
 topology; remember
 serve --bind 10.2.0.1 --sack-every 1
@@ -37,8 +38,8 @@ trace_stop; capture_stop
 nothing_left
 ";
 
-/// Forty associations of four streams, one after the other, in tables for eight associations or 64 streams; then chunks
-/// of one association, more of them outstanding than there is room for.
+/// Forty associations of four streams, all open at once, in tables for eight paths, eight associations, or 64
+/// streams. Then an association with more chunks outstanding than `--max-outstanding` allows.
 const TABLES: &str = "
 topology; remember
 serve --bind 10.2.0.1 --one-to-many --associations 40 --streams 4 --sack-every 1
@@ -59,8 +60,8 @@ trace_stop
 nothing_left
 ";
 
-/// A thousand associations per second for half a minute, with all commands at work. (If that is more than the emulated
-/// machine can do, it takes longer, and the rate that was reached is printed.)
+/// A thousand associations per second for half a minute, traced by all commands. (If the emulated machine is
+/// slower, the case takes longer; it prints the rate that was reached.)
 const CHURN: &str = "
 topology; remember
 serve --bind 10.2.0.1 --churn --associations 30000
@@ -83,7 +84,7 @@ trace_stop
 nothing_left
 ";
 
-/// Forty times all five, after ten times.
+/// Starts all five commands forty times, after three times that do not count.
 const STARTS: &str = "
 modprobe sctp
 until_true 20 grep -qx 2 /sys/module/sctp/refcnt
@@ -101,10 +102,10 @@ memory >after
 nothing_left
 ";
 
-/// The cases.
+/// Adds the cases.
 pub fn add(suite: &mut Suite) {
     let mut add = |mode, name, script: &str, check: fn(&Path) -> Result<()>| {
-        // Real time counts where the machine does not count instructions.
+        // A machine that does not count instructions runs in the host's time, and takes longer.
         let limit = Duration::from_secs(if mode == Mode::Smp { 900 } else { 200 });
         suite.add(Series::V6_12, mode, Case { limit, ..Case::new(name, script) }, check);
     };
@@ -114,7 +115,8 @@ pub fn add(suite: &mut Suite) {
     add(Mode::Smp, "limits-starts", STARTS, check_starts);
 }
 
-/// What a tool with `--json -f NAME.json` wrote, and its `end`; it ended well.
+/// Ensures that a command exited with 0. Returns the objects in its `NAME.json`: all but the last, and the
+/// last, `end`.
 fn report(folder: &Path, name: &str) -> Result<(Vec<Value>, Value)> {
     let status = text(&folder.join(format!("{name}.status")))?;
     ensure!(status == "0\n", "{name}: exit status {status}");
@@ -152,7 +154,7 @@ fn check_overrun(folder: &Path) -> Result<()> {
         eprintln!("    limits-overrun: {tool}: {truth} in the capture, {shown} shown, {lost} lost");
         ensure!(lost > 1000 && shown + lost == truth, "{tool}: {shown} shown of {truth}: {end}");
         ensure!(reported(folder, tool, "events lost")? == lost, "{tool}: {lost} were lost");
-        // The statistics have them all.
+        // The statistics have all samples, also those that were lost as records.
         ensure!(
             end["events"] == truth && sum(&objects, "summary", "samples") == truth,
             "{tool}: {truth}: {end}"
@@ -168,7 +170,7 @@ fn check_overrun(folder: &Path) -> Result<()> {
 }
 
 fn check_tables(folder: &Path) -> Result<()> {
-    // Eight messages and a farewell each.
+    // Forty associations, each with eight messages and the farewell.
     let truth = 40 * 9;
     for (tool, key) in
         [("rtt", "samples"), ("jitter", "chunks"), ("streamutil", "total_chunks"), ("rto", "samples")]
@@ -227,7 +229,8 @@ fn check_churn(folder: &Path) -> Result<()> {
             ensure!(count(&objects, "sample") + lost == truth, "{tool}: rows: {end}");
             ensure!(shown + evicted == truth, "{tool}: {shown} in the rows: {end}");
         } else {
-            // An association may be evicted just after it was shown, which the kernel side does not know.
+            // An association may be evicted just after it was shown. The kernel side does not know that it
+            // was shown, and counts its chunks as evicted, too.
             ensure!(shown <= truth && shown + evicted >= truth, "{tool}: {shown} in the rows: {end}");
             ensure!(evicted < truth / 50, "{tool}: {end}");
         }
@@ -236,14 +239,14 @@ fn check_churn(folder: &Path) -> Result<()> {
     eprintln!("    limits-churn: bufmon: {end}");
     let looks = sum(&objects, "summary", "util_samples") + sum(&objects, "summary", "recv_samples");
     ensure!(end["events"] == looks + sum_skipped(&end), "bufmon: {looks} in the rows: {end}");
-    // A send and its acknowledgement.
+    // At least two samples for each association: its send, and the SACK of that.
     ensure!(end["events"].as_u64().is_some_and(|events| events >= 2 * truth), "bufmon: {end}");
 
     let [early, late] = ["early", "late"].map(|name| text(&folder.join(name)));
     for ((tool, early), late) in TOOLS.into_iter().zip(early?.lines()).zip(late?.lines()) {
         eprintln!("    limits-churn: {tool}: {early} kB after 16 s, {late} at the end");
         let (early, late): (u64, u64) = (early.parse()?, late.parse()?);
-        // 48 bytes for each of the associations since then would be more.
+        // To keep 48 bytes of each association that came since `early` would take more.
         ensure!(late <= early + 512, "{tool}: memory grew from {early} to {late} kB");
     }
     Ok(())
@@ -258,7 +261,8 @@ fn check_starts(folder: &Path) -> Result<()> {
         let grown = parse(after).zip(parse(before)).map(|(after, before)| after - before);
         let grown = grown.with_context(|| format!("{before}, {after}"))?;
         eprintln!("    limits-starts: {before} at first, {after} after 200 starts");
-        // A page for each start would be 800 kB; caches of the allocator come and go. Files are counted by 32.
+        // A page kept of each start would be 800 kB; less may be caches of the allocator. The kernel's count
+        // of open files may be off by 32 per CPU.
         let limit = if before.starts_with("files") { 64 } else { 600 };
         ensure!(grown < limit, "grown by {grown}: {before}, {after}");
     }

@@ -1,5 +1,5 @@
-//! Machines as users have them: kernels that may be preempted anywhere, namespaces, switches that guides recommend, and
-//! limits.
+//! Machines as users have them: kernels that may be preempted anywhere, namespaces, a sysctl that tuning
+//! guides recommend, and a limit of memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::compare::{Report, no_loss, of_type, traffic};
 use crate::suite::Suite;
 
-/// Eight senders that preempt each other amid their sends, each with an association of its own. (The commands run with
-/// real-time priority, too, or they would not run at all.)
+/// Eight senders with different real-time priorities, which preempt each other amid their sends. Each has an
+/// association of its own.
 const SENDERS: &str = "
 # A module of its own in some kernels, which SCTP asks for.
 modprobe -q crc32c_generic || true
@@ -30,7 +30,8 @@ wait $senders $server
 trace_stop
 ";
 
-/// The filter by process, whose process is in a pid namespace of its own and opens its socket after the start.
+/// The filter `-p`, with a process that is in a pid namespace of its own and opens its socket after the
+/// commands have started.
 const PID_NAMESPACE: &str = "
 topology; path 10ms
 serve --bind 10.2.0.1
@@ -48,7 +49,7 @@ wait $sender $server
 trace_stop
 ";
 
-/// A time namespace whose clocks are a day ahead.
+/// `sctp-rtt` runs in a time namespace whose monotonic clocks are a day ahead.
 const TIME_NAMESPACE: &str = "
 topology; path 10ms
 serve --bind 10.2.0.1
@@ -63,13 +64,14 @@ wait $(cat rtt.tracer) && echo 0 >rtt.status || echo $? >rtt.status
 rm rtt.tracer
 ";
 
-/// Root of a user namespace alone.
+/// The commands run as root of a user namespace that is not the initial one, and refuse to start.
 const USER_NAMESPACE: &str = "
 modprobe sctp
 for tool in $TOOLS; do exits 3 $tool unshare --user --map-root-user sctp-$tool; done
 ";
 
-/// Nothing can be hooked: tuning guides for real time set this.
+/// The commands start with kernel.ftrace_enabled=0, which tuning guides for real time recommend. Nothing can
+/// be hooked then, and they refuse.
 const FTRACE_OFF: &str = "
 topology; path 10ms
 sysctl -qw kernel.ftrace_enabled=0
@@ -79,7 +81,7 @@ done
 sysctl -qw kernel.ftrace_enabled=1
 ";
 
-/// Set in mid-run.
+/// kernel.ftrace_enabled is set to 0 while the commands trace; they say so.
 const FTRACE_OFF_LATER: &str = "
 topology; path 10ms
 trace_all
@@ -90,7 +92,8 @@ trace_stop
 sysctl -qw kernel.ftrace_enabled=1
 ";
 
-/// Too little memory for the tables, which are the kernel's.
+/// The commands run in a cgroup with too little memory for their tables, which are kernel memory that the
+/// cgroup counts.
 const MEMORY: &str = "
 modprobe sctp
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
@@ -102,9 +105,9 @@ for tool in $TOOLS; do
 done
 ";
 
-/// The cases.
+/// Adds the cases.
 pub fn add(suite: &mut Suite) {
-    // PREEMPT_RT, and what several distributions boot with.
+    // `preempt=full`, with which several distributions boot, and PREEMPT_RT.
     for (series, mode) in [
         (Series::V6_12, Mode::Preempt),
         (Series::V6_1, Mode::Preempt),
@@ -124,13 +127,13 @@ pub fn add(suite: &mut Suite) {
         add("ftrace-off", FTRACE_OFF, check_ftrace_off);
         add("ftrace-off-later", FTRACE_OFF_LATER, check_ftrace_off_later);
     }
-    // The kernel kills the process before it refuses its tables.
+    // Known fault: the kernel kills the process for its use of memory, instead of refusing the tables.
     let memory = Case::new("memory", MEMORY);
     suite.add_known_fault(("F4", "reason"), Series::V6_12, Mode::Icount, memory, check_memory);
 }
 
-/// Chunks that were sent are counted, by the sending side and the receiving one. Some may be missing, as both copies of a
-/// program may be at work when a third task comes: at most so much of them.
+/// The share of sent chunks that the command at either end may fail to count: when a third task comes to a
+/// hook, both copies of its program may be running, preempted, and no program runs for that chunk.
 const MISSING: f64 = 0.01;
 
 fn check_senders(folder: &Path) -> Result<()> {
@@ -157,7 +160,8 @@ fn check_senders(folder: &Path) -> Result<()> {
             missing += sent - counted;
         }
         if tool == "streamutil" {
-            // A first chunk that was missed is as if it had been sent before the trace began.
+            // `unseen` lacks an association's first chunk if that was missed: it seems to have been sent
+            // before the trace began.
             let unseen = report.end["unseen"].as_u64().context("unseen")?;
             let first = clients.len() as u64;
             ensure!((unseen..=unseen + first).contains(&missing), "{missing} missing: {}", report.end);
@@ -168,7 +172,7 @@ fn check_senders(folder: &Path) -> Result<()> {
 
 fn check_pid_namespace(folder: &Path) -> Result<()> {
     let client = traffic(folder, "client.json")?.pop().context("no association")?;
-    // The client receives nothing.
+    // Not jitter, which shows the ends that receive: the client receives nothing.
     for tool in TOOLS.into_iter().filter(|tool| *tool != "jitter") {
         let report = Report::read(folder, tool)?;
         let summaries =
@@ -178,7 +182,7 @@ fn check_pid_namespace(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Times of samples are those of the clock on the wall.
+/// Ensures that the times of samples are, like those of intervals, by the system's clock: in the same hour.
 fn check_time_namespace(folder: &Path) -> Result<()> {
     no_loss(folder, "rtt", "sctp-rtt")?;
     let time =

@@ -1,4 +1,4 @@
-//! The examples of the man pages, run as they stand there.
+//! Runs the examples of the man pages, and checks that they print what the pages say.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::suite::Suite;
 
-/// `EXAMPLES` starts each in a folder of its own; what ends by itself would do so before the traffic comes.
+/// `EXAMPLES` stands for lines that start each example in a folder of its own, `COUNT` for the number of
+/// examples. [`longer()`] keeps examples from ending before the traffic comes.
 const SCRIPT: &str = "
 topology; path 10ms
 serve --bind 10.2.0.1 --associations 2 --streams 4
@@ -32,12 +33,12 @@ for pattern in */pattern; do
 done
 ";
 
-/// The cases.
+/// Adds the case.
 pub fn add(suite: &mut Suite) {
     let mut lines = String::new();
     let mut count = 0;
     for page in pages() {
-        // A page without examples fails its own test.
+        // A page whose examples cannot be read fails a test of the manual crate.
         for (n, example) in page.examples().unwrap_or_default().into_iter().enumerate() {
             let command = longer(&example.command);
             let folder = format!("{}-{n}", page.name());
@@ -58,7 +59,7 @@ pub fn add(suite: &mut Suite) {
                 let folder = folder.join(format!("{}-{n}", page.name()));
                 let status = text(&folder.join("status"))?;
                 let errors = text(&folder.join("err"))?;
-                // So many on one CPU miss some: the accounting says so.
+                // So many commands on one CPU miss some events. Only messages about these are allowed.
                 let accounted =
                     [" samples skipped: ", " chunks unseen: "].map(|words| errors.matches(words).count());
                 let accounted = accounted.iter().sum::<usize>() == errors.lines().count();
@@ -72,7 +73,7 @@ pub fn add(suite: &mut Suite) {
     });
 }
 
-/// An example that ends by itself, later.
+/// Lets an example with `-d 10` trace for 600 s instead, so that it does not end before the traffic comes.
 fn longer(command: &str) -> String {
     match command.split_once("-d 10") {
         Some((before, after)) => format!("{before}-d 600{after}"),
@@ -80,7 +81,7 @@ fn longer(command: &str) -> String {
     }
 }
 
-/// Every column and member that came out is in the page.
+/// Ensures that the man page documents each CSV column and JSON member that the example in this folder wrote.
 fn ensure_known(page: &Page, folder: &Path) -> Result<()> {
     let known: BTreeSet<&str> =
         page.tables().iter().flat_map(|table| &table.fields).map(|field| field.name.as_str()).collect();

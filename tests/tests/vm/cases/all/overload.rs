@@ -1,5 +1,5 @@
-//! Readers that are slow, or do not read at all: a command ends in time, intervals come in time, and what was not written is
-//! counted.
+//! Readers that are slow, or do not read at all: a command still ends in time, prints its intervals in time,
+//! and counts what it could not write.
 
 use std::path::Path;
 
@@ -11,7 +11,8 @@ use serde_json::Value;
 use crate::compare::{objects, traffic};
 use crate::suite::Suite;
 
-/// Reads 300 kB a second, at most; what comes goes to its file.
+/// Shell functions: `slowly FILE` copies standard input to FILE, at most 300 kB a second; `now` prints the
+/// seconds since boot.
 const SLOWLY: &str = "
 slowly() {
     while [ $(dd bs=3000 count=1 2>/dev/null | tee -a $1 | wc -c) -gt 0 ]; do sleep 0.01; done
@@ -19,7 +20,7 @@ slowly() {
 now() { cut -d' ' -f1 /proc/uptime; }
 ";
 
-/// Some 50,000 chunks a second, of which each is a line of some 200 bytes.
+/// Some 50,000 chunks a second, each of which gives a line of some 200 bytes, for a reader that is too slow.
 const SLOW_READER: &str = "
 topology
 serve --bind 10.2.0.1 --streams 8
@@ -38,7 +39,7 @@ now >after
 wait
 ";
 
-/// Nobody ever opens the other end.
+/// All commands write to a FIFO whose other end nobody ever opens.
 const NO_READER: &str = "
 topology; path 10ms
 mkfifo nobody
@@ -60,7 +61,7 @@ done
 sctp-rtt -f nobody -d 1 >text.out 2>text.err
 ";
 
-/// The cases.
+/// Adds the cases.
 pub fn add(suite: &mut Suite) {
     let mut add = |name, script: &str, check: fn(&Path) -> Result<()>| {
         let case = Case::new(name, &format!("{SLOWLY}{script}"));
@@ -70,9 +71,10 @@ pub fn add(suite: &mut Suite) {
     add("overload-no-reader", NO_READER, check_no_reader);
 }
 
-/// How long ending may take, in seconds of the guest.
+/// How long a command may take to end, in seconds of the guest's time.
 const END_S: f64 = 1.0;
-/// How long the kernel may take besides to let go of a command's hooks: a grace period of some 100 ms for each.
+/// How long the kernel may take in addition to release a command's hooks, in seconds: some 100 ms for each,
+/// an RCU grace period.
 const DETACHING_S: f64 = 2.0;
 
 fn seconds(folder: &Path, file: &str) -> Result<f64> {
@@ -95,7 +97,7 @@ fn check_slow_reader(folder: &Path) -> Result<()> {
     ensure!(number("dropped_lines")? == 0, "{end}");
     let summaries: u64 = of("summary").filter_map(|row| row["samples"].as_u64()).sum();
     ensure!(summaries == events, "{summaries} in summaries, of {events}");
-    // The client may have been at it still.
+    // The client may have gone on sending after the command ended.
     let client = traffic(folder, "client.json")?.pop().context("no association")?;
     ensure!(events <= client.stats.data_sent, "{events} of {client:?}");
     ensure!(of("interval").count() >= 4, "{} intervals in 5 s", of("interval").count());
@@ -115,7 +117,7 @@ fn check_no_reader(folder: &Path) -> Result<()> {
             "{how}: status {status} after {took} s: {errors}"
         );
     }
-    // Samples of 3,000 chunks are more than a FIFO holds.
+    // The lines of 3,000 samples are more than a FIFO holds.
     let errors = text(&folder.join("rttINT.err"))?;
     ensure!(errors.contains("events lost") && errors.contains("lines dropped"), "{errors}");
     ensure!(text(&folder.join("text.out"))?.contains("Tracing completed."), "text");

@@ -1,4 +1,5 @@
-//! What a command may do: nothing beyond its loop once it runs; and where it puts its file.
+//! A command that traces can make no system calls but those of its loop; and it writes its file only where no
+//! other user can redirect it.
 
 use std::path::Path;
 
@@ -10,8 +11,9 @@ use sctptrace_tests::vm::{Case, Mode, text};
 use crate::compare::ensure_sentence;
 use crate::suite::Suite;
 
-/// Calls that no loop needs, put into each command from outside, and into a process that is not confined. `layers` has
-/// its filter of calls switched off.
+/// `sctp-inject` has each command make system calls that its loop does not need, and also a process that is
+/// not confined (`free`). The command `layers` has its seccomp filter switched off for that, so that the
+/// confinement's other layers answer.
 const CALLS: &str = "
 topology
 echo 'root:!:20000::::::' >/etc/shadow
@@ -41,7 +43,8 @@ sleep 0.1
 trace_stop SEGV
 ";
 
-/// Traps in a folder that everybody can write to, without the kernel's own protection from them.
+/// Another user has put links, a FIFO and a file into `/tmp`, as traps for `-f`. The kernel's own protection
+/// from them is off.
 const FILE: &str = "
 modprobe sctp
 for kind in symlinks hardlinks fifos regular; do
@@ -78,7 +81,7 @@ for tool in $TOOLS; do
 done
 ";
 
-/// The cases.
+/// Adds the cases.
 pub fn add(suite: &mut Suite) {
     for series in Series::TRACED {
         let case = Case::new("privilege-calls", CALLS);
@@ -87,7 +90,7 @@ pub fn add(suite: &mut Suite) {
     suite.add(Series::V6_12, Mode::Icount, Case::new("privilege-file", FILE), check_file);
 }
 
-/// What nobody is refused, whatever it asks: see `cli/src/confine.rs`.
+/// The system calls that a confined command can make, whatever their arguments: see `cli/src/confine.rs`.
 const OPEN: &[libc::c_long] = &[
     libc::SYS_read,
     libc::SYS_write,
@@ -149,8 +152,8 @@ fn check_calls(folder: &Path, series: Series) -> Result<()> {
         ensure!(flags == ["1", "2", "1"].map(Some), "{tool}: {flags:?}");
     }
 
-    // Landlock's answers, and what follows from having no capability. 6.1's keeps nobody from signals to processes of the
-    // same user: only the filter does.
+    // Without the seccomp filter, Landlock or the lack of capabilities still refuses most calls. 6.1's
+    // Landlock does not refuse signals to processes of the same user: only the filter does.
     let kill = if series == Series::V6_1 { "ok" } else { "EPERM" };
     let layers = answers("layers")?;
     let answer =
@@ -170,7 +173,7 @@ fn check_calls(folder: &Path, series: Series) -> Result<()> {
         ensure!(answer(call) == Some(expected), "without the filter: {call}: {:?}", answer(call));
     }
 
-    // They went on as if nothing had been.
+    // The commands went on as if nothing had been injected.
     for tool in TOOLS.iter().chain(&["layers"]) {
         let [status, errors] = ["status", "err"].map(|end| text(&folder.join(format!("{tool}.{end}"))));
         ensure!(status? == "0\n", "{tool}: {}", errors?);

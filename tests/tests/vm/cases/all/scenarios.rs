@@ -1,5 +1,5 @@
-//! Traffic on which all five commands are compared with the truth at once: captures at both ends, the kernel's counters,
-//! socket options, and what the traffic's own ends know.
+//! The scenarios: traffic on which all five commands are compared with the truth at once, that is, with
+//! captures at both ends, the kernel's counters, socket options, and what `sctp-traffic` measured.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,35 +16,36 @@ use crate::matrix::Cell;
 use crate::suite::{Compare, Suite};
 use crate::truth::{bufmon, jitter, rto, rtt, streamutil};
 
-/// A scenario. To add one, add it to [`SCENARIOS`].
+/// Traffic on which the commands are compared with the truth. To add a scenario, add it to [`SCENARIOS`].
 pub struct Scenario {
-    /// Its name; that of a comparison is `NAME-TOOL`.
+    /// The scenario's name. The trial that compares a command on it is named `NAME-TOOL`.
     pub name: &'static str,
     /// The hosts and what is between them: see `topology`, `path` and `lose` in `guest/lib.sh`.
     network: &'static str,
     /// Flags of `sctp-traffic server`.
     server: &'static str,
-    /// What is done once all trace, before the client starts.
+    /// Lines of shell that run once the commands trace and the capture runs, before the client starts.
     before: &'static str,
     /// Flags of `sctp-traffic client`.
     client: &'static str,
     /// How many paths are captured: 1 or 2.
     paths: usize,
-    /// Whether what is in a packet hangs on nothing but the messages, so that losses are the same on all machines.
+    /// True if the content of packets depends on the messages alone, not on timing, so that losses must be
+    /// the same on all machines.
     has_steady_packets: bool,
-    /// How far round-trip times may be off.
+    /// How far the round-trip times of `sctp-rtt` may be off.
     pub rtt: rtt::Limits,
-    /// Whether waits for a message before are timed to within [`streamutil::Limits`].
+    /// How far the times that messages waited for earlier ones may be off in `sctp-streamutil`.
     pub waits: streamutil::Limits,
-    /// Commands that are not compared.
+    /// The commands that are not compared, each by its name without `sctp-`.
     without: &'static [&'static str],
-    /// What else must be true of a command.
+    /// Further checks, each with the command whose output it checks.
     more: &'static [(&'static str, More)],
 }
 
 type More = fn(&Path, LeftOut) -> Result<()>;
 
-/// What a scenario has where it does not say otherwise.
+/// The values of the fields that a scenario does not set.
 const PLAIN: Scenario = Scenario {
     name: "",
     network: "topology; path 10ms",
@@ -59,7 +60,8 @@ const PLAIN: Scenario = Scenario {
     more: &[],
 };
 
-/// Chunks for which `MATCH` holds are kept back for a second or so; then their retransmissions get through.
+/// Lines of shell that keep back chunks until 3 s have passed: packets from a that `$match` fits (`tc`'s
+/// filter `u32`) are dropped until then. After that the chunks' retransmissions get through.
 macro_rules! keep_back {
     ($match:literal) => {
         concat!(
@@ -88,7 +90,7 @@ const SHARED_BUFFER: Scenario = Scenario {
     ..PLAIN
 };
 
-/// All of them.
+/// All scenarios.
 pub const SCENARIOS: [Scenario; 28] = [
     Scenario {
         name: "clean",
@@ -98,8 +100,8 @@ pub const SCENARIOS: [Scenario; 28] = [
         more: &[("rto", rto::check_clean), ("bufmon", bufmon::check_unblocked)],
         ..PLAIN
     },
-    // No two messages fit into a packet, whatever cwnd holds back. Messages do not arrive just when others are sent: with
-    // kprobes the kernel would leave out programs each time.
+    // The size: no two messages fit into a packet, so that packets do not depend on cwnd. The rate: messages
+    // do not arrive just when others are sent, as with kprobes the kernel would leave out programs each time.
     Scenario {
         name: "loss",
         network: "topology; path 10ms; lose 5 1",
@@ -110,7 +112,8 @@ pub const SCENARIOS: [Scenario; 28] = [
         has_steady_packets: true,
         ..PLAIN
     },
-    // Each packet waits for the receiver's timer, or for the packet after a lost one; and SACKs are lost.
+    // Packets come so seldom that the SACK of each waits for the receiver's timer, unless the packet before
+    // was lost. SACKs get lost, too.
     Scenario {
         name: "sparse",
         network: "topology; path 10ms; netem ra0 delay 10ms loss 20%; lose 10 12",
@@ -202,7 +205,8 @@ pub const SCENARIOS: [Scenario; 28] = [
         has_steady_packets: true,
         ..PLAIN
     },
-    // Rows for people come by another hook, which knows no path.
+    // `rows` is plain text output, for which sctp-rtt uses another hook, without the chunk's path: it is
+    // compared, too.
     Scenario {
         name: "two-paths",
         network: "topology; path 10ms; lose 2 10; path 20ms 1",
@@ -229,7 +233,8 @@ pub const SCENARIOS: [Scenario; 28] = [
         has_steady_packets: true,
         ..PLAIN
     },
-    // All of stream 0, of which every chunk is unordered.
+    // All chunks of stream 0 are kept back. They are unordered: each fourth message, on the first of four
+    // streams.
     Scenario {
         name: "unordered-late",
         server: "--bind 10.2.0.1 --streams 4",
@@ -239,7 +244,7 @@ pub const SCENARIOS: [Scenario; 28] = [
         more: &[("streamutil", streamutil::check_unordered_late)],
         ..PLAIN
     },
-    // One chunk of stream 2 of four: message 102, number 25 of its stream.
+    // One chunk is kept back: message 102, which has stream sequence number 25 on stream 2 of four.
     Scenario {
         name: "blocked",
         server: "--bind 10.2.0.1 --streams 4",
@@ -260,8 +265,8 @@ pub const SCENARIOS: [Scenario; 28] = [
         more: &[("rto", rto::check_heartbeat)],
         ..PLAIN
     },
-    // Path 0 fails under traffic and comes back; path 1 fails while it is idle. SACKs are not held back for so long that
-    // the timer would expire for them.
+    // Path 0 fails under traffic and comes back; path 1 fails while it is idle. SACKs are delayed by 40 ms at
+    // most, so that T3-rtx does not expire because of that.
     Scenario {
         name: "states",
         network: "topology; path 10ms; path 10ms 1",
@@ -273,7 +278,7 @@ pub const SCENARIOS: [Scenario; 28] = [
         more: &[("rto", rto::check_states)],
         ..PLAIN
     },
-    // The receiver holds its SACKs for 500 ms, and the sender believes in 100.
+    // The receiver delays SACKs by 500 ms, longer than the sender's RTO: so retransmissions are spurious.
     Scenario {
         name: "spurious",
         server: "--bind 10.2.0.1 --sack-delay 500",
@@ -281,7 +286,8 @@ pub const SCENARIOS: [Scenario; 28] = [
         more: &[("rto", rto::check_spurious)],
         ..PLAIN
     },
-    // SACKs are not held back for so long that the timer would expire for them.
+    // The path is down for four seconds. SACKs are delayed by 40 ms at most, so that T3-rtx does not expire
+    // because of that.
     Scenario {
         name: "blackout",
         server: "--bind 10.2.0.1 --sack-delay 40",
@@ -292,7 +298,7 @@ pub const SCENARIOS: [Scenario; 28] = [
         more: &[("rto", rto::check_blackout), ("bufmon", bufmon::check_blackout)],
         ..PLAIN
     },
-    // The path is dead when the client closes: SHUTDOWN is not answered.
+    // The path is down when the client closes its socket: nobody answers its SHUTDOWN.
     Scenario {
         name: "shutdown",
         before: "(sleep 3; path_down 0; sleep 5; path 10ms) &",
@@ -324,7 +330,8 @@ pub const SCENARIOS: [Scenario; 28] = [
         more: &[("bufmon", bufmon::check_nonblocking)],
         ..PLAIN
     },
-    // A receiver without room throws away what comes: the capture does not tell what it accepted.
+    // A receiver without room drops chunks, and the capture does not show which ones it accepted. So the
+    // commands that look at received chunks are not compared.
     Scenario {
         name: "reader-stops",
         server: "--bind 10.2.0.1 --read-after 6000 --rcvbuf 30000",
@@ -359,7 +366,8 @@ impl Scenario {
         &["b0", "b1"][..self.paths]
     }
 
-    /// What was lost is what was chosen, in the order of the capture, and nothing else; and the same as on other machines.
+    /// Ensures that sctp-drop dropped exactly the transmissions that its seed chooses in the capture, in this
+    /// order; and, if the scenario has steady packets, the same ones as on other machines.
     fn check_losses(&self, folder: &Path, cell: Cell) -> Result<()> {
         static BEFORE: Mutex<BTreeMap<&str, (Cell, Losses)>> = Mutex::new(BTreeMap::new());
         let path = folder.join("losses.json");
@@ -393,7 +401,7 @@ impl Scenario {
     }
 }
 
-/// The comparisons.
+/// Adds all scenarios, each with a comparison for each command.
 pub fn add(suite: &mut Suite) {
     for scenario in &SCENARIOS {
         let compared = TOOLS.into_iter().filter(|tool| !scenario.without.contains(tool));

@@ -1,4 +1,5 @@
-//! How many instructions each kernel's verifier goes through for each program, against `tests/verifier.csv`.
+//! Compares how many instructions each kernel's verifier goes through for each program with
+//! `tests/verifier.csv`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -21,9 +22,9 @@ const HOOKS_FLAG: &str = "--hooks";
 /// Instructions by kernel and program.
 type Costs = BTreeMap<(String, String), u64>;
 
-/// The cases.
+/// Adds the cases.
 pub fn add(suite: &mut Suite) {
-    // These flags ask for all programs but sctp-rtt's cheaper hook for plain rows.
+    // With these flags the commands load all programs but sctp-rtt's cheaper hook for plain text rows.
     let script = format!(
         "modprobe sctp
         for hooks in {}; do
@@ -45,7 +46,8 @@ pub fn add(suite: &mut Suite) {
     }
 }
 
-/// Compares with the baseline: no program may cost more than a fifth more, none may be unknown, none gone.
+/// Compares the programs that a kernel loaded with those in `tests/verifier.csv`: they must be the same, and
+/// none may take more than a fifth more instructions. Or writes them to that file, if [`writes()`] says so.
 fn check(kernel: &str, costs: &str) -> Result<()> {
     static FILE: Mutex<()> = Mutex::new(());
     let _guard = FILE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,7 +79,8 @@ fn check(kernel: &str, costs: &str) -> Result<()> {
     Ok(())
 }
 
-/// Rows without the header. Several commands have the programs of `-p`: the highest figure counts.
+/// Parses lines of `kernel,program,instructions`. Several commands have the programs of `-p`: of these the
+/// highest figure counts.
 fn parse(rows: &str) -> Result<Costs> {
     let mut costs = Costs::new();
     for row in rows.lines() {
