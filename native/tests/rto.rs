@@ -12,6 +12,7 @@ use sctptrace_native::{
     Hook, Program,
     association::{AssocArgs, Receiver, Sack, Sender, before},
     raw::{Dist, Entry, Settings, Shared, WANT_EVENTS, WANT_EXTENDED},
+    streams::ESTABLISHED,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -148,7 +149,6 @@ struct Sent {
 }
 
 const NO_PATH: u32 = u32::MAX;
-const ESTABLISHED: u32 = 4;
 const CLOSED: u32 = 0;
 const MS: u64 = 1_000_000;
 const JIFFY: u64 = 4 * MS;
@@ -853,7 +853,7 @@ fn what_is_named_is_not_early() {
 /// If the network duplicates packets, the peer names more duplicates than retransmissions were sent: no more
 /// of them than retransmissions count as spurious, and none of a chunk that was sent once.
 #[test]
-fn a_network_that_duplicates_makes_nothing_spurious() {
+fn duplicates_by_the_network_make_a_retransmission_spurious_once() {
     let mut world = World::new(Setup::ROOMY, &[1]);
     let never = world.send(0, 0, true);
     let once = world.send(0, 0, false);
@@ -1084,7 +1084,7 @@ fn the_last_expiry_counts() {
 /// A T2-shutdown expiry gives a record after that of the path becoming potentially failed, and no RTO in the
 /// statistics. A timer that finds the socket busy gives none.
 #[test]
-fn a_t2_expiry_is_a_row() {
+fn a_t2_expiry_is_a_sample() {
     for kprobes in [false, true] {
         let mut world = World::new(Setup { kprobes, ..Setup::ROOMY }, &[1]);
         for strikes in [true, false] {

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* Who is who: the identity of an association and its paths. */
+/* The identity of an association and of its paths. */
 #ifndef ASSOC_H
 #define ASSOC_H
 
 #include "settings.h"
 
 struct endpoint_addr {
-	__u8 ip[16];  /* IPv4: the first four */
+	__u8 ip[16];  /* network order; IPv4: the first four bytes */
 	__u16 family; /* 0: unknown */
 	__u16 port;   /* host order */
 };
 
 struct identity {
 	__u32 assoc_id;
-	__u32 netns; /* inode number */
-	struct endpoint_addr local;
-	struct endpoint_addr peer;
-	struct endpoint_addr path; /* the peer's address that this path leads to */
-	__u32 life;		   /* 1, and one more after each restart of the association */
+	__u32 netns;		    /* inode number of the network namespace */
+	struct endpoint_addr local; /* our own address of the association's first path */
+	struct endpoint_addr peer;  /* the peer's address of the association's first path */
+	struct endpoint_addr path;  /* the peer's address that this path leads to */
+	__u32 life;		    /* 1, and one more after each restart of the association */
 };
 
 static __always_inline void read_addr(struct endpoint_addr *to, union sctp_addr *from, __u16 port)
@@ -52,9 +52,9 @@ static __always_inline __u32 netns_of(bool trusted, struct sctp_association *aso
 }
 
 /*
- * The identity of a path. The association's own addresses are those of its first path (the one
- * its INIT went to or came from), so that they are the same for all its paths and stay so when
- * the primary path changes.
+ * Fills in the identity of a path, with 1 for the life. The association's addresses (local, peer)
+ * are those of its first path (the one its INIT went to or came from): so they are the same in the
+ * identities of all its paths, and stay so when the primary path changes.
  */
 static __always_inline void identify(struct identity *id, struct sctp_association *asoc,
 				     struct sctp_transport *transport)

@@ -1,67 +1,69 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
- * Buffers of associations: how full the send buffer is, what waits in it, how long senders wait for
- * room, and the window that the peer advertises.
+ * Buffers of associations: how full the send buffer is, how much data in it was never sent, how
+ * long senders wait for room, and the window that the peer advertises.
  *
  * A sample is taken at each SACK that comes in, and at the end of each send that reached an
  * association.
  *
- * sctp_wait_for_sndbuf() is inlined in all kernels seen; a send has waited in it if its thread went
- * to sleep (task->nvcsw) between the entry of sctp_sendmsg_to_asoc() and sctp_datamsg_from_user(),
- * or the end of the former where the latter is never reached. sctp_wait_for_sndbuf() is called
- * where the buffer is full, or where memory for the message is not at hand and not to be had
- * (sk_wmem_schedule(): the limit of its cgroup, or sctp_mem). A non-blocking send never waits.
+ * A send waits for room in sctp_wait_for_sndbuf(), which is inlined in all kernels seen, so that it
+ * has no hook. A send has waited if its thread went to sleep (task->nvcsw) between the entry of
+ * sctp_sendmsg_to_asoc() and that of sctp_datamsg_from_user(), or, where the latter is not called,
+ * the return of the former. The kernel calls sctp_wait_for_sndbuf() where the buffer is full, or
+ * where the socket can get no memory for the message (sk_wmem_schedule(): the limit of its cgroup,
+ * or sctp_mem). A non-blocking send never waits.
  *
- * A stall or a closed window that lasts is in its entry, a wait that lasts in the table `sends`:
- * user space reads both. An iterator finds associations that stood still before the start.
+ * User space reads stalls and closed windows that last in the entries of associations, and waits
+ * that last in the table `sends`. An iterator (bufmon_at_start()) enters those that began before
+ * the start.
  *
- * Nothing goes to user space per event, but for one record per wait if those are wanted.
+ * The only records of events are those of waits, if they are wanted.
  */
 #include "stats.h"
 
 struct stats {
-	struct dist util; /* of the send buffer, millionths */
-	struct dist outqueue;
-	struct dist rwnd;
-	struct dist wait;     /* ns */
-	struct dist recv;     /* use of the receive buffer, millionths */
-	struct dist own_rwnd; /* what we advertise */
-	__u64 refused;
-	__u64 zero_windows;
+	struct dist util;     /* use of the send buffer, in millionths of its size */
+	struct dist outqueue; /* bytes never sent yet */
+	struct dist rwnd;     /* receive window that the peer advertises, in bytes */
+	struct dist wait;     /* how long sends waited for room, in ns */
+	struct dist recv;     /* use of the receive buffer, in millionths of its size */
+	struct dist own_rwnd; /* receive window that we advertise, in bytes */
+	__u64 refused;	      /* sends that failed with EAGAIN, for want of room */
+	__u64 zero_windows;   /* times that the peer closed its window */
 	__u64 zero_window_ns;
-	__u64 in_flight_max;
+	__u64 in_flight_max; /* most bytes that were sent and not acknowledged */
 	__u64 stalls;
 	__u64 stall_ns;
 	__u64 stall_max_ns;
 };
 
-/* Why the cumulative TSN stands still. */
+/* A time in which the cumulative TSN stood still, and what may be the cause. */
 struct evidence {
-	__u64 since_ns; /* 0: it does not */
-	__u64 until_ns;
-	__u64 bytes;	   /* the most that was queued or in flight in that time */
-	__u32 t3_expiries; /* in that time */
-	__u8 zero_window;  /* the peer had closed its window */
-	__u8 sender_waits; /* a send waited for room */
-	__u8 own_queue;	   /* nothing was in flight */
+	__u64 since_ns;	   /* when that time began; 0: there is none */
+	__u64 until_ns;	   /* when that time ended (in state.last only) */
+	__u64 bytes;	   /* most bytes that were queued or in flight in that time */
+	__u32 t3_expiries; /* T3-rtx expiries in that time */
+	__u8 zero_window;  /* 1: the peer had closed its window */
+	__u8 sender_waits; /* 1: a send waited for room, or was refused */
+	__u8 own_queue;	   /* 1: nothing was in flight */
 	__u8 pad;
 };
 
 struct state {
-	struct evidence now;  /* data is outstanding or queued; see Stall in bufmon.rs */
-	struct evidence last; /* the last time it stood still for too long */
-	__u64 rto_ns;	      /* of the primary path, when the cumulative TSN moved last */
+	struct evidence now;  /* since the TSN moved last, while data is outstanding or queued */
+	struct evidence last; /* the last stall that has ended; see Stall in bufmon.rs */
+	__u64 rto_ns;	      /* RTO of the primary path at now.since_ns: a stall lasts longer */
 	__u64 zero_window_ns; /* when the peer's window became zero; 0: it is open */
-	__u32 cum_tsn;
-	__u32 seen; /* cum_tsn is valid */
+	__u32 cum_tsn;	      /* cumulative TSN of the last SACK (if seen) */
+	__u32 seen;
 };
 
-/* See accounting() in bufmon.rs. */
+/* Evicted entries, and samples and waits that are missing; see accounting() in bufmon.rs. */
 struct accounting {
 	__u64 lost; /* records that did not fit into the ring buffer */
 	__u64 assocs_evicted;
 	__u64 samples_evicted; /* samples of evicted entries, or for which there was no entry */
-	__u64 waits_unknown;   /* sends that may have waited, for which there was no room */
+	__u64 waits_unknown;   /* sends that may have waited, without room in `sends` or an entry */
 	__u64 waits_missed;    /* sends that may have waited, whose end was not seen */
 };
 
@@ -70,7 +72,7 @@ struct accounting {
 #define HIST_OUTQUEUE 1
 #define HIST_RWND 2
 #define HIST_WAIT 3
-/* Bytes and millionths count as if they were microseconds, to fit the buckets. */
+/* A byte or a millionth goes into a histogram as so many ns, a microsecond, to fit the buckets. */
 #define HIST_UNIT 1000
 
 #include "entries.h"
@@ -89,24 +91,25 @@ struct event {
 
 const struct event *event_type = NULL; /* so that the skeleton knows the record's type */
 
-#define SENDS 8192     /* a power of two */
+#define SENDS 8192     /* places in the table `sends`: a power of two */
 #define SEND_PROBES 16 /* places looked at before a send makes room */
 
 /*
- * A send that may have to wait, by thread. Its thread alone writes it, but for the end of a life,
- * which finds it asleep.
+ * A send that may have to wait, found by its thread. That thread writes this struct. Others write
+ * it only to take the place for a newer send; and at the start and where a life of the association
+ * ends, when the thread of the send sleeps.
  */
 struct send {
-	__u32 tid; /* 0, which no thread that sends has: free */
+	__u32 tid; /* number of the thread; 0, which no thread that sends has: free */
 	__u32 assoc_id;
-	__u64 start_ns; /* of its wait; 0: it does not wait (any more) */
-	__u64 nvcsw;	/* of its thread, then */
-	__u64 asoc;
-	__u32 entry;
-	__u32 generation; /* of the entry; NO_INDEX: it has none */
+	__u64 start_ns;	  /* when the wait began; 0: the send does not wait (any more) */
+	__u64 nvcsw;	  /* task_struct.nvcsw of the thread when the send began */
+	__u64 asoc;	  /* address of the association */
+	__u32 entry;	  /* index of the association's entry; NO_INDEX: it has none */
+	__u32 generation; /* generation of that entry */
 	__u32 msg_bytes;
-	__u8 full;   /* the buffer was: it waits for certain; else it waits if its thread sleeps */
-	__u8 closed; /* it has to set up the association first, which may fail */
+	__u8 full;   /* 1: the buffer was full, the send waits; 0: it waits if its thread sleeps */
+	__u8 closed; /* 1: the send has to set up the association first, which may fail */
 	__u16 pad;
 };
 
@@ -127,7 +130,7 @@ static __always_inline __u32 this_thread(void)
 	return bpf_get_current_pid_tgid();
 }
 
-/* The index of a thread's send; NO_INDEX where it has none. */
+/* Returns the index of a thread's send in `sends`; NO_INDEX where the thread has none. */
 __noinline __u32 find_send_of(__u32 tid)
 {
 	__u32 place = send_place(tid);
@@ -139,6 +142,7 @@ __noinline __u32 find_send_of(__u32 tid)
 	return NO_INDEX;
 }
 
+/* Returns the send of the current thread; NULL where it has none. */
 static __always_inline struct send *find_send(void)
 {
 	__u32 place;
@@ -156,7 +160,10 @@ static __always_inline void drop_send(struct send *send)
 		__sync_fetch_and_add(&shared.sends_open, -1);
 }
 
-/* A free place for a thread's send, or that of the oldest of a few; NO_INDEX: none. */
+/*
+ * Takes a place in `sends` for a thread's send: a free one, or else that of the send whose wait
+ * began first, of a few. Returns the index of the place.
+ */
 __noinline __u32 new_send_of(__u32 tid)
 {
 	__u32 place = send_place(tid), oldest = place;
@@ -204,8 +211,9 @@ static __always_inline struct entry *entry_of_assoc(__u64 asoc, __u32 assoc_id)
 	return find_or_insert(asoc, assoc_id, false);
 }
 
-/* --- standing still --- */
+/* --- stalls --- */
 
+/* The time in which the cumulative TSN stood still is over: counts it, if it was a stall. */
 static __always_inline void stall_end(struct entry *entry, __u64 now)
 {
 	struct state *state = &entry->state;
@@ -225,6 +233,7 @@ static __always_inline void stall_end(struct entry *entry, __u64 now)
 	state->now.since_ns = 0;
 }
 
+/* The cumulative TSN has moved, or data was queued: from now on the TSN may stand still. */
 static __always_inline void stall_begin(struct entry *entry, struct sctp_association *asoc,
 					__u64 now)
 {
@@ -236,7 +245,7 @@ static __always_inline void stall_begin(struct entry *entry, struct sctp_associa
 	entry->state.rto_ns = READ(primary, rto) * settings.jiffy_ns;
 }
 
-/* --- looking at an association --- */
+/* --- samples of an association --- */
 
 static __always_inline __u64 millionths(__s64 part, __s64 whole)
 {
@@ -245,7 +254,7 @@ static __always_inline __u64 millionths(__s64 part, __s64 whole)
 	return (__u64)part * 1000000 / (__u64)whole;
 }
 
-/* Bytes used of the send buffer, and its size, as sctp_wspace() counts them. */
+/* Reads how many bytes of the send buffer are used, and its size, as sctp_wspace() counts them. */
 static __always_inline void send_buffer(bool trusted, struct sctp_association *asoc, int *used,
 					int *total)
 {
@@ -343,7 +352,8 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	want = settings.wants;
 	if (first.type == SCTP_CID_SACK)
 		sample_assoc(trusted, want, entry, asoc);
-	/* The kernel drops SACKs that were overtaken; and a peer that restarts renumbers. */
+	/* Any other TSN means that the TSN has moved on: the kernel drops SACKs that were
+	 * overtaken. Or the TSNs were renumbered. */
 	if (want & WANT_EXTENDED && (!entry->state.seen || cum_tsn != entry->state.cum_tsn)) {
 		stall_end(entry, now);
 		entry->state.cum_tsn = cum_tsn;
@@ -355,7 +365,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		__u32 queued = GET(trusted, asoc, outqueue.out_qlen);
 
 		if (cum_tsn == GET(trusted, asoc, next_tsn) - 1 && !queued) {
-			stall_end(entry, now); /* nothing is left */
+			stall_end(entry, now); /* no data is outstanding or queued */
 		} else if (!entry->state.now.since_ns) {
 			stall_begin(entry, asoc, now);
 			entry->state.now.bytes = queued;
@@ -372,7 +382,10 @@ static __always_inline struct task_struct *current(void)
 	return (struct task_struct *)bpf_get_current_task();
 }
 
-/* A wait is over, or the life of the association in which it began is. */
+/*
+ * Counts the wait of the send at `place` in the entry `key`, and makes a record of it: the wait is
+ * over, or the life of the association in which the wait began.
+ */
 __noinline int book_wait(__u32 key, __u32 place, __u64 now)
 {
 	struct entry *entry = entry_at(key);
@@ -407,7 +420,7 @@ static __always_inline void note_entry(struct send *send, struct entry *entry)
 	send->generation = entry ? entry->generation : NO_INDEX;
 }
 
-/* A send that may have to wait begins. */
+/* A send that may have to wait begins. `full` and `closed` are as in struct send. */
 __noinline int note_send(__u64 address, __u32 msg_bytes, bool full, bool closed)
 {
 	struct sctp_association *asoc = (struct sctp_association *)address;
@@ -431,15 +444,16 @@ __noinline int note_send(__u64 address, __u32 msg_bytes, bool full, bool closed)
 	send->msg_bytes = msg_bytes;
 	send->full = full;
 	send->closed = closed;
-	/* A send that sets up the association first may sleep for that, too. */
+	/* Else the wait does not begin yet: the thread may sleep to set up the association. */
 	if (full || !closed)
 		send->start_ns = bpf_ktime_get_ns();
 	return 0;
 }
 
 /*
- * May a socket not get more memory, as __sk_mem_raise_allocated() has it? A cgroup may be at its
- * limit; else what all sockets have must be above the second number of net.sctp.sctp_mem.
+ * Returns whether __sk_mem_raise_allocated() may refuse a socket more memory. That can be if the
+ * socket has a memory cgroup, which may be at its limit; else only if all SCTP sockets together
+ * have more than the second number of net.sctp.sctp_mem (memory_pressure).
  */
 static __always_inline bool may_lack_memory(bool trusted, struct sock *sk)
 {
@@ -456,6 +470,7 @@ static __always_inline bool may_lack_memory(bool trusted, struct sock *sk)
 	return value;
 }
 
+/* At the entry of sctp_sendmsg_to_asoc(). */
 static __always_inline int on_send(bool trusted, struct sctp_association *asoc, struct msghdr *msg,
 				   __u64 address, __u64 msg_bytes)
 {
@@ -476,7 +491,7 @@ static __always_inline int on_send(bool trusted, struct sctp_association *asoc, 
 	if (!full && !closed &&
 	    ((__s64)msg_bytes <= GET(trusted, sk, sk_forward_alloc) ||
 	     !may_lack_memory(trusted, sk)))
-		return 0; /* by far the most */
+		return 0; /* there is room, as for by far the most sends */
 	if (!closed && GET(trusted, msg, msg_flags) & MSG_DONTWAIT)
 		return 0;
 	if (!wanted(trusted, asoc, NULL))
@@ -484,7 +499,10 @@ static __always_inline int on_send(bool trusted, struct sctp_association *asoc, 
 	return note_send(address, msg_bytes, full, closed);
 }
 
-/* The wait for room, if there was one, is over. The association may be gone after an error. */
+/*
+ * Ends a send's wait for room, and counts it if the thread has slept. `gone`: the send has failed,
+ * and the association may be freed, so that no entry can be made for it.
+ */
 static __always_inline void wait_ends(struct send *send, bool gone)
 {
 	__u64 start_ns = send->start_ns;
@@ -505,6 +523,7 @@ static __always_inline void wait_ends(struct send *send, bool gone)
 	send->start_ns = 0;
 }
 
+/* At the entry of sctp_datamsg_from_user(): the send has got room. */
 static __always_inline int on_room(void)
 {
 	struct send *send = find_send();
@@ -517,7 +536,7 @@ static __always_inline int on_room(void)
 	return 0;
 }
 
-/* A send ends. Whether the association may be gone with it. */
+/* A send ends, and returns `ret`. Returns whether the association may be gone by then. */
 static __always_inline bool finish_send(int ret)
 {
 	bool failed = ret < 0 && ret != -EAGAIN;
@@ -531,6 +550,7 @@ static __always_inline bool finish_send(int ret)
 	return failed;
 }
 
+/* Takes a sample at the end of a send. `refused`: there was no room for the message. */
 static __always_inline int sample_send(bool trusted, struct sctp_association *asoc, __u64 address,
 				       bool refused)
 {
@@ -558,6 +578,7 @@ static __always_inline int sample_send(bool trusted, struct sctp_association *as
 	return 0;
 }
 
+/* At the return of sctp_sendmsg_to_asoc(), in an fexit program. */
 static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, __u64 address,
 				   int ret)
 {
@@ -565,9 +586,10 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, 
 }
 
 /*
- * The same in two parts, for kprobes: the kernel has a few return probes of each function, and a
- * send that waits keeps one. So the sample after a message was queued is taken at the end of
- * sctp_primitive_SEND(), which never waits.
+ * At the return of sctp_primitive_SEND(). For kprobes, on_queued() and on_returned() do in two
+ * parts what on_sent() does. The kernel has only a few return probes for each function, and a send
+ * that waits keeps one of those for sctp_sendmsg_to_asoc(). So the sample after a message was
+ * queued is taken at the return of sctp_primitive_SEND(), which never waits.
  */
 static __always_inline int on_queued(struct sctp_association *asoc, int ret)
 {
@@ -578,14 +600,18 @@ static __always_inline int on_queued(struct sctp_association *asoc, int ret)
 	return sample_send(false, asoc, (__u64)asoc, false);
 }
 
+/* At the return of sctp_sendmsg_to_asoc(), in a kprobe program: see on_queued(). */
 static __always_inline int on_returned(struct sctp_association *asoc, int ret)
 {
 	return finish_send(ret) || ret >= 0 ? 0 : sample_send(false, asoc, (__u64)asoc, true);
 }
 
-/* --- the rest --- */
+/* --- T3-rtx expiries, the receive buffer, and lives --- */
 
-/* A T3-rtx timer has expired, and nothing is marked for retransmission yet. */
+/*
+ * At the entry of sctp_transport_lower_cwnd(), if a T3-rtx timer has expired: nothing is marked for
+ * retransmission yet, and all that is in flight counts as outstanding.
+ */
 static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 {
 	struct sctp_association *asoc = READ((struct sctp_transport *)transport, asoc);
@@ -609,7 +635,7 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 	return 0;
 }
 
-/* This host makes a SACK: a sample of its receive buffer. */
+/* At the entry of sctp_make_sack(): takes a sample of this host's receive buffer. */
 static __always_inline int on_make_sack(bool trusted, struct sctp_association *asoc, __u64 address)
 {
 	struct sctp_endpoint *ep;
@@ -647,15 +673,15 @@ struct life_walk {
 	__u64 asoc;
 	__u64 now;
 	__u32 assoc_id;
-	__u32 entry;	  /* of the life that ends, or that begins; or NO_INDEX */
-	__u32 generation; /* of that */
-	__u32 waiting;	  /* sends that go on waiting in the next life */
+	__u32 entry;	  /* index of the entry of the life that ends or begins, or NO_INDEX */
+	__u32 generation; /* generation of that entry, for renew_waits_step() */
+	__u32 waiting;	  /* sends found so far that go on waiting in the next life */
 };
 
 /*
- * Ends a send's wait where its association is freed or restarted. The send's thread sleeps then,
- * unless it frees or restarts the association itself, in release_sock() before it would sleep: that
- * was no wait yet.
+ * Ends a send's wait where its association is freed or restarted. The send's thread sleeps then.
+ * But a thread may also free or restart the association itself, in release_sock() before it goes
+ * to sleep: then there was no wait yet.
  */
 static long end_waits_step(__u32 place, struct life_walk *walk)
 {
@@ -687,7 +713,10 @@ static long renew_waits_step(__u32 place, struct life_walk *walk)
 	return 0;
 }
 
-/* A life ends, and its stall, closed window and waits with it. Returns how many sends wait on. */
+/*
+ * A life of an association ends, and with it a stall, a closed window and waits that last. Returns
+ * how many sends go on waiting in the next life.
+ */
 __noinline int on_life_end(__u64 asoc)
 {
 	struct life_walk walk = {
@@ -722,7 +751,10 @@ static __always_inline int on_free(__u64 asoc)
 	return 0;
 }
 
-/* A life begins in which sends wait on: so it gets its entry at once. */
+/*
+ * A life begins, in which sends of the life before go on waiting. So its entry is made at once, and
+ * these waits begin anew in that.
+ */
 __noinline int on_life_begin(__u64 asoc)
 {
 	struct life_walk walk = {
@@ -753,17 +785,18 @@ static __always_inline int on_restart(struct sctp_association *asoc)
 	return 0;
 }
 
-/* --- what stands still before the start --- */
+/* --- stalls, closed windows and waits that began before the start --- */
 
 struct list_walk {
-	__u64 head;
-	__u64 next;
+	__u64 head; /* address of the head of the list */
+	__u64 next; /* address of the next node */
+	/* In an association's wait queue: the association, and its entry. */
 	__u64 asoc;
 	__u32 entry;
 	__u32 generation;
 };
 
-/* A thread of the association's wait queue. */
+/* Enters a thread of an association's wait queue into `sends`. */
 static long waiter_step(__u32 n, struct list_walk *walk)
 {
 	struct sctp_association *asoc;
@@ -784,7 +817,7 @@ static long waiter_step(__u32 n, struct list_walk *walk)
 	send = send_at(place);
 	asoc = (void *)walk->asoc;
 	send->assoc_id = READ(asoc, assoc_id);
-	send->nvcsw = READ(task, nvcsw) - 1; /* it sleeps */
+	send->nvcsw = READ(task, nvcsw) - 1; /* less one, as the thread sleeps already */
 	send->asoc = walk->asoc;
 	send->entry = walk->entry;
 	send->generation = walk->generation;
@@ -796,8 +829,9 @@ static long waiter_step(__u32 n, struct list_walk *walk)
 }
 
 /*
- * An association that is there at the start. This program does not hold its lock: if a hook has
- * made its entry meanwhile, the state in it is left to the hooks.
+ * Enters what lasts in an association at the start: a closed window, a cumulative TSN that may
+ * stand still, and sends that wait. The iterator does not hold the association's lock: if a hook
+ * has already made the association's entry, the state in that is left to the hooks.
  */
 __noinline int stands_still(__u64 address)
 {
@@ -852,7 +886,7 @@ static long at_start_step(__u32 n, struct list_walk *walk)
 	return 0;
 }
 
-/* Run once at start, for each open file. */
+/* An iterator, run once at start for each open file: looks at the associations of SCTP sockets. */
 SEC("iter/task_file")
 int bufmon_at_start(struct bpf_iter__task_file *ctx)
 {

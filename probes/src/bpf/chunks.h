@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Chunks under way, found by association and TSN: sets of slots in an array, no allocation, no hash
- * walk. Consecutive TSNs lie in consecutive sets; associations start far apart.
+ * Sent chunks that a program remembers: in rtt.bpf.c those that wait for their SACK, in rto.bpf.c
+ * those that were sent again. A chunk is found by association and TSN, in sets of slots in an array
+ * (no allocation, no hash walk). Consecutive TSNs lie in consecutive sets; associations start far
+ * apart.
  *
- * The slots of an association have one writer, who holds its socket lock. But associations share
- * sets, and one may take the place of another's chunk at any time, on another CPU. So the key of a
- * slot is changed by compare-and-swap: whoever succeeds has the slot, or what was in it.
+ * One CPU at a time writes the slots of an association: the one that holds its socket lock. But
+ * associations share sets, and a chunk of one may take the slot of another's at any time, on
+ * another CPU. So the functions here change the key of a slot by compare-and-swap: the CPU that
+ * succeeds has the slot, or the chunk that was in it.
  */
 #ifndef CHUNKS_H
 #define CHUNKS_H
@@ -13,10 +16,12 @@
 #include "stats.h"
 
 #define SET_SLOTS 4
-#define MAX_SCAN 8192 /* TSNs and gap blocks looked at per SACK: bpf_loop() on 6.1 accepts this */
+/* TSNs and gap blocks looked at per SACK: the most rounds of any bpf_loop() (CONTRIBUTING.md). */
+#define MAX_SCAN 8192
 
-#define SLOT_FREE 0ull	/* no association has the id 0: see find_assoc() */
-#define SLOT_BUSY ~0ull /* being written; ids are positive */
+/* Keys of slots without a chunk: associations that have chunks have ids from 3 to 2^31 - 1. */
+#define SLOT_FREE 0ull
+#define SLOT_BUSY ~0ull /* a CPU is writing the slot */
 
 struct slot {
 	union {
@@ -27,9 +32,9 @@ struct slot {
 		};
 	};
 	__u64 sent_ns;
-	__u32 path; /* index into entries, and its generation */
-	__u32 path_generation;
-	__u32 note; /* the program's own */
+	__u32 path;	       /* path that the chunk was sent on: index into entries */
+	__u32 path_generation; /* generation of that entry */
+	__u32 note;	       /* see PACKET_SACK_IMM in rtt.bpf.c, NOTE_PATH in spurious.h */
 	__u32 pad;
 };
 
@@ -65,22 +70,23 @@ static __always_inline struct slot *slot_of(__u32 assoc_id, __u32 tsn)
 	return NULL;
 }
 
-/* Changes a slot's key; false where another was faster, and the slot is that one's. */
+/* Changes a slot's key. Returns false where another CPU was faster, and has the slot now. */
 static __always_inline bool swap_key(struct slot *slot, __u64 old, __u64 new)
 {
 	return __sync_val_compare_and_swap(&slot->key, old, new) == old;
 }
 
 /*
- * Takes a chunk out of its slot. False where another chunk has taken the slot meanwhile: that was
- * counted, and what was read of the slot before may be the other chunk's.
+ * Takes the chunk with this key out of its slot. Returns false where another chunk has taken the
+ * slot meanwhile: that eviction is counted already, and what the caller has read of the slot may be
+ * the other chunk's.
  */
 static __always_inline bool take(struct slot *slot, __u64 key)
 {
 	return swap_key(slot, key, SLOT_FREE);
 }
 
-/* Forgets a chunk. Returns whether it had a slot. */
+/* Frees the slot of a chunk. Returns whether the chunk had one. */
 static __always_inline bool forget(__u32 assoc_id, __u32 tsn)
 {
 	struct slot *slot = slot_of(assoc_id, tsn);
@@ -88,7 +94,10 @@ static __always_inline bool forget(__u32 assoc_id, __u32 tsn)
 	return slot && take(slot, slot_key(assoc_id, tsn));
 }
 
-/* Writes a slot that is ours (SLOT_BUSY). The key comes last: see begin_update() for the order. */
+/*
+ * Writes a slot that this CPU has made SLOT_BUSY. The key comes last, by an atomic operation: see
+ * begin_update() for how that keeps the order.
+ */
 static __always_inline void fill(struct slot *slot, const struct slot *new)
 {
 	__u64 old;
@@ -102,8 +111,9 @@ static __always_inline void fill(struct slot *slot, const struct slot *new)
 }
 
 /*
- * Puts a chunk into a free slot, or over the oldest of its set. True if a chunk is left without a
- * slot: the oldest, or the new one where other CPUs were faster each time. `evicted` gets its note.
+ * Puts a chunk into a free slot of its set, or into that of the set's oldest chunk. Returns whether
+ * a chunk is left without a slot: the oldest, or the new one where other CPUs were faster each
+ * time. *evicted is the note of that chunk.
  */
 static __always_inline bool remember(const struct slot *new, __u32 *evicted)
 {
@@ -135,13 +145,13 @@ static __always_inline bool remember(const struct slot *new, __u32 *evicted)
 	return true;
 }
 
-/* A run of TSNs whose chunks are not waited for any more. */
+/* Consecutive TSNs of an association whose slots drop() frees. */
 struct run {
 	__u32 assoc_id;
 	__u32 first;
 	__u32 len;
-	__u32 sets; /* to be looked at */
-	__u32 dropped;
+	__u32 sets;    /* sets still to be looked at */
+	__u32 dropped; /* slots freed so far */
 };
 
 static long drop_step(__u32 step, struct run *run)
@@ -171,8 +181,8 @@ static long drop_steps(__u32 step, struct run *run)
 }
 
 /*
- * Forgets an association's chunks from TSN `first` on, and returns how many there were. No set is
- * looked at twice, however many TSNs these are. (Global: see log2_u64().)
+ * Frees the slots of `len` TSNs of an association, from `first` on. Returns how many had a slot.
+ * Looks at no set twice, however large `len` is. (Global: see log2_u64().)
  */
 __noinline __u32 drop(__u32 assoc_id, __u32 first, __u32 len)
 {

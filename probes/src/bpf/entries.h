@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * One entry per path, or per association: its identity and statistics, which user space reads from
- * the same memory. A program defines struct stats, which are kept since the start and for each
- * interval, struct state, which is kept once, and struct accounting (shared.h), and includes this
- * after them.
+ * One entry per path, or per association: its identity and statistics. User space maps the table
+ * and reads the entries in it. Before a .bpf.c file includes this, it defines struct stats (kept
+ * since the start, and for each interval), struct state (kept once), and struct accounting
+ * (shared.h).
  *
  * An association that restarts (sctp_assoc_update()) begins another life. The entries of a life end
- * with it, and stay until their place is needed: that is taken first where an entry was never used
- * or user space has shown it since it ended, then where one has ended, last where one lives.
+ * with it, and stay until a new entry needs their place. A new entry takes first a place that was
+ * never used, or whose entry user space has shown since it ended; then the place of another ended
+ * entry; and last the place of a living one.
  *
- * The kernel runs every hook under the association's socket lock, so that an entry has one writer
- * at a time. Claims of free entries may race and use cmpxchg.
+ * The kernel runs the hooks that write entries under the association's socket lock, so that an
+ * entry has one writer at a time. (Exceptions: timer_leave() in rto.bpf.c, bufmon_at_start() in
+ * bufmon.bpf.c.) Claims of free entries may race and use cmpxchg.
  */
 #ifndef ENTRIES_H
 #define ENTRIES_H
@@ -18,33 +20,33 @@
 #include "filter.h"
 #include "stats.h"
 
-#define MAX_STEPS 8192 /* places looked at for a new entry: as many as bpf_loop() takes in 6.1 */
-#define LIVING_STEPS 8 /* the same where all entries live: the longest silent of these goes */
+#define MAX_STEPS 8192 /* the most rounds of a bpf_loop() here, such as one for a free place */
+#define LIVING_STEPS 8 /* entries looked at for one that makes room, where all entries live */
 
-__u32 entries_made = 0;
+__u32 entries_made = 0;	  /* entries ever made: the generation of the next one */
 __u32 entries_used = 0;	  /* places that were ever taken */
 __u32 entries_living = 0; /* entries that have not ended */
 
 struct window {
-	__u32 epoch;
+	__u32 epoch; /* number of the interval of these statistics; 0: none */
 	__u32 pad;
 	struct stats stats;
 };
 
 struct entry {
-	__u64 seq_tail;
-	__u64 object; /* its address, the key together with id.assoc_id; 0: free; odd: it ended */
-	__u64 last_ns;
-	__u32 generation; /* running number of all entries ever made */
-	__u32 key;	  /* its index */
-	__u32 ended;	  /* epoch in which it ended; 0: it lives */
-	__u32 reach;	  /* entries whose search begins here lie at most so many steps on */
-	__u32 mark;	  /* see was_shown() */
+	__u64 seq_tail;	  /* see begin_update() */
+	__u64 object;	  /* address of the path or association; 0: free entry; odd: ended */
+	__u64 last_ns;	  /* time of the last event */
+	__u32 generation; /* running number among all entries ever made, from 0 */
+	__u32 key;	  /* index of this entry */
+	__u32 ended;	  /* epoch in which the entry ended; 0: it lives */
+	__u32 reach;	  /* most steps from this place to an entry whose search begins at it */
+	__u32 mark;	  /* generation, and whether the ended entry was shown: see MARK_OF() */
 	__u32 pad;
 	struct identity id;
 	struct state state;
-	struct stats stats;
-	struct window window[2]; /* of even and odd epochs */
+	struct stats stats;	 /* since the start */
+	struct window window[2]; /* statistics of the last even and the last odd interval */
 	__u64 seq_head;
 };
 
@@ -57,8 +59,8 @@ struct life_key {
 };
 
 /*
- * Which life an association is in, of those that were restarted. LRU: one whose end was not seen
- * makes room some day.
+ * The number of the present life of each association that was restarted; all others are in life 1.
+ * LRU, because an association whose end was not seen leaves its number behind.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -68,8 +70,9 @@ struct {
 } lives SEC(".maps");
 
 /*
- * Defined by the program: empty the statistics; an entry that user space has not shown since it
- * ended makes room for another one; and (hists.h) empty the histograms of an entry.
+ * Functions that the .bpf.c file defines: reset_stats() empties statistics; on_evict() counts an
+ * entry that makes room for another one before user space has shown it as ended; clear_hist()
+ * (in hists.h) empties the histograms of an entry.
  */
 static __always_inline void reset_stats(struct stats *stats);
 static __always_inline void on_evict(struct entry *entry);
@@ -80,19 +83,25 @@ static __always_inline struct entry *entry_at(__u32 key)
 	return entry_of(entries, key & settings.entry_mask);
 }
 
-/* A hash of address and id: the kernel soon uses a freed object's memory for another object. */
+/*
+ * A hash of an object's address and its association's id, which together are the key of an entry.
+ * The address alone would not do: the kernel soon uses a freed object's memory for another object.
+ */
 static __always_inline __u64 entry_hash(__u64 object, __u32 assoc_id)
 {
 	return ((object >> 5) ^ (__u64)assoc_id << 32) * 0x9e3779b97f4a7c15ull;
 }
 
-/* Where the search for an entry begins, ... */
+/* The place at which the search for an entry begins, by the entry_hash() of its object. */
 static __always_inline __u32 entry_key(__u64 hash)
 {
 	return hash >> 32;
 }
 
-/* ... and how far each further step of it goes: odd, so that it comes to all places. */
+/*
+ * How many places further each step of the search for an entry goes. An odd number, so that the
+ * search comes to all places, whose number is a power of two.
+ */
 static __always_inline __u32 entry_step(__u64 hash)
 {
 	return (hash >> 20 ^ hash >> 40) | 1;
@@ -109,9 +118,10 @@ static __always_inline bool has_ended(__u64 object)
 }
 
 /*
- * A mark has the generation, and one bit: user space has shown this entry since it ended. It sets
- * the bit by compare-and-swap before it does so, and whoever takes the place swaps the mark for his
- * own: so an entry is shown, or counted as evicted, and never both.
+ * The mark of an entry is its generation, and in bit 0 whether user space has shown the entry since
+ * it ended. User space sets the bit by compare-and-swap before it shows the entry. A program that
+ * takes the place swaps the mark for the new entry's, and counts the old entry as evicted if the
+ * bit was not set. So an ended entry is shown or counted as evicted, and never both.
  */
 #define MARK_OF(generation) ((generation) << 1)
 
@@ -127,13 +137,13 @@ static __always_inline bool was_shown(const struct entry *entry)
 
 struct entry_search {
 	__u64 object;
-	__u64 oldest_ns; /* of those that ended, or that live, whichever makes room */
+	__u64 oldest_ns; /* last_ns of the entry found: the smallest of this rank */
 	__u32 assoc_id;
-	__u32 key;
-	__u32 step;
-	__u32 found; /* index, or NO_INDEX */
-	__u32 steps; /* to what was found */
-	__u32 rank;  /* 2: it lives; 1: it ended; 0: nothing is lost with it */
+	__u32 key;   /* place at which the search begins */
+	__u32 step;  /* see entry_step() */
+	__u32 found; /* index of the entry found, or NO_INDEX */
+	__u32 steps; /* from `key` to the entry found */
+	__u32 rank;  /* of the entry found. 2: it lives; 1: it has ended; 0: free, or shown */
 };
 
 static long find_entry_step(__u32 n, struct entry_search *search)
@@ -146,7 +156,7 @@ static long find_entry_step(__u32 n, struct entry_search *search)
 	return 1;
 }
 
-/* The index of an object's entry that is not at the first place; NO_INDEX where it has none. */
+/* The part of find_entry() beyond the first place. Returns the entry's index, or NO_INDEX. */
 __noinline __u32 find_entry_further(__u64 object, __u32 assoc_id)
 {
 	__u64 hash = entry_hash(object, assoc_id);
@@ -164,7 +174,7 @@ __noinline __u32 find_entry_further(__u64 object, __u32 assoc_id)
 	return search.found;
 }
 
-/* An object's entry; NULL where it has none. */
+/* Returns the entry of an object (a path or an association); NULL where the object has none. */
 static __always_inline struct entry *find_entry(__u64 object, __u32 assoc_id)
 {
 	struct entry *entry = entry_at(entry_key(entry_hash(object, assoc_id)));
@@ -194,14 +204,15 @@ static long find_victim_step(__u32 n, struct entry_search *search)
 	}
 	if (!search->rank)
 		return 1;
-	/* Some may be better further on, but where there is neither a free nor a shown one. */
+	/* Goes on, as a later place may be better. But where no place is free, and user space shows
+	 * no entries before the end, an ended entry is good enough after LIVING_STEPS. */
 	return search->rank == 1 && n + 1 >= LIVING_STEPS && !settings.want_reuse &&
 	       entries_used > settings.entry_mask;
 }
 
 /*
- * The entry that makes room for an object of this hash: its index, and above it how many steps away
- * it is. A function of its own, as the next one is, which the verifier goes through once.
+ * Finds the entry that makes room for an object with this hash. Returns its index in the lower 32
+ * bits, and in the upper how many steps from entry_key() it lies. (Global: see log2_u64().)
  */
 __noinline __u64 find_victim(__u64 hash)
 {
@@ -221,7 +232,7 @@ __noinline __u64 find_victim(__u64 hash)
 	return (__u64)search.steps << 32 | search.found;
 }
 
-/* Raises the reach at `key` to `steps`: an entry whose search begins there lies that far away. */
+/* Raises `reach` at place `key`: an entry whose search begins there lies `steps` further on. */
 __noinline int raise_reach(__u32 key, __u32 steps)
 {
 	__u32 *reach = &entry_at(key)->reach;
@@ -243,7 +254,7 @@ static __always_inline __u32 life_of(__u64 asoc, __u32 assoc_id)
 	return life ? *life : 1;
 }
 
-/* The part of find_or_insert() beyond the first place. The entry's index, or NO_INDEX. */
+/* The part of find_or_insert() beyond the first place. Returns the entry's index, or NO_INDEX. */
 __noinline __u32 find_or_insert_further(__u64 object, __u32 assoc_id, bool is_path)
 {
 	struct sctp_transport *transport = (struct sctp_transport *)object;
@@ -285,8 +296,8 @@ __noinline __u32 find_or_insert_further(__u64 object, __u32 assoc_id, bool is_pa
 	entry->last_ns = bpf_ktime_get_ns();
 	__builtin_memset(&entry->state, 0, sizeof(entry->state));
 	reset_stats(&entry->stats);
-	/* Of no interval: the first use resets them, and the one that has just ended has none of
-	 * them. */
+	/* Epoch 0 is no interval's: the first use of a window resets it, and user space finds no
+	 * statistics of the last interval in this entry. */
 	entry->window[0].epoch = entry->window[1].epoch = 0;
 	end_update(entry);
 	raise_reach(entry_key(hash), victim >> 32);
@@ -294,9 +305,9 @@ __noinline __u32 find_or_insert_further(__u64 object, __u32 assoc_id, bool is_pa
 }
 
 /*
- * An object's entry, made where it is new; NULL on failure. The object is a path, or an
- * association, whose entry names the primary path. The caller gives the address as a number: the
- * verifier allows no arithmetic on a typed pointer.
+ * Returns an object's entry, and makes one where the object is new; NULL where another CPU has just
+ * taken the place for a new one. The object is a path, or an association, whose entry names the
+ * primary path. Its address is a number: the verifier allows no arithmetic on a typed pointer.
  */
 static __always_inline struct entry *find_or_insert(__u64 object, __u32 assoc_id, bool is_path)
 {
@@ -311,7 +322,10 @@ static __always_inline struct entry *find_or_insert(__u64 object, __u32 assoc_id
 
 /* --- ends and lives --- */
 
-/* An entry's association, or this life of it, is over. Inside an update; nobody finds it again. */
+/*
+ * Ends an entry, whose path or association is freed or begins another life: no search finds the
+ * entry again. To be called between begin_update() and end_update().
+ */
 static __always_inline void end_entry(struct entry *entry)
 {
 	__u64 object = entry->object;
@@ -324,8 +338,8 @@ static __always_inline void end_entry(struct entry *entry)
 }
 
 struct path_walk {
-	__u64 head; /* of the list of paths */
-	__u64 next;
+	__u64 head; /* address of the head of an association's list of paths */
+	__u64 next; /* address of the next node of that list */
 	__u32 assoc_id;
 	__u32 pad;
 };
@@ -349,16 +363,16 @@ static long end_path_step(__u32 n, struct path_walk *walk)
 }
 
 /*
- * At the beginning of sctp_transport_free(): a path's entry ends, with its association or because
- * its address was taken away (RFC 5061). Another path of the same association may soon lie in its
- * memory.
+ * At the entry of sctp_transport_free(): ends a path's entry, because its association ends, or its
+ * address was taken away (RFC 5061). It must end now, as another path of the same association, and
+ * so with the same key, may soon lie in this memory.
  */
 __noinline int end_path(__u64 path)
 {
 	struct sctp_association *asoc = READ((struct sctp_transport *)path, asoc);
 	struct entry *entry = NULL;
 
-	if (asoc) /* none where it was made to answer a packet out of the blue */
+	if (asoc) /* NULL for a path that was made to answer a packet out of the blue */
 		entry = find_entry(path, READ(asoc, assoc_id));
 	if (!entry)
 		return 0;
@@ -368,7 +382,7 @@ __noinline int end_path(__u64 path)
 	return 0;
 }
 
-/* The entries of an association's paths end: for programs that have one per path. */
+/* Ends the entries of all paths of an association, in programs that have an entry per path. */
 __noinline int end_paths(__u64 asoc)
 {
 	struct sctp_association *a = (struct sctp_association *)asoc;
@@ -384,16 +398,16 @@ __noinline int end_paths(__u64 asoc)
 }
 
 /*
- * At the beginning of sctp_assoc_update(): does a life end here? Either the peer has restarted, or
- * both ends have set up the association anew (RFC 9260 5.2.4, A and B). Before an association is
- * up, this only completes it.
+ * Returns, at the entry of sctp_assoc_update(), whether that function ends a life: the peer has
+ * restarted, or both ends have set up the association anew (RFC 9260 5.2.4, A and B). Where the
+ * association is not yet established, the function only completes its setup.
  */
 static __always_inline bool is_restart(struct sctp_association *asoc)
 {
 	return READ(asoc, state) >= SCTP_STATE_ESTABLISHED;
 }
 
-/* An association begins another life. To be called after its entries have ended. */
+/* Begins another life of an association. To be called after the entries of the last have ended. */
 __noinline int begin_life(__u64 asoc)
 {
 	struct life_key key = {
@@ -406,7 +420,7 @@ __noinline int begin_life(__u64 asoc)
 	return 0;
 }
 
-/* An association has ended. To be called after its entries have. */
+/* Deletes the life of an association that has ended. To be called after its entries have ended. */
 __noinline int forget_lives(__u64 asoc)
 {
 	struct life_key key = {
@@ -420,7 +434,7 @@ __noinline int forget_lives(__u64 asoc)
 
 /* --- statistics of an interval --- */
 
-/* The statistics of the current interval, emptied where they are an older one's. */
+/* Returns an entry's statistics of the current interval, emptied if they were an older one's. */
 static __always_inline struct stats *window_of(struct entry *entry)
 {
 	__u32 now = *(volatile __u32 *)&shared.epoch;
@@ -433,13 +447,16 @@ static __always_inline struct stats *window_of(struct entry *entry)
 	return &window->stats;
 }
 
-/* The same, if wanted; else NULL. */
+/* Returns window_of() the entry, if `want` has WANT_WINDOWS; else NULL. */
 static __always_inline struct stats *wanted_window(struct entry *entry, __u32 want)
 {
 	return want & WANT_WINDOWS ? window_of(entry) : NULL;
 }
 
-/* Do something to the statistics since the start, and to those of the interval if wanted. */
+/*
+ * Runs the next statement for an entry's statistics since the start, and once more, if
+ * settings.wants has WANT_WINDOWS, for those of the current interval.
+ */
 #define for_stats(stats, entry)                                                                    \
 	for (int n_ = 0; n_ < 2; n_++)                                                             \
 		for (struct stats *stats = n_ ? wanted_window(entry, settings.wants)               \

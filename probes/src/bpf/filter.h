@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* Which associations and paths user space wants to see. Included after struct accounting. */
+/*
+ * The filter: which associations and paths to trace (settings.filter). To be included after the
+ * definition of struct accounting (see shared.h).
+ */
 #ifndef FILTER_H
 #define FILTER_H
 
 #include "owner.h"
 #include "shared.h"
 
-/* Does the filter let this association through, whatever its paths? */
+/* Returns whether the filter takes an association, whatever the filter says about addresses. */
 static __always_inline bool wanted_assoc(bool trusted, struct sctp_association *asoc)
 {
 	if (!settings.want_filter)
@@ -30,7 +33,10 @@ static __always_inline bool wanted_assoc(bool trusted, struct sctp_association *
 	return true;
 }
 
-/* ... and this path of it, or, without one, the primary path? */
+/*
+ * Returns whether the filter takes an association and this path (NULL: the primary path): an
+ * address in the filter must be the path's, the peer's or our own. If not, sets shared.passed_over.
+ */
 static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport)
 {
@@ -44,7 +50,8 @@ static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
 		is_path = addr_is(&transport->ipaddr) || addr_is(&transport->saddr);
 	if (is_path && wanted_assoc(trusted, asoc))
 		return true;
-	if (!*(volatile __u32 *)&shared.passed_over) /* other CPUs read that cache line */
+	/* Writes only once: other CPUs read the cache line. */
+	if (!*(volatile __u32 *)&shared.passed_over)
 		shared.passed_over = true;
 	return false;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * A kretprobe sees no arguments: the kprobe at the function's entry leaves them here, under the
- * address of the stack frame. No task or CPU number would do, since a softirq may run the same
- * function on top of it.
+ * A kretprobe sees no arguments. So a kprobe at the function's entry keeps them in the map `frames`
+ * for the kretprobe, under the address of the stack frame. A task or a CPU number would not do as
+ * the key: a softirq may run the same function on top of an unfinished call of it.
  */
 #ifndef FRAME_H
 #define FRAME_H
@@ -10,7 +10,7 @@
 #include "sctp.h"
 
 #if defined(__TARGET_ARCH_x86)
-#define RETURN_ADDRESS_SIZE 8 /* on the stack at entry, popped at return */
+#define RETURN_ADDRESS_SIZE 8 /* on the stack at a function's entry, popped at its return */
 #else
 #define RETURN_ADDRESS_SIZE 0
 #endif
@@ -20,9 +20,10 @@ struct frame {
 };
 
 /*
- * LRU: a return that the kernel missed (its pool of return probes is finite) leaves its frame.
- * User space makes the map larger where there are many CPUs: each CPU keeps up to 128 free entries
- * to itself (LOCAL_FREE_TARGET in kernel/bpf/bpf_lru_list.c), and one that finds none left evicts.
+ * The arguments of calls that have not returned. LRU, because a return that the kernel missed (its
+ * pool of return probes is finite) leaves a frame behind. User space makes the map larger where
+ * there are many CPUs: each CPU keeps up to 128 free frames to itself (LOCAL_FREE_TARGET in
+ * kernel/bpf/bpf_lru_list.c), and a CPU that finds no free frame evicts one that is in use.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

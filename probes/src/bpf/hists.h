@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* Histograms of entries, beside them; a program defines HISTS, how many each has. */
+/*
+ * Histograms of entries, in a map with the same indexes as the table `entries`. A .bpf.c file
+ * defines HISTS, the number of histograms of each entry, before it includes this.
+ */
 #ifndef HISTS_H
 #define HISTS_H
 
 #include "stats.h"
 
 struct hist {
-	__u32 counts[HISTS * HIST_BUCKETS]; /* flat: skeletons know no array of arrays */
+	__u32 counts[HISTS * HIST_BUCKETS]; /* flat: a skeleton cannot have an array of arrays */
 };
 
 struct {
@@ -38,8 +41,8 @@ static __always_inline void into_hist(__u32 key, __u32 which, __u64 ns)
 	struct hist *hist = bpf_map_lookup_elem(&hists, &key);
 	__u32 bucket = bucket_of(ns);
 
-	/* In one register for check and index: 6.1's verifier would take two reads from the stack
-	 * for two values. */
+	/* Keeps the bucket in one register for check and index: read from the stack twice, it would
+	 * be two different values to 6.1's verifier. */
 	barrier_var(bucket);
 	if (hist && bucket < HIST_BUCKETS)
 		hist->counts[which * HIST_BUCKETS + bucket]++;

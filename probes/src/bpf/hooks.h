@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * One line per hook makes its programs: NAME for fentry, fexit or tp_btf, and NAME_kprobe where the
- * kernel takes only kprobes. The work of a hook is one expression for both; in it
+ * One line per hook makes its programs: NAME for fentry, fexit or tp_btf, and NAME_kprobe, which is
+ * loaded instead where the kernel takes only kprobes. The work of a hook is one expression for
+ * both. In that expression
  *
- *   trusted        says which it is (see GET()): a constant,
- *   ADDRESS(n, x)  is the n-th argument, x, as a number,
- *   RETURNED       is what the function returned.
+ *   trusted        is a constant: true in NAME, false in NAME_kprobe (see GET()),
+ *   ADDRESS(n, x)  is the function's argument x, the n-th from 0, as a number,
+ *   RETURNED       is the function's return value.
  *
  * Programs are attached in the order of the source. Optional ones have _x_ in their names.
  */
@@ -14,8 +15,8 @@
 
 #include "frame.h"
 
-/* The verifier lets nobody calculate with a typed pointer: so fentry programs ask for the number.
- */
+/* An argument of the traced function as a number. The verifier allows no arithmetic on a typed
+ * pointer: so fentry programs read argument n once more, from their context. */
 #define ADDRESS(n, x) (trusted ? argument(ctx, n) : (__u64)(x))
 
 static __always_inline int func_ret(void *ctx)
@@ -54,7 +55,10 @@ static __always_inline int func_ret(void *ctx)
 		return work;                                                                       \
 	}
 
-/* A return probe sees no arguments: the probe at the entry keeps them (see frame.h). */
+/*
+ * A kprobe at a function's entry that keeps the arguments for the KRETPROBE of the same function,
+ * which sees none (see frame.h).
+ */
 #define KPROBE_WITH_FRAME(name, function, work, type_a, a, type_b, b)                              \
 	KPROBE(name, function, (frame_enter(ctx, (__u64)(a), (__u64)(b)), work), type_a a, type_b b)
 
@@ -80,27 +84,30 @@ static __always_inline int func_ret(void *ctx)
 
 /* --- hooks; a and b are the first two arguments of a function --- */
 
-/* The entry of a function. */
+/* A hook at the entry of a function. */
 #define ON_ENTRY(name, function, work, ...)                                                        \
 	FENTRY(name, function, work, ##__VA_ARGS__)                                                \
 	KPROBE(name, function, work, ##__VA_ARGS__)
 
-/* A program at the entry of a function that has an ON_RETURN_SHARED program at its return. */
+/* A hook at the entry of a function that has an ON_RETURN_SHARED hook at its return, too. */
 #define ON_ENTRY_WITH_FRAME(name, function, work, type_a, a, type_b, b)                            \
 	FENTRY(name, function, work, type_a a, type_b b)                                           \
 	KPROBE_WITH_FRAME(name, function, work, type_a, a, type_b, b)
 
-/* The return of a function that has an ON_ENTRY_WITH_FRAME, too. */
+/* A hook at the return of a function that has an ON_ENTRY_WITH_FRAME hook at its entry, too. */
 #define ON_RETURN_SHARED(name, function, work, type_a, a, type_b, b)                               \
 	FEXIT(name, function, work, type_a a, type_b b)                                            \
 	KRETPROBE(name, function, work, type_a, a, type_b, b)
 
-/* The return of a function. */
+/*
+ * A hook at the return of a function that has no hook at its entry. For kprobes one more program,
+ * NAME_enter, keeps the arguments.
+ */
 #define ON_RETURN(name, function, work, type_a, a, type_b, b)                                      \
 	ON_RETURN_SHARED(name, function, work, type_a, a, type_b, b)                               \
 	KPROBE_WITH_FRAME(name##_enter, function, 0, type_a, a, type_b, b)
 
-/* The return of a function of which no argument is needed. */
+/* A hook at the return of a function, whose work needs none of the arguments. */
 #define ON_RETURN_BARE(name, function, work)                                                       \
 	FEXIT(name, function, work)                                                                \
 	SEC("kretprobe/" #function)                                                                \
@@ -109,7 +116,10 @@ static __always_inline int func_ret(void *ctx)
 		return work;                                                                       \
 	}
 
-/* A SACK, or a SHUTDOWN, that sctp_outq_sack() is called for: see sack_from_tracepoint(). */
+/*
+ * A hook at each call of sctp_outq_sack(), which processes a SACK or a SHUTDOWN (`chunk`): at the
+ * tracepoint in that function (see sack_from_tracepoint()), or a kprobe at its entry.
+ */
 #define ON_SACK(name, work)                                                                        \
 	SEC("tp_btf/sctp_probe_path")                                                              \
 	int BPF_PROG(name, struct sctp_transport *path, struct sctp_association *asoc)             \
@@ -131,11 +141,13 @@ static __always_inline int func_ret(void *ctx)
 /*
  * --- hooks with a second copy ---
  *
- * The kernel does not run a program that interrupts itself on a CPU (__bpf_prog_enter_recur()): so
- * it is blind where a softirq, which serves one association, breaks into the very program at work
- * for another. So each counting program is attached twice: for the interrupting event only the copy
- * at work is skipped, the other runs. Where both run, the second finds what the first has left: see
- * is_marked() and is_repeated(). (Kprobes have no second copy: any of them keeps out all others.)
+ * The kernel does not run a program that interrupts itself on a CPU (__bpf_prog_enter_recur()). A
+ * program would therefore miss an event where a softirq, for one association, interrupts the same
+ * program at work for another association. So each counting program is attached twice: for the
+ * interrupting event the kernel skips only the copy at work, and the other copy runs. Where both
+ * run, the second to run recognises the event as counted: see is_marked() and is_repeated().
+ * (Kprobes have no second copy: while any kprobe program is at work on a CPU, the kernel skips all
+ * others.)
  */
 
 #define ON_ENTRY_TWICE(name, function, work, ...)                                                  \
@@ -158,10 +170,10 @@ static __always_inline int func_ret(void *ctx)
 	KPROBE_WITH_FRAME(name##_enter, function, 0, type_a, a, type_b, b)
 
 /*
- * For hooks with many events: the copy that runs first leaves a mark. The copy that is attached
- * first runs second (see bpf_trampoline_link_prog()), and mostly finds that mark and does nothing.
- * Its work, where the kernel left out the other copy, stands in a function of its own, so that the
- * copy need not save registers each time.
+ * ON_ENTRY_TWICE for functions that are called very often: the copy that runs first leaves a mark
+ * (is_marked()). NAME, which is attached first, runs second (see bpf_trampoline_link_prog()): it
+ * mostly finds the mark and does nothing. Only where the kernel has skipped NAME_second does NAME
+ * do the work, in a function NAME_work, so that NAME itself need not save registers each time.
  */
 #define ON_ENTRY_MARKED(name, function, work, type_a, a)                                           \
 	static __noinline int name##_work(type_a a)                                                \

@@ -3,14 +3,16 @@
  * Arrival intervals of DATA and I-DATA chunks, per association and stream, and their jitter.
  *
  * An arrival is a chunk that sctp_ulpevent_make_rcvmsg() has accepted: duplicates never get there,
- * and a chunk for which there is no room comes again. It calls sctp_assoc_rwnd_decrease() for each
- * chunk that it accepts, and for no other: a hook at that entry costs less than one at the return.
+ * and a chunk for which there is no room comes again. That function calls
+ * sctp_assoc_rwnd_decrease() for each chunk that it accepts, and for no other. The hook is at the
+ * entry of sctp_assoc_rwnd_decrease(), which costs less than one at the return of
+ * sctp_ulpevent_make_rcvmsg().
  */
 #include "sctp.h"
 
 struct assoc_stats {
-	__u64 packet_ns;  /* when the packet came whose chunks are looked at now */
-	__u64 packet_end; /* where the last of them ended */
+	__u64 packet_ns;  /* when the packet of the last chunk came */
+	__u64 packet_end; /* address at which the last chunk ended */
 };
 
 #include "stats.h"
@@ -23,8 +25,9 @@ struct arrivals {
 	struct dist interval;
 };
 
+/* The statistics of one interval. */
 struct window {
-	__u32 epoch;
+	__u32 epoch; /* number of the interval */
 	__u32 pad;
 	__u64 chunks;
 	__u64 reordered;
@@ -39,7 +42,7 @@ struct stream_stats {
 	__u64 reordered;
 	struct arrivals chunk;
 	struct arrivals message;
-	struct window window[2]; /* of even and odd epochs */
+	struct window window[2]; /* statistics of the last even and the last odd interval */
 };
 
 #include "hooks.h"
@@ -47,7 +50,7 @@ struct stream_stats {
 
 struct hist {
 	__u32 chunk[HIST_BUCKETS];
-	__u32 wraps; /* how often these have wrapped, all together */
+	__u32 wraps; /* how often counts in `chunk` have wrapped, all together */
 	__u32 pad;
 };
 
@@ -58,7 +61,10 @@ struct {
 	__type(value, struct hist);
 } hists SEC(".maps");
 
-/* How often a bucket has wrapped, if ever: that takes 12 hours at 100,000 chunks a second. */
+/*
+ * Key of the map `wraps`, which holds how often the count of a bucket has wrapped. Only few counts
+ * ever wrap: that takes 12 hours at 100,000 chunks a second.
+ */
 struct wrap_key {
 	__u32 hist;
 	__u32 bucket;
@@ -71,6 +77,7 @@ struct {
 	__type(value, __u32);
 } wraps SEC(".maps");
 
+/* A count has wrapped: notes that in the map `wraps`, and in the histogram. */
 __noinline int bucket_wraps(__u32 index, __u32 bucket)
 {
 	struct wrap_key key = {.hist = index, .bucket = bucket};
@@ -84,12 +91,13 @@ __noinline int bucket_wraps(__u32 index, __u32 bucket)
 }
 
 /*
- * For user space alone: histograms at the last interval, which it subtracts at the next. They are
- * in a map, because the kernel takes all of a map's memory at start. Memory of the process would
- * grow with traffic.
+ * A stream's histogram as it stood at the stream's last interval, which user space subtracts at the
+ * next one. Only user space uses it. It is kept in a map because the kernel takes all of a map's
+ * memory at start; the memory of the process would grow with traffic.
  */
 struct earlier {
-	__u32 made; /* see struct stream */
+	/* The stream whose histogram this is: see struct stream. */
+	__u32 made;
 	__u32 generation;
 	__u32 sid;
 	struct hist hist;
@@ -144,7 +152,7 @@ static __always_inline __u64 events_of(const struct stream *s)
 	return s->stats.chunk.interval.count + (s->stats.chunk.last_ns ? 1 : 0);
 }
 
-/* The statistics of the current interval, emptied where they are an older one's. */
+/* Returns a stream's statistics of the current interval, emptied if they were an older one's. */
 static __always_inline struct window *window_of(struct stream_stats *stats)
 {
 	__u32 now = *(volatile __u32 *)&shared.epoch;
@@ -162,7 +170,8 @@ static __always_inline struct window *window_of(struct stream_stats *stats)
 }
 
 /*
- * J += (|D - Dprev| - J) / 16 after RFC 3550 6.4.1, kept 16-fold and rounded as its A.8 has it.
+ * Counts an arrival: its interval D since the last one, and the jitter J of these intervals,
+ * J += (|D - Dprev| - J) / 16 (RFC 3550 6.4.1), kept 16-fold and rounded as in RFC 3550 A.8.
  * Returns whether there is an interval: a stream's first arrival ends none.
  */
 static __always_inline bool arrive(struct arrivals *arrivals, __u64 now, __u64 *interval)
@@ -200,7 +209,11 @@ static __always_inline void on_message(struct stream_stats *stats, __u64 now)
 	}
 }
 
-/* A fragment completes its message: sctp_make_reassembled_event() takes it out of its queue. */
+/*
+ * At the entry of sctp_make_reassembled_event(), which takes the fragments of a message out of the
+ * reassembly queue, up to the fragment `last`: if that is the message's last one, the message has
+ * arrived.
+ */
 static __always_inline int on_reassembled(struct sk_buff *last)
 {
 	struct sctp_ulpevent *event = (void *)last + bpf_core_field_offset(struct sk_buff, cb);
@@ -209,7 +222,7 @@ static __always_inline int on_reassembled(struct sk_buff *last)
 	struct assoc *a;
 	__u64 now;
 
-	/* A partial delivery (RFC 6458 8.1.21) takes the first fragments only. */
+	/* Else a partial delivery (RFC 6458 8.1.21), which takes only some of the fragments. */
 	if (!(READ(event, msg_flags) & SCTP_DATA_LAST_FRAG))
 		return 0;
 	asoc = READ(event, asoc);
@@ -227,8 +240,8 @@ static __always_inline int on_reassembled(struct sk_buff *last)
 }
 
 /*
- * The chunk that the kernel processes now: in the association's queue, or, while the packet that
- * set up the association is processed, in the endpoint's.
+ * Returns the chunk that the kernel processes now: from the association's queue, or from the
+ * endpoint's, while the kernel processes the packet that has set up the association.
  */
 static __always_inline struct sctp_chunk *current_chunk(bool trusted, struct sctp_association *asoc)
 {
@@ -243,8 +256,9 @@ static __always_inline struct sctp_chunk *current_chunk(bool trusted, struct sct
 }
 
 /*
- * When the packet of a chunk came: its chunks all arrive then, and not one after the other as the
- * kernel goes through them. A chunk that begins where the last one ends is of the same packet.
+ * Returns when the packet of a chunk came. That is the time of arrival of all chunks in the packet,
+ * and not when the kernel processes each of them. A chunk that begins at the address where the
+ * last one ended is in the same packet.
  */
 static __always_inline __u64 packet_time(struct assoc *a, __u64 begin, __u32 length)
 {
@@ -264,7 +278,8 @@ static __always_inline void on_wanted(bool trusted, __u32 want, struct sctp_asso
 	bool late = false;
 
 	if (want & WANT_EXTENDED) {
-		/* tsn_map has the chunk by now. A restart begins a new map. */
+		/* The kernel has entered the chunk into tsn_map before. A restart begins a new
+		 * map. */
 		late = tsn_before(tsn, GET(trusted, asoc, peer.tsn_map.max_tsn_seen));
 		if (late)
 			stats->reordered++;
@@ -343,7 +358,10 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 	return 0;
 }
 
-/* Both ends begin the association anew: no interval is taken across that. */
+/*
+ * At the return of sctp_assoc_update(): an association that has restarted gets a new entry, so that
+ * no interval begins before the restart and ends after it.
+ */
 static __always_inline int on_update(bool trusted, struct sctp_association *asoc)
 {
 	restart_assoc(trusted, asoc);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * -p PID: whose association is it? A socket belongs to the process that made it by socket(),
- * accept() or peeloff (all call sctp_endpoint_new()), to every process that sends on it, and to
- * the process in whose file table it was found at start. SACKs come in softirq context, where the
- * current task is anybody: so it is the socket that is remembered, not the task.
+ * The filter -p PID, by the owner of an association's socket. A socket belongs to the process that
+ * made it by socket(), accept() or peeloff (all call sctp_endpoint_new()), to every process that
+ * sends on it, and to every process that had it open at the start. SACKs come in softirq context,
+ * where the current task may be any: so the programs remember the sockets of the process, and look
+ * up an association's socket among them.
  */
 #ifndef OWNER_H
 #define OWNER_H
@@ -23,9 +24,9 @@ struct {
 	__type(value, __u8);
 } owned SEC(".maps");
 
-/* The process number of a task in our own pid namespace, as task_tgid_nr_ns() finds it; 0: none.
- * (bpf_get_ns_current_pid_tgid() knows only tasks whose own pid namespace that is, not those of its
- * children, such as containers.) */
+/* Returns the process number of a task in the pid namespace settings.filter.pidns, as the kernel's
+ * task_tgid_nr_ns() does; 0 where the task has none there. (bpf_get_ns_current_pid_tgid() fails for
+ * tasks of child namespaces, such as those of containers.) */
 static __always_inline __u32 tgid_here(struct task_struct *task)
 {
 	struct pid *pid = BPF_CORE_READ(task, signal, pids[PIDTYPE_TGID]);
@@ -90,7 +91,7 @@ int BPF_KPROBE(owner_sends_kprobe, struct sctp_association *asoc)
 	return socket_used((__u64)READ(asoc, base.sk));
 }
 
-/* The SCTP socket that an open file is; NULL where it is none. */
+/* Returns the SCTP socket of an open file; NULL where the file is no SCTP socket. */
 static __always_inline struct sock *sctp_sock_of(struct file *file)
 {
 	struct socket *socket;
@@ -105,7 +106,7 @@ static __always_inline struct sock *sctp_sock_of(struct file *file)
 	return sk && sk->sk_protocol == IPPROTO_SCTP ? sk : NULL;
 }
 
-/* Run once at start. */
+/* An iterator, run once at start for each open file: adds the sockets of the process of -p. */
 SEC("iter/task_file")
 int owner_has(struct bpf_iter__task_file *ctx)
 {

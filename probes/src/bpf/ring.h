@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* Records of single events to user space. */
+/* The ring buffer, which takes records of single events to user space. */
 #ifndef RING_H
 #define RING_H
 
 #include "shared.h"
 #include "stats.h"
 
-__u32 submitted = 0; /* records so far; no harm if two CPUs count one */
+__u32 submitted = 0; /* records so far, roughly: two CPUs may count two as one */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
 } events SEC(".maps");
 
-/* Room for a record, or NULL, which is counted. */
+/* Returns memory for a record. Where the ring is full, returns NULL and raises *lost. */
 static __always_inline void *reserve(__u64 size, __u64 *lost)
 {
 	void *event = bpf_ringbuf_reserve(&events, size, 0);
@@ -24,9 +24,9 @@ static __always_inline void *reserve(__u64 size, __u64 *lost)
 }
 
 /*
- * User space is woken by the first record after it fell asleep, and again when the ring is half
- * full; it reads at leisure between. The default, a wake-up whenever the reader has caught up,
- * costs more than all the rest here.
+ * Hands a record to user space. The record wakes user space if that has asked for it (want_wakeup),
+ * or if the ring is more than half full, which every 256th record checks. The default, a wake-up
+ * whenever the reader has caught up, would cost more than all else that is done for a record.
  */
 static __always_inline void submit(void *event)
 {

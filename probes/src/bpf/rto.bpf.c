@@ -1,37 +1,42 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
- * Retransmission timeouts: every update of a path's RTO with the values after it.
+ * Retransmission timeouts: every update of a path's RTO with the values after it. The causes of an
+ * update, and where programs see them:
  *
  *  - a round-trip time, of data or of a HEARTBEAT: sctp_transport_update_rto();
  *  - a T3-rtx expiry: the timer's function, and inside it sctp_transport_lower_cwnd(), which runs
  *    after the back-off (sctp_do_8_2_transport_strike()) and before any retransmission;
- *  - a HEARTBEAT that was not answered before the next one: the same way with its own timer.
+ *  - a HEARTBEAT that was not answered before the next one: the function of the heartbeat timer,
+ *    and inside it sctp_transport_lower_cwnd(), too.
  *
- * A timer's function that finds the socket busy only starts the timer again, and is no expiry.
+ * A timer's function that finds the socket busy only starts the timer again: that is no expiry.
  *
- * Extended, also: T2-shutdown expiries, path states, retransmissions by reason, and spurious ones
- * (spurious.h).
+ * With WANT_EXTENDED also: T2-shutdown expiries, path states, retransmissions by reason, and
+ * spurious retransmissions (spurious.h).
  */
 #include "chunks.h"
 #include "stats.h"
 
 struct stats {
-	struct dist rto; /* ns, as the next two: after each update */
+	struct dist rto; /* ns after each update, as the next two */
 	struct dist srtt;
 	struct dist rttvar;
 	__u64 t3_expiries;
 	__u64 heartbeat_timeouts;
-	__u64 t3_retransmits; /* times that a path's data was marked for retransmission, and why */
+	/* Times that data of this path was marked for retransmission, by reason. */
+	__u64 t3_retransmits;
 	__u64 fast_retransmits;
 	__u64 pmtud_retransmits;
-	__u64 rtx_chunks;   /* sent again on this path */
-	__u64 rtx_for_path; /* sent on this path and then sent again, wherever; also all below */
-	__u64 spurious;	    /* retransmissions that the peer has named as duplicates, ... */
-	__u64 dup_tsns;	    /* ... and how often it has named them; networks duplicate, too */
-	__u64 early_acks;   /* chunks acknowledged sooner after they were sent again than can be */
+	__u64 rtx_chunks; /* chunks sent again on this path */
+	/* Of chunks that this path carried before their first retransmission, on any path: */
+	__u64 rtx_for_path; /* retransmissions */
+	__u64 spurious;	    /* retransmissions that the peer has named as duplicates */
+	__u64 dup_tsns;	    /* how often the peer has named such a chunk as a duplicate */
+	__u64 early_acks; /* chunks acknowledged too soon after a retransmission: see is_early() */
 };
 
-/* No state of the kernel's: the path's address was taken away. Keep in step with rto.rs. */
+/* The path_state of a path whose address was taken away: not one of the kernel's states. Keep in
+ * step with REMOVED in rto.rs. */
 #define PATH_REMOVED 255
 
 /* Values of a path after its last event. */
@@ -39,7 +44,7 @@ struct values {
 	__u32 rto; /* jiffies, as the next three */
 	__u32 srtt;
 	__u32 rttvar;
-	__u32 rtt; /* of the last sample */
+	__u32 rtt; /* the round-trip time that caused the last update of the RTO, or 0 */
 	__u32 cwnd;
 	__u32 ssthresh;
 	__u32 flight;
@@ -51,28 +56,31 @@ struct values {
 	__u16 pad;
 };
 
-/* The smallest round-trip time of the path itself, without the delay of SACKs: see is_early(). */
+/*
+ * The smallest round-trip times of the path itself, without the delay of SACKs, in two periods of
+ * RTT_PERIOD_NS: see is_early().
+ */
 struct min_rtt {
 	__u64 since_ns;	 /* when the current period began; 0: nothing measured */
-	__u64 ns;	 /* of the current period */
-	__u64 before_ns; /* of the period before; all ones: none */
+	__u64 ns;	 /* smallest of the current period */
+	__u64 before_ns; /* smallest of the period before; all ones: none */
 };
 
 struct state {
 	struct values last;
 	__u32 pad;
-	__u64 made_ns; /* when it was made: before any slot or probe that names it */
+	__u64 made_ns; /* when the entry was made: before any slot or probe that names it */
 	struct min_rtt min_rtt;
 };
 
-/* See accounting() in rto.rs. */
+/* Evicted entries, and events that were lost or left out; see accounting() in rto.rs. */
 struct accounting {
 	__u64 lost; /* records that did not fit into the ring buffer */
 	__u64 paths_evicted;
-	__u64 updates_evicted; /* updates of evicted paths, or for which there was no place */
+	__u64 updates_evicted; /* updates of evicted paths, or of paths without an entry */
 	__u64 assocs_evicted;  /* associations whose retransmissions in flight were forgotten */
 	__u64 chunks_evicted;  /* retransmitted chunks that made room for newer ones */
-	__u64 scan_limit;      /* retransmitted chunks left out because a SACK covered too many */
+	__u64 scan_limit;      /* SACKs that covered too many TSNs to be scanned to the end */
 };
 
 #define HISTS 2
@@ -84,7 +92,7 @@ struct accounting {
 #include "hooks.h"
 #include "ring.h"
 
-/* Keep in step with Cause in rto.rs. */
+/* Why there is a record. Keep in step with Cause in rto.rs. */
 enum cause {
 	CAUSE_RTT,
 	CAUSE_HEARTBEAT,
@@ -115,14 +123,17 @@ enum timer_kind {
 	TIMER_T2,
 };
 
-/* The timer whose function runs on this CPU: in softirq context, so there is at most one. */
+/*
+ * The timer whose function runs on this CPU, in softirq context, so that there is at most one; and
+ * values of its path and association as that function began.
+ */
 struct timer {
-	__u64 transport; /* 0: none */
+	__u64 transport; /* the path; 0: no timer */
 	__u64 old_rto;	 /* jiffies */
-	__u32 kind;
-	int errors;	 /* of the association, in a row */
-	bool unanswered; /* the last HEARTBEAT was not answered */
-	bool alive;	 /* the association is not closed */
+	__u32 kind;	 /* enum timer_kind */
+	int errors;	 /* errors of the association, in a row */
+	bool unanswered; /* the last HEARTBEAT was not answered yet */
+	bool alive;	 /* the association was not closed */
 };
 
 struct {
@@ -147,8 +158,10 @@ static __always_inline void on_evict(struct entry *entry)
 }
 
 /*
- * Functions without `trusted` run once per round trip or more rarely: helper calls that read memory
- * do not matter there, so that one function serves fentry and kprobe. An address is a number there.
+ * Turns the address of a path from a number into a pointer. Functions without a parameter `trusted`
+ * take addresses as numbers, and read by READ(), in fentry programs, too: so one function serves
+ * fentry and kprobe. They run once per round trip or more rarely: the cost of READ() does not
+ * matter.
  */
 #define TRANSPORT(address) ((struct sctp_transport *)(address))
 
@@ -209,7 +222,10 @@ static __always_inline void report(struct entry *path, __u8 cause, __u32 old_rto
 	submit(event);
 }
 
-/* The RTO of a path was set anew. */
+/*
+ * Counts an update of a path's RTO, and makes a record of it. `old_rto`: the RTO before, 0 if
+ * `cause` is a round-trip time. `rtt`: that round-trip time, else 0. Both in jiffies.
+ */
 __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 {
 	struct entry *path = path_of(transport);
@@ -244,8 +260,8 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 	if (settings.wants & WANT_EXTENDED && (cause == CAUSE_HEARTBEAT || cause == CAUSE_RTT) &&
 	    rtt > 1) {
 		/*
-		 * The path itself takes no longer, even if the SACK was held back. A time in
-		 * jiffies may be one too long.
+		 * The path's own round-trip time is not longer, even if the SACK was delayed. A
+		 * time in jiffies may be one jiffy too long.
 		 */
 		add_min_rtt(path, (rtt - 1) * settings.jiffy_ns, path->last_ns);
 	}
@@ -256,7 +272,10 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 
 /* --- updates --- */
 
-/* Is the chunk that the kernel processes now a HEARTBEAT ACK? Else it is a SACK or SHUTDOWN. */
+/*
+ * Returns whether the chunk that the kernel processes now is a HEARTBEAT ACK. If not, the chunk is
+ * a SACK or SHUTDOWN, and the round-trip time is one of data.
+ */
 static __always_inline bool is_heartbeat_ack(struct sctp_association *asoc)
 {
 	struct sctp_chunk *chunk = READ(asoc, base.inqueue.in_progress);
@@ -321,7 +340,10 @@ static __always_inline int on_heartbeat_timer(struct timer_list *t)
 			   TIMER_HEARTBEAT);
 }
 
-/* T2-shutdown: the path that the last SHUTDOWN or SHUTDOWN ACK went to gets the blame. */
+/*
+ * At the entry of the T2-shutdown timer's function: an expiry counts for the path on which the last
+ * SHUTDOWN or SHUTDOWN ACK was sent.
+ */
 static __always_inline int on_t2_timer(__u64 t)
 {
 	struct sctp_association *asoc =
@@ -333,9 +355,9 @@ static __always_inline int on_t2_timer(__u64 t)
 }
 
 /*
- * An association that was alive when this T3-rtx timer's function began is closed now, and nothing
- * was marked for retransmission: this expiry was one too many (RFC 9260 8.1). It counts as an
- * expiry, and leaves the RTO as it was.
+ * Counts the last T3-rtx expiry of an association, which exceeds the limit of errors and closes the
+ * association (RFC 9260 8.1): the association was alive when the timer's function began, is closed
+ * now, and nothing was marked for retransmission. This expiry leaves the RTO as it was.
  */
 static __always_inline void last_expiry(struct timer *timer)
 {
@@ -347,9 +369,10 @@ static __always_inline void last_expiry(struct timer *timer)
 }
 
 /*
- * A timer's function ends. The memory of an association that it has freed stays until the end of
- * the softirq: RCU frees it. The socket is not locked any more, but few events come by then: an
- * association after its last T3-rtx expiry is closed, one with T2-shutdown only shuts down.
+ * At the return of a timer's function. Even if that has freed the association, its memory stays
+ * until the end of the softirq, as RCU frees it. The socket is not locked any more, so that other
+ * events of the association could come at the same time. But few do: after its last T3-rtx expiry
+ * the association is closed, and while T2-shutdown runs it only shuts down.
  */
 static __always_inline int timer_leave(void)
 {
@@ -366,7 +389,10 @@ static __always_inline int timer_leave(void)
 	return 0;
 }
 
-/* A path's data was marked for retransmission: counts that by its reason. */
+/*
+ * Counts that a path's data was marked for retransmission, by its reason: one of SCTP_LOWER_CWND_*,
+ * or any other number for a smaller path MTU.
+ */
 static __always_inline void on_retransmit(__u64 transport, __u32 reason)
 {
 	struct entry *path = path_of(transport);
@@ -396,12 +422,14 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 	    wanted(false, asoc_of(transport), TRANSPORT(transport)))
 		on_retransmit(transport, reason);
 	if (!timer || timer->transport != transport)
-		return 0; /* not by a timer, see sctp_transport_immediate_rtx() */
+		return 0; /* not called by a timer: see sctp_transport_immediate_rtx() */
 	old_rto = timer->old_rto;
 	if (reason == SCTP_LOWER_CWND_T3_RTX && timer->kind == TIMER_T3) {
 		__u32 new_rto = READ(TRANSPORT(transport), rto);
 
-		/* old_rto was read before the socket was locked; a SACK may have come between. */
+		/* old_rto was read before the socket was locked, and a SACK may have changed the
+		 * RTO since. The back-off has doubled it: so below rto_max it was half of new_rto.
+		 */
 		if (new_rto != 2 * old_rto && new_rto < READ(asoc_of(transport), rto_max))
 			old_rto = new_rto / 2;
 		timer->transport = 0;
@@ -441,7 +469,10 @@ static __always_inline int on_change(__u64 transport, __u32 cause, __u8 new_stat
 	return 0;
 }
 
-/* At the entry of sctp_assoc_control_transport(): the state that it is about to set. */
+/*
+ * At the entry of sctp_assoc_control_transport(): makes a record of the state that this function is
+ * about to set, if the path has another one.
+ */
 static __always_inline int on_control(__u64 transport, __u32 command)
 {
 	__u8 old_state = READ(TRANSPORT(transport), state), new_state;
@@ -474,8 +505,9 @@ static __always_inline int on_primary(struct sctp_association *asoc, __u64 trans
 }
 
 /*
- * The kernel is about to free an association, maybe from a T3-rtx timer's function: then that
- * expiry was its last. Its list of paths and its ports are still there; identify() reads them.
+ * At the entry of sctp_association_free(), which may be called from a T3-rtx timer's function: then
+ * that expiry was the association's last. The association's list of paths and its ports are still
+ * there: identify() may read them.
  */
 static __always_inline int on_free(__u64 asoc)
 {
@@ -489,7 +521,10 @@ static __always_inline int on_free(__u64 asoc)
 	return 0;
 }
 
-/* A path is freed: see end_path(). PATH_REMOVED, if its association lives on without it. */
+/*
+ * At the entry of sctp_transport_free(): ends the path's entry (see end_path()). If the association
+ * lives on without the path, makes a record of the path's new state, PATH_REMOVED.
+ */
 static __always_inline int on_path_free(__u64 transport)
 {
 	struct sctp_association *asoc = asoc_of(transport);

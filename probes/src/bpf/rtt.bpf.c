@@ -6,10 +6,10 @@
  * Three tables, all of fixed size, all arrays (no allocation, no hash walk):
  *  - inflight: the chunks that wait for their SACK, found by association and TSN;
  *  - assocs:   scratch state of a sending association, found by its id;
- *  - entries:  identity and statistics, one entry per path: what user space reads.
+ *  - entries:  identity and statistics, one entry per path, which user space reads.
  *
- * The kernel runs both hooks under the association's socket lock, so that one association's
- * entries have one writer at a time. Claims of free entries may race and use cmpxchg.
+ * The kernel runs all hooks under the association's socket lock, so that one association's entries
+ * have one writer at a time. Claims of free entries may race and use cmpxchg.
  */
 #include "chunks.h"
 #include "stats.h"
@@ -24,9 +24,9 @@ struct state {
 };
 
 /*
- * Chunks without a sample, and evicted entries; see accounting() in rtt.rs. Each chunk that was
- * seen sent gives a sample, or is counted once from slots_evicted on (but for assocs_evicted,
- * paths_evicted and before_start), or is still in its slot.
+ * Chunks without a sample, and evicted entries; see accounting() in rtt.rs. Each chunk that a
+ * program has seen sent for the first time gives a sample, or counts in one of slots_evicted to
+ * restarted, or is still in its slot.
  */
 struct accounting {
 	__u64 lost; /* records that did not fit into the ring buffer */
@@ -34,17 +34,17 @@ struct accounting {
 	__u64 paths_evicted;
 	__u64 before_start;    /* chunks sent before the trace began, which are in no other count */
 	__u64 slots_evicted;   /* chunks that lost their slot, or found none */
-	__u64 samples_evicted; /* samples and chunks that went with their path or association */
-	__u64 retransmitted;   /* chunks, Karn's algorithm */
+	__u64 samples_evicted; /* samples and chunks whose path or association was evicted */
+	__u64 retransmitted;   /* chunks sent again (Karn's algorithm) */
 	__u64 abandoned;       /* chunks given up by PR-SCTP */
 	__u64 scan_limit;      /* chunks left out because a SACK covered too many */
-	__u64 sack_missed; /* chunks that an event may have concerned for which no program ran */
-	__u64 ended;	   /* chunks outstanding when their association ended ... */
-	__u64 restarted;   /* ... or began anew */
-	__u64 unseen;	   /* chunks that the kernel counted, and no program saw */
+	__u64 sack_missed;     /* chunks that an unseen SACK or retransmission may have concerned */
+	__u64 ended;	       /* chunks outstanding when their association ended */
+	__u64 restarted;       /* chunks outstanding when their association's TSNs began anew */
+	__u64 unseen;	       /* chunks that the kernel counted as sent, and no program saw */
 };
 
-/* One of all samples, one of the prompt ones. */
+/* Histograms of each entry: one of all samples, one of the prompt samples. */
 #define HISTS 2
 #define HIST_ALL 0
 #define HIST_PROMPT 1
@@ -56,45 +56,48 @@ struct accounting {
 
 #define PROBES 8 /* entries of assocs looked at before one is evicted */
 
-/* The note of a slot: running number of its wire packet, and its I-bit. */
+/* A slot's note is the running number of the chunk's wire packet; this bit is the chunk's I-bit. */
 #define PACKET_SACK_IMM (1u << 31)
 
-#define ASSOC_FREE 0u  /* kernel ids begin at 1: temporary associations have 0 */
-#define ASSOC_BUSY ~0u /* being claimed */
+/* Values of assoc_id in an entry without an association. Ids of the kernel begin at 3. */
+#define ASSOC_FREE 0u  /* also the id of the kernel's temporary associations */
+#define ASSOC_BUSY ~0u /* a CPU is claiming the entry */
 
 /*
- * TSNs are 32 bits and come again: one must not be compared with another that may lie 2^31 away.
- * All that is kept here lies between acked and the last TSN sent, or is invalid by its flag: which
- * falls as soon as acked has passed.
+ * The state of a sending association. TSNs are 32 bits and wrap: two TSNs can only be compared if
+ * they are less than 2^31 apart. So each TSN in this struct lies between `acked` and the last TSN
+ * sent, or is invalid, because its flag (has_...) is false: the flag is cleared as soon as `acked`
+ * has passed the TSN.
  */
 struct assoc {
 	__u32 assoc_id;
-	__u32 first_tsn; /* TSNs below were sent before the trace began (if has_old) */
+	__u32 first_tsn; /* TSNs below this were sent before the trace began (if has_old) */
 	__u32 last_tsn;	 /* last TSN seen sent */
-	__u32 last_path; /* where its last chunk went: an index into entries, maybe another's */
+	__u32 last_path; /* path of the last chunk: index of an entry, maybe another's by now */
 	__u64 last_ns;
-	/* Gap blocks repeat on every SACK; these tell what is new in the next one. */
+	/* Gap blocks repeat on every SACK; the next three tell what is new in the next SACK. */
 	__u32 acked;   /* cumulative TSN of the last SACK */
-	__u32 gap_top; /* highest TSN scanned */
-	__u64 digest;  /* hash of what the last SACK covered, as far as it was sent */
-	__u32 gapcnt;  /* the kernel's counters as the next SACK should find them: see on_sack() */
+	__u32 gap_top; /* highest TSN that a SACK has covered; at first the last TSN sent */
+	__u64 digest;  /* hash of the TSNs that the last SACK covered, up to the last TSN sent */
+	/* The kernel's counters of these names, as they are if no program is left out: see
+	 * on_sack(). */
+	__u32 gapcnt;
 	__u32 rtxchunks;
-	__u32 counted; /* by the kernel as sent, less the TSN that was next then: see check_sent()
-			*/
-	__u32 inexact; /* TSNs up to here were left unscanned (if has_inexact) */
-	__u32 missed;  /* a SACK or chunk not seen may be of TSNs up to here (if has_missed) */
-	__u32 rtx;     /* highest TSN sent again (if has_rtx) */
+	__u32 counted; /* new_chunks() less the next TSN, when last compared: see check_sent() */
+	__u32 inexact; /* no SACK was left unscanned above this TSN (if has_inexact) */
+	__u32 missed;  /* no unseen SACK or retransmission is of TSNs above this (if has_missed) */
+	__u32 rtx;     /* highest TSN that was, or may have been, sent again (if has_rtx) */
 	bool has_old;
 	bool has_inexact;
 	bool has_missed;
 	bool has_rtx;
-	bool packet_unknown; /* acked_packet may lag */
-	/* Which wire packet a chunk travels in. */
-	__u32 packet;
-	__u32 acked_packet; /* highest one acknowledged */
+	bool packet_unknown; /* acked_packet may be too low: packets or SACKs were not seen */
+	/* The rest is needed only for prompt samples (WANT_EXTENDED). */
+	__u32 packet;	    /* running number of the current wire packet */
+	__u32 acked_packet; /* running number of the last packet acknowledged */
 	__u32 a_rwnd;	    /* of the last SACK */
 	__u64 packet_size;  /* sctp_packet.size after the last chunk */
-	__u64 wire_size;    /* of the current wire packet: a GSO packet holds several */
+	__u64 wire_size;    /* size of the current wire packet: a GSO packet holds several */
 };
 
 struct event {
@@ -119,7 +122,7 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 	if (assoc_id == ASSOC_FREE)
 		return NULL;
 	for (__u32 i = 0; i < PROBES; i++) {
-		/* The kernel deals out ids in sequence: no hash spreads them better. */
+		/* The kernel gives out ids in sequence: as indexes no hash spreads them better. */
 		struct assoc *a = entry_of(assocs, (assoc_id + i) & settings.assoc_mask);
 
 		if (a->assoc_id == assoc_id)
@@ -128,7 +131,10 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 	return NULL;
 }
 
-/* TSNs begin anew: `next` is the next one to be sent, `acked` the last one acknowledged. */
+/*
+ * Sets the TSNs of an association that is new to us or was renumbered: `next` is the next TSN to be
+ * sent, `acked` the last one acknowledged cumulatively.
+ */
 static __always_inline void begin_at(struct assoc *a, __u32 next, __u32 acked)
 {
 	a->first_tsn = next;
@@ -144,8 +150,9 @@ static __always_inline void begin_at(struct assoc *a, __u32 next, __u32 acked)
 }
 
 /*
- * Counts as unseen the chunks that the kernel has sent since the last TSN seen, and before `next`.
- * Called only where TSNs have a gap, begin anew or end: elsewhere they show that none is missing.
+ * Counts as unseen the new chunks that the kernel has sent since the last one that a program saw;
+ * `next` is the next TSN to be seen. Called only where TSNs have a gap, begin anew, or the
+ * association ends: elsewhere consecutive TSNs show that no chunk is missing.
  */
 static __always_inline void check_sent(bool trusted, struct sctp_association *asoc, struct assoc *a,
 				       __u32 next)
@@ -160,7 +167,10 @@ static __always_inline void check_sent(bool trusted, struct sctp_association *as
 	a->counted = sent - next;
 }
 
-/* The same for chunks sent again. Returns whether some were not seen. */
+/*
+ * Counts as unseen the retransmissions that the kernel has counted and no program saw. Returns
+ * whether the kernel's count was not the expected one.
+ */
 static __always_inline bool check_sent_again(bool trusted, struct sctp_association *asoc,
 					     struct assoc *a)
 {
@@ -174,13 +184,16 @@ static __always_inline bool check_sent_again(bool trusted, struct sctp_associati
 	return true;
 }
 
-/* Forgets all chunks that an association still waits for. Returns how many there were. */
+/* Frees the slots of all chunks that an association waits for. Returns how many there were. */
 static __always_inline __u32 drop_all(const struct assoc *a, __u32 assoc_id)
 {
 	return drop(assoc_id, a->acked + 1, a->last_tsn - a->acked);
 }
 
-/* A new entry for an association; NULL where another CPU was faster. */
+/*
+ * Makes an entry for an association. Returns NULL where another CPU was faster. `next`: the next
+ * TSN to be seen. `again`: the chunk at hand is a retransmission, which the kernel counts later.
+ */
 static __always_inline struct assoc *new_assoc(bool trusted, struct sctp_association *asoc,
 					       __u32 assoc_id, __u32 next, bool again)
 {
@@ -210,7 +223,7 @@ static __always_inline struct assoc *new_assoc(bool trusted, struct sctp_associa
 	}
 	begin_at(a, next, GET(trusted, asoc, ctsn_ack_point));
 	a->last_ns = bpf_ktime_get_ns();
-	a->last_path = 0; /* maybe another association's: on_sent() looks */
+	a->last_path = 0; /* maybe the entry of another association: on_sent() checks that */
 	a->gapcnt = GET(trusted, asoc, stats.gapcnt);
 	a->rtxchunks = GET(trusted, asoc, stats.rtxchunks) + again;
 	a->counted = new_chunks(trusted, asoc) - next;
@@ -237,7 +250,10 @@ static __always_inline void on_evict(struct entry *entry)
 	count(&shared.accounting.samples_evicted, entry->stats.all.count);
 }
 
-/* The path that a packet takes, or else the primary one; NULL on failure. */
+/*
+ * Returns the entry of the path that a packet takes; without a packet, of the primary path. NULL
+ * where no entry could be made.
+ */
 static __always_inline struct entry *path_of(struct sctp_association *asoc, __u32 assoc_id,
 					     struct sctp_packet *packet)
 {
@@ -249,7 +265,7 @@ static __always_inline struct entry *path_of(struct sctp_association *asoc, __u3
 
 /* --- sending --- */
 
-/* Which wire packet is this chunk in? Only asked for prompt samples. */
+/* Returns the running number of a chunk's wire packet. Only prompt samples need that. */
 static __always_inline __u32 wire_packet(bool trusted, struct assoc *a, struct sctp_packet *packet,
 					 struct sctp_transport *transport, __u16 length)
 {
@@ -258,9 +274,10 @@ static __always_inline __u32 wire_packet(bool trusted, struct assoc *a, struct s
 	__u64 overhead = GET(trusted, packet, overhead);
 
 	/*
-	 * A chunk continues the last packet if that had the size before which the last chunk left.
-	 * With GSO one struct sctp_packet becomes several wire packets, which sctp_packet_pack()
-	 * fills up to the path MTU.
+	 * The chunk is in the struct sctp_packet of the last chunk if that packet, without this
+	 * chunk, has the size that the last chunk left it with (packet_size). With GSO one struct
+	 * sctp_packet becomes several wire packets, which sctp_packet_pack() fills up to the path
+	 * MTU.
 	 */
 	if (size - padded == a->packet_size && a->packet &&
 	    a->wire_size + padded <= GET(trusted, transport, pathmtu)) {
@@ -274,8 +291,9 @@ static __always_inline __u32 wire_packet(bool trusted, struct assoc *a, struct s
 }
 
 /*
- * A peer that lost its memory restarts the association (RFC 9260 5.2), and an SSN/TSN reset
- * (RFC 6525 4.3) renumbers it: the next TSN may be any.
+ * The TSNs of an association begin anew, at any TSN: its peer has restarted (RFC 9260 5.2), or an
+ * SSN/TSN reset (RFC 6525 4.3) has renumbered it. Frees the slots of all chunks under the old
+ * numbers. `next` and `acked` are as in begin_at().
  */
 static __always_inline void renumber(bool trusted, struct sctp_association *asoc, struct assoc *a,
 				     __u32 next, __u32 acked)
@@ -286,8 +304,8 @@ static __always_inline void renumber(bool trusted, struct sctp_association *asoc
 }
 
 /*
- * Karn's algorithm: no sample for this TSN, ever (RFC 9260 6.3.1 C5), even where the path of the
- * retransmission is filtered out.
+ * A chunk is sent again: its TSN gives no sample any more, by Karn's algorithm (RFC 9260 6.3.1 C5),
+ * even where the filter leaves out the path of the retransmission.
  */
 static __always_inline void sent_again(__u32 assoc_id, __u32 tsn)
 {
@@ -299,15 +317,16 @@ static __always_inline void sent_again(__u32 assoc_id, __u32 tsn)
 		return;
 	a->rtxchunks++;
 	if (!(settings.wants & WANT_EXTENDED))
-		return; /* who else asks whether a sample is prompt? */
+		return; /* the rest is for prompt samples */
 	a->rtx = a->has_rtx ? later_tsn(a->rtx, tsn) : tsn;
 	a->has_rtx = true;
-	a->packet_unknown = true; /* the receiver counts this packet, we do not */
+	a->packet_unknown = true; /* the receiver counts this packet, a->packet does not */
 }
 
 /*
- * A chunk is put into a packet. `again`: it was in one before. `next`: the TSN that a new chunk
- * has. `packet` may be NULL: then any path of the association will do.
+ * A chunk is put into a packet. `again`: the chunk was in a packet before. `next`: the TSN of this
+ * chunk if it is new, else of the next new one. Where `transport` and `packet` are NULL the path is
+ * not known: the chunk counts for any path of the association.
  */
 static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport, struct sctp_packet *packet,
@@ -338,7 +357,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 		}
 	}
 	if (!again) {
-		/* TSNs are missing where the kernel did not run the program (see on_sack()). */
+		/* TSNs are missing where the kernel has left out the program (see on_sack()). */
 		left_out = next - a->last_tsn - 1;
 		if (left_out) {
 			__u32 acked = GET(trusted, asoc, ctsn_ack_point);
@@ -347,7 +366,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 				renumber(trusted, asoc, a, next, acked);
 			else
 				check_sent(trusted, asoc, a, next);
-			a->packet_unknown = true; /* the receiver counts more than we do */
+			a->packet_unknown = true; /* the receiver counts more packets than we do */
 		}
 		a->last_tsn = next;
 	}
@@ -386,9 +405,9 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 }
 
 /*
- * sctp_chunk_assign_tsn() is called once per DATA chunk taken into a packet, new or retransmitted.
- * sctp_packet_append_chunk() is also called for chunks that must wait. The former does not say on
- * which path.
+ * At the entry of sctp_chunk_assign_tsn(), which the kernel calls once per DATA chunk taken into a
+ * packet, new or retransmitted. (It calls sctp_packet_append_chunk() also for chunks that must
+ * wait.) But sctp_chunk_assign_tsn() does not know the path: see on_append().
  */
 static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 {
@@ -399,9 +418,10 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 }
 
 /*
- * The same, where path and packet matter. By now a new chunk has its TSN, which is the last one
- * given out. (subh is a union, through which 6.1's verifier lets no pointer pass: reading the TSN
- * itself takes a helper call.)
+ * At the return of sctp_packet_append_chunk(), if that has taken the chunk into the packet. The
+ * program rtt_append is loaded instead of rtt_assign where path and packet matter. A new chunk has
+ * its TSN by then, the last one given out. (To read the TSN itself would take a helper call: subh
+ * is a union, through which 6.1's verifier lets no pointer pass.)
  */
 static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 				     struct sctp_chunk *chunk)
@@ -423,22 +443,22 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 
 /* --- acknowledgement --- */
 
-/* A SACK that is processed. */
+/* The SACK at hand, and how far the scan of it has come. */
 struct sack {
 	__u64 now;
 	__u64 gaps; /* address of the next gap block */
 	__u32 assoc_id;
-	__u32 tsn; /* next to look at */
-	__u32 end; /* last of this run */
+	__u32 tsn; /* next TSN to look at */
+	__u32 end; /* last TSN of the cumulative part, or of the gap block, being scanned */
 	__u32 cum_tsn;
-	__u32 floor;	/* TSNs up to here are not new */
-	__u32 doubtful; /* TSNs up to here give no sample: the latest of the next two and inexact */
-	__u32 missed;	/* a SACK or chunk not seen may be of TSNs up to here */
-	__u32 abandoned; /* TSNs up to here were given up by PR-SCTP, or acknowledged */
-	__u32 top;	 /* highest TSN that can have been sent */
+	__u32 floor;	 /* gap blocks cover nothing new up to this TSN */
+	__u32 doubtful;	 /* latest of missed, abandoned and assoc.inexact: no samples up to it */
+	__u32 missed;	 /* an unseen SACK or retransmission may be of TSNs up to this */
+	__u32 abandoned; /* TSNs up to this were given up by PR-SCTP, or acknowledged before */
+	__u32 top;	 /* last TSN sent */
 	__u16 blocks;	 /* gap blocks still to come */
-	bool prompt;
-	__u32 prompt_packet; /* samples of this packet are prompt */
+	bool prompt;	 /* samples of the packet prompt_packet are prompt */
+	__u32 prompt_packet;
 };
 
 /* Adds a sample to the optional outputs that settings.wants asks for. */
@@ -497,7 +517,10 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 	end_update(path);
 }
 
-/* A SACK covers this TSN. If its chunk still waits, it gives its sample, or a reason why not. */
+/*
+ * A SACK covers this TSN. If the chunk still has a slot, takes a sample, or counts the reason why
+ * there is none.
+ */
 static __always_inline void covers(const struct sack *sack, __u32 tsn)
 {
 	struct slot *slot = slot_of(sack->assoc_id, tsn);
@@ -523,7 +546,7 @@ static __always_inline void covers(const struct sack *sack, __u32 tsn)
 		count(&shared.accounting.scan_limit, 1);
 }
 
-/* One step of a SACK: look at a TSN, or go to the next gap block. Returns 1 at its end. */
+/* One step of scanning a SACK: looks at a TSN, or goes to the next gap block. Returns 1 to stop. */
 static long sack_step(__u32 step, struct sack *sack)
 {
 	__u32 tsn = sack->tsn;
@@ -556,7 +579,10 @@ static long sack_step(__u32 step, struct sack *sack)
  */
 #define SACK_DELAY_MIN_NS 100000000ull
 
-/* When a chunk that waits for its SACK left, and in which packet. False where it has no slot. */
+/*
+ * Reads when the chunk with this TSN was sent, and its note: in which packet. Returns false where
+ * the chunk has no slot.
+ */
 static __always_inline bool look_at(__u32 assoc_id, __u32 tsn, __u32 *packet, __u64 *sent_ns)
 {
 	struct slot *slot = slot_of(assoc_id, tsn);
@@ -568,7 +594,7 @@ static __always_inline bool look_at(__u32 assoc_id, __u32 tsn, __u32 *packet, __
 	return slot;
 }
 
-/* May the receiver have sent this SACK for another reason than a new chunk that came? */
+/* Returns whether the receiver may have sent a SACK for anything but the arrival of a new chunk. */
 static __always_inline bool is_unprompted(bool trusted, struct sctp_association *asoc,
 					  struct sctp_chunk *chunk, struct assoc *a,
 					  const union sack_header *first, __u32 acked_before)
@@ -577,7 +603,7 @@ static __always_inline bool is_unprompted(bool trusted, struct sctp_association 
 	struct sctp_transport *primary;
 
 	a->a_rwnd = bpf_ntohl(first->a_rwnd);
-	/* A chunk sent again has come, or has come before. */
+	/* The SACK may answer a chunk that was sent again, or a duplicate of that chunk. */
 	if (a->has_rtx) {
 		if (tsn_before(acked_before, a->rtx))
 			return true;
@@ -592,8 +618,8 @@ static __always_inline bool is_unprompted(bool trusted, struct sctp_association 
 	if (!BPF_CORE_READ_BITFIELD_PROBED(chunk, end_of_packet))
 		return true;
 	/*
-	 * The peer's a_rwnd grew by at least the path MTU: its application has read, and it may
-	 * have sent a window update (6.2).
+	 * The peer's a_rwnd grew by at least the path MTU: the peer's application has read, and the
+	 * SACK may be a window update (RFC 9260 6.2).
 	 */
 	if (growth >> 31 || !growth)
 		return false;
@@ -602,25 +628,28 @@ static __always_inline bool is_unprompted(bool trusted, struct sctp_association 
 }
 
 /*
- * Did this SACK leave as soon as the last packet had come? By RFC 9260 6.2 a receiver may hold it
- * back, unless it has a second packet, sees a gap or was asked by the I-bit. Other reasons for a
- * SACK are ruled out: see is_unprompted(); and so is the timer, if since the first of the packets
- * newly acknowledged less time has passed than any SACK delay takes. That holds whatever SACKs were
- * lost before.
+ * Sets sack->prompt if the receiver sent this SACK as soon as the last packet that it covers had
+ * come, and sack->prompt_packet to that packet. By RFC 9260 6.2 a receiver may delay a SACK, unless
+ * a second packet has come, or it sees a gap, or the I-bit asks for the SACK.
  *
- * Some receivers have a shorter delay. So without gap or I-bit the number of packets newly
- * acknowledged must be even: the last one was a second packet then, if no SACK was lost.
+ * The SACK must have no other reason (is_unprompted()), and must not come from the receiver's SACK
+ * timer: less than SACK_DELAY_MIN_NS must have passed since the first newly acknowledged packet
+ * left (with gap blocks: since the last one left). That holds even if earlier SACKs were lost.
  *
- * Only the last packet's chunks waited for nothing.
+ * Some receivers have a shorter delay. So without a gap or I-bit the number of newly acknowledged
+ * packets must be even: then the last one was a second packet, if no SACK was lost.
+ *
+ * Only the chunks of the last packet give prompt samples: those of earlier packets had to wait.
  */
 static __always_inline void classify_prompt(struct sack *sack, struct assoc *a, __u32 newest,
 					    bool unprompted)
 {
 	__u32 packet = 0, first_packet, newly;
-	__u64 sent_ns = 0, first_ns = 0; /* long ago, where it is not known */
+	__u64 sent_ns = 0, first_ns = 0; /* 0, long ago, where the time is not known */
 
 	if (!look_at(sack->assoc_id, newest, &packet, &sent_ns)) {
-		/* Retransmitted, or known already: which packets are new is not certain. */
+		/* The newest TSN was sent again, or acknowledged before: so which packets are new
+		 * is not certain. */
 		if (tsn_before(a->gap_top, newest))
 			a->packet_unknown = true;
 		return;
@@ -636,15 +665,15 @@ static __always_inline void classify_prompt(struct sack *sack, struct assoc *a, 
 	a->packet_unknown = false;
 }
 
-/* Sums over a SACK's gap blocks. TSNs are relative to the cumulative one. */
+/* Sums over a SACK's gap blocks. TSNs are relative to the cumulative TSN. */
 struct gap_sum {
-	__u64 gaps;
-	__u64 digest;	  /* hash of the TSNs that they cover, up to top */
-	__u64 old_digest; /* the same, up to old_top */
-	__u32 top;	  /* highest TSN sent */
+	__u64 gaps;	  /* address of the first gap block */
+	__u64 digest;	  /* hash of the TSNs that the blocks cover, up to top */
+	__u64 old_digest; /* hash of the TSNs that the blocks cover, up to old_top */
+	__u32 top;	  /* last TSN sent */
 	__u32 old_top;	  /* gap_top after the last SACK */
-	__u32 max_end;
-	__u16 blocks;
+	__u32 max_end;	  /* highest TSN that the blocks cover */
+	__u16 blocks;	  /* number of gap blocks */
 };
 
 static __always_inline __u64 digest_of(__u64 before, __u32 start, __u32 end, __u32 top)
@@ -696,16 +725,18 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	acked = GET(trusted, asoc, ctsn_ack_point);
 	a->last_ns = sack.now;
 
+	/* A SACK of TSNs never sent, or older than the last one: the kernel takes neither. */
 	if (sack.cum_tsn - acked > sack.top - acked)
-		return 0; /* never sent, or older than the last: the kernel takes none of these */
+		return 0;
 	/* Our TSNs are ahead of the kernel's, or far behind: a restart was not seen. */
 	if ((sack.top - a->last_tsn) >> 16 || (acked - a->acked) >> 31)
 		renumber(trusted, asoc, a, sack.top + 1, acked);
 	/*
-	 * The kernel does not run a program that interrupts itself on a CPU, as a softirq may that
-	 * serves another association (__bpf_prog_enter_recur()). If the association has got ahead
-	 * of what was seen here, a SACK was missed: so what that covered would give late samples,
-	 * and gives none. Nor does a chunk whose retransmission may have been missed.
+	 * The kernel leaves out a program that would interrupt itself on its CPU, as where a
+	 * softirq for another association interrupts it (__bpf_prog_enter_recur()). Where the
+	 * kernel's counters are ahead of ours, a SACK or a retransmission was missed that way. The
+	 * chunks that a missed SACK covered would give samples that are too long: they give none.
+	 * Nor does a chunk whose retransmission may have been missed.
 	 *
 	 * sctp_outq_sack() adds the gap blocks of each SACK to gapcnt, after this hook; rtxchunks
 	 * rises with each chunk sent again. A SACK without gap blocks that does not move the
@@ -733,7 +764,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	sack.tsn = acked_before + 1;
 	a->acked = sack.cum_tsn;
 
-	/* First the cumulative part: everything up to cum_tsn ... */
+	/* The cumulative part of the SACK comes first: everything up to cum_tsn. */
 	sack.end = sack.cum_tsn;
 	if (a->has_old) {
 		__u32 old = a->first_tsn - sack.tsn, newly = sack.end + 1 - sack.tsn;
@@ -746,14 +777,14 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		sack.tsn += old;
 	}
 	if (tsn_before(sack.tsn, acked + 1)) {
-		/* Chunks that missed SACKs have covered. */
+		/* A missed SACK has already covered these chunks. */
 		count(&shared.accounting.sack_missed,
 		      drop(sack.assoc_id, sack.tsn, acked + 1 - sack.tsn));
 		sack.tsn = acked + 1;
 	}
 	/*
-	 * Without PR-SCTP adv_peer_ack_point stays where it was at first
-	 * (sctp_generate_fwdtsn()): it may be anywhere.
+	 * Without PR-SCTP adv_peer_ack_point keeps its first value (sctp_generate_fwdtsn()), which
+	 * may be any TSN by now: then nothing was given up.
 	 */
 	sack.abandoned = GET(trusted, asoc, adv_peer_ack_point);
 	if (sack.abandoned != acked && (sack.abandoned - acked > sack.top - acked ||
@@ -767,9 +798,9 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	}
 
 	/*
-	 * ... then the gap blocks, of which mostly only what lies above gap_top is new. Nothing
-	 * keeps a peer from letting them overlap, end before they begin, take back what they said
-	 * (RFC 9260 6.2.1), or cover what was never sent.
+	 * The gap blocks come second. Mostly they cover something new only above last_gap_top. But
+	 * a peer's blocks may overlap, end before they begin, no longer cover a TSN that earlier
+	 * ones covered (RFC 9260 6.2.1), or cover TSNs that were never sent.
 	 */
 	last_gap_top = a->gap_top;
 	gap_top = sack.cum_tsn;
@@ -791,14 +822,14 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		newest += sum.max_end;
 		gap_top = newest;
 		if (sack.blocks > MAX_SCAN) {
-			sum.digest = ~sum.digest; /* of no other SACK */
+			sum.digest = ~sum.digest; /* not the digest of any other SACK */
 			gap_top = sack.top;
 		}
 		gap_top = earlier_tsn(gap_top, sack.top);
 		digest = sum.digest;
 		/*
-		 * If it covers the same as the last SACK up to the old top, only TSNs above that
-		 * are new.
+		 * If this SACK covers the same TSNs as the last one up to last_gap_top, only TSNs
+		 * above that are new.
 		 */
 		sack.floor = sack.cum_tsn;
 		if (sack.blocks <= MAX_SCAN && tsn_before(sack.floor, last_gap_top) &&
@@ -821,7 +852,8 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		return 0;
 	}
 	if (bpf_loop(MAX_SCAN, sack_step, &sack, 0) >= MAX_SCAN) {
-		/* Too much for one SACK: what is left would give late samples, so it gives none. */
+		/* Too much for one scan. The chunks left would give samples that are too long, at
+		 * a later SACK: so they give none. */
 		a->has_inexact = true;
 		a->inexact = gap_top;
 		if (!tsn_before(sack.cum_tsn, sack.tsn))
@@ -869,7 +901,8 @@ static __always_inline int on_update(bool trusted, __u64 address, struct sctp_as
 
 /*
  * --- hooks ---
- * Acknowledgements first: a chunk is not seen sent before its SACK can be.
+ * Programs are attached in this order: those of acknowledgements first, so that no chunk is seen
+ * sent while its SACK would go unseen.
  */
 
 ON_ENTRY(rtt_free, sctp_association_free, on_free(trusted, ADDRESS(0, asoc), asoc),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * The kernel's SCTP types, reduced to the fields that are read here. CO-RE finds each field by its
- * name in the running kernel's BTF (vmlinux or the sctp module), so that order and offsets here
- * mean nothing; a field that is missing there makes the program fail to load.
+ * The kernel's types, reduced to the fields that our programs read. CO-RE finds each field by its
+ * name in the running kernel's BTF (vmlinux or the sctp module), so that order and offsets in this
+ * file mean nothing. A program that reads a field which the running kernel lacks fails to load.
  */
 #ifndef SCTP_H
 #define SCTP_H
@@ -19,45 +19,47 @@
 #define AF_INET6 10
 #define IPPROTO_SCTP 132
 
-/* include/linux/pid_types.h, include/linux/pid_namespace.h */
+/* enum pid_type (include/linux/pid_types.h) */
 #define PIDTYPE_TGID 1
+/* How deep pid namespaces can be nested (include/linux/pid_namespace.h). */
 #define MAX_PID_NS_LEVEL 32
 
-/* RFC 9260 3.2, RFC 8260 2.1 */
+/* Types of chunks (RFC 9260 3.2; I-DATA: RFC 8260 2.1). */
 #define SCTP_CID_DATA 0
 #define SCTP_CID_SACK 3
 #define SCTP_CID_HEARTBEAT_ACK 5
 #define SCTP_CID_SHUTDOWN 7
 #define SCTP_CID_I_DATA 64
 
-/* RFC 9260 3.3.1: unordered, and the first and last fragment of a message. */
+/* Flags of DATA and I-DATA chunks (RFC 9260 3.3.1): last and first fragment, unordered message. */
 #define SCTP_DATA_LAST_FRAG 0x01
 #define SCTP_DATA_FIRST_FRAG 0x02
 #define SCTP_DATA_UNORDERED 0x04
-/* RFC 9260 3.3.1: the sender asks for the SACK at once. */
+/* The I-bit of DATA and I-DATA chunks (RFC 9260 3.3.1): the sender asks for the SACK at once. */
 #define SCTP_DATA_SACK_IMM 0x08
 
-/* include/net/sctp/constants.h: enum sctp_xmit */
+/* enum sctp_xmit (include/net/sctp/constants.h): the chunk was taken into the packet. */
 #define SCTP_XMIT_OK 0
 
-/* include/net/sctp/constants.h: enum sctp_lower_cwnd */
+/* enum sctp_lower_cwnd: why sctp_transport_lower_cwnd() makes a congestion window smaller. */
 #define SCTP_LOWER_CWND_T3_RTX 0
 #define SCTP_LOWER_CWND_FAST_RTX 1
 #define SCTP_LOWER_CWND_INACTIVE 3
 
-/* include/net/sctp/constants.h: enum sctp_retransmit_reason, enum sctp_transport_cmd */
+/* enum sctp_retransmit_reason: the path MTU has become smaller. */
 #define SCTP_RTXR_PMTUD 2
+/* enum sctp_transport_cmd: the state that sctp_assoc_control_transport() is to set. */
 #define SCTP_TRANSPORT_UP 0
 #define SCTP_TRANSPORT_DOWN 1
 #define SCTP_TRANSPORT_PF 2
 
-/* include/uapi/linux/sctp.h: enum sctp_spinfo_state */
+/* enum sctp_spinfo_state (include/uapi/linux/sctp.h): states of a path. */
 #define SCTP_INACTIVE 0
 #define SCTP_PF 1
 #define SCTP_ACTIVE 2
 #define SCTP_UNCONFIRMED 3
 
-/* include/net/sctp/constants.h: enum sctp_event_timeout */
+/* enum sctp_event_timeout (include/net/sctp/constants.h): index into sctp_association.timers. */
 #define SCTP_EVENT_TIMEOUT_T2_SHUTDOWN 3
 
 #define EAGAIN 11
@@ -85,14 +87,15 @@ struct wait_queue_head {
 	struct list_head head;
 };
 
-/* A thread that sleeps, in the list of a wait queue. */
+/* A sleeping thread in the list of a wait queue. */
 struct wait_queue_entry {
-	void *private; /* its task */
+	void *private; /* the thread's struct task_struct */
 	struct list_head entry;
 };
 
 struct proto {
-	unsigned long *memory_pressure; /* not zero: too much is allocated */
+	/* Points to a number: not 0 while the protocol's sockets together have too much memory. */
+	unsigned long *memory_pressure;
 };
 
 struct sock_common {
@@ -103,9 +106,9 @@ struct mem_cgroup;
 
 struct sock {
 	struct sock_common __sk_common;
-	struct mem_cgroup *sk_memcg; /* NULL: of no memory cgroup but the root */
+	struct mem_cgroup *sk_memcg; /* memory cgroup of the socket; NULL: none but the root */
 	__u16 sk_protocol;
-	int sk_forward_alloc; /* memory that it was given and does not use yet */
+	int sk_forward_alloc; /* bytes that the socket was given and does not use yet */
 	int sk_sndbuf;
 	int sk_wmem_queued;
 	int sk_rcvbuf;
@@ -142,8 +145,8 @@ struct signal_struct {
 
 struct task_struct {
 	struct signal_struct *signal;
-	unsigned long nvcsw; /* how often it went to sleep */
-	int pid;	     /* a thread's own number */
+	unsigned long nvcsw; /* voluntary context switches: how often the thread went to sleep */
+	int pid;	     /* number of the thread, not of its process */
 };
 
 struct file;
@@ -190,7 +193,7 @@ struct sctp_inq {
 
 struct sctp_ep_common {
 	struct sctp_inq inqueue;
-	bool dead; /* it is being freed */
+	bool dead; /* the association or endpoint is being freed */
 	struct sock *sk;
 	struct net *net;
 	struct sctp_bind_addr bind_addr;
@@ -223,8 +226,8 @@ struct sctp_transport {
 
 struct sctp_outq {
 	struct sctp_association *asoc;
-	unsigned int out_qlen;	 /* bytes never sent yet */
-	__u32 outstanding_bytes; /* sent and not acknowledged */
+	unsigned int out_qlen;	 /* bytes queued and never sent yet */
+	__u32 outstanding_bytes; /* bytes sent and not acknowledged */
 };
 
 struct sctp_endpoint {
@@ -234,7 +237,10 @@ struct sctp_endpoint {
 	__u32 rcvbuf_policy;
 };
 
-/* The kernel's begins with a struct inet_sock, and that with a struct sock. */
+/*
+ * A pointer to an SCTP socket's struct sock may be cast to this: the kernel's struct sctp_sock
+ * begins with a struct inet_sock, which begins with a struct sock.
+ */
 struct sctp_sock {
 	struct sock sk;
 	struct sctp_endpoint *ep;
@@ -249,8 +255,8 @@ enum sctp_state {
 struct sctp_priv_assoc_stats {
 	__u64 rtxchunks;  /* DATA chunks sent again */
 	__u64 gapcnt;	  /* gap blocks of all SACKs that sctp_outq_sack() was called for */
-	__u64 ouodchunks; /* DATA chunks sent for the first time, unordered ... */
-	__u64 oodchunks;  /* ... and ordered */
+	__u64 ouodchunks; /* unordered DATA chunks sent for the first time */
+	__u64 oodchunks;  /* ordered DATA chunks sent for the first time */
 };
 
 struct sk_buff {
@@ -279,30 +285,31 @@ struct sctp_tsnmap {
 
 struct sctp_association {
 	struct sctp_ep_common base;
-	struct list_head asocs; /* of its endpoint */
+	struct list_head asocs; /* node in the list of the endpoint's associations */
 	__s32 assoc_id;
 	struct sctp_endpoint *ep;
 	struct {
-		struct sctp_tsnmap tsn_map; /* of received TSNs */
+		struct sctp_tsnmap tsn_map; /* received TSNs */
 		struct list_head transport_addr_list;
 		__u16 port; /* host order */
 		struct sctp_transport *primary_path;
-		struct sctp_transport *retran_path; /* where data is sent again */
+		struct sctp_transport *retran_path; /* the path that carries retransmissions */
 		__u16 prsctp_capable : 1;
 		__u16 zero_window_announced : 1;
 	} peer;
 	enum sctp_state state;
-	int overall_error_count; /* in a row, over all paths */
+	int overall_error_count; /* errors in a row, over all paths */
 	struct sctp_transport *shutdown_last_sent_to;
 	struct timer_list timers[4];
 	unsigned long rto_max;
 	__u32 next_tsn;
 	__u32 ctsn_ack_point;
 	__u32 adv_peer_ack_point;
-	__u32 a_rwnd; /* what we advertise */
+	__u32 a_rwnd; /* receive window that we advertise, in bytes */
 	int sndbuf_used;
 	atomic_t rmem_alloc;
-	struct wait_queue_head wait; /* senders that wait for room, or for the association */
+	/* Threads that wait for room in the send buffer, or for the setup of the association. */
+	struct wait_queue_head wait;
 	struct sctp_stream stream;
 	struct sctp_outq outqueue;
 	struct sctp_ulpq ulpq;
@@ -325,17 +332,17 @@ struct sctp_chunk {
 		void *v;
 	} subh;
 	struct sctp_chunkhdr *chunk_hdr;
-	struct sctp_sndrcvinfo sinfo; /* of outgoing data */
+	struct sctp_sndrcvinfo sinfo; /* parameters of outgoing data */
 	__u16 end_of_packet : 1;
 	struct sctp_association *asoc;
-	struct sctp_transport *transport; /* that it came on */
+	struct sctp_transport *transport; /* path that the chunk came on, or was last sent on */
 };
 
-/* Received data on its way to the user; it lives in sk_buff.cb. */
+/* Received data on its way to the application. The kernel stores this struct in sk_buff.cb. */
 struct sctp_ulpevent {
 	struct sctp_association *asoc;
 	__u16 stream;
-	__u16 msg_flags; /* those of the chunk, and MSG_EOR of a whole message */
+	__u16 msg_flags; /* flags of the DATA chunk, and MSG_EOR once the message is whole */
 };
 
 struct sctp_packet {
@@ -357,8 +364,8 @@ struct bpf_iter__task_file {
 #pragma clang attribute pop
 
 /*
- * On the wire, so never relocated: what a SACK begins with, RFC 9260 3.3.4. The first eight bytes
- * of a SHUTDOWN are alike (3.3.8).
+ * The first 16 bytes of a SACK (RFC 9260 3.3.4). A SHUTDOWN (3.3.8) has only the first eight of
+ * them. CO-RE must not relocate the fields, as this is a format on the wire.
  */
 union sack_header {
 	__u64 word[2];
@@ -373,24 +380,24 @@ union sack_header {
 	};
 };
 
-/* RFC 9260 3.3.1, RFC 8260 2.1 */
+/* Bytes of a DATA or I-DATA chunk before its user data (RFC 9260 3.3.1, RFC 8260 2.1). */
 #define DATA_HEADER_SIZE 16
 #define I_DATA_HEADER_SIZE 20
 
 struct gap_ack_block {
-	__be16 start; /* both relative to the cumulative TSN */
-	__be16 end;
+	__be16 start; /* first TSN of the block, relative to the cumulative TSN */
+	__be16 end;   /* last TSN of the block, relative to the cumulative TSN */
 };
 
 /*
- * From 6.2, bpf_rdonly_cast() reads any kernel address with plain loads if the type is in vmlinux
- * BTF; we cast to in6_addr, 16 bytes that every kernel has. Older kernels: a helper call. Decided
- * at load.
+ * Whether the kernel has bpf_rdonly_cast(), as all do from 6.2 on: decided at load. So CAST() reads
+ * up to 16 bytes at any kernel address by plain loads. (The cast needs a type of vmlinux's BTF:
+ * every kernel has in6_addr, of 16 bytes.) On older kernels READ() calls a helper.
  */
 #define CAN_CAST bpf_ksym_exists(bpf_rdonly_cast)
 #define CAST(type, address) (*(type *)bpf_core_cast(address, struct in6_addr))
 
-/* Reads one field of an object whose address the verifier knows as a number only. */
+/* Reads one field of a kernel object whose address is a mere number to the verifier. */
 #define READ(object, field)                                                                        \
 	({                                                                                         \
 		typeof((object)->field) value_ = 0;                                                \
@@ -402,15 +409,16 @@ struct gap_ack_block {
 	})
 
 /*
- * One field of a kernel object. A program attached by fentry, fexit, tp_btf or iter holds pointers
- * whose type the verifier knows ("trusted"); a kprobe's are mere numbers. The flag is a constant
- * after inlining.
+ * Reads one field of a kernel object. A program attached by fentry, fexit, tp_btf or iter has
+ * pointers whose type the verifier knows (`trusted` is true); those of a kprobe are mere numbers
+ * (false). `trusted` is a constant after inlining.
  */
 #define GET(trusted, object, field) ((trusted) ? (object)->field : READ(object, field))
 
 /*
- * The n-th argument of an fentry or fexit program as a number: the verifier lets nobody calculate
- * with a typed pointer, nor take its address for a key. Costs no call: it is inlined.
+ * Returns the traced function's n-th argument (from 0) as a number, in an fentry or fexit program.
+ * The verifier allows no arithmetic on a typed pointer, nor its use as a key. The helper is
+ * inlined, and costs no call.
  */
 static __always_inline __u64 argument(void *ctx, __u32 n)
 {
@@ -420,35 +428,38 @@ static __always_inline __u64 argument(void *ctx, __u32 n)
 	return value;
 }
 
-/* An association's address as a number, from any typed pointer: its queue points back to it. */
+/*
+ * Returns the address of an association as a number, where only a typed pointer is at hand: reads
+ * the pointer back to the association in its outqueue.
+ */
 static __always_inline __u64 address_of(struct sctp_association *asoc)
 {
 	return (__u64)READ(asoc, outqueue.asoc);
 }
 
 /*
- * How many chunks the kernel has sent for the first time, by its own count: sctp_outq_flush_data()
- * counts a chunk after it is put into a packet, and so after the hooks at that. A counted chunk
- * that no program saw is "unseen": the kernel has left a program out, a function is inlined, or
- * tracing was off.
+ * Returns how many DATA chunks of an association were sent for the first time, by the kernel's own
+ * count. sctp_outq_flush_data() counts a chunk after it was put into a packet, and so after our
+ * hooks for that have run. A chunk that the kernel counted and no program saw is "unseen": the
+ * kernel has left a program out, a function is inlined, or tracing was off.
  */
 static __always_inline __u64 new_chunks(bool trusted, struct sctp_association *asoc)
 {
 	return GET(trusted, asoc, stats.oodchunks) + GET(trusted, asoc, stats.ouodchunks);
 }
 
-/* Eight bytes of a DATA or I-DATA chunk, from its first on, ... */
+/* The first eight bytes of a DATA or I-DATA chunk: data_word() at offset 0. */
 union data_first {
 	__u64 word;
 	struct {
 		__u8 type;
 		__u8 flags;
 		__be16 length;
-		__be32 tsn; /* 0: none yet */
+		__be32 tsn; /* 0 until the chunk has a TSN */
 	};
 };
 
-/* ... and from its third on. */
+/* Eight bytes of a DATA or I-DATA chunk, from its third byte on: data_word() at offset 2. */
 union data_third {
 	__u64 word;
 	struct {
@@ -458,7 +469,10 @@ union data_third {
 	} __attribute__((packed));
 };
 
-/* Eight bytes of a DATA or I-DATA chunk, from `offset` on: struct sctp_chunkhdr has but four. */
+/*
+ * Returns eight bytes of a DATA or I-DATA chunk, from byte `offset` on. GET() reads no more than
+ * the four bytes of struct sctp_chunkhdr.
+ */
 static __always_inline __u64 data_word(struct sctp_chunkhdr *hdr, __u32 offset)
 {
 	__u64 word;
@@ -470,22 +484,24 @@ static __always_inline __u64 data_word(struct sctp_chunkhdr *hdr, __u32 offset)
 
 		bpf_probe_read_kernel(&there, sizeof(there), (void *)hdr + offset);
 		word = there;
-		barrier_var(word); /* or else the compiler makes both come from memory */
+		barrier_var(word); /* or else the compiler uses the stack in both cases */
 	}
 	return word;
 }
 
 /*
- * The chunk passed to sctp_outq_sack(), once per call; else NULL. The tracepoint sctp_probe_path
- * fires there once per path, so only the primary path counts. Half the entry cost of fentry: no
+ * Returns the chunk passed to sctp_outq_sack(), once per call of that function; else NULL. The
+ * tracepoint sctp_probe_path fires in sctp_outq_sack() once per path of the association, so only
+ * the primary path counts. A tracepoint has half the entry cost of fentry: it does without
  * __bpf_prog_enter_recur().
  *
- * Since 6.2 the arguments of a tracepoint are trusted: the kernel does not guard loads of their
- * members, but wants them checked for NULL. Each pointer among them that is followed costs the
+ * Since 6.2 the arguments of a tracepoint are trusted: the verifier does not guard loads of their
+ * members, but requires a check for NULL. Each member that is a pointer and is followed costs the
  * verifier four searches of all types (btf_nested_type_is_trusted()).
  *
- * An association that this very packet has set up has no chunk in progress: the packet's chunks are
- * in its endpoint's queue. But such an association has sent nothing yet.
+ * Returns NULL, too, while the kernel processes the very packet that has set up the association:
+ * the packet's chunks are then in the queue of the endpoint. No SACK of interest is missed by that,
+ * as the association has sent nothing yet.
  */
 static __always_inline struct sctp_chunk *sack_from_tracepoint(struct sctp_transport *path,
 							       struct sctp_association *asoc)
@@ -496,8 +512,8 @@ static __always_inline struct sctp_chunk *sack_from_tracepoint(struct sctp_trans
 }
 
 /*
- * The first 16 bytes of the chunk that sctp_outq_sack() is called for: a SACK, or a SHUTDOWN. A
- * SHUTDOWN has no more than the cumulative TSN: all fields after that are made zero.
+ * Returns the first 16 bytes of the chunk that sctp_outq_sack() is called for: a SACK, or a
+ * SHUTDOWN. A SHUTDOWN ends with the cumulative TSN: all fields after that are set to zero.
  */
 static __always_inline union sack_header read_sack_header(bool trusted, struct sctp_chunk *chunk)
 {
@@ -515,15 +531,15 @@ static __always_inline union sack_header read_sack_header(bool trusted, struct s
 	return first;
 }
 
-/* Where the gap blocks of a SACK are, and after them the TSNs of duplicates. */
+/* Returns the address of a SACK's gap blocks, which its duplicate TSNs follow. */
 static __always_inline __u64 gap_blocks(bool trusted, struct sctp_chunk *chunk)
 {
-	/* By subh.v, which is a number to the verifier: chunk_hdr would be a typed pointer. */
+	/* Goes by subh.v, which is a number to the verifier: chunk_hdr would be a typed pointer. */
 	return (__u64)GET(trusted, chunk, subh.v) + sizeof(union sack_header) -
 	       sizeof(struct sctp_chunkhdr);
 }
 
-/* Serial number arithmetic, RFC 9260 1.6. */
+/* Returns whether TSN `a` comes before TSN `b`, by serial number arithmetic (RFC 9260 1.6). */
 static __always_inline bool tsn_before(__u32 a, __u32 b)
 {
 	return (__s32)(a - b) < 0;

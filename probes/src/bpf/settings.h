@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* Constants that user space sets before load. All programs have this struct; raw.rs does, too. */
+/* Constants that user space sets before load: one struct for all programs (Settings in raw.rs). */
 #ifndef SETTINGS_H
 #define SETTINGS_H
 
@@ -9,38 +9,38 @@
 struct filter {
 	__u32 assoc_id;
 	__u32 netns;
-	__u32 tgid; /* as seen in the pid namespace below */
+	__u32 tgid; /* number of a process in the pid namespace `pidns` */
 	__u16 lport;
 	__u16 rport;
-	__u16 family; /* of ip */
-	__u8 ip[16];
+	__u16 family; /* of `ip` */
+	__u8 ip[16];  /* an address of the path, the peer's or our own */
 	__u8 pad[6];
-	__u64 pidns; /* inode number of the pid namespace */
+	__u64 pidns; /* inode number of the pid namespace of `tgid`, if that is not 0 */
 };
 
 /* Optional outputs beside totals: the bits of settings.wants. */
 #define WANT_WINDOWS 1	/* statistics of each interval too */
-#define WANT_EXTENDED 2 /* histograms, and what else a program has for -x */
+#define WANT_EXTENDED 2 /* histograms, and the other figures of -x */
 #define WANT_EVENTS 4	/* one ring buffer record per event */
-#define WANT_SIZES 8	/* streamutil's histograms */
+#define WANT_SIZES 8	/* histograms of message lengths (streamutil) */
 
 /*
- * Constants for the verifier, which leaves out what they switch off. Reading any of them still
- * costs two instructions: so all that is optional is one word, wants, which programs test for zero
- * first.
+ * The verifier knows these constants, and leaves out the code that they switch off. Reading any of
+ * them still costs two instructions. So one word, wants, has a bit for each optional output, and
+ * programs test that word for zero first.
  */
 struct settings {
 	struct filter filter;
-	__u64 jiffy_ns;
+	__u64 jiffy_ns;	   /* length of a jiffy */
 	__u32 wants;	   /* WANT_* */
-	__u32 want_filter; /* the filter has any member set */
-	__u32 want_reuse;  /* ended associations make room once user space has shown them */
-	/* Of tables, whose sizes are powers of two: the largest index. */
-	__u32 entry_mask;
-	__u32 assoc_mask;
-	__u32 set_mask;
-	__u32 stream_mask;
-	__u32 place_mask;
+	__u32 want_filter; /* 1: a member of `filter` is set */
+	__u32 want_reuse;  /* 1: an ended entry makes room once user space has shown it */
+	/* The largest index of each table. The sizes of these tables are powers of two. */
+	__u32 entry_mask;  /* entries */
+	__u32 assoc_mask;  /* assocs */
+	__u32 set_mask;	   /* inflight */
+	__u32 stream_mask; /* streams */
+	__u32 place_mask;  /* places */
 };
 
 const volatile struct settings settings SEC(".rodata.settings") = {};

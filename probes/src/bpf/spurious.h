@@ -6,36 +6,40 @@
  * retransmission than the path can answer is counted apart: it may also mean that the path has
  * become quicker.
  *
- * All is booked on the path that the chunk was on when it was first sent again.
+ * Spurious retransmissions and early acknowledgements count for the path that carried the chunk
+ * before its first retransmission.
  */
 #ifndef SPURIOUS_H
 #define SPURIOUS_H
 
 #define ASSOC_PROBES 8		     /* entries of assocs looked at before one is evicted */
-#define RTT_PERIOD_NS 30000000000ull /* see struct min_rtt */
-#define NAMED_LATEST_NS                                                                            \
-	600000000000ull /* no duplicate is named so late, but 2^32 TSNs may pass                   \
-			 */
+#define RTT_PERIOD_NS 30000000000ull /* length of a period of struct min_rtt */
+/*
+ * No duplicate is named later than this after the retransmission of its TSN. But 2^32 TSNs may have
+ * passed by then, and the TSN be another chunk's: so older slots are ignored.
+ */
+#define NAMED_LATEST_NS 600000000000ull
 
-/* An association's data under way. */
+/* The retransmissions of a sending association, and its measurement of a path's round-trip time. */
 struct assoc {
 	__u32 assoc_id; /* 0: free */
-	__u32 rtx_open; /* retransmitted TSNs not acknowledged */
-	__u32 rtx_low;	/* they lie from here ... */
-	__u32 rtx_high; /* ... to here */
-	__u64 since_ns; /* slots of chunks sent before are not of this life */
+	__u32 rtx_open; /* number of retransmitted TSNs that are not acknowledged */
+	__u32 rtx_low;	/* lowest of these TSNs, if rtx_open */
+	__u32 rtx_high; /* highest of these TSNs, if rtx_open */
+	__u64 since_ns; /* when this entry was made: slots of older chunks are of another life */
 	__u64 last_ns;
 	/*
 	 * The round-trip time of the path itself is measured with two packets: the receiver has to
-	 * answer the second one at once (RFC 9260 6.2). So it is a sample if one SACK covers both,
-	 * from when the second was sent.
+	 * answer the second one at once (RFC 9260 6.2). So if the first SACK that covers the first
+	 * packet covers the second, too, the time from sending the second packet to that SACK is a
+	 * sample.
 	 */
-	__u32 probe_tsn; /* first TSN of the first packet */
-	__u32 probe_end; /* first TSN of the second */
-	__u32 probe_path;
-	bool probing;
-	__u64 probe_ns; /* when the second was sent; 0: not yet */
-	__u64 packet_size;
+	__u32 probe_tsn;   /* first TSN of the first packet */
+	__u32 probe_end;   /* first TSN of the second packet */
+	__u32 probe_path;  /* path of both packets: index into entries */
+	bool probing;	   /* a first packet was sent: probe_tsn and probe_path are valid */
+	__u64 probe_ns;	   /* when the second packet was sent; 0: not yet */
+	__u64 packet_size; /* sctp_packet.size after the last chunk */
 };
 
 TABLE(struct assoc, assocs);
@@ -45,7 +49,10 @@ static __always_inline struct assoc *assoc_at(__u32 index)
 	return entry_of(assocs, index & settings.assoc_mask);
 }
 
-/* The kernel deals out ids in sequence: no hash spreads them better. */
+/*
+ * Returns the entry of an association, or NULL. The id is the index at which the search begins: the
+ * kernel gives out ids in sequence, and no hash spreads them better.
+ */
 static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 {
 	for (__u32 i = 0; i < ASSOC_PROBES; i++) {
@@ -57,7 +64,10 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 	return NULL;
 }
 
-/* An index into assocs, or NO_INDEX. Free entries first, then the one that was silent longest. */
+/*
+ * Finds or makes the entry of an association: in a free place, or else in that of the association
+ * that was silent longest. Returns its index, or NO_INDEX.
+ */
 __noinline __u32 make_assoc(__u32 assoc_id)
 {
 	__u32 oldest = assoc_id, old;
@@ -79,7 +89,7 @@ __noinline __u32 make_assoc(__u32 assoc_id)
 	a = assoc_at(oldest);
 	old = a->assoc_id;
 	if (__sync_val_compare_and_swap(&a->assoc_id, old, assoc_id) != old)
-		return NO_INDEX; /* another CPU was faster; the next chunk finds a place */
+		return NO_INDEX; /* another CPU was faster; the next chunk will find a place */
 	if (old)
 		count(&shared.accounting.assocs_evicted, 1);
 	a->rtx_open = 0;
@@ -99,7 +109,7 @@ static __always_inline struct assoc *find_or_make_assoc(__u32 assoc_id)
 	return entry_or_null(assoc_at, make_assoc(assoc_id));
 }
 
-/* An association has ended, or begins a new life: what is remembered of its chunks is void. */
+/* Frees the entry of an association that has ended or begins a new life: its old slots are void. */
 static __always_inline void forget_assoc(__u32 assoc_id)
 {
 	struct assoc *a = assoc_id ? find_assoc(assoc_id) : NULL;
@@ -110,7 +120,10 @@ static __always_inline void forget_assoc(__u32 assoc_id)
 
 /* --- round-trip times of paths --- */
 
-/* Adds a time to the current period. The one before is kept, too: what is older says nothing. */
+/*
+ * Adds a round-trip time to the minimum of the current period, or begins a new period with it. The
+ * minimum of the period before is kept; older ones are forgotten.
+ */
 static __always_inline void add_min_rtt(struct entry *path, __u64 rtt_ns, __u64 now)
 {
 	struct min_rtt *min = &path->state.min_rtt;
@@ -125,7 +138,10 @@ static __always_inline void add_min_rtt(struct entry *path, __u64 rtt_ns, __u64 
 	}
 }
 
-/* Is this sooner than the path can answer? False where no time was measured lately. */
+/*
+ * Returns whether an acknowledgement that comes `ns` after its chunk was sent is sooner than the
+ * path can answer. False where no round-trip time was measured in about the last two periods.
+ */
 static __always_inline bool is_early(const struct entry *path, __u64 ns, __u64 now)
 {
 	const struct min_rtt *min = &path->state.min_rtt;
@@ -135,7 +151,7 @@ static __always_inline bool is_early(const struct entry *path, __u64 ns, __u64 n
 		return false;
 	if (min->before_ns < rtt)
 		rtt = min->before_ns;
-	/* With a margin: the smallest time measured is not yet the smallest there is. */
+	/* A margin of an eighth: the path may be quicker than the smallest time measured. */
 	return ns < rtt / 8 * 7;
 }
 
@@ -148,15 +164,19 @@ static __always_inline void stop_probe(struct assoc *a)
 /* --- chunks sent again --- */
 
 /*
- * The note of a slot: the path that all is booked on (an index into entries), how many copies the
- * peer has not named as duplicates (as far as the bits go), and whether it was acknowledged.
+ * Parts of the note of a slot. NOTE_PATH: the path for which the chunk's retransmissions count, as
+ * an index into entries. NOTE_COPIES, in steps of NOTE_COPY: how many retransmissions of the chunk
+ * the peer has not named as duplicates, at most 1023. NOTE_ACKED: the chunk was acknowledged.
  */
 #define NOTE_PATH 0xfffff
 #define NOTE_COPY (1u << 20)
 #define NOTE_COPIES (0x3ffu << 20)
 #define NOTE_ACKED (1u << 31)
 
-/* Is this slot's chunk one that is waited for? Else it makes room without loss. */
+/*
+ * Returns whether the chunk of this slot is of its association's present life, and not acknowledged
+ * yet. Other chunks may make room without being counted as evicted.
+ */
 static __always_inline bool is_waiting(const struct slot *slot)
 {
 	struct assoc *a = find_assoc(slot->assoc_id);
@@ -164,7 +184,10 @@ static __always_inline bool is_waiting(const struct slot *slot)
 	return !(slot->note & NOTE_ACKED) && a && slot->sent_ns >= a->since_ns;
 }
 
-/* A place in its set for a chunk: a free slot, or the oldest not waited for, or the oldest. */
+/*
+ * Returns which slot of its set a new chunk takes: a free one; else that of the oldest chunk that
+ * is not waiting (see is_waiting()); else that of the oldest.
+ */
 __noinline __u32 slot_for(__u32 assoc_id, __u32 tsn)
 {
 	struct set *set = set_of(assoc_id, tsn);
@@ -187,21 +210,25 @@ __noinline __u32 slot_for(__u32 assoc_id, __u32 tsn)
 	return best;
 }
 
-/* Does an index name the same entry as when the slot was written, and has that not ended? */
+/*
+ * Returns whether `path`, the entry that a slot names by its index, is still of the same path as
+ * when the slot was written, and has not ended.
+ */
 static __always_inline bool is_path_of(const struct entry *path, const struct slot *slot)
 {
 	return path->id.assoc_id == slot->assoc_id && path->state.made_ns <= slot->sent_ns &&
 	       !has_ended(path->object);
 }
 
+/* Returns the entry of the path for which the retransmissions of a slot's chunk count. */
 static __always_inline struct entry *booked_on(const struct slot *slot)
 {
 	return entry_at(slot->note & NOTE_PATH);
 }
 
 /*
- * A chunk is sent again, on the path `to`; its last copy was sent on the path `from`: indexes into
- * entries. Either may be NO_INDEX.
+ * A chunk is sent again, on the path `to`, and was last sent on the path `from`. Both are indexes
+ * into entries; NO_INDEX: the filter leaves the path out, or there was no room for its entry.
  */
 __noinline int sent_again(__u32 assoc_id, __u32 tsn, __u32 to, __u32 from)
 {
@@ -244,13 +271,17 @@ __noinline int sent_again(__u32 assoc_id, __u32 tsn, __u32 to, __u32 from)
 		a->rtx_high = tsn;
 	if (!is_open)
 		a->rtx_open++;
-	/* Both are outstanding, or the probe is void. */
+	/* A chunk of the probe, or a later one, was sent again: the probe is void. (The TSNs can be
+	 * compared if probe_tsn is outstanding, as tsn is. If not, the probe is void anyway.) */
 	if (a->probing && !tsn_before(tsn, a->probe_tsn))
 		stop_probe(a);
 	return 0;
 }
 
-/* The outstanding TSNs: `count` of them from `acked + 1` on. No others can be compared. */
+/*
+ * The TSNs sent and not cumulatively acknowledged: `count` of them, from `acked` + 1 on. Only among
+ * these can TSNs be compared: others may be 2^31 or more apart.
+ */
 struct outstanding {
 	__u32 acked;
 	__u32 count;
@@ -265,13 +296,15 @@ static __always_inline struct outstanding read_outstanding(bool trusted,
 	return all;
 }
 
-/* A TSN's place among those outstanding, from 0; `count` or more: it is none of them. */
+/* Returns a TSN's place among those in `all`, from 0; all.count or more if it is not there. */
 static __always_inline __u32 place_of(struct outstanding all, __u32 tsn)
 {
 	return tsn - all.acked - 1;
 }
 
-/* The index of a path's entry, made where it is new; NO_INDEX: none, or the filter leaves it out.
+/*
+ * Returns the index of a path's entry, which is made where the path is new. NO_INDEX: there is no
+ * path, the filter leaves it out, or there was no room.
  */
 static __always_inline __u32 wanted_path(bool trusted, struct sctp_association *asoc,
 					 __u64 transport)
@@ -285,9 +318,9 @@ static __always_inline __u32 wanted_path(bool trusted, struct sctp_association *
 }
 
 /*
- * At the entry of sctp_chunk_assign_tsn(), which is called once for each chunk taken into a packet.
- * A chunk sent again goes to retran_path (sctp_outq_flush_rtx()); chunk->transport is the path of
- * the last copy, or NULL where that was deleted.
+ * At the entry of sctp_chunk_assign_tsn(), which the kernel calls once for each DATA chunk taken
+ * into a packet. A chunk sent again goes to retran_path (sctp_outq_flush_rtx()); chunk->transport
+ * is still the path that the chunk was last sent on, or NULL where that was removed.
  */
 static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 {
@@ -300,7 +333,7 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 	__u64 former;
 
 	if (!GET(trusted, chunk, sent_count))
-		return 0; /* by far the most */
+		return 0; /* sent for the first time, as by far the most are */
 	asoc = GET(trusted, chunk, asoc);
 	to = wanted_path(trusted, asoc, (__u64)READ(asoc, peer.retran_path));
 	former = (__u64)READ(chunk, transport);
@@ -318,13 +351,16 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 		return 0;
 	all = read_outstanding(trusted, asoc);
 	if (place_of(all, a->rtx_high) >= all.count)
-		a->rtx_open = 0; /* acknowledged unseen */
+		a->rtx_open = 0; /* acknowledged by a SACK that was not seen */
 	data.word = data_word(GET(trusted, chunk, chunk_hdr), 0);
 	sent_again(a->assoc_id, bpf_ntohl(data.tsn), to, from);
 	return 0;
 }
 
-/* A chunk was taken into a packet: of those sent for the first time, round-trip times are taken. */
+/*
+ * At the return of sctp_packet_append_chunk(), if that has taken the chunk into the packet: a new
+ * chunk may begin the first or the second packet of a measurement (see struct assoc).
+ */
 static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 				     struct sctp_chunk *chunk)
 {
@@ -352,7 +388,7 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	padded = (bpf_ntohs(GET(trusted, hdr, length)) + 3) & ~3u;
 	if (a->probe_ns || (a->probing && size - padded == a->packet_size)) {
 		a->packet_size = size;
-		return 0; /* by far the most */
+		return 0; /* neither begins here: by far the most chunks */
 	}
 	path = path_of((__u64)READ(packet, transport));
 	if (!path)
@@ -374,25 +410,26 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	return 0;
 }
 
-/* --- what the peer says of them --- */
+/* --- the peer's SACKs --- */
 
-/* A SACK that is processed. */
+/* The SACK at hand, and how far the scan of it has come. */
 struct sack {
 	__u64 now;
-	__u64 since_ns; /* of the association's life */
-	__u64 next;	/* address of the next gap block or duplicate */
+	__u64 since_ns; /* assoc.since_ns */
+	__u64 next;	/* address of the next gap block, or of the first duplicate TSN */
 	__u32 assoc_id;
 	__u32 cum_tsn;
-	__u32 given_up; /* TSNs up to here may be acknowledged though they never arrived (PR-SCTP)
-			 */
-	__u32 tsn;	/* next to look at */
-	__u32 end;	/* last of this run */
-	__u32 low;	/* first and last TSN worth a look */
-	__u32 high;
-	__u32 acked; /* found so far */
-	__u16 blocks;
+	__u32 given_up; /* TSNs up to this may be acknowledged and never have arrived (PR-SCTP) */
+	__u32 tsn;	/* next TSN to look at */
+	__u32 end;	/* last TSN of the cumulative part, or of the gap block, being scanned */
+	__u32 low;	/* lowest TSN that may be outstanding and sent again */
+	__u32 high;	/* highest TSN that may be outstanding and sent again */
+	__u32 acked;	/* retransmitted TSNs found so far that this SACK is the first to cover */
+	__u16 blocks;	/* gap blocks still to come */
 	__u16 duplicates;
 };
+
+/* Looks at one of a SACK's duplicate TSNs. Returns 1 after the last. */
 
 static long duplicate_step(__u32 step, struct sack *sack)
 {
@@ -410,7 +447,8 @@ static long duplicate_step(__u32 step, struct sack *sack)
 	path = booked_on(slot);
 	if (!is_path_of(path, slot))
 		return 0;
-	/* A chunk that was given up is a duplicate, too, if it comes after its FORWARD-TSN. */
+	/* The peer also names as a duplicate a chunk that was given up (PR-SCTP) and arrives for
+	 * the first time after its FORWARD-TSN. Such a chunk is not counted as spurious. */
 	is_new = slot->note & NOTE_COPIES &&
 		 (slot->note & NOTE_ACKED || tsn_before(sack->given_up, slot->tsn));
 	if (is_new)
@@ -426,7 +464,7 @@ static long duplicate_step(__u32 step, struct sack *sack)
 	return 0;
 }
 
-/* One step: look at a TSN, or go to the next gap block. */
+/* One step of scanning a SACK: looks at a TSN, or goes to the next gap block. Returns 1 to stop. */
 static long sack_step(__u32 step, struct sack *sack)
 {
 	struct entry *path;
@@ -456,9 +494,9 @@ static long sack_step(__u32 step, struct sack *sack)
 	slot->note |= NOTE_ACKED;
 	sack->acked++;
 	if (!tsn_before(sack->given_up, slot->tsn))
-		slot->note &= ~NOTE_COPIES; /* it may never have arrived */
+		slot->note &= ~NOTE_COPIES; /* the chunk may never have arrived */
 	if (!(slot->note & NOTE_COPIES))
-		return 0; /* or this very SACK has named all */
+		return 0; /* given up, or the peer has named all copies as duplicates already */
 	path = entry_at(slot->path);
 	if (slot->path == NO_INDEX || !is_path_of(path, slot) ||
 	    !is_early(path, sack->now - slot->sent_ns, sack->now))
@@ -472,7 +510,10 @@ static long sack_step(__u32 step, struct sack *sack)
 	return 0;
 }
 
-/* Ends the probe, if a SACK that covers so many of the outstanding TSNs covers its first one. */
+/*
+ * A SACK acknowledges `covered` of the outstanding TSNs cumulatively. If probe_tsn is one of them,
+ * ends the measurement with the two packets; if probe_end is one of them, too, takes the sample.
+ */
 static __always_inline void finish_probe(struct assoc *a, struct outstanding all, __u32 covered,
 					 __u64 now)
 {
@@ -480,7 +521,7 @@ static __always_inline void finish_probe(struct assoc *a, struct outstanding all
 	struct entry *path;
 
 	if (begin < all.count && begin >= covered)
-		return; /* it is still outstanding */
+		return; /* probe_tsn is still outstanding */
 	path = entry_at(a->probe_path);
 	if (begin < all.count && a->probe_ns && end < covered && path->id.assoc_id == a->assoc_id &&
 	    path->state.made_ns <= a->probe_ns) {
@@ -505,7 +546,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 		return 0;
 	a = find_assoc(GET(trusted, asoc, assoc_id));
 	if (!a)
-		return 0; /* nothing was sent */
+		return 0; /* no program has seen the association send */
 	first = read_sack_header(trusted, chunk);
 	sack.now = bpf_ktime_get_ns();
 	sack.since_ns = a->since_ns;
@@ -518,13 +559,13 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	all = read_outstanding(trusted, asoc);
 	covered = sack.cum_tsn - all.acked;
 	if (covered > all.count)
-		return 0; /* never sent; the kernel answers with ABORT */
+		return 0; /* TSNs never sent; the kernel answers with ABORT */
 
 	if (a->probing)
 		finish_probe(a, all, covered, sack.now);
 	if (!sack.duplicates && !a->rtx_open)
 		return 0;
-	/* Without PR-SCTP adv_peer_ack_point stays where it was at first. */
+	/* Without PR-SCTP adv_peer_ack_point keeps its first value (sctp_generate_fwdtsn()). */
 	given_up = place_of(all, GET(trusted, asoc, adv_peer_ack_point));
 	sack.given_up = all.acked + (given_up < all.count ? given_up + 1 : 0);
 	if (sack.duplicates) {
@@ -534,7 +575,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	if (!a->rtx_open)
 		return 0;
 	high = place_of(all, a->rtx_high);
-	if (high >= all.count) { /* acknowledged unseen */
+	if (high >= all.count) { /* acknowledged by a SACK that was not seen */
 		a->rtx_open = 0;
 		return 0;
 	}

@@ -6,8 +6,10 @@
 #include "settings.h"
 
 /*
- * Histogram: 16 buckets per octave of nanoseconds, from 2^12 (4 us) to 2^37 (137 s), and 4 per
- * octave from there to 2^42 (73 min). A count wraps: user space carries it on (entries.rs).
+ * Buckets of a histogram of nanoseconds: 16 per octave from 2^12 (4 us) to 2^37 (137 s), and 4 per
+ * octave from there to 2^42 (73 min). Smaller and larger times are in the first and the last one.
+ * The count of a bucket has 32 bits and wraps; user space makes 64 bits of it (entries.rs,
+ * jitter.rs).
  */
 #define HIST_MIN_BITS 12
 #define HIST_SUB_BITS 4
@@ -19,16 +21,23 @@
 #define HIST_BUCKETS (HIST_FINE + (HIST_COARSE_OCTAVES << HIST_COARSE_SUB_BITS))
 
 /*
- * A table that programs index by address (4 instructions; a map lookup takes 14): a .bss section of
- * one element, resized before load. Mask or bounds-check every index.
+ * Declares a table that programs index by address (4 instructions; a map lookup takes 14): a .bss
+ * section, declared with one element, which user space makes larger before load. Mask or
+ * bounds-check every index.
  */
 #define TABLE(type, name) type name[1] SEC(".bss." #name)
 
-/* Functions that look for an index return NO_INDEX for none; entry_or_null() makes that NULL. */
+/*
+ * The result of a function that returns an index, where there is none. entry_or_null() turns such a
+ * result into a pointer: NULL for NO_INDEX, else the result of the function `at`.
+ */
 #define NO_INDEX (~0u)
 #define entry_or_null(at, index) ((index) == NO_INDEX ? NULL : at(index))
 
-/* An element of a TABLE. The compiler is not to know that the array is declared with one only. */
+/*
+ * The address of element `index` of a TABLE. barrier_var() hides from the compiler that the array
+ * is declared with one element, so that it does not take every index for 0.
+ */
 #define entry_of(name, index)                                                                      \
 	({                                                                                         \
 		typeof(&name[0]) first_ = name;                                                    \
@@ -45,17 +54,18 @@ struct dist {
 };
 
 /*
- * A live entry begins with a member seq_tail and ends with seq_head, which make a snapshot of it
- * safe: the writer raises seq_head, writes, then sets seq_tail to it; a reader that copies upwards
- * and finds them equal has a consistent entry (Lamport 1977, "Concurrent reading and writing").
+ * begin_update() and end_update() stand around the writes to an entry, so that user space can copy
+ * the entry at any time. An entry begins with a member seq_tail and ends with seq_head: the writer
+ * raises seq_head, writes, then sets seq_tail to the value of seq_head. A reader copies upwards. If
+ * it finds both equal, its copy is consistent (Lamport 1977, "Concurrent reading and writing").
  *
- * That needs three orders: seq_head before the writes, these before seq_tail, and the reader's
+ * This needs three orders: seq_head before the writes, the writes before seq_tail, and the reader's
  * loads upwards. An atomic operation whose old value is used is fully ordered on every architecture
- * (Documentation/bpf/standardization/instruction-set.rst, BPF_FETCH; on arm64 ldaddal and swpal):
- * so both words are written by one, and barrier_var() keeps the compiler from dropping the value,
- * which would make it an unordered one. The reader has an acquire fence after each word (table.rs).
- * x86 keeps stores in order anyway; no emulator that tests run in would show a wrong order on
- * arm64.
+ * (Documentation/bpf/standardization/instruction-set.rst, BPF_FETCH; on arm64 ldaddal and swpal).
+ * So atomic operations write seq_head and seq_tail, and barrier_var() keeps the compiler from
+ * dropping the old value, which would make the operation an unordered one. The reader has an
+ * acquire fence after each word (table.rs). x86 keeps stores in order anyway; no emulator that
+ * tests run in would show a wrong order on arm64.
  */
 #define begin_update(entry)                                                                        \
 	do {                                                                                       \
@@ -93,8 +103,9 @@ static __always_inline void add(struct dist *dist, __u64 value)
 }
 
 /*
- * Global functions are verified once, by themselves. Inlined, their branches would multiply the
- * paths of each caller and slow the load. Such functions take and return numbers only.
+ * The binary logarithm of `v`, rounded down; 0 for 0. A global function, as all that are __noinline
+ * and not static: the verifier checks it once, by itself. Inlined, its branches would multiply the
+ * paths of each caller and slow the load. A global function can only return a number.
  */
 __noinline __u32 log2_u64(__u64 v)
 {
@@ -123,7 +134,7 @@ __noinline __u32 log2_u64(__u64 v)
 	return r + (v >> 1);
 }
 
-/* Keep in step with bucket_range() in hist.rs. */
+/* The histogram bucket of a time. Keep in step with bucket_range() in hist.rs, its inverse. */
 __noinline __u32 bucket_of(__u64 ns)
 {
 	__u32 bits, bucket;

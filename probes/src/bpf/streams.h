@@ -1,23 +1,27 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * State per association, and per association and stream, in tables of fixed size. A program
- * defines struct assoc_stats and struct stream_stats, its own part of an entry, before it includes
- * this.
+ * State per association, and per association and stream, in tables of fixed size. Before a .bpf.c
+ * file includes this, it defines struct assoc_stats and struct stream_stats, its own parts of the
+ * two kinds of entries.
  *
- *  - assocs:  found by id. The kernel deals out ids in sequence, so that no hash spreads better;
- *  - streams: a pool, filled from the start, so that user space reads only what was ever used;
- *  - places:  the index into the pool, four times as long, found by association and stream id; and
- *	       of associations that are not near their own place in assocs, the index by their id.
+ *  - assocs:  entries of associations. The own place of an association is the one whose index is
+ *	       its id (masked): the kernel gives out ids in sequence, and no hash spreads better.
+ *	       Most entries are near their own place;
+ *  - streams: the pool of entries of streams, filled from its beginning, so that user space reads
+ *	       only entries that were ever used;
+ *  - places:  a hash table, four times as long as the pool. It has the index of each stream's
+ *	       entry, by association and stream id; and of each entry of assocs that is not near its
+ *	       own place, by the association's id.
  *
- * An association's entries outlive it until user space has shown them (one whole interval goes by
- * after the one in which it ended), if settings.want_reuse; else until the room is needed. When
- * there is none, what has ended makes room first, wherever it lies, then the longest silent of a
- * few, and of streams first those of an association that has half of them or more. What was not
- * shown before is counted.
+ * The entries of an association stay after its end. If settings.want_reuse, they are free once user
+ * space has shown them (when one whole interval has gone by after the one in which the association
+ * ended). Where no entry is free, an ended one makes room, wherever it lies; where none has ended,
+ * a living one: the longest silent of a few, or a stream of an association that has half of the
+ * pool or more. Entries that make room and were not shown count as evicted.
  *
  * The kernel runs every hook here under the association's socket lock, so that its entries have one
- * writer at a time. Claims of entries may race: who exchanges an entry's generation for TAKEN has
- * it.
+ * writer at a time. Claims of entries may race: the CPU that exchanges an entry's generation for
+ * TAKEN has the entry.
  */
 #ifndef STREAMS_H
 #define STREAMS_H
@@ -25,77 +29,79 @@
 #include "assoc.h"
 #include "stats.h"
 
-#define ASSOC_PROBES 8 /* entries next to an association's own place in which it may be */
-#define PLACE_PROBES 32
-#define POOL_PROBES 64 /* living entries of which the longest silent makes room */
-#define LAP_STEPS 8192 /* of a search of a whole table; 6.1 accepts this for bpf_loop() */
-#define RECENT 8       /* streams of an association that are found without a search */
+#define ASSOC_PROBES 8	/* places that count as near: an association's own, and the next ones */
+#define PLACE_PROBES 32 /* elements of `places` that a search looks at */
+#define POOL_PROBES 64	/* living streams of which the longest silent makes room */
+#define LAP_STEPS 8192	/* steps of a lap: the most rounds of any bpf_loop() (CONTRIBUTING.md) */
+#define RECENT 8	/* streams of an association that are found without a search */
 
-#define NO_PLACE 0 /* never used: ends a search */
-#define GONE (~0u) /* was used */
-#define TO_PLACE(i) ((i) + 1)
+/* Values of an element of `places`. */
+#define NO_PLACE 0	      /* it was never used: a search ends here */
+#define GONE (~0u)	      /* it was used, and is free */
+#define TO_PLACE(i) ((i) + 1) /* it has the index i */
 
-#define TAKEN (~0u) /* in the place of a generation: somebody makes this entry */
+#define TAKEN (~0u) /* generation of an entry that a CPU is making */
 
-/* Where a search for room begins in a table, and whether it can find any. */
+/* What searches of a whole table for an entry that makes room have found. */
 struct pool {
-	__u32 hand;	   /* where room was last found: more is often near */
-	__u32 living_hand; /* where the next search among the living begins */
-	__s32 dead;	   /* about so many entries have ended; each lap sets it right */
-	__u32 barren;	   /* interval in which a lap found none that was shown */
+	__u32 hand;	   /* index at which the last one found an entry: more are often near */
+	__u32 living_hand; /* index at which the next search among living entries begins */
+	__s32 dead;	   /* about how many entries have ended; 0 after a search that found none */
+	__u32 barren;	   /* epoch in which a search found no free and no shown entry */
 };
 
-/* The last association to have half of all entries, and where the search for its next begins. */
+/* The last association that got half of all entries of streams or more. */
 struct greedy {
-	__u32 assoc;
-	__u32 hand;
+	__u32 assoc; /* index of its entry in assocs */
+	__u32 hand;  /* index in streams at which the next search for one of its streams begins */
 } greedy = {};
 
 struct pool assoc_pool = {};
 struct pool stream_pool = {};
-__u32 assocs_used = 0; /* entries that were ever used */
-__s32 far_assocs = 0;  /* associations that are found by places */
+__u32 assocs_used = 0; /* entries of assocs that were ever used */
+__s32 far_assocs = 0;  /* entries of assocs that are found by `places` */
 __u32 last_generation = 0;
 
 /* Evicted entries, and events without one; see accounting() in streams.rs. */
 struct accounting {
 	__u64 assocs_evicted;
 	__u64 streams_evicted;
-	__u64 events_evicted; /* events of those, which no statistics have any more */
+	__u64 events_evicted; /* events of evicted entries, which no statistics have any more */
 	__u64 events_gone;    /* events of associations whose entry was used again, shown or not */
-	__u64 no_place;	      /* events of streams for which there was no room */
-	__u64 unseen;	      /* chunks that the kernel counted, and no program saw */
-	__u64 lobby_limit;    /* waiting messages that were too many to be looked at */
+	__u64 no_place;	      /* events whose association or stream found no room for an entry */
+	__u64 unseen;	      /* chunks that the kernel counted as sent, and no program saw */
+	__u64 lobby_limit;    /* messages in the lobby that were too many to be looked at */
 };
 
 #include "filter.h"
 
 struct assoc {
-	__u64 seq_tail;
+	__u64 seq_tail;	  /* see begin_update() */
 	__u32 generation; /* differs for every life that ever had an entry; 0: never used */
-	__u32 ended;	  /* epoch in which it ended; 0: alive */
+	__u32 ended;	  /* epoch in which this life ended; 0: it has not ended */
 	__u64 first_ns;
 	__u64 ended_ns;
-	__u64 last_jiffies; /* of its last event: who was silent longest makes room */
+	__u64 last_jiffies; /* time of the last event: the longest silent makes room */
 	__u64 events;
-	__u64 last_event;     /* see is_repeated() */
-	__u32 recent[RECENT]; /* index into streams, by stream id; may be another's by now */
+	__u64 last_event; /* see is_repeated() */
+	/* By stream id modulo RECENT: index into streams, where another stream may be by now. */
+	__u32 recent[RECENT];
 	struct identity id;
 	struct assoc_stats stats;
-	__u32 living_id; /* the association's id; 0 while there is none */
-	__u32 index;	 /* of this entry */
-	__u32 place;	 /* index into places; NO_INDEX where it is near its own place */
-	__u32 streams;	 /* entries of the pool that are its own */
+	__u32 living_id; /* the association's id while it lives, else 0 */
+	__u32 index;	 /* index of this entry */
+	__u32 place;	 /* index into `places`; NO_INDEX where the entry is near its own place */
+	__u32 streams;	 /* number of entries of the pool that are streams of this life */
 	__u64 seq_head;
 };
 
 struct stream {
 	__u64 seq_tail;
-	__u32 assoc_generation; /* 0: free */
+	__u32 assoc_generation; /* generation of the association's entry; 0: free */
 	__u32 assoc;		/* index into assocs */
 	__u64 last_jiffies;
-	__u32 place; /* index into places */
-	__u32 made;  /* how often this entry was made anew */
+	__u32 place; /* index into `places` */
+	__u32 made;  /* how often a stream has got this entry */
 	__u16 sid;
 	__u16 pad[3];
 	struct stream_stats stats;
@@ -112,7 +118,10 @@ struct {
 	__type(value, __u32);
 } places SEC(".maps");
 
-/* Defined by the program: make the own part of an entry ready, and how many events are in it. */
+/*
+ * Functions that the .bpf.c file defines: stream_made() sets up its own part of a new entry;
+ * events_of() returns how many events an entry has counted.
+ */
 static __always_inline void stream_made(__u32 key, struct stream *s);
 static __always_inline __u64 events_of(const struct stream *s);
 
@@ -126,6 +135,7 @@ static __always_inline struct stream *stream_at(__u32 key)
 	return entry_of(streams, key & settings.stream_mask);
 }
 
+/* Returns whether an association has ended, and user space has shown its entry since. */
 static __always_inline bool was_shown(const struct assoc *a)
 {
 	return settings.want_reuse && a->ended && shared.epoch - a->ended >= 2;
@@ -133,12 +143,13 @@ static __always_inline bool was_shown(const struct assoc *a)
 
 /* --- places --- */
 
+/* A search in `places` or in assocs, for the entry of a stream or of an association. */
 struct place_search {
-	__u32 hash;
+	__u32 hash; /* index into `places` at which the search begins, before it is masked */
 	__u32 assoc_generation;
-	__u32 sid;   /* or an association's id */
-	__u32 key;   /* of the entry */
-	__u32 place; /* where its index stands */
+	__u32 sid;   /* id of the stream, or of the association */
+	__u32 key;   /* index of the entry found, or to be entered */
+	__u32 place; /* index of the element of `places` that was taken */
 	bool found;
 };
 
@@ -175,8 +186,9 @@ static __always_inline void leave_place(__u32 slot, __u32 key)
 /* --- associations --- */
 
 /*
- * Searches look at the first place here, where nearly all end, and at the others in a bpf_loop(),
- * which the verifier goes through once instead of once per step.
+ * One step of find_assoc_further(): looks at a place next to the association's own. Searches look
+ * at the own place, where nearly all of them end, in find_assoc(), and at the others in a
+ * bpf_loop(), which the verifier goes through once instead of once per step.
  */
 static long find_near_step(__u32 step, struct place_search *search)
 {
@@ -197,7 +209,8 @@ static long find_far_step(__u32 step, struct place_search *search)
 	if (!place || *place == NO_PLACE)
 		return 1;
 	key = *place - 1;
-	/* The index may be that of a stream's entry: no matter, if the id fits. */
+	/* The index may be one of a stream's entry. It does no harm: if the id of the association
+	 * at that index fits, that is the association searched for. */
 	if (*place == GONE || assoc_at(key)->living_id != search->sid)
 		return 0;
 	search->key = key;
@@ -205,7 +218,7 @@ static long find_far_step(__u32 step, struct place_search *search)
 	return 1;
 }
 
-/* The part of find_assoc() beyond the first place. The entry's index, or NO_INDEX. */
+/* The part of find_assoc() beyond the own place. Returns the entry's index, or NO_INDEX. */
 __noinline __u32 find_assoc_further(__u32 assoc_id)
 {
 	struct place_search search = {.sid = assoc_id};
@@ -218,7 +231,10 @@ __noinline __u32 find_assoc_further(__u32 assoc_id)
 	return search.found ? search.key & settings.assoc_mask : NO_INDEX;
 }
 
-/* The living association's entry. Those that an INIT or a cookie makes for a moment have id 0. */
+/*
+ * Returns the entry of a living association, or NULL. The temporary associations that the kernel
+ * makes for an INIT or a cookie have id 0, and no entry.
+ */
 static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 {
 	struct assoc *a = assoc_at(assoc_id);
@@ -229,18 +245,18 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 	if (a->living_id == assoc_id)
 		return a;
 	if (!a->generation)
-		return NULL; /* the first place is taken first, and never unused again */
+		return NULL; /* an association takes its own place first, and that stays used */
 	key = find_assoc_further(assoc_id);
 	return entry_or_null(assoc_at, key);
 }
 
-/* Who makes room: the lowest. */
+/* Which entry makes room: one of the lowest rank found. */
 enum rank {
-	FREE,	/* or shown */
-	ENDED,	/* statistics go lost */
-	GREEDY, /* of an association that has half of all streams, or more */
-	LIVING, /* likewise, and events to come have no past */
-	NOT,	/* somebody makes it */
+	FREE,	/* free, or shown since it ended: nothing is lost */
+	ENDED,	/* ended and not shown: its statistics are lost */
+	GREEDY, /* living stream of an association that has half of all entries, or more */
+	LIVING, /* living: its statistics are lost, and begin at 0 with its next event */
+	NOT,	/* a CPU is making it: it cannot make room */
 };
 
 static __always_inline enum rank rank_of_assoc(const struct assoc *a)
@@ -252,7 +268,10 @@ static __always_inline enum rank rank_of_assoc(const struct assoc *a)
 	return !a->ended || was_shown(a) ? FREE : ENDED;
 }
 
-/* The peer has a say in how many streams there are: they shall not take the room of all others. */
+/*
+ * Returns whether an association has half of all entries of streams, or more. The peer has a say in
+ * the number of streams: those of one association must not take the room of all others.
+ */
 static __always_inline bool is_greedy(const struct assoc *a)
 {
 	return a->living_id && (__s32)a->streams >= (__s32)((settings.stream_mask + 1) / 2);
@@ -265,25 +284,25 @@ static __always_inline enum rank rank_of_stream(const struct stream *s)
 
 	if (s->assoc_generation == TAKEN)
 		return NOT;
-	/* Its association has made room, or will in a moment. */
+	/* Free, or the entry of its association has made room, or is about to. */
 	if (!s->assoc_generation || a->generation != s->assoc_generation)
 		return FREE;
 	rank = rank_of_assoc(a);
 	return rank == LIVING && is_greedy(a) ? GREEDY : rank;
 }
 
-/* A search for an entry that makes room. */
+/* A search for an entry that makes room, and the best entry that it has found so far. */
 struct victim {
-	__u32 first; /* the first to be looked at */
-	__u32 steps;
-	__u32 key;	  /* of the best up to now ... */
-	__u32 generation; /* ... and what it was */
-	__u32 rank;
-	__u32 enough; /* the search ends with this rank */
-	__u64 last_jiffies;
+	__u32 first;	    /* index at which the next lap begins */
+	__u32 steps;	    /* entries of a lap */
+	__u32 key;	    /* index of the best entry */
+	__u32 generation;   /* generation of the best entry when it was looked at */
+	__u32 rank;	    /* rank of the best entry */
+	__u32 enough;	    /* an entry of this rank, or a lower one, ends the search */
+	__u64 last_jiffies; /* last event of the best entry */
 };
 
-/* Looks at one more entry. Returns whether it is good enough to end the search. */
+/* Looks at one more entry. Returns whether that entry is good enough to end the search. */
 static __always_inline bool consider(struct victim *victim, __u32 key, __u32 rank, __u32 generation,
 				     __u64 last_jiffies)
 {
@@ -329,8 +348,10 @@ static long lap_of_streams(__u32 round, struct victim *victim)
 }
 
 /*
- * Searches in laps. Functions of their own, which the verifier goes through once, with nothing
- * known of the victim: with what a caller knows of it, each lap and each step has branches anew.
+ * search_assocs() and search_streams() search `laps` laps of victim->steps entries. They are global
+ * functions, which the verifier goes through once, knowing nothing of *victim. Were they inlined,
+ * the verifier would know some values of each caller's victim, and follow the branches of each lap
+ * and step anew.
  */
 __noinline int search_assocs(struct victim *victim, __u32 laps)
 {
@@ -338,7 +359,7 @@ __noinline int search_assocs(struct victim *victim, __u32 laps)
 
 	if (!victim)
 		return 0;
-	v = *victim; /* bpf_loop() takes what is on the stack */
+	v = *victim; /* bpf_loop() takes only a context that is on the stack */
 	bpf_loop(laps, lap_of_assocs, &v, 0);
 	*victim = v;
 	return 0;
@@ -356,14 +377,14 @@ __noinline int search_streams(struct victim *victim, __u32 laps)
 	return 0;
 }
 
-/* A whole table is searched in so many laps of so many steps. */
+/* How many laps a search of a whole table has, and how many steps each. `mask`: its last index. */
 #define LAPS(mask) (((mask) / LAP_STEPS) + 1)
 #define LAP(mask) ((mask) < LAP_STEPS ? (mask) + 1 : LAP_STEPS)
 
 /*
- * Prepares a lap through the whole table. False where a lap cannot find more than a look at a few
- * entries does. Entries become "shown" only where an interval ends: if a lap has found none, the
- * next ones of the same interval need not look for any.
+ * Prepares a search of the whole table. Returns false where that can find no entry of rank FREE or
+ * ENDED, by what earlier ones have found. Entries become shown only when an interval ends: if one
+ * search has found none of rank FREE, the next ones of the same interval are content with ENDED.
  */
 static __always_inline bool begin_lap(struct pool *pool, struct victim *victim, __u32 mask)
 {
@@ -377,6 +398,7 @@ static __always_inline bool begin_lap(struct pool *pool, struct victim *victim, 
 	return true;
 }
 
+/* Notes in `pool` what a search of the whole table has found. */
 static __always_inline void end_lap(struct pool *pool, const struct victim *victim)
 {
 	if (victim->rank > FREE)
@@ -392,7 +414,7 @@ static __always_inline void add_dead(struct pool *pool, __s32 n)
 	__sync_fetch_and_add(&pool->dead, n);
 }
 
-/* Differs from all others, from 0 and from TAKEN. */
+/* Returns a generation that no entry has had, and that is neither 0 nor TAKEN. */
 static __always_inline __u32 new_generation(void)
 {
 	__u32 generation = __sync_fetch_and_add(&last_generation, 1) + 1;
@@ -402,7 +424,7 @@ static __always_inline __u32 new_generation(void)
 	return generation;
 }
 
-/* Claims an entry for an association of this id. Its index, or NO_INDEX. */
+/* Claims an entry for an association with this id. Returns the entry's index, or NO_INDEX. */
 static __always_inline __u32 take_assoc(__u32 assoc_id)
 {
 	struct victim victim = {
@@ -412,7 +434,7 @@ static __always_inline __u32 take_assoc(__u32 assoc_id)
 	search_assocs(&victim, 1);
 	if (victim.rank != FREE) {
 		if (assocs_used <= settings.assoc_mask)
-			assoc_pool.barren = 0; /* those never used are as good as shown */
+			assoc_pool.barren = 0; /* some were never used, and have rank FREE */
 		if (begin_lap(&assoc_pool, &victim, settings.assoc_mask)) {
 			search_assocs(&victim, LAPS(settings.assoc_mask));
 			end_lap(&assoc_pool, &victim);
@@ -427,7 +449,10 @@ static __always_inline __u32 take_assoc(__u32 assoc_id)
 	return victim.key;
 }
 
-/* Takes an entry from its association: counts its events as gone, and frees its place. */
+/*
+ * Takes an entry from the association that had it: counts its events as gone, and as evicted if the
+ * entry was not shown, and frees its element of `places`.
+ */
 __noinline int clear_assoc(__u32 key)
 {
 	struct assoc *a = assoc_at(key);
@@ -438,7 +463,7 @@ __noinline int clear_assoc(__u32 key)
 	if (living || (a->ended && !was_shown(a))) {
 		count(&shared.accounting.assocs_evicted, 1);
 		count(&shared.accounting.events_evicted, a->events);
-		stream_pool.barren = 0; /* its streams are free now */
+		stream_pool.barren = 0; /* the association's streams have rank FREE now */
 	}
 	if (living)
 		add_dead(&stream_pool, a->streams);
@@ -453,8 +478,8 @@ __noinline int clear_assoc(__u32 key)
 }
 
 /*
- * Makes an entry for an association. Its index, or NO_INDEX. `transport`: its path; 0: the primary
- * one. `life`: the number of this life, from 1.
+ * Makes an entry for an association. Returns the entry's index, or NO_INDEX. `transport`: the path
+ * that its identity names; 0: the primary one. `life`: the number of this life, from 1.
  */
 __noinline __u32 make_assoc(__u64 address, __u32 assoc_id, __u64 transport, __u32 life)
 {
@@ -507,7 +532,7 @@ static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __
 	return entry_or_null(assoc_at, key);
 }
 
-#define MARKS 128 /* CPUs further on share them */
+#define MARKS 128 /* CPUs with higher numbers share them with lower ones */
 
 struct mark {
 	__u64 object;
@@ -515,9 +540,11 @@ struct mark {
 } marks[MARKS] = {};
 
 /*
- * Of two copies at one event (see hooks.h) the second need not look further: it finds the mark that
- * the first left on this CPU, and takes it away. If another event broke in and left its own,
- * is_repeated() has the last word. (Which of the two comes first is all the same.)
+ * Returns whether the other copy of this program (see hooks.h) has already run at this event, which
+ * concerns `object`. The copy that runs first leaves a mark on its CPU; the second finds the mark,
+ * takes it away, and need not do more. Where another event has interrupted them and left a mark of
+ * its own, the second copy finds that one, and is_repeated() decides. (Which copy runs first does
+ * not matter.)
  */
 static __always_inline bool is_marked(__u64 object)
 {
@@ -527,11 +554,15 @@ static __always_inline bool is_marked(__u64 object)
 		mark->object = 0;
 		return true;
 	}
-	barrier(); /* or else the compiler makes one store of both, and asks twice */
+	barrier(); /* or else the compiler merges the two stores, and tests the condition twice */
 	mark->object = object;
 	return false;
 }
 
+/*
+ * Returns whether `event` is the last event of the association that was counted, and so was counted
+ * by the other copy of this program (see hooks.h). Makes it the last event.
+ */
 static __always_inline bool is_repeated(struct assoc *a, __u64 event)
 {
 	if (a->last_event == event)
@@ -552,9 +583,9 @@ static __always_inline void end_assoc(struct assoc *a)
 }
 
 /*
- * At the return of sctp_assoc_update(): the peer, or both ends, began the association anew.
- * Where data could flow before, a life ends, with all TSNs, streams and queues that it had. Returns
- * the new life's entry, or NULL.
+ * At the return of sctp_assoc_update(): the peer, or both ends, began the association anew. If the
+ * association was established before, its life ends, with all TSNs, streams and queues that it had,
+ * and another life begins. Returns the entry of the new life, or NULL.
  */
 static __always_inline struct assoc *restart_assoc(bool trusted, struct sctp_association *asoc)
 {
@@ -566,7 +597,7 @@ static __always_inline struct assoc *restart_assoc(bool trusted, struct sctp_ass
 	a = find_assoc(assoc_id);
 	if (!a && !wanted(trusted, asoc, NULL))
 		return NULL;
-	life = a ? a->id.life : 1; /* nothing was seen of it */
+	life = a ? a->id.life : 1; /* 1 where nothing was seen of the old life */
 	if (a)
 		end_assoc(a);
 	return new_assoc(asoc, assoc_id, 0, life + 1);
@@ -574,7 +605,7 @@ static __always_inline struct assoc *restart_assoc(bool trusted, struct sctp_ass
 
 /* --- streams --- */
 
-/* Claims an entry of the pool. Its index, or NO_INDEX. */
+/* Claims an entry of the pool of streams. Returns the entry's index, or NO_INDEX. */
 static __always_inline __u32 take_stream(void)
 {
 	struct victim victim = {.rank = NOT, .last_jiffies = ~0ull};
@@ -593,7 +624,7 @@ static __always_inline __u32 take_stream(void)
 		end_lap(&stream_pool, &victim);
 	}
 	if (victim.rank > ENDED) {
-		/* The next stream of a greedy association, or the longest silent of a few. */
+		/* Takes the next stream of a greedy association, or the longest silent of a few. */
 		__u32 laps = 1;
 
 		victim.steps = POOL_PROBES;
@@ -649,7 +680,7 @@ static long find_stream_step(__u32 step, struct place_search *search)
 	return 1;
 }
 
-/* The part of stream_of() for a stream not in `recent`. The entry's index, or NO_INDEX. */
+/* The part of stream_of() for a stream not in `recent`. Returns the entry's index, or NO_INDEX. */
 __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 {
 	struct assoc *a = assoc_at(assoc);
@@ -701,7 +732,7 @@ __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 	return search.key;
 }
 
-/* The entry of a stream, which is made where it is new. */
+/* Returns the entry of a stream, which is made where the stream is new; NULL: there is no room. */
 static __always_inline struct stream *stream_of(struct assoc *a, __u16 sid)
 {
 	struct stream *s = stream_at(a->recent[sid % RECENT]);

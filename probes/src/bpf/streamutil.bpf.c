@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
  * Data of an association's streams: chunks really sent (a chunk that does not fit into a packet is
- * offered again: it counts only when a packet takes it), and how long received messages waited in
- * the kernel's ordering lobby behind a missing one of their stream.
+ * offered again, and counts only when a packet takes it), and how long received messages waited in
+ * the lobby (sctp_ulpq.lobby), where the kernel keeps them until all earlier messages of their
+ * stream have come.
  */
 #include "sctp.h"
 
 struct assoc_stats {
-	__u64 last_chunk;	/* address, of the last event: two sent again may look repeated */
+	__u64 last_chunk;	/* address of the last chunk counted: see on_sent() */
 	__u64 recount_ns;	/* when the lobby was last counted anew */
-	__u64 counted_before;	/* chunks that the kernel had counted when this entry was made */
-	__u64 unseen;		/* chunks counted since then that no program saw */
+	__u64 counted_before;	/* all_chunks() when this entry was made */
+	__u64 unseen;		/* chunks that the kernel has counted since, and no program saw */
 	__u32 outcnt;		/* outbound streams */
-	__u32 lobby;		/* messages that wait, of all streams, as counted here */
-	__u32 lobby_generation; /* steps when none waits, and when all are counted anew */
+	__u32 lobby;		/* messages in the lobby after the last event, of all streams */
+	__u32 lobby_generation; /* steps when the lobby becomes empty or is counted anew */
 	__u32 beyond;		/* messages in the lobby that were too many to be looked at */
 	bool unknown_change;	/* a function is running that changes the lobby in unknown ways */
 };
@@ -27,11 +28,11 @@ struct stream_stats {
 	__u64 rtx_chunks;
 	__u64 rtx_bytes;
 	/* received */
-	__u64 hol_messages;   /* that had to wait */
-	__u64 hol_wait_ns;    /* sum over them: the integral of waiting */
-	__u64 hol_blocked_ns; /* time with at least one of them */
-	__u64 hol_ns;	      /* when these were last brought up to date */
-	__u32 waiting;	      /* in the lobby now, if this is of the present lobby_generation */
+	__u64 hol_messages;   /* messages that had to wait in the lobby */
+	__u64 hol_wait_ns;    /* sum of their waits: the integral of `waiting` over time */
+	__u64 hol_blocked_ns; /* time in which at least one of them waited */
+	__u64 hol_ns;	      /* when the two times were last brought up to date */
+	__u32 waiting;	      /* messages in the lobby, if the next is the association's */
 	__u32 lobby_generation;
 	__u32 known; /* in a recount: messages that waited before and are not met yet */
 };
@@ -39,14 +40,14 @@ struct stream_stats {
 #include "hooks.h"
 #include "streams.h"
 
-#define SIZE_BITS 33 /* a length has 0 to 32 */
+#define SIZE_BITS 33 /* a length in bytes is a number of 0 to 32 bits */
 
 /*
- * How many messages a stream has sent, by the number of bits of their length. The index in the map
- * is that of the stream in the pool.
+ * How many messages a stream has sent, by the number of bits of their length in bytes. The stream
+ * has the same index in this map as in the pool of streams.
  */
 struct sizes {
-	__u32 message; /* what was sent so far of the message under way */
+	__u32 message; /* bytes sent so far of the message that was begun last */
 	__u32 by_bits[SIZE_BITS];
 };
 
@@ -57,7 +58,8 @@ struct {
 	__type(value, struct sizes);
 } sizes SEC(".maps");
 
-#define MAX_LOBBY 8192 /* waiting messages looked at; 6.1 accepts this for bpf_loop() */
+/* Messages of a lobby looked at: the most rounds of any bpf_loop() (CONTRIBUTING.md). */
+#define MAX_LOBBY 8192
 
 static __always_inline void stream_made(__u32 key, struct stream *s)
 {
@@ -78,23 +80,24 @@ static __always_inline __u64 events_of(const struct stream *s)
 /*
  * --- the ordering lobby ---
  *
- * Each stream counts its messages in the lobby. Where an event changes the count of one stream
- * only, the count follows the lobby's length. Around functions that change the lobby in unknown
- * ways, and where counts and length do not fit, all messages are counted anew. So an event that was
- * not seen makes nothing wrong for long:
+ * Each stream counts its messages in the lobby. Where an event can change only the count of one
+ * stream, the program changes that count by as much as the lobby's length has changed. After
+ * functions that change the lobby in unknown ways, and where counts and length do not fit, all
+ * messages are counted anew. The error that an unseen event makes does not last:
  *
- *  - where the lobby is empty nobody waits, as the generation steps;
- *  - while it is not, it is counted anew once a second.
+ *  - when the lobby becomes empty, lobby_generation steps, which makes all counts 0;
+ *  - while the lobby is not empty, it is counted anew about once a second (RECOUNT_NS).
  */
 
 #define RECOUNT_NS 1000000000ull
 
+/* Returns how many messages of a stream are in the lobby, by the stream's count. */
 static __always_inline __u32 waiting_of(const struct assoc *a, const struct stream_stats *stats)
 {
 	return stats->lobby_generation == a->stats.lobby_generation ? stats->waiting : 0;
 }
 
-/* Adds the time since hol_ns, during which so many messages of the stream waited. */
+/* Adds the time since hol_ns, during which `waiting` messages waited, to the times of a stream. */
 static __always_inline void waited(struct stream_stats *stats, __u32 waiting, __u64 now)
 {
 	if (waiting) {
@@ -106,19 +109,20 @@ static __always_inline void waited(struct stream_stats *stats, __u32 waiting, __
 
 /* What walk_lobby() does at each message. */
 enum walk_for {
-	TO_COME_UP_TO_DATE, /* before it changes in unknown ways */
-	TO_COUNT,
+	TO_COME_UP_TO_DATE, /* adds waiting times, before the lobby changes in unknown ways */
+	TO_COUNT,	    /* counts the messages of each stream anew */
 };
 
 struct walk {
-	__u64 head;
-	__u64 skb;
+	__u64 head; /* address of the lobby: the end of the walk */
+	__u64 skb;  /* address of the next message */
 	__u64 now;
-	__u32 assoc; /* index */
-	__u32 met;
-	__u32 how;
+	__u32 assoc; /* index of the association's entry */
+	__u32 met;   /* messages met so far */
+	__u32 how;   /* enum walk_for */
 };
 
+/* Counts a message of a stream that a recount of the lobby has met. */
 static __always_inline void count_waiting(struct assoc *a, struct stream_stats *stats, __u64 now)
 {
 	__u32 generation = a->stats.lobby_generation;
@@ -164,7 +168,10 @@ static long lobby_step(__u32 step, struct walk *walk)
 	return 0;
 }
 
-/* Looks at each message in the lobby of the association with this address and this entry. */
+/*
+ * Looks at each message in the lobby of an association. `address` is that of the association,
+ * `assoc` the index of its entry, `how` an enum walk_for.
+ */
 __noinline int walk_lobby(__u64 address, __u32 assoc, __u32 how)
 {
 	struct sctp_association *asoc = (struct sctp_association *)address;
@@ -184,7 +191,7 @@ __noinline int walk_lobby(__u64 address, __u32 assoc, __u32 how)
 	if (how == TO_COUNT) {
 		__u32 beyond = lobby > walk.met ? lobby - walk.met : 0;
 
-		/* Each of them counts once, however often the lobby is counted anew. */
+		/* Messages beyond the limit count once, however often the lobby is counted anew. */
 		if (beyond > a->stats.beyond)
 			count(&shared.accounting.lobby_limit, beyond - a->stats.beyond);
 		a->stats.beyond = beyond;
@@ -192,6 +199,7 @@ __noinline int walk_lobby(__u64 address, __u32 assoc, __u32 how)
 	return 0;
 }
 
+/* The lobby of an association is about to change in unknown ways. */
 static __always_inline void about_to_change(struct sctp_association *asoc, struct assoc *a)
 {
 	if (a->stats.unknown_change)
@@ -201,7 +209,7 @@ static __always_inline void about_to_change(struct sctp_association *asoc, struc
 		walk_lobby(address_of(asoc), a->index, TO_COME_UP_TO_DATE);
 }
 
-/* The lobby is about to change in unknown ways. Such functions call each other. */
+/* At the entry of a LOBBY_RECOUNT function. Such functions call each other. */
 static __always_inline int on_lobby_recount(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
@@ -211,6 +219,7 @@ static __always_inline int on_lobby_recount(bool trusted, struct sctp_associatio
 	return 0;
 }
 
+/* At the return of a LOBBY_RECOUNT function. */
 static __always_inline int on_lobby_settled(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
@@ -223,14 +232,15 @@ static __always_inline int on_lobby_settled(bool trusted, struct sctp_associatio
 	return 0;
 }
 
+/* Returns how many chunks of an association the kernel has counted as sent, new or again. */
 static __always_inline __u64 all_chunks(bool trusted, struct sctp_association *asoc)
 {
 	return new_chunks(trusted, asoc) + GET(trusted, asoc, stats.rtxchunks);
 }
 
 /*
- * Counts the chunks that the kernel has counted and no program saw. To be called while no chunk is
- * between its hook and the kernel's count.
+ * Counts as unseen the chunks, new or sent again, that the kernel has counted and no program saw.
+ * To be called while there is no chunk that a hook has seen and the kernel has not counted yet.
  */
 static __always_inline void check_sent(bool trusted, struct sctp_association *asoc, struct assoc *a)
 {
@@ -255,6 +265,7 @@ static __always_inline void assoc_made(bool trusted, struct sctp_association *as
 		walk_lobby(address_of(asoc), a->index, TO_COUNT);
 }
 
+/* Returns the entry of an association, which is made where that is new; NULL: there is no room. */
 static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_association *asoc)
 {
 	__u32 assoc_id = GET(trusted, asoc, assoc_id);
@@ -271,12 +282,12 @@ static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_associat
 	return a;
 }
 
-/* Before a received chunk goes through reassembly and ordering. */
+/* At the entry of sctp_ulpq_tail_data(), before a received chunk is reassembled and ordered. */
 static __always_inline int on_data(bool trusted, struct sctp_ulpq *ulpq)
 {
 	/*
-	 * In partial delivery mode messages of all streams pile up for reassembly, and pass on in
-	 * one go when it ends.
+	 * In partial delivery mode messages of all streams pile up for reassembly. When the mode
+	 * ends they pass on in one go, and the lobby changes in unknown ways.
 	 */
 	struct sctp_association *asoc;
 	struct assoc *a;
@@ -290,7 +301,10 @@ static __always_inline int on_data(bool trusted, struct sctp_ulpq *ulpq)
 	return 0;
 }
 
-/* A stream's messages in the lobby are `by` more, or less. False where that cannot be. */
+/*
+ * Adds `by`, which may be negative, to a stream's count of messages in the lobby. Returns false
+ * where one chunk cannot have made this change: then the lobby must be counted anew.
+ */
 static __always_inline bool waiting_changed(struct assoc *a, __u16 sid, __s32 by, __u64 now)
 {
 	struct stream_stats *stats;
@@ -299,7 +313,7 @@ static __always_inline bool waiting_changed(struct assoc *a, __u16 sid, __s32 by
 
 	s = stream_of(a, sid);
 	if (!s)
-		return true; /* and counted */
+		return true; /* no room: stream_of() has counted that */
 	stats = &s->stats;
 	begin_update(s);
 	s->last_jiffies = bpf_jiffies64();
@@ -318,7 +332,10 @@ static __always_inline bool waiting_changed(struct assoc *a, __u16 sid, __s32 by
 	return waiting == 0;
 }
 
-/* After that: only messages of the chunk's own stream can have come into the lobby or left it. */
+/*
+ * At the return of sctp_ulpq_tail_data() or sctp_ulpevent_idata(): only messages of the chunk's own
+ * stream can have come into the lobby or left it, unless unknown_change is set.
+ */
 static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 					struct sctp_chunk *chunk)
 {
@@ -362,7 +379,10 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 
 /* --- sending --- */
 
-/* The chunks of a message are sent one after the other, as far as its stream is concerned. */
+/*
+ * Counts a message by its length when its last chunk is sent. A stream sends the chunks of one
+ * message before those of the next: so one sum per stream is enough.
+ */
 static __always_inline void count_size(struct stream *s, __u32 bytes, __u8 flags)
 {
 	__u32 *place = bpf_map_lookup_elem(&places, &s->place), key, bits;
@@ -391,7 +411,7 @@ static __always_inline void on_wanted(__u32 want, struct stream *s, __u32 bytes,
 		count_size(s, bytes, flags);
 }
 
-/* A chunk is put into a packet; `times`: how often it was in one before. */
+/* A chunk is put into a packet; `times`: how often the chunk was in a packet before. */
 static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport, struct sctp_chunk *chunk,
 				   __u32 times)
@@ -407,6 +427,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	a = assoc_of(trusted, asoc);
 	if (!a)
 		return 0;
+	/* Two chunks sent again one after the other look alike to is_repeated(). */
 	if (is_repeated(a, (__u64)GET(trusted, asoc, next_tsn) << 32 | times) &&
 	    a->stats.last_chunk == (__u64)chunk)
 		return 0;
@@ -447,9 +468,9 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 }
 
 /*
- * sctp_packet_append_data() asks for a TSN when it has taken a chunk of data, new or not: one call
- * for each, where sctp_packet_append_chunk() is called for those too that have to wait, and tells
- * at its end only.
+ * At the entry of sctp_chunk_assign_tsn(), which the kernel calls once per DATA chunk taken into a
+ * packet, new or retransmitted. (It calls sctp_packet_append_chunk() also for chunks that must
+ * wait: only the return value of that says whether the chunk was taken.)
  */
 static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 {
@@ -457,7 +478,10 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 		       GET(trusted, chunk, sent_count));
 }
 
-/* The same, where the path matters. */
+/*
+ * At the return of sctp_packet_append_chunk(), if that has taken the chunk into the packet. The
+ * program streamutil_append is loaded instead of streamutil_assign where the path matters.
+ */
 static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 				     struct sctp_chunk *chunk)
 {
@@ -484,7 +508,7 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 	return 0;
 }
 
-/* The association begins a new life, with an entry of its own. */
+/* At the return of sctp_assoc_update(): a restarted association gets an entry for its new life. */
 static __always_inline int on_update(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
@@ -501,10 +525,13 @@ static __always_inline int on_update(bool trusted, struct sctp_association *asoc
  * --- hooks ---
  *
  * The lobby changes only in functions that the kernel calls by pointer, so that none of them can
- * be inlined away (struct sctp_stream_interleave), and where it is flushed.
+ * be inlined away (struct sctp_stream_interleave), and in sctp_ulpq_flush().
  */
 
-/* First: at the end it is detached first, and nothing that is sent after that counts as unseen. */
+/*
+ * Comes first in the source, so that it is detached first: an association that ends while the other
+ * programs are being detached counts no chunks as unseen.
+ */
 ON_ENTRY_TWICE(streamutil_free, sctp_association_free, on_free(trusted, asoc),
 	       struct sctp_association *asoc)
 ON_ENTRY_MARKED(streamutil_assign, sctp_chunk_assign_tsn, on_assign(trusted, chunk),
@@ -522,7 +549,7 @@ ON_RETURN_TWICE_SHARED(streamutil_x_data_over, sctp_ulpq_tail_data,
 ON_RETURN_TWICE(streamutil_x_idata_over, sctp_ulpevent_idata, on_data_over(trusted, ulpq, chunk),
 		struct sctp_ulpq *, ulpq, struct sctp_chunk *, chunk)
 
-/* A function during which the lobby changes in unknown ways. */
+/* Hooks at the entry and the return of a function that changes the lobby in unknown ways. */
 #define LOBBY_RECOUNT(name, function)                                                              \
 	ON_ENTRY_WITH_FRAME(streamutil_x_##name, function,                                         \
 			    on_lobby_recount(trusted, GET(trusted, ulpq, asoc)),                   \
@@ -536,7 +563,8 @@ LOBBY_RECOUNT(irenege, sctp_renege_events)
 LOBBY_RECOUNT(fwdtsn, sctp_handle_fwdtsn)
 LOBBY_RECOUNT(iftsn, sctp_handle_iftsn)
 LOBBY_RECOUNT(flush, sctp_ulpq_flush)
-/* Partial delivery is given up: for a FORWARD-TSN, a stream reset, the association's end. */
+/* The next three give up partial deliveries: for a FORWARD-TSN or I-FORWARD-TSN, a stream reset, or
+ * the association's end. */
 LOBBY_RECOUNT(abort_pd, sctp_ulpq_abort_pd)
 LOBBY_RECOUNT(iabort_pd, sctp_intl_abort_pd)
 LOBBY_RECOUNT(report_iftsn, sctp_report_iftsn)

@@ -99,7 +99,7 @@ static inline long bpf_probe_read_kernel(void *to, __u32 size, void *from)
 	return 0;
 }
 
-/* Like the kernel's bpf_loop(), but with at most 8,192 rounds: see MAX_SCAN in chunks.h. */
+/* Like the kernel's bpf_loop(), but with at most 8,192 rounds: our own limit (CONTRIBUTING.md). */
 static __always_inline long bpf_loop(__u32 rounds, void *callback, void *ctx, __u64 flags)
 {
 	long (*step)(__u32, void *) = callback;
