@@ -16,7 +16,7 @@
 #include "stats.h"
 
 #define SET_SLOTS 4
-/* TSNs and gap blocks looked at per SACK: the most rounds of any bpf_loop() (CONTRIBUTING.md). */
+/* Limit of the TSNs and gap blocks looked at per SACK (see Loops in CONTRIBUTING.md). */
 #define MAX_SCAN 8192
 
 /* Keys of slots without a chunk: associations that have chunks have ids from 3 to 2^31 - 1. */

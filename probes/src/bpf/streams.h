@@ -32,7 +32,6 @@
 #define ASSOC_PROBES 8	/* places that count as near: an association's own, and the next ones */
 #define PLACE_PROBES 32 /* elements of `places` that a search looks at */
 #define POOL_PROBES 64	/* living streams of which the longest silent makes room */
-#define LAP_STEPS 8192	/* steps of a lap: the most rounds of any bpf_loop() (CONTRIBUTING.md) */
 #define RECENT 8	/* streams of an association that are found without a search */
 
 /* Values of an element of `places`. */
@@ -293,8 +292,7 @@ static __always_inline enum rank rank_of_stream(const struct stream *s)
 
 /* A search for an entry that makes room, and the best entry that it has found so far. */
 struct victim {
-	__u32 first;	    /* index at which the next lap begins */
-	__u32 steps;	    /* entries of a lap */
+	__u32 first;	    /* index at which the search begins */
 	__u32 key;	    /* index of the best entry */
 	__u32 generation;   /* generation of the best entry when it was looked at */
 	__u32 rank;	    /* rank of the best entry */
@@ -333,73 +331,54 @@ static long consider_stream(__u32 step, struct victim *victim)
 	return consider(victim, key, rank_of_stream(s), generation, s->last_jiffies);
 }
 
-static long lap_of_assocs(__u32 round, struct victim *victim)
-{
-	bpf_loop(victim->steps, consider_assoc, victim, 0);
-	victim->first += victim->steps;
-	return victim->rank <= victim->enough;
-}
-
-static long lap_of_streams(__u32 round, struct victim *victim)
-{
-	bpf_loop(victim->steps, consider_stream, victim, 0);
-	victim->first += victim->steps;
-	return victim->rank <= victim->enough;
-}
-
 /*
- * search_assocs() and search_streams() search `laps` laps of victim->steps entries. They are global
- * functions, which the verifier goes through once, knowing nothing of *victim. Were they inlined,
- * the verifier would know some values of each caller's victim, and follow the branches of each lap
- * and step anew.
+ * search_assocs() and search_streams() look at `steps` entries, from victim->first on. They are
+ * global functions, which the verifier goes through once, knowing nothing of *victim. Were they
+ * inlined, the verifier would know some values of each caller's victim, and follow the branches of
+ * each step anew.
  */
-__noinline int search_assocs(struct victim *victim, __u32 laps)
+__noinline int search_assocs(struct victim *victim, __u32 steps)
 {
 	struct victim v;
 
 	if (!victim)
 		return 0;
 	v = *victim; /* bpf_loop() takes only a context that is on the stack */
-	bpf_loop(laps, lap_of_assocs, &v, 0);
+	bpf_loop(steps, consider_assoc, &v, 0);
 	*victim = v;
 	return 0;
 }
 
-__noinline int search_streams(struct victim *victim, __u32 laps)
+__noinline int search_streams(struct victim *victim, __u32 steps)
 {
 	struct victim v;
 
 	if (!victim)
 		return 0;
 	v = *victim;
-	bpf_loop(laps, lap_of_streams, &v, 0);
+	bpf_loop(steps, consider_stream, &v, 0);
 	*victim = v;
 	return 0;
 }
-
-/* How many laps a search of a whole table has, and how many steps each. `mask`: its last index. */
-#define LAPS(mask) (((mask) / LAP_STEPS) + 1)
-#define LAP(mask) ((mask) < LAP_STEPS ? (mask) + 1 : LAP_STEPS)
 
 /*
  * Prepares a search of the whole table. Returns false where that can find no entry of rank FREE or
  * ENDED, by what earlier ones have found. Entries become shown only when an interval ends: if one
  * search has found none of rank FREE, the next ones of the same interval are content with ENDED.
  */
-static __always_inline bool begin_lap(struct pool *pool, struct victim *victim, __u32 mask)
+static __always_inline bool begin_search(struct pool *pool, struct victim *victim, __u32 mask)
 {
 	bool barren = pool->barren == shared.epoch;
 
 	if (barren && pool->dead <= 0)
 		return false;
 	victim->first = pool->hand;
-	victim->steps = LAP(mask);
 	victim->enough = barren ? ENDED : FREE;
 	return true;
 }
 
 /* Notes in `pool` what a search of the whole table has found. */
-static __always_inline void end_lap(struct pool *pool, const struct victim *victim)
+static __always_inline void end_search(struct pool *pool, const struct victim *victim)
 {
 	if (victim->rank > FREE)
 		pool->barren = shared.epoch;
@@ -427,17 +406,16 @@ static __always_inline __u32 new_generation(void)
 /* Claims an entry for an association with this id. Returns the entry's index, or NO_INDEX. */
 static __always_inline __u32 take_assoc(__u32 assoc_id)
 {
-	struct victim victim = {
-		.first = assoc_id, .steps = ASSOC_PROBES, .rank = NOT, .last_jiffies = ~0ull};
+	struct victim victim = {.first = assoc_id, .rank = NOT, .last_jiffies = ~0ull};
 	struct assoc *a;
 
-	search_assocs(&victim, 1);
+	search_assocs(&victim, ASSOC_PROBES);
 	if (victim.rank != FREE) {
 		if (assocs_used <= settings.assoc_mask)
 			assoc_pool.barren = 0; /* some were never used, and have rank FREE */
-		if (begin_lap(&assoc_pool, &victim, settings.assoc_mask)) {
-			search_assocs(&victim, LAPS(settings.assoc_mask));
-			end_lap(&assoc_pool, &victim);
+		if (begin_search(&assoc_pool, &victim, settings.assoc_mask)) {
+			search_assocs(&victim, settings.assoc_mask + 1);
+			end_search(&assoc_pool, &victim);
 		}
 	}
 	a = assoc_at(victim.key);
@@ -619,25 +597,23 @@ static __always_inline __u32 take_stream(void)
 		    !__sync_val_compare_and_swap(&stream_at(key)->assoc_generation, 0, TAKEN))
 			return key;
 	}
-	if (begin_lap(&stream_pool, &victim, settings.stream_mask)) {
-		search_streams(&victim, LAPS(settings.stream_mask));
-		end_lap(&stream_pool, &victim);
+	if (begin_search(&stream_pool, &victim, settings.stream_mask)) {
+		search_streams(&victim, settings.stream_mask + 1);
+		end_search(&stream_pool, &victim);
 	}
 	if (victim.rank > ENDED) {
 		/* Takes the next stream of a greedy association, or the longest silent of a few. */
-		__u32 laps = 1;
+		__u32 steps = POOL_PROBES;
 
-		victim.steps = POOL_PROBES;
 		victim.enough = FREE;
 		if (is_greedy(assoc_at(greedy.assoc))) {
 			victim.first = greedy.hand;
-			victim.steps = LAP(settings.stream_mask);
 			victim.enough = GREEDY;
-			laps = LAPS(settings.stream_mask);
+			steps = settings.stream_mask + 1;
 		} else {
 			victim.first = __sync_fetch_and_add(&stream_pool.living_hand, POOL_PROBES);
 		}
-		search_streams(&victim, laps);
+		search_streams(&victim, steps);
 		greedy.hand = victim.key + 1;
 	}
 	key = victim.key;
@@ -680,7 +656,7 @@ static long find_stream_step(__u32 step, struct place_search *search)
 	return 1;
 }
 
-/* The part of stream_of() for a stream not in `recent`. Returns the entry's index, or NO_INDEX. */
+/* Finds the entry of a stream that is not in `recent`. Returns its index, or NO_INDEX. */
 __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 {
 	struct assoc *a = assoc_at(assoc);
@@ -688,21 +664,27 @@ __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 	struct place_search search = {
 		.hash = place_of(generation, sid), .assoc_generation = generation, .sid = sid};
 	__u32 slot = search.hash & settings.place_mask, *place;
-	struct stream *s;
 
 	place = bpf_map_lookup_elem(&places, &slot);
-	if (!place)
+	if (!place || *place == NO_PLACE)
 		return NO_INDEX;
-	if (*place != NO_PLACE) {
-		search.key = *place - 1;
-		search.found = is_stream(stream_at(search.key), generation, sid);
-		if (!search.found)
-			bpf_loop(PLACE_PROBES - 1, find_stream_step, &search, 0);
-		if (search.found) {
-			a->recent[sid % RECENT] = search.key;
-			return search.key;
-		}
-	}
+	search.key = *place - 1;
+	search.found = is_stream(stream_at(search.key), generation, sid);
+	if (!search.found)
+		bpf_loop(PLACE_PROBES - 1, find_stream_step, &search, 0);
+	if (!search.found)
+		return NO_INDEX;
+	a->recent[sid % RECENT] = search.key;
+	return search.key;
+}
+
+/* Makes an entry for a stream that has none. Returns its index, or NO_INDEX. */
+__noinline __u32 make_stream(__u32 assoc, __u32 sid)
+{
+	struct assoc *a = assoc_at(assoc);
+	__u32 generation = a->generation;
+	struct place_search search = {.hash = place_of(generation, sid)};
+	struct stream *s;
 
 	search.key = take_stream();
 	if (search.key != NO_INDEX)
@@ -732,8 +714,8 @@ __noinline __u32 find_stream(__u32 assoc, __u32 sid)
 	return search.key;
 }
 
-/* Returns the entry of a stream, which is made where the stream is new; NULL: there is no room. */
-static __always_inline struct stream *stream_of(struct assoc *a, __u16 sid)
+/* Returns the entry of a stream; NULL: it has none. */
+static __always_inline struct stream *known_stream_of(struct assoc *a, __u16 sid)
 {
 	struct stream *s = stream_at(a->recent[sid % RECENT]);
 	__u32 key;
@@ -741,6 +723,18 @@ static __always_inline struct stream *stream_of(struct assoc *a, __u16 sid)
 	if (is_stream(s, a->generation, sid))
 		return s;
 	key = find_stream(a->index, sid);
+	return entry_or_null(stream_at, key);
+}
+
+/* Returns the entry of a stream, which is made where the stream is new; NULL: there is no room. */
+static __always_inline struct stream *stream_of(struct assoc *a, __u16 sid)
+{
+	struct stream *s = known_stream_of(a, sid);
+	__u32 key;
+
+	if (s)
+		return s;
+	key = make_stream(a->index, sid);
 	return entry_or_null(stream_at, key);
 }
 

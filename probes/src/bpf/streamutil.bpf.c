@@ -58,7 +58,7 @@ struct {
 	__type(value, struct sizes);
 } sizes SEC(".maps");
 
-/* Messages of a lobby looked at: the most rounds of any bpf_loop() (CONTRIBUTING.md). */
+/* Limit of the messages of a lobby looked at (see Loops in CONTRIBUTING.md). */
 #define MAX_LOBBY 8192
 
 static __always_inline void stream_made(__u32 key, struct stream *s)
@@ -107,20 +107,41 @@ static __always_inline void waited(struct stream_stats *stats, __u32 waiting, __
 	stats->hol_ns = now;
 }
 
-/* What walk_lobby() does at each message. */
-enum walk_for {
-	TO_COME_UP_TO_DATE, /* adds waiting times, before the lobby changes in unknown ways */
-	TO_COUNT,	    /* counts the messages of each stream anew */
-};
-
+/* A walk along the messages of an association's lobby. */
 struct walk {
 	__u64 head; /* address of the lobby: the end of the walk */
 	__u64 skb;  /* address of the next message */
 	__u64 now;
 	__u32 assoc; /* index of the association's entry */
 	__u32 met;   /* messages met so far */
-	__u32 how;   /* enum walk_for */
 };
+
+/* Prepares a walk. `address` is that of the association, `assoc` the index of its entry. */
+static __always_inline void begin_walk(struct walk *walk, __u64 address, __u32 assoc)
+{
+	struct sctp_association *asoc = (struct sctp_association *)address;
+
+	walk->head = address + bpf_core_field_offset(struct sctp_association, ulpq.lobby);
+	walk->skb = (__u64)READ(asoc, ulpq.lobby.next);
+	walk->now = bpf_ktime_get_ns();
+	walk->assoc = assoc;
+	walk->met = 0;
+}
+
+/* Returns the stream of the next message of a walk, and goes on to the one after it; -1: the end.
+ */
+static __always_inline __s32 next_in_lobby(struct walk *walk)
+{
+	struct sk_buff *skb = (void *)walk->skb;
+	struct sctp_ulpevent *event;
+
+	if (walk->skb == walk->head || !skb)
+		return -1;
+	event = (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
+	walk->met++;
+	walk->skb = (__u64)READ(skb, next);
+	return READ(event, stream);
+}
 
 /* Counts a message of a stream that a recount of the lobby has met. */
 static __always_inline void count_waiting(struct assoc *a, struct stream_stats *stats, __u64 now)
@@ -143,59 +164,71 @@ static __always_inline void count_waiting(struct assoc *a, struct stream_stats *
 		stats->hol_messages++;
 }
 
-static long lobby_step(__u32 step, struct walk *walk)
+static long count_lobby_step(__u32 step, struct walk *walk)
 {
-	struct sk_buff *skb = (void *)walk->skb;
 	struct assoc *a = assoc_at(walk->assoc);
-	struct sctp_ulpevent *event;
+	__s32 sid = next_in_lobby(walk);
 	struct stream *s;
 
-	if (walk->skb == walk->head || !skb)
+	if (sid < 0)
 		return 1;
-	event = (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
-	s = stream_of(a, READ(event, stream));
-	if (s) {
-		begin_update(s);
-		s->last_jiffies = bpf_jiffies64();
-		if (walk->how == TO_COUNT)
-			count_waiting(a, &s->stats, walk->now);
-		else
-			waited(&s->stats, waiting_of(a, &s->stats), walk->now);
-		end_update(s);
-	}
-	walk->met++;
-	walk->skb = (__u64)READ(skb, next);
+	s = stream_of(a, sid);
+	if (!s)
+		return 0;
+	begin_update(s);
+	s->last_jiffies = bpf_jiffies64();
+	count_waiting(a, &s->stats, walk->now);
+	end_update(s);
 	return 0;
 }
 
-/*
- * Looks at each message in the lobby of an association. `address` is that of the association,
- * `assoc` the index of its entry, `how` an enum walk_for.
- */
-__noinline int walk_lobby(__u64 address, __u32 assoc, __u32 how)
+/* Counts the messages of each stream in the lobby anew. Arguments: see begin_walk(). */
+__noinline int count_lobby(__u64 address, __u32 assoc)
 {
 	struct sctp_association *asoc = (struct sctp_association *)address;
-	struct walk walk = {.now = bpf_ktime_get_ns(), .assoc = assoc, .how = how};
 	struct assoc *a = assoc_at(assoc);
-	__u32 lobby = READ(asoc, ulpq.lobby.qlen);
+	__u32 lobby = READ(asoc, ulpq.lobby.qlen), beyond;
+	struct walk walk;
 
-	if (how == TO_COUNT) {
-		a->stats.lobby_generation++;
-		a->stats.lobby = lobby;
-		a->stats.recount_ns = walk.now;
-	}
-	walk.head = address + bpf_core_field_offset(struct sctp_association, ulpq.lobby);
-	walk.skb = (__u64)READ(asoc, ulpq.lobby.next);
+	begin_walk(&walk, address, assoc);
+	a->stats.lobby_generation++;
+	a->stats.lobby = lobby;
+	a->stats.recount_ns = walk.now;
 	if (lobby)
-		bpf_loop(MAX_LOBBY, lobby_step, &walk, 0);
-	if (how == TO_COUNT) {
-		__u32 beyond = lobby > walk.met ? lobby - walk.met : 0;
+		bpf_loop(MAX_LOBBY, count_lobby_step, &walk, 0);
+	/* Messages beyond the limit count once, however often the lobby is counted anew. */
+	beyond = lobby > walk.met ? lobby - walk.met : 0;
+	if (beyond > a->stats.beyond)
+		count(&shared.accounting.lobby_limit, beyond - a->stats.beyond);
+	a->stats.beyond = beyond;
+	return 0;
+}
 
-		/* Messages beyond the limit count once, however often the lobby is counted anew. */
-		if (beyond > a->stats.beyond)
-			count(&shared.accounting.lobby_limit, beyond - a->stats.beyond);
-		a->stats.beyond = beyond;
-	}
+static long add_times_step(__u32 step, struct walk *walk)
+{
+	struct assoc *a = assoc_at(walk->assoc);
+	__s32 sid = next_in_lobby(walk);
+	struct stream *s;
+
+	if (sid < 0)
+		return 1;
+	s = known_stream_of(a, sid); /* a stream without an entry has no waiting times */
+	if (!s)
+		return 0;
+	begin_update(s);
+	s->last_jiffies = bpf_jiffies64();
+	waited(&s->stats, waiting_of(a, &s->stats), walk->now);
+	end_update(s);
+	return 0;
+}
+
+/* Adds the waiting times of all streams with messages in the lobby. Arguments: see begin_walk(). */
+__noinline int add_waiting_times(__u64 address, __u32 assoc)
+{
+	struct walk walk;
+
+	begin_walk(&walk, address, assoc);
+	bpf_loop(MAX_LOBBY, add_times_step, &walk, 0);
 	return 0;
 }
 
@@ -206,7 +239,7 @@ static __always_inline void about_to_change(struct sctp_association *asoc, struc
 		return;
 	a->stats.unknown_change = true;
 	if (a->stats.lobby)
-		walk_lobby(address_of(asoc), a->index, TO_COME_UP_TO_DATE);
+		add_waiting_times(address_of(asoc), a->index);
 }
 
 /* At the entry of a LOBBY_RECOUNT function. Such functions call each other. */
@@ -228,7 +261,7 @@ static __always_inline int on_lobby_settled(bool trusted, struct sctp_associatio
 		return 0;
 	a->stats.unknown_change = false;
 	if (a->stats.lobby || GET(trusted, asoc, ulpq.lobby.qlen))
-		walk_lobby(address_of(asoc), a->index, TO_COUNT);
+		count_lobby(address_of(asoc), a->index);
 	return 0;
 }
 
@@ -262,7 +295,7 @@ static __always_inline void assoc_made(bool trusted, struct sctp_association *as
 	a->stats.counted_before = all_chunks(trusted, asoc);
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
 	if (settings.wants & WANT_EXTENDED && GET(trusted, asoc, ulpq.lobby.qlen))
-		walk_lobby(address_of(asoc), a->index, TO_COUNT);
+		count_lobby(address_of(asoc), a->index);
 }
 
 /* Returns the entry of an association, which is made where that is new; NULL: there is no room. */
@@ -368,7 +401,7 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 		is_known = waiting_changed(a, bpf_ntohs(data.stream), by, now);
 	}
 	if (!is_known || now - a->stats.recount_ns > RECOUNT_NS) {
-		walk_lobby(address_of(asoc), a->index, TO_COUNT);
+		count_lobby(address_of(asoc), a->index);
 		return 0;
 	}
 	a->stats.lobby = lobby;
@@ -440,7 +473,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 		check_sent(trusted, asoc, a);
 		if (settings.wants & WANT_EXTENDED &&
 		    GET(trusted, asoc, ulpq.lobby.qlen) != a->stats.lobby)
-			walk_lobby(address_of(asoc), a->index, TO_COUNT);
+			count_lobby(address_of(asoc), a->index);
 	}
 	a->events++;
 	s = stream_of(a, GET(trusted, chunk, sinfo.sinfo_stream));

@@ -37,7 +37,7 @@ const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths",
 
 /// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes more than a minute, or repeats another case with
 /// kprobes.
-const LONG: [&str; 7] = [
+const LONG: [&str; 11] = [
     "limits-churn",
     "limits-starts",
     "streams-crowd",
@@ -45,6 +45,10 @@ const LONG: [&str; 7] = [
     "bufmon-filters-kprobe",
     "jitter-filters-kprobe",
     "streamutil-filters-kprobe",
+    "attack-kprobe",
+    "bufmon-blocked-kprobe",
+    "bufmon-memory-kprobe",
+    "rtt-outstanding-kprobe",
 ];
 
 /// Cases that [`Scope::Ci`] runs on kernels other than 6.12: their subject is what differs between kernels.

@@ -99,13 +99,14 @@ static inline long bpf_probe_read_kernel(void *to, __u32 size, void *from)
 	return 0;
 }
 
-/* Like the kernel's bpf_loop(), but with at most 8,192 rounds: our own limit (CONTRIBUTING.md). */
+/* The kernel's bpf_loop(). BPF_MAX_LOOPS is the kernel's limit. */
+#define BPF_MAX_LOOPS (1u << 23)
 static __always_inline long bpf_loop(__u32 rounds, void *callback, void *ctx, __u64 flags)
 {
 	long (*step)(__u32, void *) = callback;
 
-	if (rounds > 8192)
-		kernel_fail("bpf_loop() with more than 8,192 rounds");
+	if (rounds > BPF_MAX_LOOPS)
+		kernel_fail("bpf_loop() with more rounds than the kernel allows");
 	for (__u32 i = 0; i < rounds; i++) {
 		if (step(i, ctx))
 			return i + 1;

@@ -75,7 +75,7 @@ const SIPP: &str = "
 export TERM=dumb
 b sipp -sn uas -t s1 -i 10.2.0.1 -p 5060 -nostdin -bg >server.log 2>&1 || true
 until_true 10 b grep -q ' 5060 ' /proc/net/sctp/eps
-a sipp 10.2.0.1:5060 -sn uac -t s1 -i 10.1.0.1 -p 5061 -m 40 -r 20 -d 100 -nostdin -bg >client.log 2>&1 || true
+a sipp 10.2.0.1:5060 -sn uac -t s1 -i 10.1.0.1 -p 5061 -m 20 -r 20 -d 100 -nostdin -bg >client.log 2>&1 || true
 done_calling() { [ \"$(pidof sipp | wc -w)\" = 1 ]; }
 until_true 60 done_calling
 ";
