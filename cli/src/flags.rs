@@ -214,8 +214,9 @@ fn beginnings(flag: Arg) -> Arg {
     flag.aliases((1..name.len()).map(|len| &name[..len]))
 }
 
-/// Parses the command line. If that asks for help, version or schema, prints it and exits with status 0;
-/// prints a usage error and exits with status 2.
+/// Returns the flags of the command line. Ends the process instead if the command line asks for help, version
+/// or JSON schema, which it prints (exit status 0), or has a usage error, which it reports (exit status 2).
+/// `common` finds the shared flags among the command's; the schema is printed from `manual`.
 pub fn parse<T: CommandFactory + FromArgMatches>(
     common: impl Fn(&T) -> &Common,
     manual: impl Fn() -> Manual,

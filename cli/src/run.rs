@@ -89,7 +89,7 @@ pub struct Run<'a, P: Probe, R> {
     /// The open switch of function tracing, to be read at the end: while it is off, the kernel runs no
     /// program. `None` for a test's probe, which has no programs.
     ftrace: Option<Ftrace>,
-    tracing_off: bool,
+    hooks_off: bool,
     /// True once the probe has handed out a row, printed or not.
     has_rows: bool,
 }
@@ -108,7 +108,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
             stopped: Arc::default(),
             unwritten: 0,
             ftrace: None,
-            tracing_off: false,
+            hooks_off: false,
             has_rows: false,
         }
     }
@@ -190,7 +190,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     /// Where the kernel cannot be read, or the output cannot be written.
     pub fn end(&mut self) -> Result<Accounting> {
         let duration = self.started.elapsed();
-        self.tracing_off = self.ftrace.take().is_some_and(Ftrace::is_off);
+        self.hooks_off = self.ftrace.take().is_some_and(Ftrace::is_off);
         self.probe.detach();
         let patience =
             |within, until| Patience { within, until: Instant::now() + until, stopped: Arc::default() };
@@ -203,7 +203,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         if self.common.format() == Format::Json {
             let end = End {
                 dropped_lines: self.out.dropped(),
-                tracing_off: self.tracing_off,
+                hooks_off: self.hooks_off,
                 ..End::new(self.banners.tool(), &accounting, duration)
             };
             self.out.json(&end)?;
@@ -220,14 +220,14 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     /// nothing was seen, that lines were dropped, that function tracing was switched off.
     pub(crate) fn remarks(&self, accounting: &Accounting) -> Vec<String> {
         let mut lines = Vec::new();
-        if !self.has_rows && !self.tracing_off {
+        if !self.has_rows && !self.hooks_off {
             lines.extend(nothing(accounting).map(str::to_owned));
         }
         let dropped = self.out.dropped();
         if dropped > 0 {
             lines.push(format!("{dropped} lines dropped: their reader did not take them in time"));
         }
-        if self.tracing_off {
+        if self.hooks_off {
             lines.push(
                 "the kernel's function tracing was switched off (kernel.ftrace_enabled): what came after that is missing"
                     .to_owned(),
@@ -392,9 +392,10 @@ struct End<'a> {
     evicted: u64,
     outstanding: Option<u64>,
     unseen: Option<u64>,
+    hooks_off: bool,
+    memory_bytes: Option<u64>,
     skipped: Map<String, Value>,
     dropped_lines: u64,
-    tracing_off: bool,
 }
 
 impl<'a> End<'a> {
@@ -409,9 +410,10 @@ impl<'a> End<'a> {
             evicted: accounting.evicted,
             outstanding: accounting.outstanding,
             unseen: accounting.unseen,
+            hooks_off: false,
+            memory_bytes: accounting.memory_bytes,
             skipped: accounting.skipped.iter().map(|s| (s.reason.to_owned(), s.count.into())).collect(),
             dropped_lines: 0,
-            tracing_off: false,
         }
     }
 }
@@ -469,6 +471,7 @@ mod tests {
             unseen: Some(count),
             skipped: skipped(count),
             passed_over: false,
+            memory_bytes: None,
         };
         assert!(sentences(&accounting(0, 0)).is_empty());
         let lines = sentences(&accounting(1, 3));
@@ -497,12 +500,13 @@ mod tests {
             "duration_s",
             "events",
             "evicted",
+            "hooks_off",
             "lost",
+            "memory_bytes",
             "outstanding",
             "skipped",
             "time",
             "tool",
-            "tracing_off",
             "type",
             "unseen",
         ];

@@ -97,6 +97,20 @@ fn end(tool: &str) -> Value {
             }),
         ),
         (
+            "hooks_off",
+            json!({
+                "type": "boolean",
+                "description": "whether the kernel's function tracing was off at the end, so that events are missing",
+            }),
+        ),
+        (
+            "memory_bytes",
+            json!({
+                "type": ["integer", "null"],
+                "description": "kernel memory of the tables",
+            }),
+        ),
+        (
             "skipped",
             json!({
                 "type": "object",
@@ -105,13 +119,6 @@ fn end(tool: &str) -> Value {
             }),
         ),
         ("dropped_lines", count("lines that were not written, as their reader did not take them in time")),
-        (
-            "tracing_off",
-            json!({
-                "type": "boolean",
-                "description": "whether the kernel's function tracing was off at the end, so that events are missing",
-            }),
-        ),
     ] {
         properties.insert(name.to_owned(), value);
         required.push(name);

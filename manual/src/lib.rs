@@ -19,11 +19,11 @@ use cli::{Manual, Table};
 /// The text that all pages end with.
 const COMMON: &str = include_str!("common.roff");
 
-/// The list of changes, which says when this version was released.
+/// CHANGELOG.md, which says when this version was released.
 const CHANGES: &str = include_str!("../../CHANGELOG.md");
 
-/// The man page of a command: the flags and columns, and the written part. Comments in the written part mark
-/// the places of flags, columns and the common text.
+/// The man page of a command: the text of its `manual.roff`, with the flags, the columns and the text of
+/// `common.roff` in place of the comments `.\" options`, `.\" columns` and `.\" common`.
 pub struct Page {
     manual: Manual,
     written: &'static str,
@@ -75,7 +75,8 @@ impl Page {
     /// The page in roff.
     ///
     /// # Errors
-    /// Where the written part lacks the mark of a place, or the list of changes lacks this version.
+    /// Where the command's `manual.roff` lacks one of the comments that the generated text stands for, or
+    /// CHANGELOG.md has no heading with this version and its date.
     pub fn roff(&self) -> Result<String> {
         let section = |render: fn(&Man, &mut dyn io::Write) -> io::Result<()>| -> Result<String> {
             // clap_mangen would leave out the text of a flag that only `-h` hides.
@@ -170,7 +171,7 @@ impl Page {
 /// The lines with which clap_mangen begins each section. They define the string `Aq`, an apostrophe.
 const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
-/// The day of this version's release, from the list of changes.
+/// The day of this version's release, from CHANGELOG.md.
 fn released() -> Result<&'static str> {
     let version = env!("CARGO_PKG_VERSION");
     let heading = CHANGES.lines().find_map(|line| line.strip_prefix("## ")?.strip_prefix(version));
@@ -178,7 +179,8 @@ fn released() -> Result<&'static str> {
     date.with_context(|| format!("CHANGELOG.md has no heading \"## {version} (DATE)\""))
 }
 
-/// Splits the written part at the comment `.\" PLACE`, into the text before and after.
+/// Splits the text of a `manual.roff` at the comment `.\" PLACE`; `place` says which one. Returns the text
+/// before and after the comment.
 fn split<'a>(written: &'a str, place: &str) -> Result<[&'a str; 2]> {
     let (before, after) =
         written.split_once(&format!(".\\\" {place}\n")).with_context(|| format!("no place for {place}"))?;

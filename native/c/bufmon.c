@@ -218,7 +218,7 @@ struct report_args {
 	__u32 generation;
 };
 
-/* Not a hook: marks an ended entry as shown, as user space does before it shows the entry. */
+/* For tests: marks an ended entry as shown, as user space does before it shows the entry. */
 static void report_end(struct report_args *args, __u8 *bytes, __u64 len)
 {
 	__u32 mark = MARK_OF(args->generation);
@@ -226,7 +226,7 @@ static void report_end(struct report_args *args, __u8 *bytes, __u64 len)
 	__sync_val_compare_and_swap(&entry_at(args->key)->mark, mark, mark | 1);
 }
 
-/* Not a hook: begins the next interval, as user space does. */
+/* For tests: begins the next interval, as user space does. */
 static void interval(__u32 *nothing, __u8 *bytes, __u64 len)
 {
 	shared.epoch++;

@@ -55,7 +55,7 @@ struct wrap_args {
 	__u32 count;
 };
 
-/* Not a hook: sets every bucket of a histogram to `count`. */
+/* For tests: sets every bucket of the histogram args->hist to args->count. */
 static void fill(struct wrap_args *args, __u8 *bytes, __u64 len)
 {
 	struct hist *hist = bpf_map_lookup_elem(&hists, &args->hist);

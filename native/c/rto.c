@@ -57,7 +57,7 @@ static struct sctp_association *rto_assoc(struct assoc_args *args)
 	return asoc;
 }
 
-/* Not a hook: sets the fields of a path. */
+/* For tests: sets the fields of a path. */
 static void set_path(struct path_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = kernel_path(&args->assoc, args->path);

@@ -222,7 +222,7 @@ static void *racer_run(void *arg)
 }
 
 /*
- * Not a hook: RACERS threads, each in the role of a CPU with an association of its own, put chunks
+ * For tests: RACERS threads, each in the role of a CPU with an association of its own, put chunks
  * into shared slots and take them out at the same time.
  */
 static void race(struct race_args *args, __u8 *bytes, __u64 len)

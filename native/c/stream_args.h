@@ -50,7 +50,7 @@ static struct sctp_association *kernel_stream_assoc(struct stream_args *args)
 }
 
 /*
- * Not a hook: fills the association's ordering lobby. `bytes` are the stream identifiers of the
+ * For tests: fills the association's ordering lobby. `bytes` are the stream identifiers of the
  * waiting messages in their order, two bytes each.
  */
 static void lobby(struct stream_args *args, __u8 *bytes, __u64 len)
@@ -90,7 +90,7 @@ struct epoch_args {
 	__u32 epoch;
 };
 
-/* Not a hook: begins the next interval, as user space does. */
+/* For tests: begins the next interval, as user space does. */
 static void begin_interval(struct epoch_args *args, __u8 *bytes, __u64 len)
 {
 	shared.epoch = args->epoch;

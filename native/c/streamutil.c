@@ -28,7 +28,7 @@ static void rival_sends(void)
 	kernel.cpu--;
 }
 
-/* Not a hook: has another CPU send a chunk of this association at the moment kernel.rival_at. */
+/* For tests: has another CPU send a chunk of this association at the moment kernel.rival_at. */
 static void rival(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	rival_args = *args;

@@ -20,6 +20,8 @@ pub struct Accounting {
     pub skipped: Vec<Skipped>,
     /// True if the filter left out any event.
     pub passed_over: bool,
+    /// Kernel memory of the tables and the ring buffer, in bytes; `None` where the kernel does not tell.
+    pub memory_bytes: Option<u64>,
 }
 
 /// A reason why events gave no sample.

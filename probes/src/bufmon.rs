@@ -634,7 +634,7 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, waits: bool, now:
         wait: DurationDist::new(&stats.wait, assoc.hist(3)),
         wait_events: lasting.wait_events,
         waited: lasting.waited,
-        // The histogram counts a millionth as 1 us. So its unit, a percent, is 10,000 us.
+        // The histogram takes a millionth of the buffer for 1 us. So a percent is 10,000 us.
         util_histogram: assoc.hist(0).map(|counts| Histogram::of(counts, 10_000_000)),
         wait_histogram: assoc.hist(3).map(|counts| Histogram::of(counts, 1000)),
         refused: stats.refused,

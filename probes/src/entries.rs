@@ -120,7 +120,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         Ok(Self { table: Table::writable(table, len)?, known, gone, hists: None })
     }
 
-    /// Returns the statistics since the start, of every entry that is due and not idle. With [`Due::All`]
+    /// Returns the statistics since the start of every entry that was not idle since then and is due. With [`Due::All`]
     /// every entry is due; else an ended entry is due only until it was handed out.
     pub(crate) fn totals(
         &mut self,

@@ -1,6 +1,10 @@
 //! Opens, sets up, loads and attaches the programs of a command.
 
-use std::path::Path;
+use std::{
+    fs,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    path::Path,
+};
 
 use libbpf_rs::{
     MapCore, MapHandle, Object, ObjectBuilder, OpenMapMut, OpenObject, OpenProgram,
@@ -119,4 +123,17 @@ pub(crate) fn map(object: &Object, name: &str) -> Result<MapHandle, Error> {
 /// The map that holds a table (`TABLE` in `stats.h`) of loaded programs, by the table's name.
 pub(crate) fn table_map(object: &Object, name: &str) -> Result<MapHandle, Error> {
     map(object, &format!(".bss.{name}"))
+}
+
+/// Returns the kernel memory of all maps of loaded programs, in bytes: the sum of what
+/// `bpf_map_show_fdinfo()` calls `memlock` (before 6.4 it leaves out ring buffers). `None` where /proc is not
+/// mounted.
+pub(crate) fn memory_bytes(object: &Object) -> Option<u64> {
+    object.maps().map(|map| memlock(map.as_fd())).sum()
+}
+
+/// Returns the kernel memory of one map.
+fn memlock(map: BorrowedFd<'_>) -> Option<u64> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse().ok()
 }

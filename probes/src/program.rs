@@ -132,8 +132,8 @@ pub trait Program: Sized + 'static {
     /// Where the kernel does not let a table be read.
     fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Self::Row, Error>>, Error>;
 
-    /// Returns the statistics since the start, of each path, association or stream that is due and was not
-    /// idle.
+    /// Returns the statistics since the start of each path, association or stream that was not idle since then
+    /// and is due: `due` says which of them are to be handed out.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.
@@ -193,8 +193,8 @@ pub trait Probe {
     /// Where the kernel does not let a table be read.
     fn interval(&mut self) -> Result<impl Iterator<Item = Result<Self::Row, Error>>, Error>;
 
-    /// Returns the statistics since the start, of each path, association or stream that is due and was not
-    /// idle.
+    /// Returns the statistics since the start of each path, association or stream that was not idle since then
+    /// and is due: `due` says which of them are to be handed out.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.

@@ -35,7 +35,8 @@ pub struct Identity {
     pub life: u32,
 }
 
-/// A distribution of samples, in nanoseconds, bytes or millionths: `struct dist` of `stats.h`.
+/// Number, sum, smallest and largest of some samples: `struct dist` of `stats.h`. The samples are in
+/// nanoseconds, in bytes, or in millionths of a buffer's size.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct Dist {
@@ -43,9 +44,9 @@ pub struct Dist {
     pub count: u64,
     /// Sum of the samples.
     pub sum: u64,
-    /// Smallest sample; all ones without samples.
+    /// Smallest sample; `u64::MAX` if there is none.
     pub min: u64,
-    /// Largest sample; 0 without samples.
+    /// Largest sample; 0 if there is none.
     pub max: u64,
 }
 

@@ -17,7 +17,7 @@ use crate::{
     hooks::attach_with_fallback,
     kernel,
     links::Links,
-    object::{OpenPrograms, map},
+    object::{OpenPrograms, map, memory_bytes},
     program::{Moment, Program},
     raw::{WANT_EVENTS, WANT_WINDOWS},
     table::Shared,
@@ -34,6 +34,9 @@ pub struct Trace<P: Program> {
     program: P,
     shared: Shared<P::Accounting>,
     object: Object,
+    /// Kernel memory of the maps, read before the process confines itself; `None` where the kernel does not
+    /// tell.
+    memory_bytes: Option<u64>,
     hooks: HookKind,
     /// False if the filter may leave out some chunks of an association and take others.
     sees_whole_associations: bool,
@@ -77,6 +80,7 @@ impl<P: Program> Trace<P> {
             ring: if config.records { Some(Ring::new(&map(&object, "events")?)?) } else { None },
             program: P::new(&object, &settings, config)?,
             shared: Shared::new(&map(&object, ".data.shared")?)?,
+            memory_bytes: memory_bytes(&object),
             object,
             hooks,
             sees_whole_associations: !config.filter.divides_associations(),
@@ -148,6 +152,7 @@ impl<P: Program> Probe for Trace<P> {
         Accounting {
             unseen: accounting.unseen.filter(|_| self.sees_whole_associations),
             passed_over: shared.passed_over != 0,
+            memory_bytes: self.memory_bytes,
             ..accounting
         }
     }

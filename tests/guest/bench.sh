@@ -8,9 +8,6 @@ for partial in /sys/kernel/slab/*/min_partial; do echo 1000 >"$partial"; done
 # own PID: print the CPU time of a process so far, in ns.
 own() { cut -d' ' -f1 "/proc/$1/schedstat"; }
 
-# locked PID: print the kernel memory of a process's BPF maps and programs, in bytes.
-locked() { cat /proc/$1/fdinfo/* 2>/dev/null | awk '/^memlock:/ { sum += $2 } END { print sum + 0 }'; }
-
 # bench NAME SERVE SEND [COMMAND...]: run a transfer while the COMMANDs trace it. SERVE and SEND are the flags
 # of sctp-traffic's server and client. Leaves NAME.json, the client's report, and for the N-th COMMAND
 # NAME.N.own, a number per line: its CPU time in ns once its hooks are attached, before the transfer, and

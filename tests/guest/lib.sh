@@ -276,6 +276,15 @@ exits() {
 	[ $status = "$expected" ] || fail "$*: exit status $status, not $expected: $(cat "$name.err")"
 }
 
+# locked PID [map|prog]: print the kernel memory of a process's BPF maps, programs, or both, in bytes. Several
+# descriptors of one count once.
+locked() {
+	cat /proc/$1/fdinfo/* 2>/dev/null | awk -v kind="^(${2:-map|prog})_id:" '
+		/^memlock:/ { bytes = $2 }
+		$1 ~ kind && !seen[$1 $2]++ { sum += bytes }
+		END { print sum + 0 }'
+}
+
 # kernel_state: print the kernel's BPF programs, maps and links, its hooked functions, and the reference count
 # of the sctp module.
 kernel_state() {

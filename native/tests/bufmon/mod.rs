@@ -28,7 +28,8 @@ pub struct Stats {
     pub stall_max_ns: u64,
 }
 
-/// `struct evidence` (`bufmon.bpf.c`): facts about the time for which the cumulative TSN stands still.
+/// `struct evidence` (`bufmon.bpf.c`): what happened while the cumulative TSN stood still. If that was a stall,
+/// its likely cause follows from this.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct Evidence {

@@ -72,7 +72,7 @@ struct accounting {
 #define HIST_OUTQUEUE 1
 #define HIST_RWND 2
 #define HIST_WAIT 3
-/* A byte or a millionth goes into a histogram as so many ns, a microsecond, to fit the buckets. */
+/* A histogram takes a byte, or a millionth of a buffer's size, for a microsecond. */
 #define HIST_UNIT 1000
 
 #include "entries.h"

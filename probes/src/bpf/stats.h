@@ -45,7 +45,7 @@
 		first_ + (index);                                                                  \
 	})
 
-/* A distribution of nanoseconds, bytes or millionths. */
+/* Samples in nanoseconds, in bytes, or in millionths of a buffer's size. */
 struct dist {
 	__u64 count;
 	__u64 sum;

@@ -30,8 +30,9 @@ pub fn check(folder: &Path, scenario: &Scenario, left_out: LeftOut) -> Result<()
     Ok(())
 }
 
-/// Compares the peer's windows with captures alone, where the traffic is not `sctp-traffic`'s. Also ensures
-/// that `events` in the `end` object is the number of the summaries' samples.
+/// For traffic of other programs than `sctp-traffic`, which write no report: compares the peer's windows with
+/// those in the captures. Also ensures that `events` in the `end` object is the number of the summaries'
+/// samples.
 pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     let report = Report::read(folder, "bufmon")?;
     // Sends and received SACKs give samples of the send buffer, SACKs sent give those of the receive buffer.

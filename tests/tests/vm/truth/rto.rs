@@ -43,8 +43,8 @@ fn by_path(report: &Report) -> Result<BTreeMap<u32, Vec<Sample>>> {
     Ok(paths)
 }
 
-/// Checks the arithmetic of the samples, and compares retransmissions with captures alone, where the traffic
-/// is not `sctp-traffic`'s.
+/// For traffic of other programs than `sctp-traffic`, which write no report: the samples follow the kernel's
+/// arithmetic, and `rtx_chunks` is the number of the flow's retransmissions in the capture.
 pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     for path in by_path(&report)?.values() {
@@ -61,9 +61,9 @@ pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     Ok(())
 }
 
-/// Checks what must be true in each scenario: the counts are those of the kernel's SNMP counters, the samples
-/// follow the kernel's arithmetic, and each path's last values are those that socket options gave to the
-/// client.
+/// Checks what must be true in each scenario: the counts are those of the kernel's SNMP counters; the samples
+/// follow the kernel's arithmetic; and each path's last RTO and SRTT are those that the client read with
+/// socket options before it closed.
 pub fn check(folder: &Path, left_out: LeftOut) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     let paths = by_path(&report)?;

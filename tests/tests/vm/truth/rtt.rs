@@ -111,8 +111,8 @@ pub fn check(folder: &Path, cell: Cell, scenario: &Scenario, left_out: LeftOut) 
     Ok(())
 }
 
-/// Compares samples and summaries with captures alone, where the traffic is not `sctp-traffic`'s, and checks
-/// that all chunks are accounted for. No event may be missing.
+/// For traffic of other programs than `sctp-traffic`, which write no report: compares samples and summaries
+/// with the captures, and checks that all chunks are accounted for. No event may be missing.
 pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     let seen = Seen::read(folder, "rtt")?;
     eprintln!("    rtt: {}", compare(flows, &seen, QUEUED.error_us, LeftOut::NOTHING)?);

@@ -115,8 +115,8 @@ pub fn check(folder: &Path, scenario: &Scenario, left_out: LeftOut) -> Result<()
     Ok(())
 }
 
-/// Compares what was sent with captures alone, where the traffic is not `sctp-traffic`'s. No event may be
-/// missing.
+/// For traffic of other programs than `sctp-traffic`, which write no report: compares the counts of sent
+/// chunks with the captures. No event may be missing.
 pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
     no_loss(folder, "streamutil", "sctp-streamutil")?;
     let summaries: Vec<Summary> = of_type(folder, "streamutil", "summary")?;
@@ -178,8 +178,8 @@ fn compare_sent(flow: &Flow, summary: &Summary, left_out: LeftOut) -> Result<u64
     Ok(missing)
 }
 
-/// Scenario `blocked`: at the receiver, messages waited on stream 2 only, of which one chunk was kept back,
-/// and for more than 0.3 s.
+/// Scenario `blocked`, in which the router drops one chunk of stream 2 for 3 s, however often it is sent:
+/// checks that at the receiver messages waited on stream 2 only, and for more than 0.3 s.
 pub fn check_blocked(folder: &Path, _: LeftOut) -> Result<()> {
     let summaries: Vec<Summary> = of_type(folder, "streamutil", "summary")?;
     let receiver = summaries.iter().find(|s| s.local.port() == 5000).context("no receiver")?;
@@ -192,8 +192,8 @@ pub fn check_blocked(folder: &Path, _: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// Scenario `unordered-late`: on stream 0 the unordered chunks that were kept back came late, and no message
-/// waited on any stream.
+/// Scenario `unordered-late`, in which the router drops the chunks of stream 0 for 3 s: checks that unordered
+/// chunks of stream 0 arrived after chunks with higher TSNs, and that no message waited for another.
 pub fn check_unordered_late(folder: &Path, _: LeftOut) -> Result<()> {
     let flows = flows(&captured(folder, &["b0"])?);
     let late = flows.iter().find(|flow| flow.destination_port == 5000).context("no flow")?;

@@ -50,6 +50,7 @@ start bufmon-roomy sctp-bufmon --json -q -f bufmon-roomy.json
 start jitter sctp-jitter --json -q -f jitter.json --max-streams 64
 start streamutil sctp-streamutil --json -q -f streamutil.json --max-streams 64
 traced
+for tool in $TOOLS; do locked $(cat $tool.tracer) map >$tool.tables; done
 send --bind 10.1.0.1 --associations 40 --count 8 --streams 4 --crowd
 trace_stop
 path 50ms
@@ -195,6 +196,12 @@ fn check_tables(folder: &Path) -> Result<()> {
     eprintln!("    limits-tables: bufmon: {looks} in the rows, {end}");
     ensure!(missing > 0 && end["events"] == looks + missing, "bufmon: {looks} in the rows: {end}");
     ensure!(end["evicted"].as_u64().is_some_and(|n| n > 0), "bufmon: {end}");
+
+    for tool in TOOLS {
+        let locked: u64 = text(&folder.join(format!("{tool}.tables")))?.trim().parse()?;
+        let (_, end) = report(folder, tool)?;
+        ensure!(locked > 0 && end["memory_bytes"] == locked, "{tool}: {locked} bytes locked: {end}");
+    }
 
     let (objects, end) = report(folder, "outstanding")?;
     let evicted = end["evicted"].as_u64().context("evicted")?;

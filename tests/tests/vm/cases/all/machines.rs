@@ -160,8 +160,8 @@ fn check_senders(folder: &Path) -> Result<()> {
             missing += sent - counted;
         }
         if tool == "streamutil" {
-            // `unseen` lacks an association's first chunk if that was missed: it seems to have been sent
-            // before the trace began.
+            // If the programs missed the first chunk of an association, `unseen` does not count that chunk:
+            // the command takes it for one that was sent before the trace began.
             let unseen = report.end["unseen"].as_u64().context("unseen")?;
             let first = clients.len() as u64;
             ensure!((unseen..=unseen + first).contains(&missing), "{missing} missing: {}", report.end);
