@@ -82,11 +82,7 @@ impl Out {
     /// # Errors
     /// Where the output cannot be written.
     pub fn json(&mut self, object: &impl Serialize) -> Result<()> {
-        self.row(|to| {
-            serde_json::to_writer(&mut *to, object)?;
-            to.push(b'\n');
-            Ok(())
-        })
+        self.rows.as_mut().unwrap_or(&mut self.text).json(object)
     }
 
     /// Writes the pending lines, as many as their readers take without waiting.

@@ -18,12 +18,16 @@ use nix::{
     sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
 };
 use probes::async_fd;
+use serde::Serialize;
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// If so many bytes are pending, [`Sink::line`] writes them and does not leave that to the end of the batch.
 const BATCH: usize = 32 * 1024;
 /// A reader is slow if so many bytes are pending for it.
 const FULL: usize = 8 * 1024;
+
+/// A line that is longer is written in pieces of about so many bytes.
+const PIECE: usize = 256 * 1024;
 
 /// How many bytes a pipe that polls writable takes without waiting, and in one piece: `PIPE_BUF` (pipe(7)).
 const PIPE_BUF: usize = 4096;
@@ -112,10 +116,30 @@ impl Sink {
     pub(crate) fn line(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
         let start = self.pending.len();
         write(&mut self.pending)?;
+        self.added(self.pending.len() - start)
+    }
+
+    /// Adds a JSON object as a line, as [`Sink::line`] does. A long one is written in pieces while it is being
+    /// made, so that it takes little memory if its reader keeps up.
+    ///
+    /// # Errors
+    /// Where the destination cannot be written to, or the object not be serialized.
+    pub(crate) fn json(&mut self, object: &impl Serialize) -> Result<()> {
+        let mut pieces = Pieces { sink: self, length: 0, error: None };
+        let result = serde_json::to_writer(&mut pieces, object);
+        let Pieces { mut length, error, .. } = pieces;
+        error.map_or(Ok(()), Err)?;
+        result?;
+        self.pending.push(b'\n');
+        length += 1;
+        self.added(length)
+    }
+
+    /// To be called when a line of `length` bytes was added.
+    fn added(&mut self, length: usize) -> Result<()> {
         if self.unwritten() < BATCH {
             return Ok(());
         }
-        let length = self.pending.len() - start;
         self.write(BATCH)?;
         let untouched = self.unwritten() >= length;
         if self.unwritten() > BATCH && untouched && self.is_impatient() {
@@ -247,6 +271,35 @@ impl Sink {
             self.written = 0;
         }
         written.with_context(|| format!("cannot write to {}", self.name))
+    }
+}
+
+/// Adds a line to a sink. Whenever at least [`PIECE`] bytes have come since, writes what the reader takes.
+struct Pieces<'a> {
+    sink: &'a mut Sink,
+    /// Bytes of the line so far.
+    length: usize,
+    /// Why the sink could not be written to.
+    error: Option<anyhow::Error>,
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let before = self.length / PIECE;
+        self.sink.pending.extend_from_slice(bytes);
+        self.length += bytes.len();
+        if self.length / PIECE > before {
+            // Waits for nobody: whether a slow reader is waited for shows at the end of the line.
+            if let Err(error) = self.sink.write(usize::MAX) {
+                self.error = Some(error);
+                return Err(io::ErrorKind::Other.into());
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -389,6 +442,48 @@ mod tests {
         let mut text = Vec::new();
         reader.read_to_end(&mut text).unwrap();
         assert_eq!(text.len(), long.len() + 1);
+    }
+
+    #[test]
+    fn a_long_object_takes_little_memory() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let file = File::create(path.path()).unwrap();
+        let mut sink = Sink::open("the file".to_owned(), file).unwrap();
+        let object = vec![12_345_678; 1_000_000];
+        sink.json(&object).unwrap();
+        assert!(sink.pending.capacity() < 4 * PIECE, "{} bytes", sink.pending.capacity());
+        sink.finish().unwrap();
+        let text = std::fs::read_to_string(path.path()).unwrap();
+        assert_eq!(text, format!("{}\n", serde_json::to_string(&object).unwrap()));
+    }
+
+    /// A long object of which a part is written stays whole for a reader that comes late. A long object of
+    /// which nothing is written is dropped whole.
+    #[test]
+    fn a_long_object_is_dropped_whole_or_not_at_all() {
+        let (mut reader, mut sink) = pipe_sink();
+        sink.set_patience(patience(Duration::ZERO));
+        let object = vec![12_345_678; 100_000];
+        sink.json(&object).unwrap();
+        sink.json(&object).unwrap();
+        assert_eq!(sink.dropped(), 1);
+        let read = std::thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).map(|_| text)
+        });
+        sink.set_patience(patience(Duration::from_secs(60)));
+        sink.finish().unwrap();
+        drop(sink);
+        assert_eq!(read.join().unwrap().unwrap(), format!("{}\n", serde_json::to_string(&object).unwrap()));
+    }
+
+    #[test]
+    fn an_object_for_a_reader_that_left_is_an_error() {
+        let (reader, mut sink) = pipe_sink();
+        drop(reader);
+        let error = sink.json(&vec![12_345_678; 100_000]).unwrap_err();
+        let cause = error.root_cause().downcast_ref::<io::Error>().map(io::Error::kind);
+        assert_eq!(cause, Some(io::ErrorKind::BrokenPipe));
     }
 
     #[test]

@@ -51,8 +51,8 @@ pub struct Stream {
     /// How long at least one received message waited for an earlier one of the stream, up to now.
     pub hol_blocked: Duration,
     /// Histogram of the lengths of messages sent, in bytes; `None` in statistics of an interval, and unless
-    /// [`Config::histograms`].
-    pub sizes: Option<Histogram>,
+    /// [`Config::histograms`]. Boxed, as an association may have 65,535 streams.
+    pub sizes: Option<Box<Histogram>>,
 }
 
 impl Stream {
@@ -219,7 +219,7 @@ impl Program for Programs {
         let streams = tables.due(due, moment)?.map(move |found| {
             let association = found.association;
             let period = until(&found, moment.now).saturating_sub(association.first);
-            let sizes = sizes.as_ref().and_then(|map| read_sizes(map, found.place.index));
+            let sizes = sizes.as_ref().and_then(|map| read_sizes(map, found.place.index)).map(Box::new);
             let counters = counters(&found, moment.now);
             let stream = Stream { sizes, ..named(found.stream.sid, counters) };
             (association, found.assoc.stats.outcnt, period, stream)
@@ -324,7 +324,9 @@ fn group(
     let mut streams = streams.filter(|(_, _, _, stream)| !stream.is_idle()).peekable();
     iter::from_fn(move || {
         let (association, total_streams, period, first) = streams.next()?;
-        let mut own = vec![first];
+        // So that a vector of 65,535 streams does not grow by doubling. What is not used is not resident.
+        let mut own = Vec::with_capacity(total_streams.clamp(1, 1 << 16) as usize);
+        own.push(first);
         while let Some((_, _, _, next)) = streams.next_if(|(a, ..)| a.generation == association.generation) {
             own.push(next);
         }

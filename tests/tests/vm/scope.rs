@@ -37,10 +37,11 @@ const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths",
 
 /// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes more than a minute, or repeats another case with
 /// kprobes.
-const LONG: [&str; 11] = [
+const LONG: [&str; 12] = [
     "limits-churn",
     "limits-starts",
     "streams-crowd",
+    "streams-wide",
     "rto-filters-kprobe",
     "bufmon-filters-kprobe",
     "jitter-filters-kprobe",

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::vm::{Case, Mode, text};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::cases::rtt::FILTERS;
 use crate::compare::{contract, no_loss, of_type, says_filtered, says_nothing};
@@ -59,6 +60,32 @@ usage
 trace_stop
 ";
 
+/// An association of 65,535 streams, which has a message on each, in every form of output.
+const WIDE: &str = "
+topology
+serve --bind 10.2.0.1 --streams 65535
+run() {
+    local name=$1
+    shift
+    start $name sctp-streamutil --max-streams 65536 -i 1 \"$@\"
+}
+run text
+run csv -c
+run extended -x
+run extended-csv -c -x
+run json --json -q
+run file --json -q -f file.json
+traced
+(while sleep 0.1; do
+    for tracer in *.tracer; do
+        awk '/RssAnon/ { print $2 }' /proc/$(cat $tracer)/status >>${tracer%.tracer}.anon
+    done
+done) &
+watcher=$!
+send --bind 10.1.0.1 --streams 65535 --count 65535
+sleep 2; trace_stop; kill $watcher
+";
+
 /// How much a command's own memory may grow, in kB: for output that is gathered before it is written, and for
 /// the allocator's spare room. None of it is state of associations: with a single one it is as much.
 const BATCHES_KB: f64 = 100.0;
@@ -79,9 +106,38 @@ pub fn add(suite: &mut Suite) {
         }
     }
 
+    let wide = Case { limit: Duration::from_secs(400), ..Case::new("streams-wide", WIDE) };
+    suite.add(Series::V6_12, Mode::Icount, wide, check_wide);
+
     let mut crowd = Case::new("streams-crowd", CROWD);
     crowd.limit = Duration::from_secs(400);
     suite.add(Series::V6_12, Mode::Icount, crowd, check_crowd);
+}
+
+/// Ensures that every stream is shown, and that each form of output took less than 40 MB of memory.
+fn check_wide(folder: &Path) -> Result<()> {
+    for name in ["text", "csv", "extended", "extended-csv", "json", "file"] {
+        let anon = text(&folder.join(format!("{name}.anon")))?;
+        let peak_kb: u64 = anon.lines().filter_map(|kb| kb.parse().ok()).max().context("no memory")?;
+        let output = if name == "file" { "file.json".to_owned() } else { format!("{name}.out") };
+        let output = text(&folder.join(output))?;
+        eprintln!("    streams-wide: {name}: {peak_kb} kB, {} bytes of output", output.len());
+        ensure!(peak_kb < 40 * 1024, "{name}: {peak_kb} kB");
+        if ["json", "file"].contains(&name) {
+            let mut summaries = output.lines().filter(|line| line.contains("\"type\":\"summary\""));
+            let summary: Value = serde_json::from_str(summaries.next().context("no summary")?)?;
+            let streams = summary["streams"].as_array().context("no streams")?;
+            let chunks: u64 = streams.iter().filter_map(|stream| stream["chunks"].as_u64()).sum();
+            // The farewell, too.
+            ensure!(
+                (streams.len(), chunks) == (65_535, 65_536),
+                "{} streams, {chunks} chunks",
+                streams.len()
+            );
+            ensure!(summaries.next().is_none(), "{name}: two summaries");
+        }
+    }
+    Ok(())
 }
 
 fn check_forms(folder: &Path) -> Result<()> {
