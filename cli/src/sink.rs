@@ -125,13 +125,12 @@ impl Sink {
     /// # Errors
     /// Where the destination cannot be written to, or the object not be serialized.
     pub(crate) fn json(&mut self, object: &impl Serialize) -> Result<()> {
-        let mut pieces = Pieces { sink: self, length: 0, error: None };
+        let mut pieces = Pieces { begin: self.pending.len(), length: 0, error: None, sink: self };
         let result = serde_json::to_writer(&mut pieces, object);
-        let Pieces { mut length, error, .. } = pieces;
+        let (length, error) = (pieces.length + pieces.current() + 1, pieces.error);
         error.map_or(Ok(()), Err)?;
         result?;
         self.pending.push(b'\n');
-        length += 1;
         self.added(length)
     }
 
@@ -274,28 +273,43 @@ impl Sink {
     }
 }
 
-/// Adds a line to a sink. Whenever at least [`PIECE`] bytes have come since, writes what the reader takes.
+/// Adds a line to a sink, in pieces: each time that [`PIECE`] bytes have come, writes what the reader takes.
 struct Pieces<'a> {
     sink: &'a mut Sink,
-    /// Bytes of the line so far.
+    /// Where in the pending bytes the current piece begins.
+    begin: usize,
+    /// Bytes of the pieces before the current one.
     length: usize,
     /// Why the sink could not be written to.
     error: Option<anyhow::Error>,
 }
 
+impl Pieces<'_> {
+    /// Returns the number of bytes of the current piece.
+    fn current(&self) -> usize {
+        self.sink.pending.len() - self.begin
+    }
+
+    /// Ends the current piece. Waits for nobody: the end of the line shows whether to wait for a slow reader.
+    fn end(&mut self) -> io::Result<()> {
+        self.length += self.current();
+        let result = self.sink.write(usize::MAX);
+        self.begin = self.sink.pending.len();
+        result.map_err(|error| {
+            self.error = Some(error);
+            io::ErrorKind::Other.into()
+        })
+    }
+}
+
 impl Write for Pieces<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let before = self.length / PIECE;
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.sink.pending.extend_from_slice(bytes);
-        self.length += bytes.len();
-        if self.length / PIECE > before {
-            // Waits for nobody: whether a slow reader is waited for shows at the end of the line.
-            if let Err(error) = self.sink.write(usize::MAX) {
-                self.error = Some(error);
-                return Err(io::ErrorKind::Other.into());
-            }
-        }
-        Ok(bytes.len())
+        if self.current() < PIECE { Ok(()) } else { self.end() }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -129,7 +129,8 @@ pub(crate) fn table_map(object: &Object, name: &str) -> Result<MapHandle, Error>
 /// `bpf_map_show_fdinfo()` calls `memlock` (before 6.4 it leaves out ring buffers). `None` where /proc is not
 /// mounted.
 pub(crate) fn memory_bytes(object: &Object) -> Option<u64> {
-    object.maps().map(|map| memlock(map.as_fd())).sum()
+    let made = object.maps().filter(|map| map.autocreate());
+    made.map(|map| memlock(map.as_fd())).sum()
 }
 
 /// Returns the kernel memory of one map.
