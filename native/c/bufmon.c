@@ -31,6 +31,7 @@ struct buffer_args {
 	__u32 tid;	/* of the current thread, below THREADS; 0: a softirq */
 	__u64 nvcsw;	/* of the current thread */
 	__u64 waiters;	/* threads in the association's wait queue, a bit for each */
+	__u64 closed;	/* 1: the peer has closed its window */
 };
 
 struct send_args {
@@ -53,6 +54,7 @@ static struct sctp_association *kernel_buffers(struct buffer_args *args)
 	asoc->ep = ep;
 	asoc->state = args->state;
 	asoc->peer.primary_path->rto = args->rto;
+	asoc->peer.zero_window_announced = args->closed;
 	asoc->sndbuf_used = args->used;
 	asoc->rmem_alloc.counter = args->received;
 	asoc->a_rwnd = args->own_rwnd;

@@ -64,6 +64,20 @@ static void fill(struct wrap_args *args, __u8 *bytes, __u64 len)
 		hist->chunk[i] = args->count;
 }
 
+/* For tests: sets the number of chunks of stream args->hist in the current interval to args->count. */
+static void fill_window(struct wrap_args *args, __u8 *bytes, __u64 len)
+{
+	stream_at(args->hist)->stats.window[shared.epoch & 1].chunks = args->count;
+}
+
+__u32 bucket;
+
+/* For tests: computes the bucket of a time in nanoseconds, *ns. */
+static void find_bucket(__u64 *ns, __u8 *bytes, __u64 len)
+{
+	bucket = bucket_of(*ns);
+}
+
 /*
  * How often the counts of a histogram's buckets have wrapped, as read_wraps() finds it: `said` is
  * `hist->wraps`, `counted` is the sum over the histogram's buckets in the map `wraps`.
@@ -95,6 +109,7 @@ static void resize_maps(void)
 static struct memory memories[] = {
 	VARIABLE(shared),
 	VARIABLE(wrapped),
+	VARIABLE(bucket),
 	TABLE_BY(assocs, assoc_mask),
 	TABLE_BY(streams, stream_mask),
 	{},
@@ -104,7 +119,8 @@ static struct hook hooks[] = {
 	HOOK(arrival, struct stream_args),	 HOOK(update, struct stream_args),
 	HOOK(end, struct stream_args),		 HOOK(lobby, struct stream_args),
 	HOOK(begin_interval, struct epoch_args), HOOK(fill, struct wrap_args),
-	HOOK(read_wraps, struct wrap_args),	 {},
+	HOOK(read_wraps, struct wrap_args),	 HOOK(fill_window, struct wrap_args),
+	HOOK(find_bucket, __u64),		 {},
 };
 
 PROGRAM(jitter);

@@ -223,6 +223,27 @@ static void sent(struct sent_args *args, __u8 *bytes, __u64 len)
 		RETURNED_FROM(rto_x_append, &packet, &chunk, SCTP_XMIT_OK);
 }
 
+static struct sent_args rival_args;
+
+static void rival_sends(void)
+{
+	__u8 bytes[16] = {0, 3, 0, 116, 0, 0, 0, 1};
+
+	kernel.cpu++;
+	sent(&rival_args, bytes, sizeof(bytes));
+	kernel.cpu--;
+}
+
+/*
+ * For tests: has another CPU send the chunk with the TSN 1 of this association at the moment
+ * kernel.rival_at.
+ */
+static void rival(struct sent_args *args, __u8 *bytes, __u64 len)
+{
+	rival_args = *args;
+	kernel_rival = rival_sends;
+}
+
 /* Runs the program at the entry of sctp_outq_sack(). */
 static void sack(struct assoc_args *args, __u8 *bytes, __u64 len)
 {
@@ -285,7 +306,8 @@ static struct hook hooks[] = {
 	HOOK(set_primary, struct call_args), HOOK(retransmit, struct call_args),
 	HOOK(sent, struct sent_args),	     HOOK(sack, struct assoc_args),
 	HOOK(end, struct assoc_args),	     HOOK(free_path, struct call_args),
-	HOOK(restart, struct call_args),     {},
+	HOOK(restart, struct call_args),     HOOK(rival, struct sent_args),
+	{},
 };
 
 PROGRAM(rto);

@@ -67,6 +67,24 @@ static void assign(struct sent_args *args, __u8 *bytes, __u64 len)
 		rtt_assign(NULL, &chunk);
 }
 
+static struct sent_args rival_args;
+
+static void rival_sends(void)
+{
+	__u8 bytes[16] = {0, 3, 0, 116};
+
+	kernel.cpu++;
+	assign(&rival_args, bytes, sizeof(bytes));
+	kernel.cpu--;
+}
+
+/* For tests: has another CPU send a chunk of this association at the moment kernel.rival_at. */
+static void rival(struct sent_args *args, __u8 *bytes, __u64 len)
+{
+	rival_args = *args;
+	kernel_rival = rival_sends;
+}
+
 /*
  * Runs the program at the return of sctp_packet_append_chunk(), which has put the chunk into the
  * packet.
@@ -264,7 +282,8 @@ static struct hook hooks[] = {
 	HOOK(assign, struct sent_args), HOOK(append, struct sent_args),
 	HOOK(sack, struct sack_args),	HOOK(update, struct update_args),
 	HOOK(end, struct end_args),	HOOK(free_path, struct free_path_args),
-	HOOK(race, struct race_args),	{},
+	HOOK(race, struct race_args),	HOOK(rival, struct sent_args),
+	{},
 };
 
 PROGRAM(rtt);

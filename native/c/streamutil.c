@@ -79,9 +79,30 @@ static void idata_over(struct stream_args *args, __u8 *bytes, __u64 len)
 	}
 }
 
+/* The programs at the entry and the return of a function that changes the lobby in unknown ways. */
+struct lobby_programs {
+	int (*entered)(unsigned long long *ctx, struct sctp_ulpq *ulpq, void *unused);
+	int (*returned)(unsigned long long *ctx, struct sctp_ulpq *ulpq, void *unused);
+	int (*entered_kprobe)(struct pt_regs *regs, struct sctp_ulpq *ulpq, void *unused);
+	int (*returned_kprobe)(struct pt_regs *regs);
+};
+
+#define LOBBY_PROGRAMS(name)                                                                       \
+	{                                                                                          \
+		streamutil_x_##name, streamutil_x_##name##_over, streamutil_x_##name##_kprobe,     \
+			streamutil_x_##name##_over_kprobe,                                         \
+	}
+
+/* Keep in step with LOBBY_FUNCTIONS in tests/streamutil.rs. */
+static struct lobby_programs lobby_programs[] = {
+	LOBBY_PROGRAMS(renege),	  LOBBY_PROGRAMS(irenege),   LOBBY_PROGRAMS(fwdtsn),
+	LOBBY_PROGRAMS(iftsn),	  LOBBY_PROGRAMS(flush),     LOBBY_PROGRAMS(abort_pd),
+	LOBBY_PROGRAMS(iabort_pd), LOBBY_PROGRAMS(report_iftsn),
+};
+
 /*
- * Runs the program at the entry of sctp_ulpq_renege(), for any function that changes the ordering
- * lobby in unknown ways.
+ * Runs the program at the entry of a function that changes the ordering lobby in unknown ways:
+ * number args->function of `lobby_programs`.
  */
 static void recount(struct stream_args *args, __u8 *bytes, __u64 len)
 {
@@ -89,21 +110,21 @@ static void recount(struct stream_args *args, __u8 *bytes, __u64 len)
 	struct pt_regs regs = at_entry(args);
 
 	if (kernel.kprobes)
-		streamutil_x_renege_kprobe(&regs, &asoc->ulpq, NULL);
+		lobby_programs[args->function].entered_kprobe(&regs, &asoc->ulpq, NULL);
 	else
-		streamutil_x_renege(NULL, &asoc->ulpq, NULL);
+		lobby_programs[args->function].entered(NULL, &asoc->ulpq, NULL);
 }
 
-/* Runs the program at the return of sctp_ulpq_renege(): see recount(). */
+/* Runs the program at the return of such a function: see recount(). */
 static void settled(struct stream_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_stream_assoc(args);
 	struct pt_regs regs = at_return(args);
 
 	if (kernel.kprobes)
-		streamutil_x_renege_over_kprobe(&regs);
+		lobby_programs[args->function].returned_kprobe(&regs);
 	else
-		streamutil_x_renege_over(NULL, &asoc->ulpq, NULL);
+		lobby_programs[args->function].returned(NULL, &asoc->ulpq, NULL);
 }
 
 /* Runs the program at the return of sctp_assoc_update(). */

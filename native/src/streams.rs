@@ -33,6 +33,8 @@ pub struct StreamArgs {
     pub pd_mode: u32,
     /// Number of chunks that the kernel has counted as sent so far, new ones and retransmissions.
     pub counted: u32,
+    /// Number of the function that changes the lobby in unknown ways (`lobby_programs` in `streamutil.c`).
+    pub function: u32,
 }
 
 impl StreamArgs {
@@ -40,7 +42,17 @@ impl StreamArgs {
     /// running.
     pub fn new(index: u32, assoc_id: u32) -> Self {
         let assoc = AssocArgs { index, assoc_id, ..AssocArgs::default() };
-        Self { assoc, copies: 3, depth: 0, times: 0, stream: 0, state: ESTABLISHED, pd_mode: 0, counted: 0 }
+        Self {
+            assoc,
+            copies: 3,
+            depth: 0,
+            times: 0,
+            stream: 0,
+            state: ESTABLISHED,
+            pd_mode: 0,
+            counted: 0,
+            function: 0,
+        }
     }
 }
 

@@ -512,6 +512,54 @@ fn what_stands_still_at_the_start_has_an_entry() {
     assert_eq!((entry.state.now.since_ns, entry.state.now.bytes), (MS, 600));
 }
 
+/// A window that was closed at the start counts as closed from there.
+#[test]
+fn a_window_that_was_closed_at_the_start_is_closed() {
+    let mut world = World::new(false, Vec::new());
+    world.pass(MS);
+    world.begin();
+    let buffer = Buffer { queued: 500, closed: 1, ..world.buffer(0, 0) };
+    world.program.run(world.at_start, &buffer, &[]);
+    world.pass(5000 * MS);
+    let closed = Figures { zero_windows: 1, zero_window_ns: 5000 * MS, ..Figures::default() };
+    assert_eq!(world.seen()[&(1, 1)], closed);
+    world.sack(0, 0, 50_000);
+    world.pass(1000 * MS);
+    assert_eq!(world.seen()[&(1, 1)], Figures { looks: 1, ..closed });
+}
+
+/// An association that was not up at the start has no entry then: data that is queued waits for the setup.
+#[test]
+fn what_is_not_up_at_the_start_does_not_stand_still() {
+    const COOKIE_WAIT: u32 = 1;
+    let mut world = World::new(false, Vec::new());
+    world.pass(MS);
+    world.begin();
+    let buffer = Buffer { queued: 500, state: COOKIE_WAIT, ..world.buffer(0, 0) };
+    world.program.run(world.at_start, &buffer, &[]);
+    assert!(world.program.table::<Entry>("entries").iter().all(|entry| entry.object == 0));
+}
+
+/// A T3-rtx expiry shows that data is outstanding: if the program has not seen that before, the stall begins
+/// there.
+#[test]
+fn a_stall_whose_beginning_was_not_seen_begins_at_an_expiry() {
+    for kprobes in [false, true] {
+        let mut world = World::new(kprobes, Vec::new());
+        world.pass(MS);
+        world.begin();
+        let expires = world.program.hook::<Buffer>("t3_expires");
+        let buffer = Buffer { in_flight: 300, queued: 200, ..world.buffer(0, 0) };
+        for _ in 0..2 {
+            world.program.run(expires, &buffer, &[]);
+            world.pass(2000 * MS);
+        }
+        let entries = world.program.table::<Entry>("entries");
+        let now = entries.iter().find(|entry| entry.object != 0).expect("an entry").state.now;
+        assert_eq!((now.since_ns, now.t3_expiries, now.bytes), (MS, 2, 500));
+    }
+}
+
 #[test]
 fn a_wait_for_memory_is_a_wait() {
     let mut world = World::new(false, Vec::new());
@@ -596,4 +644,8 @@ fn a_return_without_a_frame_is_counted() {
     let args = SendArgs { buffer: world.buffer(0, 1), msg_bytes: 100, returned: EPIPE, msg_flags: 0 };
     (0..2).for_each(|_| world.program.run(world.ends, &args, &[]));
     assert_eq!(world.program.variable::<Shared>("shared").frames_lost, 2);
+    // A frame is that of one call: the next return at the same address does not find it.
+    world.program.run(world.begins, &args, &[]);
+    (0..2).for_each(|_| world.program.run(world.ends, &args, &[]));
+    assert_eq!(world.program.variable::<Shared>("shared").frames_lost, 3);
 }

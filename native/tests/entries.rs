@@ -208,6 +208,24 @@ proptest! {
     }
 }
 
+/// An ended entry that was shown makes room before one that was not, even if the latter was silent for longer.
+#[test]
+fn what_was_shown_makes_room_before_what_was_silent_longer() {
+    let mut world = World::new(8, false, true);
+    (0..8).for_each(|n| world.begin(n));
+    let at = |world: &World, id| {
+        world.living.iter().position(|assoc| assoc.buffer.assoc.assoc_id == id).expect("it lives")
+    };
+    world.end(at(&world, 5));
+    world.program.run(world.interval, &0, &[]);
+    world.report_ended();
+    world.end(at(&world, 1));
+    world.begin(0);
+    let there: Vec<_> = world.entries().iter().map(|entry| entry.id.assoc_id).collect();
+    assert!(there.contains(&1) && !there.contains(&5), "{there:?}");
+    assert_eq!(world.accounting().assocs_evicted, 0);
+}
+
 /// An entry made in the place of another, while user space reads the last interval, has no statistics of that
 /// interval.
 #[test]

@@ -332,3 +332,37 @@ fn a_bucket_that_wraps_is_counted() {
     assert!(world.entries().iter().any(|entry| entry.1.iter().any(|s| s.stats.hist == hist && s.sid == 1)));
     wrapped(&mut world, [0, 0]);
 }
+
+/// An interval may have more than 2^32 chunks.
+#[test]
+fn the_chunks_of_an_interval_do_not_wrap() {
+    let mut world = World::new(64, false);
+    let index = world.begin();
+    world.arrive(index, 5);
+    let hist = world.entries()[0].1[0].stats.hist;
+    let fill = world.program.hook::<WrapArgs>("fill_window");
+    world.program.run(fill, &WrapArgs { hist, count: u32::MAX }, &[]);
+    world.arrive(index, 5);
+    assert_eq!(world.entries()[0].1[0].stats.window[world.epoch as usize & 1].chunks, 1 << 32);
+}
+
+/// The buckets of a histogram: 16 per octave from 2^12 ns on, and 4 per octave from 2^37 to 2^42. Smaller times
+/// are in the first, larger ones in the last.
+#[test]
+fn buckets_are_as_stats_h_says() {
+    let mut world = World::new(64, false);
+    let find = world.program.hook::<u64>("find_bucket");
+    let mut bucket_of = |ns: u64| {
+        world.program.run(find, &ns, &[]);
+        world.program.variable::<u32>("bucket")
+    };
+    let fine = (12..37).flat_map(|octave| (16..32_u64).map(move |n| n << (octave - 4)));
+    let coarse = (37..42).flat_map(|octave| (4..8_u64).map(move |n| n << (octave - 2)));
+    let starts: Vec<u64> = fine.chain(coarse).collect();
+    for (bucket, &start) in (0..).zip(&starts) {
+        assert_eq!(bucket_of(start), bucket);
+        assert_eq!(bucket_of(start - 1), bucket.saturating_sub(1));
+    }
+    let last = starts.len() as u32 - 1;
+    assert_eq!([0, (1 << 42) - 1, 1 << 42, u64::MAX].map(bucket_of), [0, last, last, last]);
+}

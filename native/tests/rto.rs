@@ -220,11 +220,13 @@ struct Setup {
     kprobes: bool,
     cast: bool,
     paths: u32,
+    /// Number of entries of associations; no more than `paths`.
+    assocs: u32,
     sets: u32,
 }
 
 impl Setup {
-    const ROOMY: Self = Self { kprobes: false, cast: true, paths: 256, sets: 1024 };
+    const ROOMY: Self = Self { kprobes: false, cast: true, paths: 256, assocs: 256, sets: 1024 };
 }
 
 struct World {
@@ -248,7 +250,7 @@ impl World {
             jiffy_ns: JIFFY,
             wants: WANT_EVENTS | WANT_EXTENDED,
             entry_mask: setup.paths - 1,
-            assoc_mask: setup.paths - 1,
+            assoc_mask: setup.assocs.min(setup.paths) - 1,
             set_mask: setup.sets - 1,
             ..Settings::default()
         };
@@ -484,6 +486,16 @@ impl World {
     fn end(&mut self, index: usize) {
         let args = self.args(index);
         self.program.run(self.end, &args, &[]);
+    }
+
+    /// Moves TSNs on as if so many chunks had been sent and acknowledged, of which no program saw anything.
+    fn skip(&mut self, index: usize, chunks: u32) {
+        let assoc = &mut self.assocs[index];
+        assoc.sender.skip(chunks);
+        assoc.receiver = Receiver::new(assoc.sender.args.next_tsn);
+        assoc.arrived.clear();
+        assoc.again.clear();
+        assoc.had.clear();
     }
 
     fn accounting(&self) -> Accounting {
@@ -821,6 +833,32 @@ fn what_is_known_of_a_path_ages() {
     }
 }
 
+/// The smallest round-trip time of the period of 30 s before the present one counts, too; older ones do not.
+#[test]
+fn two_periods_of_measurement_count() {
+    // The path's round-trip time in each period; how long it is idle before each; whether an answer after 100
+    // ms is early.
+    for (rtts, idle_ns, early_acks) in [
+        (&[20, 420][..], 31_000 * MS, 0),
+        (&[420, 20], 31_000 * MS, 0),
+        (&[20, 420, 420], 31_000 * MS, 1),
+        (&[20, 420], 61_000 * MS, 1),
+        (&[420, 420], 31_000 * MS, 1),
+    ] {
+        let mut world = World::new(Setup::ROOMY, &[1]);
+        for rtt in rtts {
+            world.pass(idle_ns);
+            world.measure(0, 0, rtt * MS);
+        }
+        let tsn = world.send(0, 0, true);
+        world.pass(1000 * MS);
+        world.resend(0, 0, tsn, false);
+        world.pass(100 * MS);
+        world.answer(0, true);
+        assert_eq!(world.sum(|stats| stats.early_acks), early_acks, "{rtts:?}, {idle_ns}");
+    }
+}
+
 /// An acknowledgement is early if it comes before seven eighths of the smallest round-trip time measured.
 #[test]
 fn an_answer_is_early_by_an_eighth() {
@@ -920,6 +958,17 @@ fn one_path_is_primary() {
     assert_eq!(primary, [1]);
 }
 
+/// A primary path whose address is deleted is not primary any more.
+#[test]
+fn a_deleted_path_is_not_primary() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    world.rtt(0, 0, 5);
+    assert_eq!(world.entries()[0].state.last.primary, 1);
+    world.call("free_path", 0, 0, 0);
+    let last = world.entries()[0].state.last;
+    assert_eq!((last.primary, last.path_state), (0, REMOVED));
+}
+
 /// If there are more associations than entries, round-trip times of data and of HEARTBEATs still have the
 /// right cause.
 #[test]
@@ -973,6 +1022,30 @@ fn chunks_of_ended_associations_are_not_evicted() {
     assert_eq!(world.accounting().chunks_evicted, 0);
 }
 
+/// A chunk that waits keeps its slot while there is one whose chunk was acknowledged, however old.
+#[test]
+fn an_acknowledged_chunk_makes_room_before_one_that_waits() {
+    let mut world = World::new(Setup { sets: 1, ..Setup::ROOMY }, &[1, 1]);
+    let waits = world.send(0, 0, true);
+    world.resend(0, 0, waits, true);
+    for _ in 0..3 {
+        world.pass(MS);
+        let tsn = world.send(1, 0, true);
+        world.resend(1, 0, tsn, true);
+    }
+    world.answer(1, true);
+    for _ in 0..3 {
+        world.pass(MS);
+        let tsn = world.send(1, 0, false);
+        world.resend(1, 0, tsn, false);
+    }
+    assert_eq!(world.accounting().chunks_evicted, 0);
+    world.answer(0, true);
+    let spurious: Vec<_> =
+        world.entries().iter().map(|entry| (entry.id.assoc_id, entry.stats.spurious)).collect();
+    assert!(spurious.contains(&(1, 1)), "{spurious:?}");
+}
+
 /// A chunk that was given up (PR-SCTP) is acknowledged though it never arrived: that counts neither as early
 /// nor as spurious.
 #[test]
@@ -1009,6 +1082,99 @@ fn what_was_given_up_is_not_spurious() {
         world.assocs[0].duplicates.push(tsn);
         world.answer(0, true);
         assert_eq!([world.sum(|stats| stats.spurious), world.sum(|stats| stats.dup_tsns)], [0, 1]);
+    }
+}
+
+/// Without PR-SCTP `adv_peer_ack_point` keeps its first value, which says nothing: spurious retransmissions and
+/// early acknowledgements count at any distance of the TSNs from the first one. With PR-SCTP they do, too.
+#[test]
+fn no_distance_of_tsns_hides_what_is_spurious() {
+    for prsctp in [false, true] {
+        for distance in [0, 1, (1 << 31) - 1, 1 << 31, (1 << 31) + 50, u32::MAX - 50, u32::MAX] {
+            let mut world = World::new(Setup::ROOMY, &[1]);
+            world.assocs[0].sender.prsctp = prsctp;
+            world.skip(0, distance);
+            world.measure(0, 0, 420 * MS);
+            let tsn = world.send(0, 0, true);
+            world.resend(0, 0, tsn, true);
+            world.answer(0, true);
+            let tsn = world.send(0, 0, false);
+            world.pass(1000 * MS);
+            world.resend(0, 0, tsn, true);
+            world.pass(20 * MS);
+            world.answer(0, true);
+            let counts = [world.sum(|stats| stats.spurious), world.sum(|stats| stats.early_acks)];
+            assert_eq!(counts, [1, 1], "at {distance}, PR-SCTP {prsctp}");
+        }
+    }
+}
+
+/// If the SACK of a chunk that was sent again was not seen, no later SACK is scanned for that chunk, and a
+/// chunk that is sent again later counts as any other, however far TSNs have moved on.
+#[test]
+fn what_an_unseen_sack_has_acknowledged_is_over() {
+    for distance in [100_000, (1 << 31) - 1, 1 << 31, (1 << 31) + 50, u32::MAX - 50] {
+        for seen_between in [false, true] {
+            let mut world = World::new(Setup::ROOMY, &[1]);
+            world.measure(0, 0, 20 * MS);
+            let tsn = world.send(0, 0, false);
+            world.resend(0, 0, tsn, true);
+            let sack = world.assocs[0].receiver.sack();
+            world.acknowledge(0, &sack, &[], false);
+            world.skip(0, distance);
+            if seen_between {
+                world.send(0, 0, true);
+                world.answer(0, true);
+                assert_eq!(world.accounting(), Accounting::default(), "at {distance}");
+            }
+            let tsn = world.send(0, 0, false);
+            world.pass(1000 * MS);
+            world.resend(0, 0, tsn, true);
+            world.pass(5 * MS);
+            world.answer(0, true);
+            assert_eq!(world.sum(|stats| stats.early_acks), 1, "at {distance}, {seen_between}");
+            assert_eq!(world.accounting(), Accounting::default());
+        }
+    }
+}
+
+/// A SACK is scanned from the cumulative TSN on, even if a chunk far below it was sent again, and others that
+/// were sent again have been outstanding ever since.
+#[test]
+fn a_scan_begins_at_the_cumulative_tsn() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    let first = world.send(0, 0, false);
+    world.resend(0, 0, first, true);
+    for _ in 0..9000 {
+        world.send(0, 0, true);
+    }
+    let last = world.send(0, 0, false);
+    world.resend(0, 0, last, false);
+    for cum_tsn in [first + 5000, first + 9000] {
+        world.acknowledge(0, &Sack { cum_tsn, gaps: Some(Vec::new()) }, &[], true);
+    }
+    assert_eq!(world.accounting(), Accounting::default(), "neither SACK covers 8,192 chunks");
+}
+
+/// When TSNs have come round, a chunk has the TSN of one that was sent again long ago. The peer may name it as
+/// a duplicate, as the network duplicates packets: that is not spurious, and its own retransmission is so once.
+#[test]
+fn a_tsn_that_came_round_is_another_chunk() {
+    for again in [false, true] {
+        let mut world = World::new(Setup::ROOMY, &[1]);
+        let old = world.send(0, 0, false);
+        world.resend(0, 0, old, true);
+        world.answer(0, true);
+        world.skip(0, u32::MAX);
+        world.pass(700_000 * MS);
+        assert_eq!(world.send(0, 0, true), old);
+        if again {
+            world.resend(0, 0, old, true);
+        }
+        world.arrive(0, old);
+        world.answer(0, true);
+        let counts = [world.sum(|stats| stats.dup_tsns), world.sum(|stats| stats.spurious)];
+        assert_eq!(counts, if again { [2, 1] } else { [0, 0] });
     }
 }
 
@@ -1064,6 +1230,68 @@ fn after_a_restart_nothing_of_the_old_life_is_spurious() {
     world.assocs[0].duplicates.push(old);
     world.answer(0, true);
     assert_eq!([world.sum(|stats| stats.dup_tsns), world.sum(|stats| stats.spurious)], [0, 0]);
+}
+
+/// After a restart chunks that were sent again in the old life make room, and do not count as evicted.
+#[test]
+fn chunks_of_the_old_life_are_not_evicted() {
+    let mut world = World::new(Setup { sets: 1, ..Setup::ROOMY }, &[1]);
+    for _ in 0..4 {
+        let tsn = world.send(0, 0, false);
+        world.pass(MS);
+        world.resend(0, 0, tsn, false);
+    }
+    world.pass(MS);
+    world.restart(0, 1000, true);
+    for _ in 0..4 {
+        let tsn = world.send(0, 0, false);
+        world.pass(MS);
+        world.resend(0, 0, tsn, false);
+        assert_eq!(world.accounting().chunks_evicted, 0);
+    }
+}
+
+/// After a restart to TSNs of the old life, a SACK covers a TSN that was sent again in the old life only: that
+/// is none of the new life's retransmissions, which are all still looked for.
+#[test]
+fn after_a_restart_no_chunk_of_the_old_life_is_acknowledged() {
+    let mut world = World::new(Setup::ROOMY, &[100]);
+    let old = world.send(0, 0, false);
+    world.resend(0, 0, old, false);
+    world.pass(MS);
+    world.restart(0, old - 6, true);
+    world.measure(0, 0, 20 * MS);
+    let lost = [world.send(0, 0, false), world.send(0, 0, true), world.send(0, 0, false)];
+    assert_eq!(lost[1], old);
+    world.pass(1000 * MS);
+    world.resend(0, 0, lost[0], true);
+    world.resend(0, 0, lost[2], false);
+    for early_acks in [1, 2] {
+        world.pass(5 * MS);
+        world.answer(0, true);
+        assert_eq!(world.sum(|stats| stats.early_acks), early_acks);
+        world.arrive(0, lost[2]);
+    }
+}
+
+/// An association whose entry made room, and was made anew: a chunk that was sent again before is one that was
+/// sent again after, too, if it is sent again.
+#[test]
+fn what_is_sent_again_after_an_eviction_is_looked_for() {
+    let mut world = World::new(Setup { assocs: 8, ..Setup::ROOMY }, &[1; 9]);
+    world.measure(0, 0, 20 * MS);
+    let tsn = world.send(0, 0, false);
+    world.resend(0, 0, tsn, false);
+    for index in 1..9 {
+        world.pass(MS);
+        world.send(index, 0, true);
+    }
+    assert_eq!(world.accounting().assocs_evicted, 1);
+    world.pass(1000 * MS);
+    world.resend(0, 0, tsn, true);
+    world.pass(5 * MS);
+    world.answer(0, true);
+    assert_eq!(world.sum(|stats| stats.early_acks), 1);
 }
 
 /// The last T3-rtx expiry, at which the kernel gives up the association, gives a record and counts for its
@@ -1166,4 +1394,40 @@ fn an_end_that_was_missed_makes_room() {
     }
     let last = world.entries().into_iter().max_by_key(|entry| entry.generation).expect("there are entries");
     assert_eq!(last.stats.spurious, 1);
+}
+
+/// If another CPU makes an entry for an association while one is being made, no retransmission is taken for one
+/// of the other association.
+#[test]
+fn two_writers_have_two_entries() {
+    let mut met = 0;
+    for moment in 1..12 {
+        let mut world = World::new(Setup::ROOMY, &[1]);
+        world.last_id = 256; // the next id has the same place in the table
+        let assoc = world.new_assoc(1, 1);
+        world.assocs.push(assoc);
+        let tsn = world.send_copy(0, 0, 3);
+        world.arrive(0, tsn);
+        let mut assoc = world.args(1);
+        assoc.next_tsn += 1;
+        let sent = Sent { assoc, path: 0, former: NO_PATH, sent_count: 1, packet_size: 148, skips: 0 };
+        let rival = world.program.hook::<Sent>("rival");
+        world.program.run(rival, &sent, &[]);
+        world.program.kernel().rival_at = moment;
+        world.pass(MS);
+        world.resend(0, 0, tsn, true);
+        let came = std::mem::take(&mut world.program.kernel().rival_at) == 0;
+        met += u32::from(came);
+        assert_eq!(world.send_copy(1, 0, if came { 3 } else { 0 }), tsn);
+        (0..2).for_each(|_| world.arrive(1, tsn));
+        world.answer(1, true);
+        assert_eq!(world.sum(|stats| stats.dup_tsns), 0, "moment {moment}: the rival sent its chunk once");
+        world.answer(0, true);
+        let tsn = world.send(0, 0, true);
+        world.resend(0, 0, tsn, true);
+        let before = world.sum(|stats| stats.spurious);
+        world.answer(0, true);
+        assert_eq!(world.sum(|stats| stats.spurious), before + 1, "moment {moment}");
+    }
+    assert!(met > 2, "the rival came {met} times");
 }

@@ -1273,6 +1273,17 @@ fn the_end_of_a_temporary_association_ends_nothing() {
     assert_eq!(world.accounting(), Accounting::default());
 }
 
+/// A temporary association never gets an entry: a chunk of it would be counted as one without room.
+#[test]
+fn a_temporary_association_has_no_entry() {
+    let mut world = World::new(Setup::ROOMY, &[]);
+    let temporary = AssocArgs { assoc_id: 0, index: 1, ..AssocArgs::default() };
+    let free = world.program.table::<[u64; 13]>("assocs");
+    world.run_sent((temporary, Counters::default()), 0, None, 1, 0);
+    assert_eq!(world.program.table::<[u64; 13]>("assocs"), free, "an entry was written to");
+    assert_eq!(world.accounting(), Accounting { slots_evicted: 1, ..Accounting::default() });
+}
+
 /// Of the chunks that a SACK leaves unscanned, those that have given a sample before are not counted.
 #[test]
 fn sampled_chunks_do_not_count_as_unscanned() {
@@ -1491,4 +1502,87 @@ fn cpus_that_share_slots_lose_no_chunk() {
     assert_eq!(raced.wrong, 0, "{raced:?}");
     assert!(raced.evicted > 0 && raced.taken > 0, "{raced:?}: too tame");
     assert_eq!(raced.sent, raced.evicted + raced.taken + world.slots().len() as u64, "{raced:?}");
+}
+
+impl World {
+    /// Has another CPU send a chunk of the association `index` at this moment of the next hook.
+    fn rival_at(&mut self, index: usize, moment: u32) {
+        let sender = &self.assocs[index].sender;
+        let (assoc, counters) = (sender.args, Counters::from(sender));
+        let sent = Sent { assoc, counters, path: 0, sent_count: 0, packet_size: 148, overhead: 32 };
+        let rival = self.program.hook::<Sent>("rival");
+        self.program.run(rival, &sent, &[]);
+        self.program.kernel().rival_at = moment;
+    }
+
+    /// Returns whether the rival has come; if so, its chunk has arrived at the peer.
+    fn rival_came(&mut self, index: usize) -> bool {
+        let came = std::mem::take(&mut self.program.kernel().rival_at) == 0;
+        if came {
+            let tsn = self.send(index, 0, 1, |_| false)[0];
+            let assoc = &mut self.assocs[index];
+            assoc.known = true;
+            assoc.sender.chunk(tsn).expect("it is outstanding").note.seen = true;
+            assoc.receiver.receive(tsn);
+            self.sent += 1;
+        }
+        came
+    }
+}
+
+/// If another CPU makes entries while some are being made, each association and path gets its own, or its chunk
+/// is counted in `slots_evicted`; nothing is evicted as long as there is room for both.
+#[test]
+fn two_writers_have_two_entries() {
+    let (mut met, mut lost) = (0, 0);
+    for (id, moment) in (1..20).flat_map(|id| (1..12).map(move |moment| (id, moment))) {
+        // Six of the eight entries of paths are taken.
+        let mut world = World::new(Setup { paths: 8, ..Setup::ROOMY }, &[(1, 0); 6]);
+        (0..6).for_each(|index| world.send_through(index, 1));
+        world.last_id += id;
+        let mine = world.new_assoc(6, 1, 0);
+        world.last_id += 63; // the next id has the same place in the table of associations
+        let rival = world.new_assoc(7, 1, 0);
+        world.assocs.extend([mine, rival]);
+        world.pass(1000);
+        world.rival_at(7, moment);
+        let tsn = world.send(6, 0, 1, |_| true)[0];
+        world.assocs[6].receiver.receive(tsn);
+        met += u32::from(world.rival_came(7));
+        for index in 0..8 {
+            world.send_through(index, 1);
+            world.answer(index, true);
+        }
+        let truth = world.truth(|truth| truth.seen);
+        let samples = world.all_samples();
+        assert!(samples.iter().all(|sample| truth.contains(sample)), "{id}, {moment}: {samples:?}");
+        world.check_sum();
+        assert_eq!(world.slots().len(), 0, "{id}, {moment}");
+        let Accounting { slots_evicted, before_start, .. } = world.accounting();
+        let counted = Accounting { slots_evicted, before_start, ..Accounting::default() };
+        assert_eq!(world.accounting(), counted, "{id}, {moment}");
+        lost += slots_evicted;
+    }
+    assert!(met > 60 && lost < 60, "{met} rivals, {lost} chunks for which there was no place");
+}
+
+/// A chunk makes room for another CPU's while its SACK comes: it gives a sample, or counts as evicted, and not
+/// both.
+#[test]
+fn a_chunk_that_makes_room_while_its_sack_comes_gives_no_sample() {
+    let mut counts = Vec::new();
+    for moment in 1..=2 {
+        let mut world = World::new(Setup { sets: 1, ..Setup::ROOMY }, &[(1, 0), (1, 0)]);
+        world.send_through(1, 1);
+        world.answer(1, true);
+        world.send_through(0, 4);
+        world.all_samples();
+        world.pass(1000);
+        world.rival_at(1, moment);
+        world.acknowledge(0, &Sack { cum_tsn: 1, gaps: Some(Vec::new()) }, true);
+        assert!(world.rival_came(1), "a slot is taken by compare-and-swap");
+        counts.push((world.all_samples().len(), world.accounting().slots_evicted));
+        world.check_sum();
+    }
+    assert_eq!(counts, [(0, 1), (1, 0)], "before and after the chunk is taken out");
 }

@@ -319,6 +319,15 @@ fn each_association_is_reported_once() {
     }
 }
 
+/// A temporary association, which has no id, never gets an entry: a chunk of it would be counted in `no_place`.
+#[test]
+fn a_temporary_association_has_no_entry() {
+    let mut world = World::new(Setup::ROOMY);
+    world.program.run(world.sent, &StreamArgs::new(63, 0), &data(0, 0, 3, 100));
+    assert!(world.entries().is_empty());
+    assert_eq!(world.accounting(), Accounting { no_place: 1, ..Accounting::default() });
+}
+
 /// In tables smaller than the traffic nothing is evicted as long as there is an ended entry that was shown,
 /// wherever that entry lies.
 #[test]
@@ -380,6 +389,26 @@ fn among_the_living_the_silent_make_room() {
         world.pass(5_000_000);
         world.send(busy, 0, 10, false);
         world.send(silent, sid, 10, false);
+    }
+    let entries = world.entries();
+    let busy = entries.iter().find(|entry| entry.0.living_id == 1).expect("it lives");
+    assert_eq!(carried(busy)[&0].chunks, 1000);
+    assert!(world.accounting().streams_evicted > 900);
+}
+
+/// If no stream has ended, and no association has half of the table, the longest silent stream makes room: a
+/// stream in use keeps its entry.
+#[test]
+fn among_many_associations_the_silent_stream_makes_room() {
+    let mut world = World::new(Setup { len: 64, ..Setup::ROOMY });
+    for index in 0..8 {
+        world.begin();
+        world.send(index, 0, 10, false);
+    }
+    for round in 1..1000 {
+        world.pass(5_000_000);
+        world.send(0, 0, 10, false);
+        world.send(1 + usize::from(round) % 7, round, 10, false);
     }
     let entries = world.entries();
     let busy = entries.iter().find(|entry| entry.0.living_id == 1).expect("it lives");
@@ -535,6 +564,32 @@ fn two_writers_have_two_entries() {
     assert!(lost < 6, "{lost} chunks for which there was no place");
 }
 
+/// If two CPUs each make an entry of a stream while one entry was never used, both have one, or what was lost is
+/// counted.
+#[test]
+fn the_last_stream_entry_has_one_writer() {
+    let mut met = 0;
+    for moment in 1..12 {
+        let mut world = World::new(Setup { len: 64, ..Setup::ROOMY });
+        for index in 0..3 {
+            world.begin();
+            (0..21).for_each(|sid| world.send(index, sid, 4, false));
+        }
+        let rival_hook = world.program.hook::<StreamArgs>("rival");
+        let rival = StreamArgs { stream: 100, times: 0, ..world.assocs[1].args };
+        world.program.run(rival_hook, &rival, &[]);
+        world.program.kernel().rival_at = moment;
+        world.send(0, 100, 4, false);
+        let came = std::mem::take(&mut world.program.kernel().rival_at) == 0;
+        let counted: u64 =
+            world.entries().iter().flat_map(|entry| carried(entry).into_values()).map(|s| s.chunks).sum();
+        let Accounting { events_evicted, no_place, .. } = world.accounting();
+        assert_eq!(counted + events_evicted + no_place, 3 * 21 + 1 + u64::from(came), "moment {moment}");
+        met += u32::from(came);
+    }
+    assert!(met > 2, "the rival came {met} times");
+}
+
 /// A stream that lost its entry and gets the same one back begins at zero; the entry's `made` has changed, by
 /// which user space can tell.
 #[test]
@@ -560,6 +615,8 @@ fn a_stream_that_comes_back_is_made_anew() {
 // --- received messages that wait ---
 
 const STREAMS: usize = 4;
+/// Number of functions that change the lobby in unknown ways: `lobby_programs` in `streamutil.c`.
+const LOBBY_FUNCTIONS: u32 = 8;
 const FIRST: u8 = 2;
 const LAST: u8 = 1;
 const UNORDERED: u8 = 4;
@@ -911,6 +968,7 @@ impl Lobby {
     /// Runs the hooks at the entry and return of a function that changes the lobby in unknown ways, and
     /// `work` in between.
     fn around(&mut self, work: impl FnOnce(&mut Self)) {
+        self.args.function = self.rng.u32(..LOBBY_FUNCTIONS);
         self.enter();
         self.run(self.recount, &[]);
         work(self);
@@ -1119,6 +1177,48 @@ fn a_count_that_does_not_fit_is_counted_anew_at_once() {
         lobby.pass(1000);
         lobby.receive(frag(12, 0, 1));
         assert_eq!(lobby.counted().0, [0; STREAMS]);
+    }
+}
+
+/// If messages leave the lobby and no hook runs, and no chunk arrives after that, the next chunk that is sent
+/// shows that the count does not fit the lobby's length.
+#[test]
+fn a_sent_chunk_shows_that_a_count_does_not_fit() {
+    let mut lobby = Lobby::new(Setup { len: 64, ..Setup::ROOMY }, false, 1);
+    for number in 1..4 {
+        lobby.receive(Frag { tsn: number + 1, sid: 1, number, flags: FIRST | LAST, end: number + 1 });
+    }
+    assert_eq!(lobby.counted().0, [0, 3, 0, 0]);
+    lobby.ulpq.flush();
+    lobby.pass(4_000_000);
+    lobby.args.times += 1;
+    lobby.run(lobby.world.sent, &data(0, 0, 3, 100));
+    assert_eq!(lobby.counted().0, [0; STREAMS]);
+}
+
+/// An association whose messages waited before any event of it was seen: the first event counts them, be it a
+/// chunk that arrives or one that is sent.
+#[test]
+fn what_waited_before_the_first_event_is_counted() {
+    for arrives in [false, true] {
+        let mut lobby = Lobby::new(Setup { len: 64, ..Setup::ROOMY }, false, 1);
+        lobby.world.program.run(lobby.world.end, &lobby.args, &[]);
+        lobby.args.assoc.assoc_id = 8;
+        let frag = |tsn, sid, number| Frag { tsn, sid, number, flags: FIRST | LAST, end: tsn };
+        lobby.ulpq.lobby = vec![frag(2, 1, 1), frag(3, 1, 2), frag(4, 2, 1)];
+        if arrives {
+            lobby.receive(frag(5, 3, 1));
+        } else {
+            lobby.run(lobby.world.sent, &data(0, 0, 3, 100));
+        }
+        let entries = lobby.world.entries();
+        let (assoc, streams) = entries.iter().find(|entry| entry.0.living_id == 8).expect("it has an entry");
+        let mut waiting = [0; STREAMS];
+        for stream in streams {
+            let counts = stream.stats.lobby_generation == assoc.stats.lobby_generation;
+            waiting[usize::from(stream.sid)] = if counts { u64::from(stream.stats.waiting) } else { 0 };
+        }
+        assert_eq!(waiting, lobby.ulpq.waiting());
     }
 }
 

@@ -671,7 +671,81 @@ fn cause(evidence: &RawEvidence) -> StallCause {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs::File, io::Write};
+
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
     use super::*;
+
+    /// A table of one element, which has these bytes at these offsets, and zeros elsewhere.
+    fn table(size: usize, members: &[(usize, &[u8])]) -> File {
+        let mut bytes = vec![0; size];
+        for (at, member) in members {
+            bytes[*at..at + member.len()].copy_from_slice(member);
+        }
+        let mut file = File::from(memfd_create(c"table", MFdFlags::empty()).unwrap());
+        file.write_all(&bytes).unwrap();
+        file
+    }
+
+    /// What lasts in an association, though no event comes: a send has waited since second 2, the window has
+    /// been closed since second 3, and nothing was acknowledged since second 1.
+    fn standing_still() -> Programs {
+        let seconds = |n: u64| (n * 1_000_000_000).to_ne_bytes();
+        let entry = table(
+            size_of::<Entry<RawState, RawStats>>(),
+            &[
+                (offset_of!(Entry<RawState, RawStats>, object), &64_u64.to_ne_bytes()),
+                (NOW_SINCE, &seconds(1)),
+                (ZERO_WINDOW, &seconds(3)),
+            ],
+        );
+        let send = table(
+            size_of::<RawSend>(),
+            &[
+                (offset_of!(RawSend, tid), &7_u32.to_ne_bytes()),
+                (offset_of!(RawSend, start_ns), &seconds(2)),
+                (offset_of!(RawSend, full), &[1]),
+            ],
+        );
+        Programs {
+            assocs: Entries::map(&entry, 1).unwrap(),
+            reported: vec![Reported::default()],
+            sends: Some(Table::new(&send, 1).unwrap()),
+            extended: true,
+        }
+    }
+
+    fn moment(second: u32) -> Moment {
+        Moment { interval: second, now: second * SECOND, pool_used: 0, sends_open: 1 }
+    }
+
+    fn the_row(rows: impl Iterator<Item = Result<Row, Error>>) -> Row {
+        let mut rows: Vec<_> = rows.map(Result::unwrap).collect();
+        assert_eq!(rows.len(), 1);
+        rows.remove(0)
+    }
+
+    /// An association at which no event came has a row in each interval, with the interval's part of its wait,
+    /// of its closed window and of its stall; and one at the end, with all of them.
+    #[test]
+    fn what_lasts_has_a_row_before_it_is_over() {
+        let mut programs = standing_still();
+        let mut parts = Vec::new();
+        for second in 4..=6 {
+            let row = the_row(programs.interval(moment(second)).unwrap());
+            parts.push((row.wait_events, row.waited, row.zero_window, row.stalled));
+        }
+        let later = (0, SECOND, SECOND, SECOND);
+        assert_eq!(parts, [(1, 2 * SECOND, SECOND, 3 * SECOND), later, later]);
+        let row = the_row(programs.totals(Due::All, moment(6)).unwrap());
+        assert_eq!((row.wait_events, row.waited), (1, 4 * SECOND));
+        assert_eq!((row.wait.count, row.wait.max), (1, Some(4 * SECOND)));
+        assert_eq!((row.zero_window, row.stalls, row.stalled), (3 * SECOND, 1, 5 * SECOND));
+        let mut records = Vec::new();
+        (0..2).for_each(|_| programs.lasting(moment(6), &mut records));
+        assert_eq!(records.len(), 1, "a stall is handed out once");
+    }
 
     fn evidence() -> RawEvidence {
         RawEvidence { since_ns: 1, bytes: 1000, ..RawEvidence::default() }
@@ -705,6 +779,22 @@ mod tests {
         assert!(part.is_idle());
         let (part, _) = Lasting { wait_events: 2, waited: 5 * SECOND, ..Lasting::default() }.since(largest);
         assert_eq!((part.wait_events, part.waited), (1, 2 * SECOND));
+    }
+
+    /// A sum that shrinks, as clocks of CPUs differ or what lasted is over, gives an interval 0 and no less.
+    #[test]
+    fn no_interval_has_less_than_nothing() {
+        let sums = |n: u32| Lasting {
+            zero_window: n * SECOND,
+            stalled: n * SECOND,
+            wait_events: n.into(),
+            waited: n * SECOND,
+        };
+        let (part, largest) = sums(3).since(sums(5));
+        assert!(part.is_idle());
+        let (part, _) = sums(7).since(largest);
+        assert_eq!((part.zero_window, part.stalled), (2 * SECOND, 2 * SECOND));
+        assert_eq!((part.wait_events, part.waited), (2, 2 * SECOND));
     }
 
     #[test]

@@ -138,3 +138,19 @@ fn memlock(map: BorrowedFd<'_>) -> Option<u64> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{bufmon::Programs, program::Program};
+
+    /// An LRU map has room for the free entries that each CPU keeps to itself. Frames are for kretprobes alone.
+    #[test]
+    fn an_lru_map_grows_with_cpus() {
+        let share = 256 * num_possible_cpus().unwrap() as u32;
+        let mut open = OpenPrograms::new(Programs::NAME, Programs::OBJECT, HookKind::Kprobe).unwrap();
+        assert_eq!(open.map("frames").unwrap().max_entries(), share.max(1024));
+        open.resize_lru("frames", 1).unwrap();
+        assert_eq!(open.map("frames").unwrap().max_entries(), share);
+    }
+}

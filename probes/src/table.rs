@@ -260,6 +260,17 @@ mod tests {
     }
 
     #[test]
+    fn no_interval_has_the_number_0() {
+        let mut memory: File = memfd_create("shared", MFdFlags::empty()).unwrap().into();
+        let mut bytes = vec![0; size_of::<raw::Shared<u64>>()];
+        bytes[..4].copy_from_slice(&(u32::MAX - 1).to_ne_bytes());
+        memory.write_all(&bytes).unwrap();
+        let mut shared = Shared::<u64>::new(&memory).unwrap();
+        let ended = [(); 4].map(|()| shared.next_epoch());
+        assert_eq!(ended, [u32::MAX - 1, u32::MAX, 1, 2]);
+    }
+
+    #[test]
     fn a_writer_that_does_not_finish_costs_its_entry_and_no_other() {
         let mut memory: File = memfd_create("entries", MFdFlags::empty()).unwrap().into();
         memory.write_all(&bytes(&[[2, 7, 1], [5, 8, 5]])).unwrap();

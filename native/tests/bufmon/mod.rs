@@ -94,6 +94,7 @@ pub struct Buffer {
     pub tid: u32,
     pub nvcsw: u64,
     pub waiters: u64,
+    pub closed: u64,
 }
 
 impl Buffer {
@@ -123,6 +124,7 @@ impl Buffer {
         tid: 0,
         nvcsw: 0,
         waiters: 0,
+        closed: 0,
     };
 }
 

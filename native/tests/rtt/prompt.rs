@@ -395,6 +395,24 @@ fn a_long_path_has_no_prompt_samples() {
     assert!(figures.samples > 300 && figures.prompt == 0, "{figures:?}");
 }
 
+/// A retransmission keeps samples from being prompt until it is acknowledged, and not again when TSNs have
+/// moved on by 2^31 and more.
+#[test]
+fn a_retransmission_of_long_ago_keeps_no_sample_from_being_prompt() {
+    let mut world = World::new(Setup { exact: true, ..Setup::ROOMY }, &[(1, 0)]);
+    let tsn = world.send(0, 0, 1, |_| true)[0];
+    world.resend(0, 0, tsn, true);
+    world.assocs[0].receiver.receive(tsn);
+    world.answer(0, true);
+    for further in [1 << 30, 1 << 30, 1, 1 << 30] {
+        world.go_on(further);
+        world.send_through(0, 2);
+        world.answer(0, true);
+        let prompt: u32 = world.program.records::<super::Event>().iter().map(|event| event.prompt).sum();
+        assert_eq!(prompt, 1);
+    }
+}
+
 /// If a packet was not seen, the program cannot tell which one is a second packet, whose SACK is due at once:
 /// the next sample is not prompt.
 #[test]
@@ -414,5 +432,107 @@ fn packets_that_were_not_seen_make_none_prompt() {
         step(&[true, !missed]);
         assert_eq!(step(&[true]), 0, "it may have waited");
         assert_eq!(step(&[true, true]), 1);
+    }
+}
+
+/// Sends packets of one chunk each, which all arrive, and has their SACK come. `seen` tells of each whether its
+/// hook runs. Returns the number of prompt samples.
+fn prompt_of(world: &mut World, seen: &[bool]) -> u32 {
+    for &seen in seen {
+        let tsn = world.send(0, 0, 1, |_| seen)[0];
+        world.assocs[0].receiver.receive(tsn);
+    }
+    world.answer(0, true);
+    prompts(world)
+}
+
+fn prompts(world: &mut World) -> u32 {
+    world.program.records::<super::Event>().iter().map(|event| event.prompt).sum()
+}
+
+/// A world in which the program knows which packets of the first association the last SACK has acknowledged.
+fn known(setup: Setup, isns: &[(u32, u32)]) -> World {
+    let mut world = World::new(Setup { exact: true, ..setup }, isns);
+    prompt_of(&mut world, &[true]);
+    assert_eq!(prompt_of(&mut world, &[true, true]), 1);
+    world
+}
+
+/// If a packet between two others was not seen, their SACK may have waited: the receiver has counted three.
+#[test]
+fn an_unseen_packet_among_others_makes_none_prompt() {
+    let mut world = known(Setup::ROOMY, &[(1, 0)]);
+    assert_eq!(prompt_of(&mut world, &[true, false, true]), 0);
+    assert_eq!(prompt_of(&mut world, &[true, true]), 1);
+}
+
+/// If a SACK was not seen, the packet after it is not a second one.
+#[test]
+fn an_unseen_sack_makes_none_prompt() {
+    let mut world = known(Setup::ROOMY, &[(1, 0)]);
+    let tsn = world.send(0, 0, 1, |_| true)[0];
+    world.assocs[0].receiver.receive(tsn);
+    world.answer(0, false);
+    assert_eq!(prompt_of(&mut world, &[true]), 0);
+    assert_eq!(prompt_of(&mut world, &[true, true]), 1);
+}
+
+/// If a retransmission was not seen, SACKs may answer it until it is acknowledged, gap blocks or not.
+#[test]
+fn an_unseen_retransmission_makes_none_prompt() {
+    let mut world = known(Setup::ROOMY, &[(1, 0)]);
+    let lost = world.send(0, 0, 1, |_| true)[0];
+    prompt_of(&mut world, &[true]);
+    world.resend(0, 0, lost, false);
+    world.answer(0, true);
+    assert_eq!(prompt_of(&mut world, &[true]), 0, "the SACK has a gap block");
+    world.assocs[0].receiver.receive(lost);
+    world.answer(0, true);
+    assert_eq!(prompt_of(&mut world, &[true, true]), 1);
+}
+
+/// After a restart the receiver counts packets anew: those of the old life that were outstanding are none.
+#[test]
+fn packets_of_the_old_life_make_none_prompt() {
+    let mut world = known(Setup::ROOMY, &[(1, 0)]);
+    world.send(0, 0, 1, |_| true);
+    world.restart(0, 77, true);
+    assert_eq!(prompt_of(&mut world, &[true]), 0);
+    assert_eq!(prompt_of(&mut world, &[true, true]), 1);
+}
+
+/// A SHUTDOWN, which acknowledges as well, comes when the peer's application closes.
+#[test]
+fn a_shutdown_makes_none_prompt() {
+    let mut world = known(Setup::ROOMY, &[(1, 0)]);
+    for _ in 0..2 {
+        let tsn = world.send(0, 0, 1, |_| true)[0];
+        world.assocs[0].receiver.receive(tsn);
+    }
+    world.pass(MS);
+    let shutdown = world.assocs[0].receiver.shutdown();
+    world.acknowledge(0, &shutdown, true);
+    assert_eq!(prompts(&mut world), 0);
+}
+
+/// Chunks of another association take the slot of a packet's chunk. If that was the last packet before a SACK,
+/// the next packet is not known to be a second one. If it was the first, its SACK may have come from the
+/// receiver's timer.
+#[test]
+fn a_packet_without_a_slot_makes_none_prompt() {
+    for last in [true, false] {
+        let mut world = known(Setup { sets: 1, ..Setup::ROOMY }, &[(1, 0), (1, 0)]);
+        let tsn = world.send(0, 0, 1, |_| true)[0];
+        world.assocs[0].receiver.receive(tsn);
+        world.pass(150 * MS);
+        for _ in 0..4 {
+            world.pass(1);
+            world.send(1, 0, 1, |_| true);
+        }
+        if last {
+            world.answer(0, true);
+        }
+        assert_eq!(prompt_of(&mut world, &[true]), 0, "{last}");
+        assert_eq!(prompt_of(&mut world, &[true, true]), 1);
     }
 }
