@@ -64,7 +64,8 @@ static void fill(struct wrap_args *args, __u8 *bytes, __u64 len)
 		hist->chunk[i] = args->count;
 }
 
-/* For tests: sets the number of chunks of stream args->hist in the current interval to args->count. */
+/* For tests: sets the number of chunks of stream args->hist in the current interval to args->count.
+ */
 static void fill_window(struct wrap_args *args, __u8 *bytes, __u64 len)
 {
 	stream_at(args->hist)->stats.window[shared.epoch & 1].chunks = args->count;
@@ -116,11 +117,16 @@ static struct memory memories[] = {
 };
 
 static struct hook hooks[] = {
-	HOOK(arrival, struct stream_args),	 HOOK(update, struct stream_args),
-	HOOK(end, struct stream_args),		 HOOK(lobby, struct stream_args),
-	HOOK(begin_interval, struct epoch_args), HOOK(fill, struct wrap_args),
-	HOOK(read_wraps, struct wrap_args),	 HOOK(fill_window, struct wrap_args),
-	HOOK(find_bucket, __u64),		 {},
+	HOOK(arrival, struct stream_args),
+	HOOK(update, struct stream_args),
+	HOOK(end, struct stream_args),
+	HOOK(lobby, struct stream_args),
+	HOOK(begin_interval, struct epoch_args),
+	HOOK(fill, struct wrap_args),
+	HOOK(read_wraps, struct wrap_args),
+	HOOK(fill_window, struct wrap_args),
+	HOOK(find_bucket, __u64),
+	{},
 };
 
 PROGRAM(jitter);

@@ -300,13 +300,20 @@ static struct memory memories[] = {
 };
 
 static struct hook hooks[] = {
-	HOOK(set_path, struct path_args),    HOOK(update, struct call_args),
-	HOOK(lower_cwnd, struct call_args),  HOOK(timer_begins, struct call_args),
-	HOOK(timer_ends, struct call_args),  HOOK(control, struct call_args),
-	HOOK(set_primary, struct call_args), HOOK(retransmit, struct call_args),
-	HOOK(sent, struct sent_args),	     HOOK(sack, struct assoc_args),
-	HOOK(end, struct assoc_args),	     HOOK(free_path, struct call_args),
-	HOOK(restart, struct call_args),     HOOK(rival, struct sent_args),
+	HOOK(set_path, struct path_args),
+	HOOK(update, struct call_args),
+	HOOK(lower_cwnd, struct call_args),
+	HOOK(timer_begins, struct call_args),
+	HOOK(timer_ends, struct call_args),
+	HOOK(control, struct call_args),
+	HOOK(set_primary, struct call_args),
+	HOOK(retransmit, struct call_args),
+	HOOK(sent, struct sent_args),
+	HOOK(sack, struct assoc_args),
+	HOOK(end, struct assoc_args),
+	HOOK(free_path, struct call_args),
+	HOOK(restart, struct call_args),
+	HOOK(rival, struct sent_args),
 	{},
 };
 

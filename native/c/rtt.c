@@ -279,10 +279,14 @@ static struct memory memories[] = {
 };
 
 static struct hook hooks[] = {
-	HOOK(assign, struct sent_args), HOOK(append, struct sent_args),
-	HOOK(sack, struct sack_args),	HOOK(update, struct update_args),
-	HOOK(end, struct end_args),	HOOK(free_path, struct free_path_args),
-	HOOK(race, struct race_args),	HOOK(rival, struct sent_args),
+	HOOK(assign, struct sent_args),
+	HOOK(append, struct sent_args),
+	HOOK(sack, struct sack_args),
+	HOOK(update, struct update_args),
+	HOOK(end, struct end_args),
+	HOOK(free_path, struct free_path_args),
+	HOOK(race, struct race_args),
+	HOOK(rival, struct sent_args),
 	{},
 };
 

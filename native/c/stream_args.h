@@ -26,7 +26,7 @@ struct stream_args {
 	__u32 stream;
 	__u32 state; /* enum sctp_state */
 	__u32 pd_mode;
-	__u32 counted; /* chunks that the kernel has counted as sent so far */
+	__u32 counted;	/* chunks that the kernel has counted as sent so far */
 	__u32 function; /* that changes the lobby in unknown ways: see streamutil.c */
 };
 

@@ -95,8 +95,8 @@ struct lobby_programs {
 
 /* Keep in step with LOBBY_FUNCTIONS in tests/streamutil.rs. */
 static struct lobby_programs lobby_programs[] = {
-	LOBBY_PROGRAMS(renege),	  LOBBY_PROGRAMS(irenege),   LOBBY_PROGRAMS(fwdtsn),
-	LOBBY_PROGRAMS(iftsn),	  LOBBY_PROGRAMS(flush),     LOBBY_PROGRAMS(abort_pd),
+	LOBBY_PROGRAMS(renege),	   LOBBY_PROGRAMS(irenege),	 LOBBY_PROGRAMS(fwdtsn),
+	LOBBY_PROGRAMS(iftsn),	   LOBBY_PROGRAMS(flush),	 LOBBY_PROGRAMS(abort_pd),
 	LOBBY_PROGRAMS(iabort_pd), LOBBY_PROGRAMS(report_iftsn),
 };
 
