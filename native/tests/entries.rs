@@ -291,3 +291,17 @@ fn an_init_that_completes_an_association_begins_no_life() {
     world.sacks(0, 1);
     world.check_living().unwrap();
 }
+
+/// An association with the id and the memory of one that restarted and ended begins with life 1.
+#[test]
+fn an_ended_association_leaves_no_life_to_another() {
+    let mut world = World::new(8, false, false);
+    world.begin(5);
+    world.restart(0);
+    world.end(0);
+    world.last_id -= 1;
+    world.ended.clear();
+    world.begin(5);
+    let living: Vec<_> = world.entries().iter().filter(|entry| entry.ended == 0).map(|e| e.id.life).collect();
+    assert_eq!(living, [1]);
+}

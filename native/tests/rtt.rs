@@ -1566,6 +1566,27 @@ fn two_writers_have_two_entries() {
     assert!(met > 60 && lost < 60, "{met} rivals, {lost} chunks for which there was no place");
 }
 
+/// Another CPU takes the last free entry of a path while one is being made: the chunk without an entry is counted.
+#[test]
+fn a_chunk_whose_path_has_no_entry_is_counted() {
+    let mut counted = 0;
+    for moment in 1..12 {
+        let mut world = World::new(Setup { paths: 8, ..Setup::ROOMY }, &[(1, 0); 7]);
+        (0..7).for_each(|index| world.send_through(index, 1));
+        let mine = world.new_assoc(7, 1, 0);
+        let rival = world.new_assoc(8, 1, 0);
+        world.assocs.extend([mine, rival]);
+        world.pass(1000);
+        world.rival_at(8, moment);
+        let before = world.accounting().slots_evicted;
+        world.send(7, 0, 1, |_| true);
+        world.rival_came(8);
+        counted += world.accounting().slots_evicted - before;
+        world.check_sum();
+    }
+    assert!(counted > 0, "no chunk was without an entry");
+}
+
 /// A chunk makes room for another CPU's while its SACK comes: it gives a sample, or counts as evicted, and not
 /// both.
 #[test]
