@@ -110,12 +110,24 @@ lose() {
 	until_true 10 grep -qs dropping losses.err
 }
 
-# lose_stop: end `lose`. Does nothing if `lose` was not called.
+# lose_sacks PERCENT SEED: drop PERCENT % of the packets on path 0 that b sends and that begin with a SACK, as
+# `lose` does of those with DATA. The list goes to sack-losses.json.
+lose_sacks() {
+	modprobe sch_ingress
+	modprobe cls_bpf
+	/sbin/ip netns exec r sctp-drop rb0 --sacks --percent "$1" --seed "$2" >sack-losses.json 2>sack-losses.err &
+	sack_dropper=$!
+	until_true 10 grep -qs dropping sack-losses.err
+}
+
+# lose_stop: end `lose` and `lose_sacks`. Does nothing if neither was called.
 lose_stop() {
-	[ -n "$dropper" ] || return 0
-	kill -TERM "$dropper"
-	wait "$dropper" || fail "sctp-drop: $(cat losses.err)"
-	dropper=
+	local pid
+	for pid in $dropper $sack_dropper; do
+		kill -TERM "$pid"
+		wait "$pid" || fail "sctp-drop: $(cat losses.err sack-losses.err)"
+	done
+	dropper= sack_dropper=
 }
 
 # path_down NUMBER: drop all packets on path NUMBER, in both directions, until `path` is called for it.

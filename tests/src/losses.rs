@@ -1,7 +1,7 @@
 //! Losses that are the same in every run: computes which packets `sctp-drop` must have dropped, to compare
 //! with its report.
 //!
-//! A packet is dropped if the transmission of its first DATA chunk is chosen. The choice depends on a seed
+//! A packet is dropped if the transmission of its first DATA chunk, or its SACK, is chosen. The choice depends on a seed
 //! and on three numbers, none of which depends on time: see [`Transmission`]. `bpf/drop.bpf.c` chooses by the
 //! same function.
 
@@ -13,7 +13,8 @@ use crate::capture::Frame;
 use crate::sctp::Chunk;
 
 /// A transmission of a DATA chunk: association (0, 1, ... in the order of their INITs), TSN relative to the
-/// association's first one, and copy (0 is the first transmission).
+/// association's first one, and copy (0 is the first transmission). Of a SACK: its association, its number among
+/// that association's packets that begin with a SACK, and 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Transmission(pub u32, pub u32, pub u32);
 
@@ -32,7 +33,7 @@ pub struct Losses {
     /// The choice that `sctp-drop` was started with.
     #[serde(flatten)]
     pub choice: Choice,
-    /// The first DATA chunk of each dropped packet, in the order of dropping.
+    /// The first DATA chunk, or the SACK, of each dropped packet, in the order of dropping.
     pub dropped: Vec<Transmission>,
     /// How often `sctp-drop` could not follow something, for example DATA of an association whose INIT it did
     /// not see. `sctp-drop` fails unless this is 0.
@@ -79,6 +80,31 @@ impl Choice {
                     }
                     _ => {}
                 }
+            }
+        }
+        chosen
+    }
+
+    /// Returns the SACKs that `sctp-drop --sacks` must have dropped, in the order of sending. `frames` is a capture at
+    /// their sender.
+    pub fn of_sacks(self, frames: &[Frame], from_sender: impl Fn(&Frame) -> bool) -> Vec<Transmission> {
+        let mut associations: BTreeMap<(u16, u16), (u32, u32)> = BTreeMap::new();
+        let mut chosen = Vec::new();
+        for frame in frames.iter().filter(|frame| from_sender(frame)) {
+            let ports = (frame.packet.source, frame.packet.destination);
+            match frame.packet.chunks.first() {
+                Some(Chunk::Init { ack: true, .. }) => {
+                    let index = associations.len() as u32;
+                    associations.entry(ports).or_insert((index, 0));
+                }
+                Some(Chunk::Sack(_)) => {
+                    if let Some((index, sacks)) = associations.get_mut(&ports) {
+                        let transmission = Transmission(*index, *sacks, 0);
+                        chosen.extend(self.is_chosen(transmission).then_some(transmission));
+                        *sacks += 1;
+                    }
+                }
+                _ => {}
             }
         }
         chosen

@@ -1,4 +1,4 @@
-//! Drops some of the packets with DATA that come in by an interface, the same ones in every run and on every
+//! Drops some of the packets with DATA, or with SACKs, that come in by an interface, the same ones in every run and on every
 //! kernel. Ends at SIGTERM, and prints as JSON what was dropped ([`Losses`]).
 
 use std::mem::MaybeUninit;
@@ -23,7 +23,10 @@ mod skel {
 struct Flags {
     /// The interface
     interface: String,
-    /// The share of the packets with DATA to drop
+    /// Drop packets that begin with a SACK instead
+    #[arg(long)]
+    sacks: bool,
+    /// The share of the packets with DATA, or with SACKs, to drop
     #[arg(long)]
     percent: f64,
     /// Another seed chooses others
@@ -39,6 +42,7 @@ fn main() -> Result<()> {
     let settings = open.maps.rodata_data.as_deref_mut().context("no settings")?;
     settings.seed = choice.seed;
     settings.threshold = choice.threshold();
+    settings.sacks = flags.sacks.into();
     let skel = open.load()?;
     let end = SigSet::from(Signal::SIGTERM);
     end.thread_block()?;

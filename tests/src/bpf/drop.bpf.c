@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-/* Drops some of the packets with DATA: the same ones in every run and on every kernel.
+/* Drops some of the packets with DATA, or some of those with a SACK and no DATA: the same ones in
+ * every run and on every kernel.
  *
  * A packet is dropped if the transmission of its first DATA chunk is chosen. The choice depends on
  * a seed and three numbers, none of which depends on time: the association (0, 1, ... in the order
  * of the INITs), the TSN relative to the association's first one, and the copy (0 is the first
- * transmission of the chunk, 1 the second, ...). Packets without DATA pass. */
+ * transmission of the chunk, 1 the second, ...). For SACKs, the number of the SACK among those of
+ * its association that come here (0, 1, ...) takes the place of the TSN. Other packets pass. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
@@ -17,6 +19,8 @@ enum {
 	ENCAPSULATION_PORT = 9899,
 	DATA = 0,
 	INIT = 1,
+	INIT_ACK = 2,
+	SACK = 3,
 	I_DATA = 64,
 	/* An IPv4 packet of 1,500 bytes holds at most 73 DATA chunks (of 20 bytes with padding). */
 	MAX_CHUNKS = 80,
@@ -26,6 +30,8 @@ enum {
 /* Set before load. is_chosen() chooses hashes below the threshold: a share of threshold / 2^32. */
 const volatile __u32 seed;
 const volatile __u32 threshold;
+/* Whether to choose from the packets with a SACK. */
+const volatile __u32 sacks;
 
 struct ports {
 	__be16 source;
@@ -39,6 +45,8 @@ struct association {
 	__u32 first_tsn;
 	/* One more than the highest TSN sent, relative to first_tsn. */
 	__u32 next;
+	/* Number of SACKs so far. */
+	__u32 sacks;
 };
 
 struct drop {
@@ -119,7 +127,7 @@ static void begin(const struct ports *ports, __u32 tag, __u32 first_tsn)
 	struct association *known = bpf_map_lookup_elem(&drop_assocs, ports);
 	struct association new = {.tag = tag, .first_tsn = first_tsn};
 
-	if (known && known->tag == tag)
+	if (known && (sacks || known->tag == tag))
 		return;
 	new.index = associations++;
 	if (bpf_map_update_elem(&drop_assocs, ports, &new, BPF_ANY))
@@ -153,6 +161,20 @@ static int send(struct association *assoc, __u32 tsn, int is_first)
 	return 1;
 }
 
+/* Counts a packet with a SACK. Returns 1 if it is to be dropped. */
+static int acknowledge(struct association *assoc)
+{
+	struct drop sack = {.association = assoc->index, .tsn = assoc->sacks++};
+	__u32 index;
+
+	if (!is_chosen(&sack))
+		return 0;
+	index = dropped++;
+	if (index < MAX_DROPS)
+		drops[index] = sack;
+	return 1;
+}
+
 struct packet {
 	struct __sk_buff *skb;
 	struct ports ports;
@@ -177,10 +199,17 @@ static long next_chunk(__u32 index, struct packet *packet)
 
 	if (bpf_skb_load_bytes(packet->skb, packet->offset, &chunk, sizeof(chunk)))
 		return 1;
-	if (chunk.type == INIT &&
+	if (chunk.type == (sacks ? INIT_ACK : INIT) &&
 	    !bpf_skb_load_bytes(packet->skb, packet->offset + 16, &first_tsn, sizeof(first_tsn)))
 		begin(&packet->ports, chunk.word, bpf_ntohl(first_tsn));
-	if (chunk.type == DATA || chunk.type == I_DATA) {
+	if (sacks && chunk.type == SACK && !index) {
+		assoc = bpf_map_lookup_elem(&drop_assocs, &packet->ports);
+		if (assoc)
+			packet->drop = acknowledge(assoc);
+		else
+			unknown++;
+	}
+	if (!sacks && (chunk.type == DATA || chunk.type == I_DATA)) {
 		assoc = bpf_map_lookup_elem(&drop_assocs, &packet->ports);
 		if (assoc)
 			packet->drop |= send(assoc, bpf_ntohl(chunk.word), !packet->chunks++);

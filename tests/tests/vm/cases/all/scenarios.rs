@@ -116,7 +116,7 @@ pub const SCENARIOS: [Scenario; 28] = [
     // was lost. SACKs get lost, too.
     Scenario {
         name: "sparse",
-        network: "topology; path 10ms; netem ra0 delay 10ms loss 20%; lose 10 12",
+        network: "topology; path 10ms; lose_sacks 20 13; lose 10 12",
         client: "--bind 10.1.0.1 --count 300 --rate 3 --size 750 --nodelay",
         rtt: rtt::LOSSY.prompt(21_000.0),
         ..PLAIN
@@ -369,6 +369,13 @@ impl Scenario {
     /// Ensures that sctp-drop dropped exactly the transmissions that its seed chooses in the capture, in this
     /// order; and, if the scenario has steady packets, the same ones as on other machines.
     fn check_losses(&self, folder: &Path, cell: Cell) -> Result<()> {
+        let sacks = folder.join("sack-losses.json");
+        if sacks.exists() {
+            let losses: Losses = serde_json::from_str(&text(&sacks)?)?;
+            let from_receiver = |frame: &Frame| (5000..=5009).contains(&frame.source.port());
+            let chosen = losses.choice.of_sacks(&captured(folder, &["b0"])?, from_receiver);
+            ensure!(!chosen.is_empty() && losses.dropped == chosen, "{:?}, not {chosen:?}", losses.dropped);
+        }
         static BEFORE: Mutex<BTreeMap<&str, (Cell, Losses)>> = Mutex::new(BTreeMap::new());
         let path = folder.join("losses.json");
         if !path.exists() {
