@@ -2,17 +2,25 @@
 
 use std::{
     ffi::OsString,
-    fs::OpenOptions,
+    fs::{OpenOptions, metadata},
     io::{self, Write},
     net::IpAddr,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process,
     time::Duration,
 };
 
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, FromArgMatches, ValueEnum, error::ErrorKind};
-use nix::{errno::Errno, libc::O_NONBLOCK, sys::signal::kill, unistd::Pid};
+use nix::{
+    errno::Errno,
+    libc::O_NONBLOCK,
+    sys::{
+        signal::kill,
+        statfs::{CGROUP2_SUPER_MAGIC, statfs},
+    },
+    unistd::Pid,
+};
 use probes::{Config, Filter, HookKind, kernel, streams};
 
 use crate::{Manual, version::VERSION};
@@ -68,6 +76,9 @@ pub struct Common {
     /// Only this network namespace, of a file or a process
     #[arg(long, value_name = "PATH|PID", help_heading = "Filters", value_parser = netns)]
     pub netns: Option<u32>,
+    /// Only sockets of processes in this cgroup (v2)
+    #[arg(long, value_name = "PATH", help_heading = "Filters", hide_short_help = true, value_parser = cgroup)]
+    pub cgroup: Option<u64>,
     /// Use hooks of this kind only, and do not fall back
     #[arg(long, value_name = "fentry|kprobe", hide_short_help = true, hide_possible_values = true)]
     hooks: Option<HookKindName>,
@@ -133,6 +144,7 @@ impl Common {
             addr: self.addr.map(|a| a.to_canonical()),
             netns: self.netns,
             pid: self.pid,
+            cgroup: self.cgroup,
         }
     }
 
@@ -146,6 +158,7 @@ impl Common {
             intervals: self.has_interval_rows(),
             extended: self.is_extended(),
             histograms: self.histogram,
+            owners: self.is_extended(),
             keep_ended: false,
             hooks: self.hooks.map(|hooks| match hooks {
                 HookKindName::Fentry => HookKind::Fentry,
@@ -307,9 +320,23 @@ fn netns(text: &str) -> Result<u32, String> {
     inode.ok_or_else(|| format!("{} is no network namespace", path.display()))
 }
 
+/// Where cgroup v2 is mounted on most hosts.
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+
+/// Parses the argument of `--cgroup`: a folder of cgroup v2, or its path from the root of that. Returns the id
+/// of the cgroup, which is the folder's inode number (`kernfs_ino()`).
+fn cgroup(text: &str) -> Result<u64, String> {
+    let below_root = Path::new(CGROUP_ROOT).join(text.trim_start_matches('/'));
+    let is_cgroup = |path: &&Path| statfs(*path).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC);
+    let path = [Path::new(text), &below_root].into_iter().find(is_cgroup).ok_or_else(|| {
+        format!("{text} is no cgroup of cgroup v2: /proc/PID/cgroup has that of a process, after 0::")
+    })?;
+    Ok(metadata(path).map_err(|e| format!("cannot look at {}: {e}", path.display()))?.ino())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{fs::metadata, os::unix::fs::MetadataExt, time::Instant};
+    use std::time::Instant;
 
     use clap::Parser;
     use proptest::prelude::*;

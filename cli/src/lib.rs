@@ -15,6 +15,7 @@ mod out;
 mod output_file;
 mod parts;
 mod progress;
+mod protocol;
 mod report;
 mod rows;
 mod run;
@@ -34,7 +35,7 @@ pub use histogram::draw;
 pub use manual::{Manual, Table};
 pub use out::Out;
 pub use parts::{
-    ASSOC_ID, DIST_FIXED_US, DIST_US, EXTREMES_MS, IDENTITY, LIFE, PATH, PERCENTILES_BYTES,
+    ASSOC_ID, DIST_FIXED_US, DIST_US, EXTREMES_MS, IDENTITY, OWNER, PATH, PERCENTILES_BYTES,
     PERCENTILES_FIXED_US, PERCENTILES_MS, PERCENTILES_US, endpoints, ms, us,
 };
 pub use report::{Form, Report};

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use probes::{DurationDist, Identity, ValueDist};
+use probes::{DurationDist, Identity, Owner, ValueDist};
 
 use crate::{
     Column,
-    Get::{Fixed, Float, Int, Ip, Socket},
+    Get::{Fixed, Float, Int, Ip, Socket, Text},
+    protocol::protocol_name,
 };
 
 /// The addresses and ports of an association's two ends, and the association's network namespace.
@@ -16,12 +17,44 @@ pub const IDENTITY: &[Column<Identity>] = &[
     Column::label("netns", "inode of the network namespace", Int(|id| Some(id.netns.into()))),
 ];
 
-/// The life of the association (see docs/glossary.md): the last column of rows.
-pub const LIFE: &[Column<Identity>] = &[Column::label(
-    "life",
-    "which life of the association: 1, and one more after each restart",
-    Int(|id| Some(id.life.into())),
-)];
+/// Whose the association is, which protocol it carries, and which life of it this is: the last columns of rows.
+pub const OWNER: &[Column<Identity>] = &[
+    Column::label(
+        "pid",
+        "process that has the association's socket",
+        Int(|id| owner(id)?.pid.map(u64::from)),
+    ),
+    Column::label("comm", "name of that process", Text(|id| owner(id)?.comm.as_deref())),
+    Column::label(
+        "cgroup",
+        "cgroup of that process: its path from the root of cgroup v2, or the last 256 bytes of that",
+        Text(|id| owner(id)?.cgroup.as_deref()),
+    ),
+    Column::gauge(
+        "owners",
+        "number of processes that have the association's socket",
+        Int(|id| owner(id)?.owners.map(u64::from)),
+    ),
+    Column::label(
+        "payload_protocol",
+        "payload protocol identifier of the association's DATA chunks: of the first that was seen",
+        Int(|id| id.payload_protocol.map(u64::from)),
+    ),
+    Column::label(
+        "protocol",
+        "name of that payload protocol",
+        Text(|id| id.payload_protocol.and_then(protocol_name)),
+    ),
+    Column::label(
+        "life",
+        "which life of the association: 1, and one more after each restart",
+        Int(|id| Some(id.life.into())),
+    ),
+];
+
+fn owner(id: &Identity) -> Option<&Owner> {
+    id.owner.as_deref()
+}
 
 /// The association's id.
 pub const ASSOC_ID: &[Column<Identity>] =

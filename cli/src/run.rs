@@ -10,14 +10,14 @@ use std::{
 };
 
 use anyhow::Result;
-use probes::{Accounting, Probe, async_fd, kernel::Ftrace};
+use probes::{Accounting, Probe, ROUND_PERIOD, async_fd, kernel::Ftrace};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     select,
     task::yield_now,
-    time::{MissedTickBehavior, interval_at, sleep, sleep_until},
+    time::{Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until},
 };
 
 use crate::{
@@ -191,6 +191,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     pub fn end(&mut self) -> Result<Accounting> {
         let duration = self.started.elapsed();
         self.hooks_off = self.ftrace.take().is_some_and(Ftrace::is_off);
+        self.probe.find_owners()?;
         self.probe.detach();
         let patience =
             |within, until| Patience { within, until: Instant::now() + until, stopped: Arc::default() };
@@ -306,6 +307,7 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut carries = interval_at((started + CARRY).into(), CARRY);
     carries.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut rounds = run.probe.wants_owners().then(|| interval(ROUND_PERIOD));
     let end = run.due();
     loop {
         run.probe.wake_me();
@@ -324,6 +326,7 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
             },
             _ = ticks.tick() => run.interval()?,
             _ = carries.tick() => run.probe.carry()?,
+            () = tick(&mut rounds) => run.probe.find_owners()?,
             () = progress.due() => progress.say(run.probe.accounting().events),
             () = run.out.writable(), if is_behind => {}
             // Timers and signals are looked at before the next batches.
@@ -336,6 +339,14 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
                 }
             }
         }
+    }
+}
+
+/// Waits for the next tick; for ever if there are none.
+async fn tick(ticks: &mut Option<Interval>) {
+    match ticks {
+        Some(ticks) => drop(ticks.tick().await),
+        None => pending().await,
     }
 }
 
@@ -442,9 +453,7 @@ pub(crate) fn sentences(a: &Accounting) -> Vec<String> {
         lines.push(format!("{} table entries evicted: the tables are too small for this traffic", a.evicted));
     }
     if let Some(unseen) = a.unseen.filter(|unseen| *unseen > 0) {
-        lines.push(format!(
-            "{unseen} chunks unseen: the kernel sent them without running the programs at them"
-        ));
+        lines.push(format!("{unseen} chunks unseen: the kernel counted them, and ran no program at them"));
     }
     for s in a.skipped.iter().filter(|s| s.count > 0) {
         let at_most = if s.is_bound() { "at most " } else { "" };
@@ -475,7 +484,7 @@ mod tests {
         };
         assert!(sentences(&accounting(0, 0)).is_empty());
         let lines = sentences(&accounting(1, 3));
-        assert_eq!(lines[2], "3 chunks unseen: the kernel sent them without running the programs at them");
+        assert_eq!(lines[2], "3 chunks unseen: the kernel counted them, and ran no program at them");
         assert_eq!(lines[3..], ["3 samples skipped: because", "at most 3 samples skipped: because"]);
     }
 

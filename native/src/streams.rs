@@ -85,6 +85,7 @@ pub struct Accounting {
     pub events_gone: u64,
     pub no_place: u64,
     pub unseen: u64,
+    pub uncounted: u64,
     pub lobby_limit: u64,
 }
 

@@ -17,6 +17,10 @@ use zerocopy::FromBytes;
 struct AssocStats {
     packet_ns: u64,
     packet_end: u64,
+    came_before: u32,
+    thrown_away: u32,
+    reneged: u32,
+    uncounted: u32,
 }
 
 /// `struct arrivals` (`jitter.bpf.c`): intervals between arrivals of chunks or of messages, and their jitter.

@@ -12,9 +12,10 @@ pub struct Accounting {
     pub evicted: u64,
     /// Chunks that were sent and still wait for their SACK; `None` for commands that do not wait for SACKs.
     pub outstanding: Option<u64>,
-    /// Chunks that the kernel counted as sent (as for `SCTP_GET_ASSOC_STATS`) and no program saw, from each
-    /// association's first event seen to its last, its end included. `None` except for `sctp-rtt` and
-    /// `sctp-streamutil`, or where a filter leaves out some chunks of an association.
+    /// Chunks that the kernel counted and no program saw, from each association's first event seen to its end, or to that
+    /// of the run: chunks sent (`sctp-rtt`, `sctp-streamutil`) or sent again (`sctp-rto` with the figures of `-x`), by what
+    /// `SCTP_GET_ASSOC_STATS` returns; chunks received (`sctp-jitter`), by the map of TSNs. `None` where the kernel does
+    /// not tell, or where a filter leaves out some chunks of an association.
     pub unseen: Option<u64>,
     /// Events that gave no sample, by reason.
     pub skipped: Vec<Skipped>,

@@ -205,6 +205,8 @@ pub(crate) struct RawState {
     zero_window_ns: u64,
     cum_tsn: u32,
     seen: u32,
+    payload_noted: u32,
+    pad: u32,
 }
 
 /// A wait that has ended, as it comes through the ring buffer: `struct event` of `bufmon.bpf.c`.
@@ -256,7 +258,7 @@ same_layout!(types;
     RawEvidence = evidence {
         since_ns, until_ns, bytes, t3_expiries, zero_window, sender_waits, own_queue
     };
-    RawState = state { now, last, rto_ns, zero_window_ns, cum_tsn, seen };
+    RawState = state { now, last, rto_ns, zero_window_ns, cum_tsn, seen, payload_noted };
     RawSend = send { tid, assoc_id, start_ns, nvcsw, asoc, entry, generation, msg_bytes, full, closed };
     RawEvent = event { time_ns, wait_ns, assoc_id, entry, generation, msg_bytes };
     RawAccounting = accounting { lost, assocs_evicted, samples_evicted, waits_unknown, waits_missed };
@@ -382,7 +384,7 @@ impl Program for Programs {
         if !config.gathers_more() {
             open.leave_out("bufmon_x_");
         }
-        open.make_table::<RawSend>("sends", SENDS)?;
+        open.set_table::<RawSend>("sends", SENDS);
         Entries::<RawState, RawStats>::configure(open, config, sizes.max_assocs)
     }
 
@@ -428,7 +430,7 @@ impl Program for Programs {
                     reported.stall_ns = evidence.since_ns;
                     let since = Duration::from_nanos(evidence.since_ns);
                     records.push(Record::Stall(Stall {
-                        id: Identity { path: None, ..assoc.id.into() },
+                        id: Identity { path: None, ..self.assocs.identify(assoc.id) },
                         since,
                         until,
                         lasted: until.unwrap_or(moment.now).saturating_sub(since),
@@ -627,7 +629,7 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, waits: bool, now:
     };
     Row {
         serial: assoc.of.generation,
-        id: Identity { path: None, ..assoc.id },
+        id: Identity { path: None, ..assoc.id.clone() },
         util_ppm: ValueDist::new(&stats.util, assoc.hist(0)),
         outqueue_bytes: ValueDist::new(&stats.outqueue, assoc.hist(1)),
         rwnd_bytes: ValueDist::new(&stats.rwnd, assoc.hist(2)),

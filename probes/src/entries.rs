@@ -14,7 +14,8 @@ use crate::{
     error::malformed,
     hist::BUCKETS,
     object::{OpenPrograms, map, table_map},
-    raw::{Entry, Settings, WANT_EXTENDED, Window},
+    owner::Owners,
+    raw::{self, Entry, Settings, WANT_EXTENDED, Window},
     table::{self, Table},
 };
 
@@ -59,6 +60,9 @@ pub(crate) struct Entries<State, Stats> {
     /// By index of an entry: the identity that was last read from it, with the entry's generation at that
     /// time.
     known: Vec<Option<(u32, Identity)>>,
+    owners: Option<Owners>,
+    /// Number of the round ([`Owners::rounds_done`]) after which the identities in `known` were read.
+    known_round: u32,
     /// Sum, word by word, of the statistics of all entries that were handed out after their end. Their places
     /// may be taken by other paths or associations.
     gone: Vec<u64>,
@@ -84,7 +88,8 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
             open.resize("hists", len)?;
         }
         open.resize_lru("lives", 1024)?;
-        open.make_table::<Entry<State, Stats>>("entries", len)
+        open.set_table::<Entry<State, Stats>>("entries", len);
+        Ok(())
     }
 
     /// Maps the table `entries` of loaded programs. Each entry has `hists` histograms.
@@ -99,6 +104,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     ) -> Result<Self, Error> {
         let len = settings.entry_mask + 1;
         let mut entries = Self::map(&table_map(object, "entries")?, len)?;
+        entries.owners = Owners::new(object, config)?;
         if config.gathers_more() {
             let before = if config.intervals { len } else { 0 };
             entries.hists = Some(Hists {
@@ -117,7 +123,8 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     /// Where the kernel refuses the mapping (out of memory or address space).
     pub(crate) fn map(table: &impl AsFd, len: u32) -> Result<Self, Error> {
         let (known, gone) = (vec![None; len as usize], vec![0; size_of::<Stats>() / 8]);
-        Ok(Self { table: Table::writable(table, len)?, known, gone, hists: None })
+        let table = Table::writable(table, len)?;
+        Ok(Self { table, known, owners: None, known_round: 0, gone, hists: None })
     }
 
     /// Returns the statistics since the start of every entry that was not idle since then and is due. With [`Due::All`]
@@ -192,7 +199,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         let hists = self.hists.as_mut().map(|hists| hists.read(of)).transpose()?;
         Ok(Snapshot {
             of,
-            id: entry.id.into(),
+            id: self.identify(entry.id),
             state: entry.state,
             stats: entry.stats,
             hists: hists.unwrap_or_default(),
@@ -273,16 +280,28 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     /// The identity of the path or association that `wanted` names; `None` if another one has taken its
     /// place, or the entry cannot be read.
     pub(crate) fn identity(&mut self, wanted: EntryRef) -> Option<Identity> {
+        let round = self.owners.as_ref().map_or(0, Owners::rounds_done);
+        if round != self.known_round {
+            self.known.fill(None);
+            self.known_round = round;
+        }
         let known = self.known.get(wanted.index as usize)?;
         if let Some((generation, id)) = known
             && *generation == wanted.generation
         {
-            return Some(*id);
+            return Some(id.clone());
         }
         let entry = self.read(wanted.index).filter(|entry| entry.generation == wanted.generation)?;
-        let id = entry.id.into();
-        self.known[wanted.index as usize] = Some((wanted.generation, id));
+        let id = self.identify(entry.id);
+        self.known[wanted.index as usize] = Some((wanted.generation, id.clone()));
         Some(id)
+    }
+
+    /// The identity with the association's owner.
+    pub(crate) fn identify(&self, id: raw::Identity) -> Identity {
+        let (owner, payload_protocol) =
+            self.owners.as_ref().map_or((None, None), |owners| owners.of(id.assoc_id));
+        Identity { owner, payload_protocol, ..id.into() }
     }
 
     /// How often an entry was left out, because its writer did not finish in time.

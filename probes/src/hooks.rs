@@ -20,7 +20,8 @@ pub enum HookKind {
 }
 
 impl HookKind {
-    /// The kind of a program whose ELF section has this name; `None` for an iterator, which hooks nothing.
+    /// The kind of a program whose ELF section has this name; `None` for a program of both kinds: an iterator,
+    /// which hooks nothing, or one at a raw tracepoint.
     pub(crate) fn of_section(section: &str) -> Option<Self> {
         match section.split('/').next() {
             Some("fentry" | "fexit" | "tp_btf") => Some(Self::Fentry),

@@ -1,10 +1,16 @@
 //! The identity of an association and of its paths (`assoc.h`).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    rc::Rc,
+};
 
 use nix::libc;
 
-use crate::raw::{self, EndpointAddr};
+use crate::{
+    Owner,
+    raw::{self, EndpointAddr},
+};
 
 /// The address family of IPv4, as the kernel side stores it.
 const AF_INET: u16 = libc::AF_INET as u16;
@@ -12,7 +18,7 @@ const AF_INET: u16 = libc::AF_INET as u16;
 const AF_INET6: u16 = libc::AF_INET6 as u16;
 
 /// Identity of a path, or of an association.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Association id (`sctp_assoc_t`): unique among the live associations of a host (`sctp_assoc_set_id()`).
     pub assoc_id: u32,
@@ -27,13 +33,27 @@ pub struct Identity {
     pub path: Option<IpAddr>,
     /// Number of the association's life: 1, and one more after each restart (RFC 9260 5.2.4) that was seen.
     pub life: u32,
+    /// Payload protocol identifier of a DATA chunk of the association (RFC 9260 3.3.1), the first that was seen; `None`
+    /// if none was.
+    pub payload_protocol: Option<u32>,
+    /// The processes that have the association's socket; `None` if they are unknown.
+    pub owner: Option<Rc<Owner>>,
 }
 
 impl From<raw::Identity> for Identity {
     fn from(id: raw::Identity) -> Self {
         let [local, peer, path] = [id.local, id.peer, id.path].map(socket_addr);
         let path = path.map(|addr| addr.ip());
-        Self { assoc_id: id.assoc_id, netns: id.netns, local, peer, path, life: id.life }
+        Self {
+            assoc_id: id.assoc_id,
+            netns: id.netns,
+            local,
+            peer,
+            path,
+            life: id.life,
+            payload_protocol: None,
+            owner: None,
+        }
     }
 }
 

@@ -66,6 +66,10 @@ pub struct Row {
 pub(crate) struct RawAssoc {
     packet_ns: u64,
     packet_end: u64,
+    came_before: u32,
+    thrown_away: u32,
+    reneged: u32,
+    uncounted: u32,
 }
 
 /// Arrivals of a stream's chunks, or of its messages: `struct arrivals` of `jitter.bpf.c`.
@@ -135,7 +139,7 @@ struct WrapKey {
 same_layout!(types;
     @streams;
     raw::Dist = dist { count, sum, min, max };
-    RawAssoc = assoc_stats { packet_ns, packet_end };
+    RawAssoc = assoc_stats { packet_ns, packet_end, came_before, thrown_away, reneged, uncounted };
     RawArrivals = arrivals { last_ns, last_interval_ns, jitter16_ns, interval };
     RawWindow = window { epoch, chunks, reordered, messages, chunk, message };
     RawStream = stream_stats { hist, reordered, chunk, message, window };
@@ -143,7 +147,7 @@ same_layout!(types;
     WrapKey = wrap_key { hist, bucket };
     RawBaseline = earlier { made, generation, sid, hist };
     RawAccounting = accounting {
-        assocs_evicted, streams_evicted, events_evicted, events_gone, no_place, unseen,
+        assocs_evicted, streams_evicted, events_evicted, events_gone, no_place, unseen, uncounted,
         lobby_limit
     };
 );
@@ -182,7 +186,7 @@ impl Program for Programs {
 
     fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error> {
         Ok(Self {
-            tables: Tables::new(object, settings)?,
+            tables: Tables::new(object, settings, config)?,
             hists: if config.gathers_more() { Some(Hists::new(object)?) } else { None },
             histograms: config.histograms,
         })
@@ -206,7 +210,7 @@ impl Program for Programs {
             let stats = &found.stream.stats;
             let hist = hists.as_ref().map(|hists| hists.read(stats.hist)).transpose()?;
             Ok(Row {
-                association: found.association,
+                association: found.association.clone(),
                 stream_id: found.stream.sid,
                 chunks: arrivals(&stats.chunk, hist.as_ref()),
                 histogram: hist.as_ref().filter(|_| *histograms).map(|counts| Histogram::of(counts, 1000)),
@@ -217,7 +221,9 @@ impl Program for Programs {
     }
 
     fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {
-        self.tables.accounting(counted, misses)
+        // Of an association whose map of TSNs was changed otherwise, the kernel does not tell how many chunks came.
+        let unseen = (counted.uncounted == 0).then_some(counted.unseen);
+        Accounting { unseen, ..self.tables.accounting(counted, misses) }
     }
 }
 
@@ -234,7 +240,7 @@ fn interval_row(
     }
     let hist = hists.map(|hists| hists.since_last(&found.place, stats.hist)).transpose()?;
     Ok(Some(Row {
-        association: found.association,
+        association: found.association.clone(),
         stream_id: found.stream.sid,
         chunks: Arrivals {
             count: window.chunks,

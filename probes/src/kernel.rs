@@ -172,6 +172,27 @@ impl Ftrace {
     }
 }
 
+/// Returns how many more bytes the memory cgroups of this process may take (cgroup v2); `None` where there is no
+/// limit, or none can be read. Asked for before the tables are made: where they would go beyond the limit, the
+/// kernel does not refuse them, but kills the process (`mem_cgroup_oom()`).
+pub(crate) fn memory_left(root: &Path) -> Option<u64> {
+    let own = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let top = root.join("sys/fs/cgroup");
+    let of = |cgroup: &Path| {
+        let read = |file| fs::read_to_string(top.join(cgroup).join(file)).ok();
+        let number = |file| read(file)?.trim().parse::<u64>().ok();
+        // The kernel gives up cached files before it kills a process.
+        let stat = read("memory.stat").unwrap_or_default();
+        let cached: u64 = ["active_file ", "inactive_file "]
+            .iter()
+            .filter_map(|key| stat.lines().find_map(|line| line.strip_prefix(key))?.parse::<u64>().ok())
+            .sum();
+        Some((number("memory.max")? + cached).saturating_sub(number("memory.current")?))
+    };
+    Path::new(own).ancestors().filter_map(of).min()
+}
+
 /// Returns whether the file of a kernel switch exists and says 0.
 fn is_off(switch: &Path) -> bool {
     fs::read_to_string(switch).is_ok_and(|value| value.trim() == "0")
@@ -371,6 +392,24 @@ mod tests {
             let refused = can_trace_at(root.path(), true);
             assert!(matches!(refused, Err(Unsupported::NotMounted(name)) if name == folder));
         }
+    }
+
+    #[test]
+    fn the_tightest_memory_limit_counts() {
+        let of = |cgroup, file, value| (format!("sys/fs/cgroup/{cgroup}/{file}"), value);
+        let files = [
+            ("proc/self/cgroup".to_owned(), "4:memory:/v1\n0::/a/b\n"),
+            of("a", "memory.max", "1000\n"),
+            of("a", "memory.current", "900\n"),
+            of("a/b", "memory.max", "500\n"),
+            of("a/b", "memory.current", "800\n"),
+            of("a/b", "memory.stat", "anon 1\nactive_file 20\ninactive_file 330\n"),
+        ];
+        let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+        assert_eq!(memory_left(root(&files).path()), Some(50));
+        let unlimited = [files[0], ("sys/fs/cgroup/a/b/memory.max", "max\n")];
+        assert_eq!(memory_left(root(&unlimited).path()), None);
+        assert_eq!(memory_left(root(&[]).path()), None);
     }
 
     #[test]

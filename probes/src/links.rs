@@ -1,7 +1,7 @@
 //! Attached programs, and how often the kernel left one out.
 
 use std::{
-    io,
+    io::{self, ErrorKind, Read},
     os::fd::{AsFd, AsRawFd},
     ptr,
 };
@@ -24,19 +24,10 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Attaches every loaded program, in the order of the source. After that, it runs the loaded iterators,
-    /// which find what existed before: no new socket is missed, since the hooks see it. The iterator of `-p`
-    /// is the first, as the others' filter needs its result.
+    /// Attaches every loaded program but the iterators, in the order of the source.
     pub(crate) fn attach(object: &Object) -> Result<Self, Error> {
-        let (iterators, programs): (Vec<_>, Vec<_>) = object
-            .progs_mut()
-            .filter(|p| p.autoload())
-            .partition(|p| p.section().to_string_lossy().starts_with("iter/"));
-        let links = programs.iter().map(|p| p.attach()).collect::<Result<Vec<_>, _>>()?;
-        for program in &iterators {
-            let link = program.attach_iter_with_opts(IterOpts::None)?;
-            io::copy(&mut Iter::new(&link)?, &mut io::sink())?;
-        }
+        let programs = object.progs_mut().filter(|p| p.autoload() && !is_iterator(p));
+        let links = programs.map(|p| p.attach()).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { links, missed: 0 })
     }
 
@@ -56,6 +47,56 @@ impl Links {
 
     fn missed_kprobes(&self) -> u64 {
         self.missed + self.links.iter().map(missed_by_kprobe).sum::<u64>()
+    }
+}
+
+/// The name of the iterator that `Trace` runs at the end of the run.
+pub(crate) const UNSEEN_LIVING: &str = "unseen_living";
+
+/// Runs the loaded iterators that find what existed before the programs were attached: no newer socket is
+/// missed, since the programs see it. `owner_has` is not among them: `Rounds` runs it before, as the filter of
+/// these needs its result.
+pub(crate) fn find_earlier(object: &Object) -> Result<(), Error> {
+    let later = |p: &ProgramMut<'_>| ["owner_has", UNSEEN_LIVING].iter().any(|name| p.name() == *name);
+    for program in object.progs_mut().filter(|p| p.autoload() && is_iterator(p) && !later(p)) {
+        FileIterator(program.attach_iter_with_opts(IterOpts::None)?).run()?;
+    }
+    Ok(())
+}
+
+fn is_iterator(program: &ProgramMut<'_>) -> bool {
+    program.section().to_string_lossy().starts_with("iter/")
+}
+
+/// An attached iterator over open files.
+pub(crate) struct FileIterator(pub(crate) Link);
+
+impl FileIterator {
+    /// Attaches an iterator; `None` if it is not loaded.
+    ///
+    /// # Errors
+    /// Where the kernel refuses the iterator.
+    pub(crate) fn named(object: &Object, name: &str) -> Result<Option<Self>, Error> {
+        let program = object.progs_mut().find(|p| p.autoload() && p.name() == name);
+        let link = program.map(|program| program.attach_iter_with_opts(IterOpts::None)).transpose()?;
+        Ok(link.map(Self))
+    }
+
+    /// Runs the iterator once.
+    ///
+    /// # Errors
+    /// Where the kernel refuses (too many open files, or out of memory).
+    pub(crate) fn run(&self) -> io::Result<()> {
+        let mut files = Iter::new(&self.0).map_err(io::Error::other)?;
+        loop {
+            match files.read(&mut [0; 8]) {
+                Ok(0) => return Ok(()),
+                // The kernel pauses after a million files (MAX_ITER_OBJECTS in kernel/bpf/bpf_iter.c).
+                Ok(_) => {}
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(e) => return Err(e),
+            }
+        }
     }
 }
 

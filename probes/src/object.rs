@@ -1,33 +1,49 @@
 //! Opens, sets up, loads and attaches the programs of a command.
 
 use std::{
-    fs,
+    fs, mem,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     path::Path,
 };
 
 use libbpf_rs::{
     MapCore, MapHandle, Object, ObjectBuilder, OpenMapMut, OpenObject, OpenProgram,
-    libbpf_sys::{BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD, bpf_cmd},
+    libbpf_sys::{
+        BPF_ITER_CREATE, BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD, bpf_cmd,
+    },
     num_possible_cpus,
 };
 use zerocopy::IntoBytes;
 
-use crate::{Error, HookKind, error::malformed, kernel::is_module, links::Links, raw::Settings, table};
+use crate::{
+    Error, HookKind,
+    error::malformed,
+    kernel::{Unsupported, is_module, memory_left},
+    links::Links,
+    raw::Settings,
+    table,
+};
 
 /// The commands of bpf(2) that an open probe needs, which a seccomp filter must allow: to read and write
-/// histograms, and to read how often programs were left out.
-pub const BPF_COMMANDS: [bpf_cmd; 3] = [BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD];
+/// histograms, to read how often programs were left out, and to run attached iterators.
+pub const BPF_COMMANDS: [bpf_cmd; 4] =
+    [BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD, BPF_ITER_CREATE];
 
 /// The only ioctl(2) request that detaching needs, which a seccomp filter must allow:
 /// `PERF_EVENT_IOC_DISABLE`, for kprobes.
 pub const IOCTL_REQUEST: u32 = 0x2401;
+
+/// The most memory, in bytes, that it takes to load the programs beside the tables: theirs, and this process's while
+/// it reads the kernel's types.
+const PROGRAMS: u64 = 16 << 20;
 
 /// Programs and maps that are not loaded yet.
 pub struct OpenPrograms {
     object: OpenObject,
     /// Constants of the programs; [`OpenPrograms::load`] writes them into the object.
     pub(crate) settings: Settings,
+    /// Names of the maps that are tables, with the number of bytes of each.
+    tables: Vec<(String, u32)>,
 }
 
 impl OpenPrograms {
@@ -39,7 +55,7 @@ impl OpenPrograms {
             let kind = HookKind::of_section(&program.section().to_string_lossy());
             program.set_autoload(kind.is_none_or(|kind| kind == hooks));
         }
-        let mut open = Self { object, settings: Settings::default() };
+        let mut open = Self { object, settings: Settings::default(), tables: Vec::new() };
         // Kretprobes find the arguments of their functions in the map `frames`; other programs do not need
         // it.
         let returns = |program: OpenProgram<'_>| {
@@ -73,22 +89,32 @@ impl OpenPrograms {
         self.resize(map, entries.max(256 * cpus))
     }
 
-    /// Makes, in the kernel, the memory of the table `name` (`TABLE` in `stats.h`), with `len` entries of
-    /// `T`.
-    pub(crate) fn make_table<T>(&mut self, name: &str, len: u32) -> Result<(), Error> {
-        let bytes = u64::from(len) * size_of::<T>() as u64;
-        table::make::<T>(&mut self.map(&format!(".bss.{name}"))?, len).map_err(|e| Error::of_tables(e, bytes))
+    /// Sets the size of the table `name` (`TABLE` in `stats.h`): `len` entries of `T`.
+    pub(crate) fn set_table<T>(&mut self, name: &str, len: u32) {
+        self.tables.push((format!(".bss.{name}"), len * size_of::<T>() as u32));
     }
 
-    /// Loads and attaches the programs.
+    /// Makes the tables, loads and attaches the programs.
+    ///
+    /// # Errors
+    /// Where the kernel, or the memory cgroup of this process, has too little memory for the tables; where the
+    /// kernel refuses a program.
     pub(crate) fn load(mut self) -> Result<(Object, Links), Error> {
         let settings = self.settings;
         let mut map = self.map(".rodata.settings")?;
         let bytes = map.initial_value_mut().ok_or_else(malformed)?;
         settings.write_to(bytes).map_err(|_| malformed())?;
         self.name_module()?;
-        let bytes =
-            self.object.maps().map(|map| u64::from(map.value_size()) * u64::from(map.max_entries())).sum();
+        let maps = self.object.maps().filter(|map| map.autocreate());
+        let maps: u64 = maps.map(|map| u64::from(map.value_size()) * u64::from(map.max_entries())).sum();
+        let tables = mem::take(&mut self.tables);
+        let bytes = maps + tables.iter().map(|(_, size)| u64::from(*size)).sum::<u64>();
+        if memory_left(Path::new("/")).is_some_and(|left| left < bytes + PROGRAMS) {
+            return Err(Unsupported::Memory(bytes).into());
+        }
+        for (name, size) in tables {
+            table::make(&mut self.map(&name)?, size).map_err(|e| Error::of_tables(e, bytes))?;
+        }
         let object = self.object.load().map_err(|e| Error::of_tables(e, bytes))?;
         let links = Links::attach(&object)?;
         Ok((object, links))

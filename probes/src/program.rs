@@ -22,6 +22,8 @@ pub struct Config {
     pub extended: bool,
     /// Keep histograms of the values (`--histogram`).
     pub histograms: bool,
+    /// Find out which processes have the sockets of associations ([`crate::Owner`]).
+    pub owners: bool,
     /// In `sctp-jitter` and `sctp-streamutil`: keep the entries of ended associations until their room is
     /// needed. Otherwise such an entry counts as free once a whole interval has passed after the one in which
     /// the association ended.
@@ -180,6 +182,20 @@ pub trait Probe {
     /// Where the kernel does not let a table be read.
     fn carry(&mut self) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// Finds out which processes have which sockets now, if that may have changed. To be called every
+    /// [`crate::ROUND_PERIOD`] if [`Probe::wants_owners`].
+    ///
+    /// # Errors
+    /// Where the kernel refuses to run an iterator.
+    fn find_owners(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Returns whether the filter or [`Config::owners`] asks for the owners of sockets.
+    fn wants_owners(&self) -> bool {
+        false
     }
 
     /// Ends the current interval and begins the next.

@@ -35,6 +35,71 @@ pub struct Identity {
     pub life: u32,
 }
 
+/// A process: `struct process` of `owner.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes)]
+pub struct Process {
+    /// Id of its cgroup in the hierarchy of cgroup v2.
+    pub cgroup: u64,
+    /// Its number in the initial pid namespace; 0: no process.
+    pub tgid: u32,
+    /// Its number in [`Settings::pidns`]; 0: it has none there.
+    pub pid: u32,
+    /// Name of its first thread, which ends with a zero byte.
+    pub comm: [u8; 16],
+}
+
+/// The processes that have a socket open: `struct owner` of `owner.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes)]
+pub struct Owner {
+    /// The process that made the socket or sent on it last, or one that a round has found.
+    pub last: Process,
+    /// Another process that the last round has found.
+    pub other: Process,
+    /// The last round in which `last` had the socket.
+    pub last_round: u32,
+    /// The last round in which a process had the socket that the filter names; 0: none had.
+    pub wanted_round: u32,
+    /// The last round that has found a process.
+    pub round: u32,
+    /// Number of processes that this round has found.
+    pub owners: u32,
+    /// [`Process::tgid`] of the process that was counted last.
+    pub counted: u32,
+    pub pad: u32,
+}
+
+/// The socket or the last owner of an association: `struct assoc_owner` of `owner.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes)]
+pub struct AssocOwner {
+    /// Address of the socket; 0 once the association has ended.
+    pub sk: u64,
+    /// The last owner, once the association has ended.
+    pub last: Process,
+    /// Number of processes that had the socket at the association's end.
+    pub owners: u32,
+    /// Payload protocol identifier of its DATA chunks; valid only if `has_payload` is not 0.
+    pub payload: u32,
+    /// 1 once a DATA chunk was looked at, else 0.
+    pub has_payload: u32,
+    pub pad: u32,
+}
+
+/// How many bytes of a cgroup's path are kept, the last ones: `CGROUP_ROOM` of `owner.h`.
+pub const CGROUP_ROOM: usize = 256;
+
+/// The path of a cgroup: `struct cgroup_path` of `owner.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes)]
+pub struct CgroupPath {
+    /// Index at which the path begins. It ends at [`CGROUP_ROOM`].
+    pub start: u32,
+    pub pad: u32,
+    pub text: [u8; 2 * CGROUP_ROOM],
+}
+
 /// Number, sum, smallest and largest of some samples: `struct dist` of `stats.h`. The samples are in
 /// nanoseconds, in bytes, or in millionths of a buffer's size.
 #[repr(C)]
@@ -140,6 +205,9 @@ pub struct Assoc<Stats> {
     pub place: u32,
     /// Number of the association's streams that have an entry.
     pub streams: u32,
+    /// The generation for which unseen chunks were looked for at the end of the run (`living.h`).
+    pub checked: u32,
+    pub pad: u32,
     /// Raised by one before each update of the entry; afterwards `seq_tail` is set to it.
     pub seq_head: u64,
 }
@@ -177,7 +245,7 @@ pub struct Stream<Stats> {
 pub struct Filter {
     pub assoc_id: u32,
     pub netns: u32,
-    /// Process number in the pid namespace `pidns`.
+    /// Process number in the pid namespace [`Settings::pidns`].
     pub tgid: u32,
     pub lport: u16,
     pub rport: u16,
@@ -185,8 +253,8 @@ pub struct Filter {
     pub family: u16,
     pub ip: [u8; 16],
     pub pad: [u8; 6],
-    /// Inode number of the pid namespace that `tgid` is a number of.
-    pub pidns: u64,
+    /// Id of a cgroup of cgroup v2, whose descendants count as itself.
+    pub cgroup: u64,
 }
 
 /// Constants of the programs, written before they are loaded: `struct settings` of `settings.h`.
@@ -194,9 +262,12 @@ pub struct Filter {
 #[derive(Clone, Copy, Debug, Default, Immutable, IntoBytes)]
 pub struct Settings {
     pub filter: Filter,
+    /// Inode number of the pid namespace that numbers of processes are of.
+    pub pidns: u64,
     /// Length of a jiffy in nanoseconds.
     pub jiffy_ns: u64,
-    /// Optional outputs, one bit each: [`WANT_WINDOWS`], [`WANT_EXTENDED`], [`WANT_EVENTS`], [`WANT_SIZES`].
+    /// Optional outputs, one bit each: [`WANT_WINDOWS`], [`WANT_EXTENDED`], [`WANT_EVENTS`], [`WANT_SIZES`],
+    /// [`WANT_OWNERS`].
     pub wants: u32,
     /// 1 if any member of `filter` is set, else 0.
     pub want_filter: u32,
@@ -222,6 +293,8 @@ pub const WANT_EXTENDED: u32 = 2;
 pub const WANT_EVENTS: u32 = 4;
 /// Bit of [`Settings::wants`]: histograms of the lengths of messages (`sctp-streamutil`).
 pub const WANT_SIZES: u32 = 8;
+/// Bit of [`Settings::wants`]: the processes that have each association's socket.
+pub const WANT_OWNERS: u32 = 16;
 
 /// Memory that user space and the programs read and write while these run: `struct shared` of `shared.h`.
 #[repr(C)]
@@ -240,6 +313,17 @@ pub struct Shared<Accounting> {
     pub sends_open: u32,
     /// Not 0 once the filter has left out an event.
     pub passed_over: u32,
+    /// Number of the last round in which the iterator `owner_has` looked at all open files, or of the one that is under
+    /// way. The first has number 1.
+    pub round: u32,
+    /// Number of the last round that is over.
+    pub rounds_done: u32,
+    /// How many more rounds should be made. The programs set 2 where a socket may have got, or lost, an owner.
+    pub rounds_due: u32,
+    pub pad: u32,
+    /// Chunks of living associations that the kernel counted and no program saw, found at the end of the run
+    /// (`living.h`).
+    pub unseen_living: u64,
     /// The program's own counts of what was lost or left out.
     pub accounting: Accounting,
 }
@@ -256,15 +340,20 @@ macro_rules! same_layout {
         $crate::raw::same_layout!(@each $types;
             $crate::raw::EndpointAddr = endpoint_addr { ip, family, port };
             $crate::raw::Identity = identity { assoc_id, netns, local, peer, path, life };
+            $crate::raw::Process = process { cgroup, tgid, pid, comm };
+            $crate::raw::Owner = owner { last, other, last_round, wanted_round, round, owners, counted };
+            $crate::raw::AssocOwner = assoc_owner { sk, last, owners, payload, has_payload };
+            $crate::raw::CgroupPath = cgroup_path { start, text };
             $crate::raw::Filter = filter {
-                assoc_id, netns, tgid, lport, rport, family, ip, pidns
+                assoc_id, netns, tgid, lport, rport, family, ip, cgroup
             };
             $crate::raw::Settings = settings {
-                filter, jiffy_ns, wants, want_filter, want_reuse, entry_mask, assoc_mask, set_mask, stream_mask,
+                filter, pidns, jiffy_ns, wants, want_filter, want_reuse, entry_mask, assoc_mask, set_mask, stream_mask,
                 place_mask
             };
             $crate::raw::Shared<RawAccounting> = shared {
-                epoch, want_wakeup, pool_used, frames_lost, sends_open, passed_over, accounting
+                epoch, want_wakeup, pool_used, frames_lost, sends_open, passed_over, round,
+                rounds_done, rounds_due, unseen_living, accounting
             };
             $($rest)*
         );
@@ -285,7 +374,7 @@ macro_rules! same_layout {
             @common;
             $crate::raw::Assoc<RawAssoc> = assoc {
                 seq_tail, generation, ended, first_ns, ended_ns, last_jiffies, events, last_event, recent, id, stats,
-                living_id, index, place, streams, seq_head
+                living_id, index, place, streams, checked, seq_head
             };
             $crate::raw::Stream<RawStream> = stream {
                 seq_tail, assoc_generation, assoc, last_jiffies, place, made, sid, stats, seq_head

@@ -9,6 +9,7 @@ use crate::{
     Accounting, Config, Due, DurationDist, Error, Histogram, Identity, Skipped,
     accounting::{busy, missed},
     entries::{Entries, EntryRef, Snapshot},
+    links::UNSEEN_LIVING,
     object::OpenPrograms,
     program::{Moment, Program},
     raw::{self, Settings, same_layout},
@@ -268,7 +269,7 @@ pub(crate) struct RawValues {
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub(crate) struct RawState {
     last: RawValues,
-    pad: u32,
+    payload_noted: u32,
     made_ns: u64,
     min_rtt: RawMinRtt,
 }
@@ -308,6 +309,7 @@ pub struct RawAccounting {
     updates_evicted: u64,
     assocs_evicted: u64,
     chunks_evicted: u64,
+    unseen: u64,
     scan_limit: u64,
 }
 
@@ -320,11 +322,11 @@ same_layout!(types;
     RawValues = values {
         rto, srtt, rttvar, rtt, cwnd, ssthresh, flight, pmtu, error_count, error_limit, path_state, primary
     };
-    RawState = state { last, made_ns, min_rtt };
+    RawState = state { last, payload_noted, made_ns, min_rtt };
     RawMinRtt = min_rtt { since_ns, ns, before_ns };
     RawEvent = event { time_ns, assoc_id, path, path_generation, cause, old_state, old_rto, values };
     RawAccounting = accounting {
-        lost, paths_evicted, updates_evicted, assocs_evicted, chunks_evicted, scan_limit
+        lost, paths_evicted, updates_evicted, assocs_evicted, chunks_evicted, unseen, scan_limit
     };
 );
 
@@ -353,13 +355,14 @@ impl Program for Programs {
         let sets = sizes.max_retransmitted.div_ceil(SET_SLOTS).max(8).next_power_of_two();
         open.settings.set_mask = sets - 1;
         if config.gathers_more() {
-            open.make_table::<types::set>("inflight", sets)?;
+            open.set_table::<types::set>("inflight", sets);
             // Four times as many places as paths, and so as associations, since each has a path: a search
             // looks at eight places only, of which one should be free.
             open.settings.assoc_mask = 4 * (open.settings.entry_mask + 1) - 1;
-            open.make_table::<types::assoc>("assocs", open.settings.assoc_mask + 1)?;
+            open.set_table::<types::assoc>("assocs", open.settings.assoc_mask + 1);
         } else {
             open.leave_out("rto_x_");
+            open.leave_out(UNSEEN_LIVING);
         }
         Ok(())
     }
@@ -394,6 +397,8 @@ impl Program for Programs {
             events: self.paths.sum(&[offset_of!(RawStats, rto.count)]) + counted.updates_evicted,
             lost: counted.lost,
             evicted: counted.paths_evicted + counted.assocs_evicted + counted.chunks_evicted,
+            // Retransmissions are looked at only for the figures of `-x`.
+            unseen: self.units.extended.then_some(counted.unseen),
             skipped: vec![
                 missed(misses),
                 skipped(
@@ -431,7 +436,7 @@ impl Units {
         let stats = &path.stats;
         Row {
             transport_id: path.of.generation,
-            id: path.id,
+            id: path.id.clone(),
             rto: DurationDist::new(&stats.rto, path.hist(0)),
             histogram: path.hist(0).map(|counts| Histogram::of(counts, 1_000_000)),
             srtt: DurationDist::new(&stats.srtt, path.hist(1)),

@@ -186,10 +186,11 @@ impl Program for Programs {
         open.leave_out(if exact { "rtt_assign" } else { "rtt_append" });
         Entries::<RawState, RawStats>::configure(open, config, sizes.max_paths)?;
         open.settings.assoc_mask = open.settings.entry_mask;
-        open.make_table::<types::assoc>("assocs", open.settings.assoc_mask + 1)?;
+        open.set_table::<types::assoc>("assocs", open.settings.assoc_mask + 1);
         let sets = sizes.max_outstanding.div_ceil(SET_SLOTS).max(8).next_power_of_two();
         open.settings.set_mask = sets - 1;
-        open.make_table::<types::set>("inflight", sets)
+        open.set_table::<types::set>("inflight", sets);
+        Ok(())
     }
 
     fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error> {
@@ -278,10 +279,46 @@ fn is_idle(stats: &RawStats) -> bool {
 
 fn row(path: &Snapshot<RawState, RawStats>) -> Row {
     Row {
-        id: path.id,
+        id: path.id.clone(),
         retransmitted: path.stats.retransmitted,
         all: DurationDist::new(&path.stats.all, path.hist(0)),
         prompt: DurationDist::new(&path.stats.prompt, path.hist(1)),
         histogram: path.hist(0).map(|counts| Histogram::of(counts, 1000)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, io::Write};
+
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
+    use super::*;
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file = File::from(memfd_create(c"table", MFdFlags::empty()).unwrap());
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    /// Chunks that wait are counted from their slots; those whose association ended or began anew are said to.
+    #[test]
+    fn each_chunk_without_a_sample_is_in_a_count() {
+        let mut slots = vec![0_u8; 4 * size_of::<RawSlot>()];
+        slots[0] = 7;
+        slots[2 * size_of::<RawSlot>()] = 9;
+        let paths = file(&vec![0; 8 * size_of::<raw::Entry<RawState, RawStats>>()]);
+        let programs = Programs {
+            paths: Entries::map(&paths, 8).unwrap(),
+            inflight: Table::new(&file(&slots), 4).unwrap(),
+        };
+        let mut words = [0_u64; size_of::<RawAccounting>() / 8];
+        words[offset_of!(RawAccounting, ended) / 8] = 3;
+        words[offset_of!(RawAccounting, restarted) / 8] = 4;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let accounting = programs.accounting(&RawAccounting::read_from_bytes(&bytes).unwrap(), 0);
+        let skipped = |reason| accounting.skipped.iter().find(|s| s.reason == reason).map(|s| s.count);
+        assert_eq!(accounting.outstanding, Some(2));
+        assert_eq!((skipped("ended"), skipped("restarted")), (Some(3), Some(4)));
     }
 }

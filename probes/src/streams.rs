@@ -2,6 +2,7 @@
 //! have.
 
 use std::{
+    cell::RefCell,
     io,
     mem::{self, offset_of},
     os::fd::{AsFd, OwnedFd},
@@ -15,6 +16,7 @@ use crate::{
     Accounting, Config, Due, Error, Identity, Skipped,
     accounting::{busy, missed},
     object::{OpenPrograms, table_map},
+    owner::{Known, Owners},
     program::Moment,
     raw::{Assoc, Settings, Stream, TAKEN},
     table::{Table, max_len},
@@ -33,7 +35,7 @@ pub struct Sizes {
 }
 
 /// An association that was traced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Association {
     /// Identity of the association. Its path is the one of the first chunk (`sctp-jitter`), or the primary
     /// path when the entry was made (`sctp-streamutil`, and after a restart).
@@ -74,6 +76,7 @@ pub struct RawAccounting {
     pub(crate) events_gone: u64,
     pub(crate) no_place: u64,
     pub(crate) unseen: u64,
+    pub(crate) uncounted: u64,
     pub(crate) lobby_limit: u64,
 }
 
@@ -119,6 +122,10 @@ pub(crate) struct Tables<A, S> {
     /// The streams that `sort()` found last, in its order. Resident from the start, so that memory does not
     /// grow with traffic.
     places: Vec<Place>,
+    owners: Option<Owners>,
+    /// What is known of the association that was found last, with the association's generation:
+    /// streams of one association follow each other.
+    last_owner: RefCell<Option<(u32, Known)>>,
 }
 
 impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
@@ -133,8 +140,8 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         open.settings.stream_mask = len - 1;
         open.settings.place_mask = 4 * len - 1;
         open.settings.want_reuse = u32::from(!config.keep_ended);
-        open.make_table::<Assoc<A>>("assocs", len)?;
-        open.make_table::<Stream<S>>("streams", len)?;
+        open.set_table::<Assoc<A>>("assocs", len);
+        open.set_table::<Stream<S>>("streams", len);
         open.resize("places", 4 * len)?;
         Ok(len)
     }
@@ -143,9 +150,10 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
     ///
     /// # Errors
     /// Where the kernel refuses the mapping (out of memory or address space).
-    pub(crate) fn new(object: &Object, settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error> {
         let (assocs, pool) = (table_map(object, "assocs")?, table_map(object, "streams")?);
-        Self::map(&assocs, pool.as_fd().try_clone_to_owned()?, settings.stream_mask + 1)
+        let tables = Self::map(&assocs, pool.as_fd().try_clone_to_owned()?, settings.stream_mask + 1)?;
+        Ok(Self { owners: Owners::new(object, config)?, ..tables })
     }
 
     /// Maps the tables of associations and of streams, of `len` entries each.
@@ -159,6 +167,8 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
             pool,
             len,
             places: vec![Place { key: (0, 0, u16::MAX), made: 0, index: 0 }; len as usize],
+            owners: None,
+            last_owner: RefCell::default(),
         })
     }
 
@@ -197,6 +207,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         places.extend((0..used as usize).filter_map(|index| self.place(index, &is_due)));
         places.sort_unstable_by_key(|place| place.key);
         self.places = places;
+        self.last_owner.take();
         Ok(self.places.len())
     }
 
@@ -221,7 +232,20 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
     /// The `n`-th stream in the order of `sort()`; `None` if another stream has taken its entry since.
     fn get(&self, n: usize) -> Option<Found<A, S>> {
         let place = *self.places.get(n)?;
-        self.at(place.index).filter(|found| (found.place.key, found.place.made) == (place.key, place.made))
+        let mut found = self.at(place.index)?;
+        let id = &mut found.association.id;
+        (id.owner, id.payload_protocol) = self.owner(id.assoc_id, found.association.generation);
+        ((found.place.key, found.place.made) == (place.key, place.made)).then_some(found)
+    }
+
+    fn owner(&self, assoc_id: u32, generation: u32) -> Known {
+        let Some(owners) = &self.owners else { return (None, None) };
+        let mut last = self.last_owner.borrow_mut();
+        let last = match last.take().filter(|(of, _)| *of == generation) {
+            Some(last_owner) => last.insert(last_owner),
+            None => last.insert((generation, owners.of(assoc_id))),
+        };
+        last.1.clone()
     }
 
     fn at(&self, index: u32) -> Option<Found<A, S>> {
@@ -229,8 +253,9 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         let assoc = self.assoc(stream.assoc as usize)?;
         let association = Association::from(&assoc);
         let key = (association.id.assoc_id, association.generation, stream.sid);
-        let found = Found { place: Place { key, made: stream.made, index }, association, assoc, stream };
-        (stream.assoc_generation == association.generation).then_some(found)
+        let place = Place { key, made: stream.made, index };
+        let is_its = stream.assoc_generation == association.generation;
+        is_its.then_some(Found { place, association, assoc, stream })
     }
 
     /// A copy of an association's entry; `None` if it is free or being made, or its writer does not finish.

@@ -135,7 +135,7 @@ same_layout!(types;
     };
     RawSizes = sizes { message, by_bits };
     RawAccounting = accounting {
-        assocs_evicted, streams_evicted, events_evicted, events_gone, no_place, unseen,
+        assocs_evicted, streams_evicted, events_evicted, events_gone, no_place, unseen, uncounted,
         lobby_limit
     };
 );
@@ -191,7 +191,7 @@ impl Program for Programs {
     fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error> {
         let streams = if config.intervals { settings.stream_mask as usize + 1 } else { 0 };
         Ok(Self {
-            tables: Tables::new(object, settings)?,
+            tables: Tables::new(object, settings, config)?,
             sizes: if config.histograms { Some(map(object, "sizes")?) } else { None },
             baseline: Baseline::new(streams),
             interval_began: kernel::now(),
@@ -217,12 +217,11 @@ impl Program for Programs {
     ) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
         let Self { tables, sizes, .. } = self;
         let streams = tables.due(due, moment)?.map(move |found| {
-            let association = found.association;
-            let period = until(&found, moment.now).saturating_sub(association.first);
+            let period = until(&found, moment.now).saturating_sub(found.association.first);
             let sizes = sizes.as_ref().and_then(|map| read_sizes(map, found.place.index)).map(Box::new);
             let counters = counters(&found, moment.now);
             let stream = Stream { sizes, ..named(found.stream.sid, counters) };
-            (association, found.assoc.stats.outcnt, period, stream)
+            (found.association, found.assoc.stats.outcnt, period, stream)
         });
         Ok(group(streams))
     }

@@ -28,13 +28,12 @@ pub(crate) const fn max_len<T>() -> u32 {
     1 << ((1 << 29) / size_of::<T>()).ilog2()
 }
 
-/// Makes a table's memory, of `len` entries of `T`, in the kernel. libbpf would make it itself, but it would
+/// Makes a table's memory, of `size` bytes, in the kernel. libbpf would make it itself, but it would
 /// also map all of the memory into this process and fill it with zeroes.
 ///
 /// # Errors
 /// Where the kernel has too little memory.
-pub(crate) fn make<T>(map: &mut OpenMapMut<'_>, len: u32) -> libbpf_rs::Result<()> {
-    let size = len * size_of::<T>() as u32;
+pub(crate) fn make(map: &mut OpenMapMut<'_>, size: u32) -> libbpf_rs::Result<()> {
     map.set_value_size(size)?;
     let opts = bpf_map_create_opts {
         sz: size_of::<bpf_map_create_opts>() as u64,
@@ -107,6 +106,23 @@ impl<Accounting: FromBytes> Shared<Accounting> {
     pub(crate) fn want_wakeup(&mut self) {
         // SAFETY: as in `next_epoch`.
         unsafe { ptr::write_volatile(&raw mut (*self.ptr()).want_wakeup, 1) };
+    }
+
+    /// Begins a round of the iterator over open files (`owner.h`).
+    pub(crate) fn begin_round(&mut self) {
+        let shared = self.get();
+        // SAFETY: as in `next_epoch`.
+        unsafe {
+            ptr::write_volatile(&raw mut (*self.ptr()).rounds_due, shared.rounds_due.saturating_sub(1));
+            ptr::write_volatile(&raw mut (*self.ptr()).round, shared.rounds_done.wrapping_add(1));
+        }
+    }
+
+    /// Ends the round that [`Shared::begin_round`] began.
+    pub(crate) fn end_round(&mut self) {
+        let round = self.get().round;
+        // SAFETY: as in `next_epoch`.
+        unsafe { ptr::write_volatile(&raw mut (*self.ptr()).rounds_done, round) };
     }
 
     fn ptr(&self) -> *mut raw::Shared<Accounting> {

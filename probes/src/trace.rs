@@ -16,8 +16,9 @@ use crate::{
     Accounting, Config, Due, Error, HookKind, Probe,
     hooks::attach_with_fallback,
     kernel,
-    links::Links,
+    links::{FileIterator, Links, UNSEEN_LIVING, find_earlier},
     object::{OpenPrograms, map, memory_bytes},
+    owner::{self, Rounds},
     program::{Moment, Program},
     raw::{WANT_EVENTS, WANT_WINDOWS},
     table::Shared,
@@ -30,6 +31,13 @@ const RING_BYTES: u32 = 1 << 20;
 pub struct Trace<P: Program> {
     // Fields are dropped in this order: the programs are detached first, so that no event comes after that.
     links: Links,
+    /// `None` where nobody asks for the owners of sockets.
+    rounds: Option<Rounds>,
+    /// The iterator that looks for unseen chunks of living associations at the end of the run (`living.h`); `None` where
+    /// the kernel's counts are not compared.
+    living: Option<FileIterator>,
+    /// Number of unseen chunks when the programs were detached, as far as that iterator has found.
+    unseen: u64,
     ring: Option<Ring<P::Event>>,
     program: P,
     shared: Shared<P::Accounting>,
@@ -63,7 +71,11 @@ impl<P: Program> Trace<P> {
 
     fn open_with(hooks: HookKind, config: &Config, sizes: &P::Sizes) -> Result<Self, Error> {
         let mut open = OpenPrograms::new(P::NAME, P::OBJECT, hooks)?;
-        config.filter.apply(&mut open)?;
+        config.filter.apply(&mut open);
+        owner::configure(&mut open, config)?;
+        if config.filter.divides_associations() {
+            open.leave_out(UNSEEN_LIVING);
+        }
         if config.intervals {
             open.settings.wants |= WANT_WINDOWS;
         }
@@ -75,11 +87,19 @@ impl<P: Program> Trace<P> {
         P::configure(&mut open, config, sizes)?;
         let settings = open.settings;
         let (object, links) = open.load()?;
+        let mut shared = Shared::new(&map(&object, ".data.shared")?)?;
+        let mut rounds = Rounds::new(&object, config)?;
+        rounds.as_mut().map(|rounds| rounds.run(&mut shared)).transpose()?;
+        find_earlier(&object)?;
+        let living = FileIterator::named(&object, UNSEEN_LIVING)?;
         Ok(Self {
             links,
+            rounds,
+            living,
+            unseen: 0,
             ring: if config.records { Some(Ring::new(&map(&object, "events")?)?) } else { None },
             program: P::new(&object, &settings, config)?,
-            shared: Shared::new(&map(&object, ".data.shared")?)?,
+            shared,
             memory_bytes: memory_bytes(&object),
             object,
             hooks,
@@ -128,6 +148,14 @@ impl<P: Program> Probe for Trace<P> {
         self.program.carry()
     }
 
+    fn find_owners(&mut self) -> Result<(), Error> {
+        Ok(self.rounds.as_mut().map(|rounds| rounds.run_if_due(&mut self.shared)).transpose().map(drop)?)
+    }
+
+    fn wants_owners(&self) -> bool {
+        self.rounds.is_some()
+    }
+
     fn end_interval(&mut self) {
         let moment = self.moment();
         self.program.lasting(moment, &mut self.lasting);
@@ -150,7 +178,10 @@ impl<P: Program> Probe for Trace<P> {
         let missed = if covered { 0 } else { self.links.missed(&self.object) };
         let accounting = self.program.accounting(&shared.accounting, missed + u64::from(shared.frames_lost));
         Accounting {
-            unseen: accounting.unseen.filter(|_| self.sees_whole_associations),
+            unseen: accounting
+                .unseen
+                .filter(|_| self.sees_whole_associations)
+                .map(|unseen| unseen.max(self.unseen)),
             passed_over: shared.passed_over != 0,
             memory_bytes: self.memory_bytes,
             ..accounting
@@ -158,6 +189,11 @@ impl<P: Program> Probe for Trace<P> {
     }
 
     fn detach(&mut self) {
+        let before = self.accounting().unseen;
+        // Without the iterator less is known to be unseen.
+        if self.living.as_ref().is_some_and(|living| living.run().is_ok()) {
+            self.unseen = before.map_or(0, |before| before + self.shared.get().unseen_living);
+        }
         self.links.detach();
         self.detached = Some(kernel::now());
     }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Form, Format,
     Get::{Bool, Fixed, Float, Int, Text},
-    IDENTITY, LIFE, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Table, draw, endpoints, ms,
+    IDENTITY, OWNER, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Table, draw, endpoints, ms,
     us,
 };
 use probes::{
@@ -144,7 +144,7 @@ const MORE: &[&dyn Columns<Row>] = &[
         columns: &[AVG_BYTES, MIN_BYTES],
     },
     &STALLS,
-    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: LIFE },
+    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: OWNER },
 ];
 const WAIT_TOTAL: &[Column<Row>] = &[Column::counter(
     "wait_total_us",
@@ -187,7 +187,7 @@ const SAMPLE: &[&dyn Columns<Wait>] = &[
     &WAIT_ASSOC,
     &Part { prefix: "", what: "", of: |w: &Wait| w.id.as_ref(), columns: IDENTITY },
     &WAIT_VALUES,
-    &Part { prefix: "", what: "", of: |w: &Wait| w.id.as_ref(), columns: LIFE },
+    &Part { prefix: "", what: "", of: |w: &Wait| w.id.as_ref(), columns: OWNER },
 ];
 const WAIT_ASSOC: &[Column<Wait>] =
     &[Column::label("assoc_id", "association id", Int(|w| Some(w.assoc_id.into())))];
@@ -201,7 +201,7 @@ const STALL: &[&dyn Columns<Stall>] = &[
     &Part { prefix: "", what: "", of: |s: &Stall| Some(&s.id), columns: ASSOC_ID },
     &Part { prefix: "", what: "", of: |s: &Stall| Some(&s.id), columns: IDENTITY },
     &STALL_VALUES,
-    &Part { prefix: "", what: "", of: |s: &Stall| Some(&s.id), columns: LIFE },
+    &Part { prefix: "", what: "", of: |s: &Stall| Some(&s.id), columns: OWNER },
 ];
 const STALL_VALUES: &[Column<Stall>] = &[
     Column::gauge("lasted_ms", "how long the stall has lasted so far", Float(|s| Some(ms(s.lasted)))),

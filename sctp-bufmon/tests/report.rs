@@ -18,8 +18,8 @@ fn id() -> Identity {
         netns: 7,
         local: "10.1.0.1:46956".parse().ok(),
         peer: "10.2.0.1:5000".parse().ok(),
-        path: None,
         life: 1,
+        ..Identity::default()
     }
 }
 
@@ -151,4 +151,21 @@ fn what_has_no_samples_is_null_in_json() {
     let receiver = json.lines().find(|line| line.contains(r#""assoc_id":4"#)).expect("a row");
     assert!(receiver.contains(r#""util_avg_pct":null,"util_min_pct":null"#), "{receiver}");
     assert!(receiver.contains(r#""recv_util_avg_pct":25.0"#), "{receiver}");
+}
+
+#[test]
+fn extended_text_has_the_largest_window() {
+    let probe = || {
+        let mut probe = probe();
+        probe.totals.truncate(1);
+        probe.totals[0].rwnd_bytes = values(&[100, 300]);
+        probe
+    };
+    let window = |flags| {
+        let text = TESTED.play(&[flags], probe());
+        let from = text.find("Receiver Window").expect("a window");
+        text[from..].lines().skip(1).take(3).map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(window("-q"), ["Average: 200.0 bytes", "Minimum: 100 bytes", "Samples: 2"]);
+    assert_eq!(window("-qx"), ["Average: 200.0 bytes", "Minimum: 100 bytes", "Maximum: 300 bytes"]);
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Column, Columns, Common, DIST_FIXED_US, Form, Format,
     Get::{Fixed, Int},
-    IDENTITY, LIFE, Out, PERCENTILES_FIXED_US, Part, Period, Rows, Table, draw, endpoints, us,
+    IDENTITY, OWNER, Out, PERCENTILES_FIXED_US, Part, Period, Rows, Table, draw, endpoints, us,
 };
 use probes::{Due, DurationDist, Error, Histogram, Identity, jitter::Row};
 
@@ -58,7 +58,7 @@ const MORE: &[&dyn Columns<Line>] = &[
         columns: DIST_FIXED_US,
     },
     &MESSAGE_JITTER,
-    &Part { prefix: "", what: "", of: Line::identity, columns: LIFE },
+    &Part { prefix: "", what: "", of: Line::identity, columns: OWNER },
 ];
 const COUNTS: &[Column<Line>] = &[
     Column::counter("chunks", "chunks that arrived", Int(|l| l.stats.as_ref().map(|r| r.chunks.count))),

@@ -24,7 +24,7 @@ fn row(assoc_id: u32, stream_id: u16, intervals_us: &[u64], jitter_us: u64) -> R
     };
     let count = intervals_us.len() as u64 + 1;
     let jitter = (intervals_us.len() > 1).then(|| Duration::from_micros(jitter_us));
-    let id = Identity { assoc_id, netns: 7, local: None, peer: None, path: None, life: 1 };
+    let id = Identity { assoc_id, netns: 7, life: 1, ..Identity::default() };
     Row {
         association: Association {
             id,
@@ -65,7 +65,7 @@ fn streams_are_merged_by_their_identifiers_unless_extended() {
     );
     let csv = TESTED.play(&["-cqx"], probe());
     assert_eq!(csv.lines().count(), 4);
-    assert_eq!(csv.lines().nth(2), Some("1,0,,,,,3,,,7,,,,1,1,1,0,,,,,1"));
+    assert_eq!(csv.lines().nth(2), Some("1,0,,,,,3,,,7,,,,1,1,1,0,,,,,,,,,,,1"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, EXTREMES_MS, Form, Format,
     Get::{Bool, Fixed, Float, Int, Ip, Text},
-    IDENTITY, LIFE, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Table, TimesOfDay, draw, endpoints, ms,
+    IDENTITY, OWNER, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Table, TimesOfDay, draw, endpoints, ms,
 };
 use probes::{
     DurationDist, Error, Identity,
@@ -59,7 +59,7 @@ const MORE: &[&dyn Columns<Row>] = &[
     &REST,
     &Part { prefix: "", what: "", of: |r: &Row| Some(&r.last), columns: VALUES },
     &OF_PATH,
-    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: LIFE },
+    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: OWNER },
 ];
 const RTO_LAST: &[Column<Row>] =
     &[Column::gauge("rto_last_ms", "RTO after the last event", Float(|r| Some(ms(r.last.rto))))];
@@ -154,14 +154,14 @@ const UPDATE_IDENTITY: Part<Update, Identity> =
 const UPDATE_PATH: Part<Update, Identity> =
     Part { prefix: "", what: "", of: |u| u.id.as_ref(), columns: PATH };
 const UPDATE_LIFE: Part<Update, Identity> =
-    Part { prefix: "", what: "", of: |u| u.id.as_ref(), columns: LIFE };
+    Part { prefix: "", what: "", of: |u| u.id.as_ref(), columns: OWNER };
 const UPDATE_WHICH: &[Column<Update>] = &[
     Column::label(
         "transport_id",
         "number of the path, in the order of appearance",
         Int(|u| Some(u.transport_id.into())),
     ),
-    Column::label("ip_address", "peer's address of this path", Ip(|u| u.id.and_then(|id| id.path))),
+    Column::label("ip_address", "peer's address of this path", Ip(|u| u.id.as_ref().and_then(|id| id.path))),
     Column::label("port", "peer's port", Int(|u| u.id.as_ref().and_then(port))),
     Column::label("cause", "why there is an update", Text(|u| Some(cause(u)))),
 ];
@@ -349,8 +349,8 @@ fn old_state(update: &Update) -> Option<&'static str> {
 }
 
 fn text_row(update: &Update, time_of_day: &str) -> String {
-    let ip = update.id.and_then(|id| id.path).map_or("-".to_owned(), |a| a.to_string());
-    let port = update.id.and_then(|id| id.peer).map_or(0, |a| a.port());
+    let ip = update.id.as_ref().and_then(|id| id.path).map_or("-".to_owned(), |a| a.to_string());
+    let port = update.id.as_ref().and_then(|id| id.peer).map_or(0, |a| a.port());
     let [rto, srtt, rttvar] = [update.values.rto, update.values.srtt, update.values.rttvar].map(ms);
     format!(
         "{:<12} {ip:<15} {port:<6} {rto:<10.2} {srtt:<10.2} {rttvar:<10.2} {time_of_day:<12}",
@@ -463,9 +463,10 @@ mod tests {
             peer: Some("10.9.2.2:5000".parse().unwrap()),
             path: Some("10.9.2.2".parse().unwrap()),
             life: 1,
+            ..Identity::default()
         };
         assert_eq!(
-            text_row(&Update { id: Some(id), ..update(Cause::Primary) }, "08:27:59"),
+            text_row(&Update { id: Some(id.clone()), ..update(Cause::Primary) }, "08:27:59"),
             "0            10.9.2.2        5000   1000.00    20.50      4.00       08:27:59    "
         );
         let v6 = Identity { path: Some("fd00:1234:5678:9abc:def0:1234:5678:9abc".parse().unwrap()), ..id };

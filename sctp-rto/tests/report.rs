@@ -12,7 +12,16 @@ use sctptrace_tests::report::{Fake, Tested, first_of};
 const TESTED: Tested<'static, Flags, Report> =
     Tested { banners: &BANNERS, common: |flags| &flags.common, report: Report::new };
 
-const ID: Identity = Identity { assoc_id: 3, netns: 7, local: None, peer: None, path: None, life: 1 };
+const ID: Identity = Identity {
+    assoc_id: 3,
+    netns: 7,
+    local: None,
+    peer: None,
+    path: None,
+    life: 1,
+    payload_protocol: None,
+    owner: None,
+};
 
 fn id() -> Identity {
     Identity { peer: "10.2.0.1:5000".parse().ok(), path: "10.2.0.1".parse().ok(), ..ID }

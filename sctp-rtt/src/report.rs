@@ -4,7 +4,7 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Form, Format,
     Get::{Bool, Float, Int},
-    IDENTITY, LIFE, Out, PATH, PERCENTILES_US, Part, Period, Rows, Table, TimesOfDay, draw, endpoints, us,
+    IDENTITY, OWNER, Out, PATH, PERCENTILES_US, Part, Period, Rows, Table, TimesOfDay, draw, endpoints, us,
 };
 use probes::{
     DurationDist, Error, Identity,
@@ -44,7 +44,7 @@ const MORE: &[&dyn Columns<Row>] = &[
         columns: PERCENTILES_US,
     },
     &RETRANSMITTED,
-    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: LIFE },
+    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: OWNER },
 ];
 const PROMPT_SAMPLES: &[Column<Row>] =
     &[Column::counter("prompt_samples", "chunks whose SACK was due at once", Int(|r| Some(r.prompt.count)))];
@@ -57,7 +57,7 @@ const SAMPLE: &[&dyn Columns<Sample>] = &[
     &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_ref(), columns: IDENTITY },
     &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_ref(), columns: PATH },
     &SAMPLE_VALUES,
-    &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_ref(), columns: LIFE },
+    &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_ref(), columns: OWNER },
 ];
 const SAMPLE_ASSOC: &[Column<Sample>] =
     &[Column::label("assoc_id", "association id", Int(|s| Some(s.assoc_id.into())))];
@@ -141,7 +141,7 @@ impl cli::Report for Report {
             text_row(&mut line, &sample, times.of(sample.at));
             if self.form.extended {
                 let prompt = if sample.prompt { "yes" } else { "no" };
-                let path = sample.id.and_then(|id| id.path);
+                let path = sample.id.as_ref().and_then(|id| id.path);
                 line += &format!(" {prompt:<6} {}", path.map_or("-".to_owned(), |p| p.to_string()));
             }
             out.text(&line)?;

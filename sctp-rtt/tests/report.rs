@@ -1,9 +1,9 @@
 //! Tests of the output of `sctp-rtt`, over records and statistics made here.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use probes::{
-    DurationDist, Identity,
+    DurationDist, Identity, Owner,
     rtt::{Row, Sample},
 };
 use sctp_rtt::{BANNERS, Flags, manual, report::Report};
@@ -13,6 +13,12 @@ const TESTED: Tested<'static, Flags, Report> =
     Tested { banners: &BANNERS, common: |flags| &flags.common, report: Report::new };
 
 fn id(path: &str) -> Identity {
+    let owner = Owner {
+        pid: Some(4711),
+        comm: Some("amf".to_owned()),
+        cgroup: Some("/core.slice/amf.service".to_owned()),
+        owners: Some(2),
+    };
     Identity {
         assoc_id: 3,
         netns: 7,
@@ -20,6 +26,8 @@ fn id(path: &str) -> Identity {
         peer: "[fd00::2]:5000".parse().ok(),
         path: path.parse().ok(),
         life: 1,
+        payload_protocol: Some(60),
+        owner: Some(Rc::new(owner)),
     }
 }
 
@@ -92,9 +100,10 @@ fn paths_are_merged_unless_extended() {
     assert_eq!(
         rows[1],
         "3,2,20250.0,20000.0,20500.0,10.1.0.1:46956,[fd00::2]:5000,7,10.2.0.1,20500.0,20500.0,20500.0,\
-         1,20000.0,20000.0,20000.0,20000.0,20000.0,20000.0,2,1"
+         1,20000.0,20000.0,20000.0,20000.0,20000.0,20000.0,2,\
+         4711,amf,/core.slice/amf.service,2,60,NGAP,1"
     );
-    assert!(rows[2].starts_with("3,1,70125.0,") && rows[2].ends_with(",0,,,,,,,2,1"), "{}", rows[2]);
+    assert!(rows[2].starts_with("3,1,70125.0,") && rows[2].contains(",0,,,,,,,2,4711,"), "{}", rows[2]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Column, Columns, Common, Form, Format,
     Get::{Fixed, Int},
-    IDENTITY, LIFE, List, Out, Part, Period, Rows, Table, draw, endpoints, us,
+    IDENTITY, List, OWNER, Out, Part, Period, Rows, Table, draw, endpoints, us,
 };
 use probes::{
     Due, Error, Identity,
@@ -50,7 +50,7 @@ const ENDS: Part<Line, Identity> =
     Part { prefix: "", what: "", of: |l| Some(&l.assoc.stats.association.id), columns: IDENTITY };
 
 const LIVES: Part<Line, Identity> =
-    Part { prefix: "", what: "", of: |l| Some(&l.assoc.stats.association.id), columns: LIFE };
+    Part { prefix: "", what: "", of: |l| Some(&l.assoc.stats.association.id), columns: OWNER };
 
 /// The columns that the Python script has too, after the association's id.
 const COLUMNS: &[Column<Line>] = &[

@@ -14,7 +14,7 @@ const TESTED: Tested<'static, Flags, Report> =
     Tested { banners: &BANNERS, common: |flags| &flags.common, report: Report::new };
 
 fn row(assoc_id: u32, streams: Vec<Stream>) -> Row {
-    let id = Identity { assoc_id, netns: 7, local: None, peer: None, path: None, life: 1 };
+    let id = Identity { assoc_id, netns: 7, life: 1, ..Identity::default() };
     Row {
         association: Association {
             id,

@@ -6,7 +6,8 @@
 use std::io;
 use std::mem::{size_of, size_of_val};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process;
 use std::ptr;
 
 use libc::{c_int, sctp_rcvinfo, sctp_sndinfo};
@@ -39,6 +40,8 @@ pub mod option {
     pub const GET_ASSOC_NUMBER: i32 = 28;
     /// Whether each received message comes with its association and stream (`sctp_rcvinfo`): an `i32`.
     pub const RECVRCVINFO: i32 = 32;
+    /// Give an association of a one-to-many socket a socket of its own: [`super::PeelOff`].
+    pub const PEELOFF: i32 = 102;
     /// Bind the socket to local addresses: packed `sockaddr`s.
     pub const BINDX_ADD: i32 = 100;
     /// The peer's addresses of an association: the association id, the number of addresses, packed
@@ -113,6 +116,10 @@ plain!(
     /// `struct sctp_assoc_value`: a value of an option, for one association or for future ones (`assoc_id`
     /// 0).
     AssocValue { assoc_id: i32, value: u32, }
+);
+plain!(
+    /// `sctp_peeloff_arg_t`: an association, and the descriptor of its new socket.
+    PeelOff { assoc_id: i32, descriptor: i32, }
 );
 plain!(
     /// `struct sctp_add_streams`: numbers of streams to add to an association.
@@ -278,6 +285,21 @@ impl SctpSocket {
         self.0.accept().map(|(socket, _)| Self(socket))
     }
 
+    /// Takes a socket that another process has handed over.
+    pub fn of(descriptor: OwnedFd) -> Self {
+        Self(descriptor.into())
+    }
+
+    /// Gives an association of this one-to-many socket a socket of its own (`sctp_peeloff`).
+    ///
+    /// # Errors
+    /// When the association has ended.
+    pub fn peel_off(&self, assoc_id: i32) -> io::Result<Self> {
+        let peeled = self.get(option::PEELOFF, PeelOff { assoc_id, descriptor: -1 })?;
+        // SAFETY: the kernel has just made this descriptor, and nothing else has it.
+        Ok(Self::of(unsafe { OwnedFd::from_raw_fd(peeled.descriptor) }))
+    }
+
     /// Sets an option, one of [`option`].
     ///
     /// # Errors
@@ -422,6 +444,22 @@ impl SctpSocket {
             }
         }
         Ok(received)
+    }
+}
+
+/// Runs `child` in a child process, which then ends. The process may have no second thread.
+///
+/// # Errors
+/// Those of `fork(2)`.
+pub fn fork(child: impl FnOnce()) -> io::Result<()> {
+    // SAFETY: by the contract of this function there is one thread, whose state the child has whole.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            child();
+            process::exit(0)
+        }
+        _ => Ok(()),
     }
 }
 

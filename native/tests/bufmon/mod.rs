@@ -53,6 +53,8 @@ pub struct State {
     pub zero_window_ns: u64,
     pub cum_tsn: u32,
     pub seen: u32,
+    pub payload_noted: u32,
+    pub pad: u32,
 }
 
 /// `struct accounting` (`bufmon.bpf.c`): counts of records, entries, samples and waits that were lost.

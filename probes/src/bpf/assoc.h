@@ -3,7 +3,7 @@
 #ifndef ASSOC_H
 #define ASSOC_H
 
-#include "settings.h"
+#include "owner.h"
 
 struct endpoint_addr {
 	__u8 ip[16];  /* network order; IPv4: the first four bytes */
@@ -68,6 +68,8 @@ static __always_inline void identify(struct identity *id, struct sctp_associatio
 	id->assoc_id = READ(asoc, assoc_id);
 	id->netns = netns_of(false, asoc);
 	id->life = 1;
+	if (settings.wants & WANT_OWNERS)
+		note_assoc(id->assoc_id, (__u64)READ(asoc, base.sk));
 	read_addr(&id->local, &first->saddr, lport);
 	if (!id->local.family)
 		read_addr(&id->local, &transport->saddr, lport);

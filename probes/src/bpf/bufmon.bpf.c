@@ -56,6 +56,8 @@ struct state {
 	__u64 zero_window_ns; /* when the peer's window became zero; 0: it is open */
 	__u32 cum_tsn;	      /* cumulative TSN of the last SACK (if seen) */
 	__u32 seen;
+	__u32 payload_noted; /* 1: note_queued_payload() has found a chunk */
+	__u32 pad;
 };
 
 /* Evicted entries, and samples and waits that are missing; see accounting() in bufmon.rs. */
@@ -329,6 +331,18 @@ static __always_inline void on_window(__u32 want, struct entry *entry, __u32 rwn
 		into_hist(entry->key, HIST_RWND, (__u64)rwnd * HIST_UNIT);
 }
 
+__noinline int on_life_end(__u64 asoc);
+
+/*
+ * The process that the filter names has handed an association's socket on: ends the entry as at the
+ * end of a life. It would seem to be stalled, as it sees no more SACKs.
+ */
+static __noinline void disown(__u64 asoc, __u32 assoc_id)
+{
+	if (find_entry(asoc, assoc_id))
+		on_life_end(asoc);
+}
+
 static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 				   struct sctp_chunk *chunk, __u64 address)
 {
@@ -337,8 +351,11 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	__u32 cum_tsn, want;
 	__u64 now;
 
-	if (!wanted(trusted, asoc, NULL))
+	if (!wanted(trusted, asoc, NULL)) {
+		if (settings.filter.tgid || settings.filter.cgroup)
+			disown(address, GET(trusted, asoc, assoc_id));
 		return 0;
+	}
 	first = read_sack_header(trusted, chunk);
 	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
 	if (!entry) {
@@ -350,6 +367,9 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	begin_update(entry);
 	entry->last_ns = now;
 	want = settings.wants;
+	if (want & WANT_OWNERS && !entry->state.payload_noted)
+		entry->state.payload_noted =
+			note_queued_payload((__u64)READ(asoc, peer.primary_path));
 	if (first.type == SCTP_CID_SACK)
 		sample_assoc(trusted, want, entry, asoc);
 	/* Any other TSN means that the TSN has moved on: the kernel drops SACKs that were

@@ -6,8 +6,7 @@
 #ifndef FILTER_H
 #define FILTER_H
 
-#include "owner.h"
-#include "shared.h"
+#include "assoc.h"
 
 /* Returns whether the filter takes an association, whatever the filter says about addresses. */
 static __always_inline bool wanted_assoc(bool trusted, struct sctp_association *asoc)
@@ -24,13 +23,8 @@ static __always_inline bool wanted_assoc(bool trusted, struct sctp_association *
 		return false;
 	if (settings.filter.netns && netns_of(trusted, asoc) != settings.filter.netns)
 		return false;
-	if (settings.filter.tgid) {
-		__u64 sk = (__u64)GET(trusted, asoc, base.sk);
-
-		if (!bpf_map_lookup_elem(&owned, &sk))
-			return false;
-	}
-	return true;
+	return !(settings.filter.tgid || settings.filter.cgroup) ||
+	       is_owned(GET(trusted, asoc, base.sk));
 }
 
 /*

@@ -13,6 +13,11 @@
 struct assoc_stats {
 	__u64 packet_ns;  /* when the packet of the last chunk came */
 	__u64 packet_end; /* address at which the last chunk ended */
+	/* For the comparison with the kernel's map of TSNs: see unseen_arrivals(). */
+	__u32 came_before; /* tsns_came() when this life was first seen */
+	__u32 thrown_away; /* TSNs that came since, whose chunk was not accepted */
+	__u32 reneged;	   /* chunks that came since and were given up: they come again */
+	__u32 uncounted;   /* 1: TSNs were skipped or begun anew */
 };
 
 #include "stats.h"
@@ -308,6 +313,129 @@ static __always_inline void on_wanted(bool trusted, __u32 want, struct sctp_asso
 	}
 }
 
+/* --- comparison with the kernel's map of TSNs --- */
+
+struct weighing {
+	__u64 words; /* address of the map's bits */
+	__u32 len;   /* number of words */
+	__u32 ones;  /* number of bits that are set in the words looked at so far */
+};
+
+static long weigh_step(__u32 n, struct weighing *weighing)
+{
+	__u64 word = 0;
+
+	if (n >= weighing->len)
+		return 1;
+	bpf_probe_read_kernel(&word, sizeof(word), (void *)(weighing->words + 8 * n));
+	word -= word >> 1 & 0x5555555555555555ull;
+	word = (word & 0x3333333333333333ull) + (word >> 2 & 0x3333333333333333ull);
+	word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0full;
+	weighing->ones += word * 0x0101010101010101ull >> 56;
+	return 0;
+}
+
+#define MAP_WORDS                                                                                  \
+	64 /* the longest map of TSNs: SCTP_TSN_MAP_SIZE in include/net/sctp/constants.h */
+
+/*
+ * Returns a number that the kernel raises by one for each TSN that comes (sctp_tsnmap_mark()): the
+ * first TSN that may be missing, and how many came from there on.
+ */
+__noinline __u32 tsns_came(__u64 address)
+{
+	struct sctp_association *asoc = (struct sctp_association *)address;
+	struct weighing weighing = {
+		.words = (__u64)READ(asoc, peer.tsn_map.tsn_map),
+		.len = (READ(asoc, peer.tsn_map.len) + 63u) / 64,
+	};
+
+	bpf_loop(MAP_WORDS, weigh_step, &weighing, 0);
+	return READ(asoc, peer.tsn_map.base_tsn) + weighing.ones;
+}
+
+/* Returns how many chunks of an association came, by the kernel's map of TSNs, and were not seen.
+ */
+static __always_inline __u32 unseen_arrivals(__u64 asoc, const struct assoc *a)
+{
+	const struct assoc_stats *stats = &a->stats;
+	__u32 came = tsns_came(asoc) - stats->came_before;
+	__s32 unseen = came + stats->reneged - stats->thrown_away - *(volatile __u32 *)&a->events;
+
+	return stats->uncounted || unseen < 0 ? 0 : unseen;
+}
+
+/* At the end of an association, or of its life. */
+static __always_inline void check_arrivals(struct assoc *a, __u64 asoc)
+{
+	count(&shared.accounting.unseen, unseen_arrivals(asoc, a));
+	a->stats.uncounted = 1; /* so that it is counted once */
+}
+
+static __always_inline __u64 unseen_of(struct sctp_association *asoc)
+{
+	struct assoc *a = find_assoc(READ(asoc, assoc_id));
+	__u32 unseen;
+
+	if (!a || a->checked == a->generation)
+		return 0;
+	a->checked = a->generation;
+	unseen = unseen_arrivals((__u64)asoc, a);
+	/* If chunks are just coming, the two counts may not be of one moment. */
+	return unseen == unseen_arrivals((__u64)asoc, a) ? unseen : 0;
+}
+
+#include "living.h"
+
+static __always_inline struct assoc *assoc_with(__u64 map)
+{
+	struct sctp_association *asoc =
+		(void *)map - bpf_core_field_offset(struct sctp_association, peer.tsn_map);
+
+	return find_assoc(READ(asoc, assoc_id));
+}
+
+/*
+ * At the entry of sctp_tsnmap_skip(), for a FORWARD-TSN (RFC 3758), or of sctp_tsnmap_init(): from
+ * now on the map does not tell how many chunks came.
+ */
+static __always_inline int on_map_changed(__u64 map)
+{
+	struct assoc *a = assoc_with(map);
+
+	if (!a || a->stats.uncounted)
+		return 0;
+	a->stats.uncounted = 1;
+	count(&shared.accounting.uncounted, 1);
+	return 0;
+}
+
+/* At the entry of sctp_tsnmap_renege(): a chunk that came is given up, for want of memory. */
+static __always_inline int on_renege(__u64 map)
+{
+	struct assoc *a = assoc_with(map);
+
+	if (a)
+		a->stats.reneged++;
+	return 0;
+}
+
+/* At the entry of sctp_make_op_error(), if it is for a DATA chunk of a stream that does not exist:
+ * its TSN is marked as come, but it is no arrival. */
+static __always_inline int on_op_error(bool trusted, struct sctp_association *asoc, __be16 cause)
+{
+	struct assoc *a;
+
+	if (cause != bpf_htons(SCTP_ERROR_INV_STRM) || !asoc)
+		return 0;
+	a = find_assoc(GET(trusted, asoc, assoc_id));
+	if (a)
+		a->stats.thrown_away++;
+	return 0;
+}
+
+/* --- arrivals --- */
+
 static __always_inline int on_arrival(bool trusted, struct sctp_association *asoc)
 {
 	struct sctp_chunk *chunk = current_chunk(trusted, asoc);
@@ -328,6 +456,9 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 			count(&shared.accounting.no_place, 1);
 			return 0;
 		}
+		a->stats.came_before = tsns_came(address_of(asoc)) - 1; /* this chunk has come */
+		if (settings.wants & WANT_OWNERS)
+			note_payload(assoc_id, (__u64)READ(chunk, chunk_hdr));
 	}
 	hdr = GET(trusted, chunk, chunk_hdr);
 	data.word = data_word(hdr, 2);
@@ -353,8 +484,23 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
 
+	if (!a)
+		return 0;
+	check_arrivals(a, address_of(asoc));
+	end_assoc(a);
+	return 0;
+}
+
+/* At the entry of sctp_assoc_update(), which empties the map of TSNs where a life ends. */
+static __always_inline int before_update(bool trusted, struct sctp_association *asoc)
+{
+	struct assoc *a;
+
+	if (GET(trusted, asoc, state) < SCTP_STATE_ESTABLISHED)
+		return 0;
+	a = find_assoc(GET(trusted, asoc, assoc_id));
 	if (a)
-		end_assoc(a);
+		check_arrivals(a, address_of(asoc));
 	return 0;
 }
 
@@ -364,7 +510,10 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
  */
 static __always_inline int on_update(bool trusted, struct sctp_association *asoc)
 {
-	restart_assoc(trusted, asoc);
+	struct assoc *a = restart_assoc(trusted, asoc);
+
+	if (a)
+		a->stats.came_before = tsns_came(address_of(asoc));
 	return 0;
 }
 
@@ -374,8 +523,17 @@ ON_ENTRY_MARKED(jitter_arrival, sctp_assoc_rwnd_decrease, on_arrival(trusted, as
 		struct sctp_association *, asoc)
 ON_ENTRY_TWICE(jitter_free, sctp_association_free, on_free(trusted, asoc),
 	       struct sctp_association *asoc)
+ON_ENTRY(jitter_before_update, sctp_assoc_update, before_update(trusted, asoc),
+	 struct sctp_association *asoc)
 ON_RETURN(jitter_update, sctp_assoc_update, on_update(trusted, asoc), struct sctp_association *,
 	  asoc, void *, unused)
+ON_ENTRY(jitter_map_skip, sctp_tsnmap_skip, on_map_changed(ADDRESS(0, map)),
+	 struct sctp_tsnmap *map)
+ON_ENTRY(jitter_map_init, sctp_tsnmap_init, on_map_changed(ADDRESS(0, map)),
+	 struct sctp_tsnmap *map)
+ON_ENTRY(jitter_map_renege, sctp_tsnmap_renege, on_renege(ADDRESS(0, map)), struct sctp_tsnmap *map)
+ON_ENTRY(jitter_op_error, sctp_make_op_error, on_op_error(trusted, asoc, cause),
+	 struct sctp_association *asoc, struct sctp_chunk *chunk, __be16 cause)
 ON_ENTRY(jitter_x_reassembled, sctp_make_reassembled_event, on_reassembled(last), struct net *net,
 	 struct sk_buff_head *queue, struct sk_buff *first, struct sk_buff *last)
 

@@ -1,30 +1,96 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * The filter -p PID, by the owner of an association's socket. A socket belongs to the process that
- * made it by socket(), accept() or peeloff (all call sctp_endpoint_new()), to every process that
- * sends on it, and to every process that had it open at the start. SACKs come in softirq context,
- * where the current task may be any: so the programs remember the sockets of the process, and look
- * up an association's socket among them.
+ * The processes that have an association's socket open: its owners. The filters -p and --cgroup ask
+ * for them, and so do the columns `pid`, `comm`, `cgroup` and `owners`. To be included after the
+ * definition of struct accounting (see shared.h).
+ *
+ * A process makes a socket by socket(), accept() or a peel-off, all of which call
+ * sctp_endpoint_new(). A process may also get it by fork() or in a message (SCM_RIGHTS), which call
+ * no function of SCTP. So user space also makes rounds: in a round, the iterator owner_has() looks
+ * at all open files. A SACK comes in softirq context, where the current task may be any: so the
+ * programs look up what is known of an association's socket.
  */
 #ifndef OWNER_H
 #define OWNER_H
 
-#include "assoc.h"
+#include "hooks.h"
+#include "shared.h"
+
+/* A process, as it was when it was last seen to have a socket. */
+struct process {
+	__u64 cgroup;  /* id of its cgroup */
+	__u32 tgid;    /* its number in the initial pid namespace; 0: no process */
+	__u32 pid;     /* its number in settings.pidns; 0: it has none there */
+	char comm[16]; /* name of its first thread; ends with a 0 */
+};
+
+/* The owners of a socket. */
+struct owner {
+	struct process last;  /* made the socket, sent on it last, or was found by a round */
+	struct process other; /* another one that the last round has found */
+	__u32 last_round;     /* the last round in which `last` had the socket */
+	__u32 wanted_round;   /* the last round in which a wanted process had it; 0: none had */
+	__u32 round;	      /* the last round that has found an owner */
+	__u32 owners;	      /* how many processes that round has found */
+	__u32 counted;	      /* tgid of the process that was counted last */
+	__u32 pad;
+};
 
 /*
- * The sockets of the process that -p names. LRU: when the map is full (16,384 sockets,
- * OWNED_SOCKETS in filter.rs), it evicts a socket not used for long; that socket's next send puts
- * it back. close() does not delete an entry, because the association may live on. A new socket at
- * the same address does, if another process made it.
+ * The owners of each socket, by the address of its struct sock. LRU: when the map is full (SOCKETS
+ * in owner.rs), it evicts a socket not used for long; the next round puts it back. close() does not
+ * delete a socket, because its association may live on.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1); /* set before load, with -p */
+	__uint(max_entries, 1); /* set before load, if owners are wanted */
 	__type(key, __u64);
-	__type(value, __u8);
-} owned SEC(".maps");
+	__type(value, struct owner);
+} owners SEC(".maps");
 
-/* Returns the process number of a task in the pid namespace settings.filter.pidns, as the kernel's
+/* The socket of an association, or, once that has ended, its last owner; and its protocol. */
+struct assoc_owner {
+	__u64 sk;	     /* address of the socket; 0: the association has ended */
+	struct process last; /* the last owner, once the association has ended */
+	__u32 owners;	     /* how many processes had the socket at its end */
+	__u32 payload;	     /* payload protocol of its DATA chunks, if `has_payload` */
+	__u32 has_payload;   /* 1: a DATA chunk was looked at */
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1); /* set before load, with WANT_OWNERS */
+	__type(key, __u32);	/* association id */
+	__type(value, struct assoc_owner);
+} assoc_owners SEC(".maps");
+
+#define CGROUP_ROOM 256	 /* bytes of a cgroup's path that are kept; the first ones go */
+#define CGROUP_LEVELS 32 /* levels of the hierarchy that are looked at */
+
+/* The path of a cgroup. It ends at CGROUP_ROOM; what follows is room for one more name. */
+struct cgroup_path {
+	__u32 start; /* index at which the path begins */
+	__u32 pad;
+	char text[2 * CGROUP_ROOM];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1); /* set before load, with WANT_OWNERS */
+	__type(key, __u64);	/* id of the cgroup */
+	__type(value, struct cgroup_path);
+} cgroups SEC(".maps");
+
+const struct cgroup_path no_path = {.start = CGROUP_ROOM};
+const struct owner no_owner = {};
+
+/* One bit for each tgid of a known owner, modulo the number of bits: see owner_exits(). */
+__u64 owner_tgids[64] = {};
+
+/* --- processes --- */
+
+/* Returns the process number of a task in the pid namespace settings.pidns, as the kernel's
  * task_tgid_nr_ns() does; 0 where the task has none there. (bpf_get_ns_current_pid_tgid() fails for
  * tasks of child namespaces, such as those of containers.) */
 static __always_inline __u32 tgid_here(struct task_struct *task)
@@ -33,62 +99,342 @@ static __always_inline __u32 tgid_here(struct task_struct *task)
 	__u32 level = READ(pid, level);
 
 	for (__u32 i = 0; i < MAX_PID_NS_LEVEL + 1 && i <= level; i++) {
-		if (BPF_CORE_READ(pid, numbers[i].ns, ns.inum) == settings.filter.pidns)
+		if (BPF_CORE_READ(pid, numbers[i].ns, ns.inum) == settings.pidns)
 			return BPF_CORE_READ(pid, numbers[i].nr);
 	}
 	return 0;
 }
 
-static __always_inline bool current_is_wanted(void)
+static __always_inline struct kernfs_node *parent_of(struct kernfs_node *node)
 {
-	return tgid_here((struct task_struct *)bpf_get_current_task()) == settings.filter.tgid;
+	struct kernfs_node___v6_15 *newer = (void *)node;
+
+	if (bpf_core_field_exists(newer->__parent))
+		return READ(newer, __parent);
+	return READ(node, parent);
 }
 
-static __always_inline void own(__u64 sk)
+static __always_inline struct kernfs_node *cgroup_of(struct task_struct *task)
 {
-	__u8 yes = 1;
-
-	bpf_map_update_elem(&owned, &sk, &yes, BPF_ANY);
+	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
 }
 
-static __always_inline int socket_made(__u64 sk)
+struct cgroup_walk {
+	struct kernfs_node *node;
+	struct cgroup_path *path;
+	__u64 wanted;
+	bool found;
+};
+
+static long find_cgroup_step(__u32 n, struct cgroup_walk *walk)
 {
-	if (current_is_wanted())
-		own(sk);
+	struct kernfs_node *node = walk->node;
+
+	if (!node)
+		return 1;
+	walk->found = READ(node, id) == walk->wanted;
+	walk->node = parent_of(node);
+	return walk->found;
+}
+
+/* Puts the name of a cgroup, and a slash, before those of its descendants. */
+static long add_name_step(__u32 n, struct cgroup_walk *walk)
+{
+	struct kernfs_node *node = walk->node;
+	struct cgroup_path *path = walk->path;
+	const char *name;
+	__u32 at, len;
+	long read;
+
+	if (!node || !path)
+		return 1;
+	name = READ(node, name);
+	walk->node = parent_of(node);
+	at = path->start;
+	read = bpf_probe_read_kernel_str(path->text + CGROUP_ROOM, CGROUP_ROOM, name);
+	if (read <= 1 || at > CGROUP_ROOM)
+		return 1; /* the root, which has no name */
+	len = read - 1;
+	if (len >= at) { /* keeps the end of the name, without a slash */
+		name += len - at;
+		len = at;
+		walk->node = NULL;
+	}
+	at -= len;
+	/* The verifier must know the very registers that the call below uses. */
+	barrier_var(at);
+	barrier_var(len);
+	if (at >= CGROUP_ROOM || len >= CGROUP_ROOM)
+		return 1;
+	bpf_probe_read_kernel(path->text + at, len, name);
+	if (walk->node || at) {
+		at--;
+		barrier_var(at);
+		if (at < CGROUP_ROOM)
+			path->text[at] = '/';
+	}
+	path->start = at;
+	return 0;
+}
+
+/* Keeps the path of a cgroup: user space cannot open the file system of cgroups. */
+static __always_inline void note_cgroup(__u64 id, struct kernfs_node *node)
+{
+	struct cgroup_walk walk = {.node = node};
+
+	if (bpf_map_lookup_elem(&cgroups, &id))
+		return;
+	bpf_map_update_elem(&cgroups, &id, &no_path, BPF_NOEXIST);
+	walk.path = bpf_map_lookup_elem(&cgroups, &id);
+	if (walk.path)
+		bpf_loop(CGROUP_LEVELS, add_name_step, &walk, 0);
+}
+
+static __always_inline bool is_wanted(struct task_struct *task)
+{
+	struct cgroup_walk walk = {.wanted = settings.filter.cgroup};
+
+	if (settings.filter.tgid && tgid_here(task) != settings.filter.tgid)
+		return false;
+	if (!settings.filter.cgroup)
+		return true;
+	walk.node = cgroup_of(task);
+	bpf_loop(CGROUP_LEVELS, find_cgroup_step, &walk, 0);
+	return walk.found;
+}
+
+/* Describes the process of a task. */
+static __always_inline void describe(struct process *process, struct task_struct *task, __u32 tgid)
+{
+	struct kernfs_node *node = cgroup_of(task);
+	struct task_struct *first = READ(task, group_leader);
+	__u32 bit = tgid % (64 * 64);
+
+	process->tgid = tgid;
+	process->pid = tgid_here(task);
+	bpf_probe_read_kernel_str(process->comm, sizeof(process->comm), &first->comm);
+	process->cgroup = READ(node, id);
+	if (settings.wants & WANT_OWNERS) {
+		note_cgroup(process->cgroup, node);
+		if (!(owner_tgids[bit / 64] >> bit % 64 & 1))
+			__sync_fetch_and_or(&owner_tgids[bit / 64], 1ull << bit % 64);
+	}
+}
+
+/* --- sockets --- */
+
+/* Asks for two rounds: a process that has just got a socket may be about to hand it on. */
+static __always_inline void ask_for_rounds(void)
+{
+	*(volatile __u32 *)&shared.rounds_due = 2;
+}
+
+/* A task has made a socket. */
+static __noinline int socket_made(__u64 sk, __u64 address)
+{
+	struct task_struct *task = (void *)address;
+	__u32 done = *(volatile __u32 *)&shared.rounds_done;
+	struct owner owner = {
+		.last_round = done + 1,
+		.round = done,
+		.owners = 1,
+	};
+
+	describe(&owner.last, task, READ(task, tgid));
+	if (is_wanted(task))
+		owner.wanted_round = done + 1;
+	bpf_map_update_elem(&owners, &sk, &owner, BPF_ANY);
+	ask_for_rounds();
+	return 0;
+}
+
+/* A task sends on a socket. Only with the filters -p and --cgroup. */
+static __noinline int socket_used(__u64 sk, __u64 address)
+{
+	__u32 done = *(volatile __u32 *)&shared.rounds_done;
+	struct owner *owner;
+
+	if (!is_wanted((void *)address))
+		return 0;
+	owner = bpf_map_lookup_elem(&owners, &sk);
+	if (!owner)
+		return socket_made(sk, address);
+	owner->wanted_round = done + 1;
+	return 0;
+}
+
+/* A round finds a socket among the open files of a task. */
+static __noinline int socket_found(__u64 sk, __u64 address)
+{
+	struct task_struct *task = (void *)address;
+	__u32 round = *(volatile __u32 *)&shared.round, tgid = READ(task, tgid);
+	struct owner *owner = bpf_map_lookup_elem(&owners, &sk);
+
+	if (!owner) {
+		bpf_map_update_elem(&owners, &sk, &no_owner, BPF_NOEXIST);
+		owner = bpf_map_lookup_elem(&owners, &sk);
+	}
+	if (!owner)
+		return 0;
+	if (owner->round != round) {
+		owner->round = round;
+		owner->owners = 0;
+		owner->counted = 0;
+	}
+	if (owner->counted == tgid)
+		return 0;
+	owner->counted = tgid;
+	owner->owners++;
+	if (!owner->last.tgid || owner->last.tgid == tgid) {
+		describe(&owner->last, task, tgid);
+		owner->last_round = round;
+	} else {
+		describe(&owner->other, task, tgid);
+	}
+	if (is_wanted(task))
+		owner->wanted_round = round;
+	return 0;
+}
+
+/*
+ * Returns whether a process that the filter names has the socket: by the last round, or since. A
+ * socket that no process has any more stays with those that had it.
+ */
+static __always_inline bool is_owned(struct sock *sk)
+{
+	__u64 address = (__u64)sk;
+	struct owner *owner = bpf_map_lookup_elem(&owners, &address);
+
+	if (!owner || !owner->wanted_round)
+		return false;
+	if ((__s32)(owner->wanted_round - *(volatile __u32 *)&shared.rounds_done) >= 0)
+		return true;
+	return !READ(sk, sk_socket);
+}
+
+/* Notes the socket of an association. */
+static __noinline int note_assoc(__u32 assoc_id, __u64 sk)
+{
+	struct assoc_owner *known = bpf_map_lookup_elem(&assoc_owners, &assoc_id);
+
+	if (known && known->sk) {
+		known->sk = sk;
+	} else {
+		struct assoc_owner assoc = {.sk = sk};
+
+		bpf_map_update_elem(&assoc_owners, &assoc_id, &assoc, BPF_ANY);
+		ask_for_rounds();
+	}
+	return 0;
+}
+
+/*
+ * Notes the payload protocol of a DATA or I-DATA chunk of an association (RFC 9260 3.3.1). `hdr`:
+ * address of the chunk. Of a message sent as I-DATA (RFC 8260 2.1), only the first chunk has it.
+ */
+__noinline int note_payload(__u32 assoc_id, __u64 hdr)
+{
+	struct assoc_owner *known = bpf_map_lookup_elem(&assoc_owners, &assoc_id);
+	union data_first first = {.word = data_word((void *)hdr, 0)};
+	__be32 payload = 0;
+
+	if (!known || known->has_payload)
+		return 0;
+	if (first.type == SCTP_CID_DATA)
+		bpf_probe_read_kernel(&payload, sizeof(payload), (void *)hdr + 12);
+	else if (first.type == SCTP_CID_I_DATA && first.flags & SCTP_DATA_FIRST_FRAG)
+		bpf_probe_read_kernel(&payload, sizeof(payload), (void *)hdr + 16);
 	else
-		bpf_map_delete_elem(&owned, &sk);
+		return 0;
+	known->payload = bpf_ntohl(payload);
+	known->has_payload = 1;
 	return 0;
 }
 
-static __always_inline int socket_used(__u64 sk)
+/*
+ * Notes the payload protocol of a chunk that a path has sent and that is not acknowledged, or that
+ * is queued. Returns whether there is such a chunk.
+ */
+__noinline int note_queued_payload(__u64 path)
 {
-	if (current_is_wanted())
-		own(sk);
+	struct sctp_transport *transport = (void *)path;
+	struct sctp_association *asoc = READ(transport, asoc);
+	__u64 head = path + bpf_core_field_offset(struct sctp_transport, transmitted);
+	__u64 node = (__u64)READ(transport, transmitted.next), chunk;
+
+	chunk = node - bpf_core_field_offset(struct sctp_chunk, transmitted_list);
+	if (node == head) {
+		head = (__u64)asoc +
+		       bpf_core_field_offset(struct sctp_association, outqueue.out_chunk_list);
+		node = (__u64)READ(asoc, outqueue.out_chunk_list.next);
+		chunk = node - bpf_core_field_offset(struct sctp_chunk, list);
+	}
+	if (!node || node == head)
+		return 0;
+	note_payload(READ(asoc, assoc_id), (__u64)READ((struct sctp_chunk *)chunk, chunk_hdr));
+	return 1;
+}
+
+/* accept() or a peel-off moves an association to a socket of its own. */
+static __noinline int assoc_moves(__u64 asoc, __u64 sk)
+{
+	__u32 assoc_id = READ((struct sctp_association *)asoc, assoc_id);
+	struct assoc_owner *known = bpf_map_lookup_elem(&assoc_owners, &assoc_id);
+
+	if (known && known->sk)
+		known->sk = sk;
 	return 0;
 }
 
-SEC("fentry/sctp_endpoint_new")
-int BPF_PROG(owner_made, struct sock *sk)
+/*
+ * An association ends: keeps its owner, as another socket may soon lie in the memory of its own. If
+ * the last round has found no more of `last`, the owner is the other that it has found.
+ */
+static __noinline int assoc_ends(__u64 asoc)
 {
-	return socket_made((__u64)sk);
+	__u32 assoc_id = READ((struct sctp_association *)asoc, assoc_id);
+	struct assoc_owner *known = bpf_map_lookup_elem(&assoc_owners, &assoc_id);
+	__u32 done = *(volatile __u32 *)&shared.rounds_done;
+	struct owner *owner;
+	__u64 sk;
+
+	if (!known || !known->sk)
+		return 0;
+	sk = (__u64)READ((struct sctp_association *)asoc, base.sk);
+	owner = bpf_map_lookup_elem(&owners, &sk);
+	if (owner) {
+		bool moved = (__s32)(owner->last_round - done) < 0 && owner->round == done;
+
+		known->last = moved ? owner->other : owner->last;
+		known->owners = owner->owners;
+	}
+	known->sk = 0;
+	return 0;
 }
 
-SEC("fentry/sctp_datamsg_from_user")
-int BPF_PROG(owner_sends, struct sctp_association *asoc)
-{
-	return socket_used((__u64)asoc->base.sk);
-}
+/* --- programs --- */
 
-SEC("kprobe/sctp_endpoint_new")
-int BPF_KPROBE(owner_made_kprobe, struct sock *sk)
-{
-	return socket_made((__u64)sk);
-}
+#define CURRENT bpf_get_current_task()
 
-SEC("kprobe/sctp_datamsg_from_user")
-int BPF_KPROBE(owner_sends_kprobe, struct sctp_association *asoc)
+ON_ENTRY(owner_made, sctp_endpoint_new, socket_made(ADDRESS(0, sk), CURRENT), struct sock *sk)
+ON_ENTRY(owner_sends, sctp_datamsg_from_user,
+	 socket_used((__u64)GET(trusted, asoc, base.sk), CURRENT), struct sctp_association *asoc)
+ON_ENTRY(owner_x_moves, sctp_assoc_migrate, assoc_moves(ADDRESS(0, asoc), ADDRESS(1, sk)),
+	 struct sctp_association *asoc, struct sock *sk)
+ON_ENTRY(owner_x_ends, sctp_association_free, assoc_ends(ADDRESS(0, asoc)),
+	 struct sctp_association *asoc)
+
+/* A process ends. If it may be a known owner, asks for rounds that find another. */
+SEC("raw_tp/sched_process_exit")
+int owner_x_exits(struct bpf_raw_tracepoint_args *ctx)
 {
-	return socket_used((__u64)READ(asoc, base.sk));
+	struct task_struct *task = (void *)ctx->args[0];
+	__u32 tgid = READ(task, tgid), bit = tgid % (64 * 64);
+	bool is_first = READ(task, pid) == READ(task, tgid);
+
+	if (is_first && owner_tgids[bit / 64] >> bit % 64 & 1)
+		ask_for_rounds();
+	return 0;
 }
 
 /* Returns the SCTP socket of an open file; NULL where the file is no SCTP socket. */
@@ -106,15 +452,15 @@ static __always_inline struct sock *sctp_sock_of(struct file *file)
 	return sk && sk->sk_protocol == IPPROTO_SCTP ? sk : NULL;
 }
 
-/* An iterator, run once at start for each open file: adds the sockets of the process of -p. */
+/* An iterator, run in each round for each open file. */
 SEC("iter/task_file")
 int owner_has(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct sock *sk = sctp_sock_of(ctx->file);
 
-	if (task && sk && tgid_here(task) == settings.filter.tgid)
-		own((__u64)sk);
+	if (task && sk)
+		socket_found((__u64)sk, (__u64)task);
 	return 0;
 }
 

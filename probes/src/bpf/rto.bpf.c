@@ -68,8 +68,8 @@ struct min_rtt {
 
 struct state {
 	struct values last;
-	__u32 pad;
-	__u64 made_ns; /* when the entry was made: before any slot or probe that names it */
+	__u32 payload_noted; /* 1: note_queued_payload() has found a chunk */
+	__u64 made_ns;	     /* when the entry was made: before any slot or probe that names it */
 	struct min_rtt min_rtt;
 };
 
@@ -80,6 +80,7 @@ struct accounting {
 	__u64 updates_evicted; /* updates of evicted paths, or of paths without an entry */
 	__u64 assocs_evicted;  /* associations whose retransmissions in flight were forgotten */
 	__u64 chunks_evicted;  /* retransmitted chunks that made room for newer ones */
+	__u64 unseen;	       /* retransmissions that the kernel counted, and no program saw */
 	__u64 scan_limit;      /* SACKs that covered too many TSNs to be scanned to the end */
 };
 
@@ -240,6 +241,8 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 	path->last_ns = bpf_ktime_get_ns();
 	read_values(v, transport);
 	v->rtt = rtt;
+	if (settings.wants & WANT_OWNERS && !path->state.payload_noted)
+		path->state.payload_noted = note_queued_payload(transport);
 	if (cause == CAUSE_HEARTBEAT_TIMEOUT) {
 		for_stats(stats, path) stats->heartbeat_timeouts++;
 	} else if (cause != CAUSE_T2) {
@@ -515,8 +518,10 @@ static __always_inline int on_free(__u64 asoc)
 
 	if (timer && timer->transport && (__u64)asoc_of(timer->transport) == asoc)
 		last_expiry(timer);
-	if (settings.wants & WANT_EXTENDED)
+	if (settings.wants & WANT_EXTENDED) {
+		check_sent_again((struct sctp_association *)asoc);
 		forget_assoc(READ((struct sctp_association *)asoc, assoc_id));
+	}
 	forget_lives(asoc);
 	return 0;
 }
@@ -552,8 +557,10 @@ static __always_inline int on_restart(struct sctp_association *asoc, __u64 addre
 		return 0;
 	end_paths(address);
 	begin_life(address);
-	if (settings.wants & WANT_EXTENDED)
+	if (settings.wants & WANT_EXTENDED) {
+		check_sent_again(asoc);
 		forget_assoc(READ(asoc, assoc_id));
+	}
 	return 0;
 }
 

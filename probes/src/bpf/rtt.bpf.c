@@ -91,6 +91,7 @@ struct assoc {
 	bool has_inexact;
 	bool has_missed;
 	bool has_rtx;
+	bool checked;	     /* unseen_of() was called for it */
 	bool packet_unknown; /* acked_packet may be too low: packets or SACKs were not seen */
 	/* The rest is needed only for prompt samples (WANT_EXTENDED). */
 	__u32 packet;	    /* running number of the current wire packet */
@@ -184,6 +185,26 @@ static __always_inline bool check_sent_again(bool trusted, struct sctp_associati
 	return true;
 }
 
+static __always_inline __u64 unseen_of(struct sctp_association *asoc)
+{
+	struct assoc *a = find_assoc(READ(asoc, assoc_id));
+	__u32 sent, again;
+	__s32 unseen, unseen_again;
+
+	if (!a || a->checked)
+		return 0;
+	a->checked = true;
+	sent = new_chunks(false, asoc);
+	again = READ(asoc, stats.rtxchunks);
+	unseen = sent - (*(volatile __u32 *)&a->counted + *(volatile __u32 *)&a->last_tsn + 1);
+	unseen_again = again - *(volatile __u32 *)&a->rtxchunks;
+	if (sent != (__u32)new_chunks(false, asoc) || again != (__u32)READ(asoc, stats.rtxchunks))
+		return 0; /* chunks are just being sent: the two counts are not of one moment */
+	return (unseen > 0 ? unseen : 0) + (unseen_again > 0 ? unseen_again : 0);
+}
+
+#include "living.h"
+
 /* Frees the slots of all chunks that an association waits for. Returns how many there were. */
 static __always_inline __u32 drop_all(const struct assoc *a, __u32 assoc_id)
 {
@@ -225,6 +246,7 @@ static __always_inline struct assoc *new_assoc(bool trusted, struct sctp_associa
 	a->last_ns = bpf_ktime_get_ns();
 	a->last_path = 0; /* maybe the entry of another association: on_sent() checks that */
 	a->gapcnt = GET(trusted, asoc, stats.gapcnt);
+	a->checked = false;
 	a->rtxchunks = GET(trusted, asoc, stats.rtxchunks) + again;
 	a->counted = new_chunks(trusted, asoc) - next;
 	a->packet = 0;
@@ -379,6 +401,9 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 			return 0;
 		}
 		a->last_path = path->key;
+		if (settings.wants & WANT_OWNERS)
+			note_payload(assoc_id,
+				     (__u64)READ(chunk, subh.v) - sizeof(struct sctp_chunkhdr));
 	}
 	if (again) {
 		begin_update(path);

@@ -62,6 +62,9 @@
 /* enum sctp_event_timeout (include/net/sctp/constants.h): index into sctp_association.timers. */
 #define SCTP_EVENT_TIMEOUT_T2_SHUTDOWN 3
 
+/* enum sctp_error: a DATA chunk is of a stream that does not exist. */
+#define SCTP_ERROR_INV_STRM 1
+
 #define EAGAIN 11
 #define MSG_DONTWAIT 0x40
 
@@ -115,6 +118,7 @@ struct sock {
 	struct {
 		atomic_t rmem_alloc;
 	} sk_backlog;
+	struct socket *sk_socket; /* NULL: no process has the socket open */
 };
 
 struct msghdr {
@@ -143,10 +147,33 @@ struct signal_struct {
 	struct pid *pids[4];
 };
 
+/* A node of a file system such as cgroup2's. A cgroup's id is the id of its node. */
+struct kernfs_node {
+	__u64 id;
+	const char *name;
+	struct kernfs_node *parent; /* up to 6.14 */
+};
+
+struct kernfs_node___v6_15 {
+	struct kernfs_node *__parent;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp; /* the cgroup in the hierarchy of cgroup v2 */
+};
+
 struct task_struct {
 	struct signal_struct *signal;
+	struct css_set *cgroups;
+	struct task_struct *group_leader;
 	unsigned long nvcsw; /* voluntary context switches: how often the thread went to sleep */
 	int pid;	     /* number of the thread, not of its process */
+	int tgid;	     /* number of the process */
+	char comm[16];
 };
 
 struct file;
@@ -215,6 +242,7 @@ struct sctp_transport {
 	__u32 cwnd;
 	__u32 ssthresh;
 	__u32 flight_size;
+	struct list_head transmitted; /* chunks sent on this path and not acknowledged */
 	union sctp_addr saddr;
 	__u16 pathmaxrxt;
 	__u32 pathmtu;
@@ -226,8 +254,9 @@ struct sctp_transport {
 
 struct sctp_outq {
 	struct sctp_association *asoc;
-	unsigned int out_qlen;	 /* bytes queued and never sent yet */
-	__u32 outstanding_bytes; /* bytes sent and not acknowledged */
+	struct list_head out_chunk_list; /* chunks queued and never sent yet */
+	unsigned int out_qlen;		 /* bytes of these chunks */
+	__u32 outstanding_bytes;	 /* bytes sent and not acknowledged */
 };
 
 struct sctp_endpoint {
@@ -279,8 +308,12 @@ struct sctp_stream {
 	__u16 outcnt;
 };
 
+/* The TSNs that came. */
 struct sctp_tsnmap {
+	unsigned long *tsn_map; /* one bit for each TSN from base_tsn on: whether it came */
+	__u32 base_tsn;		/* all TSNs before this came */
 	__u32 max_tsn_seen;
+	__u16 len; /* bits in tsn_map */
 };
 
 struct sctp_association {
@@ -327,6 +360,8 @@ struct sctp_sndrcvinfo {
 };
 
 struct sctp_chunk {
+	struct list_head list;
+	struct list_head transmitted_list;
 	int sent_count;
 	union {
 		void *v;

@@ -9,13 +9,13 @@
 struct filter {
 	__u32 assoc_id;
 	__u32 netns;
-	__u32 tgid; /* number of a process in the pid namespace `pidns` */
+	__u32 tgid; /* number of a process in the pid namespace settings.pidns */
 	__u16 lport;
 	__u16 rport;
 	__u16 family; /* of `ip` */
 	__u8 ip[16];  /* an address of the path, the peer's or our own */
 	__u8 pad[6];
-	__u64 pidns; /* inode number of the pid namespace of `tgid`, if that is not 0 */
+	__u64 cgroup; /* id of a cgroup of cgroup v2; its descendants count as itself */
 };
 
 /* Optional outputs beside totals: the bits of settings.wants. */
@@ -23,6 +23,7 @@ struct filter {
 #define WANT_EXTENDED 2 /* histograms, and the other figures of -x */
 #define WANT_EVENTS 4	/* one ring buffer record per event */
 #define WANT_SIZES 8	/* histograms of message lengths (streamutil) */
+#define WANT_OWNERS 16	/* the processes that have each association's socket (owner.h) */
 
 /*
  * The verifier knows these constants, and leaves out the code that they switch off. Reading any of
@@ -31,6 +32,7 @@ struct filter {
  */
 struct settings {
 	struct filter filter;
+	__u64 pidns;	   /* inode number of the pid namespace that process numbers are of */
 	__u64 jiffy_ns;	   /* length of a jiffy */
 	__u32 wants;	   /* WANT_* */
 	__u32 want_filter; /* 1: a member of `filter` is set */

@@ -15,6 +15,12 @@ struct shared {
 	__u32 frames_lost; /* function returns for which struct frame (frame.h) was not there */
 	__u32 sends_open;  /* places in use of bufmon's table `sends`: mostly 0 */
 	__u32 passed_over; /* 1: the filter has left out an event */
+	/* Rounds in which owner_has() looks at all open files: see owner.h. */
+	__u32 round;	   /* number of the last round, or of the one that is under way */
+	__u32 rounds_done; /* number of the last round that is over */
+	__u32 rounds_due;  /* how many more rounds user space should make */
+	__u32 pad;
+	__u64 unseen_living; /* chunks of living associations that no program saw: see living.h */
 	struct accounting accounting;
 };
 

@@ -40,6 +40,11 @@ struct assoc {
 	bool probing;	   /* a first packet was sent: probe_tsn and probe_path are valid */
 	__u64 probe_ns;	   /* when the second packet was sent; 0: not yet */
 	__u64 packet_size; /* sctp_packet.size after the last chunk */
+	/* The kernel's count of retransmissions (stats.rtxchunks), see check_sent_again(): */
+	__u32 counted_before; /* at the first chunk that was seen (if has_before) */
+	__u32 seen_again;     /* retransmissions seen since */
+	bool has_before;
+	bool checked; /* unseen_of() was called for it */
 };
 
 TABLE(struct assoc, assocs);
@@ -97,6 +102,8 @@ __noinline __u32 make_assoc(__u32 assoc_id)
 	a->probing = false;
 	a->probe_ns = 0;
 	a->packet_size = 0;
+	a->seen_again = 0;
+	a->has_before = a->checked = false;
 	return oldest & settings.assoc_mask;
 }
 
@@ -318,6 +325,57 @@ static __always_inline __u32 wanted_path(bool trusted, struct sctp_association *
 }
 
 /*
+ * At the first chunk that is seen of an association: begins the comparison of retransmissions with
+ * the kernel's count of them, and notes the payload protocol.
+ */
+static __always_inline void begin_count(bool trusted, struct sctp_association *asoc,
+					struct assoc *a, struct sctp_chunk *chunk)
+{
+	if (a->has_before)
+		return;
+	if (settings.wants & WANT_OWNERS) {
+		note_assoc(a->assoc_id, (__u64)READ(asoc, base.sk));
+		note_payload(a->assoc_id,
+			     (__u64)READ(chunk, subh.v) - sizeof(struct sctp_chunkhdr));
+	}
+	/* The kernel counts a retransmission after the hooks for that have run. */
+	a->counted_before = GET(trusted, asoc, stats.rtxchunks);
+	a->has_before = true;
+}
+
+/* Returns how many retransmissions of an association the kernel has counted, and none was seen. */
+static __always_inline __u32 unseen_again(struct sctp_association *asoc, const struct assoc *a)
+{
+	__u32 counted = READ(asoc, stats.rtxchunks);
+	__s32 unseen = counted - a->counted_before - *(volatile __u32 *)&a->seen_again;
+
+	if (!a->has_before || unseen < 0 || counted != (__u32)READ(asoc, stats.rtxchunks))
+		return 0;
+	return unseen;
+}
+
+/* At the end of an association, or of its life: counts the retransmissions that no program saw. */
+static __always_inline void check_sent_again(struct sctp_association *asoc)
+{
+	struct assoc *a = find_assoc(READ(asoc, assoc_id));
+
+	if (a)
+		count(&shared.accounting.unseen, unseen_again(asoc, a));
+}
+
+static __always_inline __u64 unseen_of(struct sctp_association *asoc)
+{
+	struct assoc *a = find_assoc(READ(asoc, assoc_id));
+
+	if (!a || a->checked)
+		return 0;
+	a->checked = true;
+	return unseen_again(asoc, a);
+}
+
+#include "living.h"
+
+/*
  * At the entry of sctp_chunk_assign_tsn(), which the kernel calls once for each DATA chunk taken
  * into a packet. A chunk sent again goes to retran_path (sctp_outq_flush_rtx()); chunk->transport
  * is still the path that the chunk was last sent on, or NULL where that was removed.
@@ -349,6 +407,8 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 	a = find_or_make_assoc(GET(trusted, asoc, assoc_id));
 	if (!a)
 		return 0;
+	begin_count(trusted, asoc, a, chunk);
+	a->seen_again++;
 	all = read_outstanding(trusted, asoc);
 	if (place_of(all, a->rtx_high) >= all.count)
 		a->rtx_open = 0; /* acknowledged by a SACK that was not seen */
@@ -390,6 +450,7 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 		a->packet_size = size;
 		return 0; /* neither begins here: by far the most chunks */
 	}
+	begin_count(trusted, asoc, a, chunk);
 	path = path_of((__u64)READ(packet, transport));
 	if (!path)
 		return 0;

@@ -26,7 +26,6 @@
 #ifndef STREAMS_H
 #define STREAMS_H
 
-#include "assoc.h"
 #include "stats.h"
 
 #define ASSOC_PROBES 8	/* places that count as near: an association's own, and the next ones */
@@ -68,7 +67,8 @@ struct accounting {
 	__u64 events_evicted; /* events of evicted entries, which no statistics have any more */
 	__u64 events_gone;    /* events of associations whose entry was used again, shown or not */
 	__u64 no_place;	      /* events whose association or stream found no room for an entry */
-	__u64 unseen;	      /* chunks that the kernel counted as sent, and no program saw */
+	__u64 unseen;	      /* chunks that the kernel counted, and no program saw */
+	__u64 uncounted;      /* associations of which that cannot be told */
 	__u64 lobby_limit;    /* messages in the lobby that were too many to be looked at */
 };
 
@@ -91,6 +91,8 @@ struct assoc {
 	__u32 index;	 /* index of this entry */
 	__u32 place;	 /* index into `places`; NO_INDEX where the entry is near its own place */
 	__u32 streams;	 /* number of entries of the pool that are streams of this life */
+	__u32 checked;	 /* the generation for which unseen_of() was called (living.h) */
+	__u32 pad;
 	__u64 seq_head;
 };
 

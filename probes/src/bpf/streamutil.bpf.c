@@ -289,6 +289,25 @@ static __always_inline void check_sent(bool trusted, struct sctp_association *as
 	}
 }
 
+static __always_inline __u64 unseen_of(struct sctp_association *asoc)
+{
+	struct assoc *a = find_assoc(READ(asoc, assoc_id));
+	__u64 counted, known;
+	__s64 unseen;
+
+	if (!a || a->checked == a->generation)
+		return 0;
+	a->checked = a->generation;
+	counted = all_chunks(false, asoc);
+	unseen = counted - a->stats.counted_before - *(volatile __u64 *)&a->events;
+	known = *(volatile __u64 *)&a->stats.unseen;
+	if (counted != all_chunks(false, asoc))
+		return 0; /* chunks are just being sent: the two counts are not of one moment */
+	return unseen > (__s64)known ? unseen - known : 0;
+}
+
+#include "living.h"
+
 /* Sets up the program's own part of a new entry. */
 static __always_inline void assoc_made(bool trusted, struct sctp_association *asoc, struct assoc *a)
 {
@@ -475,6 +494,9 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 		    GET(trusted, asoc, ulpq.lobby.qlen) != a->stats.lobby)
 			count_lobby(address_of(asoc), a->index);
 	}
+	if (!a->events && settings.wants & WANT_OWNERS)
+		note_payload(GET(trusted, asoc, assoc_id),
+			     (__u64)READ(chunk, subh.v) - sizeof(struct sctp_chunkhdr));
 	a->events++;
 	s = stream_of(a, GET(trusted, chunk, sinfo.sinfo_stream));
 	if (!s)

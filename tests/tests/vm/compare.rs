@@ -46,8 +46,8 @@ pub fn of_type<T: DeserializeOwned>(folder: &Path, name: &str, kind: &str) -> Re
 /// association). If they do, the comparison's counts differ.
 const MISSED: &str = "the kernel does not run a program that interrupts itself";
 
-/// End of a command's message about unseen chunks: the kernel counted them as sent, and no program saw them.
-const UNSEEN: &str = "the kernel sent them without running the programs at them";
+/// End of a command's message about unseen chunks.
+const UNSEEN: &str = "the kernel counted them, and ran no program at them";
 
 /// Returns whether a command's stderr has no message but those that end in [`MISSED`] or [`UNSEEN`].
 pub fn says_nothing(errors: &str) -> bool {

@@ -35,10 +35,16 @@ const ELSEWHERE_WITH: [(Series, &str); 3] =
 /// one.
 const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths", "slow-reader", "blocked"];
 
-/// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes more than a minute, or repeats another case with
-/// kprobes.
-const LONG: [&str; 12] = [
+/// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes long, or repeats another case with
+/// kprobes or with another command of the same family.
+const LONG: [&str; 18] = [
+    "faults-full",
     "limits-churn",
+    "limits-overrun",
+    "man-examples",
+    "owners-kprobe",
+    "programs-sipp",
+    "streamutil-filters",
     "limits-starts",
     "streams-crowd",
     "streams-wide",

@@ -99,6 +99,16 @@ static inline long bpf_probe_read_kernel(void *to, __u32 size, void *from)
 	return 0;
 }
 
+static inline long bpf_probe_read_kernel_str(void *to, __u32 size, const void *from)
+{
+	__u32 n = 0;
+
+	while (n + 1 < size && (((char *)to)[n] = ((const char *)from)[n]))
+		n++;
+	((char *)to)[n] = 0;
+	return n + 1;
+}
+
 /* The kernel's bpf_loop(). BPF_MAX_LOOPS is the kernel's limit. */
 #define BPF_MAX_LOOPS (1u << 23)
 static __always_inline long bpf_loop(__u32 rounds, void *callback, void *ctx, __u64 flags)

@@ -127,9 +127,7 @@ pub fn add(suite: &mut Suite) {
         add("ftrace-off", FTRACE_OFF, check_ftrace_off);
         add("ftrace-off-later", FTRACE_OFF_LATER, check_ftrace_off_later);
     }
-    // Known fault: the kernel kills the process for its use of memory, instead of refusing the tables.
-    let memory = Case::new("memory", MEMORY);
-    suite.add_known_fault(("F4", "reason"), Series::V6_12, Mode::Icount, memory, check_memory);
+    suite.add(Series::V6_12, Mode::Icount, Case::new("memory", MEMORY), check_memory);
 }
 
 /// The share of sent chunks that the command at either end may fail to count: when a third task comes to a
@@ -159,13 +157,11 @@ fn check_senders(folder: &Path) -> Result<()> {
             ensure!((least..=sent).contains(&counted), "{tool}: {counted} of {sent} chunks, {}", report.end);
             missing += sent - counted;
         }
-        if tool == "streamutil" {
-            // If the programs missed the first chunk of an association, `unseen` does not count that chunk:
-            // the command takes it for one that was sent before the trace began.
-            let unseen = report.end["unseen"].as_u64().context("unseen")?;
-            let first = clients.len() as u64;
-            ensure!((unseen..=unseen + first).contains(&missing), "{missing} missing: {}", report.end);
-        }
+        // If the programs missed the first chunk of an association, `unseen` does not count that chunk: the
+        // command takes it for one that came before the trace began.
+        let unseen = report.end["unseen"].as_u64().context("unseen")?;
+        let first = clients.len() as u64;
+        ensure!((unseen..=unseen + first).contains(&missing), "{tool}: {missing} missing: {}", report.end);
     }
     Ok(())
 }

@@ -1,0 +1,326 @@
+//! The owners of associations: the processes that have an association's socket open (`owner.h`).
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    fs, io,
+    ptr::{self, NonNull},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use libbpf_rs::{
+    AsRawLibbpf, Link, MapCore, MapFlags, MapHandle, Object, ProgramMut,
+    libbpf_sys::{bpf_iter_attach_opts, bpf_iter_link_info, bpf_program__attach_iter, libbpf_get_error},
+};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::{
+    Config, Error,
+    links::FileIterator,
+    object::{OpenPrograms, map},
+    raw::{AssocOwner, CGROUP_ROOM, CgroupPath, Owner as RawOwner, Process, WANT_OWNERS},
+    table::Shared,
+};
+
+/// Number of sockets, and of associations, whose owners the kernel side remembers. Beyond that it evicts those
+/// not used for long.
+const SOCKETS: u32 = 8192;
+/// Number of cgroups whose paths the kernel side keeps.
+const CGROUPS: u32 = 256;
+
+/// The owners of an association's socket, as far as they are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// Number of the process that has the socket, in this process's pid namespace: the one that made or accepted it, if
+    /// it still has it; else another one. After the association's end: its last owner. `None` if unknown, or if the
+    /// process has no number in this pid namespace.
+    pub pid: Option<u32>,
+    /// Name of that process (`/proc/PID/comm`), with what could harm a terminal escaped.
+    pub comm: Option<String>,
+    /// Path of that process's cgroup in the hierarchy of cgroup v2, from its root; the last 256 bytes of it, with
+    /// what could harm a terminal escaped. `None` on a host that uses cgroup v1 alone.
+    pub cgroup: Option<String>,
+    /// Number of processes that have the socket open; 0: none has it any more. `None` if unknown.
+    pub owners: Option<u32>,
+}
+
+/// Chooses, before loading, the programs and the maps for owners. `owner_` programs are loaded only if the
+/// filter or [`Config::owners`] needs them.
+///
+/// # Errors
+/// Where the pid namespace of this process cannot be read from `/proc`.
+pub(crate) fn configure(open: &mut OpenPrograms, config: &Config) -> Result<(), Error> {
+    let filter = config.filter.names_owners();
+    if !filter && !config.owners {
+        open.leave_out("owner_");
+        return Ok(());
+    }
+    open.settings.pidns = pid_namespace()?;
+    open.resize_lru("owners", SOCKETS)?;
+    if !filter {
+        open.leave_out("owner_sends");
+    }
+    if config.owners {
+        open.settings.wants |= WANT_OWNERS;
+        open.resize_lru("assoc_owners", SOCKETS)?;
+        open.resize_lru("cgroups", CGROUPS)?;
+    } else {
+        open.leave_out("owner_x_");
+    }
+    Ok(())
+}
+
+/// Inode number of this process's pid namespace. The number given to `-p` is one of that namespace.
+fn pid_namespace() -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(fs::metadata("/proc/self/ns/pid")?.ino())
+}
+
+/// Returns whether this host uses the hierarchy of cgroup v2: else each process is in its root.
+fn has_cgroup2() -> bool {
+    fs::read_to_string("/proc/self/cgroup").is_ok_and(|own| own.lines().any(|line| line.starts_with("0::")))
+}
+
+/// What is known of an association: its owners, and the payload protocol identifier of its DATA chunks.
+pub(crate) type Known = (Option<Rc<Owner>>, Option<u32>);
+
+/// The tables of owners.
+pub(crate) struct Owners {
+    assocs: MapHandle,
+    sockets: MapHandle,
+    cgroups: MapHandle,
+    shared: Shared<()>,
+    has_cgroup2: bool,
+    /// Paths of cgroups by id. They do not change.
+    paths: RefCell<HashMap<u64, String>>,
+}
+
+/// The most paths of cgroups that are kept in this process.
+const KEPT_PATHS: usize = 4096;
+
+impl Owners {
+    /// Opens the tables of loaded programs; `None` unless [`Config::owners`] is set.
+    ///
+    /// # Errors
+    /// Where the kernel refuses the mapping (out of memory or address space).
+    pub(crate) fn new(object: &Object, config: &Config) -> Result<Option<Self>, Error> {
+        if !config.owners {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            assocs: map(object, "assoc_owners")?,
+            sockets: map(object, "owners")?,
+            cgroups: map(object, "cgroups")?,
+            shared: Shared::new(&map(object, ".data.shared")?)?,
+            has_cgroup2: has_cgroup2(),
+            paths: RefCell::default(),
+        }))
+    }
+
+    /// The number of the last round that is over: what is known of owners changes only with it.
+    pub(crate) fn rounds_done(&self) -> u32 {
+        self.shared.get().rounds_done
+    }
+
+    /// The owners of an association, and the payload protocol identifier of its DATA chunks.
+    pub(crate) fn of(&self, assoc_id: u32) -> Known {
+        let Some(assoc) = lookup::<AssocOwner>(&self.assocs, &assoc_id.to_ne_bytes()) else {
+            return (None, None);
+        };
+        let owner = if assoc.sk == 0 {
+            (assoc.last.tgid != 0).then_some((assoc.last, assoc.owners))
+        } else {
+            lookup::<RawOwner>(&self.sockets, &assoc.sk.to_ne_bytes())
+                .map(|socket| of_round(&socket, self.rounds_done()))
+        };
+        let owner = owner.map(|(process, owners)| Rc::new(self.describe(process, owners)));
+        (owner, (assoc.has_payload != 0).then_some(assoc.payload))
+    }
+
+    fn describe(&self, process: Process, owners: u32) -> Owner {
+        let cgroup = if self.has_cgroup2 { self.path(process.cgroup) } else { None };
+        let comm = process.comm.split(|byte| *byte == 0).next().unwrap_or_default();
+        Owner {
+            pid: (process.pid != 0).then_some(process.pid),
+            comm: Some(escape(comm)),
+            cgroup,
+            owners: Some(owners),
+        }
+    }
+
+    fn path(&self, id: u64) -> Option<String> {
+        let mut paths = self.paths.borrow_mut();
+        if let Some(path) = paths.get(&id) {
+            return Some(path.clone());
+        }
+        let path: CgroupPath = lookup(&self.cgroups, &id.to_ne_bytes())?;
+        let text = path.text.get(path.start as usize..CGROUP_ROOM)?;
+        let text = if text.is_empty() { "/".to_owned() } else { escape(text) };
+        if paths.len() >= KEPT_PATHS {
+            paths.clear();
+        }
+        paths.insert(id, text.clone());
+        Some(text)
+    }
+}
+
+/// The process to name as a socket's owner after round `done`, and the number of its owners: as `assoc_ends()`
+/// of `owner.h` chooses.
+fn of_round(socket: &RawOwner, done: u32) -> (Process, u32) {
+    let since = |round: u32| round.wrapping_sub(done) as i32 >= 0;
+    let found = since(socket.round);
+    match (since(socket.last_round), found) {
+        (true, true) => (socket.last, socket.owners),
+        (true, false) => (socket.last, 1),
+        (false, true) => (socket.other, socket.owners),
+        // No process has it.
+        (false, false) => (socket.last, 0),
+    }
+}
+
+fn lookup<T: FromBytes + IntoBytes>(map: &MapHandle, key: &[u8]) -> Option<T> {
+    let mut value = T::new_zeroed();
+    map.lookup_into(key, value.as_mut_bytes(), MapFlags::ANY).ok()?.then_some(value)
+}
+
+/// Text that a process or a user of this host chose, with all characters escaped that could harm a terminal or
+/// a spreadsheet: control characters (C0, C1), those that change the direction of writing, quotes, a
+/// backslash, and a first `=`. Bytes that are not UTF-8 are escaped, too.
+fn escape(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let is_first = text.is_empty();
+            match c {
+                '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '"' | '\\' => {
+                    text.extend(c.escape_default());
+                }
+                '=' if is_first => text.push_str("\\x3d"),
+                c if c.is_control() => text.extend(c.escape_default()),
+                c => text.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+/// Time between two looks at whether a round is due.
+pub const ROUND_PERIOD: Duration = Duration::from_millis(500);
+
+/// After a round, this many times its length passes before the next: so rounds take at most 1 % of the time,
+/// however many files are open.
+const PAUSE: u32 = 100;
+
+/// Makes rounds: in each, the iterator `owner_has` looks at all open files.
+pub(crate) struct Rounds {
+    iterator: FileIterator,
+    /// A round is due at each look, not only where the programs ask for one.
+    always: bool,
+    next: Instant,
+}
+
+impl Rounds {
+    /// Attaches the iterator, if it is loaded.
+    ///
+    /// # Errors
+    /// Where the kernel refuses the iterator.
+    pub(crate) fn new(object: &Object, config: &Config) -> Result<Option<Self>, Error> {
+        let Some(program) = object.progs_mut().find(|p| p.autoload() && p.name() == "owner_has") else {
+            return Ok(None);
+        };
+        let process = config.filter.pid.filter(|_| !config.owners && config.filter.cgroup.is_none());
+        let link = match process.map(|pid| attach(&program, pid)) {
+            Some(Ok(link)) => link,
+            // Kernels before 6.1 cannot look at the files of one process alone.
+            _ => attach(&program, 0)?,
+        };
+        Ok(Some(Self {
+            iterator: FileIterator(link),
+            always: config.filter.pid.is_some(),
+            next: Instant::now(),
+        }))
+    }
+
+    /// Makes a round now.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to run the iterator (too many open files, or out of memory).
+    pub(crate) fn run<A: FromBytes>(&mut self, shared: &mut Shared<A>) -> io::Result<()> {
+        let begun = Instant::now();
+        shared.begin_round();
+        self.iterator.run()?;
+        shared.end_round();
+        self.next = Instant::now() + begun.elapsed() * PAUSE;
+        Ok(())
+    }
+
+    /// Makes a round if one is due.
+    ///
+    /// # Errors
+    /// As for [`Rounds::run`].
+    pub(crate) fn run_if_due<A: FromBytes>(&mut self, shared: &mut Shared<A>) -> io::Result<()> {
+        let due = self.always || shared.get().rounds_due > 0;
+        if due && Instant::now() >= self.next { self.run(shared) } else { Ok(()) }
+    }
+}
+
+/// Attaches an iterator over open files: of one process, or with `pid` 0 of all.
+fn attach(program: &ProgramMut<'_>, pid: u32) -> Result<Link, Error> {
+    let mut info = bpf_iter_link_info::default();
+    info.task.pid = pid;
+    let opts = bpf_iter_attach_opts {
+        sz: size_of::<bpf_iter_attach_opts>() as _,
+        link_info: if pid == 0 { ptr::null_mut() } else { &raw mut info },
+        link_info_len: if pid == 0 { 0 } else { size_of::<bpf_iter_link_info>() as u32 },
+        ..Default::default()
+    };
+    // SAFETY: the program is loaded, and `opts` and `info` live until the call returns.
+    let link = unsafe { bpf_program__attach_iter(program.as_libbpf_object().as_ptr(), &raw const opts) };
+    // SAFETY: only looks whether the pointer is NULL; then it reads errno.
+    let error = unsafe { libbpf_get_error(link.cast()) };
+    match NonNull::new(link) {
+        // SAFETY: libbpf has just made this link, and nothing else has it.
+        Some(link) if error == 0 => Ok(unsafe { Link::from_ptr(link) }),
+        _ => Err(io::Error::from_raw_os_error(-error as i32).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_cannot_harm_a_terminal() {
+        assert_eq!(escape(b"amf"), "amf");
+        assert_eq!(escape("ba\u{e9}r".as_bytes()), "ba\u{e9}r");
+        assert_eq!(escape(b"\x1b[2J\n"), "\\u{1b}[2J\\n");
+        assert_eq!(escape("\u{9b}\u{202e}x".as_bytes()), "\\u{9b}\\u{202e}x");
+        assert_eq!(escape(b"a\xffb\"c\\"), "a\\xffb\\\"c\\\\");
+        assert_eq!(escape(b"=1+1=2"), "\\x3d1+1=2");
+    }
+
+    fn process(tgid: u32) -> Process {
+        Process { cgroup: 1, tgid, pid: tgid, comm: [0; 16] }
+    }
+
+    /// The owner after round 7: `last` was seen in `last_round`, and `round` has found `owners` processes.
+    fn owner(last_round: u32, round: u32, owners: u32) -> (u32, u32) {
+        let (last, other) = (process(1), process(2));
+        let socket = RawOwner { last, other, last_round, wanted_round: 0, round, owners, counted: 0, pad: 0 };
+        let (process, owners) = of_round(&socket, 7);
+        (process.tgid, owners)
+    }
+
+    #[test]
+    fn who_has_the_socket_now_is_named() {
+        assert_eq!(owner(7, 7, 2), (1, 2), "its maker still has it");
+        assert_eq!(owner(6, 7, 1), (2, 1), "its maker has handed it on");
+        assert_eq!(owner(6, 6, 3), (1, 0), "nobody has it any more");
+        assert_eq!(owner(8, 7, 1), (1, 1), "it was made after the round");
+        assert_eq!(owner(8, 8, 2), (1, 2), "a round is under way");
+    }
+}

@@ -1,0 +1,212 @@
+//! Hands SCTP sockets from process to process in the ways that there are, so that tests can compare who has
+//! which socket by `/proc` with what the commands say. All associations go on sending until the end.
+
+use std::env::{args_os, current_exe};
+use std::io::{IoSlice, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use nix::fcntl::{F_SETFD, FdFlag, fcntl};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use sctptrace_tests::socket::{Outgoing, SctpSocket, fork};
+
+/// The payload protocol of all messages: NGAP.
+const PPID: u32 = 60;
+/// Time between two messages of an association.
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Parser)]
+#[command(about, version)]
+enum Role {
+    /// Accepts associations, each for a child process; at the next port, peels associations off
+    Server {
+        /// Own address
+        #[arg(long)]
+        bind: IpAddr,
+        /// Own port
+        #[arg(long)]
+        port: u16,
+    },
+    /// Makes associations and hands their sockets on
+    Client {
+        /// Own address
+        #[arg(long)]
+        bind: IpAddr,
+        /// The server's address
+        #[arg(long)]
+        to: IpAddr,
+        /// The server's port
+        #[arg(long)]
+        port: u16,
+        /// Wait for this many milliseconds before the first association
+        #[arg(long, default_value_t = 0)]
+        delay: u64,
+    },
+    /// Sends on a socket that was open before exec(2)
+    Hold {
+        /// Its descriptor
+        descriptor: RawFd,
+    },
+}
+
+fn main() -> Result<()> {
+    match Role::parse_from(args_os()) {
+        Role::Server { bind, port } => serve(bind, port),
+        Role::Client { bind, to, port, delay } => {
+            let ends = |offset| [SocketAddr::new(bind, 0), SocketAddr::new(to, port + offset)];
+            make(&ends(0), &ends(1), Duration::from_millis(delay))
+        }
+        Role::Hold { descriptor } => {
+            // SAFETY: by the contract of the command line nothing else has this descriptor.
+            #[allow(unsafe_code)]
+            let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+            keep_sending(&SctpSocket::of(socket));
+            Ok(())
+        }
+    }
+}
+
+/// Sends, and receives the echo, until the association ends.
+fn keep_sending(socket: &SctpSocket) {
+    let mut buffer = [0; 1000];
+    while socket.send(&[7; 100], Outgoing { ppid: PPID, ..Outgoing::default() }).is_ok()
+        && socket.receive(&mut buffer).is_ok()
+    {
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Receives, and sends back what comes, until the association ends.
+fn echo(socket: &SctpSocket) {
+    let mut buffer = [0; 1000];
+    while let Ok(received) = socket.receive(&mut buffer) {
+        let to = Outgoing { ppid: PPID, ..Outgoing::default() };
+        if received.length == 0 || socket.send(&buffer[..received.length], to).is_err() {
+            return;
+        }
+    }
+}
+
+fn serve(bind: IpAddr, port: u16) -> Result<()> {
+    let many = SctpSocket::new(SocketAddr::new(bind, 0), true)?;
+    many.bind(&[SocketAddr::new(bind, port + 1)])?;
+    many.plain().listen(16)?;
+    fork(|| peel(&many))?;
+    drop(many);
+
+    let listener = SctpSocket::new(SocketAddr::new(bind, 0), false)?;
+    listener.bind(&[SocketAddr::new(bind, port)])?;
+    listener.plain().listen(16)?;
+    eprintln!("listening");
+    loop {
+        let socket = listener.accept()?;
+        fork(|| echo(&socket))?;
+    }
+}
+
+/// Gives each association of a one-to-many socket a socket and a thread of its own.
+fn peel(many: &SctpSocket) {
+    let mut buffer = [0; 1000];
+    while let Ok(received) = many.receive(&mut buffer) {
+        if let Ok(peeled) = many.peel_off(received.assoc_id) {
+            let first = buffer[..received.length].to_vec();
+            thread::spawn(move || {
+                let to = Outgoing { ppid: PPID, ..Outgoing::default() };
+                if peeled.send(&first, to).is_ok() {
+                    echo(&peeled);
+                }
+            });
+        }
+    }
+}
+
+fn make(accepted: &[SocketAddr; 2], peeled: &[SocketAddr; 2], delay: Duration) -> Result<()> {
+    let connect = |[local, peer]: &[SocketAddr; 2]| -> Result<SctpSocket> {
+        let socket = SctpSocket::new(*local, false)?;
+        socket.bind(&[*local])?;
+        socket.connect(&[*peer]).with_context(|| format!("cannot connect to {peer}"))?;
+        Ok(socket)
+    };
+    // A process that gets a socket in a message.
+    let (ours, theirs) = UnixDatagram::pair()?;
+    fork(|| {
+        if let Ok(socket) = take(&theirs) {
+            keep_sending(&socket);
+        }
+    })?;
+    thread::sleep(delay);
+
+    let passed = connect(accepted)?;
+    pass(&ours, &passed)?;
+    drop(passed);
+    // A child has it, and no longer the parent.
+    let given = connect(accepted)?;
+    fork(|| keep_sending(&given))?;
+    drop(given);
+    // Both have it.
+    let shared = connect(accepted)?;
+    fork(|| keep_sending(&shared))?;
+    // A child has it that runs another program.
+    let held = connect(peeled)?;
+    fcntl(held.plain(), F_SETFD(FdFlag::empty()))?;
+    let descriptor = held.plain().as_raw_fd().to_string();
+    let program = current_exe()?;
+    fork(move || {
+        let name = "/tmp/held-by-exec";
+        let _ = symlink(program, name);
+        let error = Command::new(name).args(["hold", &descriptor]).exec();
+        eprintln!("cannot run {name}: {error}");
+    })?;
+    drop(held);
+    // A thread makes it.
+    let threads: Vec<_> = [accepted, peeled]
+        .map(|ends| {
+            let (local, peer) = (ends[0], ends[1]);
+            thread::spawn(move || {
+                let socket = SctpSocket::new(local, false)?;
+                socket.connect(&[peer])?;
+                keep_sending(&socket);
+                std::io::Result::Ok(())
+            })
+        })
+        .into();
+    for thread in threads {
+        thread.join().ok().context("a thread has panicked")??;
+    }
+    Ok(())
+}
+
+/// Hands a socket to the process at the other end (`SCM_RIGHTS`).
+fn pass(to: &UnixDatagram, socket: &SctpSocket) -> Result<()> {
+    let descriptors = [socket.plain().as_raw_fd()];
+    let message = [ControlMessage::ScmRights(&descriptors)];
+    sendmsg::<()>(to.as_raw_fd(), &[IoSlice::new(b"x")], &message, MsgFlags::empty(), None)?;
+    Ok(())
+}
+
+/// Takes the socket that the process at the other end hands over.
+fn take(from: &UnixDatagram) -> Result<SctpSocket> {
+    let mut byte = [0];
+    let mut parts = [IoSliceMut::new(&mut byte)];
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let message = recvmsg::<()>(from.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::empty())?;
+    let mut descriptors = Vec::new();
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(got) = control {
+            descriptors.extend(got);
+        }
+    }
+    ensure!(descriptors.len() == 1, "{} descriptors", descriptors.len());
+    // SAFETY: the kernel has just made this descriptor, and nothing else has it.
+    #[allow(unsafe_code)]
+    let socket = unsafe { OwnedFd::from_raw_fd(descriptors[0]) };
+    Ok(SctpSocket::of(socket))
+}
