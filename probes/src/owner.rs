@@ -218,7 +218,8 @@ const PAUSE: u32 = 100;
 /// Makes rounds: in each, the iterator `owner_has` looks at all open files.
 pub(crate) struct Rounds {
     iterator: FileIterator,
-    /// A round is due at each look, not only where the programs ask for one.
+    /// A round is due at each look, not only where the programs ask for one: a filter must not miss a socket that a process
+    /// gets in a way that no program sees.
     always: bool,
     next: Instant,
 }
@@ -240,7 +241,7 @@ impl Rounds {
         };
         Ok(Some(Self {
             iterator: FileIterator(link),
-            always: config.filter.pid.is_some(),
+            always: config.filter.names_owners(),
             next: Instant::now(),
         }))
     }

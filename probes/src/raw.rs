@@ -53,7 +53,7 @@ pub struct Process {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes)]
 pub struct Owner {
-    /// The process that made the socket or sent on it last, or one that a round has found.
+    /// The process that made the socket, or the first that a round has found.
     pub last: Process,
     /// Another process that the last round has found.
     pub other: Process,

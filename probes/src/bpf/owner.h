@@ -26,7 +26,7 @@ struct process {
 
 /* The owners of a socket. */
 struct owner {
-	struct process last;  /* made the socket, sent on it last, or was found by a round */
+	struct process last;  /* made the socket, or was the first that a round has found */
 	struct process other; /* another one that the last round has found */
 	__u32 last_round;     /* the last round in which `last` had the socket */
 	__u32 wanted_round;   /* the last round in which a wanted process had it; 0: none had */
