@@ -327,7 +327,9 @@ const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// of the cgroup, which is the folder's inode number (`kernfs_ino()`).
 fn cgroup(text: &str) -> Result<u64, String> {
     let below_root = Path::new(CGROUP_ROOT).join(text.trim_start_matches('/'));
-    let is_cgroup = |path: &&Path| statfs(*path).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC);
+    let is_cgroup = |path: &&Path| {
+        path.is_dir() && statfs(*path).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC)
+    };
     let path = [Path::new(text), &below_root].into_iter().find(is_cgroup).ok_or_else(|| {
         format!("{text} is no cgroup of cgroup v2: /proc/PID/cgroup has that of a process, after 0::")
     })?;

@@ -191,7 +191,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     pub fn end(&mut self) -> Result<Accounting> {
         let duration = self.started.elapsed();
         self.hooks_off = self.ftrace.take().is_some_and(Ftrace::is_off);
-        self.probe.find_owners()?;
+        self.probe.find_owners(true);
         self.probe.detach();
         let patience =
             |within, until| Patience { within, until: Instant::now() + until, stopped: Arc::default() };
@@ -326,7 +326,7 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
             },
             _ = ticks.tick() => run.interval()?,
             _ = carries.tick() => run.probe.carry()?,
-            () = tick(&mut rounds) => run.probe.find_owners()?,
+            () = tick(&mut rounds) => run.probe.find_owners(false),
             () = progress.due() => progress.say(run.probe.accounting().events),
             () = run.out.writable(), if is_behind => {}
             // Timers and signals are looked at before the next batches.

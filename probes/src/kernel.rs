@@ -182,9 +182,9 @@ pub(crate) fn memory_left(root: &Path) -> Option<u64> {
     let of = |cgroup: &Path| {
         let read = |file| fs::read_to_string(top.join(cgroup).join(file)).ok();
         let number = |file| read(file)?.trim().parse::<u64>().ok();
-        // The kernel gives up cached files before it kills a process.
+        // The kernel gives up cached files and file names before it kills a process.
         let stat = read("memory.stat").unwrap_or_default();
-        let cached: u64 = ["active_file ", "inactive_file "]
+        let cached: u64 = ["active_file ", "inactive_file ", "slab_reclaimable "]
             .iter()
             .filter_map(|key| stat.lines().find_map(|line| line.strip_prefix(key))?.parse::<u64>().ok())
             .sum();
@@ -403,7 +403,7 @@ mod tests {
             of("a", "memory.current", "900\n"),
             of("a/b", "memory.max", "500\n"),
             of("a/b", "memory.current", "800\n"),
-            of("a/b", "memory.stat", "anon 1\nactive_file 20\ninactive_file 330\n"),
+            of("a/b", "memory.stat", "anon 1\nactive_file 20\ninactive_file 300\nslab_reclaimable 30\n"),
         ];
         let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
         assert_eq!(memory_left(root(&files).path()), Some(50));

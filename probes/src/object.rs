@@ -110,7 +110,7 @@ impl OpenPrograms {
         let tables = mem::take(&mut self.tables);
         let bytes = maps + tables.iter().map(|(_, size)| u64::from(*size)).sum::<u64>();
         if memory_left(Path::new("/")).is_some_and(|left| left < bytes + PROGRAMS) {
-            return Err(Unsupported::Memory(bytes).into());
+            return Err(Unsupported::Memory(bytes + PROGRAMS).into());
         }
         for (name, size) in tables {
             table::make(&mut self.map(&name)?, size).map_err(|e| Error::of_tables(e, bytes))?;

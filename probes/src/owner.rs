@@ -29,7 +29,7 @@ const SOCKETS: u32 = 8192;
 /// Number of cgroups whose paths the kernel side keeps.
 const CGROUPS: u32 = 256;
 
-/// The owners of an association's socket, as far as they are known.
+/// The owners of an association's socket, as of the last look at open files, or known since.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
     /// Number of the process that has the socket, in this process's pid namespace: the one that made or accepted it, if
@@ -186,17 +186,23 @@ fn lookup<T: FromBytes + IntoBytes>(map: &MapHandle, key: &[u8]) -> Option<T> {
 
 /// Text that a process or a user of this host chose, with all characters escaped that could harm a terminal or
 /// a spreadsheet: control characters (C0, C1), those that change the direction of writing, quotes, a
-/// backslash, and a first `=`. Bytes that are not UTF-8 are escaped, too.
+/// backslash, and a first character that begins a formula. Bytes that are not UTF-8 are escaped, too.
 fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             let is_first = text.is_empty();
             match c {
-                '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '"' | '\\' => {
+                '\u{61c}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{202a}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+                | '"'
+                | '\\' => {
                     text.extend(c.escape_default());
                 }
-                '=' if is_first => text.push_str("\\x3d"),
+                '=' | '+' | '-' | '@' if is_first => text.push_str(&format!("\\x{:02x}", u32::from(c))),
                 c if c.is_control() => text.extend(c.escape_default()),
                 c => text.push(c),
             }
@@ -211,6 +217,9 @@ fn escape(bytes: &[u8]) -> String {
 /// Time between two looks at whether a round is due.
 pub const ROUND_PERIOD: Duration = Duration::from_millis(500);
 
+/// The longest time without a round: a process may hand on a socket in a way that no program sees.
+const SELDOM: Duration = Duration::from_secs(10);
+
 /// After a round, this many times its length passes before the next: so rounds take at most 1 % of the time,
 /// however many files are open.
 const PAUSE: u32 = 100;
@@ -221,6 +230,9 @@ pub(crate) struct Rounds {
     /// A round is due at each look, not only where the programs ask for one: a filter must not miss a socket that a process
     /// gets in a way that no program sees.
     always: bool,
+    /// When the last round began.
+    last: Instant,
+    /// When the next round may begin.
     next: Instant,
 }
 
@@ -242,6 +254,7 @@ impl Rounds {
         Ok(Some(Self {
             iterator: FileIterator(link),
             always: config.filter.names_owners(),
+            last: Instant::now(),
             next: Instant::now(),
         }))
     }
@@ -251,21 +264,18 @@ impl Rounds {
     /// # Errors
     /// Where the kernel refuses to run the iterator (too many open files, or out of memory).
     pub(crate) fn run<A: FromBytes>(&mut self, shared: &mut Shared<A>) -> io::Result<()> {
-        let begun = Instant::now();
+        self.last = Instant::now();
         shared.begin_round();
         self.iterator.run()?;
         shared.end_round();
-        self.next = Instant::now() + begun.elapsed() * PAUSE;
+        self.next = Instant::now() + self.last.elapsed() * PAUSE;
         Ok(())
     }
 
-    /// Makes a round if one is due.
-    ///
-    /// # Errors
-    /// As for [`Rounds::run`].
-    pub(crate) fn run_if_due<A: FromBytes>(&mut self, shared: &mut Shared<A>) -> io::Result<()> {
-        let due = self.always || shared.get().rounds_due > 0;
-        if due && Instant::now() >= self.next { self.run(shared) } else { Ok(()) }
+    /// Returns whether a round is due.
+    pub(crate) fn is_due<A: FromBytes>(&self, shared: &Shared<A>) -> bool {
+        let asked = self.always || shared.get().rounds_due > 0 || self.last.elapsed() >= SELDOM;
+        asked && Instant::now() >= self.next
     }
 }
 

@@ -184,14 +184,10 @@ pub trait Probe {
         Ok(())
     }
 
-    /// Finds out which processes have which sockets now, if that may have changed. To be called every
-    /// [`crate::ROUND_PERIOD`] if [`Probe::wants_owners`].
-    ///
-    /// # Errors
-    /// Where the kernel refuses to run an iterator.
-    fn find_owners(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
+    /// Finds out which processes have which sockets now; unless it has to be `certain`, only if that may have
+    /// changed. To be called every [`crate::ROUND_PERIOD`] if [`Probe::wants_owners`]. Where the kernel refuses
+    /// (too many open files, out of memory), what was known before stays.
+    fn find_owners(&mut self, _certain: bool) {}
 
     /// Returns whether the filter or [`Config::owners`] asks for the owners of sockets.
     fn wants_owners(&self) -> bool {

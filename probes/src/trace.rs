@@ -148,8 +148,11 @@ impl<P: Program> Probe for Trace<P> {
         self.program.carry()
     }
 
-    fn find_owners(&mut self) -> Result<(), Error> {
-        Ok(self.rounds.as_mut().map(|rounds| rounds.run_if_due(&mut self.shared)).transpose().map(drop)?)
+    fn find_owners(&mut self, certain: bool) {
+        let Some(rounds) = &mut self.rounds else { return };
+        if certain || rounds.is_due(&self.shared) {
+            let _ = rounds.run(&mut self.shared);
+        }
     }
 
     fn wants_owners(&self) -> bool {

@@ -381,8 +381,11 @@ static __always_inline __u64 unseen_of(struct sctp_association *asoc)
 		return 0;
 	a->checked = a->generation;
 	unseen = unseen_arrivals((__u64)asoc, a);
+	/* A chunk that the kernel processes now may be in the map, and not yet seen. */
+	if (unseen && current_chunk(false, asoc))
+		unseen--;
 	/* If chunks are just coming, the two counts may not be of one moment. */
-	return unseen == unseen_arrivals((__u64)asoc, a) ? unseen : 0;
+	return unseen <= unseen_arrivals((__u64)asoc, a) ? unseen : 0;
 }
 
 #include "living.h"
@@ -410,12 +413,21 @@ static __always_inline int on_map_changed(__u64 map)
 	return 0;
 }
 
-/* At the entry of sctp_tsnmap_renege(): a chunk that came is given up, for want of memory. */
-static __always_inline int on_renege(__u64 map)
+/*
+ * At the entry of sctp_tsnmap_renege(): a chunk that came is given up, for want of memory. (The
+ * kernel calls it for TSNs that did not come, too.)
+ */
+static __always_inline int on_renege(__u64 address, __u32 tsn)
 {
-	struct assoc *a = assoc_with(map);
+	struct sctp_tsnmap *map = (struct sctp_tsnmap *)address;
+	__u32 gap = tsn - READ(map, base_tsn);
+	struct assoc *a = assoc_with(address);
+	__u64 word = 0;
 
-	if (a)
+	if (!a || gap >= READ(map, len))
+		return 0;
+	bpf_probe_read_kernel(&word, sizeof(word), (void *)READ(map, tsn_map) + gap / 64 * 8);
+	if (word >> gap % 64 & 1)
 		a->stats.reneged++;
 	return 0;
 }
@@ -458,7 +470,7 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 		}
 		a->stats.came_before = tsns_came(address_of(asoc)) - 1; /* this chunk has come */
 		if (settings.wants & WANT_OWNERS)
-			note_payload(assoc_id, (__u64)READ(chunk, chunk_hdr));
+			note_arrived_payload(assoc_id, READ(chunk, chunk_hdr));
 	}
 	hdr = GET(trusted, chunk, chunk_hdr);
 	data.word = data_word(hdr, 2);
@@ -531,7 +543,8 @@ ON_ENTRY(jitter_map_skip, sctp_tsnmap_skip, on_map_changed(ADDRESS(0, map)),
 	 struct sctp_tsnmap *map)
 ON_ENTRY(jitter_map_init, sctp_tsnmap_init, on_map_changed(ADDRESS(0, map)),
 	 struct sctp_tsnmap *map)
-ON_ENTRY(jitter_map_renege, sctp_tsnmap_renege, on_renege(ADDRESS(0, map)), struct sctp_tsnmap *map)
+ON_ENTRY(jitter_map_renege, sctp_tsnmap_renege, on_renege(ADDRESS(0, map), tsn),
+	 struct sctp_tsnmap *map, __u32 tsn)
 ON_ENTRY(jitter_op_error, sctp_make_op_error, on_op_error(trusted, asoc, cause),
 	 struct sctp_association *asoc, struct sctp_chunk *chunk, __be16 cause)
 ON_ENTRY(jitter_x_reassembled, sctp_make_reassembled_event, on_reassembled(last), struct net *net,

@@ -184,7 +184,8 @@ static __always_inline void note_cgroup(__u64 id, struct kernfs_node *node)
 
 	if (bpf_map_lookup_elem(&cgroups, &id))
 		return;
-	bpf_map_update_elem(&cgroups, &id, &no_path, BPF_NOEXIST);
+	if (bpf_map_update_elem(&cgroups, &id, &no_path, BPF_NOEXIST))
+		return; /* another CPU is just noting it */
 	walk.path = bpf_map_lookup_elem(&cgroups, &id);
 	if (walk.path)
 		bpf_loop(CGROUP_LEVELS, add_name_step, &walk, 0);
@@ -240,9 +241,13 @@ static __noinline int socket_made(__u64 sk, __u64 address)
 		.owners = 1,
 	};
 
-	describe(&owner.last, task, READ(task, tgid));
-	if (is_wanted(task))
+	if (is_wanted(task)) {
 		owner.wanted_round = done + 1;
+	} else if (!(settings.wants & WANT_OWNERS)) {
+		bpf_map_delete_elem(&owners, &sk); /* of an earlier socket at this address */
+		return 0;
+	}
+	describe(&owner.last, task, READ(task, tgid));
 	bpf_map_update_elem(&owners, &sk, &owner, BPF_ANY);
 	ask_for_rounds();
 	return 0;
@@ -271,6 +276,8 @@ static __noinline int socket_found(__u64 sk, __u64 address)
 	struct owner *owner = bpf_map_lookup_elem(&owners, &sk);
 
 	if (!owner) {
+		if (!(settings.wants & WANT_OWNERS) && !is_wanted(task))
+			return 0;
 		bpf_map_update_elem(&owners, &sk, &no_owner, BPF_NOEXIST);
 		owner = bpf_map_lookup_elem(&owners, &sk);
 	}
@@ -298,7 +305,9 @@ static __noinline int socket_found(__u64 sk, __u64 address)
 
 /*
  * Returns whether a process that the filter names has the socket: by the last round, or since. A
- * socket that no process has any more stays with those that had it.
+ * socket that no process has any more stays with those that had it last. With -p alone, rounds look
+ * at that process only, and do not tell whether another has the socket: then it stays with the
+ * process once the kernel has taken the file from it (sock_orphan()).
  */
 static __always_inline bool is_owned(struct sock *sk)
 {
@@ -309,6 +318,8 @@ static __always_inline bool is_owned(struct sock *sk)
 		return false;
 	if ((__s32)(owner->wanted_round - *(volatile __u32 *)&shared.rounds_done) >= 0)
 		return true;
+	if (settings.filter.cgroup || settings.wants & WANT_OWNERS)
+		return (__s32)(owner->wanted_round - owner->round) >= 0;
 	return !READ(sk, sk_socket);
 }
 
@@ -328,23 +339,12 @@ static __noinline int note_assoc(__u32 assoc_id, __u64 sk)
 	return 0;
 }
 
-/*
- * Notes the payload protocol of a DATA or I-DATA chunk of an association (RFC 9260 3.3.1). `hdr`:
- * address of the chunk. Of a message sent as I-DATA (RFC 8260 2.1), only the first chunk has it.
- */
-__noinline int note_payload(__u32 assoc_id, __u64 hdr)
+/* Notes the payload protocol of a DATA chunk of an association, in network order. */
+__noinline int note_payload(__u32 assoc_id, __be32 payload)
 {
 	struct assoc_owner *known = bpf_map_lookup_elem(&assoc_owners, &assoc_id);
-	union data_first first = {.word = data_word((void *)hdr, 0)};
-	__be32 payload = 0;
 
 	if (!known || known->has_payload)
-		return 0;
-	if (first.type == SCTP_CID_DATA)
-		bpf_probe_read_kernel(&payload, sizeof(payload), (void *)hdr + 12);
-	else if (first.type == SCTP_CID_I_DATA && first.flags & SCTP_DATA_FIRST_FRAG)
-		bpf_probe_read_kernel(&payload, sizeof(payload), (void *)hdr + 16);
-	else
 		return 0;
 	known->payload = bpf_ntohl(payload);
 	known->has_payload = 1;
@@ -352,8 +352,27 @@ __noinline int note_payload(__u32 assoc_id, __u64 hdr)
 }
 
 /*
+ * Notes the payload protocol of a chunk that came (RFC 9260 3.3.1). Of a message that came as
+ * I-DATA (RFC 8260 2.1), only the first chunk has it.
+ */
+static __always_inline void note_arrived_payload(__u32 assoc_id, struct sctp_chunkhdr *hdr)
+{
+	union data_first first = {.word = data_word(hdr, 0)};
+	union data_third at = {};
+
+	if (first.type == SCTP_CID_DATA)
+		at.word = data_word(hdr, 12);
+	else if (first.type == SCTP_CID_I_DATA && first.flags & SCTP_DATA_FIRST_FRAG)
+		at.word = data_word(hdr, 16);
+	else
+		return;
+	note_payload(assoc_id, (__u32)at.word);
+}
+
+/*
  * Notes the payload protocol of a chunk that a path has sent and that is not acknowledged, or that
- * is queued. Returns whether there is such a chunk.
+ * is queued. Returns whether there is such a chunk. (The chunk's bytes do not have it before an
+ * I-DATA chunk is sent.)
  */
 __noinline int note_queued_payload(__u64 path)
 {
@@ -371,7 +390,7 @@ __noinline int note_queued_payload(__u64 path)
 	}
 	if (!node || node == head)
 		return 0;
-	note_payload(READ(asoc, assoc_id), (__u64)READ((struct sctp_chunk *)chunk, chunk_hdr));
+	note_payload(READ(asoc, assoc_id), READ((struct sctp_chunk *)chunk, sinfo.sinfo_ppid));
 	return 1;
 }
 
@@ -387,8 +406,8 @@ static __noinline int assoc_moves(__u64 asoc, __u64 sk)
 }
 
 /*
- * An association ends: keeps its owner, as another socket may soon lie in the memory of its own. If
- * the last round has found no more of `last`, the owner is the other that it has found.
+ * An association ends: keeps its owner, as another socket may soon lie in the memory of its own.
+ * Chooses among `last` and `other` as of_round() in owner.rs does for living associations.
  */
 static __noinline int assoc_ends(__u64 asoc)
 {
@@ -403,10 +422,11 @@ static __noinline int assoc_ends(__u64 asoc)
 	sk = (__u64)READ((struct sctp_association *)asoc, base.sk);
 	owner = bpf_map_lookup_elem(&owners, &sk);
 	if (owner) {
-		bool moved = (__s32)(owner->last_round - done) < 0 && owner->round == done;
+		bool has_last = (__s32)(owner->last_round - done) >= 0;
+		bool found = (__s32)(owner->round - done) >= 0;
 
-		known->last = moved ? owner->other : owner->last;
-		known->owners = owner->owners;
+		known->last = found && !has_last ? owner->other : owner->last;
+		known->owners = found ? owner->owners : has_last;
 	}
 	known->sk = 0;
 	return 0;

@@ -402,8 +402,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 		}
 		a->last_path = path->key;
 		if (settings.wants & WANT_OWNERS)
-			note_payload(assoc_id,
-				     (__u64)READ(chunk, subh.v) - sizeof(struct sctp_chunkhdr));
+			note_payload(assoc_id, GET(trusted, chunk, sinfo.sinfo_ppid));
 	}
 	if (again) {
 		begin_update(path);

@@ -357,6 +357,7 @@ struct sctp_chunkhdr {
 
 struct sctp_sndrcvinfo {
 	__u16 sinfo_stream;
+	__be32 sinfo_ppid;
 };
 
 struct sctp_chunk {

@@ -335,8 +335,7 @@ static __always_inline void begin_count(bool trusted, struct sctp_association *a
 		return;
 	if (settings.wants & WANT_OWNERS) {
 		note_assoc(a->assoc_id, (__u64)READ(asoc, base.sk));
-		note_payload(a->assoc_id,
-			     (__u64)READ(chunk, subh.v) - sizeof(struct sctp_chunkhdr));
+		note_payload(a->assoc_id, GET(trusted, chunk, sinfo.sinfo_ppid));
 	}
 	/* The kernel counts a retransmission after the hooks for that have run. */
 	a->counted_before = GET(trusted, asoc, stats.rtxchunks);
@@ -396,8 +395,13 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 	to = wanted_path(trusted, asoc, (__u64)READ(asoc, peer.retran_path));
 	former = (__u64)READ(chunk, transport);
 	from = former ? wanted_path(trusted, asoc, former) : to;
-	if (to == NO_INDEX && from == NO_INDEX)
+	if (to == NO_INDEX && from == NO_INDEX) {
+		/* No path is wanted, or there was no room for its entry. */
+		a = find_assoc(GET(trusted, asoc, assoc_id));
+		if (a && a->has_before)
+			a->seen_again++;
 		return 0;
+	}
 	if (to != NO_INDEX) {
 		path = entry_at(to);
 		begin_update(path);

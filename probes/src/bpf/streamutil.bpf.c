@@ -495,8 +495,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 			count_lobby(address_of(asoc), a->index);
 	}
 	if (!a->events && settings.wants & WANT_OWNERS)
-		note_payload(GET(trusted, asoc, assoc_id),
-			     (__u64)READ(chunk, subh.v) - sizeof(struct sctp_chunkhdr));
+		note_payload(GET(trusted, asoc, assoc_id), GET(trusted, chunk, sinfo.sinfo_ppid));
 	a->events++;
 	s = stream_of(a, GET(trusted, chunk, sinfo.sinfo_stream));
 	if (!s)
