@@ -17,7 +17,7 @@ pub const IDENTITY: &[Column<Identity>] = &[
     Column::label("netns", "inode of the network namespace", Int(|id| Some(id.netns.into()))),
 ];
 
-/// Whose the association is, which protocol it carries, and which life of it this is: the last columns of rows.
+/// The association's owner, its payload protocol, and the number of its life: the last columns of rows.
 pub const OWNER: &[Column<Identity>] = &[
     Column::label(
         "pid",

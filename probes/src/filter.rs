@@ -20,7 +20,7 @@ pub struct Filter {
     /// A process that has the association's socket open, in this process's pid namespace: at once if it made or accepted
     /// the socket, or sends on it, else within a second.
     pub pid: Option<u32>,
-    /// Id of a cgroup of cgroup v2: associations whose socket a process of this cgroup or of a descendant has open.
+    /// Id of a cgroup of cgroup v2. A process of this cgroup, or of a descendant, has the association's socket open.
     pub cgroup: Option<u64>,
 }
 

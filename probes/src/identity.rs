@@ -7,10 +7,7 @@ use std::{
 
 use nix::libc;
 
-use crate::{
-    Owner,
-    raw::{self, EndpointAddr},
-};
+use crate::raw::{self, EndpointAddr};
 
 /// The address family of IPv4, as the kernel side stores it.
 const AF_INET: u16 = libc::AF_INET as u16;
@@ -38,6 +35,22 @@ pub struct Identity {
     pub payload_protocol: Option<u32>,
     /// The processes that have the association's socket; `None` if they are unknown.
     pub owner: Option<Rc<Owner>>,
+}
+
+/// The owners of an association's socket, as of the last look at open files, or known since.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// Number of the process that has the socket, in this process's pid namespace: the one that made or accepted it, if
+    /// it still has it; else another one. After the association's end: its last owner. `None` if unknown, or if the
+    /// process has no number in this pid namespace.
+    pub pid: Option<u32>,
+    /// Name of that process (`/proc/PID/comm`), with what could harm a terminal escaped.
+    pub comm: Option<String>,
+    /// Path of that process's cgroup in the hierarchy of cgroup v2, from its root; the last 256 bytes of it, with
+    /// what could harm a terminal escaped. `None` on a host that uses cgroup v1 alone.
+    pub cgroup: Option<String>,
+    /// Number of processes that have the socket open; 0: none has it any more. `None` if unknown.
+    pub owners: Option<u32>,
 }
 
 impl From<raw::Identity> for Identity {

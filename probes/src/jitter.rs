@@ -221,7 +221,7 @@ impl Program for Programs {
     }
 
     fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {
-        // Of an association whose map of TSNs was changed otherwise, the kernel does not tell how many chunks came.
+        // The map of TSNs does not tell how many chunks came where TSNs were skipped or begun anew.
         let unseen = (counted.uncounted == 0).then_some(counted.unseen);
         Accounting { unseen, ..self.tables.accounting(counted, misses) }
     }

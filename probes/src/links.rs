@@ -50,6 +50,9 @@ impl Links {
     }
 }
 
+/// The name of the iterator that `Rounds` runs in each round.
+pub(crate) const OWNER_HAS: &str = "owner_has";
+
 /// The name of the iterator that `Trace` runs at the end of the run.
 pub(crate) const UNSEEN_LIVING: &str = "unseen_living";
 
@@ -57,7 +60,7 @@ pub(crate) const UNSEEN_LIVING: &str = "unseen_living";
 /// missed, since the programs see it. `owner_has` is not among them: `Rounds` runs it before, as the filter of
 /// these needs its result.
 pub(crate) fn find_earlier(object: &Object) -> Result<(), Error> {
-    let later = |p: &ProgramMut<'_>| ["owner_has", UNSEEN_LIVING].iter().any(|name| p.name() == *name);
+    let later = |p: &ProgramMut<'_>| [OWNER_HAS, UNSEEN_LIVING].iter().any(|name| p.name() == *name);
     for program in object.progs_mut().filter(|p| p.autoload() && is_iterator(p) && !later(p)) {
         FileIterator(program.attach_iter_with_opts(IterOpts::None)?).run()?;
     }

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     fs, io,
+    os::unix::fs::MetadataExt,
     ptr::{self, NonNull},
     rc::Rc,
     time::{Duration, Instant},
@@ -17,33 +18,18 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{
     Config, Error,
-    links::FileIterator,
+    identity::Owner,
+    links::{FileIterator, OWNER_HAS},
     object::{OpenPrograms, map},
     raw::{AssocOwner, CGROUP_ROOM, CgroupPath, Owner as RawOwner, Process, WANT_OWNERS},
     table::Shared,
 };
 
-/// Number of sockets, and of associations, whose owners the kernel side remembers. Beyond that it evicts those
-/// not used for long.
+/// How many sockets, and how many associations, the kernel side remembers with their owners. It evicts those not
+/// used for long.
 const SOCKETS: u32 = 8192;
 /// Number of cgroups whose paths the kernel side keeps.
 const CGROUPS: u32 = 256;
-
-/// The owners of an association's socket, as of the last look at open files, or known since.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Owner {
-    /// Number of the process that has the socket, in this process's pid namespace: the one that made or accepted it, if
-    /// it still has it; else another one. After the association's end: its last owner. `None` if unknown, or if the
-    /// process has no number in this pid namespace.
-    pub pid: Option<u32>,
-    /// Name of that process (`/proc/PID/comm`), with what could harm a terminal escaped.
-    pub comm: Option<String>,
-    /// Path of that process's cgroup in the hierarchy of cgroup v2, from its root; the last 256 bytes of it, with
-    /// what could harm a terminal escaped. `None` on a host that uses cgroup v1 alone.
-    pub cgroup: Option<String>,
-    /// Number of processes that have the socket open; 0: none has it any more. `None` if unknown.
-    pub owners: Option<u32>,
-}
 
 /// Chooses, before loading, the programs and the maps for owners. `owner_` programs are loaded only if the
 /// filter or [`Config::owners`] needs them.
@@ -73,7 +59,6 @@ pub(crate) fn configure(open: &mut OpenPrograms, config: &Config) -> Result<(), 
 
 /// Inode number of this process's pid namespace. The number given to `-p` is one of that namespace.
 fn pid_namespace() -> io::Result<u64> {
-    use std::os::unix::fs::MetadataExt;
     Ok(fs::metadata("/proc/self/ns/pid")?.ino())
 }
 
@@ -242,7 +227,7 @@ impl Rounds {
     /// # Errors
     /// Where the kernel refuses the iterator.
     pub(crate) fn new(object: &Object, config: &Config) -> Result<Option<Self>, Error> {
-        let Some(program) = object.progs_mut().find(|p| p.autoload() && p.name() == "owner_has") else {
+        let Some(program) = object.progs_mut().find(|p| p.autoload() && p.name() == OWNER_HAS) else {
             return Ok(None);
         };
         let process = config.filter.pid.filter(|_| !config.owners && config.filter.cgroup.is_none());

@@ -15,7 +15,7 @@ struct assoc_stats {
 	__u64 packet_end; /* address at which the last chunk ended */
 	/* For the comparison with the kernel's map of TSNs: see unseen_arrivals(). */
 	__u32 came_before; /* tsns_came() when this life was first seen */
-	__u32 thrown_away; /* TSNs that came since, whose chunk was not accepted */
+	__u32 thrown_away; /* chunks of streams that do not exist: their TSNs are marked as come */
 	__u32 reneged;	   /* chunks that came since and were given up: they come again */
 	__u32 uncounted;   /* 1: TSNs were skipped or begun anew */
 };
@@ -448,11 +448,20 @@ static __always_inline int on_op_error(bool trusted, struct sctp_association *as
 
 /* --- arrivals --- */
 
+/* The first arrival of an association that a program sees. */
+static __always_inline void on_first(struct sctp_association *asoc, struct assoc *a,
+				     struct sctp_chunk *chunk)
+{
+	a->stats.came_before = tsns_came(address_of(asoc)) - 1; /* this chunk has come */
+	if (settings.wants & WANT_OWNERS)
+		note_arrived_payload(a->living_id, READ(chunk, chunk_hdr));
+}
+
 static __always_inline int on_arrival(bool trusted, struct sctp_association *asoc)
 {
 	struct sctp_chunk *chunk = current_chunk(trusted, asoc);
 	__u32 assoc_id = GET(trusted, asoc, assoc_id), want;
-	bool has_interval;
+	bool has_interval, is_first = false;
 	struct sctp_chunkhdr *hdr;
 	union data_third data;
 	__u64 now, interval;
@@ -468,15 +477,15 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 			count(&shared.accounting.no_place, 1);
 			return 0;
 		}
-		a->stats.came_before = tsns_came(address_of(asoc)) - 1; /* this chunk has come */
-		if (settings.wants & WANT_OWNERS)
-			note_arrived_payload(assoc_id, READ(chunk, chunk_hdr));
+		is_first = true;
 	}
 	hdr = GET(trusted, chunk, chunk_hdr);
 	data.word = data_word(hdr, 2);
 	if (is_repeated(a, data.word))
 		return 0;
 	now = packet_time(a, (__u64)hdr, bpf_ntohs(data.length));
+	if (is_first)
+		on_first(asoc, a, chunk); /* takes long: after the time was read */
 	a->events++;
 	s = stream_of(a, bpf_ntohs(data.stream));
 	if (!s)

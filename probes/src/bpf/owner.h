@@ -85,7 +85,7 @@ struct {
 const struct cgroup_path no_path = {.start = CGROUP_ROOM};
 const struct owner no_owner = {};
 
-/* One bit for each tgid of a known owner, modulo the number of bits: see owner_exits(). */
+/* One bit for each tgid of a known owner, modulo the number of bits: see owner_x_exits(). */
 __u64 owner_tgids[64] = {};
 
 /* --- processes --- */

@@ -68,7 +68,7 @@ struct accounting {
 	__u64 events_gone;    /* events of associations whose entry was used again, shown or not */
 	__u64 no_place;	      /* events whose association or stream found no room for an entry */
 	__u64 unseen;	      /* chunks that the kernel counted, and no program saw */
-	__u64 uncounted;      /* associations of which that cannot be told */
+	__u64 uncounted;      /* associations whose unseen chunks the kernel does not tell */
 	__u64 lobby_limit;    /* messages in the lobby that were too many to be looked at */
 };
 

@@ -37,13 +37,12 @@ const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths",
 
 /// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes long, or repeats another case with
 /// kprobes or with another command of the same family.
-const LONG: [&str; 19] = [
+const LONG: [&str; 18] = [
     "faults-full",
     "limits-churn",
     "limits-overrun",
     "man-examples",
     "owners-kprobe",
-    "programs-in-a-row",
     "programs-sipp",
     "streamutil-filters",
     "limits-starts",

@@ -63,16 +63,16 @@ sctp-rtt -f nobody -d 1 >text.out 2>text.err
 
 /// Adds the cases.
 pub fn add(suite: &mut Suite) {
-    let mut add = |name, script: &str, check: fn(&Path) -> Result<()>| {
-        let case = Case::new(name, &format!("{SLOWLY}{script}"));
-        suite.add(Series::V6_12, Mode::Icount, case, check);
-    };
-    add("overload-slow-reader", SLOW_READER, check_slow_reader);
-    add("overload-no-reader", NO_READER, check_no_reader);
+    let case = |name, script| Case::new(name, &format!("{SLOWLY}{script}"));
+    // Known fault: releasing the hooks that name an association's owner takes a tenth of a second each.
+    let slow = case("overload-slow-reader", SLOW_READER);
+    let fault = ("end within a second", "s to end");
+    suite.add_known_fault(fault, Series::V6_12, Mode::Icount, slow, check_slow_reader);
+    suite.add(Series::V6_12, Mode::Icount, case("overload-no-reader", NO_READER), check_no_reader);
 }
 
-/// How long a command may take to end, in seconds of the guest's time: one, and what detaching takes here.
-const END_S: f64 = 1.4;
+/// How long a command may take to end, in seconds of the guest's time.
+const END_S: f64 = 1.0;
 /// How long the kernel may take in addition to release a command's hooks, in seconds: some 100 ms for each,
 /// an RCU grace period.
 const DETACHING_S: f64 = 2.0;
@@ -84,7 +84,6 @@ fn seconds(folder: &Path, file: &str) -> Result<f64> {
 fn check_slow_reader(folder: &Path) -> Result<()> {
     let took = seconds(folder, "after")? - seconds(folder, "before")?;
     ensure!(text(&folder.join("status"))? == "0\n", "{}", text(&folder.join("rtt.err"))?);
-    ensure!(took < END_S, "it took {took} s to end");
     let rows: Vec<Value> = objects(&folder.join("rows.json"))?;
     let of = |kind: &'static str| rows.iter().filter(move |row| row["type"] == kind);
     let shown = of("sample").count() as u64;
@@ -101,6 +100,7 @@ fn check_slow_reader(folder: &Path) -> Result<()> {
     let client = traffic(folder, "client.json")?.pop().context("no association")?;
     ensure!(events <= client.stats.data_sent, "{events} of {client:?}");
     ensure!(of("interval").count() >= 4, "{} intervals in 5 s", of("interval").count());
+    ensure!(took < END_S, "it took {took} s to end");
     Ok(())
 }
 
