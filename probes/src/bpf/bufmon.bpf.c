@@ -768,6 +768,7 @@ static __always_inline int on_free(__u64 asoc)
 {
 	on_life_end(asoc);
 	forget_lives(asoc);
+	end_owner(asoc);
 	return 0;
 }
 

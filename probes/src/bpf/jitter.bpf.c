@@ -505,6 +505,7 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
 
+	end_owner(address_of(asoc));
 	if (!a)
 		return 0;
 	check_arrivals(a, address_of(asoc));

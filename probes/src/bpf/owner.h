@@ -432,6 +432,13 @@ static __noinline int assoc_ends(__u64 asoc)
 	return 0;
 }
 
+/* To be called at the entry of sctp_association_free(), where each command has a hook anyway. */
+static __always_inline void end_owner(__u64 asoc)
+{
+	if (settings.wants & WANT_OWNERS)
+		assoc_ends(asoc);
+}
+
 /* --- programs --- */
 
 #define CURRENT bpf_get_current_task()
@@ -441,8 +448,6 @@ ON_ENTRY(owner_sends, sctp_datamsg_from_user,
 	 socket_used((__u64)GET(trusted, asoc, base.sk), CURRENT), struct sctp_association *asoc)
 ON_ENTRY(owner_x_moves, sctp_assoc_migrate, assoc_moves(ADDRESS(0, asoc), ADDRESS(1, sk)),
 	 struct sctp_association *asoc, struct sock *sk)
-ON_ENTRY(owner_x_ends, sctp_association_free, assoc_ends(ADDRESS(0, asoc)),
-	 struct sctp_association *asoc)
 
 /* A process ends. If it may be a known owner, asks for rounds that find another. */
 SEC("raw_tp/sched_process_exit")

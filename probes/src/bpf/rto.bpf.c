@@ -523,6 +523,7 @@ static __always_inline int on_free(__u64 asoc)
 		forget_assoc(READ((struct sctp_association *)asoc, assoc_id));
 	}
 	forget_lives(asoc);
+	end_owner(asoc);
 	return 0;
 }
 

@@ -904,6 +904,7 @@ static __always_inline int on_free(bool trusted, __u64 address, struct sctp_asso
 	}
 	end_paths(address);
 	forget_lives(address);
+	end_owner(address);
 	return 0;
 }
 
