@@ -12,7 +12,7 @@ use anyhow::Result;
 use caps::CapSet;
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, Scope};
 use nix::{libc, sys::prctl::set_no_new_privs};
-use probes::{BPF_COMMANDS, IOCTL_REQUEST};
+use probes::{BPF_COMMANDS, IOCTL_REQUEST, MEMBARRIER_COMMAND};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp, SeccompCondition,
     SeccompFilter, SeccompRule, apply_filter,
@@ -81,6 +81,8 @@ fn calls() -> Result<Calls, BackendError> {
             libc::SYS_bpf,
             BPF_COMMANDS.map(|command| rule(arg(0, command))).into_iter().collect::<Result<_, _>>()?,
         ),
+        // Waiting for programs at work, before the last look at the tables.
+        (libc::SYS_membarrier, vec![rule(arg(0, MEMBARRIER_COMMAND))?]),
         // Detaching kprobes.
         (libc::SYS_ioctl, vec![rule(arg(1, IOCTL_REQUEST))?]),
         // Releasing the lock of FILE.

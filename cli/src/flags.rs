@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs::{OpenOptions, metadata},
+    fs::{OpenOptions, metadata, read_to_string},
     io::{self, Write},
     net::IpAddr,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
@@ -49,6 +49,9 @@ pub struct Common {
     /// CSV rows at every interval, with a first column `time`
     #[arg(short = 'T', long, help_heading = "Output")]
     pub timestamp: bool,
+    /// Begins, restarts and ends of associations, and why
+    #[arg(short, long, help_heading = "Output", hide_short_help = true)]
+    pub events: bool,
     /// No banner and no closing line
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
@@ -158,7 +161,8 @@ impl Common {
             intervals: self.has_interval_rows(),
             extended: self.is_extended(),
             histograms: self.histogram,
-            owners: self.is_extended(),
+            owners: self.is_extended() || self.events,
+            lifecycle: self.events,
             keep_ended: false,
             hooks: self.hooks.map(|hooks| match hooks {
                 HookKindName::Fentry => HookKind::Fentry,
@@ -253,6 +257,10 @@ fn try_parse<T: CommandFactory + FromArgMatches>(
         let why = "--timestamp adds a column to CSV: use it with --csv or --file";
         return Err(command.error(ErrorKind::MissingRequiredArgument, why));
     }
+    if c.events && c.csv && c.file.is_none() {
+        let why = "--events prints lines of text, which are no CSV: use --json, or --file for the CSV";
+        return Err(command.error(ErrorKind::ArgumentConflict, why));
+    }
     if c.histogram && c.format() != Format::Text {
         let why = "--hist draws for people: use it without --csv, --file and --json";
         return Err(command.error(ErrorKind::ArgumentConflict, why));
@@ -294,12 +302,31 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "not a number of seconds above 0, and at most 1000000000 (31 years)".to_owned())
 }
 
+/// Parses a number of milliseconds: 0 or more, at most an hour.
+///
+/// # Errors
+/// For anything else; the text says what is wrong.
+pub fn milliseconds(text: &str) -> Result<Duration, String> {
+    const MAX: f64 = 3.6e6;
+    text.parse::<f64>()
+        .ok()
+        .filter(|ms| (0.0..=MAX).contains(ms))
+        .and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok())
+        .ok_or_else(|| "not a number of milliseconds from 0 to 3600000 (an hour)".to_owned())
+}
+
 /// Parses the argument of `--pid`: the number of an existing process, in this process's pid namespace.
 fn pid(text: &str) -> Result<u32, String> {
     let pid = text.parse().ok().filter(|pid: &i32| *pid > 0).ok_or("not the number of a process")?;
-    match kill(Pid::from_raw(pid), None) {
-        Err(Errno::ESRCH) => Err("there is no such process: pgrep(1) finds one by its name".to_owned()),
-        _ => Ok(pid.unsigned_abs()),
+    if kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
+        return Err("there is no such process: pgrep(1) finds one by its name".to_owned());
+    }
+    // kill(2) takes the number of any thread.
+    let status = read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse::<i32>().ok());
+    match process.filter(|process| *process != pid) {
+        Some(process) => Err(format!("a thread of process {process}: use {process}")),
+        None => Ok(pid.unsigned_abs()),
     }
 }
 
@@ -341,6 +368,7 @@ mod tests {
     use std::time::Instant;
 
     use clap::Parser;
+    use nix::unistd::gettid;
     use proptest::prelude::*;
 
     use super::*;
@@ -397,9 +425,20 @@ mod tests {
             &["-T", "--json"],
             &["-H", "--json"],
             &["-Hc"],
+            &["-ec"],
+            &["-eqcT"],
             &["-H", "-f", "x"],
         ] {
             assert!(usage(args), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn milliseconds_may_be_fractions() {
+        assert_eq!(milliseconds("0.25"), Ok(Duration::from_micros(250)));
+        assert_eq!(milliseconds("0"), Ok(Duration::ZERO));
+        for wrong in ["-1", "nan", "inf", "x", "", "3600001"] {
+            assert!(milliseconds(wrong).is_err(), "{wrong}");
         }
     }
 
@@ -408,6 +447,15 @@ mod tests {
         assert_eq!(flags(&[]).unwrap().format(), Format::Text);
         assert_eq!(flags(&["-f", "x"]).unwrap().format(), Format::Csv);
         assert_eq!(flags(&["-f", "x", "--json"]).unwrap().format(), Format::Json);
+    }
+
+    /// Tests run in threads of their own, whose numbers are not the process's.
+    #[test]
+    fn a_thread_is_no_process() {
+        let thread = gettid().to_string();
+        assert_ne!(thread, process::id().to_string());
+        let error = flags(&["-p", &thread]).unwrap_err();
+        assert!(error.to_string().contains(&format!("a thread of process {0}: use {0}", process::id())));
     }
 
     #[test]

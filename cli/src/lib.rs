@@ -10,6 +10,7 @@ mod csv_line;
 mod flags;
 mod histogram;
 mod json;
+mod lifecycle;
 mod manual;
 mod out;
 mod output_file;
@@ -30,7 +31,7 @@ pub use column::{Column, Columns, Field, Get, Kind, List, Part, Type};
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub use flags::fuzz_flags;
-pub use flags::{Common, Format, TableSize, command, parse};
+pub use flags::{Common, Format, TableSize, command, milliseconds, parse};
 pub use histogram::draw;
 pub use manual::{Manual, Table};
 pub use out::Out;

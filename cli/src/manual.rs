@@ -1,8 +1,8 @@
 //! The types that describe a command's flags and columns to the man page and the JSON schema.
 
-use clap::Command;
+use clap::{Command, CommandFactory};
 
-use crate::{Columns, Field};
+use crate::{Columns, Field, command, lifecycle};
 
 /// The flags and columns of a command, from which its man page and JSON schema are made.
 pub struct Manual {
@@ -10,6 +10,15 @@ pub struct Manual {
     pub command: Command,
     /// The columns that the command prints, in groups.
     pub tables: Vec<Table>,
+}
+
+impl Manual {
+    /// The flags of `Flags`, and the columns of `tables` and those that all commands have.
+    #[must_use]
+    pub fn new<Flags: CommandFactory>(mut tables: Vec<Table>) -> Self {
+        tables.extend(lifecycle::tables());
+        Self { command: command::<Flags>(), tables }
+    }
 }
 
 /// A group of columns that certain CSV rows or JSON objects have.

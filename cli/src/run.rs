@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Result;
-use probes::{Accounting, Probe, ROUND_PERIOD, async_fd, kernel::Ftrace};
+use probes::{Accounting, Probe, ROUND_PERIOD, async_fd, kernel::Ftrace, lifecycle::AssocEvent};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::{
@@ -22,6 +22,8 @@ use tokio::{
 
 use crate::{
     Clock, Common, Format, Out, Report,
+    json::Object,
+    lifecycle::{ASSOCIATION, line},
     progress::Progress,
     signals::Signals,
     sink::{END_PATIENCE, Patience},
@@ -30,6 +32,9 @@ use crate::{
 /// Pause between the first new record and the reading of a batch. Lines appear within 100 ms of their events,
 /// and new records wake the process 20 times a second at most (except when the ring buffer gets half full).
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
+/// The longest time between two looks at the ring buffer. A program that is just writing a record while
+/// `Probe::wake_me()` is called may not see that call, and wake nobody.
+const LATEST: Duration = Duration::from_secs(1);
 /// The most records to take from the ring buffer at a time: a batch.
 const BATCH: usize = 64;
 /// The most batches to read before the loop looks at signals and timers again.
@@ -82,6 +87,8 @@ pub struct Run<'a, P: Probe, R> {
     out: Out,
     started: Instant,
     batch: Vec<P::Record>,
+    /// Begins, restarts and ends of associations that are being written.
+    happenings: Vec<AssocEvent>,
     /// Set by a signal that ends the command.
     stopped: Arc<AtomicBool>,
     /// Number of records that were not written at the end of the run because readers were slow.
@@ -105,6 +112,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
             out,
             started: Instant::now(),
             batch: Vec::with_capacity(BATCH),
+            happenings: Vec::new(),
             stopped: Arc::default(),
             unwritten: 0,
             ftrace: None,
@@ -169,6 +177,35 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Ok(true)
     }
 
+    /// Writes begins, restarts and ends of associations: [`BATCH`] of them at most, and none while a reader is slow.
+    /// Returns whether more may be waiting.
+    fn lifecycle(&mut self) -> Result<bool> {
+        if self.out.is_full() {
+            return Ok(true);
+        }
+        let more = self.probe.take_lifecycle(&mut self.happenings, BATCH)?;
+        if self.happenings.is_empty() {
+            return Ok(more);
+        }
+        let clock = Clock::now();
+        for event in self.happenings.drain(..) {
+            self.has_rows = true;
+            if self.common.format() == Format::Json {
+                let time = clock.rfc3339(event.at);
+                self.out.json(&Object {
+                    kind: "association",
+                    tool: self.banners.tool(),
+                    time: &time,
+                    columns: ASSOCIATION,
+                    row: &event,
+                })?;
+            } else {
+                self.out.text(&line(&event, &clock, &self.report.form().zone))?;
+            }
+        }
+        Ok(more)
+    }
+
     /// Ends an interval. Writes new records, the statistics of the interval, and the totals that are due.
     ///
     /// # Errors
@@ -197,6 +234,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
             |within, until| Patience { within, until: Instant::now() + until, stopped: Arc::default() };
         self.probe.end_interval();
         self.rest(&patience(REST, REST))?;
+        while self.lifecycle()? && self.out.make_room(&patience(REST, REST))? {}
         self.out.set_patience(Some(&patience(END_PATIENCE, END)));
         self.statistics(true)?;
         let mut accounting = self.probe.accounting();
@@ -290,6 +328,8 @@ pub(crate) struct Wakers {
     pub(crate) signals: Signals,
     /// The descriptor of the ring buffer; `None` without records.
     pub(crate) ring: Option<AsyncFd<OwnedFd>>,
+    /// The descriptor of begins, restarts and ends of associations; `None` without them.
+    pub(crate) lifecycle: Option<AsyncFd<OwnedFd>>,
     /// Stdout, to notice that its reader has left; `None` where that cannot be noticed.
     pub(crate) stdout: Option<AsyncFd<OwnedFd>>,
 }
@@ -302,7 +342,7 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
     progress: &mut Progress<'_>,
 ) -> Result<()> {
     let started = run.started();
-    let Wakers { mut signals, ring, stdout } = wakers;
+    let Wakers { mut signals, ring, lifecycle, stdout } = wakers;
     let mut ticks = interval_at((started + common.interval).into(), common.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut carries = interval_at((started + CARRY).into(), CARRY);
@@ -311,7 +351,7 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
     let end = run.due();
     loop {
         run.probe.wake_me();
-        let more = run.some_records()?;
+        let more = run.some_records()? | run.lifecycle()?;
         run.out.flush()?;
         let (is_behind, is_full) = (run.out.is_behind(), run.out.is_full());
         select! {
@@ -331,6 +371,7 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
             () = run.out.writable(), if is_behind => {}
             // Timers and signals are looked at before the next batches.
             () = yield_now(), if more && !is_full => {}
+            () = readable(lifecycle.as_ref()), if !more => {}
             () = readable(ring.as_ref()), if !more => {
                 select! {
                     () = signals.received() => return Ok(()),
@@ -338,6 +379,7 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
                     () = readable(ring.as_ref()) => {} // the ring is half full already
                 }
             }
+            () = sleep(LATEST), if !more && ring.is_some() => {}
         }
     }
 }
@@ -429,10 +471,12 @@ impl<'a> End<'a> {
     }
 }
 
-/// Returns the sentence that says that nothing was seen; `None` if any count of the accounting is above zero.
+/// Returns the sentence that says that nothing was seen; `None` if any count of the accounting is above zero. (That
+/// the filter left out events is true though a program may have been left out, too.)
 fn nothing(a: &Accounting) -> Option<&'static str> {
     let counts = [a.events, a.lost, a.evicted, a.outstanding.unwrap_or(0), a.unseen.unwrap_or(0)];
-    if counts.iter().chain(a.skipped.iter().map(|s| &s.count)).any(|count| *count > 0) {
+    let skipped = a.skipped.iter().filter(|s| !(a.passed_over && s.is_bound()));
+    if counts.iter().chain(skipped.map(|s| &s.count)).any(|count| *count > 0) {
         return None;
     }
     Some(if a.passed_over {
@@ -493,6 +537,10 @@ mod tests {
         let said = |passed_over| nothing(&Accounting { passed_over, ..Accounting::default() });
         assert!(said(false).is_some_and(|line| line.contains("no SCTP association")));
         assert!(said(true).is_some_and(|line| line.contains("filters")));
+        let missed = || vec![Skipped { reason: "missed", sentence: "because", count: 1 }];
+        let with = |passed_over| Accounting { passed_over, skipped: missed(), ..Accounting::default() };
+        assert_eq!(nothing(&with(false)), None, "what was missed may be what was asked for");
+        assert!(nothing(&with(true)).is_some());
         let skipped = vec![Skipped { reason: "r", sentence: "because", count: 1 }];
         assert_eq!(nothing(&Accounting { skipped, ..Accounting::default() }), None);
         assert_eq!(nothing(&Accounting { outstanding: Some(1), ..Accounting::default() }), None);

@@ -1,9 +1,12 @@
 //! From flags to exit code: prerequisites, confinement, the run.
 
 use std::{
+    fs::File,
     io::{self, ErrorKind, Write},
+    os::fd::AsFd,
     process::ExitCode,
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -24,6 +27,7 @@ use crate::{
     progress::Progress,
     run::{Banners, Run, Wakers, sentences, watch, watch_stdout},
     signals::Signals,
+    sink::{END_PATIENCE, Patience, Sink},
 };
 
 /// Time between two checks by which `--wait` finds out whether SCTP is loaded.
@@ -74,8 +78,10 @@ impl<'a> Session<'a> {
         runtime.block_on(async {
             let ring = probe.fd()?.map(|fd| async_fd(fd, Interest::READABLE)).transpose()?;
             let stopped = signals.flag();
-            let wakers = Wakers { signals, ring, stdout: watch_stdout() };
+            let lifecycle = probe.lifecycle_fd()?.map(|fd| async_fd(fd, Interest::READABLE)).transpose()?;
+            let wakers = Wakers { signals, ring, lifecycle, stdout: watch_stdout() };
             out.watch()?;
+            let mut last_words = Sink::open("standard error".to_owned(), stderr()?)?;
             let mut run = Run::new(banners, common, probe, report, out).in_kernel(ftrace, stopped);
             let mut progress = Progress::new(banners, common, run.started());
             confine().context("cannot confine itself")?;
@@ -84,9 +90,9 @@ impl<'a> Session<'a> {
             progress.end();
             watched?;
             let accounting = run.end()?;
-            for line in sentences(&accounting).into_iter().chain(run.remarks(&accounting)) {
-                say(banners, &line);
-            }
+            let lines = sentences(&accounting).into_iter().chain(run.remarks(&accounting));
+            // Nobody may read stderr, which is no reason not to end.
+            let _ = say_in_time(&mut last_words, banners, lines);
             Ok(())
         })
     }
@@ -123,6 +129,21 @@ fn reader_left(error: &anyhow::Error) -> bool {
     error.chain().any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
 }
 
+/// Opens stderr once more.
+fn stderr() -> io::Result<File> {
+    Ok(io::stderr().as_fd().try_clone_to_owned()?.into())
+}
+
+/// Writes lines to stderr, each with the command's name, and waits [`END_PATIENCE`] at most for a reader.
+fn say_in_time(to: &mut Sink, banners: &Banners, lines: impl Iterator<Item = String>) -> Result<()> {
+    let until = Instant::now() + END_PATIENCE;
+    to.set_patience(Some(Patience { within: END_PATIENCE, until, stopped: Arc::default() }));
+    for line in lines {
+        to.line(|to| Ok(writeln!(to, "{}: {line}", banners.command)?))?;
+    }
+    to.finish()
+}
+
 /// Writes a line to stderr, with the command's name. Ignores errors: if stderr is closed, nobody can read the
 /// line.
 fn say(banners: &Banners, line: &str) {
@@ -131,6 +152,8 @@ fn say(banners: &Banners, line: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::{io::Read, os::fd::OwnedFd};
+
     use super::*;
 
     #[test]
@@ -139,5 +162,20 @@ mod tests {
         assert!(reader_left(&broken.context("cannot write").unwrap_err()));
         let full: Result<(), _> = Err(io::Error::from(ErrorKind::StorageFull));
         assert!(!reader_left(&full.context("cannot write").unwrap_err()));
+    }
+
+    #[test]
+    fn nobody_has_to_read_the_last_words() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut last_words = Sink::open("standard error".to_owned(), OwnedFd::from(writer).into()).unwrap();
+        let banners = Banners { command: "sctp-x", text: "", csv: "", file: None };
+        // More than a pipe holds.
+        let lines = (0..10_000).map(|number| format!("sentence {number}"));
+        say_in_time(&mut last_words, &banners, lines).unwrap();
+        assert!(last_words.dropped() > 0);
+        drop(last_words);
+        let mut read = String::new();
+        reader.read_to_string(&mut read).unwrap();
+        assert!(read.starts_with("sctp-x: sentence 0\nsctp-x: sentence 1\n"));
     }
 }

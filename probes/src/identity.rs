@@ -71,7 +71,7 @@ impl From<raw::Identity> for Identity {
 }
 
 /// Converts an address of the kernel side; `None` if its family is neither IPv4 nor IPv6.
-fn socket_addr(addr: EndpointAddr) -> Option<SocketAddr> {
+pub(crate) fn socket_addr(addr: EndpointAddr) -> Option<SocketAddr> {
     let ip = match addr.family {
         AF_INET => IpAddr::V4(Ipv4Addr::new(addr.ip[0], addr.ip[1], addr.ip[2], addr.ip[3])),
         AF_INET6 => IpAddr::V6(Ipv6Addr::from(addr.ip)),

@@ -164,7 +164,7 @@ pub struct Programs {
 impl Program for Programs {
     const NAME: &'static str = "jitter_bpf";
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/jitter.o"));
-    const SECOND_COPIES: bool = true;
+    const MARKED: Option<&'static str> = Some("jitter_arrival");
 
     type Sizes = Sizes;
     /// No events come through a ring buffer: `sctp-jitter` has no records.

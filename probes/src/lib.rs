@@ -7,12 +7,14 @@
 #![allow(unsafe_code)]
 
 mod accounting;
+mod background;
 #[cfg(feature = "map-btf")]
 mod btf_map;
 pub mod bufmon;
 mod dist;
 mod entries;
 mod error;
+mod escape;
 mod filter;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
@@ -22,12 +24,13 @@ mod hooks;
 mod identity;
 pub mod jitter;
 pub mod kernel;
+pub mod lifecycle;
 mod links;
 mod object;
 mod owner;
 mod program;
 mod raw;
-mod ready;
+mod ring;
 pub mod rto;
 pub mod rtt;
 mod second_signal;
@@ -38,6 +41,7 @@ mod trace;
 mod version;
 
 pub use accounting::{Accounting, Skipped};
+pub use background::MEMBARRIER_COMMAND;
 pub use dist::{DurationDist, ValueDist};
 pub use error::Error;
 pub use filter::Filter;
@@ -47,7 +51,8 @@ pub use identity::{Identity, Owner};
 pub use object::{BPF_COMMANDS, IOCTL_REQUEST};
 pub use owner::ROUND_PERIOD;
 pub use program::{Config, Due, Probe};
-pub use ready::async_fd;
+pub use ring::async_fd;
+pub use rto::PathState;
 pub use second_signal::end_at_second;
 pub use trace::Trace;
 pub use version::libbpf_version;

@@ -1,6 +1,7 @@
 //! Attached programs, and how often the kernel left one out.
 
 use std::{
+    collections::HashMap,
     io::{self, ErrorKind, Read},
     os::fd::{AsFd, AsRawFd},
     ptr,
@@ -14,13 +15,16 @@ use libbpf_rs::{
     },
 };
 
-use crate::Error;
+use crate::{
+    Error,
+    background::{Background, wait_for_programs},
+};
 
-/// The links that keep programs attached: to drop a link detaches its program.
+/// The links that keep programs attached: to drop a link detaches its program, unless `background` holds it.
 pub(crate) struct Links {
     links: Vec<Link>,
-    /// How often the kernel left out kprobes, up to their detaching; 0 before that.
-    missed: u64,
+    /// `None` where the kernel does not let links be pinned.
+    background: Option<Background>,
 }
 
 impl Links {
@@ -28,12 +32,16 @@ impl Links {
     pub(crate) fn attach(object: &Object) -> Result<Self, Error> {
         let programs = object.progs_mut().filter(|p| p.autoload() && !is_iterator(p));
         let links = programs.map(|p| p.attach()).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { links, missed: 0 })
+        let background = Background::pin(&links).ok();
+        Ok(Self { links, background })
     }
 
-    /// Detaches the programs.
+    /// Detaches the programs, or leaves that to the kernel, once this is dropped. The programs must have been switched
+    /// off ([`Shared::switch_off`](crate::table::Shared::switch_off)).
     pub(crate) fn detach(&mut self) {
-        self.missed = self.missed_kprobes();
+        if wait_for_programs().is_err() {
+            self.background = None;
+        }
         self.links.clear();
     }
 
@@ -42,13 +50,28 @@ impl Links {
     /// `kprobe_running()`, which is counted since 6.7, or in `trace_call_bpf()`, which 6.1 does not count.
     pub(crate) fn missed(&self, object: &Object) -> u64 {
         let programs = object.progs_mut().filter(|p| p.autoload());
-        self.missed_kprobes() + programs.map(recursion_misses).sum::<u64>()
+        let kprobes = self.links.iter().map(missed_by_kprobe).sum::<u64>();
+        kprobes + programs.map(|program| recursion_misses(&program)).sum::<u64>()
     }
 
-    fn missed_kprobes(&self) -> u64 {
-        self.missed + self.links.iter().map(missed_by_kprobe).sum::<u64>()
+    /// At most how often the kernel left out a program and, where it has one, its second copy, too (`hooks.h`). The
+    /// copies of the program `marked` counted `taken_over` events because the kernel left out the other.
+    pub(crate) fn missed_by_both(object: &Object, marked: &str, taken_over: u64) -> u64 {
+        let programs = object.progs_mut().filter(|p| p.autoload());
+        let misses: HashMap<String, u64> =
+            programs.map(|p| (p.name().to_string_lossy().into_owned(), recursion_misses(&p))).collect();
+        let first = misses.iter().filter(|(name, _)| !name.ends_with(SECOND));
+        let missed = first.map(|(name, count)| match misses.get(&format!("{name}{SECOND}")) {
+            Some(second) if name == marked => second.saturating_sub(taken_over),
+            Some(second) => *count.min(second),
+            None => *count,
+        });
+        missed.sum()
     }
 }
+
+/// The end of the name of a program's second copy.
+const SECOND: &str = "_second";
 
 /// The name of the iterator that `Rounds` runs in each round.
 pub(crate) const OWNER_HAS: &str = "owner_has";
@@ -117,7 +140,7 @@ fn missed_by_kprobe(link: &Link) -> u64 {
     unsafe { info.__bindgen_anon_1.perf_event.__bindgen_anon_1.kprobe.missed }
 }
 
-fn recursion_misses(program: ProgramMut<'_>) -> u64 {
+fn recursion_misses(program: &ProgramMut<'_>) -> u64 {
     let mut info = bpf_prog_info::default();
     let mut len = size_of::<bpf_prog_info>() as u32;
     // SAFETY: the descriptor is open, and `len` is the size of `info`.

@@ -19,6 +19,7 @@ use crate::{
     Error, HookKind,
     error::malformed,
     kernel::{Unsupported, is_module, memory_left},
+    lifecycle,
     links::Links,
     raw::Settings,
     table,
@@ -47,13 +48,15 @@ pub struct OpenPrograms {
 }
 
 impl OpenPrograms {
-    /// Opens a compiled object. Of its programs, those for the kind `hooks` and the iterators are to be
-    /// loaded.
+    /// Opens a compiled object. Of its programs, those for the kind `hooks`, the iterators and those of `lifecycle.h`
+    /// are to be loaded.
     pub(crate) fn new(name: &str, object: &[u8], hooks: HookKind) -> Result<Self, Error> {
         let mut object = ObjectBuilder::default().name(name)?.open_memory(object)?;
         for mut program in object.progs_mut() {
             let kind = HookKind::of_section(&program.section().to_string_lossy());
-            program.set_autoload(kind.is_none_or(|kind| kind == hooks));
+            // Those of lifecycle.h are kprobes only.
+            let is_any = program.name().to_string_lossy().starts_with(lifecycle::PREFIX);
+            program.set_autoload(is_any || kind.is_none_or(|kind| kind == hooks));
         }
         let mut open = Self { object, settings: Settings::default(), tables: Vec::new() };
         // Kretprobes find the arguments of their functions in the map `frames`; other programs do not need

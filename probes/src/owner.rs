@@ -18,6 +18,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{
     Config, Error,
+    escape::escape,
     identity::Owner,
     links::{FileIterator, OWNER_HAS},
     object::{OpenPrograms, map},
@@ -123,7 +124,8 @@ impl Owners {
         (owner, (assoc.has_payload != 0).then_some(assoc.payload))
     }
 
-    fn describe(&self, process: Process, owners: u32) -> Owner {
+    /// One of the `owners` processes that have a socket.
+    pub(crate) fn describe(&self, process: Process, owners: u32) -> Owner {
         let cgroup = if self.has_cgroup2 { self.path(process.cgroup) } else { None };
         let comm = process.comm.split(|byte| *byte == 0).next().unwrap_or_default();
         Owner {
@@ -150,7 +152,7 @@ impl Owners {
     }
 }
 
-/// The process to name as a socket's owner after round `done`, and the number of its owners: as `assoc_ends()`
+/// The process to name as a socket's owner after round `done`, and the number of its owners: as `owner_now()`
 /// of `owner.h` chooses.
 fn of_round(socket: &RawOwner, done: u32) -> (Process, u32) {
     let since = |round: u32| round.wrapping_sub(done) as i32 >= 0;
@@ -167,36 +169,6 @@ fn of_round(socket: &RawOwner, done: u32) -> (Process, u32) {
 fn lookup<T: FromBytes + IntoBytes>(map: &MapHandle, key: &[u8]) -> Option<T> {
     let mut value = T::new_zeroed();
     map.lookup_into(key, value.as_mut_bytes(), MapFlags::ANY).ok()?.then_some(value)
-}
-
-/// Text that a process or a user of this host chose, with all characters escaped that could harm a terminal or
-/// a spreadsheet: control characters (C0, C1), those that change the direction of writing, quotes, a
-/// backslash, and a first character that begins a formula. Bytes that are not UTF-8 are escaped, too.
-fn escape(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            let is_first = text.is_empty();
-            match c {
-                '\u{61c}'
-                | '\u{200e}'
-                | '\u{200f}'
-                | '\u{202a}'..='\u{202e}'
-                | '\u{2066}'..='\u{2069}'
-                | '"'
-                | '\\' => {
-                    text.extend(c.escape_default());
-                }
-                '=' | '+' | '-' | '@' if is_first => text.push_str(&format!("\\x{:02x}", u32::from(c))),
-                c if c.is_control() => text.extend(c.escape_default()),
-                c => text.push(c),
-            }
-        }
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    text
 }
 
 /// Time between two looks at whether a round is due.
@@ -288,16 +260,6 @@ fn attach(program: &ProgramMut<'_>, pid: u32) -> Result<Link, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_cannot_harm_a_terminal() {
-        assert_eq!(escape(b"amf"), "amf");
-        assert_eq!(escape("ba\u{e9}r".as_bytes()), "ba\u{e9}r");
-        assert_eq!(escape(b"\x1b[2J\n"), "\\u{1b}[2J\\n");
-        assert_eq!(escape("\u{9b}\u{202e}x".as_bytes()), "\\u{9b}\\u{202e}x");
-        assert_eq!(escape(b"a\xffb\"c\\"), "a\\xffb\\\"c\\\\");
-        assert_eq!(escape(b"=1+1=2"), "\\x3d1+1=2");
-    }
 
     fn process(tgid: u32) -> Process {
         Process { cgroup: 1, tgid, pid: tgid, comm: [0; 16] }

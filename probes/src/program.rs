@@ -6,7 +6,9 @@ use std::{io, os::fd::OwnedFd, time::Duration};
 use libbpf_rs::Object;
 use zerocopy::FromBytes;
 
-use crate::{Accounting, Error, Filter, HookKind, object::OpenPrograms, raw::Settings};
+use crate::{
+    Accounting, Error, Filter, HookKind, lifecycle::AssocEvent, object::OpenPrograms, raw::Settings,
+};
 
 /// Which associations to trace, and which records and statistics to keep. All memory for them is allocated at
 /// start.
@@ -24,6 +26,8 @@ pub struct Config {
     pub histograms: bool,
     /// Find out which processes have the sockets of associations ([`crate::Owner`]).
     pub owners: bool,
+    /// Hand out begins, restarts and ends of associations ([`crate::lifecycle`]).
+    pub lifecycle: bool,
     /// In `sctp-jitter` and `sctp-streamutil`: keep the entries of ended associations until their room is
     /// needed. Otherwise such an entry counts as free once a whole interval has passed after the one in which
     /// the association ended.
@@ -83,9 +87,9 @@ pub trait Program: Sized + 'static {
     const NAME: &'static str;
     /// The BPF object file that the build script compiled.
     const OBJECT: &'static [u8];
-    /// True if each fentry program that counts is attached twice, so that one copy runs where the kernel
-    /// skips the other.
-    const SECOND_COPIES: bool = false;
+    /// The program whose copies leave marks (`ON_ENTRY_MARKED` in `hooks.h`), where each fentry program that counts is
+    /// attached twice, so that one copy runs where the kernel skips the other. `None`: no program has a second copy.
+    const MARKED: Option<&'static str> = None;
 
     /// Sizes of the command's tables.
     type Sizes;
@@ -174,6 +178,24 @@ pub trait Probe {
     /// # Errors
     /// Where libbpf fails to read the ring buffer.
     fn take(&mut self, into: &mut Vec<Self::Record>, limit: usize) -> Result<bool, Error>;
+
+    /// Returns a descriptor that is readable while there are begins, restarts and ends of associations; `None` if
+    /// [`Config::lifecycle`] is not set.
+    ///
+    /// # Errors
+    /// Where this process may open no more descriptors.
+    fn lifecycle_fd(&self) -> io::Result<Option<OwnedFd>> {
+        Ok(None)
+    }
+
+    /// Moves at most `limit` begins, restarts and ends of associations into `into`. Returns whether there may be
+    /// more.
+    ///
+    /// # Errors
+    /// Where libbpf fails to read the ring buffer.
+    fn take_lifecycle(&mut self, _into: &mut Vec<AssocEvent>, _limit: usize) -> Result<bool, Error> {
+        Ok(false)
+    }
 
     /// Reads the histograms of entries (`entries.h`), and carries their counts of 32 bits, which wrap, on in
     /// 64 bits. To be called at least once a minute.

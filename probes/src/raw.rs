@@ -238,6 +238,151 @@ pub struct Stream<Stats> {
     pub seq_head: u64,
 }
 
+/// Bytes of a peer's text that are kept: `LIFE_TEXT` of `lifecycle.h`.
+pub const LIFE_TEXT: usize = 128;
+/// Number of paths that an event has: `LIFE_PATHS` of `lifecycle.h`.
+pub const LIFE_PATHS: usize = 8;
+
+/// The first error cause of a chunk: `struct abort_cause` of `lifecycle.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub struct Cause {
+    /// Type of the peer's chunk that is being processed (RFC 9260 3.2), or [`Cause::NO_CHUNK`].
+    pub chunk: u16,
+    /// 1: the chunk is an ABORT with an error cause.
+    pub has_code: u16,
+    /// Cause code (RFC 9260 3.3.10).
+    pub code: u16,
+    /// Number of bytes of `text`.
+    pub text_len: u16,
+    /// The reason that the sender of the ABORT gave.
+    pub text: [u8; LIFE_TEXT],
+}
+
+impl Cause {
+    /// [`Cause::chunk`] where the kernel was processing no chunk.
+    pub const NO_CHUNK: u16 = 0xffff;
+}
+
+/// An association that has begun: `struct life` of `lifecycle.h`, of which this process needs only the size.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub struct Life {
+    pub begun_ns: u64,
+    pub up_ns: u64,
+    pub tag: u32,
+    pub life: u32,
+    pub inits: u32,
+    pub is_up: u8,
+    pub is_over: u8,
+    pub aborted: u8,
+    pub by_close: u8,
+    pub lingers: u8,
+    pub by_icmp: u8,
+    pub pad: [u8; 2],
+    pub cause: Cause,
+}
+
+/// A path: `struct life_path` of `lifecycle.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub struct LifePath {
+    /// This host's address of the path.
+    pub local: EndpointAddr,
+    /// The peer's address.
+    pub peer: EndpointAddr,
+    /// State of the path: `enum sctp_spinfo_state`.
+    pub state: u32,
+}
+
+/// The settings of an association: `struct life_settings` of `lifecycle.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub struct LifeSettings {
+    pub streams_out: u32,
+    pub streams_in: u32,
+    /// `SO_SNDBUF` and `SO_RCVBUF` of the socket, in bytes, as the kernel doubles them.
+    pub sndbuf: u32,
+    pub rcvbuf: u32,
+    /// Window in the peer's INIT or INIT ACK, and in our own, in bytes.
+    pub peer_rwnd: u32,
+    pub own_rwnd: u32,
+    /// In jiffies, as the next two, `sack_delay` and `hb_interval`.
+    pub rto_initial: u32,
+    pub rto_min: u32,
+    pub rto_max: u32,
+    pub sack_delay: u32,
+    /// Number of packets after which a SACK is sent.
+    pub sack_freq: u32,
+    pub hb_interval: u32,
+    pub path_max_retrans: u32,
+    pub assoc_max_retrans: u32,
+    pub pf_retrans: u32,
+    /// The peer's UDP port (RFC 6951); 0: no encapsulation.
+    pub encap_port: u32,
+    /// Number of paths in `path`.
+    pub paths: u32,
+    pub nodelay: u8,
+    pub idata: u8,
+    pub prsctp: u8,
+    pub reconf: u8,
+    pub auth: u8,
+    pub ecn: u8,
+    pub pad: [u8; 2],
+    pub path: [LifePath; LIFE_PATHS],
+}
+
+/// Begin, restart or end of an association: `struct life_event` of `lifecycle.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub struct LifeEvent {
+    pub at_ns: u64,
+    /// When this host began the association; 0 if unknown, or if the peer did.
+    pub begun_ns: u64,
+    /// When this life came up; 0 if unknown.
+    pub up_ns: u64,
+    /// Bytes of user data queued, or sent and not acknowledged.
+    pub left_bytes: u64,
+    /// `LIFE_*`.
+    pub event: u32,
+    /// `enum sctp_state`.
+    pub state: u32,
+    /// Errors in a row over all paths, and how many end the association.
+    pub error_count: u32,
+    pub error_limit: u32,
+    /// INIT chunks made.
+    pub inits: u32,
+    /// How many processes had the socket; [`LifeEvent::NO_OWNER`] if unknown.
+    pub owners: u32,
+    /// How the kernel notified the process (`enum sctp_sac_state`); 0xffff if it did not.
+    pub notified: u16,
+    /// The cause code that came with the notification.
+    pub error: u16,
+    pub initiated_here: u8,
+    /// 1: a process of this host has aborted the association.
+    pub aborted: u8,
+    /// 1: by close(2).
+    pub by_close: u8,
+    /// 1: SO_LINGER of the socket is 0.
+    pub lingers: u8,
+    /// 1: ICMP said that the peer's host has no SCTP.
+    pub by_icmp: u8,
+    /// 1: no process has the socket.
+    pub is_orphan: u8,
+    pub pad: [u8; 6],
+    /// One of these processes, or the last that had it.
+    pub owner: Process,
+    pub id: Identity,
+    pub cause: Cause,
+    /// Settings, where the association came up or was there at the start.
+    pub settings: LifeSettings,
+}
+
+impl LifeEvent {
+    /// [`LifeEvent::owners`] where they are unknown.
+    pub const NO_OWNER: u32 = u32::MAX;
+}
+
 /// Which associations, sockets and addresses to trace: `struct filter` of `settings.h`. A member that is 0
 /// excludes nothing.
 #[repr(C)]
@@ -266,6 +411,8 @@ pub struct Settings {
     pub pidns: u64,
     /// Length of a jiffy in nanoseconds.
     pub jiffy_ns: u64,
+    /// Only samples above this have a record (`sctp-rtt`).
+    pub above_ns: u64,
     /// Optional outputs, one bit each: [`WANT_WINDOWS`], [`WANT_EXTENDED`], [`WANT_EVENTS`], [`WANT_SIZES`],
     /// [`WANT_OWNERS`].
     pub wants: u32,
@@ -320,7 +467,13 @@ pub struct Shared<Accounting> {
     pub rounds_done: u32,
     /// How many more rounds should be made. The programs set 2 where a socket may have got, or lost, an owner.
     pub rounds_due: u32,
-    pub pad: u32,
+    /// 1: the run is over, and the programs do nothing more.
+    pub is_off: u32,
+    /// Number of events that one copy of a program counted because the kernel did not run the other (`ON_ENTRY_MARKED`
+    /// in `hooks.h`).
+    pub taken_over: u64,
+    /// Begins, restarts and ends of associations for which the ring buffer had no room (`lifecycle.h`).
+    pub lives_lost: u64,
     /// Chunks of living associations that the kernel counted and no program saw, found at the end of the run
     /// (`living.h`).
     pub unseen_living: u64,
@@ -344,16 +497,28 @@ macro_rules! same_layout {
             $crate::raw::Owner = owner { last, other, last_round, wanted_round, round, owners, counted };
             $crate::raw::AssocOwner = assoc_owner { sk, last, owners, payload, has_payload };
             $crate::raw::CgroupPath = cgroup_path { start, text };
+            $crate::raw::Cause = abort_cause { chunk, has_code, code, text_len, text };
+            $crate::raw::Life = life { begun_ns, up_ns, tag, life, inits, is_up, cause };
+            $crate::raw::LifePath = life_path { local, peer, state };
+            $crate::raw::LifeSettings = life_settings {
+                streams_out, streams_in, sndbuf, rcvbuf, peer_rwnd, own_rwnd, rto_initial, rto_min, rto_max, sack_delay,
+                sack_freq, hb_interval, path_max_retrans, assoc_max_retrans, pf_retrans, encap_port, paths, nodelay,
+                idata, prsctp, reconf, auth, ecn, path
+            };
+            $crate::raw::LifeEvent = life_event {
+                at_ns, begun_ns, up_ns, left_bytes, event, state, error_count, error_limit, inits, owners, notified, error,
+                initiated_here, aborted, by_close, lingers, by_icmp, is_orphan, owner, id, cause, settings
+            };
             $crate::raw::Filter = filter {
                 assoc_id, netns, tgid, lport, rport, family, ip, cgroup
             };
             $crate::raw::Settings = settings {
-                filter, pidns, jiffy_ns, wants, want_filter, want_reuse, entry_mask, assoc_mask, set_mask, stream_mask,
+                filter, pidns, jiffy_ns, above_ns, wants, want_filter, want_reuse, entry_mask, assoc_mask, set_mask, stream_mask,
                 place_mask
             };
             $crate::raw::Shared<RawAccounting> = shared {
                 epoch, want_wakeup, pool_used, frames_lost, sends_open, passed_over, round,
-                rounds_done, rounds_due, unseen_living, accounting
+                rounds_done, rounds_due, is_off, taken_over, lives_lost, unseen_living, accounting
             };
             $($rest)*
         );

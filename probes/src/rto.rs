@@ -103,7 +103,7 @@ pub enum PathState {
 }
 
 impl PathState {
-    fn of(state: u8) -> Self {
+    pub(crate) fn of(state: u8) -> Self {
         match state {
             0 => Self::Inactive,
             1 => Self::PotentiallyFailed,

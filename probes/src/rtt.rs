@@ -27,7 +27,7 @@ use skel::types;
 /// A running trace of round-trip times.
 pub type Rtt = Trace<Programs>;
 
-/// Sizes of the tables, each rounded up to a power of two.
+/// Sizes of the tables, each rounded up to a power of two, and which samples are records.
 #[derive(Clone, Debug)]
 pub struct Sizes {
     /// Number of paths that fit. A new one beyond that evicts one that has ended, or else the longest silent
@@ -35,6 +35,8 @@ pub struct Sizes {
     pub max_paths: u32,
     /// Number of chunks sent and not yet acknowledged that fit, over all associations.
     pub max_outstanding: u32,
+    /// Only samples above this are handed out as records. All are in the statistics.
+    pub above: Duration,
 }
 
 /// The largest value of [`Sizes::max_paths`].
@@ -189,6 +191,7 @@ impl Program for Programs {
         open.set_table::<types::assoc>("assocs", open.settings.assoc_mask + 1);
         let sets = sizes.max_outstanding.div_ceil(SET_SLOTS).max(8).next_power_of_two();
         open.settings.set_mask = sets - 1;
+        open.settings.above_ns = sizes.above.as_nanos() as u64;
         open.set_table::<types::set>("inflight", sets);
         Ok(())
     }

@@ -161,7 +161,7 @@ pub struct Programs {
 impl Program for Programs {
     const NAME: &'static str = "streamutil_bpf";
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/streamutil.o"));
-    const SECOND_COPIES: bool = true;
+    const MARKED: Option<&'static str> = Some("streamutil_assign");
 
     type Sizes = Sizes;
     /// No events come through a ring buffer: `sctp-streamutil` has no records.

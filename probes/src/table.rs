@@ -125,6 +125,12 @@ impl<Accounting: FromBytes> Shared<Accounting> {
         unsafe { ptr::write_volatile(&raw mut (*self.ptr()).rounds_done, round) };
     }
 
+    /// Makes the programs do nothing more.
+    pub(crate) fn switch_off(&mut self) {
+        // SAFETY: as in `next_epoch`.
+        unsafe { ptr::write_volatile(&raw mut (*self.ptr()).is_off, 1) };
+    }
+
     fn ptr(&self) -> *mut raw::Shared<Accounting> {
         self.mapping.start.cast().as_ptr()
     }

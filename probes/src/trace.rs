@@ -1,26 +1,21 @@
 //! The part of a running trace that is the same for all commands: opening, the ring buffer (`ring.h`),
 //! intervals and the end.
 
-use std::{
-    cell::RefCell,
-    io,
-    os::fd::{BorrowedFd, OwnedFd},
-    rc::Rc,
-    time::Duration,
-};
+use std::{io, os::fd::OwnedFd, time::Duration};
 
-use libbpf_rs::{MapCore, Object, RingBuffer, RingBufferBuilder};
-use zerocopy::FromBytes;
+use libbpf_rs::Object;
 
 use crate::{
     Accounting, Config, Due, Error, HookKind, Probe,
     hooks::attach_with_fallback,
     kernel,
+    lifecycle::{self, AssocEvent, Lifecycle},
     links::{FileIterator, Links, UNSEEN_LIVING, find_earlier},
     object::{OpenPrograms, map, memory_bytes},
-    owner::{self, Rounds},
+    owner::{self, Owners, Rounds},
     program::{Moment, Program},
     raw::{WANT_EVENTS, WANT_WINDOWS},
+    ring::Ring,
     table::Shared,
 };
 
@@ -39,6 +34,10 @@ pub struct Trace<P: Program> {
     /// Number of unseen chunks when the programs were detached, as far as that iterator has found.
     unseen: u64,
     ring: Option<Ring<P::Event>>,
+    /// `None` where nobody asks for begins, restarts and ends of associations.
+    lifecycle: Option<Lifecycle>,
+    /// The owners that such events name.
+    owners: Option<Owners>,
     program: P,
     shared: Shared<P::Accounting>,
     object: Object,
@@ -53,6 +52,8 @@ pub struct Trace<P: Program> {
     lasting: Vec<P::Record>,
     /// Number of the interval that ended last.
     ended: u32,
+    /// At most how many events the kernel ran no program at, up to the end of the run; `None` before that.
+    missed: Option<u64>,
     /// When the programs were detached, on `CLOCK_MONOTONIC`; `None` before that.
     detached: Option<Duration>,
 }
@@ -73,6 +74,7 @@ impl<P: Program> Trace<P> {
         let mut open = OpenPrograms::new(P::NAME, P::OBJECT, hooks)?;
         config.filter.apply(&mut open);
         owner::configure(&mut open, config)?;
+        lifecycle::configure(&mut open, config)?;
         if config.filter.divides_associations() {
             open.leave_out(UNSEEN_LIVING);
         }
@@ -98,6 +100,8 @@ impl<P: Program> Trace<P> {
             living,
             unseen: 0,
             ring: if config.records { Some(Ring::new(&map(&object, "events")?)?) } else { None },
+            lifecycle: Lifecycle::new(&object, &settings, config)?,
+            owners: Owners::new(&object, config)?.filter(|_| config.lifecycle),
             program: P::new(&object, &settings, config)?,
             shared,
             memory_bytes: memory_bytes(&object),
@@ -107,8 +111,19 @@ impl<P: Program> Trace<P> {
             events: Vec::new(),
             lasting: Vec::new(),
             ended: 0,
+            missed: None,
             detached: None,
         })
+    }
+
+    /// At most how many events the kernel has run no program at.
+    fn missed(&self) -> u64 {
+        match P::MARKED {
+            Some(marked) if self.hooks == HookKind::Fentry => {
+                Links::missed_by_both(&self.object, marked, self.shared.get().taken_over)
+            }
+            _ => self.links.missed(&self.object),
+        }
     }
 
     fn moment(&self) -> Moment {
@@ -144,6 +159,15 @@ impl<P: Program> Probe for Trace<P> {
         Ok(more)
     }
 
+    fn lifecycle_fd(&self) -> io::Result<Option<OwnedFd>> {
+        self.lifecycle.as_ref().map(Lifecycle::fd).transpose()
+    }
+
+    fn take_lifecycle(&mut self, into: &mut Vec<AssocEvent>, limit: usize) -> Result<bool, Error> {
+        let Some(lifecycle) = &self.lifecycle else { return Ok(false) };
+        lifecycle.take(into, limit, self.owners.as_ref())
+    }
+
     fn carry(&mut self) -> Result<(), Error> {
         self.program.carry()
     }
@@ -174,17 +198,15 @@ impl<P: Program> Probe for Trace<P> {
     }
 
     fn accounting(&self) -> Accounting {
-        // With second copies the kernel runs at least one copy of each counting program at every event: none
-        // is missed.
-        let covered = P::SECOND_COPIES && self.hooks == HookKind::Fentry;
         let shared = self.shared.get();
-        let missed = if covered { 0 } else { self.links.missed(&self.object) };
+        let missed = self.missed.unwrap_or_else(|| self.missed());
         let accounting = self.program.accounting(&shared.accounting, missed + u64::from(shared.frames_lost));
         Accounting {
             unseen: accounting
                 .unseen
                 .filter(|_| self.sees_whole_associations)
                 .map(|unseen| unseen.max(self.unseen)),
+            lost: accounting.lost + shared.lives_lost,
             passed_over: shared.passed_over != 0,
             memory_bytes: self.memory_bytes,
             ..accounting
@@ -197,51 +219,9 @@ impl<P: Program> Probe for Trace<P> {
         if self.living.as_ref().is_some_and(|living| living.run().is_ok()) {
             self.unseen = before.map_or(0, |before| before + self.shared.get().unseen_living);
         }
+        self.shared.switch_off();
+        self.missed = Some(self.missed());
         self.links.detach();
         self.detached = Some(kernel::now());
-    }
-}
-
-/// Reads the events of a ring buffer.
-struct Ring<Event> {
-    ring: RingBuffer<'static>,
-    received: Rc<RefCell<Vec<Event>>>,
-}
-
-impl<Event: FromBytes + 'static> Ring<Event> {
-    /// Opens the ring buffer `map` for reading. Events that are too short are dropped; the programs write
-    /// none.
-    ///
-    /// # Errors
-    /// Where the kernel refuses to map the ring buffer (out of memory).
-    fn new(map: &dyn MapCore) -> Result<Self, Error> {
-        let received = Rc::new(RefCell::new(Vec::new()));
-        let into = Rc::clone(&received);
-        let mut builder = RingBufferBuilder::new();
-        builder.add(map, move |bytes| {
-            into.borrow_mut().extend(Event::read_from_prefix(bytes).ok().map(|(event, _)| event));
-            0
-        })?;
-        Ok(Self { ring: builder.build()?, received })
-    }
-
-    /// Returns a descriptor that becomes readable when the kernel side wakes this process.
-    ///
-    /// # Errors
-    /// Where this process may open no more descriptors.
-    fn fd(&self) -> io::Result<OwnedFd> {
-        // SAFETY: the ring buffer, and with it its epoll descriptor, lives longer than this borrow.
-        unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) }.try_clone_to_owned()
-    }
-
-    /// Moves at most `limit` events into `into`. Returns whether there may be more.
-    ///
-    /// # Errors
-    /// Where libbpf fails to read the ring buffer.
-    fn take(&self, into: &mut Vec<Event>, limit: usize) -> Result<bool, Error> {
-        let n = self.ring.consume_raw_n(limit);
-        let read = usize::try_from(n).map_err(|_| io::Error::from_raw_os_error(-n))?;
-        into.append(&mut self.received.borrow_mut());
-        Ok(read >= limit)
     }
 }

@@ -35,7 +35,7 @@ pub const BANNERS: Banners = Banners { command: "sctp-bufmon", text: BANNER, csv
 /// Flags and columns of `sctp-bufmon`, for its man page and JSON schema.
 #[must_use]
 pub fn manual() -> Manual {
-    Manual { command: cli::command::<Flags>(), tables: report::tables() }
+    Manual::new::<Flags>(report::tables())
 }
 
 /// Parses the flags, traces until the end, and returns the exit code.

@@ -2,7 +2,7 @@
 
 pub mod report;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
@@ -23,6 +23,9 @@ pub struct Flags {
     /// The flags that all commands have.
     #[command(flatten)]
     pub common: Common,
+    /// Rows and objects of samples above MS milliseconds only; all are in the statistics
+    #[arg(long, value_name = "MS", default_value = "0", hide_default_value = true, help_heading = "Filters", hide_short_help = true, value_parser = cli::milliseconds)]
+    above: Duration,
     /// Room for this many paths; more evict the one that was silent longest
     #[arg(long, value_name = "N", default_value_t = 4096, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(rtt::MAX_PATHS)))]
     max_paths: u32,
@@ -42,7 +45,7 @@ pub const BANNERS: Banners = Banners {
 /// Flags and columns of `sctp-rtt`, for its man page and JSON schema.
 #[must_use]
 pub fn manual() -> Manual {
-    Manual { command: cli::command::<Flags>(), tables: report::tables() }
+    Manual::new::<Flags>(report::tables())
 }
 
 /// Parses the flags, traces until the end, and returns the exit code.
@@ -56,7 +59,8 @@ fn trace(flags: &Flags) -> Result<()> {
     let Some(session) = Session::start(&BANNERS, common)? else { return Ok(()) };
     let records = matches!(common.format(), Format::Text | Format::Json);
     let config = Config { records, ..common.config() };
-    let sizes = Sizes { max_paths: flags.max_paths, max_outstanding: flags.max_outstanding };
+    let Flags { max_paths, max_outstanding, above, .. } = *flags;
+    let sizes = Sizes { max_paths, max_outstanding, above };
     let probe = Rtt::open(&config, &sizes)?;
     session.run(probe, Report::new(common))
 }

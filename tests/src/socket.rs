@@ -20,6 +20,8 @@ const LEVEL: c_int = libc::IPPROTO_SCTP;
 /// Numbers of SCTP's socket options. Their names are those of `linux/sctp.h` without `SCTP_` or
 /// `SCTP_SOCKOPT_`.
 pub mod option {
+    /// Limits of an association: [`super::AssocParameters`].
+    pub const ASSOCINFO: i32 = 1;
     /// Initial value and limits of the retransmission timeout: [`super::RtoInfo`].
     pub const RTOINFO: i32 = 0;
     /// Numbers of streams to offer: [`super::InitMessage`].
@@ -101,6 +103,10 @@ pub type Address = [u64; 16];
 plain!(
     /// `struct sctp_rtoinfo`: initial, maximal and minimal RTO in ms. A 0 leaves the value unchanged.
     RtoInfo { assoc_id: i32, initial: u32, max: u32, min: u32, }
+);
+plain!(
+    /// `struct sctp_assocparams`: `max_retrans` errors in a row end the association. A 0 leaves a value unchanged.
+    AssocParameters { assoc_id: i32, max_retrans: u16, destinations: u16, peer_rwnd: u32, local_rwnd: u32, cookie_life: u32, }
 );
 plain!(
     /// `struct sctp_initmsg`: numbers of streams to offer, and limits for INIT retransmissions. A 0 leaves
@@ -236,6 +242,8 @@ pub struct Outgoing {
     pub unordered: bool,
     /// Whether to fail with `WouldBlock` rather than wait for room in the send buffer.
     pub nonblocking: bool,
+    /// Whether to abort the association instead, with the message as the reason (RFC 6458 5.3.4, `SCTP_ABORT`).
+    pub abort: bool,
 }
 
 /// An SCTP socket, one-to-one or one-to-many.
@@ -385,7 +393,8 @@ impl SctpSocket {
     pub fn send(&self, message: &[u8], to: Outgoing) -> io::Result<()> {
         let info = sctp_sndinfo {
             snd_sid: to.stream,
-            snd_flags: if to.unordered { libc::SCTP_UNORDERED as u16 } else { 0 },
+            snd_flags: if to.unordered { libc::SCTP_UNORDERED as u16 } else { 0 }
+                | if to.abort { libc::SCTP_ABORT as u16 } else { 0 },
             snd_ppid: to.ppid.to_be(),
             snd_context: 0,
             snd_assoc_id: to.assoc_id,

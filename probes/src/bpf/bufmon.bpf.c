@@ -80,6 +80,7 @@ struct accounting {
 #include "entries.h"
 #include "hists.h"
 #include "hooks.h"
+#include "lifecycle.h"
 #include "ring.h"
 
 struct event {

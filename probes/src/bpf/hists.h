@@ -41,10 +41,12 @@ static __always_inline void into_hist(__u32 key, __u32 which, __u64 ns)
 	struct hist *hist = bpf_map_lookup_elem(&hists, &key);
 	__u32 bucket = bucket_of(ns);
 
+	if (!hist)
+		return;
 	/* Keeps the bucket in one register for check and index: read from the stack twice, it would
 	 * be two different values to 6.1's verifier. */
 	barrier_var(bucket);
-	if (hist && bucket < HIST_BUCKETS)
+	if (bucket < HIST_BUCKETS)
 		hist->counts[which * HIST_BUCKETS + bucket]++;
 }
 

@@ -27,6 +27,12 @@ static __always_inline int func_ret(void *ctx)
 	return value;
 }
 
+/*
+ * The run is over: the programs do nothing more. Detaching them takes long (background.rs), and
+ * what user space reads meanwhile must not change.
+ */
+#define IS_OFF (*(volatile __u32 *)&shared.is_off)
+
 #define RETURNED (trusted ? func_ret(ctx) : (int)PT_REGS_RC((struct pt_regs *)(void *)ctx))
 
 /* --- parts of hooks --- */
@@ -36,7 +42,7 @@ static __always_inline int func_ret(void *ctx)
 	int BPF_PROG(name, ##__VA_ARGS__)                                                          \
 	{                                                                                          \
 		const bool trusted __attribute__((unused)) = true;                                 \
-		return work;                                                                       \
+		return IS_OFF ? 0 : work;                                                          \
 	}
 
 #define FEXIT(name, function, work, ...)                                                           \
@@ -44,7 +50,7 @@ static __always_inline int func_ret(void *ctx)
 	int BPF_PROG(name, ##__VA_ARGS__)                                                          \
 	{                                                                                          \
 		const bool trusted __attribute__((unused)) = true;                                 \
-		return work;                                                                       \
+		return IS_OFF ? 0 : work;                                                          \
 	}
 
 #define KPROBE(name, function, work, ...)                                                          \
@@ -52,7 +58,7 @@ static __always_inline int func_ret(void *ctx)
 	int BPF_KPROBE(name##_kprobe, ##__VA_ARGS__)                                               \
 	{                                                                                          \
 		const bool trusted __attribute__((unused)) = false;                                \
-		return work;                                                                       \
+		return IS_OFF ? 0 : work;                                                          \
 	}
 
 /*
@@ -71,6 +77,8 @@ static __always_inline int func_ret(void *ctx)
 		type_a a;                                                                          \
 		type_b b;                                                                          \
                                                                                                    \
+		if (IS_OFF)                                                                        \
+			return 0;                                                                  \
 		if (!frame_leave(ctx, &frame)) {                                                   \
 			__sync_fetch_and_add(&shared.frames_lost, 1);                              \
 			return 0;                                                                  \
@@ -113,7 +121,7 @@ static __always_inline int func_ret(void *ctx)
 	SEC("kretprobe/" #function)                                                                \
 	int BPF_KRETPROBE(name##_kprobe)                                                           \
 	{                                                                                          \
-		return work;                                                                       \
+		return IS_OFF ? 0 : work;                                                          \
 	}
 
 /*
@@ -127,7 +135,7 @@ static __always_inline int func_ret(void *ctx)
 		struct sctp_chunk *chunk = sack_from_tracepoint(path, asoc);                       \
 		const bool trusted __attribute__((unused)) = true;                                 \
                                                                                                    \
-		return chunk ? work : 0;                                                           \
+		return chunk && !IS_OFF ? work : 0;                                                \
 	}                                                                                          \
 	SEC("kprobe/sctp_outq_sack")                                                               \
 	int BPF_KPROBE(name##_kprobe, struct sctp_outq *q, struct sctp_chunk *chunk)               \
@@ -135,7 +143,7 @@ static __always_inline int func_ret(void *ctx)
 		struct sctp_association *asoc = READ(q, asoc);                                     \
 		const bool trusted __attribute__((unused)) = false;                                \
                                                                                                    \
-		return work;                                                                       \
+		return IS_OFF ? 0 : work;                                                          \
 	}
 
 /*
@@ -174,15 +182,21 @@ static __always_inline int func_ret(void *ctx)
  * (is_marked()). NAME, which is attached first, runs second (see bpf_trampoline_link_prog()): it
  * mostly finds the mark and does nothing. Only where the kernel has skipped NAME_second does NAME
  * do the work, in a function NAME_work, so that NAME itself need not save registers each time.
+ * `work` is 1 where it has counted an event. Where NAME has, it took over from NAME_second: so
+ * the events that no copy has counted are at most those that the kernel skipped NAME_second for,
+ * without those.
  */
 #define ON_ENTRY_MARKED(name, function, work, type_a, a)                                           \
 	static __noinline int name##_work(type_a a)                                                \
 	{                                                                                          \
 		const bool trusted __attribute__((unused)) = true;                                 \
-		return work;                                                                       \
+                                                                                                   \
+		if (work)                                                                          \
+			__sync_fetch_and_add(&shared.taken_over, 1);                               \
+		return 0;                                                                          \
 	}                                                                                          \
 	FENTRY(name, function, is_marked((__u64)a) ? 0 : name##_work(a), type_a a)                 \
-	FENTRY(name##_second, function, is_marked((__u64)a) ? 0 : work, type_a a)                  \
-	KPROBE(name, function, work, type_a a)
+	FENTRY(name##_second, function, is_marked((__u64)a) ? 0 : (work, 0), type_a a)             \
+	KPROBE(name, function, (work, 0), type_a a)
 
 #endif

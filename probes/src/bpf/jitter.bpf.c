@@ -388,6 +388,7 @@ static __always_inline __u64 unseen_of(struct sctp_association *asoc)
 	return unseen <= unseen_arrivals((__u64)asoc, a) ? unseen : 0;
 }
 
+#include "lifecycle.h"
 #include "living.h"
 
 static __always_inline struct assoc *assoc_with(__u64 map)
@@ -457,6 +458,7 @@ static __always_inline void on_first(struct sctp_association *asoc, struct assoc
 		note_arrived_payload(a->living_id, READ(chunk, chunk_hdr));
 }
 
+/* Returns 1 for an arrival that this copy of the program has counted. */
 static __always_inline int on_arrival(bool trusted, struct sctp_association *asoc)
 {
 	struct sctp_chunk *chunk = current_chunk(trusted, asoc);
@@ -489,7 +491,7 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 	a->events++;
 	s = stream_of(a, bpf_ntohs(data.stream));
 	if (!s)
-		return 0;
+		return 1;
 	begin_update(s);
 	s->last_jiffies = a->last_jiffies;
 	has_interval = arrive(&s->stats.chunk, now, &interval);
@@ -498,7 +500,7 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 		on_wanted(trusted, want, asoc, hdr, &s->stats, now, bpf_ntohl(data.tsn),
 			  has_interval ? &interval : NULL);
 	end_update(s);
-	return 0;
+	return 1;
 }
 
 static __always_inline int on_free(bool trusted, struct sctp_association *asoc)

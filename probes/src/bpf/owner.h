@@ -406,27 +406,39 @@ static __noinline int assoc_moves(__u64 asoc, __u64 sk)
 }
 
 /*
- * An association ends: keeps its owner, as another socket may soon lie in the memory of its own.
- * Chooses among `last` and `other` as of_round() in owner.rs does for living associations.
+ * Copies the process that has a socket now into `to`, and returns how many have it; NO_OWNER: not
+ * known. Chooses among `last` and `other` as of_round() in owner.rs does.
  */
+#define NO_OWNER (~0u)
+
+static __always_inline __u32 owner_now(__u64 sk, struct process *to)
+{
+	struct owner *owner = bpf_map_lookup_elem(&owners, &sk);
+	__u32 done = *(volatile __u32 *)&shared.rounds_done;
+	bool has_last, found;
+
+	if (!owner)
+		return NO_OWNER;
+	has_last = (__s32)(owner->last_round - done) >= 0;
+	found = (__s32)(owner->round - done) >= 0;
+	*to = found && !has_last ? owner->other : owner->last;
+	return found ? owner->owners : has_last;
+}
+
+/* An association ends: keeps its owner, as another socket may soon lie in the memory of its own. */
 static __noinline int assoc_ends(__u64 asoc)
 {
 	__u32 assoc_id = READ((struct sctp_association *)asoc, assoc_id);
 	struct assoc_owner *known = bpf_map_lookup_elem(&assoc_owners, &assoc_id);
-	__u32 done = *(volatile __u32 *)&shared.rounds_done;
-	struct owner *owner;
-	__u64 sk;
+	struct process last;
+	__u32 count;
 
 	if (!known || !known->sk)
 		return 0;
-	sk = (__u64)READ((struct sctp_association *)asoc, base.sk);
-	owner = bpf_map_lookup_elem(&owners, &sk);
-	if (owner) {
-		bool has_last = (__s32)(owner->last_round - done) >= 0;
-		bool found = (__s32)(owner->round - done) >= 0;
-
-		known->last = found && !has_last ? owner->other : owner->last;
-		known->owners = found ? owner->owners : has_last;
+	count = owner_now((__u64)READ((struct sctp_association *)asoc, base.sk), &last);
+	if (count != NO_OWNER) {
+		known->last = last;
+		known->owners = count;
 	}
 	known->sk = 0;
 	return 0;

@@ -181,6 +181,7 @@ static __always_inline struct entry *path_of(__u64 transport)
 	return path;
 }
 
+#include "lifecycle.h"
 #include "spurious.h"
 
 static __always_inline void read_values(struct values *v, __u64 transport)

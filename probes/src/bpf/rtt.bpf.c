@@ -203,6 +203,7 @@ static __always_inline __u64 unseen_of(struct sctp_association *asoc)
 	return (unseen > 0 ? unseen : 0) + (unseen_again > 0 ? unseen_again : 0);
 }
 
+#include "lifecycle.h"
 #include "living.h"
 
 /* Frees the slots of all chunks that an association waits for. Returns how many there were. */
@@ -506,7 +507,7 @@ static __always_inline void sample_wanted(__u32 want, const struct sack *sack,
 		if (prompt)
 			into_hist(path->key, HIST_PROMPT, rtt);
 	}
-	if (!(want & WANT_EVENTS))
+	if (!(want & WANT_EVENTS) || rtt <= settings.above_ns)
 		return;
 	event = reserve(sizeof(*event), &shared.accounting.lost);
 	if (!event)

@@ -28,6 +28,7 @@
 #define SCTP_CID_DATA 0
 #define SCTP_CID_SACK 3
 #define SCTP_CID_HEARTBEAT_ACK 5
+#define SCTP_CID_ABORT 6
 #define SCTP_CID_SHUTDOWN 7
 #define SCTP_CID_I_DATA 64
 
@@ -103,6 +104,7 @@ struct proto {
 
 struct sock_common {
 	struct proto *skc_prot;
+	unsigned long skc_flags; /* bits of enum sock_flags */
 };
 
 struct mem_cgroup;
@@ -118,7 +120,9 @@ struct sock {
 	struct {
 		atomic_t rmem_alloc;
 	} sk_backlog;
-	struct socket *sk_socket; /* NULL: no process has the socket open */
+	struct socket *sk_socket;    /* NULL: no process has the socket open */
+	unsigned long sk_lingertime; /* of SO_LINGER */
+	__u8 sk_shutdown;
 };
 
 struct msghdr {
@@ -273,6 +277,7 @@ struct sctp_endpoint {
 struct sctp_sock {
 	struct sock sk;
 	struct sctp_endpoint *ep;
+	__u16 nodelay : 1;
 };
 
 enum sctp_state {
@@ -306,6 +311,16 @@ struct sctp_ulpq {
 
 struct sctp_stream {
 	__u16 outcnt;
+	__u16 incnt;
+};
+
+/* What the peer's INIT or INIT ACK said. */
+struct sctp_inithdr_host {
+	__u32 a_rwnd;
+};
+
+struct sctp_cookie {
+	__u32 my_vtag; /* our verification tag */
 };
 
 /* The TSNs that came. */
@@ -329,16 +344,33 @@ struct sctp_association {
 		struct sctp_transport *retran_path; /* the path that carries retransmissions */
 		__u16 prsctp_capable : 1;
 		__u16 zero_window_announced : 1;
+		__u16 ecn_capable : 1;
+		__u16 reconf_capable : 1;
+		__u16 intl_capable : 1;
+		__u16 auth_capable : 1;
+		struct sctp_inithdr_host i;
+		int cookie_len; /* of the peer's cookie: 0 where the peer began the association */
 	} peer;
+	struct sctp_cookie c;
 	enum sctp_state state;
 	int overall_error_count; /* errors in a row, over all paths */
 	struct sctp_transport *shutdown_last_sent_to;
 	struct timer_list timers[4];
+	unsigned long rto_initial; /* jiffies, as the next two */
+	unsigned long rto_min;
 	unsigned long rto_max;
+	unsigned long hbinterval; /* jiffies */
+	unsigned long sackdelay;  /* jiffies */
+	__u32 sackfreq;
+	int max_retrans;
+	__u16 pathmaxrxt;
+	__u16 pf_retrans;
+	__be16 encap_port; /* UDP port of the peer (RFC 6951) */
 	__u32 next_tsn;
 	__u32 ctsn_ack_point;
 	__u32 adv_peer_ack_point;
 	__u32 a_rwnd; /* receive window that we advertise, in bytes */
+	__u32 rwnd;   /* receive window that is left */
 	int sndbuf_used;
 	atomic_t rmem_alloc;
 	/* Threads that wait for room in the send buffer, or for the setup of the association. */

@@ -34,6 +34,7 @@ struct settings {
 	struct filter filter;
 	__u64 pidns;	   /* inode number of the pid namespace that process numbers are of */
 	__u64 jiffy_ns;	   /* length of a jiffy */
+	__u64 above_ns;	   /* rtt: only samples above this have a record */
 	__u32 wants;	   /* WANT_* */
 	__u32 want_filter; /* 1: a member of `filter` is set */
 	__u32 want_reuse;  /* 1: an ended entry makes room once user space has shown it */

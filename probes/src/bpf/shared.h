@@ -19,7 +19,9 @@ struct shared {
 	__u32 round;	   /* number of the last round, or of the one that is under way */
 	__u32 rounds_done; /* number of the last round that is over */
 	__u32 rounds_due;  /* how many more rounds user space should make */
-	__u32 pad;
+	__u32 is_off;	   /* 1: the run is over, and the programs do nothing more */
+	__u64 taken_over; /* events that a copy counted as the other did not run: ON_ENTRY_MARKED */
+	__u64 lives_lost; /* begins, restarts and ends that found no room: lifecycle.h */
 	__u64 unseen_living; /* chunks of living associations that no program saw: see living.h */
 	struct accounting accounting;
 };

@@ -306,6 +306,7 @@ static __always_inline __u64 unseen_of(struct sctp_association *asoc)
 	return unseen > (__s64)known ? unseen - known : 0;
 }
 
+#include "lifecycle.h"
 #include "living.h"
 
 /* Sets up the program's own part of a new entry. */
@@ -463,7 +464,8 @@ static __always_inline void on_wanted(__u32 want, struct stream *s, __u32 bytes,
 		count_size(s, bytes, flags);
 }
 
-/* A chunk is put into a packet; `times`: how often the chunk was in a packet before. */
+/* A chunk is put into a packet; `times`: how often the chunk was in a packet before. Returns 1 for
+ * a chunk that this copy of the program has counted. */
 static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport, struct sctp_chunk *chunk,
 				   __u32 times)
@@ -499,7 +501,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	a->events++;
 	s = stream_of(a, GET(trusted, chunk, sinfo.sinfo_stream));
 	if (!s)
-		return 0;
+		return 1;
 	data.word = data_word(GET(trusted, chunk, chunk_hdr), 0);
 	bytes = bpf_ntohs(data.length);
 	bytes -= data.type == SCTP_CID_DATA ? DATA_HEADER_SIZE : I_DATA_HEADER_SIZE;
@@ -518,7 +520,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 			on_wanted(want, s, bytes, data.flags);
 	}
 	end_update(s);
-	return 0;
+	return 1;
 }
 
 /*
@@ -583,16 +585,12 @@ static __always_inline int on_update(bool trusted, struct sctp_association *asoc
  * be inlined away (struct sctp_stream_interleave), and in sctp_ulpq_flush().
  */
 
-/*
- * Comes first in the source, so that it is detached first: an association that ends while the other
- * programs are being detached counts no chunks as unseen.
- */
 ON_ENTRY_TWICE(streamutil_free, sctp_association_free, on_free(trusted, asoc),
 	       struct sctp_association *asoc)
 ON_ENTRY_MARKED(streamutil_assign, sctp_chunk_assign_tsn, on_assign(trusted, chunk),
 		struct sctp_chunk *, chunk)
 ON_RETURN_TWICE(streamutil_append, sctp_packet_append_chunk,
-		RETURNED == SCTP_XMIT_OK ? on_append(trusted, packet, chunk) : 0,
+		RETURNED == SCTP_XMIT_OK ? (on_append(trusted, packet, chunk), 0) : 0,
 		struct sctp_packet *, packet, struct sctp_chunk *, chunk)
 ON_RETURN(streamutil_update, sctp_assoc_update, on_update(trusted, asoc), struct sctp_association *,
 	  asoc, void *, unused)

@@ -582,7 +582,7 @@ fn send_all(line: &Line, assoc_id: i32, streams: u16, client: &Client) -> Result
                 as u16;
         let unordered = client.unordered_every > 0 && index % client.unordered_every == 0;
         let nonblocking = client.nonblocking;
-        let to = Outgoing { assoc_id, stream, ppid: 1, unordered, nonblocking };
+        let to = Outgoing { assoc_id, stream, ppid: 1, unordered, nonblocking, ..Outgoing::default() };
         send_one(socket, &message, to, client.blocked, &mut sending)?;
         sent.entry(stream).or_default().add(message.len(), unordered);
     }

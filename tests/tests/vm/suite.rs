@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
 use sctptrace_tests::arch::Arch;
 use sctptrace_tests::kernel::Series;
@@ -121,27 +121,6 @@ impl Suite {
         let trials = vec![(case.name.clone(), Box::new(check) as Check)];
         let member = Member { case, is_scenario: false, trials };
         self.push(&format!("{}-{}", series.name(), mode.name()), series, mode, member);
-    }
-
-    /// Adds a case whose check fails today because of a known fault. `fault` is the fault's name, `shows` are
-    /// words of the check's message. The case passes as long as the check fails with that message. Once the
-    /// check passes, the case fails: then call [`Suite::add`] instead.
-    pub fn add_known_fault(
-        &mut self,
-        (fault, shows): (&'static str, &'static str),
-        series: Series,
-        mode: Mode,
-        case: Case,
-        check: impl Fn(&Path) -> Result<()> + Send + 'static,
-    ) {
-        self.add(series, mode, case, move |folder| match check(folder) {
-            Err(error) if format!("{error:#}").contains(shows) => {
-                eprintln!("    known fault {fault}: {error:#}");
-                Ok(())
-            }
-            Err(error) => Err(error.context(format!("not as the known fault {fault} shows ({shows:?})"))),
-            Ok(()) => bail!("the known fault {fault} does not show any more: make this an ordinary case"),
-        });
     }
 
     /// Adds a scenario, and for each command a check that compares it with the truth, on every kernel and

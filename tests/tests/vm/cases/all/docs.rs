@@ -21,7 +21,7 @@ struct Run<'a> {
 /// Checks what a page's text says of a scenario.
 type Claim = fn(&Run<'_>) -> Result<()>;
 
-const CLAIMS: [(&str, Claim); 16] = [
+const CLAIMS: [(&str, Claim); 17] = [
     // README has claims of its own for some scenarios, as it shows fewer of the commands than the pages do.
     ("README/rtt", three_kinds),
     ("README/rto", back_off),
@@ -39,6 +39,7 @@ const CLAIMS: [(&str, Claim); 16] = [
     ("one-stream", one_stream),
     ("ten-streams", ten_streams),
     ("stopped-reader", stopped_reader),
+    ("ends", ends),
 ];
 
 /// Adds a case for each page.
@@ -106,6 +107,15 @@ fn from<'a>(text: &'a str, words: &str) -> Result<&'a str> {
 fn column(text: &str, index: usize) -> Vec<&str> {
     let rows = text.lines().filter(|line| line.starts_with(|char: char| char.is_ascii_digit()));
     rows.filter_map(|row| row.split_whitespace().nth(index)).collect()
+}
+
+fn ends(run: &Run<'_>) -> Result<()> {
+    let lines = run.output(0)?;
+    let of = |words: &str| lines.lines().filter(|line| line.contains(words)).count();
+    ensure!((of("shut down here"), of("shut down by the peer")) == (1, 1), "{lines}");
+    let text = "cause 12 (user initiated) \"going down for maintenance\"";
+    ensure!((of(text), of("ABORT received"), of("refused")) == (2, 2, 1), "{lines}");
+    Ok(())
 }
 
 fn three_kinds(run: &Run<'_>) -> Result<()> {

@@ -64,18 +64,12 @@ sctp-rtt -f nobody -d 1 >text.out 2>text.err
 /// Adds the cases.
 pub fn add(suite: &mut Suite) {
     let case = |name, script| Case::new(name, &format!("{SLOWLY}{script}"));
-    // Known fault: releasing the hooks that name an association's owner takes a tenth of a second each.
-    let slow = case("overload-slow-reader", SLOW_READER);
-    let fault = ("end within a second", "s to end");
-    suite.add_known_fault(fault, Series::V6_12, Mode::Icount, slow, check_slow_reader);
+    suite.add(Series::V6_12, Mode::Icount, case("overload-slow-reader", SLOW_READER), check_slow_reader);
     suite.add(Series::V6_12, Mode::Icount, case("overload-no-reader", NO_READER), check_no_reader);
 }
 
 /// How long a command may take to end, in seconds of the guest's time.
 const END_S: f64 = 1.0;
-/// How long the kernel may take in addition to release a command's hooks, in seconds: some 100 ms for each,
-/// an RCU grace period.
-const DETACHING_S: f64 = 2.0;
 
 fn seconds(folder: &Path, file: &str) -> Result<f64> {
     Ok(text(&folder.join(file))?.trim().parse()?)
@@ -112,10 +106,8 @@ fn check_no_reader(folder: &Path) -> Result<()> {
             end.split(' ').collect::<Vec<_>>().try_into().ok().context("an end")?;
         let took = after.parse::<f64>()? - before.parse::<f64>()?;
         let errors = text(&folder.join(format!("{how}.err")))?;
-        ensure!(
-            status == "0" && took < END_S + DETACHING_S,
-            "{how}: status {status} after {took} s: {errors}"
-        );
+        eprintln!("    {how}: {took:.2} s to end");
+        ensure!(status == "0" && took < END_S, "{how}: status {status} after {took} s: {errors}");
     }
     // The lines of 3,000 samples are more than a FIFO holds.
     let errors = text(&folder.join("rttINT.err"))?;

@@ -29,7 +29,7 @@ pub fn add(suite: &mut Suite) {
         "modprobe sctp
         for hooks in {}; do
             for tool in $TOOLS; do
-                start $tool-$hooks sctp-$tool --json -p $$ {HOOKS_FLAG} $hooks
+                start $tool-$hooks sctp-$tool --json -e -p $$ {HOOKS_FLAG} $hooks
             done
             traced
             bpf-objects --verified >>costs
