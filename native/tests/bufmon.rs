@@ -617,6 +617,26 @@ fn data_that_is_given_up_ends_a_stall_and_does_not_hide_it() {
     assert_eq!((entry.stats.stalls, entry.state.now.since_ns), (1, 0));
 }
 
+#[test]
+fn a_send_that_asks_for_too_much_is_counted_by_its_error() {
+    const EINVAL: i32 = -22;
+    const EMSGSIZE: i32 = -90;
+    for kprobes in [false, true] {
+        let mut world = World::new(kprobes, Vec::new());
+        world.pass(MS);
+        world.begin();
+        for returned in [EINVAL, EMSGSIZE, EINVAL] {
+            let args = SendArgs { buffer: world.buffer(0, 1), msg_bytes: 100, returned, msg_flags: 0 };
+            world.program.run(world.begins, &args, &[]);
+            world.program.run(world.ends, &args, &[]);
+        }
+        let entries = world.program.table::<Entry>("entries");
+        let stats = entries.iter().find(|entry| entry.object != 0).expect("an entry").stats;
+        assert_eq!((stats.refused_einval, stats.refused_other, stats.refused), (2, 1, 0));
+        assert_eq!(stats.util.count, 0, "no look at a buffer that this send did not reach");
+    }
+}
+
 /// If waiting senders occupy all return probes of `sctp_sendmsg_to_asoc()`, the probe at the end of
 /// `sctp_primitive_SEND()` still takes a sample after each message.
 #[test]

@@ -95,6 +95,10 @@ pub struct Row {
     pub wait_histogram: Option<Histogram>,
     /// Sends that failed with EAGAIN, because there was no room.
     pub refused: u64,
+    /// Sends that failed with EINVAL: the stream does not exist, mostly. 0 unless extended.
+    pub refused_einval: u64,
+    /// Sends that failed with EMSGSIZE: the message is too long. 0 unless extended.
+    pub refused_other: u64,
     /// Times that the peer closed its window.
     pub zero_windows: u64,
     /// How long the peer's window was closed, up to now.
@@ -179,6 +183,8 @@ pub struct RawStats {
     stalls: u64,
     stall_ns: u64,
     stall_max_ns: u64,
+    refused_einval: u64,
+    refused_other: u64,
 }
 
 /// Evidence for the cause of a stall: `struct evidence` of `bufmon.bpf.c`.
@@ -253,7 +259,7 @@ same_layout!(types;
     @entries;
     RawStats = stats {
         util, outqueue, rwnd, wait, recv, own_rwnd, refused, zero_windows, zero_window_ns, in_flight_max, stalls,
-        stall_ns, stall_max_ns
+        stall_ns, stall_max_ns, refused_einval, refused_other
     };
     RawEvidence = evidence {
         since_ns, until_ns, bytes, t3_expiries, zero_window, sender_waits, own_queue
@@ -640,6 +646,8 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, waits: bool, now:
         util_histogram: assoc.hist(0).map(|counts| Histogram::of(counts, 10_000_000)),
         wait_histogram: assoc.hist(3).map(|counts| Histogram::of(counts, 1000)),
         refused: stats.refused,
+        refused_einval: stats.refused_einval,
+        refused_other: stats.refused_other,
         zero_windows: stats.zero_windows,
         zero_window: lasting.zero_window,
         in_flight_max_bytes: stats.in_flight_max,
@@ -654,7 +662,9 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, waits: bool, now:
 
 fn is_idle(stats: &RawStats) -> bool {
     let s = stats;
-    [s.util.count, s.wait.count, s.recv.count, s.stalls].iter().all(|n| *n == 0)
+    [s.util.count, s.wait.count, s.recv.count, s.stalls, s.refused_einval, s.refused_other]
+        .iter()
+        .all(|n| *n == 0)
 }
 
 /// The cause of a stall. A closed window of the peer comes first: while it is closed, the peer acknowledges

@@ -145,6 +145,20 @@ const MORE: &[&dyn Columns<Row>] = &[
     },
     &STALLS,
     &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: OWNER },
+    &REFUSED,
+];
+const REFUSED: &[Column<Row>] = &[
+    Column::counter("refused_eagain", "sends that failed with EAGAIN: no room", Int(|r| Some(r.refused))),
+    Column::counter(
+        "refused_einval",
+        "sends that failed with EINVAL: of a stream that does not exist, mostly",
+        Int(|r| Some(r.refused_einval)),
+    ),
+    Column::counter(
+        "refused_other",
+        "sends that failed with EMSGSIZE: a message that is too long",
+        Int(|r| Some(r.refused_other)),
+    ),
 ];
 const WAIT_TOTAL: &[Column<Row>] = &[Column::counter(
     "wait_total_us",
@@ -407,6 +421,11 @@ fn text_summary(s: &Row, extended: bool, out: &mut Out) -> Result<()> {
         ))?;
     }
     out.text(&format!("    Refused (EAGAIN): {}", s.refused))?;
+    for (count, error) in [(s.refused_einval, "EINVAL"), (s.refused_other, "EMSGSIZE")] {
+        if count > 0 {
+            out.text(&format!("    Refused ({error}): {count}"))?;
+        }
+    }
     out.text(&format!("  In flight: {} bytes maximum", s.in_flight_max_bytes))?;
     out.text(&format!("  Zero window: {} times, {:.3} ms", s.zero_windows, ms(s.zero_window)))?;
     use_block("Receive Buffer", &s.recv_ppm, out)?;

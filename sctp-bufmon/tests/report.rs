@@ -55,6 +55,8 @@ fn probe() -> Fake<Record, Row> {
         util_histogram: None,
         wait_histogram: None,
         refused: 4,
+        refused_einval: 2,
+        refused_other: 1,
         zero_windows: 1,
         zero_window: Duration::from_millis(1500),
         in_flight_max_bytes: 300,

@@ -26,6 +26,8 @@ pub struct Stats {
     pub stalls: u64,
     pub stall_ns: u64,
     pub stall_max_ns: u64,
+    pub refused_einval: u64,
+    pub refused_other: u64,
 }
 
 /// `struct evidence` (`bufmon.bpf.c`): what happened while the cumulative TSN stood still. If that was a stall,

@@ -35,6 +35,8 @@ struct stats {
 	__u64 stalls;
 	__u64 stall_ns;
 	__u64 stall_max_ns;
+	__u64 refused_einval; /* sends that failed with EINVAL: of no such stream, mostly */
+	__u64 refused_other;  /* sends that failed with EMSGSIZE */
 };
 
 /* A time in which the cumulative TSN stood still, and what may be the cause. */
@@ -599,10 +601,46 @@ static __always_inline int sample_send(bool trusted, struct sctp_association *as
 	return 0;
 }
 
+/*
+ * Whether a send was refused for what it asked for: a stream that does not exist
+ * (sctp_sendmsg_check_stream()), or a message that is too long. The association lives on.
+ */
+static __always_inline bool is_refused(int ret)
+{
+	return ret == -EINVAL || ret == -EMSGSIZE;
+}
+
+static __always_inline int count_refused(bool trusted, struct sctp_association *asoc, __u64 address,
+					 int ret)
+{
+	struct entry *entry;
+
+	if (!(settings.wants & WANT_EXTENDED) || !wanted(trusted, asoc, NULL))
+		return 0;
+	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
+	if (!entry)
+		return 0;
+	begin_update(entry);
+	entry->last_ns = bpf_ktime_get_ns();
+	for_stats(stats, entry)
+	{
+		if (ret == -EINVAL)
+			stats->refused_einval++;
+		else
+			stats->refused_other++;
+	}
+	end_update(entry);
+	return 0;
+}
+
 /* At the return of sctp_sendmsg_to_asoc(), in an fexit program. */
 static __always_inline int on_sent(bool trusted, struct sctp_association *asoc, __u64 address,
 				   int ret)
 {
+	if (is_refused(ret)) {
+		finish_send(ret);
+		return count_refused(trusted, asoc, address, ret);
+	}
 	return finish_send(ret) ? 0 : sample_send(trusted, asoc, address, ret == -EAGAIN);
 }
 
@@ -624,6 +662,10 @@ static __always_inline int on_queued(struct sctp_association *asoc, int ret)
 /* At the return of sctp_sendmsg_to_asoc(), in a kprobe program: see on_queued(). */
 static __always_inline int on_returned(struct sctp_association *asoc, int ret)
 {
+	if (is_refused(ret)) {
+		finish_send(ret);
+		return count_refused(false, asoc, (__u64)asoc, ret);
+	}
 	return finish_send(ret) || ret >= 0 ? 0 : sample_send(false, asoc, (__u64)asoc, true);
 }
 

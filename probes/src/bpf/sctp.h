@@ -67,6 +67,8 @@
 #define SCTP_ERROR_INV_STRM 1
 
 #define EAGAIN 11
+#define EINVAL 22
+#define EMSGSIZE 90
 #define MSG_DONTWAIT 0x40
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)

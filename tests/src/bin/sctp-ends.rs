@@ -61,7 +61,7 @@ enum Role {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum How {
-    /// close()
+    /// Three sends on a stream that does not exist, which are refused; then close()
     Close,
     /// close() with a message that was not read
     Unread,
@@ -198,7 +198,17 @@ fn end(how: How, [own, peer]: &[SocketAddr; 2], after: Option<&str>, text: &[u8]
     eprintln!("up");
     wait_for(after);
     match how {
-        How::Close | How::Unread | How::SilentShutdown => {}
+        How::Close => {
+            // Streams begin at 0.
+            let stream = socket.status(assoc_id)?.outstreams;
+            for _ in 0..3 {
+                let to = Outgoing { assoc_id, stream, ..Outgoing::default() };
+                let refused =
+                    socket.send(&[0; 100], to).err().context("sent on a stream that does not exist")?;
+                ensure!(refused.raw_os_error() == Some(libc::EINVAL), "{refused}");
+            }
+        }
+        How::Unread | How::SilentShutdown => {}
         How::Linger => socket.plain().set_linger(Some(Duration::ZERO))?,
         How::Abort => socket.send(text, Outgoing { assoc_id, abort: true, ..Outgoing::default() })?,
         How::Silence => {

@@ -6,8 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::vm::{Case, Mode, text};
+use serde_json::Value;
 
-use crate::compare::{contract, ensure_sentence, says_nothing, traffic};
+use crate::compare::{contract, ensure_sentence, of_type, says_nothing, traffic};
 use crate::suite::Suite;
 use crate::truth::rtt::{Seen, check_outstanding};
 
@@ -115,6 +116,17 @@ const OUTSTANDING: &str = "topology; path 10ms
     trace_stop; capture_stop
     path 10ms; wait $sender || true";
 
+/// Every second chunk waits for another packet before its SACK leaves.
+const ABOVE: &str = "
+topology; path 10ms
+serve --bind 10.2.0.1
+trace all sctp-rtt --json -q -f all.json
+trace above sctp-rtt --json -q -f above.json --above 40
+trace text sctp-rtt -q --above 40
+send --bind 10.1.0.1 --count 41 --rate 20 --nodelay
+trace_stop
+";
+
 /// Adds the cases.
 pub fn add(suite: &mut Suite) {
     let mut icount = |name, script, check: fn(&Path) -> Result<()>| {
@@ -124,6 +136,7 @@ pub fn add(suite: &mut Suite) {
     icount("rtt-forms", FORMS, check_forms);
     icount("rtt-filters", FILTERS, check_filters);
     icount("rtt-pid", PID, check_pid);
+    icount("rtt-above", ABOVE, check_above);
     for series in [Series::V6_12, Series::V6_1] {
         for (suffix, hooks) in [("", ""), ("-kprobe", "HOOKS=\"$HOOKS_FLAG kprobe\"\n")] {
             let case = Case::new(&format!("rtt-outstanding{suffix}"), &format!("{hooks}{OUTSTANDING}"));
@@ -189,6 +202,28 @@ fn check_filters(folder: &Path) -> Result<()> {
     let known = client.iter().find(|association| association.local_port == 6001).context("no port 6001")?;
     let seen = Seen::read(folder, "assoc")?;
     ensure!(seen.samples.iter().all(|sample| sample.assoc_id == known.assoc_id), "not {}", known.assoc_id);
+    Ok(())
+}
+
+/// Ensures that `--above` leaves out the records below, and nothing of the statistics.
+fn check_above(folder: &Path) -> Result<()> {
+    let of = |name: &str, kind: &str| of_type::<Value>(folder, name, kind);
+    let tsns = |samples: &[Value]| samples.iter().map(|s| s["tsn"].clone()).collect::<Vec<_>>();
+    let (all, above) = (of("all", "sample")?, of("above", "sample")?);
+    let expected: Vec<Value> =
+        all.iter().filter(|sample| sample["rtt_us"].as_f64() > Some(40_000.0)).cloned().collect();
+    ensure!(!expected.is_empty() && expected.len() < all.len(), "{} of {}", expected.len(), all.len());
+    ensure!(tsns(&above) == tsns(&expected), "{above:?}, not {expected:?}");
+    let samples = |name: &str| Ok::<_, anyhow::Error>(of(name, "summary")?[0]["samples"].as_u64());
+    ensure!(
+        samples("above")? == Some(all.len() as u64),
+        "{:?} samples, not {}",
+        samples("above")?,
+        all.len()
+    );
+    let lines = text(&folder.join("text.out"))?;
+    let rows = lines.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit()));
+    ensure!(rows.count() == expected.len() && lines.contains(&format!("Samples: {}", all.len())), "{lines}");
     Ok(())
 }
 

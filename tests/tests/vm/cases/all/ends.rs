@@ -171,6 +171,20 @@ fn check(folder: &Path) -> Result<()> {
         let others = all.len() - known - killed.len() - events_of(&all, "b", 6102).len();
         ensure!(others == 0, "{tool}: {others} events that nothing has caused");
     }
+    // Each that ends by close() was refused three sends before.
+    let rows: Vec<Value> = objects(&folder.join("bufmon.json"))?;
+    for summary in rows.iter().filter(|row| row["type"] == "summary") {
+        let closes = [":6000", ":6001"]
+            .iter()
+            .any(|port| summary["local"].as_str().is_some_and(|at| at.ends_with(port)));
+        if closes {
+            ensure_has(summary, &json!({ "refused_einval": 3, "refused_other": 0, "refused_eagain": 0 }))?;
+        }
+    }
+    ensure!(
+        rows.iter().any(|row| row["type"] == "summary" && row["refused_einval"] == 3),
+        "no sends refused"
+    );
     let lines = text(&folder.join("text.out"))?;
     for line in [
         "ABORT received, cause 12 (user initiated) \"going down for maintenance\"",

@@ -91,10 +91,13 @@ sysctl -qw kernel.ftrace_enabled=0
 serve --bind 10.2.0.1
 send --bind 10.1.0.1 --count 100 --rate 100 --nodelay
 trace_stop
+# The kernel detaches programs after their command has ended.
+until_true 30 no_objects
 sysctl -qw kernel.ftrace_enabled=1
 mkdir again; cd again
 trace_all
 trace_stop
+until_true 30 no_objects
 ";
 
 /// The commands run in a cgroup with too little memory for their tables, which are kernel memory that the
