@@ -70,7 +70,7 @@ const ENDING: Part<AssocEvent, Ending> = Part {
         ),
         Column::gauge(
             "left_bytes",
-            "user data sent and not acknowledged, or queued (with 16 bytes for the header of each chunk)",
+            "user data that was not acknowledged; what was never sent counts with the headers of its chunks",
             Int(|e| Some(e.left_bytes)),
         ),
     ],

@@ -234,7 +234,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
             |within, until| Patience { within, until: Instant::now() + until, stopped: Arc::default() };
         self.probe.end_interval();
         self.rest(&patience(REST, REST))?;
-        while self.lifecycle()? && self.out.make_room(&patience(REST, REST))? {}
+        self.rest_of_lifecycle(&patience(REST, REST))?;
         self.out.set_patience(Some(&patience(END_PATIENCE, END)));
         self.statistics(true)?;
         let mut accounting = self.probe.accounting();
@@ -286,6 +286,23 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
                 self.unwritten += self.batch.len() as u64;
             }
             self.batch.clear();
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes the remaining begins, restarts and ends, as [`Run::rest`] does records.
+    fn rest_of_lifecycle(&mut self, patience: &Patience) -> Result<()> {
+        loop {
+            let more = if self.out.make_room(patience)? {
+                self.lifecycle()?
+            } else {
+                let more = self.probe.take_lifecycle(&mut self.happenings, BATCH)?;
+                self.unwritten += self.happenings.len() as u64;
+                self.happenings.clear();
+                more
+            };
             if !more {
                 return Ok(());
             }

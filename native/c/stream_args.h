@@ -8,13 +8,14 @@
 #define COPY_FIRST 1
 #define COPY_SECOND 2
 
-/* Runs the first copy of an fentry or fexit program, the second (hooks.h), or both. */
+/* Runs the first copy of an fentry or fexit program, the second (hooks.h), or both: as in the
+ * kernel, the one that was attached last runs first (bpf_trampoline_link_prog()). */
 #define COPIES(which, name, ...)                                                                   \
 	do {                                                                                       \
-		if ((which)&COPY_FIRST)                                                            \
-			name(__VA_ARGS__);                                                         \
 		if ((which)&COPY_SECOND)                                                           \
 			name##_second(__VA_ARGS__);                                                \
+		if ((which)&COPY_FIRST)                                                            \
+			name(__VA_ARGS__);                                                         \
 	} while (0)
 
 /* The arguments of most hooks. Keep in step with streams.rs. */

@@ -14,8 +14,8 @@ use crate::{
     ring::Ring,
 };
 
-/// Size of the ring buffer in bytes: room for more than 300 events.
-const RING_BYTES: u32 = 1 << 18;
+/// Size of the ring buffer in bytes: room for more than 2,500 events, as those that are found at the start.
+const RING_BYTES: u32 = 1 << 21;
 /// How many associations the kernel side knows at a time, that is, from its begin to its end. It evicts those not
 /// heard of for long: their end is reported all the same, without what is known from their begin.
 const LIVES: u32 = 8192;
@@ -127,7 +127,7 @@ pub struct Ending {
     pub by: Option<Side>,
     /// Cause in the ABORT that was received or sent; `None` if that had none, or if there was no ABORT.
     pub cause: Option<Cause>,
-    /// User data that was sent and not acknowledged, or queued (then with the headers of its chunks), in bytes.
+    /// User data that was not acknowledged, in bytes. What was never sent counts with the headers of its chunks.
     pub left_bytes: u64,
 }
 
@@ -268,7 +268,7 @@ impl Lifecycle {
             happening,
             duration: if happening == Happening::End { since(raw.up_ns) } else { None },
             handshake: if happening == Happening::Up { since(raw.begun_ns) } else { None },
-            inits: (raw.inits > 0).then_some(raw.inits),
+            inits: (raw.inits > 0 && raw.begun_ns != 0).then_some(raw.inits),
             initiated: if raw.initiated_here != 0 { Side::Here } else { Side::Peer },
             is_orphan: raw.is_orphan != 0,
             ending: is_over.then(|| ending(raw, happening)),
@@ -312,7 +312,6 @@ mod notified {
 }
 
 /// Values of `enum sctp_state` (`include/net/sctp/constants.h`).
-const SHUTDOWN_PENDING: u32 = 4;
 const SHUTDOWN_SENT: u32 = 5;
 const SHUTDOWN_ACK_SENT: u32 = 7;
 
@@ -323,11 +322,12 @@ const ABORT: u16 = 6;
 const STALE_COOKIE: u16 = 3;
 const OUT_OF_RESOURCE: u16 = 4;
 const USER_INITIATED: u16 = 12;
+const ASCONF_ACK: u16 = 0xa3;
 
 /// Says why an association ended, or never came up, from what the kernel knew at that moment.
 fn ending(raw: &RawEvent, happening: Happening) -> Ending {
     let (reason, by) = match raw.notified {
-        notified::SHUTDOWN_COMP => (Reason::Shutdown, who_shut_down(raw.state)),
+        notified::SHUTDOWN_COMP => (Reason::Shutdown, who_shut_down(raw)),
         notified::COMM_LOST => lost(raw),
         notified::CANT_STR_ASSOC => failed(raw),
         _ if happening == Happening::Failed => (Reason::ClosedHere, Some(Side::Here)),
@@ -343,11 +343,12 @@ fn ending(raw: &RawEvent, happening: Happening) -> Ending {
     Ending { reason, by, cause, left_bytes: raw.left_bytes }
 }
 
-/// Which end shut down: the one in SHUTDOWN-SENT. In SHUTDOWN-ACK-SENT, the peer did, or both at once.
-fn who_shut_down(state: u32) -> Option<Side> {
-    match state {
+/// Which end shut down: this host, if it is in SHUTDOWN-SENT. In SHUTDOWN-ACK-SENT the peer did; but if this host
+/// had sent a SHUTDOWN, too, which started T5-shutdown-guard, both did at once.
+fn who_shut_down(raw: &RawEvent) -> Option<Side> {
+    match raw.state {
         SHUTDOWN_SENT => Some(Side::Here),
-        SHUTDOWN_ACK_SENT => Some(Side::Peer),
+        SHUTDOWN_ACK_SENT if raw.t5_runs == 0 => Some(Side::Peer),
         _ => None,
     }
 }
@@ -358,20 +359,20 @@ fn lost(raw: &RawEvent) -> (Reason, Option<Side>) {
     match raw.error {
         _ if raw.cause.chunk == ABORT => (Reason::AbortReceived, Some(Side::Peer)),
         USER_INITIATED if raw.aborted != 0 => (Reason::AbortSent(who_aborted(raw)), here),
+        0 if raw.by_t5 != 0 => (Reason::Timeout(Limit::ShutdownGuard), None),
         0 if raw.error_count >= raw.error_limit => (Reason::Timeout(Limit::AssocMaxRetrans), None),
-        0 if raw.state >= SHUTDOWN_PENDING && raw.cause.chunk == RawCause::NO_CHUNK => {
-            (Reason::Timeout(Limit::ShutdownGuard), None)
-        }
         0 => (Reason::Unknown, None),
         OUT_OF_RESOURCE => (Reason::NoMemory, here),
-        USER_INITIATED => (Reason::Unknown, here),
+        // An ASCONF-ACK was not processed: it is illegal, or this host had too little memory.
+        USER_INITIATED | ASCONF_ACK => (Reason::Unknown, here),
         _ => (Reason::AbortSent(Why::Protocol), here),
     }
 }
 
-/// Why a process aborted: close() does so only of unread data, or if SO_LINGER is 0 (`sctp_close()`).
+/// Why a process aborted: close() does so only of unread data, or if SO_LINGER is 0, and never gives a text
+/// (`sctp_close()`).
 fn who_aborted(raw: &RawEvent) -> Why {
-    match (raw.by_close != 0, raw.lingers != 0) {
+    match (raw.by_close != 0 && raw.cause.text_len == 0, raw.lingers != 0) {
         (false, _) => Why::Application,
         (true, true) => Why::Linger,
         (true, false) => Why::UnreadData,
@@ -432,6 +433,10 @@ mod tests {
         let here = Some(Side::Here);
         assert_eq!(shutdown(SHUTDOWN_SENT), (Reason::Shutdown, here));
         assert_eq!(shutdown(SHUTDOWN_ACK_SENT), (Reason::Shutdown, Some(Side::Peer)));
+        let both = end_of(Happening::End, |raw| {
+            (raw.notified, raw.state, raw.t5_runs) = (notified::SHUTDOWN_COMP, SHUTDOWN_ACK_SENT, 1);
+        });
+        assert_eq!(both, (Reason::Shutdown, None), "both ends at once");
         assert_eq!(lost(|raw| raw.cause.chunk = ABORT), (Reason::AbortReceived, Some(Side::Peer)));
         assert_eq!(
             lost(|raw| (raw.error, raw.aborted) = (12, 1)),
@@ -450,9 +455,16 @@ mod tests {
             (Reason::Timeout(Limit::AssocMaxRetrans), None)
         );
         assert_eq!(
-            lost(|raw| (raw.error_count, raw.state) = (9, 5)),
-            (Reason::Timeout(Limit::ShutdownGuard), None)
+            lost(|raw| (raw.error_count, raw.by_t5) = (10, 1)),
+            (Reason::Timeout(Limit::ShutdownGuard), None),
+            "while the peer's window is closed, errors alone end no shutdown"
         );
+        assert_eq!(
+            lost(|raw| (raw.error, raw.aborted, raw.by_close, raw.cause.text_len) = (12, 1, 1, 3)),
+            (Reason::AbortSent(Why::Application), here),
+            "close() gives no text"
+        );
+        assert_eq!(lost(|raw| raw.error = 0xa3), (Reason::Unknown, here));
         assert_eq!(lost(|raw| raw.error_count = 9), (Reason::Unknown, None), "no premise holds");
         assert_eq!(lost(|raw| raw.error = 13), (Reason::AbortSent(Why::Protocol), here));
         assert_eq!(lost(|raw| raw.error = 4), (Reason::NoMemory, here));

@@ -50,13 +50,12 @@ impl Links {
     /// `kprobe_running()`, which is counted since 6.7, or in `trace_call_bpf()`, which 6.1 does not count.
     pub(crate) fn missed(&self, object: &Object) -> u64 {
         let programs = object.progs_mut().filter(|p| p.autoload());
-        let kprobes = self.links.iter().map(missed_by_kprobe).sum::<u64>();
-        kprobes + programs.map(|program| recursion_misses(&program)).sum::<u64>()
+        self.missed_kprobes() + programs.map(|program| recursion_misses(&program)).sum::<u64>()
     }
 
     /// At most how often the kernel left out a program and, where it has one, its second copy, too (`hooks.h`). The
     /// copies of the program `marked` counted `taken_over` events because the kernel left out the other.
-    pub(crate) fn missed_by_both(object: &Object, marked: &str, taken_over: u64) -> u64 {
+    pub(crate) fn missed_by_both(&self, object: &Object, marked: &str, taken_over: u64) -> u64 {
         let programs = object.progs_mut().filter(|p| p.autoload());
         let misses: HashMap<String, u64> =
             programs.map(|p| (p.name().to_string_lossy().into_owned(), recursion_misses(&p))).collect();
@@ -66,7 +65,11 @@ impl Links {
             Some(second) => *count.min(second),
             None => *count,
         });
-        missed.sum()
+        missed.sum::<u64>() + self.missed_kprobes()
+    }
+
+    fn missed_kprobes(&self) -> u64 {
+        self.links.iter().map(missed_by_kprobe).sum()
     }
 }
 

@@ -279,7 +279,8 @@ pub struct Life {
     pub by_close: u8,
     pub lingers: u8,
     pub by_icmp: u8,
-    pub pad: [u8; 2],
+    pub by_t5: u8,
+    pub initiated: u8,
     pub cause: Cause,
 }
 
@@ -369,7 +370,11 @@ pub struct LifeEvent {
     pub by_icmp: u8,
     /// 1: no process has the socket.
     pub is_orphan: u8,
-    pub pad: [u8; 6],
+    /// 1: the T5-shutdown-guard timer has expired.
+    pub by_t5: u8,
+    /// 1: the T5-shutdown-guard timer runs: this host has sent a SHUTDOWN.
+    pub t5_runs: u8,
+    pub pad: [u8; 4],
     /// One of these processes, or the last that had it.
     pub owner: Process,
     pub id: Identity,
@@ -498,7 +503,7 @@ macro_rules! same_layout {
             $crate::raw::AssocOwner = assoc_owner { sk, last, owners, payload, has_payload };
             $crate::raw::CgroupPath = cgroup_path { start, text };
             $crate::raw::Cause = abort_cause { chunk, has_code, code, text_len, text };
-            $crate::raw::Life = life { begun_ns, up_ns, tag, life, inits, is_up, cause };
+            $crate::raw::Life = life { begun_ns, up_ns, tag, life, inits, is_up, by_t5, initiated, cause };
             $crate::raw::LifePath = life_path { local, peer, state };
             $crate::raw::LifeSettings = life_settings {
                 streams_out, streams_in, sndbuf, rcvbuf, peer_rwnd, own_rwnd, rto_initial, rto_min, rto_max, sack_delay,
@@ -507,7 +512,7 @@ macro_rules! same_layout {
             };
             $crate::raw::LifeEvent = life_event {
                 at_ns, begun_ns, up_ns, left_bytes, event, state, error_count, error_limit, inits, owners, notified, error,
-                initiated_here, aborted, by_close, lingers, by_icmp, is_orphan, owner, id, cause, settings
+                initiated_here, aborted, by_close, lingers, by_icmp, is_orphan, by_t5, t5_runs, owner, id, cause, settings
             };
             $crate::raw::Filter = filter {
                 assoc_id, netns, tgid, lport, rport, family, ip, cgroup

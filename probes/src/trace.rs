@@ -48,10 +48,12 @@ pub struct Trace<P: Program> {
     /// False if the filter may leave out some chunks of an association and take others.
     sees_whole_associations: bool,
     events: Vec<P::Event>,
-    /// Records of [`Program::lasting`] that were not taken yet.
-    lasting: Vec<P::Record>,
+    lasting: Lasting<P::Record>,
     /// Number of the interval that ended last.
     ended: u32,
+    /// [`raw::Shared::taken_over`](crate::raw::Shared::taken_over) once all programs were attached: before that, one
+    /// copy of a program was there without the other.
+    taken_before: u64,
     /// At most how many events the kernel ran no program at, up to the end of the run; `None` before that.
     missed: Option<u64>,
     /// When the programs were detached, on `CLOCK_MONOTONIC`; `None` before that.
@@ -90,6 +92,7 @@ impl<P: Program> Trace<P> {
         let settings = open.settings;
         let (object, links) = open.load()?;
         let mut shared = Shared::new(&map(&object, ".data.shared")?)?;
+        let taken_before = shared.get().taken_over;
         let mut rounds = Rounds::new(&object, config)?;
         rounds.as_mut().map(|rounds| rounds.run(&mut shared)).transpose()?;
         find_earlier(&object)?;
@@ -109,8 +112,9 @@ impl<P: Program> Trace<P> {
             hooks,
             sees_whole_associations: !config.filter.divides_associations(),
             events: Vec::new(),
-            lasting: Vec::new(),
+            lasting: Lasting { records: Vec::new(), lost: 0 },
             ended: 0,
+            taken_before,
             missed: None,
             detached: None,
         })
@@ -120,7 +124,8 @@ impl<P: Program> Trace<P> {
     fn missed(&self) -> u64 {
         match P::MARKED {
             Some(marked) if self.hooks == HookKind::Fentry => {
-                Links::missed_by_both(&self.object, marked, self.shared.get().taken_over)
+                let taken_over = self.shared.get().taken_over - self.taken_before;
+                self.links.missed_by_both(&self.object, marked, taken_over)
             }
             _ => self.links.missed(&self.object),
         }
@@ -150,7 +155,7 @@ impl<P: Program> Probe for Trace<P> {
     }
 
     fn take(&mut self, into: &mut Vec<P::Record>, limit: usize) -> Result<bool, Error> {
-        into.append(&mut self.lasting);
+        into.append(&mut self.lasting.records);
         let Some(ring) = &self.ring else { return Ok(false) };
         let more = ring.take(&mut self.events, limit)?;
         for event in self.events.drain(..) {
@@ -185,7 +190,8 @@ impl<P: Program> Probe for Trace<P> {
 
     fn end_interval(&mut self) {
         let moment = self.moment();
-        self.program.lasting(moment, &mut self.lasting);
+        self.lasting.make_room();
+        self.program.lasting(moment, &mut self.lasting.records);
         self.ended = self.shared.next_epoch();
     }
 
@@ -206,7 +212,7 @@ impl<P: Program> Probe for Trace<P> {
                 .unseen
                 .filter(|_| self.sees_whole_associations)
                 .map(|unseen| unseen.max(self.unseen)),
-            lost: accounting.lost + shared.lives_lost,
+            lost: accounting.lost + shared.lives_lost + self.lasting.lost,
             passed_over: shared.passed_over != 0,
             memory_bytes: self.memory_bytes,
             ..accounting
@@ -223,5 +229,41 @@ impl<P: Program> Probe for Trace<P> {
         self.missed = Some(self.missed());
         self.links.detach();
         self.detached = Some(kernel::now());
+    }
+}
+
+/// Records of [`Program::lasting`] that were not taken yet.
+struct Lasting<Record> {
+    records: Vec<Record>,
+    /// Number of records that made room, as nobody took them.
+    lost: u64,
+}
+
+impl<Record> Lasting<Record> {
+    /// If so many records wait, they make room for those of the next interval.
+    const MAX: usize = 16_384;
+
+    /// To be called before an interval's records are added. While nobody reads the output, nobody takes them.
+    fn make_room(&mut self) {
+        if self.records.len() >= Self::MAX {
+            self.lost += self.records.len() as u64;
+            self.records.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_takes_bounded_memory_and_each_record_is_counted() {
+        let mut lasting = Lasting { records: Vec::new(), lost: 0 };
+        for _ in 0..1000 {
+            lasting.make_room();
+            lasting.records.extend([(); 100]);
+            assert!(lasting.records.len() < Lasting::<()>::MAX + 100);
+        }
+        assert_eq!(lasting.lost + lasting.records.len() as u64, 100_000);
     }
 }

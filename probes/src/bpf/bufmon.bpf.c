@@ -603,7 +603,7 @@ static __always_inline int sample_send(bool trusted, struct sctp_association *as
 
 /*
  * Whether a send was refused for what it asked for: a stream that does not exist
- * (sctp_sendmsg_check_stream()), or a message that is too long. The association lives on.
+ * (sctp_sendmsg_check_stream()), or a message that is too long. The association is still there.
  */
 static __always_inline bool is_refused(int ret)
 {
@@ -615,7 +615,10 @@ static __always_inline int count_refused(bool trusted, struct sctp_association *
 {
 	struct entry *entry;
 
-	if (!(settings.wants & WANT_EXTENDED) || !wanted(trusted, asoc, NULL))
+	/* Without an id the association has just been made, for this very send, and goes with it.
+	 */
+	if (!(settings.wants & WANT_EXTENDED) || !GET(trusted, asoc, assoc_id) ||
+	    !wanted(trusted, asoc, NULL))
 		return 0;
 	entry = entry_of_assoc(address, GET(trusted, asoc, assoc_id));
 	if (!entry)

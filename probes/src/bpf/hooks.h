@@ -153,7 +153,7 @@ static __always_inline int func_ret(void *ctx)
  * program would therefore miss an event where a softirq, for one association, interrupts the same
  * program at work for another association. So each counting program is attached twice: for the
  * interrupting event the kernel skips only the copy at work, and the other copy runs. Where both
- * run, the second to run recognises the event as counted: see is_marked() and is_repeated().
+ * run, the second to run recognises the event as counted: see take_mark() and is_repeated().
  * (Kprobes have no second copy: while any kprobe program is at work on a CPU, the kernel skips all
  * others.)
  */
@@ -179,7 +179,7 @@ static __always_inline int func_ret(void *ctx)
 
 /*
  * ON_ENTRY_TWICE for functions that are called very often: the copy that runs first leaves a mark
- * (is_marked()). NAME, which is attached first, runs second (see bpf_trampoline_link_prog()): it
+ * (leave_mark()). NAME, which is attached first, runs second (see bpf_trampoline_link_prog()): it
  * mostly finds the mark and does nothing. Only where the kernel has skipped NAME_second does NAME
  * do the work, in a function NAME_work, so that NAME itself need not save registers each time.
  * `work` is 1 where it has counted an event. Where NAME has, it took over from NAME_second: so
@@ -195,8 +195,8 @@ static __always_inline int func_ret(void *ctx)
 			__sync_fetch_and_add(&shared.taken_over, 1);                               \
 		return 0;                                                                          \
 	}                                                                                          \
-	FENTRY(name, function, is_marked((__u64)a) ? 0 : name##_work(a), type_a a)                 \
-	FENTRY(name##_second, function, is_marked((__u64)a) ? 0 : (work, 0), type_a a)             \
+	FENTRY(name, function, take_mark((__u64)a) ? 0 : name##_work(a), type_a a)                 \
+	FENTRY(name##_second, function, (leave_mark((__u64)a), work, 0), type_a a)                 \
 	KPROBE(name, function, (work, 0), type_a a)
 
 #endif

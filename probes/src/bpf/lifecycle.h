@@ -34,9 +34,13 @@
 #define SHUTDOWN_MASK 3 /* sk_shutdown after close() */
 #define SOCK_LINGER 4	/* enum sock_flags */
 
+#define HERE 1 /* which end has begun an association */
+#define PEER 2
+
 #define LIFE_PATHS 8   /* paths that a record has */
 #define LIFE_TEXT 128  /* bytes of a peer's text that a record has */
 #define MAX_FOUND 8192 /* associations of one socket that are found at the start */
+#define MAX_LEFT 8192  /* chunks to be sent again that are counted */
 
 /* The first error cause of a chunk. */
 struct abort_cause {
@@ -55,12 +59,13 @@ struct life {
 	__u32 life;	/* 1, and one more after each restart */
 	__u32 inits;	/* INIT chunks made */
 	__u8 is_up;
-	__u8 is_over;  /* its end was reported */
-	__u8 aborted;  /* a process of this host has aborted it: `cause` is of that ABORT */
-	__u8 by_close; /* ... by close() */
-	__u8 lingers;  /* ... of a socket with SO_LINGER 0 */
-	__u8 by_icmp;  /* ICMP said that the peer's host has no SCTP */
-	__u8 pad[2];
+	__u8 is_over;	/* its end was reported */
+	__u8 aborted;	/* a process of this host has aborted it: `cause` is of that ABORT */
+	__u8 by_close;	/* ... by close() */
+	__u8 lingers;	/* ... of a socket with SO_LINGER 0 */
+	__u8 by_icmp;	/* ICMP said that the peer's host has no SCTP */
+	__u8 by_t5;	/* the T5-shutdown-guard timer has expired */
+	__u8 initiated; /* HERE or PEER */
 	struct abort_cause cause;
 };
 
@@ -114,7 +119,7 @@ struct life_event {
 	__u64 at_ns;
 	__u64 begun_ns;
 	__u64 up_ns;
-	__u64 left_bytes; /* user data sent and not acknowledged, or queued (with headers of chunks)
+	__u64 left_bytes; /* see left_bytes()
 			   */
 	__u32 event;	  /* LIFE_* */
 	__u32 state;	  /* enum sctp_state */
@@ -130,7 +135,8 @@ struct life_event {
 	__u8 lingers;
 	__u8 by_icmp;
 	__u8 is_orphan; /* no process has the socket */
-	__u8 pad[2];
+	__u8 by_t5;	/* as in struct life */
+	__u8 t5_runs;	/* the T5-shutdown-guard timer runs: this host has sent a SHUTDOWN */
 	struct process owner;
 	struct identity id;
 	struct abort_cause cause;
@@ -240,6 +246,44 @@ static long life_path_step(__u32 n, struct life_path_walk *walk)
 	return 0;
 }
 
+struct left_walk {
+	__u64 next, head;
+	__u64 bytes;
+};
+
+static long left_step(__u32 n, struct left_walk *walk)
+{
+	union data_first first;
+	struct sctp_chunk *chunk;
+
+	if (!walk->next || walk->next == walk->head)
+		return 1;
+	chunk = (void *)walk->next - bpf_core_field_offset(struct sctp_chunk, transmitted_list);
+	walk->next = (__u64)READ(chunk, transmitted_list.next);
+	first.word = data_word(READ(chunk, chunk_hdr), 0);
+	walk->bytes += bpf_ntohs(first.length);
+	walk->bytes -= first.type == SCTP_CID_DATA ? DATA_HEADER_SIZE : I_DATA_HEADER_SIZE;
+	return 0;
+}
+
+/*
+ * User data that was not acknowledged. Chunks that are to be sent again (sctp_retransmit_mark())
+ * are in none of the association's sums. Those never sent yet count with their headers.
+ */
+static __always_inline __u64 left_bytes(struct sctp_association *asoc)
+{
+	struct left_walk walk = {
+		.bytes = READ(asoc, outqueue.out_qlen),
+		.head = (__u64)asoc +
+			bpf_core_field_offset(struct sctp_association, outqueue.retransmit),
+		.next = (__u64)READ(asoc, outqueue.retransmit.next),
+	};
+
+	walk.bytes += READ(asoc, outqueue.outstanding_bytes);
+	bpf_loop(MAX_LEFT, left_step, &walk, 0);
+	return walk.bytes;
+}
+
 /* --- records --- */
 
 /*
@@ -252,9 +296,11 @@ static __noinline int report_life(__u64 address, struct life *life, __u32 event,
 	struct sctp_association *asoc = (void *)address;
 	struct life_event *to;
 	struct sock *sk;
+	__u64 left;
 
 	if (!wanted(false, asoc, NULL))
 		return 0;
+	left = left_bytes(asoc);
 	to = bpf_ringbuf_reserve(&life_events, sizeof(*to), 0);
 	if (!to) {
 		count(&shared.lives_lost, 1);
@@ -269,8 +315,8 @@ static __noinline int report_life(__u64 address, struct life *life, __u32 event,
 	to->error_count = READ(asoc, overall_error_count);
 	to->error_limit = READ(asoc, max_retrans);
 	to->initiated_here = READ(asoc, peer.cookie_len) > 0;
-	to->left_bytes = READ(asoc, outqueue.out_qlen);
-	to->left_bytes += READ(asoc, outqueue.outstanding_bytes);
+	to->left_bytes = left;
+	to->t5_runs = READ(asoc, timers[SCTP_EVENT_TIMEOUT_T5_SHUTDOWN_GUARD].entry.pprev) != NULL;
 	sk = READ(asoc, base.sk);
 	to->owners = owner_now((__u64)sk, &to->owner);
 	to->is_orphan = !READ(sk, sk_socket);
@@ -281,7 +327,8 @@ static __noinline int report_life(__u64 address, struct life *life, __u32 event,
 		to->up_ns = life->up_ns;
 		to->inits = life->inits;
 		to->id.life = life->life;
-		to->initiated_here |= life->begun_ns > 0;
+		to->initiated_here = life->initiated == HERE;
+		to->by_t5 = life->by_t5;
 		to->aborted = life->aborted;
 		to->by_close = life->by_close;
 		to->lingers = life->lingers;
@@ -342,6 +389,8 @@ static __noinline int comes_up(__u64 address)
 		return 0; /* a restart, which on_assoc_update() has reported */
 	life->is_up = 1;
 	life->up_ns = bpf_ktime_get_ns();
+	if (!life->initiated)
+		life->initiated = PEER;
 	return report_life(address, life, LIFE_UP, SCTP_COMM_UP, 0);
 }
 
@@ -366,8 +415,10 @@ static __always_inline int on_associate(__u64 asoc)
 {
 	struct life *life = new_life(asoc);
 
-	if (life)
+	if (life) {
 		life->begun_ns = bpf_ktime_get_ns();
+		life->initiated = HERE;
+	}
 	return 0;
 }
 
@@ -411,6 +462,18 @@ static __always_inline int on_icmp(__u64 asoc)
 	return 0;
 }
 
+/* At the entry of sctp_sf_t5_timer_expire(). */
+static __always_inline int on_t5(__u64 asoc)
+{
+	struct life *life = known_life(asoc);
+
+	if (!life)
+		life = new_life(asoc);
+	if (life)
+		life->by_t5 = 1;
+	return 0;
+}
+
 /* At the entry of sctp_assoc_update(): a COOKIE ECHO makes of an association what `new` is. */
 static __always_inline int on_assoc_update(__u64 address, struct sctp_association *new)
 {
@@ -427,7 +490,9 @@ static __always_inline int on_assoc_update(__u64 address, struct sctp_associatio
 	report_life(address, life, LIFE_RESTART, NOT_NOTIFIED, 0);
 	life->up_ns = bpf_ktime_get_ns();
 	life->begun_ns = 0;
+	life->inits = 0;
 	life->is_up = 1;
+	life->initiated = PEER;
 	life->life++;
 	return 0;
 }
@@ -453,7 +518,7 @@ static __always_inline int on_life_free(__u64 address)
 {
 	struct life *life = known_life(address);
 
-	if (life && !life->is_over && (life->is_up || life->begun_ns))
+	if (life && !life->is_over && (life->is_up || life->initiated == HERE))
 		report_life(address, life, life->is_up ? LIFE_END : LIFE_FAILED, NOT_NOTIFIED, 0);
 	bpf_map_delete_elem(&known_lives, &address);
 	return 0;
@@ -472,6 +537,8 @@ LIFE_HOOK(abort, sctp_primitive_ABORT, on_abort(asoc, chunk), struct net *net, _
 	  struct sctp_chunk *chunk)
 LIFE_HOOK(icmp, sctp_sf_cookie_wait_icmp_abort, on_icmp(asoc), struct net *net,
 	  struct sctp_endpoint *ep, __u64 asoc)
+LIFE_HOOK(t5, sctp_sf_t5_timer_expire, on_t5(asoc), struct net *net, struct sctp_endpoint *ep,
+	  __u64 asoc)
 LIFE_HOOK(update, sctp_assoc_update, on_assoc_update(asoc, new), __u64 asoc,
 	  struct sctp_association *new)
 LIFE_HOOK(change, sctp_ulpevent_make_assoc_change, on_assoc_change(asoc, state, error), __u64 asoc,
@@ -483,6 +550,7 @@ LIFE_HOOK(free, sctp_association_free, on_life_free(asoc), __u64 asoc)
 struct found_walk {
 	__u64 head; /* address of the head of an endpoint's list of associations */
 	__u64 next; /* address of the next node of that list */
+	__u64 ep;   /* the endpoint */
 };
 
 static long found_step(__u32 n, struct found_walk *walk)
@@ -495,12 +563,19 @@ static long found_step(__u32 n, struct found_walk *walk)
 		return 1;
 	address = walk->next - bpf_core_field_offset(struct sctp_association, asocs);
 	asoc = (void *)address;
+	if ((__u64)READ(asoc, ep) != walk->ep)
+		return 1; /* it has just moved to another endpoint, where the walk would not end */
 	walk->next = (__u64)READ(asoc, asocs.next);
 	if (known_life(address))
 		return 0; /* it has just begun, or was found by another file */
 	life = new_life(address);
-	if (!life || READ(asoc, state) < SCTP_STATE_ESTABLISHED)
+	if (!life)
 		return 0;
+	life->initiated = HERE;
+	if (READ(asoc, state) < SCTP_STATE_ESTABLISHED)
+		return 0; /* it is being begun, which only the end that begins it knows */
+	if (!READ(asoc, peer.cookie_len))
+		life->initiated = PEER;
 	life->is_up = 1;
 	report_life(address, life, LIFE_FOUND, NOT_NOTIFIED, 0);
 	return 0;
@@ -517,6 +592,7 @@ int life_found(struct bpf_iter__task_file *ctx)
 	if (!sk)
 		return 0;
 	ep = (__u64)READ(sk, ep);
+	walk.ep = ep;
 	walk.head = ep + bpf_core_field_offset(struct sctp_endpoint, asocs);
 	walk.next = (__u64)READ((struct sctp_endpoint *)ep, asocs.next);
 	bpf_loop(MAX_FOUND, found_step, &walk, 0);

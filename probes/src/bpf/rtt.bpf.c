@@ -507,7 +507,7 @@ static __always_inline void sample_wanted(__u32 want, const struct sack *sack,
 		if (prompt)
 			into_hist(path->key, HIST_PROMPT, rtt);
 	}
-	if (!(want & WANT_EVENTS) || rtt <= settings.above_ns)
+	if (!(want & WANT_EVENTS) || (settings.above_ns && rtt <= settings.above_ns))
 		return;
 	event = reserve(sizeof(*event), &shared.accounting.lost);
 	if (!event)

@@ -62,6 +62,7 @@
 
 /* enum sctp_event_timeout (include/net/sctp/constants.h): index into sctp_association.timers. */
 #define SCTP_EVENT_TIMEOUT_T2_SHUTDOWN 3
+#define SCTP_EVENT_TIMEOUT_T5_SHUTDOWN_GUARD 6
 
 /* enum sctp_error: a DATA chunk is of a stream that does not exist. */
 #define SCTP_ERROR_INV_STRM 1
@@ -232,7 +233,12 @@ struct sctp_ep_common {
 	struct sctp_bind_addr bind_addr;
 };
 
+struct hlist_node {
+	struct hlist_node **pprev; /* NULL: in no list */
+};
+
 struct timer_list {
+	struct hlist_node entry; /* in a list while the timer runs */
 	unsigned long expires;
 };
 
@@ -261,6 +267,7 @@ struct sctp_transport {
 struct sctp_outq {
 	struct sctp_association *asoc;
 	struct list_head out_chunk_list; /* chunks queued and never sent yet */
+	struct list_head retransmit;	 /* chunks to be sent again, which are not outstanding */
 	unsigned int out_qlen;		 /* bytes of these chunks */
 	__u32 outstanding_bytes;	 /* bytes sent and not acknowledged */
 };
@@ -357,7 +364,7 @@ struct sctp_association {
 	enum sctp_state state;
 	int overall_error_count; /* errors in a row, over all paths */
 	struct sctp_transport *shutdown_last_sent_to;
-	struct timer_list timers[4];
+	struct timer_list timers[7];
 	unsigned long rto_initial; /* jiffies, as the next two */
 	unsigned long rto_min;
 	unsigned long rto_max;

@@ -520,23 +520,27 @@ struct mark {
 } marks[MARKS] = {};
 
 /*
- * Returns whether the other copy of this program (see hooks.h) has already run at this event, which
- * concerns `object`. The copy that runs first leaves a mark on its CPU; the second finds the mark,
- * takes it away, and need not do more. Where another event has interrupted them and left a mark of
- * its own, the second copy finds that one, and is_repeated() decides. (Which copy runs first does
- * not matter.)
+ * The copy of a program (see hooks.h) that runs first at an event, which concerns `object`, leaves
+ * a mark on its CPU.
  */
-static __always_inline bool is_marked(__u64 object)
+static __always_inline void leave_mark(__u64 object)
+{
+	marks[bpf_get_smp_processor_id() % MARKS].object = object;
+}
+
+/*
+ * Returns whether the copy that runs first has run at this event: takes its mark away. Where
+ * another event has interrupted the two copies, the mark is that event's or gone, and is_repeated()
+ * decides.
+ */
+static __always_inline bool take_mark(__u64 object)
 {
 	struct mark *mark = &marks[bpf_get_smp_processor_id() % MARKS];
 
-	if (mark->object == object) {
-		mark->object = 0;
-		return true;
-	}
-	barrier(); /* or else the compiler merges the two stores, and tests the condition twice */
-	mark->object = object;
-	return false;
+	if (mark->object != object)
+		return false;
+	mark->object = 0;
+	return true;
 }
 
 /*
