@@ -449,7 +449,7 @@ mod tests {
         assert_eq!(flags(&["-f", "x", "--json"]).unwrap().format(), Format::Json);
     }
 
-    /// Tests run in threads of their own, whose numbers are not the process's.
+    /// A test runs in a thread of its own: the thread's number is not the process's.
     #[test]
     fn a_thread_is_no_process() {
         let thread = gettid().to_string();

@@ -92,7 +92,7 @@ pub enum Why {
     Application,
     /// A process has closed the socket without having read all data.
     UnreadData,
-    /// A process has closed the socket, whose `SO_LINGER` is 0.
+    /// A process has closed the socket, and its `SO_LINGER` is 0.
     Linger,
     /// The peer broke the protocol.
     Protocol,
@@ -202,6 +202,8 @@ pub struct AssocEvent {
 /// Reads the events of a running trace.
 pub(crate) struct Lifecycle {
     ring: Ring<RawEvent>,
+    /// The cgroups and payload protocols of associations; `None` unless [`Config::owners`] is set.
+    owners: Option<Owners>,
     jiffy: Duration,
 }
 
@@ -215,7 +217,8 @@ impl Lifecycle {
             return Ok(None);
         }
         let ring = Ring::new(&map(object, "life_events")?)?;
-        Ok(Some(Self { ring, jiffy: Duration::from_nanos(settings.jiffy_ns) }))
+        let owners = Owners::new(object, config)?;
+        Ok(Some(Self { ring, owners, jiffy: Duration::from_nanos(settings.jiffy_ns) }))
     }
 
     /// Returns a descriptor that is readable while there are events.
@@ -230,19 +233,14 @@ impl Lifecycle {
     ///
     /// # Errors
     /// Where libbpf fails to read the ring buffer.
-    pub(crate) fn take(
-        &self,
-        into: &mut Vec<AssocEvent>,
-        limit: usize,
-        owners: Option<&Owners>,
-    ) -> Result<bool, Error> {
+    pub(crate) fn take(&self, into: &mut Vec<AssocEvent>, limit: usize) -> Result<bool, Error> {
         let mut events = Vec::new();
         let more = self.ring.take(&mut events, limit)?;
-        into.extend(events.iter().filter_map(|event| self.decode(event, owners)));
+        into.extend(events.iter().filter_map(|event| self.decode(event)));
         Ok(more)
     }
 
-    fn decode(&self, raw: &RawEvent, owners: Option<&Owners>) -> Option<AssocEvent> {
+    fn decode(&self, raw: &RawEvent) -> Option<AssocEvent> {
         let happening = match raw.event {
             1 => Happening::Found,
             2 => Happening::Up,
@@ -254,7 +252,7 @@ impl Lifecycle {
         let mut id = Identity::from(raw.id);
         // Several paths have one association.
         id.path = None;
-        if let Some(owners) = owners {
+        if let Some(owners) = &self.owners {
             let is_known = raw.owners != RawEvent::NO_OWNER;
             id.owner = is_known.then(|| Rc::new(owners.describe(raw.owner, raw.owners)));
             id.payload_protocol = owners.of(id.assoc_id).1;

@@ -264,26 +264,6 @@ impl Cause {
     pub const NO_CHUNK: u16 = 0xffff;
 }
 
-/// An association that has begun: `struct life` of `lifecycle.h`, of which this process needs only the size.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, FromBytes)]
-pub struct Life {
-    pub begun_ns: u64,
-    pub up_ns: u64,
-    pub tag: u32,
-    pub life: u32,
-    pub inits: u32,
-    pub is_up: u8,
-    pub is_over: u8,
-    pub aborted: u8,
-    pub by_close: u8,
-    pub lingers: u8,
-    pub by_icmp: u8,
-    pub by_t5: u8,
-    pub initiated: u8,
-    pub cause: Cause,
-}
-
 /// A path: `struct life_path` of `lifecycle.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
@@ -503,7 +483,6 @@ macro_rules! same_layout {
             $crate::raw::AssocOwner = assoc_owner { sk, last, owners, payload, has_payload };
             $crate::raw::CgroupPath = cgroup_path { start, text };
             $crate::raw::Cause = abort_cause { chunk, has_code, code, text_len, text };
-            $crate::raw::Life = life { begun_ns, up_ns, tag, life, inits, is_up, by_t5, initiated, cause };
             $crate::raw::LifePath = life_path { local, peer, state };
             $crate::raw::LifeSettings = life_settings {
                 streams_out, streams_in, sndbuf, rcvbuf, peer_rwnd, own_rwnd, rto_initial, rto_min, rto_max, sack_delay,

@@ -12,7 +12,7 @@ use crate::{
     lifecycle::{self, AssocEvent, Lifecycle},
     links::{FileIterator, Links, UNSEEN_LIVING, find_earlier},
     object::{OpenPrograms, map, memory_bytes},
-    owner::{self, Owners, Rounds},
+    owner::{self, Rounds},
     program::{Moment, Program},
     raw::{WANT_EVENTS, WANT_WINDOWS},
     ring::Ring,
@@ -36,8 +36,6 @@ pub struct Trace<P: Program> {
     ring: Option<Ring<P::Event>>,
     /// `None` where nobody asks for begins, restarts and ends of associations.
     lifecycle: Option<Lifecycle>,
-    /// The owners that such events name.
-    owners: Option<Owners>,
     program: P,
     shared: Shared<P::Accounting>,
     object: Object,
@@ -104,7 +102,6 @@ impl<P: Program> Trace<P> {
             unseen: 0,
             ring: if config.records { Some(Ring::new(&map(&object, "events")?)?) } else { None },
             lifecycle: Lifecycle::new(&object, &settings, config)?,
-            owners: Owners::new(&object, config)?.filter(|_| config.lifecycle),
             program: P::new(&object, &settings, config)?,
             shared,
             memory_bytes: memory_bytes(&object),
@@ -170,7 +167,7 @@ impl<P: Program> Probe for Trace<P> {
 
     fn take_lifecycle(&mut self, into: &mut Vec<AssocEvent>, limit: usize) -> Result<bool, Error> {
         let Some(lifecycle) = &self.lifecycle else { return Ok(false) };
-        lifecycle.take(into, limit, self.owners.as_ref())
+        lifecycle.take(into, limit)
     }
 
     fn carry(&mut self) -> Result<(), Error> {

@@ -79,6 +79,7 @@ struct accounting {
 /* A histogram takes a byte, or a millionth of a buffer's size, for a microsecond. */
 #define HIST_UNIT 1000
 
+#include "assocs.h"
 #include "entries.h"
 #include "hists.h"
 #include "hooks.h"
@@ -854,17 +855,16 @@ static __always_inline int on_restart(struct sctp_association *asoc)
 
 /* --- stalls, closed windows and waits that began before the start --- */
 
-struct list_walk {
-	__u64 head; /* address of the head of the list */
+struct waiter_walk {
+	__u64 head; /* address of the head of the association's wait queue */
 	__u64 next; /* address of the next node */
-	/* In an association's wait queue: the association, and its entry. */
 	__u64 asoc;
-	__u32 entry;
+	__u32 entry; /* the association's, with its generation */
 	__u32 generation;
 };
 
 /* Enters a thread of an association's wait queue into `sends`. */
-static long waiter_step(__u32 n, struct list_walk *walk)
+static long waiter_step(__u32 n, struct waiter_walk *walk)
 {
 	struct sctp_association *asoc;
 	struct wait_queue_entry *entry;
@@ -903,7 +903,7 @@ static long waiter_step(__u32 n, struct list_walk *walk)
 __noinline int stands_still(__u64 address)
 {
 	struct sctp_association *asoc = (struct sctp_association *)address;
-	struct list_walk walk = {
+	struct waiter_walk walk = {
 		.head = address + bpf_core_field_offset(struct sctp_association, wait.head),
 		.next = (__u64)READ(asoc, wait.head.next),
 		.asoc = address,
@@ -941,14 +941,12 @@ __noinline int stands_still(__u64 address)
 	return 0;
 }
 
-static long at_start_step(__u32 n, struct list_walk *walk)
+static long at_start_step(__u32 n, struct assoc_walk *walk)
 {
-	__u64 asoc;
+	__u64 asoc = (__u64)next_assoc(walk);
 
-	if (!walk->next || walk->next == walk->head)
+	if (!asoc)
 		return 1;
-	asoc = walk->next - bpf_core_field_offset(struct sctp_association, asocs);
-	walk->next = (__u64)READ((struct sctp_association *)asoc, asocs.next);
 	stands_still(asoc);
 	return 0;
 }
@@ -957,18 +955,10 @@ static long at_start_step(__u32 n, struct list_walk *walk)
 SEC("iter/task_file")
 int bufmon_at_start(struct bpf_iter__task_file *ctx)
 {
-	struct list_walk walk = {};
-	struct sctp_endpoint *ep;
-	struct sock *sk = sctp_sock_of(ctx->file);
+	struct assoc_walk walk = {};
 
-	if (!sk)
-		return 0;
-	ep = READ((struct sctp_sock *)sk, ep);
-	if (!ep)
-		return 0;
-	walk.head = (__u64)ep + bpf_core_field_offset(struct sctp_endpoint, asocs);
-	walk.next = (__u64)READ(ep, asocs.next);
-	bpf_loop(MAX_STEPS, at_start_step, &walk, 0);
+	if (begin_assoc_walk(&walk, ctx->file))
+		bpf_loop(MAX_ASSOCS, at_start_step, &walk, 0);
 	return 0;
 }
 

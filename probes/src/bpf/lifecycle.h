@@ -11,6 +11,7 @@
 #ifndef LIFECYCLE_H
 #define LIFECYCLE_H
 
+#include "assocs.h"
 #include "filter.h"
 
 #define LIFE_FOUND 1
@@ -37,10 +38,9 @@
 #define HERE 1 /* which end has begun an association */
 #define PEER 2
 
-#define LIFE_PATHS 8   /* paths that a record has */
-#define LIFE_TEXT 128  /* bytes of a peer's text that a record has */
-#define MAX_FOUND 8192 /* associations of one socket that are found at the start */
-#define MAX_LEFT 8192  /* chunks to be sent again that are counted */
+#define LIFE_PATHS 8  /* paths that a record has */
+#define LIFE_TEXT 128 /* bytes of a peer's text that a record has */
+#define MAX_LEFT 8192 /* chunks to be sent again that are counted */
 
 /* The first error cause of a chunk. */
 struct abort_cause {
@@ -119,8 +119,7 @@ struct life_event {
 	__u64 at_ns;
 	__u64 begun_ns;
 	__u64 up_ns;
-	__u64 left_bytes; /* see left_bytes()
-			   */
+	__u64 left_bytes; /* see left_bytes() */
 	__u32 event;	  /* LIFE_* */
 	__u32 state;	  /* enum sctp_state */
 	__u32 error_count;
@@ -183,15 +182,6 @@ static __always_inline void read_cause(struct abort_cause *cause, struct sctp_ch
 		cause->text_len = len;
 }
 
-/* The chunk that the kernel processes now for an association; NULL: none, a timer or a process
- * acts. */
-static __always_inline struct sctp_chunkhdr *chunk_now(struct sctp_association *asoc)
-{
-	struct sctp_chunk *chunk = READ(asoc, base.inqueue.in_progress);
-
-	return chunk ? READ(chunk, chunk_hdr) : NULL;
-}
-
 static __always_inline void read_settings(struct life_settings *to, struct sctp_association *asoc)
 {
 	struct sock *sock = READ(asoc, base.sk);
@@ -221,29 +211,23 @@ static __always_inline void read_settings(struct life_settings *to, struct sctp_
 	to->ecn = BPF_CORE_READ_BITFIELD_PROBED(asoc, peer.ecn_capable);
 }
 
-struct life_path_walk {
-	__u64 next, head;
-	struct sctp_association *asoc;
-	struct life_settings *to;
-};
-
-static long life_path_step(__u32 n, struct life_path_walk *walk)
+static __always_inline void read_paths(struct life_settings *to, struct sctp_association *asoc)
 {
-	struct sctp_association *asoc = walk->asoc;
-	struct life_settings *to = walk->to;
-	struct sctp_transport *path;
-	struct life_path *into;
+	__u64 head = (__u64)asoc +
+		     bpf_core_field_offset(struct sctp_association, peer.transport_addr_list);
+	__u64 node = (__u64)READ(asoc, peer.transport_addr_list.next);
 
-	if (!to || walk->next == walk->head || n >= LIFE_PATHS)
-		return 1;
-	path = (void *)walk->next - bpf_core_field_offset(struct sctp_transport, transports);
-	walk->next = (__u64)READ(path, transports.next);
-	into = &to->path[n];
-	read_addr(&into->local, &path->saddr, READ(asoc, base.bind_addr.port));
-	read_addr(&into->peer, &path->ipaddr, READ(asoc, peer.port));
-	into->state = READ(path, state);
-	to->paths = n + 1;
-	return 0;
+	for (__u32 n = 0; n < LIFE_PATHS && node != head; n++) {
+		struct sctp_transport *path =
+			(void *)node - bpf_core_field_offset(struct sctp_transport, transports);
+		struct life_path *into = &to->path[n];
+
+		read_addr(&into->local, &path->saddr, READ(asoc, base.bind_addr.port));
+		read_addr(&into->peer, &path->ipaddr, READ(asoc, peer.port));
+		into->state = READ(path, state);
+		to->paths = n + 1;
+		node = (__u64)READ(path, transports.next);
+	}
 }
 
 struct left_walk {
@@ -261,8 +245,7 @@ static long left_step(__u32 n, struct left_walk *walk)
 	chunk = (void *)walk->next - bpf_core_field_offset(struct sctp_chunk, transmitted_list);
 	walk->next = (__u64)READ(chunk, transmitted_list.next);
 	first.word = data_word(READ(chunk, chunk_hdr), 0);
-	walk->bytes += bpf_ntohs(first.length);
-	walk->bytes -= first.type == SCTP_CID_DATA ? DATA_HEADER_SIZE : I_DATA_HEADER_SIZE;
+	walk->bytes += data_bytes(first);
 	return 0;
 }
 
@@ -335,16 +318,10 @@ static __noinline int report_life(__u64 address, struct life *life, __u32 event,
 		to->by_icmp = life->by_icmp;
 	}
 	if (event == LIFE_FOUND || event == LIFE_UP) {
-		struct life_path_walk walk = {.asoc = asoc, .to = &to->settings};
-
 		read_settings(&to->settings, asoc);
-		walk.head = address + bpf_core_field_offset(struct sctp_association,
-							    peer.transport_addr_list);
-		walk.next = (__u64)READ(asoc, peer.transport_addr_list.next);
-		for (__u32 n = 0; n < LIFE_PATHS && !life_path_step(n, &walk); n++)
-			;
+		read_paths(&to->settings, asoc);
 	} else if (event != LIFE_RESTART) {
-		struct sctp_chunkhdr *hdr = chunk_now(asoc);
+		struct sctp_chunkhdr *hdr = header_in_progress(asoc);
 
 		if (hdr) {
 			read_cause(&to->cause, hdr);
@@ -363,7 +340,8 @@ static __always_inline struct life *known_life(__u64 address)
 	struct sctp_association *asoc = (void *)address;
 	struct life *life = bpf_map_lookup_elem(&known_lives, &address);
 
-	/* Another association in the memory of one whose end was missed has another tag. */
+	/* If an end was missed, another association may lie in the same memory: it has another tag.
+	 */
 	return life && life->tag == READ(asoc, c.my_vtag) ? life : NULL;
 }
 
@@ -379,12 +357,18 @@ static __always_inline struct life *new_life(__u64 address)
 	return life;
 }
 
-static __noinline int comes_up(__u64 address)
+/* Returns what is known of an association, from now on; NULL: the map has no room. */
+static __always_inline struct life *life_from_now(__u64 address)
 {
 	struct life *life = known_life(address);
 
-	if (!life)
-		life = new_life(address);
+	return life ?: new_life(address);
+}
+
+static __noinline int comes_up(__u64 address)
+{
+	struct life *life = life_from_now(address);
+
 	if (!life || life->is_up)
 		return 0; /* a restart, which on_assoc_update() has reported */
 	life->is_up = 1;
@@ -437,10 +421,8 @@ static __always_inline int on_abort(__u64 address, struct sctp_chunk *chunk)
 {
 	struct sctp_association *asoc = (void *)address;
 	struct sock *sk = READ(asoc, base.sk);
-	struct life *life = known_life(address);
+	struct life *life = life_from_now(address);
 
-	if (!life)
-		life = new_life(address);
 	if (!life)
 		return 0;
 	life->aborted = 1;
@@ -465,10 +447,8 @@ static __always_inline int on_icmp(__u64 asoc)
 /* At the entry of sctp_sf_t5_timer_expire(). */
 static __always_inline int on_t5(__u64 asoc)
 {
-	struct life *life = known_life(asoc);
+	struct life *life = life_from_now(asoc);
 
-	if (!life)
-		life = new_life(asoc);
 	if (life)
 		life->by_t5 = 1;
 	return 0;
@@ -478,10 +458,8 @@ static __always_inline int on_t5(__u64 asoc)
 static __always_inline int on_assoc_update(__u64 address, struct sctp_association *new)
 {
 	struct sctp_association *asoc = (void *)address;
-	struct life *life = known_life(address);
+	struct life *life = life_from_now(address);
 
-	if (!life)
-		life = new_life(address);
 	if (!life)
 		return 0;
 	life->tag = READ(new, c.my_vtag);
@@ -547,25 +525,14 @@ LIFE_HOOK(free, sctp_association_free, on_life_free(asoc), __u64 asoc)
 
 /* --- the start --- */
 
-struct found_walk {
-	__u64 head; /* address of the head of an endpoint's list of associations */
-	__u64 next; /* address of the next node of that list */
-	__u64 ep;   /* the endpoint */
-};
-
-static long found_step(__u32 n, struct found_walk *walk)
+static long found_step(__u32 n, struct assoc_walk *walk)
 {
-	struct sctp_association *asoc;
+	struct sctp_association *asoc = next_assoc(walk);
+	__u64 address = (__u64)asoc;
 	struct life *life;
-	__u64 address;
 
-	if (!walk->next || walk->next == walk->head)
+	if (!asoc)
 		return 1;
-	address = walk->next - bpf_core_field_offset(struct sctp_association, asocs);
-	asoc = (void *)address;
-	if ((__u64)READ(asoc, ep) != walk->ep)
-		return 1; /* it has just moved to another endpoint, where the walk would not end */
-	walk->next = (__u64)READ(asoc, asocs.next);
 	if (known_life(address))
 		return 0; /* it has just begun, or was found by another file */
 	life = new_life(address);
@@ -585,17 +552,10 @@ static long found_step(__u32 n, struct found_walk *walk)
 SEC("iter/task_file")
 int life_found(struct bpf_iter__task_file *ctx)
 {
-	struct sctp_sock *sk = (void *)sctp_sock_of(ctx->file);
-	struct found_walk walk;
-	__u64 ep;
+	struct assoc_walk walk = {};
 
-	if (!sk)
-		return 0;
-	ep = (__u64)READ(sk, ep);
-	walk.ep = ep;
-	walk.head = ep + bpf_core_field_offset(struct sctp_endpoint, asocs);
-	walk.next = (__u64)READ((struct sctp_endpoint *)ep, asocs.next);
-	bpf_loop(MAX_FOUND, found_step, &walk, 0);
+	if (begin_assoc_walk(&walk, ctx->file))
+		bpf_loop(MAX_ASSOCS, found_step, &walk, 0);
 	return 0;
 }
 

@@ -282,13 +282,9 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
  */
 static __always_inline bool is_heartbeat_ack(struct sctp_association *asoc)
 {
-	struct sctp_chunk *chunk = READ(asoc, base.inqueue.in_progress);
-	struct sctp_chunkhdr *hdr;
+	struct sctp_chunkhdr *hdr = header_in_progress(asoc);
 
-	if (!chunk)
-		return false;
-	hdr = READ(chunk, chunk_hdr);
-	return READ(hdr, type) == SCTP_CID_HEARTBEAT_ACK;
+	return hdr && READ(hdr, type) == SCTP_CID_HEARTBEAT_ACK;
 }
 
 static __always_inline int on_rtt(__u64 transport, __u32 rtt)

@@ -514,6 +514,15 @@ static __always_inline __u64 address_of(struct sctp_association *asoc)
 	return (__u64)READ(asoc, outqueue.asoc);
 }
 
+/* Returns the header of the chunk that the kernel processes now for an association; NULL: it
+ * processes none, but a timer or a process acts. */
+static __always_inline struct sctp_chunkhdr *header_in_progress(struct sctp_association *asoc)
+{
+	struct sctp_chunk *chunk = READ(asoc, base.inqueue.in_progress);
+
+	return chunk ? READ(chunk, chunk_hdr) : NULL;
+}
+
 /*
  * Returns how many DATA chunks of an association were sent for the first time, by the kernel's own
  * count. sctp_outq_flush_data() counts a chunk after it was put into a packet, and so after our
@@ -535,6 +544,13 @@ union data_first {
 		__be32 tsn; /* 0 until the chunk has a TSN */
 	};
 };
+
+/* The bytes of user data in a DATA or I-DATA chunk. */
+static __always_inline __u32 data_bytes(union data_first first)
+{
+	return bpf_ntohs(first.length) -
+	       (first.type == SCTP_CID_DATA ? DATA_HEADER_SIZE : I_DATA_HEADER_SIZE);
+}
 
 /* Eight bytes of a DATA or I-DATA chunk, from its third byte on: data_word() at offset 2. */
 union data_third {

@@ -503,8 +503,7 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	if (!s)
 		return 1;
 	data.word = data_word(GET(trusted, chunk, chunk_hdr), 0);
-	bytes = bpf_ntohs(data.length);
-	bytes -= data.type == SCTP_CID_DATA ? DATA_HEADER_SIZE : I_DATA_HEADER_SIZE;
+	bytes = data_bytes(data);
 	begin_update(s);
 	s->last_jiffies = now;
 	if (times) {

@@ -139,7 +139,7 @@ fn serve_one(socket: &SctpSocket) -> io::Result<()> {
     Ok(())
 }
 
-/// Aborts each association whose peer asks for it, with the text that the peer gives.
+/// Aborts an association if its peer asks for that, with the text that the peer gives.
 fn serve_many(own: SocketAddr) -> Result<()> {
     let socket = SctpSocket::new(own, true)?;
     socket.bind(&[own])?;
