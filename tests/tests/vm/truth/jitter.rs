@@ -115,23 +115,25 @@ fn compare(folder: &Path, flows: &[Flow], left_out: LeftOut) -> Result<String> {
 /// By how much the time from the capture's tap to the command's hook may differ between two chunks, in us.
 const STAMPS_US: f64 = 20.0;
 
-/// How far the jitter may be off where packets come in bursts, in us. A packet may then wait in the backlog
-/// of a socket that is in use, and reach the hook up to 2 ms after the tap. The jitter takes a sixteenth of
-/// that twice: for a longer interval and for the shorter one after it.
-const BACKLOG_US: f64 = 250.0;
+/// How long a packet may wait for its socket where packets come in bursts, in us. It waits in the socket's
+/// backlog, between the tap and the hook, while the reader holds the socket's lock. The reader may be preempted
+/// meanwhile: two ticks of 4 ms are allowed. Such a wait moves the mean if it is the last packet's, and the
+/// jitter takes a sixteenth of it.
+const BACKLOG_US: f64 = 8_000.0;
 
 /// Ensures that mean and jitter are close to those of the capture's intervals, `deltas`. The mean may be off
-/// by 0.1 %, or by [`STAMPS_US`] divided by the number of intervals. The jitter may be off by 1 %, or by
-/// [`STAMPS_US`], or, where it is above 1 ms, by [`BACKLOG_US`]. Returns the mean's error relative to the
-/// mean, and the jitter's in us.
+/// by 0.1 %, or by [`STAMPS_US`] divided by the number of intervals, the jitter by 1 % or by [`STAMPS_US`].
+/// Where the jitter is above 1 ms, packets come in bursts, and one wait of [`BACKLOG_US`] is allowed as well.
+/// Returns the mean's error relative to the mean, and the jitter's in us.
 fn close(deltas: &[f64], mean: Option<f64>, jitter: Option<f64>, seen: &Summary) -> Result<(f64, f64)> {
     let (expected_mean, expected_jitter) =
         (deltas.iter().sum::<f64>() / deltas.len() as f64, jitter_us(deltas));
     let mean_error = (mean.context("no mean")? - expected_mean).abs();
     let jitter_error = (jitter.context("no jitter")? - expected_jitter).abs();
-    let stamps = STAMPS_US / deltas.len() as f64;
+    let (in_all, in_jitter) =
+        if expected_jitter > 1000.0 { (BACKLOG_US, BACKLOG_US / 16.0) } else { (STAMPS_US, STAMPS_US) };
+    let stamps = in_all / deltas.len() as f64;
     ensure!(mean_error <= (expected_mean * 0.001).max(stamps), "mean {expected_mean} us: {seen:?}");
-    let stamps = if expected_jitter > 1000.0 { BACKLOG_US } else { STAMPS_US };
-    ensure!(jitter_error <= (expected_jitter * 0.01).max(stamps), "jitter {expected_jitter} us: {seen:?}");
+    ensure!(jitter_error <= (expected_jitter * 0.01).max(in_jitter), "jitter {expected_jitter} us: {seen:?}");
     Ok((mean_error / expected_mean, jitter_error))
 }
