@@ -4,6 +4,9 @@
 //! `World` models a sending kernel, a network that loses packets, and peers that name duplicates in their
 //! SACKs.
 
+#[path = "rto/chain.rs"]
+mod chain;
+
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
 
@@ -33,6 +36,7 @@ struct Stats {
     spurious: u64,
     dup_tsns: u64,
     early_acks: u64,
+    cwnd_cuts: [u64; 4],
 }
 
 /// `struct values` (`rto.bpf.c`): the values of a path after its last event.
@@ -49,9 +53,13 @@ struct Values {
     pmtu: u32,
     error_count: u16,
     error_limit: u16,
+    assoc_errors: u16,
+    assoc_error_limit: u16,
     path_state: u8,
     primary: u8,
-    pad: u16,
+    paths_known: u8,
+    pad: u8,
+    paths: u32,
 }
 
 /// `struct state` (`rto.bpf.c`): what the program keeps of a path besides statistics.
@@ -60,7 +68,10 @@ struct Values {
 struct State {
     last: Values,
     payload_noted: u32,
+    cwnd_before: u32,
     made_ns: u64,
+    sack_ns: u64,
+    failover_ns: u64,
     /// `since_ns` of `struct min_rtt`: when the current period of measurement began; 0: nothing was measured.
     min_since_ns: u64,
     /// `ns` of `struct min_rtt`: smallest round-trip time of the current period.
@@ -124,6 +135,8 @@ struct PathArgs {
     state: u32,
     error_count: u32,
     hb_sent: u32,
+    param_flags: u32,
+    cwnd: u32,
 }
 
 /// `struct call_args` (`rto.c`): arguments of the hooks in `CALLS`.
@@ -157,9 +170,19 @@ const JIFFY: u64 = 4 * MS;
 const ONE_WAY: u64 = 10 * MS;
 
 /// Names of the hooks that are called for a path and a value.
-const CALLS: [&str; 9] = [
+const CALLS: [&str; 19] = [
     "update",
+    "update_begins",
+    "update_ends",
     "lower_cwnd",
+    "lower_begins",
+    "lower_ends",
+    "demand_begins",
+    "demand_ends",
+    "reset_begins",
+    "reset_ends",
+    "sack_on",
+    "set_active",
     "timer_begins",
     "timer_ends",
     "control",
@@ -333,6 +356,8 @@ impl World {
             state: 2,
             error_count: 0,
             hb_sent: 0,
+            param_flags: 1,
+            cwnd: 4380,
         };
         change(&mut args);
         self.program.run(self.set_path, &args, &[]);

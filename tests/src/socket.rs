@@ -487,7 +487,8 @@ fn pack(addresses: &[SocketAddr]) -> Vec<u8> {
     addresses.iter().flat_map(|address| raw(*address)).collect()
 }
 
-fn storage(address: SocketAddr) -> Address {
+/// An address as socket options take it: a `sockaddr_storage`.
+pub fn storage(address: SocketAddr) -> Address {
     let mut bytes = raw(address);
     bytes.resize(size_of::<Address>(), 0);
     let mut storage = Address::default();

@@ -45,7 +45,11 @@
 /* enum sctp_lower_cwnd: why sctp_transport_lower_cwnd() makes a congestion window smaller. */
 #define SCTP_LOWER_CWND_T3_RTX 0
 #define SCTP_LOWER_CWND_FAST_RTX 1
+#define SCTP_LOWER_CWND_ECNE 2
 #define SCTP_LOWER_CWND_INACTIVE 3
+
+/* enum sctp_spp_flags (include/uapi/linux/sctp.h): a path's HEARTBEATs are switched on. */
+#define SPP_HB_ENABLE 1
 
 /* enum sctp_retransmit_reason: the path MTU has become smaller. */
 #define SCTP_RTXR_PMTUD 2
@@ -62,6 +66,7 @@
 
 /* enum sctp_event_timeout (include/net/sctp/constants.h): index into sctp_association.timers. */
 #define SCTP_EVENT_TIMEOUT_T2_SHUTDOWN 3
+#define SCTP_EVENT_TIMEOUT_T4_RTO 5
 #define SCTP_EVENT_TIMEOUT_T5_SHUTDOWN_GUARD 6
 
 /* enum sctp_error: a DATA chunk is of a stream that does not exist. */
@@ -260,8 +265,10 @@ struct sctp_transport {
 	__u32 pathmtu;
 	int state; /* enum sctp_spinfo_state */
 	unsigned short error_count;
+	__u32 param_flags; /* enum sctp_spp_flags */
 	struct timer_list T3_rtx_timer;
 	struct timer_list hb_timer;
+	struct timer_list reconf_timer;
 };
 
 struct sctp_outq {
@@ -348,8 +355,10 @@ struct sctp_association {
 	struct {
 		struct sctp_tsnmap tsn_map; /* received TSNs */
 		struct list_head transport_addr_list;
-		__u16 port; /* host order */
+		__u16 transport_count; /* paths in transport_addr_list */
+		__u16 port;	       /* host order */
 		struct sctp_transport *primary_path;
+		struct sctp_transport *active_path; /* the path that new data takes */
 		struct sctp_transport *retran_path; /* the path that carries retransmissions */
 		__u16 prsctp_capable : 1;
 		__u16 zero_window_announced : 1;
@@ -364,6 +373,7 @@ struct sctp_association {
 	enum sctp_state state;
 	int overall_error_count; /* errors in a row, over all paths */
 	struct sctp_transport *shutdown_last_sent_to;
+	struct sctp_chunk *addip_last_asconf; /* the ASCONF that the peer has not answered */
 	struct timer_list timers[7];
 	unsigned long rto_initial; /* jiffies, as the next two */
 	unsigned long rto_min;

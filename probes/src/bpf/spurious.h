@@ -40,6 +40,7 @@ struct assoc {
 	bool probing;	   /* a first packet was sent: probe_tsn and probe_path are valid */
 	__u64 probe_ns;	   /* when the second packet was sent; 0: not yet */
 	__u64 packet_size; /* sctp_packet.size after the last chunk */
+	__u32 failed;	   /* active path that failed, until another takes over; else NO_INDEX */
 	/* The kernel's count of retransmissions (stats.rtxchunks), see check_sent_again(): */
 	__u32 counted_before; /* at the first chunk that was seen (if has_before) */
 	__u32 seen_again;     /* retransmissions seen since */
@@ -102,6 +103,7 @@ __noinline __u32 make_assoc(__u32 assoc_id)
 	a->probing = false;
 	a->probe_ns = 0;
 	a->packet_size = 0;
+	a->failed = NO_INDEX;
 	a->seen_again = 0;
 	a->has_before = a->checked = false;
 	return oldest & settings.assoc_mask;
@@ -495,7 +497,6 @@ struct sack {
 };
 
 /* Looks at one of a SACK's duplicate TSNs. Returns 1 after the last. */
-
 static long duplicate_step(__u32 step, struct sack *sack)
 {
 	struct entry *path;
@@ -597,6 +598,32 @@ static __always_inline void finish_probe(struct assoc *a, struct outstanding all
 	stop_probe(a);
 }
 
+/*
+ * At a SACK of an association that has several paths: if the SACK came on the active path, ends a
+ * failover to that path. Its length is the time from the last SACK on the path that failed.
+ */
+__noinline int note_active_sack(__u64 active, __u32 assoc_id, __u64 now)
+{
+	struct assoc *a = find_assoc(assoc_id);
+	struct entry *path, *failed;
+
+	if (!a)
+		return 0;
+	path = a->failed == NO_INDEX ? find_entry(active, assoc_id) : path_of(active);
+	if (!path)
+		return 0;
+	begin_update(path);
+	path->state.sack_ns = now;
+	if (a->failed != NO_INDEX) {
+		failed = entry_at(a->failed);
+		if (failed != path && failed->id.assoc_id == assoc_id && failed->state.sack_ns)
+			path->state.failover_ns = now - failed->state.sack_ns;
+		a->failed = NO_INDEX;
+	}
+	end_update(path);
+	return 0;
+}
+
 static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sctp_chunk *chunk)
 {
 	struct sctp_association *asoc = GET(trusted, q, asoc);
@@ -621,6 +648,12 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	sack.duplicates = bpf_ntohs(first.num_dup_tsns);
 	gaps = gap_blocks(trusted, chunk);
 	a->last_ns = sack.now;
+	if (GET(trusted, asoc, peer.transport_count) > 1) {
+		__u64 active = (__u64)READ(asoc, peer.active_path);
+
+		if (active == (__u64)READ(chunk, transport))
+			note_active_sack(active, sack.assoc_id, sack.now);
+	}
 	all = read_outstanding(trusted, asoc);
 	covered = sack.cum_tsn - all.acked;
 	if (covered > all.count)
