@@ -37,8 +37,8 @@ struct sent_args {
 	__u32 path;	   /* number of the path that the chunk's packet takes */
 	__u32 former;	   /* path of the last copy; NO_PATH: none, or it was deleted */
 	__u32 sent_count;  /* this time included */
-	__u32 packet_size; /* bytes, with the chunk */
-	__u32 skips;	   /* programs left out; bit 0: rto_x_assign, bit 1: rto_x_append */
+	__u32 packet_size; /* bytes, without the chunk */
+	__u32 skips;	   /* 1: the program is left out */
 };
 
 static __u8 hosts[ASSOCS][PATHS];
@@ -80,28 +80,6 @@ static void set_path(struct path_args *args, __u8 *bytes, __u64 len)
 	path->cwnd = args->cwnd;
 	path->pathmaxrxt = 5;
 }
-
-/*
- * Runs the program at the return of a function of two arguments; by kprobes, the one at its entry,
- * too.
- */
-#define RETURNED_FROM(name, a, b, result)                                                          \
-	do {                                                                                       \
-		unsigned long long ctx_[CTX_RETURNED + 1] = {                                      \
-			(__u64)(a), (__u64)(b), [CTX_RETURNED] = (result)};                        \
-		struct pt_regs entry_ = {.stack_pointer = 0x1000};                                 \
-		struct pt_regs exit_ = {                                                           \
-			.stack_pointer = 0x1000 + RETURN_ADDRESS_SIZE,                             \
-			.returned = (result),                                                      \
-		};                                                                                 \
-                                                                                                   \
-		if (kernel.kprobes) {                                                              \
-			name##_enter_kprobe(&entry_, a, b);                                        \
-			name##_kprobe(&exit_);                                                     \
-		} else {                                                                           \
-			name(ctx_, a, b);                                                          \
-		}                                                                                  \
-	} while (0)
 
 /* Runs the program at the entry of a function. */
 #define ENTERED(name, ...)                                                                         \
@@ -323,29 +301,22 @@ static void retransmit(struct call_args *args, __u8 *bytes, __u64 len)
 	ENTERED(rto_x_retransmit, &path->asoc->outqueue, path, args->value);
 }
 
-/*
- * Puts a chunk into a packet: runs the programs at the entry of sctp_chunk_assign_tsn(), and at the
- * return of sctp_packet_append_chunk(), within which that call is made.
- */
+/* A chunk is put into a packet: runs the program at the entry of sctp_chunk_assign_tsn(). */
 static void sent(struct sent_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = rto_assoc(&args->assoc);
+	struct sctp_transport *path = kernel_path(&args->assoc, args->path);
 	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
-	struct sctp_packet packet = {
-		.size = args->packet_size,
-		.transport = kernel_path(&args->assoc, args->path),
-	};
+	struct sctp_transport *active = asoc->peer.active_path;
 
-	asoc->peer.retran_path = packet.transport;
+	path->packet = (struct sctp_packet){.size = args->packet_size, .transport = path};
+	asoc->peer.active_path = asoc->peer.retran_path = path;
 	chunk.sent_count = args->sent_count - 1;
 	if (args->former != NO_PATH)
 		chunk.transport = kernel_path(&args->assoc, args->former);
-	if (!(args->skips & 1))
+	if (!args->skips)
 		ENTERED(rto_x_assign, &chunk);
-	chunk.sent_count++;
-	chunk.transport = packet.transport;
-	if (!(args->skips & 2))
-		RETURNED_FROM(rto_x_append, &packet, &chunk, SCTP_XMIT_OK);
+	asoc->peer.active_path = active;
 }
 
 static struct sent_args rival_args;
@@ -369,13 +340,28 @@ static void rival(struct sent_args *args, __u8 *bytes, __u64 len)
 	kernel_rival = rival_sends;
 }
 
-/* Runs the program at the entry of sctp_outq_sack(). */
+static void run_sack(struct sctp_association *asoc, struct sctp_chunk *chunk)
+{
+	asoc->base.inqueue.in_progress = chunk;
+	if (kernel.kprobes) {
+		rto_x_sack_kprobe(NULL, &asoc->outqueue, chunk);
+		return;
+	}
+	for (struct list_head *next = asoc->peer.transport_addr_list.next;
+	     next != &asoc->peer.transport_addr_list; next = next->next)
+		rto_x_sack(NULL, (struct sctp_transport *)next, asoc);
+}
+
+/*
+ * Runs the program at the beginning of sctp_outq_sack(): the kprobe program once, the tracepoint's
+ * once for each path.
+ */
 static void sack(struct assoc_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = rto_assoc(args);
 	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
 
-	ENTERED(rto_x_sack, &asoc->outqueue, &chunk);
+	run_sack(asoc, &chunk);
 }
 
 /* As sack(), for a SACK that comes on a path. */
@@ -385,7 +371,7 @@ static void sack_on(struct call_args *args, __u8 *bytes, __u64 len)
 	struct sctp_chunk chunk = kernel_chunk(path->asoc, bytes, len);
 
 	chunk.transport = path;
-	ENTERED(rto_x_sack, &path->asoc->outqueue, &chunk);
+	run_sack(path->asoc, &chunk);
 }
 
 /* For tests: from now on new data takes this path. */

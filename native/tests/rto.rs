@@ -377,12 +377,12 @@ impl World {
     fn run_sent(&mut self, index: usize, path: u32, former: u32, tsn: u32, sent_count: u32, skips: u32) {
         let mut args = self.args(index);
         if sent_count == 1 {
-            args.next_tsn = tsn.wrapping_add(1);
+            args.next_tsn = tsn; // the chunk gets it after the hook
         }
         let mut chunk = vec![0, 3, 0, 116];
         chunk.extend(tsn.to_be_bytes());
         chunk.resize(16, 0);
-        let sent = Sent { assoc: args, path, former, sent_count, packet_size: 32 + 116, skips };
+        let sent = Sent { assoc: args, path, former, sent_count, packet_size: 32, skips };
         self.program.run(self.sent, &sent, &chunk);
     }
 
@@ -1230,6 +1230,23 @@ fn a_path_in_the_place_of_another_gets_nothing_of_it() {
     assert_eq!(rows, [(1, 0), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1)]);
 }
 
+/// A round-trip time is measured from the second packet on, however many chunks the first one has.
+#[test]
+fn a_packet_of_two_chunks_is_one_packet() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    world.send(0, 0, true);
+    let tsn = world.assocs[0].sender.send(Note { path: 0, sent_ns: 1 });
+    let assoc = AssocArgs { next_tsn: tsn, ..world.args(0) };
+    let behind = Sent { assoc, path: 0, former: NO_PATH, sent_count: 1, packet_size: 32 + 116, skips: 0 };
+    world.program.run(world.sent, &behind, &[0, 3, 0, 116, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
+    world.arrive(0, tsn);
+    world.pass(5 * MS);
+    world.send(0, 0, true);
+    world.pass(20 * MS);
+    world.answer(0, true);
+    assert_eq!(world.entries()[0].state.min_ns, 20 * MS);
+}
+
 /// After a restart to any TSN, whether the program saw the restart or not, it measures round-trip times
 /// again.
 #[test]
@@ -1437,11 +1454,10 @@ fn two_writers_have_two_entries() {
         world.last_id = 256; // the next id has the same place in the table
         let assoc = world.new_assoc(1, 1);
         world.assocs.push(assoc);
-        let tsn = world.send_copy(0, 0, 3);
+        let tsn = world.send_copy(0, 0, 1);
         world.arrive(0, tsn);
-        let mut assoc = world.args(1);
-        assoc.next_tsn += 1;
-        let sent = Sent { assoc, path: 0, former: NO_PATH, sent_count: 1, packet_size: 148, skips: 0 };
+        let assoc = world.args(1);
+        let sent = Sent { assoc, path: 0, former: NO_PATH, sent_count: 1, packet_size: 32, skips: 0 };
         let rival = world.program.hook::<Sent>("rival");
         world.program.run(rival, &sent, &[]);
         world.program.kernel().rival_at = moment;
@@ -1449,7 +1465,7 @@ fn two_writers_have_two_entries() {
         world.resend(0, 0, tsn, true);
         let came = std::mem::take(&mut world.program.kernel().rival_at) == 0;
         met += u32::from(came);
-        assert_eq!(world.send_copy(1, 0, if came { 3 } else { 0 }), tsn);
+        assert_eq!(world.send_copy(1, 0, u32::from(came)), tsn);
         (0..2).for_each(|_| world.arrive(1, tsn));
         world.answer(1, true);
         assert_eq!(world.sum(|stats| stats.dup_tsns), 0, "moment {moment}: the rival sent its chunk once");

@@ -883,11 +883,7 @@ ON_ENTRY(rto_path_free, sctp_transport_free, on_path_free(ADDRESS(0, transport))
 	 struct sctp_transport *transport)
 ON_ENTRY(rto_restart, sctp_assoc_update, on_restart((void *)ADDRESS(0, asoc), ADDRESS(0, asoc)),
 	 struct sctp_association *asoc)
-ON_ENTRY(rto_x_sack, sctp_outq_sack, on_sack(trusted, q, chunk), struct sctp_outq *q,
-	 struct sctp_chunk *chunk)
+ON_SACK(rto_x_sack, on_sack(trusted, asoc, chunk))
 ON_ENTRY(rto_x_assign, sctp_chunk_assign_tsn, on_assign(trusted, chunk), struct sctp_chunk *chunk)
-ON_RETURN(rto_x_append, sctp_packet_append_chunk,
-	  RETURNED == SCTP_XMIT_OK ? on_append(trusted, packet, chunk) : 0, struct sctp_packet *,
-	  packet, struct sctp_chunk *, chunk)
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -247,6 +247,15 @@ struct timer_list {
 	unsigned long expires;
 };
 
+struct sctp_transport;
+
+/* A packet that is being filled: one per path. */
+struct sctp_packet {
+	unsigned long overhead;
+	unsigned long size; /* bytes so far, with the overhead */
+	struct sctp_transport *transport;
+};
+
 struct sctp_transport {
 	struct list_head transports;
 	__u32 hb_sent : 1;
@@ -269,6 +278,7 @@ struct sctp_transport {
 	struct timer_list T3_rtx_timer;
 	struct timer_list hb_timer;
 	struct timer_list reconf_timer;
+	struct sctp_packet packet;
 };
 
 struct sctp_outq {
@@ -432,12 +442,6 @@ struct sctp_ulpevent {
 	__u16 msg_flags; /* flags of the DATA chunk, and MSG_EOR once the message is whole */
 };
 
-struct sctp_packet {
-	unsigned long overhead;
-	unsigned long size;
-	struct sctp_transport *transport;
-};
-
 struct bpf_iter_meta {
 	struct seq_file *seq;
 };
@@ -522,6 +526,26 @@ static __always_inline __u64 argument(void *ctx, __u32 n)
 static __always_inline __u64 address_of(struct sctp_association *asoc)
 {
 	return (__u64)READ(asoc, outqueue.asoc);
+}
+
+/*
+ * Returns the path that a DATA chunk takes, at the entry of sctp_chunk_assign_tsn(), which the
+ * kernel calls once per chunk taken into a packet, before it notes the path in the chunk. `again`:
+ * the chunk was in a packet before; chunk->transport is still the path of that. The choice is that
+ * of sctp_outq_flush_rtx() and sctp_outq_select_transport(): data always goes into the packet that
+ * is a member of its path.
+ */
+static __always_inline struct sctp_transport *
+path_taken(bool trusted, struct sctp_association *asoc, struct sctp_chunk *chunk, bool again)
+{
+	struct sctp_transport *path;
+
+	if (again)
+		return GET(trusted, asoc, peer.retran_path);
+	path = GET(trusted, chunk, transport); /* an address that the application chose, or NULL */
+	if (path && GET(trusted, path, state) == SCTP_ACTIVE)
+		return path;
+	return GET(trusted, asoc, peer.active_path);
 }
 
 /* Returns the header of the chunk that the kernel processes now for an association; NULL: it
