@@ -310,6 +310,7 @@ mod notified {
 }
 
 /// Values of `enum sctp_state` (`include/net/sctp/constants.h`).
+const COOKIE_WAIT: u32 = 1;
 const SHUTDOWN_SENT: u32 = 5;
 const SHUTDOWN_ACK_SENT: u32 = 7;
 
@@ -320,6 +321,7 @@ const ABORT: u16 = 6;
 const STALE_COOKIE: u16 = 3;
 const OUT_OF_RESOURCE: u16 = 4;
 const USER_INITIATED: u16 = 12;
+const RESOURCE_SHORTAGE: u16 = 0xa1;
 const ASCONF_ACK: u16 = 0xa3;
 
 /// Says why an association ended, or never came up, from what the kernel knew at that moment.
@@ -328,7 +330,7 @@ fn ending(raw: &RawEvent, happening: Happening) -> Ending {
         notified::SHUTDOWN_COMP => (Reason::Shutdown, who_shut_down(raw)),
         notified::COMM_LOST => lost(raw),
         notified::CANT_STR_ASSOC => failed(raw),
-        _ if happening == Happening::Failed => (Reason::ClosedHere, Some(Side::Here)),
+        _ if happening == Happening::Failed => (given_up(raw), Some(Side::Here)),
         _ => (Reason::Unknown, None),
     };
     let has_abort = matches!(reason, Reason::AbortReceived | Reason::Refused | Reason::AbortSent(_));
@@ -339,6 +341,13 @@ fn ending(raw: &RawEvent, happening: Happening) -> Ending {
         _ => None,
     };
     Ending { reason, by, cause, left_bytes: raw.left_bytes }
+}
+
+/// Why the kernel frees an association that never came up, and notifies nobody: by close(), or as the call that begins it
+/// fails. If that could not make its INIT, there was no memory (`sctp_sf_do_prm_asoc()`, which sets the state
+/// nevertheless). If it could, what it was to send was not taken: `EFAULT`, or no memory (`sctp_sendmsg_to_asoc()`).
+fn given_up(raw: &RawEvent) -> Reason {
+    if raw.state == COOKIE_WAIT && raw.no_init != 0 { Reason::NoMemory } else { Reason::ClosedHere }
 }
 
 /// Which end shut down: this host, if it is in SHUTDOWN-SENT. In SHUTDOWN-ACK-SENT the peer did; but if this host
@@ -360,7 +369,8 @@ fn lost(raw: &RawEvent) -> (Reason, Option<Side>) {
         0 if raw.by_t5 != 0 => (Reason::Timeout(Limit::ShutdownGuard), None),
         0 if raw.error_count >= raw.error_limit => (Reason::Timeout(Limit::AssocMaxRetrans), None),
         0 => (Reason::Unknown, None),
-        OUT_OF_RESOURCE => (Reason::NoMemory, here),
+        // In a restart (sctp_sf_do_assoc_update()).
+        RESOURCE_SHORTAGE | OUT_OF_RESOURCE => (Reason::NoMemory, here),
         // An ASCONF-ACK was not processed: it is illegal, or this host had too little memory.
         USER_INITIATED | ASCONF_ACK => (Reason::Unknown, here),
         _ => (Reason::AbortSent(Why::Protocol), here),
@@ -466,6 +476,7 @@ mod tests {
         assert_eq!(lost(|raw| raw.error_count = 9), (Reason::Unknown, None), "no premise holds");
         assert_eq!(lost(|raw| raw.error = 13), (Reason::AbortSent(Why::Protocol), here));
         assert_eq!(lost(|raw| raw.error = 4), (Reason::NoMemory, here));
+        assert_eq!(lost(|raw| raw.error = 0xa1), (Reason::NoMemory, here), "in a restart");
         assert_eq!(lost(|raw| raw.error = 12), (Reason::Unknown, here), "no process was seen to abort");
         assert_eq!(end(|_| {}), (Reason::Unknown, None));
     }
@@ -488,6 +499,10 @@ mod tests {
         assert_eq!(failed(|raw| raw.cause.chunk = 2), (Reason::Unknown, None), "an INIT ACK came");
         let unnoticed = end_of(Happening::Failed, |_| {});
         assert_eq!(unnoticed, (Reason::ClosedHere, here), "close() while connecting notifies nobody");
+        let freed = |change: fn(&mut RawEvent)| end_of(Happening::Failed, change);
+        assert_eq!(freed(|raw| (raw.state, raw.no_init) = (1, 1)), (Reason::NoMemory, here));
+        assert_eq!(freed(|raw| raw.state = 1), (Reason::ClosedHere, here), "the first message was not taken");
+        assert_eq!(freed(|raw| raw.no_init = 1), (Reason::ClosedHere, here));
     }
 
     #[test]

@@ -136,6 +136,7 @@ struct life_event {
 	__u8 is_orphan; /* no process has the socket */
 	__u8 by_t5;	/* as in struct life */
 	__u8 t5_runs;	/* the T5-shutdown-guard timer runs: this host has sent a SHUTDOWN */
+	__u8 no_init;	/* no INIT of this host has got a path to take */
 	struct process owner;
 	struct identity id;
 	struct abort_cause cause;
@@ -267,6 +268,13 @@ static __always_inline __u64 left_bytes(struct sctp_association *asoc)
 	return walk.bytes;
 }
 
+/* Returns which end has begun an association that is, or was, up: only that end has echoed a cookie
+ * (sctp_process_init()). */
+static __always_inline __u8 who_began(struct sctp_association *asoc)
+{
+	return READ(asoc, peer.cookie_len) > 0 ? HERE : PEER;
+}
+
 /* --- records --- */
 
 /*
@@ -297,9 +305,10 @@ static __noinline int report_life(__u64 address, struct life *life, __u32 event,
 	to->state = READ(asoc, state);
 	to->error_count = READ(asoc, overall_error_count);
 	to->error_limit = READ(asoc, max_retrans);
-	to->initiated_here = READ(asoc, peer.cookie_len) > 0;
+	to->initiated_here = event == LIFE_FAILED || who_began(asoc) == HERE;
 	to->left_bytes = left;
 	to->t5_runs = READ(asoc, timers[SCTP_EVENT_TIMEOUT_T5_SHUTDOWN_GUARD].entry.pprev) != NULL;
+	to->no_init = !READ(asoc, init_last_sent_to);
 	sk = READ(asoc, base.sk);
 	to->owners = owner_now((__u64)sk, &to->owner);
 	to->is_orphan = !READ(sk, sk_socket);
@@ -310,7 +319,8 @@ static __noinline int report_life(__u64 address, struct life *life, __u32 event,
 		to->up_ns = life->up_ns;
 		to->inits = life->inits;
 		to->id.life = life->life;
-		to->initiated_here = life->initiated == HERE;
+		if (life->initiated)
+			to->initiated_here = life->initiated == HERE;
 		to->by_t5 = life->by_t5;
 		to->aborted = life->aborted;
 		to->by_close = life->by_close;
@@ -374,7 +384,7 @@ static __noinline int comes_up(__u64 address)
 	life->is_up = 1;
 	life->up_ns = bpf_ktime_get_ns();
 	if (!life->initiated)
-		life->initiated = PEER;
+		life->initiated = who_began((void *)address);
 	return report_life(address, life, LIFE_UP, SCTP_COMM_UP, 0);
 }
 
@@ -541,8 +551,7 @@ static long found_step(__u32 n, struct assoc_walk *walk)
 	life->initiated = HERE;
 	if (READ(asoc, state) < SCTP_STATE_ESTABLISHED)
 		return 0; /* it is being begun, which only the end that begins it knows */
-	if (!READ(asoc, peer.cookie_len))
-		life->initiated = PEER;
+	life->initiated = who_began(asoc);
 	life->is_up = 1;
 	report_life(address, life, LIFE_FOUND, NOT_NOTIFIED, 0);
 	return 0;

@@ -364,6 +364,7 @@ struct sctp_association {
 	enum sctp_state state;
 	int overall_error_count; /* errors in a row, over all paths */
 	struct sctp_transport *shutdown_last_sent_to;
+	struct sctp_transport *init_last_sent_to; /* NULL: no INIT was sent */
 	struct timer_list timers[7];
 	unsigned long rto_initial; /* jiffies, as the next two */
 	unsigned long rto_min;
