@@ -49,6 +49,7 @@ static struct sctp_transport many_paths[ASSOCS][MANY_PATHS];
 static struct sctp_chunk retrans[ASSOCS][RETRANS];
 static struct sctp_chunk progress;
 static union data_first retrans_header;
+__u32 paused; /* what the iterator returned: 1: it is to run again for the file */
 
 static void link_paths(struct sctp_association *asoc, struct life_args *args)
 {
@@ -197,7 +198,7 @@ static void found(struct life_args *args, __u8 *bytes, __u64 len)
 		node = node->next;
 	}
 	node->next = &endpoint.asocs;
-	life_found(&ctx);
+	paused = life_found(&ctx);
 }
 
 /* The run is over: the programs do nothing more. */
@@ -214,6 +215,7 @@ static void resize_maps(void)
 
 static struct memory memories[] = {
 	VARIABLE(shared),
+	VARIABLE(paused),
 	{},
 };
 

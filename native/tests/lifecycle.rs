@@ -331,7 +331,7 @@ impl World {
     /// Both ends send an INIT at once: case B of RFC 9260 5.2.4, before the association is up. The tag stays.
     fn collide(&mut self, index: u32) {
         let assoc = self.of(index);
-        assoc.args.state = if assoc.inits % 2 == 0 { COOKIE_WAIT } else { COOKIE_ECHOED };
+        assoc.args.state = if assoc.inits.is_multiple_of(2) { COOKIE_WAIT } else { COOKIE_ECHOED };
         assoc.args.new_tag = assoc.args.tag;
         self.run("update", index, &[]);
     }
@@ -354,7 +354,7 @@ impl World {
         // COMM_UP, too, in case B while the association is up: no second report.
         let assoc = self.of(index);
         assoc.args.state = ESTABLISHED;
-        assoc.args.notification = if tag % 2 == 0 { COMM_UP } else { RESTART };
+        assoc.args.notification = if tag.is_multiple_of(2) { COMM_UP } else { RESTART };
         self.run("change", index, &[]);
     }
 
@@ -716,6 +716,74 @@ fn those_there_at_the_start_are_found_once() {
         assert_eq!(world.seen[&Event::Found], 29);
         assert_eq!(world.seen[&Event::End], 30);
     }
+}
+
+#[test]
+fn however_many_are_there_at_the_start_all_are_found() {
+    for (seed, lives) in (0..20).flat_map(|seed| [(seed, 64), (seed, 8)]) {
+        let mut world = World::new(seed, true, lives, Filter::default());
+        // Half of the ring has room for three records.
+        let size = 6 * (size_of::<LifeEvent>() as u64 + 8);
+        world.program.kernel().ring_size = size;
+        let mut all: Vec<u8> = (10..60).collect();
+        world.make(0).args.state = ESTABLISHED;
+        let template = world.of(0).args;
+        let (mut found, mut ended) = (Vec::new(), Vec::new());
+        let mut runs = 0;
+        loop {
+            world.of(0).args = template;
+            world.run("found", 0, &all);
+            runs += 1;
+            for event in world.program.records::<LifeEvent>() {
+                let index = event.id.peer.ip[3] - 2;
+                if event.event == Event::Found as u32 { &mut found } else { &mut ended }.push(index);
+            }
+            if world.program.variable::<u32>("paused") == 0 {
+                break;
+            }
+            // Some end before they are found, and some of those found.
+            for _ in 0..world.rng.usize(..3) {
+                let index = all.swap_remove(world.rng.usize(..all.len()));
+                all.sort_unstable();
+                let mut args = template;
+                args.assoc.index = index.into();
+                args.assoc.assoc_id += u32::from(index);
+                args.tag = args.tag.wrapping_add(index.into());
+                args.notification = COMM_LOST;
+                for hook in ["change", "free"] {
+                    world.program.run(world.hooks[hook], &args, &[]);
+                }
+            }
+        }
+        assert!(runs > 10, "{runs} runs");
+        let count = found.len();
+        found.sort_unstable();
+        found.dedup();
+        // With room for few lives, those looked at again are no more known.
+        assert!(lives == 8 || found.len() == count, "found twice");
+        assert!(all.iter().all(|index| found.contains(index)), "not all of {all:?} in {found:?}");
+        assert!(count - found.len() < 20, "{count} found, {} of them once", found.len());
+        assert_eq!(world.program.variable::<Shared<Accounting>>("shared").lives_lost, 0);
+        let (ends, distinct) = (ended.len(), ended.iter().collect::<std::collections::BTreeSet<_>>().len());
+        assert_eq!(ends, distinct, "an end twice");
+    }
+}
+
+#[test]
+fn what_was_not_found_before_the_end_of_the_run_is_counted() {
+    let mut world = World::new(6, true, 64, Filter::default());
+    world.program.kernel().ring_size = 6 * (size_of::<LifeEvent>() as u64 + 8);
+    world.make(0).args.state = ESTABLISHED;
+    let all: Vec<u8> = (10..60).collect();
+    world.run("found", 0, &all);
+    let found = world.program.records::<LifeEvent>().len() as u64;
+    world.run("switch_off", 0, &[]);
+    world.of(0).args.state = ESTABLISHED;
+    world.run("found", 0, &all);
+    assert!(world.program.records::<LifeEvent>().is_empty());
+    assert_eq!(world.program.variable::<u32>("paused"), 0);
+    let lost = world.program.variable::<Shared<Accounting>>("shared").lives_lost;
+    assert_eq!((found > 0, found + lost), (true, 50));
 }
 
 #[test]

@@ -8,13 +8,15 @@ use crate::{
     Config, Error, Identity, PathState,
     escape::escape,
     identity::socket_addr,
+    links::{FileIterator, LIFE_FOUND, Steps},
     object::{OpenPrograms, map},
     owner::Owners,
     raw::{self, Cause as RawCause, LifeEvent as RawEvent, LifeSettings, Settings},
     ring::Ring,
 };
 
-/// Size of the ring buffer in bytes: room for more than 2,500 events, as those that are found at the start.
+/// Size of the ring buffer in bytes: room for more than 2,500 events. Those found at the start take half of it at most,
+/// and then wait until it is read.
 const RING_BYTES: u32 = 1 << 21;
 /// How many associations the kernel side knows at a time, that is, from its begin to its end. It evicts those not
 /// heard of for long: their end is reported all the same, without what is known from their begin.
@@ -202,23 +204,28 @@ pub struct AssocEvent {
 /// Reads the events of a running trace.
 pub(crate) struct Lifecycle {
     ring: Ring<RawEvent>,
+    /// The iterator that finds associations that were there before the start; `None` once it has found all.
+    finding: Option<Steps>,
     /// The cgroups and payload protocols of associations; `None` unless [`Config::owners`] is set.
     owners: Option<Owners>,
     jiffy: Duration,
 }
 
 impl Lifecycle {
-    /// Opens the ring buffer; `None` unless [`Config::lifecycle`] is set.
+    /// Opens the ring buffer, and begins to find associations; `None` unless [`Config::lifecycle`] is set.
     ///
     /// # Errors
-    /// Where the kernel refuses to map the ring buffer (out of memory).
+    /// Where the kernel refuses to map the ring buffer, or to run an iterator (out of memory).
     pub(crate) fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Option<Self>, Error> {
         if !config.lifecycle {
             return Ok(None);
         }
         let ring = Ring::new(&map(object, "life_events")?)?;
         let owners = Owners::new(object, config)?;
-        Ok(Some(Self { ring, owners, jiffy: Duration::from_nanos(settings.jiffy_ns) }))
+        let finding = FileIterator::named(object, LIFE_FOUND)?.map(|files| files.steps()).transpose()?;
+        let mut lifecycle = Self { ring, finding, owners, jiffy: Duration::from_nanos(settings.jiffy_ns) };
+        lifecycle.find()?;
+        Ok(Some(lifecycle))
     }
 
     /// Returns a descriptor that is readable while there are events.
@@ -232,12 +239,25 @@ impl Lifecycle {
     /// Moves at most `limit` events into `into`. Returns whether there may be more.
     ///
     /// # Errors
-    /// Where libbpf fails to read the ring buffer.
-    pub(crate) fn take(&self, into: &mut Vec<AssocEvent>, limit: usize) -> Result<bool, Error> {
+    /// Where libbpf fails to read the ring buffer, or the kernel refuses to go on with the iterator.
+    pub(crate) fn take(&mut self, into: &mut Vec<AssocEvent>, limit: usize) -> Result<bool, Error> {
         let mut events = Vec::new();
         let more = self.ring.take(&mut events, limit)?;
         into.extend(events.iter().filter_map(|event| self.decode(event)));
-        Ok(more)
+        if more || self.finding.is_none() {
+            return Ok(more);
+        }
+        self.find()?;
+        Ok(true)
+    }
+
+    /// Finds more associations, as many as half of the ring has room for.
+    fn find(&mut self) -> io::Result<()> {
+        let Some(files) = &mut self.finding else { return Ok(()) };
+        if files.step()? {
+            self.finding = None;
+        }
+        Ok(())
     }
 
     fn decode(&self, raw: &RawEvent) -> Option<AssocEvent> {

@@ -79,6 +79,8 @@ struct {
 
 const struct life no_life = {.life = 1};
 
+__u32 lives_freed = 0; /* associations, whether known or not */
+
 struct life_path {
 	struct endpoint_addr local;
 	struct endpoint_addr peer;
@@ -506,6 +508,7 @@ static __always_inline int on_life_free(__u64 address)
 {
 	struct life *life = known_life(address);
 
+	__sync_fetch_and_add(&lives_freed, 1);
 	if (life && !life->is_over && (life->is_up || life->initiated == HERE))
 		report_life(address, life, life->is_up ? LIFE_END : LIFE_FAILED, NOT_NOTIFIED, 0);
 	bpf_map_delete_elem(&known_lives, &address);
@@ -535,16 +538,45 @@ LIFE_HOOK(free, sctp_association_free, on_life_free(asoc), __u64 asoc)
 
 /* --- the start --- */
 
-static long found_step(__u32 n, struct assoc_walk *walk)
+/*
+ * Where life_found() has stopped, as half of the ring is full: the kernel calls it again for the
+ * same file when user space, having made room, goes on reading the iterator (bpf_iter_run_prog()).
+ * It begins anew at the first association that it has not looked at; and before that, by as many
+ * as were freed meanwhile and may have been looked at.
+ */
+struct found_pause {
+	__u64 ep; /* the endpoint; 0: none */
+	__u32 done;
+	__u32 freed;
+};
+
+struct found_pause found_pause = {};
+
+struct found_walk {
+	struct assoc_walk assocs;
+	__u32 skip; /* associations that need no more look */
+	__u32 done;
+	__u32 is_full; /* 1: half of the ring is full */
+};
+
+static long found_step(__u32 n, struct found_walk *walk)
 {
-	struct sctp_association *asoc = next_assoc(walk);
+	struct sctp_association *asoc = next_assoc(&walk->assocs);
 	__u64 address = (__u64)asoc;
 	struct life *life;
 
 	if (!asoc)
 		return 1;
-	if (known_life(address))
-		return 0; /* it has just begun, or was found by another file */
+	if (walk->done < walk->skip || known_life(address)) {
+		walk->done++;
+		return 0; /* it has just begun, or was found before, maybe by another file */
+	}
+	if (bpf_ringbuf_query(&life_events, BPF_RB_AVAIL_DATA) >
+	    bpf_ringbuf_query(&life_events, BPF_RB_RING_SIZE) / 2) {
+		walk->is_full = 1;
+		return 1;
+	}
+	walk->done++;
 	life = new_life(address);
 	if (!life)
 		return 0;
@@ -553,19 +585,30 @@ static long found_step(__u32 n, struct assoc_walk *walk)
 		return 0; /* it is being begun, which only the end that begins it knows */
 	life->initiated = who_began(asoc);
 	life->is_up = 1;
+	if (IS_OFF) { /* it may have come up since */
+		count(&shared.lives_lost, 1);
+		return 0;
+	}
 	report_life(address, life, LIFE_FOUND, NOT_NOTIFIED, 0);
 	return 0;
 }
 
-/* An iterator, run at the start for each open file: reports the associations that are there. */
+/* An iterator over open files, read from the start on: reports the associations that are there. */
 SEC("iter/task_file")
 int life_found(struct bpf_iter__task_file *ctx)
 {
-	struct assoc_walk walk = {};
+	struct found_walk walk = {};
+	__u32 freed = *(volatile __u32 *)&lives_freed;
 
-	if (begin_assoc_walk(&walk, ctx->file))
-		bpf_loop(MAX_ASSOCS, found_step, &walk, 0);
-	return 0;
+	if (!begin_assoc_walk(&walk.assocs, ctx->file))
+		return 0;
+	if (found_pause.ep == walk.assocs.ep && found_pause.done > freed - found_pause.freed)
+		walk.skip = found_pause.done - (freed - found_pause.freed);
+	bpf_loop(MAX_ASSOCS, found_step, &walk, 0);
+	found_pause.ep = walk.is_full ? walk.assocs.ep : 0;
+	found_pause.done = walk.done;
+	found_pause.freed = freed;
+	return walk.is_full != 0; /* 1: again for this file; the verifier takes only 0 and 1 */
 }
 
 #endif
