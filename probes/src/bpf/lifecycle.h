@@ -539,24 +539,27 @@ LIFE_HOOK(free, sctp_association_free, on_life_free(asoc), __u64 asoc)
 /* --- the start --- */
 
 /*
- * Where life_found() has stopped, as half of the ring is full: the kernel calls it again for the
- * same file when user space, having made room, goes on reading the iterator (bpf_iter_run_prog()).
- * It begins anew at the first association that it has not looked at; and before that, by as many
- * as were freed meanwhile and may have been looked at.
+ * Where life_found() is among the associations of a file. When half of the ring is full, it stops
+ * there: the kernel calls it again for the same file when user space, having made room, goes on
+ * reading the iterator (bpf_iter_run_prog()). Then it skips those that it has looked at, but for as
+ * many as were freed since, as some of these may have been among them.
+ *
+ * These are no variables of the walk: counts on the stack, from a known 0 on, would have the
+ * verifier follow each round of the loop.
  */
-struct found_pause {
-	__u64 ep; /* the endpoint; 0: none */
-	__u32 done;
-	__u32 freed;
+struct found_at {
+	__u64 ep;    /* the endpoint where it has stopped; 0: none */
+	__u32 skip;  /* associations to skip */
+	__u32 done;  /* associations skipped or looked at */
+	__u32 freed; /* lives_freed when it began to look */
+	__u32 pad;
 };
 
-struct found_pause found_pause = {};
+struct found_at found_at = {};
 
 struct found_walk {
 	struct assoc_walk assocs;
-	__u32 skip; /* associations that need no more look */
-	__u32 done;
-	__u32 is_full; /* 1: half of the ring is full */
+	__u64 is_full; /* 1: half of the ring is full */
 };
 
 static long found_step(__u32 n, struct found_walk *walk)
@@ -567,8 +570,8 @@ static long found_step(__u32 n, struct found_walk *walk)
 
 	if (!asoc)
 		return 1;
-	if (walk->done < walk->skip || known_life(address)) {
-		walk->done++;
+	if (found_at.done < found_at.skip || known_life(address)) {
+		found_at.done++;
 		return 0; /* it has just begun, or was found before, maybe by another file */
 	}
 	if (bpf_ringbuf_query(&life_events, BPF_RB_AVAIL_DATA) >
@@ -576,7 +579,7 @@ static long found_step(__u32 n, struct found_walk *walk)
 		walk->is_full = 1;
 		return 1;
 	}
-	walk->done++;
+	found_at.done++;
 	life = new_life(address);
 	if (!life)
 		return 0;
@@ -598,16 +601,17 @@ SEC("iter/task_file")
 int life_found(struct bpf_iter__task_file *ctx)
 {
 	struct found_walk walk = {};
-	__u32 freed = *(volatile __u32 *)&lives_freed;
+	__u32 freed = *(volatile __u32 *)&lives_freed, since;
 
 	if (!begin_assoc_walk(&walk.assocs, ctx->file))
 		return 0;
-	if (found_pause.ep == walk.assocs.ep && found_pause.done > freed - found_pause.freed)
-		walk.skip = found_pause.done - (freed - found_pause.freed);
+	since = freed - found_at.freed;
+	found_at.skip =
+		found_at.ep == walk.assocs.ep && found_at.done > since ? found_at.done - since : 0;
+	found_at.done = 0;
+	found_at.freed = freed;
 	bpf_loop(MAX_ASSOCS, found_step, &walk, 0);
-	found_pause.ep = walk.is_full ? walk.assocs.ep : 0;
-	found_pause.done = walk.done;
-	found_pause.freed = freed;
+	found_at.ep = walk.is_full ? walk.assocs.ep : 0;
 	return walk.is_full != 0; /* 1: again for this file; the verifier takes only 0 and 1 */
 }
 
