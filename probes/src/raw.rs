@@ -354,7 +354,9 @@ pub struct LifeEvent {
     pub by_t5: u8,
     /// 1: the T5-shutdown-guard timer runs: this host has sent a SHUTDOWN.
     pub t5_runs: u8,
-    pub pad: [u8; 4],
+    /// 1: no INIT of this host has got a path to take.
+    pub no_init: u8,
+    pub pad: [u8; 3],
     /// One of these processes, or the last that had it.
     pub owner: Process,
     pub id: Identity,
@@ -493,7 +495,8 @@ macro_rules! same_layout {
             };
             $crate::raw::LifeEvent = life_event {
                 at_ns, begun_ns, up_ns, left_bytes, event, state, error_count, error_limit, inits, owners, notified, error,
-                initiated_here, aborted, by_close, lingers, by_icmp, is_orphan, by_t5, t5_runs, owner, id, cause, settings
+                initiated_here, aborted, by_close, lingers, by_icmp, is_orphan, by_t5, t5_runs, no_init, owner,
+                id, cause, settings
             };
             $crate::raw::Filter = filter {
                 assoc_id, netns, tgid, lport, rport, family, ip, cgroup

@@ -384,6 +384,7 @@ struct sctp_association {
 	int overall_error_count; /* errors in a row, over all paths */
 	struct sctp_transport *shutdown_last_sent_to;
 	struct sctp_chunk *addip_last_asconf; /* the ASCONF that the peer has not answered */
+	struct sctp_transport *init_last_sent_to; /* NULL: no INIT was sent */
 	struct timer_list timers[7];
 	unsigned long rto_initial; /* jiffies, as the next two */
 	unsigned long rto_min;
