@@ -195,6 +195,12 @@ impl Undelivered {
         found
     }
 
+    /// Asserts that an association has all that happened, as a hook has just found it.
+    fn check_now(&mut self, index: usize) {
+        let (life, counts) = (self.world.assocs[index].life(), self.peer(index).counts);
+        assert_eq!(self.found().get(&life).copied().unwrap_or_default(), counts);
+    }
+
     /// Ends the run, as user space does: the iterator looks at what lives. Asserts that all is as it was.
     fn check(&mut self) {
         for index in 0..self.world.assocs.len() {
@@ -209,7 +215,7 @@ impl Undelivered {
 
 fn setups() -> impl Iterator<Item = Setup> {
     let kinds = [(false, true), (false, false), (true, true), (true, false)];
-    kinds.into_iter().map(|(kprobes, cast)| Setup { kprobes, cast, ..Setup::ROOMY })
+    kinds.into_iter().map(|(kprobes, cast)| Setup { kprobes, cast, len: 512, ..Setup::ROOMY })
 }
 
 /// Associations that were there at the start and others, which restart and end: each life has what happened in
@@ -249,18 +255,21 @@ fn each_life_has_what_it_did_not_deliver() {
                     run.send(index, 0, 1);
                     run.give_up(index, 0, 1);
                     run.run(run.chunk_fail, index, 0);
+                    run.check_now(index);
                 }
                 4 => {
                     run.send(index, 0, 2);
                     let count = run.rng.u32(1..5);
                     run.give_up(index, count, 0);
                     run.run(run.ftsn, index, 0);
+                    run.check_now(index);
                 }
                 5 => {
                     run.send(index, 0, 3);
                     let counts = [run.rng.u32(..5), run.rng.u32(..5)];
                     run.give_up(index, counts[0], counts[1]);
                     run.run(run.prune, index, 0);
+                    run.check_now(index);
                 }
                 6 => {
                     // A flush of the queue of chunks to be sent again: no hook.
