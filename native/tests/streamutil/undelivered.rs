@@ -292,8 +292,7 @@ fn each_life_has_what_it_did_not_deliver() {
                 12 if run.world.assocs.len() > 4 => {
                     run.end(index);
                 }
-                _ if run.args(index).counted > 0 => run.restart(index),
-                _ => {}
+                _ => run.restart(index),
             }
         }
         run.check();
@@ -345,6 +344,22 @@ fn streams_that_do_not_exist_take_no_entries() {
         assert_eq!(entries.iter().map(|(_, streams)| streams.len()).collect::<Vec<_>>(), [1]);
         run.check();
         assert_eq!(run.world.accounting(), Accounting::default());
+    }
+}
+
+/// Messages that were sent before their association had an id, and that are given up before anything was sent.
+#[test]
+fn messages_older_than_their_association_id_are_counted() {
+    for setup in setups() {
+        let mut run = Undelivered::new(setup, 1);
+        let index = run.begin();
+        let before = StreamArgs { flags: 0x10, ..StreamArgs::new(run.args(index).assoc.index, 0) };
+        run.world.program.run(run.send, &before, &[]);
+        run.give_up(index, 0, 3);
+        run.run(run.chunk_fail, index, 0);
+        run.check_now(index);
+        run.end(index);
+        run.check();
     }
 }
 
