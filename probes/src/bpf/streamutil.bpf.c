@@ -523,13 +523,13 @@ static long at_start_step(__u32 n, struct assoc_walk *walk)
 	if (!a)
 		return 0;
 	a->stats.abandoned_before = before;
-	make_visible(a);
 	return 0;
 }
 
 /*
  * An iterator, run once at start for each open file: makes the entries of associations that have
- * given up messages, or may do so with messages that wait already.
+ * given up messages, or may do so with messages that wait already. The iterator does not hold the
+ * association's lock: if a hook has already made the entry, that is left to the hooks.
  */
 SEC("iter/task_file")
 int streamutil_x_at_start(struct bpf_iter__task_file *ctx)
