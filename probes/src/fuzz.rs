@@ -49,9 +49,13 @@ pub fn programs(bytes: &[u8]) {
             bytes,
         ),
         _ => {
-            let baseline = streamutil::Baseline::new(MAX_ENTRIES);
-            let interval_began = Duration::ZERO;
-            let programs = |tables| streamutil::Programs { tables, sizes: None, baseline, interval_began };
+            let programs = |tables| streamutil::Programs {
+                tables,
+                sizes: None,
+                baseline: streamutil::Baseline::new(MAX_ENTRIES),
+                undelivered: streamutil::Baseline::new(MAX_ENTRIES),
+                interval_began: Duration::ZERO,
+            };
             read(streams(bytes).map(programs), bytes);
         }
     }

@@ -72,6 +72,10 @@
 /* enum sctp_error: a DATA chunk is of a stream that does not exist. */
 #define SCTP_ERROR_INV_STRM 1
 
+/* Bits of sctp_sndrcvinfo.sinfo_flags: the policy by which PR-SCTP gives a message up (RFC 7496).
+ */
+#define SCTP_PR_SCTP_MASK 0x0030
+
 #define EAGAIN 11
 #define EINVAL 22
 #define EMSGSIZE 90
@@ -285,6 +289,7 @@ struct sctp_outq {
 	struct sctp_association *asoc;
 	struct list_head out_chunk_list; /* chunks queued and never sent yet */
 	struct list_head retransmit;	 /* chunks to be sent again, which are not outstanding */
+	struct list_head abandoned;	 /* chunks sent before, and given up by PR-SCTP */
 	unsigned int out_qlen;		 /* bytes of these chunks */
 	__u32 outstanding_bytes;	 /* bytes sent and not acknowledged */
 };
@@ -409,6 +414,11 @@ struct sctp_association {
 	struct sctp_outq outqueue;
 	struct sctp_ulpq ulpq;
 	struct sctp_priv_assoc_stats stats;
+	/* What SCTP_PR_ASSOC_STATUS returns, by policy: limited lifetime, retransmissions,
+	 * priority.
+	 */
+	__u64 abandoned_unsent[3];
+	__u64 abandoned_sent[3];
 };
 
 struct sctp_chunkhdr {
@@ -419,6 +429,7 @@ struct sctp_chunkhdr {
 
 struct sctp_sndrcvinfo {
 	__u16 sinfo_stream;
+	__u16 sinfo_flags;
 	__be32 sinfo_ppid;
 };
 

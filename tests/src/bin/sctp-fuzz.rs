@@ -66,6 +66,14 @@ enum Action {
         #[command(flatten)]
         ends: Ends,
     },
+    /// Keep the rules, but send messages on streams that do not exist, too.
+    Strays {
+        #[command(flatten)]
+        ends: Ends,
+        /// Packets with two such messages each.
+        #[arg(long, default_value_t = 40)]
+        packets: u16,
+    },
     /// Keep the rules, and acknowledge with gap blocks.
     Gaps {
         #[command(flatten)]
@@ -99,6 +107,7 @@ fn main() -> Result<()> {
         Action::Wrap { ends, messages } => wrap(&Wire::new(ends)?, messages),
         Action::Abort { ends } => abort(&Wire::new(ends)?),
         Action::Refuse { ends } => refuse(&Wire::new(ends)?),
+        Action::Strays { ends, packets } => strays(&Wire::new(ends)?, packets),
         Action::Gaps { ends, blocks, rounds } => gaps(&Wire::new(ends)?, blocks, rounds),
     }
 }
@@ -233,6 +242,8 @@ struct Association<'a> {
     heartbeat: Option<u32>,
     /// Request sequence number of the last RE-CONFIG from the kernel: its request for an SSN/TSN reset.
     reset: Option<u32>,
+    /// Number of ERROR chunks from the kernel with the cause "Invalid Stream Identifier" (RFC 9260 3.3.10.1).
+    invalid_streams: u32,
     alive: bool,
 }
 
@@ -249,6 +260,7 @@ impl<'a> Association<'a> {
             acknowledge: true,
             heartbeat: None,
             reset: None,
+            invalid_streams: 0,
             alive: true,
         };
         new.send(&wire::init(tag, 1 << 20, STREAMS, tsn))?;
@@ -300,6 +312,7 @@ impl<'a> Association<'a> {
                     5 => self.heartbeat = Some(word(value, 4)),
                     // ABORT, SHUTDOWN, SHUTDOWN ACK
                     6..=8 => self.alive = false,
+                    9 => self.invalid_streams += u32::from(value.starts_with(&[0, 1])),
                     130 => self.reset = Some(word(value, 4)),
                     _ => {}
                 }
@@ -617,6 +630,29 @@ fn converse(association: &mut Association<'_>, messages: u32) -> Result<()> {
 fn ask_for(association: &mut Association<'_>, ask: u32, first: u8) -> Result<()> {
     association.send(&data(WHOLE | UNORDERED, association.view.next, 0, 0, ask, &[first; 20]))?;
     association.listen(Duration::from_millis(10), |_| false)
+}
+
+// --- streams that do not exist ---
+
+/// Sends packets of two messages on streams that do not exist, each fifth one twice, and messages between them that
+/// come back. Prints how many there were, and how many of them the kernel has reported.
+fn strays(wire: &Wire, packets: u16) -> Result<()> {
+    let mut association = Association::connect(wire, 30_000, 1, 1)?;
+    for i in 0..packets {
+        let next = association.view.next;
+        let streams = [STREAMS + i * 7 % 1000, u16::MAX - i];
+        let message = |n: usize| data(WHOLE, next + n as u32, streams[n], 0, 0, b"stray");
+        let both = [message(0), message(1)].concat();
+        for _ in 0..if i % 5 == 0 { 2 } else { 1 } {
+            association.send(&both)?;
+        }
+        association.listen(PATIENCE, |this| this.view.next == next + 2)?;
+        ask_for(&mut association, ask::ECHO, 0)?;
+        ensure!(association.alive && association.view.next == next + 3, "not all was acknowledged");
+    }
+    let errors = association.invalid_streams;
+    println!("{}", serde_json::json!({ "sent": 2 * packets, "errors": errors }));
+    association.send(&chunk(6, 0, &[]))
 }
 
 // --- gap blocks ---
