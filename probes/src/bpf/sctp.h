@@ -260,6 +260,7 @@ struct sctp_transport {
 	__u32 pathmtu;
 	int state; /* enum sctp_spinfo_state */
 	unsigned short error_count;
+	__u64 last_time_heard; /* when a packet last came on this path: ktime_get() */
 	struct timer_list T3_rtx_timer;
 	struct timer_list hb_timer;
 };
@@ -291,6 +292,7 @@ struct sctp_sock {
 
 enum sctp_state {
 	SCTP_STATE_CLOSED = 0,
+	SCTP_STATE_COOKIE_WAIT = 1,
 	SCTP_STATE_ESTABLISHED = 3,
 };
 
@@ -350,6 +352,7 @@ struct sctp_association {
 		struct list_head transport_addr_list;
 		__u16 port; /* host order */
 		struct sctp_transport *primary_path;
+		struct sctp_transport *active_path; /* the path that carries new data */
 		struct sctp_transport *retran_path; /* the path that carries retransmissions */
 		__u16 prsctp_capable : 1;
 		__u16 zero_window_announced : 1;
