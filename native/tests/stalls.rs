@@ -287,6 +287,16 @@ fn a_silent_path() {
     check("a SHUTDOWN came", unknown, &[BEFORE, &shutdown]);
 }
 
+/// The silence begins when the peer was heard of last, not with the stall.
+#[test]
+fn a_silence_is_as_long_as_nothing_was_heard() {
+    let steps =
+        [Send, Pass(500), Heard, Pass(500), T3, Pass(1500), Heard, Pass(500), T3, Pass(4000), T3, Pass(100)];
+    let mut world = World::play(&[BEFORE, &steps].concat(), false);
+    let (evidence, now) = (world.stall().expect("a stall"), Duration::from_nanos(world.now));
+    assert_eq!(cause(&evidence, now), (StallCause::PathSilent, Duration::from_millis(500 + 4000 + 100)));
+}
+
 #[test]
 fn a_closed_window() {
     let closed = StallCause::WindowClosed;
@@ -416,6 +426,8 @@ fn an_unanswered_handshake() {
     // The data was sent after the handshake, and the time since then is the path's.
     let answered = [State(COOKIE_WAIT), Queue, Pass(300), State(ESTABLISHED), Pass(1000), T3, Pass(1000)];
     check("and then the path is silent", StallCause::PathSilent, &[&answered]);
+    let late = [State(COOKIE_WAIT), Queue, Pass(2500), State(ESTABLISHED), Pass(1000), T3, Pass(100)];
+    check("for the lesser part", handshake, &[&late]);
 }
 
 #[test]

@@ -565,7 +565,7 @@ __noinline int stall_t3(__u32 key, __u64 address, __u64 path_address)
 	/* What was heard was no SACK. It ends a silence. */
 	if (heard <= now)
 		part_end(e, heard);
-	e->is_silent = heard <= armed && e->part_ns <= armed;
+	e->is_silent = heard <= armed;
 	if (e->has_gaps)
 		note_missing(key, address);
 	e->held_by = what_holds(e);
