@@ -41,7 +41,8 @@ pub fn programs(bytes: &[u8]) {
         2 => {
             let reported = vec![bufmon::Reported::default(); MAX_ENTRIES];
             let sends = table::<bufmon::RawSend>(bytes).and_then(|(file, len)| Table::new(&file, len).ok());
-            let programs = |assocs| bufmon::Programs { assocs, reported, sends, extended: true };
+            let programs =
+                |assocs| bufmon::Programs { assocs, reported, sends, extended: true, stalls: None };
             read(entries(bytes).map(programs), bytes);
         }
         3 => read(

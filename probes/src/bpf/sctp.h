@@ -279,6 +279,7 @@ struct sctp_transport {
 	int state; /* enum sctp_spinfo_state */
 	unsigned short error_count;
 	__u32 param_flags; /* enum sctp_spp_flags */
+	__u64 last_time_heard; /* when a packet last came on this path: ktime_get() */
 	struct timer_list T3_rtx_timer;
 	struct timer_list hb_timer;
 	struct timer_list reconf_timer;
@@ -313,6 +314,7 @@ struct sctp_sock {
 
 enum sctp_state {
 	SCTP_STATE_CLOSED = 0,
+	SCTP_STATE_COOKIE_WAIT = 1,
 	SCTP_STATE_ESTABLISHED = 3,
 };
 

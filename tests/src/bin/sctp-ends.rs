@@ -80,6 +80,8 @@ enum How {
     ConnectMany,
     /// close() while connecting
     Connecting,
+    /// Messages are sent while connecting, and nobody answers
+    Unanswered,
     /// Messages are sent, and nobody answers
     Silence,
     /// close(), and nobody answers the SHUTDOWN
@@ -189,6 +191,17 @@ fn end(how: How, [own, peer]: &[SocketAddr; 2], after: Option<&str>, text: &[u8]
             thread::sleep(Duration::from_millis(100));
             return Ok(());
         }
+        How::Unanswered => {
+            socket.plain().set_nonblocking(true)?;
+            let error = socket.connect(&[*peer]).err().context("connected")?;
+            ensure!(error.raw_os_error() == Some(libc::EINPROGRESS), "{error}");
+            for _ in 0..2 {
+                socket.send(&[0; 100], Outgoing::default())?;
+            }
+            // Three INITs, 300 ms apart, and the time after the last.
+            thread::sleep(Duration::from_millis(2000));
+            return Ok(());
+        }
         _ => socket.connect(&[*peer])?,
     };
     let send = |message: &[u8]| socket.send(message, Outgoing { assoc_id, ..Outgoing::default() });
@@ -232,7 +245,7 @@ fn end(how: How, [own, peer]: &[SocketAddr; 2], after: Option<&str>, text: &[u8]
             }
         }
         How::PeerAborts | How::Wait => until_over(&socket, &mut buffer),
-        How::Connect | How::ConnectMany | How::Connecting => bail!("ended before"),
+        How::Connect | How::ConnectMany | How::Connecting | How::Unanswered => bail!("ended before"),
     }
     drop(socket);
     process::exit(0)
