@@ -648,6 +648,7 @@ fn strays(wire: &Wire, packets: u16) -> Result<()> {
         }
         association.listen(PATIENCE, |this| this.view.next == next + 2)?;
         ask_for(&mut association, ask::ECHO, 0)?;
+        association.listen(PATIENCE, |this| this.view.next == next + 3)?;
         ensure!(association.alive && association.view.next == next + 3, "not all was acknowledged");
     }
     let errors = association.invalid_streams;

@@ -36,7 +36,7 @@ const CAUSES: &str = "topology; path 10ms 0; path 10ms 1
     b sctp-paths server --bind 10.2.0.1,10.2.1.1 2>server.err &
     until_true 10 grep -qs listening server.err
     capture a0 a1
-    trace rto sctp-rto --json HOOKS
+    trace rto sctp-rto --json -q -f rto.json HOOKS
     # client PORT STEP...: a client on path 0 alone.
     client() {
         local port=$1
