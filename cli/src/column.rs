@@ -1,7 +1,11 @@
 //! Columns. Each has its name, unit, meaning and kind in one place, from which the CSV header, CSV rows, JSON
 //! objects, man page and JSON schema are made.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    any::Any,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+};
 
 /// The kind of a column's values, which says how a program may combine them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,11 +158,25 @@ pub trait Columns<Row> {
 #[doc(hidden)]
 #[expect(private_interfaces, reason = "written by columns, and read by the formats of this crate")]
 pub trait Sink {
-    /// Writes the value of a column, whose whole name is `prefix` followed by `name`.
-    fn value(&mut self, prefix: &'static str, name: &'static str, value: Value<'_>);
+    /// Writes the value of the next column, in the order of [`Columns::fields`].
+    fn value(&mut self, value: Value<'_>);
 
-    /// Writes a list of objects. CSV has an empty field in place of the list.
-    fn list(&mut self, name: &'static str, objects: &dyn Objects);
+    /// Writes the next column, a list of objects. CSV has an empty field in place of the list.
+    fn list(&mut self, objects: &dyn Objects);
+
+    /// Writes the next columns, those of a part that other rows have too. JSON keeps their text.
+    fn shared(&mut self, part: SharedPart<'_>);
+}
+
+/// A part that several rows share, with some of its columns.
+#[doc(hidden)]
+pub struct SharedPart<'a> {
+    /// The part. While somebody keeps it, no other part is at its address.
+    pub(crate) part: Rc<dyn Any>,
+    /// The address of the columns, and their number.
+    pub(crate) columns: (usize, usize),
+    /// Writes the values of the columns.
+    pub(crate) write: &'a dyn Fn(&mut dyn Sink),
 }
 
 /// The objects of a [`List`] in one row.
@@ -177,7 +195,7 @@ impl<Row> Columns<Row> for &'static [Column<Row>] {
     }
 
     fn write(&self, row: &Row, sink: &mut dyn Sink) {
-        self.iter().for_each(|column| sink.value("", column.name, column.get.value(row)));
+        self.iter().for_each(|column| sink.value(column.get.value(row)));
     }
 }
 
@@ -202,9 +220,35 @@ impl<Row, T> Columns<Row> for Part<Row, T> {
     fn write(&self, row: &Row, sink: &mut dyn Sink) {
         let part = (self.of)(row);
         for column in self.columns {
-            let value = part.map_or(Value::Null, |part| column.get.value(part));
-            sink.value(self.prefix, column.name, value);
+            sink.value(part.map_or(Value::Null, |part| column.get.value(part)));
         }
+    }
+}
+
+/// The columns of a part `T` that does not change, and that many rows share, such as the identity of their path. Only its
+/// first row takes the work of making text in JSON.
+pub struct Shared<Row: 'static, T: 'static> {
+    /// Gets the part of a row. `None` means that the part is unknown, and so the value of each of its
+    /// columns.
+    pub of: fn(&Row) -> Option<&Rc<T>>,
+    /// The columns of the part.
+    pub columns: &'static [Column<T>],
+}
+
+impl<Row, T> Columns<Row> for Shared<Row, T> {
+    fn fields(&self) -> Vec<Field> {
+        self.columns.fields()
+    }
+
+    fn write(&self, row: &Row, sink: &mut dyn Sink) {
+        let Some(part) = (self.of)(row) else {
+            return self.columns.iter().for_each(|_| sink.value(Value::Null));
+        };
+        sink.shared(SharedPart {
+            part: Rc::<T>::clone(part),
+            columns: (self.columns.as_ptr().addr(), self.columns.len()),
+            write: &|sink| self.columns.write(part, sink),
+        });
     }
 }
 
@@ -243,7 +287,7 @@ impl<Row, Item> Columns<Row> for List<Row, Item> {
     }
 
     fn write(&self, row: &Row, sink: &mut dyn Sink) {
-        sink.list(self.name, &Items { items: (self.of)(row), columns: self.columns });
+        sink.list(&Items { items: (self.of)(row), columns: self.columns });
     }
 }
 

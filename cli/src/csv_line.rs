@@ -10,7 +10,7 @@ use csv::{Writer, WriterBuilder};
 
 use crate::{
     Columns,
-    column::{Objects, Sink, Value},
+    column::{Objects, SharedPart, Sink, Value},
 };
 
 /// Size in bytes of the buffer that the CSV writer fills before it copies a part of a line to the output.
@@ -68,7 +68,7 @@ impl Line<'_> {
 }
 
 impl Sink for Line<'_> {
-    fn value(&mut self, _: &'static str, _: &'static str, value: Value<'_>) {
+    fn value(&mut self, value: Value<'_>) {
         match value {
             Value::Int(n) => self.display(n),
             Value::Float(f) => self.display(format_args!("{f:?}")),
@@ -81,8 +81,12 @@ impl Sink for Line<'_> {
         }
     }
 
-    fn list(&mut self, _: &'static str, _: &dyn Objects) {
+    fn list(&mut self, _: &dyn Objects) {
         self.field("");
+    }
+
+    fn shared(&mut self, part: SharedPart<'_>) {
+        (part.write)(self);
     }
 }
 

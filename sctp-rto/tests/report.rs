@@ -62,7 +62,7 @@ fn probe() -> Fake<Update, Row> {
         at: Duration::from_secs(5),
         assoc_id: 3,
         transport_id: 0,
-        id: Some(id()),
+        id: Some(id().into()),
         cause,
         values: values(rto_ms),
     };
@@ -157,7 +157,7 @@ fn a_t2_expiry_shows_in_extended_forms_only() {
             at: Duration::from_secs(5),
             assoc_id: 3,
             transport_id: 0,
-            id: Some(id()),
+            id: Some(id().into()),
             cause: Cause::T2 { old_rto },
             values: values(600),
         };
