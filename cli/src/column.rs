@@ -55,31 +55,18 @@ pub enum Type {
     Array,
 }
 
-/// A column's value in one row.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Value<'a> {
-    Int(u64),
-    Float(f64),
-    Fixed(f64, usize),
-    Text(&'a str),
-    Ip(IpAddr),
-    Socket(SocketAddr),
-    Bool(bool),
-    Null,
-}
-
 impl<T> Get<T> {
-    fn value<'a>(&self, from: &'a T) -> Value<'a> {
-        let value = match self {
-            Self::Int(get) => get(from).map(Value::Int),
-            Self::Float(get) => get(from).map(Value::Float),
-            Self::Fixed(get, decimals) => get(from).map(|value| Value::Fixed(value, *decimals)),
-            Self::Text(get) => get(from).map(Value::Text),
-            Self::Ip(get) => get(from).map(Value::Ip),
-            Self::Socket(get) => get(from).map(Value::Socket),
-            Self::Bool(get) => get(from).map(Value::Bool),
-        };
-        value.unwrap_or(Value::Null)
+    /// Writes the value that `from` has, or that there is none.
+    fn write(&self, from: Option<&T>, sink: &mut dyn Sink) {
+        match self {
+            Self::Int(get) => sink.int(from.and_then(get)),
+            Self::Float(get) => sink.float(from.and_then(get)),
+            Self::Fixed(get, decimals) => sink.fixed(from.and_then(get), *decimals),
+            Self::Text(get) => sink.text(from.and_then(get)),
+            Self::Ip(get) => sink.ip(from.and_then(get)),
+            Self::Socket(get) => sink.socket(from.and_then(get)),
+            Self::Bool(get) => sink.bool(from.and_then(get)),
+        }
     }
 
     fn json_type(&self) -> Type {
@@ -153,30 +140,42 @@ pub trait Columns<Row> {
     fn write(&self, row: &Row, sink: &mut dyn Sink);
 }
 
-/// Receives the values of a row. One implementation writes a line of CSV, another the members of a JSON
-/// object.
+/// Receives the values of a row, in the order of [`Columns::fields`]. One implementation writes a line of CSV, another the
+/// members of a JSON object.
 #[doc(hidden)]
-#[expect(private_interfaces, reason = "written by columns, and read by the formats of this crate")]
 pub trait Sink {
-    /// Writes the value of the next column, in the order of [`Columns::fields`].
-    fn value(&mut self, value: Value<'_>);
+    /// Writes the value of a [`Get::Int`].
+    fn int(&mut self, value: Option<u64>);
 
-    /// Writes the next column, a list of objects. CSV has an empty field in place of the list.
+    /// Writes the value of a [`Get::Float`].
+    fn float(&mut self, value: Option<f64>);
+
+    /// Writes the value of a [`Get::Fixed`].
+    fn fixed(&mut self, value: Option<f64>, decimals: usize);
+
+    /// Writes the value of a [`Get::Text`].
+    fn text(&mut self, value: Option<&str>);
+
+    /// Writes the value of a [`Get::Ip`].
+    fn ip(&mut self, value: Option<IpAddr>);
+
+    /// Writes the value of a [`Get::Socket`].
+    fn socket(&mut self, value: Option<SocketAddr>);
+
+    /// Writes the value of a [`Get::Bool`].
+    fn bool(&mut self, value: Option<bool>);
+
+    /// Writes a list of objects. CSV has an empty field in place of the list.
     fn list(&mut self, objects: &dyn Objects);
 
-    /// Writes the next columns, those of a part that other rows have too. JSON keeps their text.
-    fn shared(&mut self, part: SharedPart<'_>);
-}
+    /// Writes all values of a [`Shared`] and returns true, if their text was kept. `at`: the addresses of the part and of
+    /// the columns.
+    fn write_kept(&mut self, _at: [usize; 2]) -> bool {
+        false
+    }
 
-/// A part that several rows share, with some of its columns.
-#[doc(hidden)]
-pub struct SharedPart<'a> {
-    /// The part. While somebody keeps it, no other part is at its address.
-    pub(crate) part: Rc<dyn Any>,
-    /// The address of the columns, and their number.
-    pub(crate) columns: (usize, usize),
-    /// Writes the values of the columns.
-    pub(crate) write: &'a dyn Fn(&mut dyn Sink),
+    /// Keeps the text that was written since [`Sink::write_kept`], with the part: so no other part gets its address.
+    fn keep(&mut self, _at: [usize; 2], _part: Rc<dyn Any>) {}
 }
 
 /// The objects of a [`List`] in one row.
@@ -195,7 +194,7 @@ impl<Row> Columns<Row> for &'static [Column<Row>] {
     }
 
     fn write(&self, row: &Row, sink: &mut dyn Sink) {
-        self.iter().for_each(|column| sink.value(column.get.value(row)));
+        self.iter().for_each(|column| column.get.write(Some(row), sink));
     }
 }
 
@@ -219,36 +218,34 @@ impl<Row, T> Columns<Row> for Part<Row, T> {
 
     fn write(&self, row: &Row, sink: &mut dyn Sink) {
         let part = (self.of)(row);
-        for column in self.columns {
-            sink.value(part.map_or(Value::Null, |part| column.get.value(part)));
-        }
+        self.columns.iter().for_each(|column| column.get.write(part, sink));
     }
 }
 
-/// The columns of a part `T` that does not change, and that many rows share, such as the identity of their path. Only its
-/// first row takes the work of making text in JSON.
+/// Columns whose values follow from a part `T` of the row, which never changes and which many rows share, as the samples of
+/// a path share its identity. In JSON only the first of these rows takes the work of making text.
 pub struct Shared<Row: 'static, T: 'static> {
-    /// Gets the part of a row. `None` means that the part is unknown, and so the value of each of its
-    /// columns.
+    /// Gets the part of a row; `None` if the row has none.
     pub of: fn(&Row) -> Option<&Rc<T>>,
-    /// The columns of the part.
-    pub columns: &'static [Column<T>],
+    /// The columns.
+    pub columns: &'static [&'static dyn Columns<Row>],
 }
 
 impl<Row, T> Columns<Row> for Shared<Row, T> {
     fn fields(&self) -> Vec<Field> {
-        self.columns.fields()
+        self.columns.iter().flat_map(|columns| columns.fields()).collect()
     }
 
     fn write(&self, row: &Row, sink: &mut dyn Sink) {
-        let Some(part) = (self.of)(row) else {
-            return self.columns.iter().for_each(|_| sink.value(Value::Null));
-        };
-        sink.shared(SharedPart {
-            part: Rc::<T>::clone(part),
-            columns: (self.columns.as_ptr().addr(), self.columns.len()),
-            write: &|sink| self.columns.write(part, sink),
-        });
+        let part = (self.of)(row);
+        let at = part.map(|part| [Rc::as_ptr(part).addr(), self.columns.as_ptr().addr()]);
+        if at.is_some_and(|at| sink.write_kept(at)) {
+            return;
+        }
+        self.columns.iter().for_each(|columns| columns.write(row, sink));
+        if let (Some(at), Some(part)) = (at, part) {
+            sink.keep(at, Rc::<T>::clone(part));
+        }
     }
 }
 

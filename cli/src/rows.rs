@@ -30,6 +30,8 @@ pub struct Rows<Row: 'static> {
     format: Format,
     timestamp: bool,
     columns: Vec<&'static dyn Columns<Row>>,
+    /// Begins of JSON objects, by [`Period`].
+    begins: [String; 2],
     json: json::Form<Row>,
 }
 
@@ -37,8 +39,9 @@ impl<Row> Rows<Row> {
     /// Makes the printer of rows of `tool` (a command's name without `sctp-`) with these columns.
     #[must_use]
     pub fn new(tool: &'static str, common: &Common, columns: Vec<&'static dyn Columns<Row>>) -> Self {
-        let json = json::Form::new(tool, columns.clone());
-        Self { format: common.format(), timestamp: common.timestamp, columns, json }
+        let begins = [Period::Interval, Period::Summary].map(|period| json::begin(period.name(), tool));
+        let json = json::Form::new(columns.clone());
+        Self { format: common.format(), timestamp: common.timestamp, columns, begins, json }
     }
 
     /// Writes the header of CSV; nothing in other formats.
@@ -85,7 +88,7 @@ impl<Row> Rows<Row> {
 
     fn write(&self, out: &mut Out, period: Period, now: &str, row: &Row) -> Result<()> {
         if self.format == Format::Json {
-            return out.object(|to| self.json.write(to, period.name(), now, row));
+            return out.object(|to| self.json.write(to, &self.begins[period as usize], now, row));
         }
         let first: &[&str] = if self.timestamp { &[now] } else { &[] };
         out.row(|line| csv_line::row(line, first, &self.columns, row))
@@ -94,7 +97,8 @@ impl<Row> Rows<Row> {
 
 /// Writes a command's events of one type as JSON objects.
 pub struct Events<Event: 'static> {
-    kind: &'static str,
+    /// Begin of each object.
+    begin: String,
     json: json::Form<Event>,
     times: Times,
 }
@@ -103,8 +107,8 @@ impl<Event> Events<Event> {
     /// Makes the printer of events of `tool` (a command's name without `sctp-`) with these columns. `kind` is the `type`
     /// of their objects.
     #[must_use]
-    pub fn new(tool: &str, kind: &'static str, columns: &[&'static dyn Columns<Event>]) -> Self {
-        Self { kind, json: json::Form::new(tool, columns.to_vec()), times: Times::default() }
+    pub fn new(tool: &str, kind: &str, columns: &[&'static dyn Columns<Event>]) -> Self {
+        Self { begin: json::begin(kind, tool), json: json::Form::new(columns.to_vec()), times: Times::default() }
     }
 
     /// Writes an event that happened at the moment `at` of `CLOCK_MONOTONIC`.
@@ -113,6 +117,6 @@ impl<Event> Events<Event> {
     /// Where the output cannot be written.
     pub fn write(&mut self, out: &mut Out, clock: &Clock, at: Duration, event: &Event) -> Result<()> {
         let time = self.times.of(clock, at);
-        out.object(|to| self.json.write(to, self.kind, time, event))
+        out.object(|to| self.json.write(to, &self.begin, time, event))
     }
 }

@@ -198,10 +198,18 @@ const STALLS: &[Column<Row>] = &[
 
 /// The columns of a `sample` object: a send that waited.
 const SAMPLE: &[&dyn Columns<Wait>] = &[
-    &WAIT_ASSOC,
-    &Shared { of: |w: &Wait| w.id.as_ref(), columns: IDENTITY },
+    &Shared {
+        of: |w: &Wait| w.id.as_ref(),
+        columns: &[
+            &WAIT_ASSOC,
+            &Part { prefix: "", what: "", of: |w: &Wait| w.id.as_deref(), columns: IDENTITY },
+        ],
+    },
     &WAIT_VALUES,
-    &Shared { of: |w: &Wait| w.id.as_ref(), columns: OWNER },
+    &Shared {
+        of: |w: &Wait| w.id.as_ref(),
+        columns: &[&Part { prefix: "", what: "", of: |w: &Wait| w.id.as_deref(), columns: OWNER }],
+    },
 ];
 const WAIT_ASSOC: &[Column<Wait>] =
     &[Column::label("assoc_id", "association id", Int(|w| Some(w.assoc_id.into())))];

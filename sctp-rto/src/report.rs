@@ -142,48 +142,32 @@ const VALUES: &[Column<Values>] = &[
 ];
 
 /// The columns of a `sample` object: any record but a change of a path's state or of the primary path.
-const SAMPLE: &[&dyn Columns<Update>] = &[
-    &UPDATE_ASSOC,
-    &UPDATE_IDENTITY,
-    &UPDATE_PATH,
-    &UPDATE_WHICH,
-    &UPDATE_PEER,
-    &UPDATE_CAUSE,
-    &TIMES,
-    &UPDATE_VALUES,
-    &UPDATE_LIFE,
-];
+const SAMPLE: &[&dyn Columns<Update>] = &[&UPDATE_OF, &UPDATE_CAUSE, &TIMES, &UPDATE_VALUES, &UPDATE_OWNER];
 /// The columns of a `path` object: a change of a path's state, or of the primary path.
-const CHANGE: &[&dyn Columns<Update>] = &[
-    &UPDATE_ASSOC,
-    &UPDATE_IDENTITY,
-    &UPDATE_PATH,
-    &UPDATE_WHICH,
-    &UPDATE_PEER,
-    &UPDATE_CAUSE,
-    &STATES,
-    &UPDATE_VALUES,
-    &UPDATE_LIFE,
-];
+const CHANGE: &[&dyn Columns<Update>] = &[&UPDATE_OF, &UPDATE_CAUSE, &STATES, &UPDATE_VALUES, &UPDATE_OWNER];
+/// The columns that tell which path, association and life an update is of.
+const UPDATE_OF: Shared<Update, Identity> = Shared {
+    of: |u| u.id.as_ref(),
+    columns: &[&UPDATE_ASSOC, &UPDATE_IDENTITY, &UPDATE_PATH, &UPDATE_WHICH],
+};
+const UPDATE_OWNER: Shared<Update, Identity> = Shared { of: |u| u.id.as_ref(), columns: &[&UPDATE_LIFE] };
 const UPDATE_ASSOC: &[Column<Update>] =
     &[Column::label("assoc_id", "association id", Int(|u| Some(u.assoc_id.into())))];
-const UPDATE_IDENTITY: Shared<Update, Identity> = Shared { of: |u| u.id.as_ref(), columns: IDENTITY };
-const UPDATE_PATH: Shared<Update, Identity> = Shared { of: |u| u.id.as_ref(), columns: PATH };
-const UPDATE_LIFE: Shared<Update, Identity> = Shared { of: |u| u.id.as_ref(), columns: OWNER };
+const UPDATE_IDENTITY: Part<Update, Identity> =
+    Part { prefix: "", what: "", of: |u| u.id.as_deref(), columns: IDENTITY };
+const UPDATE_PATH: Part<Update, Identity> =
+    Part { prefix: "", what: "", of: |u| u.id.as_deref(), columns: PATH };
+const UPDATE_LIFE: Part<Update, Identity> =
+    Part { prefix: "", what: "", of: |u| u.id.as_deref(), columns: OWNER };
 const UPDATE_WHICH: &[Column<Update>] = &[
     Column::label(
         "transport_id",
         "number of the path, in the order of appearance",
         Int(|u| Some(u.transport_id.into())),
     ),
+    Column::label("ip_address", "peer's address of this path", Ip(|u| u.id.as_ref().and_then(|id| id.path))),
+    Column::label("port", "peer's port", Int(|u| u.id.as_deref().and_then(port))),
 ];
-const UPDATE_PEER: Shared<Update, Identity> = Shared {
-    of: |u| u.id.as_ref(),
-    columns: &[
-        Column::label("ip_address", "peer's address of this path", Ip(|id| id.path)),
-        Column::label("port", "peer's port", Int(port)),
-    ],
-};
 const UPDATE_CAUSE: &[Column<Update>] =
     &[Column::label("cause", "why there is an update", Text(|u| Some(cause(u))))];
 const TIMES: &[Column<Update>] = &[

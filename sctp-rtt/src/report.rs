@@ -53,11 +53,19 @@ const RETRANSMITTED: &[Column<Row>] =
 
 /// The columns of a `sample` object: the acknowledgement of one chunk.
 const SAMPLE: &[&dyn Columns<Sample>] = &[
-    &SAMPLE_ASSOC,
-    &Shared { of: |s: &Sample| s.id.as_ref(), columns: IDENTITY },
-    &Shared { of: |s: &Sample| s.id.as_ref(), columns: PATH },
+    &Shared {
+        of: |s: &Sample| s.id.as_ref(),
+        columns: &[
+            &SAMPLE_ASSOC,
+            &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_deref(), columns: IDENTITY },
+            &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_deref(), columns: PATH },
+        ],
+    },
     &SAMPLE_VALUES,
-    &Shared { of: |s: &Sample| s.id.as_ref(), columns: OWNER },
+    &Shared {
+        of: |s: &Sample| s.id.as_ref(),
+        columns: &[&Part { prefix: "", what: "", of: |s: &Sample| s.id.as_deref(), columns: OWNER }],
+    },
 ];
 const SAMPLE_ASSOC: &[Column<Sample>] =
     &[Column::label("assoc_id", "association id", Int(|s| Some(s.assoc_id.into())))];
