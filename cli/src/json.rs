@@ -396,7 +396,11 @@ mod tests {
             }],
         },
         &(&[
-            Column::label("a \"name\" that is longer than the room of a key", "", Text(|r: &Mixed| r.text.as_deref())),
+            Column::label(
+                "a \"name\" that is longer than the room of a key",
+                "",
+                Text(|r: &Mixed| r.text.as_deref()),
+            ),
             Column::label("ip", "", Ip(|r: &Mixed| r.ip)),
             Column::label("socket", "", Socket(|r: &Mixed| r.socket)),
             Column::label("bool", "", Bool(|r: &Mixed| r.bool)),
@@ -457,9 +461,25 @@ mod tests {
         let ints = option::of((any::<u64>(), 0..64_u32).prop_map(|(n, shift)| n >> shift));
         let list = vec((any::<u64>(), floats()), 0..3);
         let (float, text) = (option::of(floats()), option::of(texts()));
-        (ints, float, text, any::<Option<IpAddr>>(), any::<Option<SocketAddr>>(), any::<Option<bool>>(), list, shared)
-            .prop_map(|(int, float, text, ip, socket, bool, list, shared)| {
-                Mixed { int, float, text, ip, socket, bool, list, shared }
+        (
+            ints,
+            float,
+            text,
+            any::<Option<IpAddr>>(),
+            any::<Option<SocketAddr>>(),
+            any::<Option<bool>>(),
+            list,
+            shared,
+        )
+            .prop_map(|(int, float, text, ip, socket, bool, list, shared)| Mixed {
+                int,
+                float,
+                text,
+                ip,
+                socket,
+                bool,
+                list,
+                shared,
             })
     }
 

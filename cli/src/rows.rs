@@ -108,7 +108,11 @@ impl<Event> Events<Event> {
     /// of their objects.
     #[must_use]
     pub fn new(tool: &str, kind: &str, columns: &[&'static dyn Columns<Event>]) -> Self {
-        Self { begin: json::begin(kind, tool), json: json::Form::new(columns.to_vec()), times: Times::default() }
+        Self {
+            begin: json::begin(kind, tool),
+            json: json::Form::new(columns.to_vec()),
+            times: Times::default(),
+        }
     }
 
     /// Writes an event that happened at the moment `at` of `CLOCK_MONOTONIC`.

@@ -17,7 +17,7 @@ struct wait_queue_entry wait_memory[THREADS];
 struct buffer_args {
 	struct assoc_args assoc;
 	__u32 state;
-	__u32 rto; /* jiffies, of the primary path */
+	__u32 rto; /* jiffies, of the active path */
 	__s32 sndbuf;
 	__s32 used; /* bytes of sndbuf that the association uses */
 	__s32 forward_alloc;
@@ -26,12 +26,17 @@ struct buffer_args {
 	__s32 rcvbuf;
 	__s32 received;
 	__u32 own_rwnd;
-	__u32 memcg;	/* 1: the socket belongs to a memory cgroup */
-	__u32 pressure; /* 1: all SCTP sockets together have too much memory */
-	__u32 tid;	/* of the current thread, below THREADS; 0: a softirq */
-	__u64 nvcsw;	/* of the current thread */
-	__u64 waiters;	/* threads in the association's wait queue, a bit for each */
-	__u64 closed;	/* 1: the peer has closed its window */
+	__u32 memcg;	     /* 1: the socket belongs to a memory cgroup */
+	__u32 pressure;	     /* 1: all SCTP sockets together have too much memory */
+	__u32 tid;	     /* of the current thread, below THREADS; 0: a softirq */
+	__u32 active;	     /* number of the active path */
+	__u32 primary_rto;   /* jiffies, of the primary path, if that is not the active one */
+	__u32 missing_bytes; /* user data of the first outstanding chunk; 0: there is none */
+	__u32 missing_sent;  /* how often that was sent */
+	__u64 nvcsw;	     /* of the current thread */
+	__u64 waiters;	     /* threads in the association's wait queue, a bit for each */
+	__u64 closed;	     /* 1: the peer has closed its window */
+	__u64 heard_ns;	     /* when a packet last came */
 };
 
 struct send_args {
@@ -40,6 +45,36 @@ struct send_args {
 	__s32 returned;
 	__u32 msg_flags;
 };
+
+/* The first outstanding chunk of the association that a hook runs for. */
+struct {
+	struct sctp_chunkhdr chunk;
+	__be32 tsn;
+} missing_data;
+struct sctp_chunk missing_chunk;
+
+/* Makes the lists of chunks sent on the association's paths: all empty but the active one's. */
+static void kernel_sent(struct buffer_args *args, struct sctp_association *asoc)
+{
+	asoc->peer.active_path = kernel_path(&args->assoc, args->active);
+	asoc->outqueue.retransmit.next = &asoc->outqueue.retransmit;
+	for (__u32 i = 0; i < PATHS; i++) {
+		struct sctp_transport *path = kernel_path(&args->assoc, i);
+
+		path->transmitted.next = &path->transmitted;
+		path->last_time_heard = i ? 0 : args->heard_ns;
+	}
+	asoc->peer.primary_path->rto = args->primary_rto;
+	asoc->peer.active_path->rto = args->rto;
+	if (!args->missing_bytes)
+		return;
+	missing_data.chunk.type = SCTP_CID_DATA;
+	missing_data.chunk.length = bpf_htons(args->missing_bytes + DATA_HEADER_SIZE);
+	missing_data.tsn = bpf_htonl(args->assoc.ctsn_ack_point + 1);
+	missing_chunk.chunk_hdr = &missing_data.chunk;
+	missing_chunk.sent_count = args->missing_sent;
+	asoc->peer.active_path->transmitted.next = &missing_chunk.transmitted_list;
+}
 
 static struct sctp_association *kernel_buffers(struct buffer_args *args)
 {
@@ -53,7 +88,7 @@ static struct sctp_association *kernel_buffers(struct buffer_args *args)
 	asoc->base.sk = sk;
 	asoc->ep = ep;
 	asoc->state = args->state;
-	asoc->peer.primary_path->rto = args->rto;
+	kernel_sent(args, asoc);
 	asoc->peer.zero_window_announced = args->closed;
 	asoc->sndbuf_used = args->used;
 	asoc->rmem_alloc.counter = args->received;
@@ -177,18 +212,30 @@ static void make_sack(struct buffer_args *args, __u8 *bytes, __u64 len)
 }
 
 /*
- * Runs the program at the entry of sctp_transport_lower_cwnd(): the primary path's T3-rtx timer has
+ * Runs the program at the entry of sctp_transport_lower_cwnd(): the active path's T3-rtx timer has
  * expired.
  */
 static void t3_expires(struct buffer_args *args, __u8 *bytes, __u64 len)
 {
-	struct sctp_transport *path = kernel_buffers(args)->peer.primary_path;
+	struct sctp_transport *path = kernel_buffers(args)->peer.active_path;
 	unsigned long long ctx[] = {(__u64)path, SCTP_LOWER_CWND_T3_RTX};
 
 	if (kernel.kprobes)
 		bufmon_x_lower_cwnd_kprobe(NULL, path, SCTP_LOWER_CWND_T3_RTX);
 	else
 		bufmon_x_lower_cwnd(ctx, path, SCTP_LOWER_CWND_T3_RTX);
+}
+
+/* Runs the program at the entry of sctp_make_init(). */
+static void init_again(struct buffer_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_buffers(args);
+	unsigned long long ctx[] = {(__u64)asoc};
+
+	if (kernel.kprobes)
+		bufmon_x_make_init_kprobe(NULL, asoc);
+	else
+		bufmon_x_make_init(ctx, asoc);
 }
 
 /* Runs the program at the entry of sctp_assoc_update(). */
@@ -271,6 +318,7 @@ static struct hook hooks[] = {
 	HOOK(sack, struct buffer_args),
 	HOOK(make_sack, struct buffer_args),
 	HOOK(t3_expires, struct buffer_args),
+	HOOK(init_again, struct buffer_args),
 	HOOK(restart, struct buffer_args),
 	HOOK(end, struct buffer_args),
 	HOOK(interval, __u32),

@@ -72,6 +72,7 @@ static struct sctp_association *kernel_assoc(struct assoc_args *args)
 		path->asoc = asoc;
 		path->transports.next = &path[1].transports;
 		path->pathmtu = 1500;
+		path->packet.transport = path;
 		set_addr(&path->saddr, i, 1);
 		set_addr(&path->ipaddr, i, 2 + args->index);
 	}

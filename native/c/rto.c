@@ -20,6 +20,8 @@ struct path_args {
 	__u32 state;
 	__u32 error_count;
 	__u32 hb_sent;
+	__u32 param_flags; /* SPP_HB_ENABLE: HEARTBEATs are on */
+	__u32 cwnd;
 };
 
 struct call_args {
@@ -35,18 +37,23 @@ struct sent_args {
 	__u32 path;	   /* number of the path that the chunk's packet takes */
 	__u32 former;	   /* path of the last copy; NO_PATH: none, or it was deleted */
 	__u32 sent_count;  /* this time included */
-	__u32 packet_size; /* bytes, with the chunk */
-	__u32 skips;	   /* programs left out; bit 0: rto_x_assign, bit 1: rto_x_append */
+	__u32 packet_size; /* bytes, without the chunk */
+	__u32 skips;	   /* 1: the program is left out */
 };
 
 static __u8 hosts[ASSOCS][PATHS];
+static __u32 active_path[ASSOCS]; /* number of the path that new data takes */
 static struct sctp_transport nobodys;
+static struct sctp_chunk asconf; /* the ASCONF that is not answered */
 
 static struct sctp_association *rto_assoc(struct assoc_args *args)
 {
 	struct sctp_association *asoc = kernel_assoc(args);
 
 	asoc->rto_max = 15000;
+	asoc->max_retrans = 10;
+	asoc->peer.transport_count = PATHS;
+	asoc->peer.active_path = kernel_path(args, active_path[args->index]);
 	for (__u32 i = 0; i < PATHS; i++) {
 		kernel_path(args, i)->transports.next =
 			i + 1 < PATHS ? &kernel_path(args, i + 1)->transports
@@ -69,30 +76,10 @@ static void set_path(struct path_args *args, __u8 *bytes, __u64 len)
 	path->state = args->state;
 	path->error_count = args->error_count;
 	path->hb_sent = args->hb_sent;
+	path->param_flags = args->param_flags;
+	path->cwnd = args->cwnd;
 	path->pathmaxrxt = 5;
 }
-
-/*
- * Runs the program at the return of a function of two arguments; by kprobes, the one at its entry,
- * too.
- */
-#define RETURNED_FROM(name, a, b, result)                                                          \
-	do {                                                                                       \
-		unsigned long long ctx_[CTX_RETURNED + 1] = {                                      \
-			(__u64)(a), (__u64)(b), [CTX_RETURNED] = (result)};                        \
-		struct pt_regs entry_ = {.stack_pointer = 0x1000};                                 \
-		struct pt_regs exit_ = {                                                           \
-			.stack_pointer = 0x1000 + RETURN_ADDRESS_SIZE,                             \
-			.returned = (result),                                                      \
-		};                                                                                 \
-                                                                                                   \
-		if (kernel.kprobes) {                                                              \
-			name##_enter_kprobe(&entry_, a, b);                                        \
-			name##_kprobe(&exit_);                                                     \
-		} else {                                                                           \
-			name(ctx_, a, b);                                                          \
-		}                                                                                  \
-	} while (0)
 
 /* Runs the program at the entry of a function. */
 #define ENTERED(name, ...)                                                                         \
@@ -119,23 +106,125 @@ static struct sctp_transport *called_for(struct call_args *args)
 	return kernel_path(&args->assoc, args->path);
 }
 
+/* Runs the program at the entry of sctp_transport_update_rto(). */
+static void update_begins(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = called_for(args);
+	unsigned long long ctx[] = {(__u64)path};
+	struct pt_regs entry = {.stack_pointer = 0x1000};
+
+	if (kernel.kprobes)
+		rto_update_enter_kprobe(&entry, path, args->value);
+	else
+		rto_x_update_enter(ctx);
+}
+
 /*
  * Runs the program at the return of sctp_transport_update_rto(). `bytes` are the chunk that the
  * kernel processes: a SACK, SHUTDOWN or HEARTBEAT ACK.
  */
-static void update(struct call_args *args, __u8 *bytes, __u64 len)
+static void update_ends(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
 	struct sctp_chunk chunk = kernel_chunk(path->asoc, bytes, len);
+	unsigned long long ctx[CTX_RETURNED + 1] = {(__u64)path, args->value};
+	struct pt_regs exit = {.stack_pointer = 0x1000 + RETURN_ADDRESS_SIZE};
 
 	path->asoc->base.inqueue.in_progress = &chunk;
-	RETURNED_FROM(rto_update, path, args->value, 0);
+	if (kernel.kprobes)
+		rto_update_kprobe(&exit);
+	else
+		rto_update(ctx, path, args->value);
+}
+
+/* Runs the programs of sctp_transport_update_rto(), in which the RTO stays as it is. */
+static void update(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	update_begins(args, bytes, len);
+	update_ends(args, bytes, len);
+}
+
+/* Runs the program at the entry of sctp_transport_lower_cwnd(). */
+static void lower_begins(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = called_for(args);
+	unsigned long long ctx[] = {(__u64)path, args->value};
+	struct pt_regs entry = {.stack_pointer = 0x1000};
+
+	if (kernel.kprobes)
+		rto_lower_cwnd_enter_kprobe(&entry, path, args->value);
+	else
+		rto_x_lower_cwnd_enter(ctx, path, args->value);
 }
 
 /* Runs the program at the return of sctp_transport_lower_cwnd(). */
+static void lower_ends(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = called_for(args);
+	unsigned long long ctx[CTX_RETURNED + 1] = {(__u64)path, args->value};
+	struct pt_regs exit = {.stack_pointer = 0x1000 + RETURN_ADDRESS_SIZE};
+
+	if (kernel.kprobes)
+		rto_lower_cwnd_kprobe(&exit);
+	else
+		rto_lower_cwnd(ctx, path, args->value);
+}
+
+/* Runs the programs of sctp_transport_lower_cwnd(), in which the cwnd stays as it is. */
 static void lower_cwnd(struct call_args *args, __u8 *bytes, __u64 len)
 {
-	RETURNED_FROM(rto_lower_cwnd, called_for(args), args->value, 0);
+	lower_begins(args, bytes, len);
+	lower_ends(args, bytes, len);
+}
+
+/* Runs the program at the entry of sctp_primitive_REQUESTHEARTBEAT(). */
+static void demand_begins(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = called_for(args);
+	unsigned long long ctx[] = {0, (__u64)path->asoc, (__u64)path};
+	struct pt_regs entry = {.stack_pointer = 0x1000};
+
+	if (kernel.kprobes)
+		rto_x_demand_enter_kprobe(&entry, NULL, path->asoc, path);
+	else
+		rto_x_demand_enter(ctx);
+}
+
+static void demand_ends(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = called_for(args);
+	unsigned long long ctx[CTX_RETURNED + 1] = {0, (__u64)path->asoc, (__u64)path};
+	struct pt_regs exit = {.stack_pointer = 0x1000 + RETURN_ADDRESS_SIZE};
+
+	if (kernel.kprobes)
+		rto_x_demand_kprobe(&exit);
+	else
+		rto_x_demand(ctx);
+}
+
+/* Runs the program at the entry of sctp_transport_reset(). */
+static void reset_begins(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = called_for(args);
+	unsigned long long ctx[] = {(__u64)path};
+	struct pt_regs entry = {.stack_pointer = 0x1000};
+
+	if (kernel.kprobes)
+		rto_x_reset_enter_kprobe(&entry, path);
+	else
+		rto_x_reset_enter(ctx);
+}
+
+static void reset_ends(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = called_for(args);
+	unsigned long long ctx[CTX_RETURNED + 1] = {(__u64)path};
+	struct pt_regs exit = {.stack_pointer = 0x1000 + RETURN_ADDRESS_SIZE};
+
+	if (kernel.kprobes)
+		rto_x_reset_kprobe(&exit);
+	else
+		rto_x_reset(ctx);
 }
 
 /*
@@ -146,6 +235,8 @@ static void timer_begins(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
 
+	asconf.transport = path;
+	path->asoc->addip_last_asconf = &asconf;
 	path->asoc->shutdown_last_sent_to = path;
 	switch (args->value) {
 	case TIMER_T3:
@@ -153,6 +244,12 @@ static void timer_begins(struct call_args *args, __u8 *bytes, __u64 len)
 		break;
 	case TIMER_HEARTBEAT:
 		ENTERED(rto_x_heartbeat_enter, &path->hb_timer);
+		break;
+	case TIMER_T4:
+		ENTERED(rto_x_t4_enter, &path->asoc->timers[SCTP_EVENT_TIMEOUT_T4_RTO]);
+		break;
+	case TIMER_RECONF:
+		ENTERED(rto_x_reconf_enter, &path->reconf_timer);
 		break;
 	default:
 		ENTERED(rto_x_t2_enter, &path->asoc->timers[SCTP_EVENT_TIMEOUT_T2_SHUTDOWN]);
@@ -168,6 +265,12 @@ static void timer_ends(struct call_args *args, __u8 *bytes, __u64 len)
 		break;
 	case TIMER_HEARTBEAT:
 		kernel.kprobes ? rto_x_heartbeat_leave_kprobe(NULL) : rto_x_heartbeat_leave(NULL);
+		break;
+	case TIMER_T4:
+		kernel.kprobes ? rto_x_t4_leave_kprobe(NULL) : rto_x_t4_leave(NULL);
+		break;
+	case TIMER_RECONF:
+		kernel.kprobes ? rto_x_reconf_leave_kprobe(NULL) : rto_x_reconf_leave(NULL);
 		break;
 	default:
 		kernel.kprobes ? rto_x_t2_leave_kprobe(NULL) : rto_x_t2_leave(NULL);
@@ -198,29 +301,22 @@ static void retransmit(struct call_args *args, __u8 *bytes, __u64 len)
 	ENTERED(rto_x_retransmit, &path->asoc->outqueue, path, args->value);
 }
 
-/*
- * Puts a chunk into a packet: runs the programs at the entry of sctp_chunk_assign_tsn(), and at the
- * return of sctp_packet_append_chunk(), within which that call is made.
- */
+/* A chunk is put into a packet: runs the program at the entry of sctp_chunk_assign_tsn(). */
 static void sent(struct sent_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = rto_assoc(&args->assoc);
+	struct sctp_transport *path = kernel_path(&args->assoc, args->path);
 	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
-	struct sctp_packet packet = {
-		.size = args->packet_size,
-		.transport = kernel_path(&args->assoc, args->path),
-	};
+	struct sctp_transport *active = asoc->peer.active_path;
 
-	asoc->peer.retran_path = packet.transport;
+	path->packet = (struct sctp_packet){.size = args->packet_size, .transport = path};
+	asoc->peer.active_path = asoc->peer.retran_path = path;
 	chunk.sent_count = args->sent_count - 1;
 	if (args->former != NO_PATH)
 		chunk.transport = kernel_path(&args->assoc, args->former);
-	if (!(args->skips & 1))
+	if (!args->skips)
 		ENTERED(rto_x_assign, &chunk);
-	chunk.sent_count++;
-	chunk.transport = packet.transport;
-	if (!(args->skips & 2))
-		RETURNED_FROM(rto_x_append, &packet, &chunk, SCTP_XMIT_OK);
+	asoc->peer.active_path = active;
 }
 
 static struct sent_args rival_args;
@@ -244,13 +340,44 @@ static void rival(struct sent_args *args, __u8 *bytes, __u64 len)
 	kernel_rival = rival_sends;
 }
 
-/* Runs the program at the entry of sctp_outq_sack(). */
+static void run_sack(struct sctp_association *asoc, struct sctp_chunk *chunk)
+{
+	asoc->base.inqueue.in_progress = chunk;
+	if (kernel.kprobes) {
+		rto_x_sack_kprobe(NULL, &asoc->outqueue, chunk);
+		return;
+	}
+	for (struct list_head *next = asoc->peer.transport_addr_list.next;
+	     next != &asoc->peer.transport_addr_list; next = next->next)
+		rto_x_sack(NULL, (struct sctp_transport *)next, asoc);
+}
+
+/*
+ * Runs the program at the beginning of sctp_outq_sack(): the kprobe program once, the tracepoint's
+ * once for each path.
+ */
 static void sack(struct assoc_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = rto_assoc(args);
 	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
 
-	ENTERED(rto_x_sack, &asoc->outqueue, &chunk);
+	run_sack(asoc, &chunk);
+}
+
+/* As sack(), for a SACK that comes on a path. */
+static void sack_on(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_transport *path = called_for(args);
+	struct sctp_chunk chunk = kernel_chunk(path->asoc, bytes, len);
+
+	chunk.transport = path;
+	run_sack(path->asoc, &chunk);
+}
+
+/* For tests: from now on new data takes this path. */
+static void set_active(struct call_args *args, __u8 *bytes, __u64 len)
+{
+	active_path[args->assoc.index] = args->path;
 }
 
 /*
@@ -302,7 +429,15 @@ static struct memory memories[] = {
 static struct hook hooks[] = {
 	HOOK(set_path, struct path_args),
 	HOOK(update, struct call_args),
+	HOOK(update_begins, struct call_args),
+	HOOK(update_ends, struct call_args),
 	HOOK(lower_cwnd, struct call_args),
+	HOOK(lower_begins, struct call_args),
+	HOOK(lower_ends, struct call_args),
+	HOOK(demand_begins, struct call_args),
+	HOOK(demand_ends, struct call_args),
+	HOOK(reset_begins, struct call_args),
+	HOOK(reset_ends, struct call_args),
 	HOOK(timer_begins, struct call_args),
 	HOOK(timer_ends, struct call_args),
 	HOOK(control, struct call_args),
@@ -310,6 +445,8 @@ static struct hook hooks[] = {
 	HOOK(retransmit, struct call_args),
 	HOOK(sent, struct sent_args),
 	HOOK(sack, struct assoc_args),
+	HOOK(sack_on, struct call_args),
+	HOOK(set_active, struct call_args),
 	HOOK(end, struct assoc_args),
 	HOOK(free_path, struct call_args),
 	HOOK(restart, struct call_args),

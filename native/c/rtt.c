@@ -30,10 +30,18 @@ static struct sctp_association *counted_assoc(struct assoc_args *args, struct co
 struct sent_args {
 	struct assoc_args assoc;
 	struct counters counters;
-	__u32 path;	   /* number of the path that the chunk's packet takes */
+	__u32 path;	   /* number of the path that the chunk takes */
+	__u32 choice;	   /* enum choice: why it takes that */
 	__u32 sent_count;  /* of the chunk, as the hook finds it */
-	__u32 packet_size; /* bytes, with the chunk */
+	__u32 packet_size; /* bytes, without the chunk */
 	__u32 overhead;	   /* bytes of the packet's headers */
+};
+
+/* Why a new chunk takes its path. (A chunk that is sent again takes the path for that.) */
+enum choice {
+	CHOICE_ACTIVE, /* it is the active path */
+	CHOICE_CHOSEN, /* the application chose it */
+	CHOICE_DOWN,   /* it is the active path: the one that the application chose is down */
 };
 
 struct sack_args {
@@ -58,8 +66,25 @@ struct update_args {
 static void assign(struct sent_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
+	struct sctp_transport *path = kernel_path(&args->assoc, args->path);
+	struct sctp_transport *other = kernel_path(&args->assoc, (args->path + 1) % PATHS);
 	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
+	bool again = args->sent_count > 0;
 
+	/* The path of another chunk must not matter. */
+	asoc->peer.retran_path = again ? path : other;
+	asoc->peer.active_path = again || args->choice == CHOICE_CHOSEN ? other : path;
+	if (again || args->choice == CHOICE_DOWN)
+		chunk.transport = other;
+	else if (args->choice == CHOICE_CHOSEN)
+		chunk.transport = path;
+	path->state = SCTP_ACTIVE;
+	other->state = args->choice == CHOICE_DOWN ? SCTP_PF : SCTP_ACTIVE;
+	path->packet = (struct sctp_packet){
+		.overhead = args->overhead,
+		.size = args->packet_size,
+		.transport = path,
+	};
 	chunk.sent_count = args->sent_count;
 	if (kernel.kprobes)
 		rtt_assign_kprobe(NULL, &chunk);
@@ -83,35 +108,6 @@ static void rival(struct sent_args *args, __u8 *bytes, __u64 len)
 {
 	rival_args = *args;
 	kernel_rival = rival_sends;
-}
-
-/*
- * Runs the program at the return of sctp_packet_append_chunk(), which has put the chunk into the
- * packet.
- */
-static void append(struct sent_args *args, __u8 *bytes, __u64 len)
-{
-	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
-	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
-	struct sctp_packet packet = {
-		.overhead = args->overhead,
-		.size = args->packet_size,
-		.transport = kernel_path(&args->assoc, args->path),
-	};
-	struct pt_regs entry = {.stack_pointer = 0x1000};
-	struct pt_regs exit = {
-		.stack_pointer = 0x1000 + RETURN_ADDRESS_SIZE,
-		.returned = SCTP_XMIT_OK,
-	};
-	unsigned long long ctx[CTX_RETURNED + 1] = {[CTX_RETURNED] = SCTP_XMIT_OK};
-
-	chunk.sent_count = args->sent_count;
-	if (kernel.kprobes) {
-		rtt_append_enter_kprobe(&entry, &packet, &chunk);
-		rtt_append_kprobe(&exit);
-	} else {
-		rtt_append(ctx, &packet, &chunk);
-	}
 }
 
 /*
@@ -279,15 +275,10 @@ static struct memory memories[] = {
 };
 
 static struct hook hooks[] = {
-	HOOK(assign, struct sent_args),
-	HOOK(append, struct sent_args),
-	HOOK(sack, struct sack_args),
-	HOOK(update, struct update_args),
-	HOOK(end, struct end_args),
-	HOOK(free_path, struct free_path_args),
-	HOOK(race, struct race_args),
-	HOOK(rival, struct sent_args),
-	{},
+	HOOK(assign, struct sent_args),		HOOK(sack, struct sack_args),
+	HOOK(update, struct update_args),	HOOK(end, struct end_args),
+	HOOK(free_path, struct free_path_args), HOOK(race, struct race_args),
+	HOOK(rival, struct sent_args),		{},
 };
 
 PROGRAM(rtt);

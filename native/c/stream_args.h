@@ -29,6 +29,7 @@ struct stream_args {
 	__u32 pd_mode;
 	__u32 counted;	/* chunks that the kernel has counted as sent so far */
 	__u32 function; /* that changes the lobby in unknown ways: see streamutil.c */
+	__u32 flags;	/* sctp_sndrcvinfo.sinfo_flags of a send */
 };
 
 #define LOBBY 10000

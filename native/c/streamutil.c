@@ -152,6 +152,130 @@ static void end(struct stream_args *args, __u8 *bytes, __u64 len)
 		COPIES(args->copies, streamutil_free, NULL, asoc);
 }
 
+/* What the kernel has counted of an association's messages given up. */
+struct given_up_args {
+	struct stream_args stream;
+	__u32 sent[3]; /* by policy, as the next */
+	__u32 unsent[3];
+	__u32 listed; /* 1: chunks given up wait in outqueue.abandoned */
+	__u32 queued; /* bytes that wait in the outqueue */
+	__u32 dead;   /* 1: the association is being freed */
+};
+
+/* For tests: sets what the hooks find from now on. */
+static void given_up(struct given_up_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(&args->stream);
+	struct list_head *list = &asoc->outqueue.abandoned;
+
+	for (int i = 0; i < 3; i++) {
+		asoc->abandoned_sent[i] = args->sent[i];
+		asoc->abandoned_unsent[i] = args->unsent[i];
+	}
+	list->next = args->listed ? NULL : list;
+	asoc->outqueue.out_qlen = args->queued;
+	asoc->base.dead = args->dead;
+}
+
+/* Runs the program at the entry of sctp_sendmsg_to_asoc(). */
+static void send(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+	struct sctp_sndrcvinfo sinfo = {
+		.sinfo_stream = args->stream,
+		.sinfo_flags = args->flags,
+	};
+
+	if (kernel.kprobes)
+		streamutil_x_send_kprobe(NULL, asoc, NULL, 0, NULL, &sinfo);
+	else
+		streamutil_x_send(NULL, asoc, NULL, 0, NULL, &sinfo);
+}
+
+/* Runs the program at the entry of sctp_make_op_error(), with the cause `args->flags`. */
+static void op_error(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
+	__be16 cause = bpf_htons(args->flags);
+
+	if (kernel.kprobes)
+		streamutil_x_op_error_kprobe(NULL, asoc, &chunk, cause);
+	else
+		COPIES(args->copies, streamutil_x_op_error, NULL, asoc, &chunk, cause);
+}
+
+/* Runs the program at the entry of sctp_generate_fwdtsn(), or (function 1) sctp_generate_iftsn().
+ */
+static void ftsn(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_outq *q = &kernel_stream_assoc(args)->outqueue;
+	unsigned long long ctx[] = {(unsigned long long)q};
+
+	if (args->function) {
+		if (kernel.kprobes)
+			streamutil_x_gen_iftsn_kprobe(NULL, q);
+		else
+			COPIES(args->copies, streamutil_x_gen_iftsn, ctx, q);
+	} else if (kernel.kprobes) {
+		streamutil_x_gen_ftsn_kprobe(NULL, q);
+	} else {
+		COPIES(args->copies, streamutil_x_gen_ftsn, ctx, q);
+	}
+}
+
+/* Runs the program at the entry of sctp_chunk_fail(), with the error `args->flags`. */
+static void chunk_fail(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_chunk chunk = {.asoc = kernel_stream_assoc(args)};
+
+	if (kernel.kprobes)
+		streamutil_x_chunk_fail_kprobe(NULL, &chunk, args->flags);
+	else
+		COPIES(args->copies, streamutil_x_chunk_fail, NULL, &chunk, args->flags);
+}
+
+/* Runs the program at the return of sctp_prsctp_prune(). */
+static void prune(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+	struct pt_regs entry = at_entry(args), exit = at_return(args);
+
+	if (kernel.kprobes) {
+		streamutil_x_prune_enter_kprobe(&entry, asoc, NULL);
+		streamutil_x_prune_kprobe(&exit);
+	} else {
+		COPIES(args->copies, streamutil_x_prune, NULL, asoc, NULL);
+	}
+}
+
+/* Runs an iterator program for an open file that is the association's socket. */
+static void iterate(struct stream_args *args, int (*program)(struct bpf_iter__task_file *ctx))
+{
+	struct sctp_endpoint endpoint = {};
+	struct sctp_association *asoc = kernel_stream_assoc(args);
+	struct task_struct task = {};
+	struct sctp_sock socket = {.ep = &endpoint};
+	struct socket file = {.sk = (struct sock *)&socket};
+	struct bpf_iter__task_file ctx = {.task = &task, .file = (struct file *)&file};
+
+	socket.sk.sk_protocol = IPPROTO_SCTP;
+	asoc->ep = &endpoint;
+	endpoint.asocs.next = &asoc->asocs;
+	asoc->asocs.next = &endpoint.asocs;
+	program(&ctx);
+}
+
+static void at_start(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	iterate(args, streamutil_x_at_start);
+}
+
+static void at_end(struct stream_args *args, __u8 *bytes, __u64 len)
+{
+	iterate(args, unseen_living);
+}
+
 static void resize_maps(void)
 {
 	map_resize(MAP_DEF(&places), settings.place_mask + 1);
@@ -171,6 +295,10 @@ static struct hook hooks[] = {
 	HOOK(idata_over, struct stream_args),	 HOOK(recount, struct stream_args),
 	HOOK(settled, struct stream_args),	 HOOK(update, struct stream_args),
 	HOOK(end, struct stream_args),		 HOOK(lobby, struct stream_args),
+	HOOK(given_up, struct given_up_args),	 HOOK(send, struct stream_args),
+	HOOK(op_error, struct stream_args),	 HOOK(ftsn, struct stream_args),
+	HOOK(chunk_fail, struct stream_args),	 HOOK(prune, struct stream_args),
+	HOOK(at_start, struct stream_args),	 HOOK(at_end, struct stream_args),
 	HOOK(begin_interval, struct epoch_args), {},
 };
 

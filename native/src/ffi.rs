@@ -84,6 +84,8 @@ static OPEN: Mutex<()> = Mutex::new(());
 /// An open program: loaded into the stub kernel, with its own variables, tables and maps.
 pub struct Program {
     raw: &'static RawProgram,
+    /// Records taken out of the ring buffers, and not handed out yet.
+    records: Vec<Vec<u8>>,
     _open: MutexGuard<'static, ()>,
 }
 
@@ -122,7 +124,7 @@ impl Program {
             kernel = Kernel { ring_size: 1 << 20, ..Kernel::default() };
             program_open(raw, ptr::from_ref(settings).cast());
         }
-        Self { raw, _open: open }
+        Self { raw, records: Vec::new(), _open: open }
     }
 
     /// Returns the stub kernel's state, for a test to set: the results of helpers, and how hooks run.
@@ -184,26 +186,27 @@ impl Program {
         self.table(name).pop().expect("a variable is a table of one")
     }
 
-    /// Takes all records out of the ring buffer.
-    ///
-    /// # Panics
-    /// When a record has another size than `T`.
+    /// Takes all records of this type, which is known by its size, out of the ring buffers. (The stub kernel
+    /// has one for all.)
     pub fn records<T: FromBytes>(&mut self) -> Vec<T> {
-        let mut records = Vec::new();
         let mut size = 0;
         loop {
             // SAFETY: ring_first() returns NULL, or a record of `size` bytes that stays until discarded.
             let bytes = unsafe {
                 let record = ring_first(&raw mut size);
                 if record.is_null() {
-                    return records;
+                    break;
                 }
                 slice::from_raw_parts(record.cast::<u8>(), size as usize)
             };
-            records.push(parse(bytes));
-            // SAFETY: parse() has copied the record, so nothing refers to it any more.
+            self.records.push(bytes.to_vec());
+            // SAFETY: the record was copied, so nothing refers to it any more.
             unsafe { ring_discard_first() }
         }
+        self.records
+            .extract_if(.., |record| record.len() == size_of::<T>())
+            .map(|record| parse(&record))
+            .collect()
     }
 }
 

@@ -14,6 +14,10 @@ mod ffi;
 #[path = "../../probes/src/raw.rs"]
 #[allow(missing_docs, unused_imports, unused_macros)]
 pub mod raw;
+/// The causes of stalls: the same source file that `probes` compiles.
+#[path = "../../probes/src/stall.rs"]
+#[allow(missing_docs)]
+pub mod stall;
 pub mod streams;
 
 pub use ffi::{Hook, Kernel, Program};

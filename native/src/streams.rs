@@ -35,6 +35,8 @@ pub struct StreamArgs {
     pub counted: u32,
     /// Number of the function that changes the lobby in unknown ways (`lobby_programs` in `streamutil.c`).
     pub function: u32,
+    /// Flags of a send (`sinfo_flags`).
+    pub flags: u32,
 }
 
 impl StreamArgs {
@@ -52,6 +54,7 @@ impl StreamArgs {
             pd_mode: 0,
             counted: 0,
             function: 0,
+            flags: 0,
         }
     }
 }
@@ -87,6 +90,7 @@ pub struct Accounting {
     pub unseen: u64,
     pub uncounted: u64,
     pub lobby_limit: u64,
+    pub no_id: u64,
 }
 
 /// Returns the program's accounting up to now.

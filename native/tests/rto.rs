@@ -4,6 +4,9 @@
 //! `World` models a sending kernel, a network that loses packets, and peers that name duplicates in their
 //! SACKs.
 
+#[path = "rto/chain.rs"]
+mod chain;
+
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
 
@@ -33,6 +36,7 @@ struct Stats {
     spurious: u64,
     dup_tsns: u64,
     early_acks: u64,
+    cwnd_cuts: [u64; 4],
 }
 
 /// `struct values` (`rto.bpf.c`): the values of a path after its last event.
@@ -49,9 +53,13 @@ struct Values {
     pmtu: u32,
     error_count: u16,
     error_limit: u16,
+    assoc_errors: u16,
+    assoc_error_limit: u16,
     path_state: u8,
     primary: u8,
-    pad: u16,
+    paths_known: u8,
+    pad: u8,
+    paths: u32,
 }
 
 /// `struct state` (`rto.bpf.c`): what the program keeps of a path besides statistics.
@@ -60,7 +68,10 @@ struct Values {
 struct State {
     last: Values,
     payload_noted: u32,
+    cwnd_before: u32,
     made_ns: u64,
+    sack_ns: u64,
+    failover_ns: u64,
     /// `since_ns` of `struct min_rtt`: when the current period of measurement began; 0: nothing was measured.
     min_since_ns: u64,
     /// `ns` of `struct min_rtt`: smallest round-trip time of the current period.
@@ -124,6 +135,8 @@ struct PathArgs {
     state: u32,
     error_count: u32,
     hb_sent: u32,
+    param_flags: u32,
+    cwnd: u32,
 }
 
 /// `struct call_args` (`rto.c`): arguments of the hooks in `CALLS`.
@@ -157,9 +170,19 @@ const JIFFY: u64 = 4 * MS;
 const ONE_WAY: u64 = 10 * MS;
 
 /// Names of the hooks that are called for a path and a value.
-const CALLS: [&str; 9] = [
+const CALLS: [&str; 19] = [
     "update",
+    "update_begins",
+    "update_ends",
     "lower_cwnd",
+    "lower_begins",
+    "lower_ends",
+    "demand_begins",
+    "demand_ends",
+    "reset_begins",
+    "reset_ends",
+    "sack_on",
+    "set_active",
     "timer_begins",
     "timer_ends",
     "control",
@@ -333,6 +356,8 @@ impl World {
             state: 2,
             error_count: 0,
             hb_sent: 0,
+            param_flags: 1,
+            cwnd: 4380,
         };
         change(&mut args);
         self.program.run(self.set_path, &args, &[]);
@@ -352,12 +377,12 @@ impl World {
     fn run_sent(&mut self, index: usize, path: u32, former: u32, tsn: u32, sent_count: u32, skips: u32) {
         let mut args = self.args(index);
         if sent_count == 1 {
-            args.next_tsn = tsn.wrapping_add(1);
+            args.next_tsn = tsn; // the chunk gets it after the hook
         }
         let mut chunk = vec![0, 3, 0, 116];
         chunk.extend(tsn.to_be_bytes());
         chunk.resize(16, 0);
-        let sent = Sent { assoc: args, path, former, sent_count, packet_size: 32 + 116, skips };
+        let sent = Sent { assoc: args, path, former, sent_count, packet_size: 32, skips };
         self.program.run(self.sent, &sent, &chunk);
     }
 
@@ -1205,6 +1230,23 @@ fn a_path_in_the_place_of_another_gets_nothing_of_it() {
     assert_eq!(rows, [(1, 0), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1)]);
 }
 
+/// A round-trip time is measured from the second packet on, however many chunks the first one has.
+#[test]
+fn a_packet_of_two_chunks_is_one_packet() {
+    let mut world = World::new(Setup::ROOMY, &[1]);
+    world.send(0, 0, true);
+    let tsn = world.assocs[0].sender.send(Note { path: 0, sent_ns: 1 });
+    let assoc = AssocArgs { next_tsn: tsn, ..world.args(0) };
+    let behind = Sent { assoc, path: 0, former: NO_PATH, sent_count: 1, packet_size: 32 + 116, skips: 0 };
+    world.program.run(world.sent, &behind, &[0, 3, 0, 116, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
+    world.arrive(0, tsn);
+    world.pass(5 * MS);
+    world.send(0, 0, true);
+    world.pass(20 * MS);
+    world.answer(0, true);
+    assert_eq!(world.entries()[0].state.min_ns, 20 * MS);
+}
+
 /// After a restart to any TSN, whether the program saw the restart or not, it measures round-trip times
 /// again.
 #[test]
@@ -1412,11 +1454,10 @@ fn two_writers_have_two_entries() {
         world.last_id = 256; // the next id has the same place in the table
         let assoc = world.new_assoc(1, 1);
         world.assocs.push(assoc);
-        let tsn = world.send_copy(0, 0, 3);
+        let tsn = world.send_copy(0, 0, 1);
         world.arrive(0, tsn);
-        let mut assoc = world.args(1);
-        assoc.next_tsn += 1;
-        let sent = Sent { assoc, path: 0, former: NO_PATH, sent_count: 1, packet_size: 148, skips: 0 };
+        let assoc = world.args(1);
+        let sent = Sent { assoc, path: 0, former: NO_PATH, sent_count: 1, packet_size: 32, skips: 0 };
         let rival = world.program.hook::<Sent>("rival");
         world.program.run(rival, &sent, &[]);
         world.program.kernel().rival_at = moment;
@@ -1424,7 +1465,7 @@ fn two_writers_have_two_entries() {
         world.resend(0, 0, tsn, true);
         let came = std::mem::take(&mut world.program.kernel().rival_at) == 0;
         met += u32::from(came);
-        assert_eq!(world.send_copy(1, 0, if came { 3 } else { 0 }), tsn);
+        assert_eq!(world.send_copy(1, 0, u32::from(came)), tsn);
         (0..2).for_each(|_| world.arrive(1, tsn));
         world.answer(1, true);
         assert_eq!(world.sum(|stats| stats.dup_tsns), 0, "moment {moment}: the rival sent its chunk once");

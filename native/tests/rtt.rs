@@ -15,7 +15,7 @@ use proptest::{prelude::*, sample::Index};
 use sctptrace_native::{
     Hook, Program,
     association::{AssocArgs, Chunk, Receiver, Sack, Sender, before},
-    raw::{Dist, Entry, Settings, Shared, WANT_EVENTS, WANT_EXTENDED},
+    raw::{Dist, Entry, Settings, Shared, WANT_EVENTS, WANT_EXTENDED, WANT_PATHS},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -146,13 +146,14 @@ const COOKIE_ECHOED: u32 = 2;
 /// `SCTP_STATE_ESTABLISHED` of the kernel's `enum sctp_state`.
 const ESTABLISHED: u32 = 3;
 
-/// `struct sent_args` (`rtt.c`): arguments of the hooks `assign` and `append`.
+/// `struct sent_args` (`rtt.c`): arguments of the hook `assign`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 struct Sent {
     assoc: AssocArgs,
     counters: Counters,
     path: u32,
+    choice: u32,
     sent_count: u32,
     packet_size: u32,
     overhead: u32,
@@ -161,8 +162,7 @@ struct Sent {
 /// How the programs are attached, and the sizes of their tables.
 #[derive(Clone, Copy, Debug)]
 struct Setup {
-    /// True: sends are seen at `sctp_packet_append_chunk()`, where a chunk's path is known. False: at
-    /// `sctp_chunk_assign_tsn()`.
+    /// True: each chunk counts for the path that it takes. False: all count for one.
     exact: bool,
     kprobes: bool,
     cast: bool,
@@ -258,7 +258,8 @@ struct World {
     program: Program,
     setup: Setup,
     assign: Hook<Sent>,
-    append: Hook<Sent>,
+    /// Number of chunks sent, from which follows why each takes its path (`enum choice` in `rtt.c`).
+    sends: u32,
     sack: Hook<SackArgs>,
     update: Hook<Update>,
     end: Hook<End>,
@@ -296,7 +297,7 @@ impl World {
     fn new(setup: Setup, isns: &[(u32, u32)]) -> Self {
         let settings = Settings {
             jiffy_ns: 4_000_000,
-            wants: WANT_EVENTS | if setup.exact { WANT_EXTENDED } else { 0 },
+            wants: WANT_EVENTS | if setup.exact { WANT_EXTENDED | WANT_PATHS } else { 0 },
             entry_mask: setup.paths - 1,
             assoc_mask: setup.assocs - 1,
             set_mask: setup.sets - 1,
@@ -308,7 +309,7 @@ impl World {
         kernel.has_bpf_rdonly_cast = setup.cast.into();
         let mut world = Self {
             assign: program.hook("assign"),
-            append: program.hook("append"),
+            sends: 0,
             sack: program.hook("sack"),
             update: program.hook("update"),
             end: program.hook("end"),
@@ -354,7 +355,7 @@ impl World {
     /// for a new chunk.
     fn run_sent(
         &mut self,
-        (mut args, counters): (AssocArgs, Counters),
+        (args, counters): (AssocArgs, Counters),
         path: u32,
         tsn: Option<u32>,
         sent_count: u32,
@@ -363,21 +364,17 @@ impl World {
         let mut header = vec![0, if self.immediate { 11 } else { 3 }, 0, 116];
         header.extend(tsn.unwrap_or(0).to_be_bytes());
         header.resize(16, 0);
-        let mut sent = Sent {
+        self.sends += 1;
+        let sent = Sent {
             assoc: args,
             counters,
             path,
+            choice: self.sends % 3,
             sent_count: sent_count - 1,
-            packet_size: 32 + 116 * (place + 1),
+            packet_size: 32 + 116 * place,
             overhead: 32,
         };
-        if self.setup.exact {
-            args.next_tsn = args.next_tsn.wrapping_add(u32::from(tsn.is_none()));
-            sent = Sent { assoc: args, sent_count, ..sent };
-            self.program.run(self.append, &sent, &header);
-        } else {
-            self.program.run(self.assign, &sent, &header);
-        }
+        self.program.run(self.assign, &sent, &header);
     }
 
     /// Sends a packet of new chunks and returns their TSNs. `run` tells for each chunk whether its hook runs.
@@ -1509,7 +1506,7 @@ impl World {
     fn rival_at(&mut self, index: usize, moment: u32) {
         let sender = &self.assocs[index].sender;
         let (assoc, counters) = (sender.args, Counters::from(sender));
-        let sent = Sent { assoc, counters, path: 0, sent_count: 0, packet_size: 148, overhead: 32 };
+        let sent = Sent { assoc, counters, path: 0, choice: 0, sent_count: 0, packet_size: 32, overhead: 32 };
         let rival = self.program.hook::<Sent>("rival");
         self.program.run(rival, &sent, &[]);
         self.program.kernel().rival_at = moment;

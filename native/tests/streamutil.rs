@@ -2,6 +2,9 @@
 //! it; each life of an association is reported once; and the messages counted as waiting are those in the
 //! kernel's ordering lobby.
 
+#[path = "streamutil/undelivered.rs"]
+mod undelivered;
+
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
@@ -20,6 +23,10 @@ struct AssocStats {
     recount_ns: u64,
     counted_before: u64,
     unseen: u64,
+    refused: u64,
+    discarded: u64,
+    abandoned: [u64; 2],
+    abandoned_before: [u64; 2],
     outcnt: u32,
     lobby: u32,
     lobby_generation: u32,

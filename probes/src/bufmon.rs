@@ -15,12 +15,16 @@ use crate::{
     Accounting, Config, Due, DurationDist, Error, Histogram, Identity, Skipped, ValueDist,
     accounting::{busy, missed},
     entries::{Entries, EntryRef, Snapshot, entry_ref, window},
-    object::{OpenPrograms, table_map},
+    object::{OpenPrograms, map, table_map},
     program::{Moment, Program},
     raw::{self, Entry, Settings, same_layout},
+    ring::Ring,
+    stall::{RawEvidence, cause},
     table::Table,
     trace::Trace,
 };
+
+pub use crate::stall::StallCause;
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
 #[allow(clippy::undocumented_unsafe_blocks, dead_code)]
@@ -48,8 +52,8 @@ pub const MAX_ASSOCS: u32 = Entries::<RawState, RawStats>::MAX;
 pub enum Record {
     /// A send that had to wait for room, and waits no more.
     Wait(Wait),
-    /// A stall. It is handed out once: while it lasts, or else after its end. If several stalls of an
-    /// association end within one interval, only the last of them is handed out.
+    /// A stall. It is handed out once: at the end of the interval in which it is noticed, while it lasts or
+    /// after its end.
     Stall(Stall),
 }
 
@@ -131,20 +135,6 @@ impl Row {
     }
 }
 
-/// Why an association stalls: why its cumulative TSN does not move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StallCause {
-    /// The peer's window is closed: its application does not read.
-    PeerWindow,
-    /// The T3-rtx timer expires: packets, or the SACKs for them, are lost.
-    Path,
-    /// None of the causes above, and nothing leaves this host: a send waits for room, or was refused, or data
-    /// is queued with none in flight.
-    OwnBuffer,
-    /// None of the other causes: no SACK comes, and T3-rtx has not expired yet.
-    Unknown,
-}
-
 /// A stall: an association's cumulative TSN did not move for longer than the RTO, with data outstanding or
 /// queued.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,12 +149,35 @@ pub struct Stall {
     pub lasted: Duration,
     /// The most user data that was outstanding or queued during the stall, in bytes.
     pub bytes: u64,
+    /// SACKs that came during the stall, without moving the cumulative TSN.
+    pub sacks: u32,
     /// T3-rtx expiries during the stall.
     pub t3_expiries: u32,
+    /// The window in the peer's last SACK, in bytes; `None` if none came yet.
+    pub window: Option<u32>,
+    /// What the last SACK with gap blocks said; `None` if none of the stall's had any.
+    pub gaps: Option<Gaps>,
+    /// Whether nothing was in flight when the association was looked at last.
+    pub is_idle: bool,
     /// Number of the association's sends that wait for room when this record is made.
     pub waiting: u32,
-    /// Why the cumulative TSN did not move.
+    /// What held the association up for the longest.
     pub cause: StallCause,
+    /// For how long that held, up to now.
+    pub held: Duration,
+}
+
+/// What a SACK with gap blocks says: which TSNs are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gaps {
+    /// The first missing TSN: the cumulative TSN plus one.
+    pub tsn: u32,
+    /// How often its chunk was sent, at least; `None` if that is not known.
+    pub sent: Option<u32>,
+    /// Number of missing TSNs, up to the last that is acknowledged.
+    pub missing: u32,
+    /// Number of TSNs that the gap blocks acknowledge (of at most 1,024 blocks).
+    pub acked: u32,
 }
 
 /// Statistics of an association: `struct stats` of `bufmon.bpf.c`.
@@ -188,20 +201,6 @@ pub struct RawStats {
     refused_other: u64,
 }
 
-/// Evidence for the cause of a stall: `struct evidence` of `bufmon.bpf.c`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, FromBytes)]
-pub(crate) struct RawEvidence {
-    since_ns: u64,
-    until_ns: u64,
-    bytes: u64,
-    t3_expiries: u32,
-    zero_window: u8,
-    sender_waits: u8,
-    own_queue: u8,
-    pad: u8,
-}
-
 /// State of an association: `struct state` of `bufmon.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
@@ -210,10 +209,8 @@ pub(crate) struct RawState {
     last: RawEvidence,
     rto_ns: u64,
     zero_window_ns: u64,
-    cum_tsn: u32,
-    seen: u32,
+    sack_seen: u32,
     payload_noted: u32,
-    pad: u32,
 }
 
 /// A wait that has ended, as it comes through the ring buffer: `struct event` of `bufmon.bpf.c`.
@@ -226,6 +223,17 @@ pub struct RawEvent {
     entry: u32,
     generation: u32,
     msg_bytes: u32,
+}
+
+/// A stall that has ended, as it comes through its ring buffer: `struct stall_event` of `bufmon.bpf.c`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub(crate) struct RawStall {
+    entry: u32,
+    generation: u32,
+    id: raw::Identity,
+    pad: u32,
+    evidence: RawEvidence,
 }
 
 /// Numbers of events and entries that the programs lost or left out: `struct accounting` of `bufmon.bpf.c`.
@@ -263,9 +271,11 @@ same_layout!(types;
         stall_ns, stall_max_ns, refused_einval, refused_other
     };
     RawEvidence = evidence {
-        since_ns, until_ns, bytes, t3_expiries, zero_window, sender_waits, own_queue
+        since_ns, until_ns, part_ns, held_ns, bytes, held_by, sacks, t3_expiries, unanswered, window, missing_tsn,
+        missing_bytes, missing_sent, missing, gap_acked, state, has_window, has_gaps, is_answered, is_silent, is_idle
     };
-    RawState = state { now, last, rto_ns, zero_window_ns, cum_tsn, seen, payload_noted };
+    RawStall = stall_event { entry, generation, id, evidence };
+    RawState = state { now, last, rto_ns, zero_window_ns, sack_seen, payload_noted };
     RawSend = send { tid, assoc_id, start_ns, nvcsw, asoc, entry, generation, msg_bytes, full, closed };
     RawEvent = event { time_ns, wait_ns, assoc_id, entry, generation, msg_bytes };
     RawAccounting = accounting { lost, assocs_evicted, samples_evicted, waits_unknown, waits_missed };
@@ -279,8 +289,6 @@ const _: () = assert!(size_of::<types::hist>() == HISTS * size_of::<crate::entri
 /// Offset in an entry of the time, in ns, since which the cumulative TSN has not moved; 0 while no data is
 /// outstanding or queued.
 const NOW_SINCE: usize = STATE + offset_of!(RawState, now.since_ns);
-/// Offset in an entry of the time, in ns, at which the last stall that has ended began; 0: there was none.
-const LAST_SINCE: usize = STATE + offset_of!(RawState, last.since_ns);
 /// Offset in an entry of the time, in ns, at which the peer closed its window; 0 while it is open.
 const ZERO_WINDOW: usize = STATE + offset_of!(RawState, zero_window_ns);
 /// Offset in an entry of the program's own state.
@@ -293,6 +301,12 @@ const SENDS: u32 = 8192;
 /// its thread may simply be running.
 const WAITS_FROM: Duration = Duration::from_millis(10);
 
+/// Size of the ring buffer of stalls in bytes: room for at least 2,000 stalls that end within one interval.
+const STALL_RING_BYTES: u32 = 1 << 19;
+/// How many of them are taken at a time.
+const STALL_BATCH: usize = 256;
+const _: () = assert!(STALL_RING_BYTES as usize / (size_of::<RawStall>() + 16) > 2000);
+
 /// The tables of the loaded programs of `sctp-bufmon`.
 pub struct Programs {
     pub(crate) assocs: Entries<RawState, RawStats>,
@@ -302,6 +316,8 @@ pub struct Programs {
     pub(crate) sends: Option<Table<RawSend>>,
     /// True if the kernel side finds stalls ([`Config::extended`] or [`Config::histograms`]).
     pub(crate) extended: bool,
+    /// Stalls that have ended; `None` where the kernel side finds none.
+    pub(crate) stalls: Option<Ring<RawStall>>,
 }
 
 /// The present waits of an association's sends, which have not ended.
@@ -330,12 +346,21 @@ type AllWaiting = BTreeMap<EntryRef, Waiting>;
 /// The stalls and sums of an association that were handed out already.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Reported {
-    /// When the last stall that was handed out began, in ns; 0: no stall was.
+    /// When the last stall that was handed out while it lasted began, in ns; 0: no stall was.
     stall_ns: u64,
+    /// Generation of the entry to which that stall belongs.
+    stall_generation: u32,
     /// Generation of the entry to which `lasting` belongs.
     generation: u32,
     /// The association's sums, as they stood when its last interval was handed out.
     lasting: Lasting,
+}
+
+impl Reported {
+    /// Returns whether the stall of this entry that began at `since_ns` was handed out while it lasted.
+    fn has(&self, of: EntryRef, since_ns: u64) -> bool {
+        (self.stall_ns, self.stall_generation) == (since_ns, of.generation)
+    }
 }
 
 /// Sums of an association that grow even without events: since the start, or in one interval.
@@ -388,7 +413,9 @@ impl Program for Programs {
     type Row = Row;
 
     fn configure(open: &mut OpenPrograms, config: &Config, sizes: &Sizes) -> Result<(), Error> {
-        if !config.gathers_more() {
+        if config.gathers_more() {
+            open.resize("stall_events", STALL_RING_BYTES)?;
+        } else {
             open.leave_out("bufmon_x_");
         }
         open.set_table::<RawSend>("sends", SENDS);
@@ -401,6 +428,11 @@ impl Program for Programs {
             reported: vec![Reported::default(); settings.entry_mask as usize + 1],
             sends: Some(Table::new(&table_map(object, "sends")?, SENDS)?),
             extended: config.gathers_more(),
+            stalls: if config.gathers_more() {
+                Some(Ring::new(&map(object, "stall_events")?)?)
+            } else {
+                None
+            },
         })
     }
 
@@ -414,41 +446,16 @@ impl Program for Programs {
         })
     }
 
-    /// Adds the stalls that were not handed out before: of each association its last stall that has ended,
-    /// and its present one.
+    /// Adds the stalls that were not handed out before: those that have ended, and those that last.
+    ///
+    /// The ended ones come first, each through the ring buffer. So a stall that ends meanwhile is found here or
+    /// there in the next call. One that was handed out while it lasted is known by its entry and its beginning.
     fn lasting(&mut self, moment: Moment, records: &mut Vec<Record>) {
         if !self.extended {
             return;
         }
-        let waiting = self.waiting(moment);
-        for index in self.assocs.in_use() {
-            let Some(reported) = self.reported.get_mut(index as usize) else { break };
-            let is_news = |at: &usize| self.assocs.word(index, *at) > reported.stall_ns;
-            if ![NOW_SINCE, LAST_SINCE].iter().any(is_news) {
-                continue;
-            }
-            let Some(assoc) = self.assocs.read(index) else { continue };
-            let state = &assoc.state;
-            let waits = waiting.get(&entry_ref(&assoc)).map_or(0, |waiting| waiting.sends);
-            let ended = Duration::from_nanos(state.last.until_ns);
-            for (evidence, until) in [(&state.last, Some(ended)), (&state.now, None)] {
-                let is_stall = until.is_some() || stalled_for(state, moment.now).is_some();
-                if evidence.since_ns > reported.stall_ns && is_stall {
-                    reported.stall_ns = evidence.since_ns;
-                    let since = Duration::from_nanos(evidence.since_ns);
-                    records.push(Record::Stall(Stall {
-                        id: Identity { path: None, ..self.assocs.identify(assoc.id) },
-                        since,
-                        until,
-                        lasted: until.unwrap_or(moment.now).saturating_sub(since),
-                        bytes: evidence.bytes,
-                        t3_expiries: evidence.t3_expiries,
-                        waiting: waits,
-                        cause: cause(&with_waits(evidence, until.is_none() && waits > 0)),
-                    }));
-                }
-            }
-        }
+        let ended = self.ended_stalls();
+        self.hand_out_stalls(&ended, moment, records);
     }
 
     fn carry(&mut self) -> Result<(), Error> {
@@ -483,7 +490,7 @@ impl Program for Programs {
             let assoc = assoc?;
             let waiting = waiting_of(assoc.of);
             let lasting = lasting(&assoc.state, &assoc.stats, waiting, moment.now);
-            let row = row(&assoc, lasting, waiting.sends > 0, moment.now);
+            let row = row(&assoc, lasting, moment.now);
             let mut row = Row { wait: with_lasting(row.wait, waiting), ..row };
             if let Some(lasts) = stalled_for(&assoc.state, moment.now) {
                 row.stalls += 1;
@@ -521,6 +528,53 @@ impl Program for Programs {
 }
 
 impl Programs {
+    /// Adds the stalls that were not handed out before, of those that have `ended` and those that last.
+    fn hand_out_stalls(&mut self, ended: &[RawStall], moment: Moment, records: &mut Vec<Record>) {
+        let waiting = self.waiting(moment);
+        let waits = |of| waiting.get(&of).map_or(0, |waiting: &Waiting| waiting.sends);
+        for raw in ended {
+            let of = EntryRef { index: raw.entry, generation: raw.generation };
+            if self.reported.get(raw.entry as usize).is_some_and(|last| last.has(of, raw.evidence.since_ns)) {
+                continue;
+            }
+            records.push(Record::Stall(stall(
+                self.assocs.identify(raw.id),
+                &raw.evidence,
+                waits(of),
+                moment.now,
+            )));
+        }
+        for index in self.assocs.in_use() {
+            let since_ns = self.assocs.word(index, NOW_SINCE);
+            if since_ns == 0 {
+                continue;
+            }
+            let Some(assoc) = self.assocs.read(index) else { continue };
+            let (state, of) = (&assoc.state, entry_ref(&assoc));
+            let Some(reported) = self.reported.get_mut(index as usize) else { break };
+            if stalled_for(state, moment.now).is_none() || reported.has(of, state.now.since_ns) {
+                continue;
+            }
+            (reported.stall_ns, reported.stall_generation) = (state.now.since_ns, of.generation);
+            records.push(Record::Stall(stall(
+                self.assocs.identify(assoc.id),
+                &state.now,
+                waits(of),
+                moment.now,
+            )));
+        }
+    }
+
+    /// Takes the stalls that have ended out of their ring buffer.
+    fn ended_stalls(&self) -> Vec<RawStall> {
+        let mut ended = Vec::new();
+        if let Some(ring) = &self.stalls {
+            // A failure leaves them there for the next interval.
+            while ring.take(&mut ended, STALL_BATCH).unwrap_or(false) {}
+        }
+        ended
+    }
+
     /// The waits of sends that last at `moment`, by the entry of the sends' association.
     fn waiting(&self, moment: Moment) -> AllWaiting {
         let mut all = AllWaiting::new();
@@ -565,7 +619,7 @@ impl Programs {
             // No event changed the statistics: only a wait, a stall or a closed window lasts.
             None => RawStats::new_zeroed(),
         };
-        Ok(Some(row(&self.assocs.interval_snapshot(&assoc, stats)?, since, waiting.sends > 0, moment.now)))
+        Ok(Some(row(&self.assocs.interval_snapshot(&assoc, stats)?, since, moment.now)))
     }
 }
 
@@ -599,10 +653,31 @@ fn with_lasting(ended: DurationDist, waiting: Waiting) -> DurationDist {
     }
 }
 
-/// Adds to the evidence of a stall whether, by the table of sends, a send of the association waits now
-/// (`waits`).
-fn with_waits(evidence: &RawEvidence, waits: bool) -> RawEvidence {
-    RawEvidence { sender_waits: evidence.sender_waits | u8::from(waits), ..*evidence }
+/// Makes a record of a stall, as far as it is known at `now`. `waiting`: the association's sends that wait.
+fn stall(id: Identity, evidence: &RawEvidence, waiting: u32, now: Duration) -> Stall {
+    let since = Duration::from_nanos(evidence.since_ns);
+    let until = (evidence.until_ns != 0).then(|| Duration::from_nanos(evidence.until_ns));
+    let (cause, held) = cause(evidence, now);
+    Stall {
+        id: Identity { path: None, ..id },
+        since,
+        until,
+        lasted: until.unwrap_or(now).saturating_sub(since),
+        bytes: evidence.bytes,
+        sacks: evidence.sacks,
+        t3_expiries: evidence.t3_expiries,
+        window: (evidence.has_window != 0).then_some(evidence.window),
+        gaps: (evidence.gap_acked > 0).then_some(Gaps {
+            tsn: evidence.missing_tsn,
+            sent: (evidence.missing_sent > 0).then_some(evidence.missing_sent),
+            missing: evidence.missing,
+            acked: evidence.gap_acked,
+        }),
+        is_idle: evidence.is_idle != 0,
+        waiting,
+        cause,
+        held,
+    }
 }
 
 /// The length of an association's present stall up to `now`; `None` if there is none: no data is outstanding
@@ -628,11 +703,11 @@ fn lasting(state: &RawState, stats: &RawStats, waiting: Waiting, now: Duration) 
     }
 }
 
-fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, waits: bool, now: Duration) -> Row {
+fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, now: Duration) -> Row {
     let (state, stats) = (&assoc.state, &assoc.stats);
-    let stall_cause = match stalled_for(state, now) {
-        Some(_) => Some(cause(&with_waits(&state.now, waits))),
-        None => (state.last.since_ns > 0).then(|| cause(&state.last)),
+    let stall = match stalled_for(state, now) {
+        Some(_) => Some(&state.now),
+        None => (state.last.since_ns > 0).then_some(&state.last),
     };
     Row {
         serial: assoc.of.generation,
@@ -657,7 +732,7 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, waits: bool, now:
         stalls: stats.stalls,
         stalled: lasting.stalled,
         stall_max: Duration::from_nanos(stats.stall_max_ns),
-        stall_cause,
+        stall_cause: stall.map(|evidence| cause(evidence, now).0),
     }
 }
 
@@ -666,20 +741,6 @@ fn is_idle(stats: &RawStats) -> bool {
     [s.util.count, s.wait.count, s.recv.count, s.stalls, s.refused_einval, s.refused_other]
         .iter()
         .all(|n| *n == 0)
-}
-
-/// The cause of a stall. A closed window of the peer comes first: while it is closed, the peer acknowledges
-/// no window probes, so that T3-rtx expires as well.
-fn cause(evidence: &RawEvidence) -> StallCause {
-    if evidence.zero_window != 0 {
-        StallCause::PeerWindow
-    } else if evidence.t3_expiries > 0 {
-        StallCause::Path
-    } else if evidence.sender_waits != 0 || evidence.own_queue != 0 {
-        StallCause::OwnBuffer
-    } else {
-        StallCause::Unknown
-    }
 }
 
 #[cfg(test)]
@@ -726,6 +787,7 @@ mod tests {
             reported: vec![Reported::default()],
             sends: Some(Table::new(&send, 1).unwrap()),
             extended: true,
+            stalls: None,
         }
     }
 
@@ -760,19 +822,30 @@ mod tests {
         assert_eq!(records.len(), 1, "a stall is handed out once");
     }
 
-    fn evidence() -> RawEvidence {
-        RawEvidence { since_ns: 1, bytes: 1000, ..RawEvidence::default() }
+    /// Of the stalls that end in one interval each is handed out, but for the one that was while it lasted.
+    #[test]
+    fn each_stall_is_handed_out_once() {
+        let mut programs = standing_still();
+        let mut records = Vec::new();
+        programs.hand_out_stalls(&[], moment(6), &mut records);
+        let ended = [(1, 0), (20, 0), (30, 0), (1, 9)].map(|(since, generation)| {
+            let second = |n: u64| n * 1_000_000_000;
+            let mut raw = RawStall::new_zeroed();
+            raw.generation = generation;
+            (raw.evidence.since_ns, raw.evidence.until_ns) = (second(since), second(since + 2));
+            raw
+        });
+        programs.hand_out_stalls(&ended, moment(40), &mut records);
+        let found: Vec<_> = records
+            .iter()
+            .map(|record| match record {
+                Record::Stall(stall) => (stall.since.as_secs(), stall.until.map(|until| until.as_secs())),
+                Record::Wait(_) => panic!("{record:?}"),
+            })
+            .collect();
+        assert_eq!(found, [(1, None), (20, Some(22)), (30, Some(32)), (1, Some(3))]);
     }
 
-    #[test]
-    fn a_closed_window_explains_expiries_but_not_the_other_way_round() {
-        assert_eq!(cause(&evidence()), StallCause::Unknown);
-        assert_eq!(cause(&RawEvidence { t3_expiries: 2, ..evidence() }), StallCause::Path);
-        let closed = RawEvidence { t3_expiries: 2, zero_window: 1, ..evidence() };
-        assert_eq!(cause(&closed), StallCause::PeerWindow);
-        assert_eq!(cause(&RawEvidence { sender_waits: 1, ..evidence() }), StallCause::OwnBuffer);
-        assert_eq!(cause(&RawEvidence { own_queue: 1, ..evidence() }), StallCause::OwnBuffer);
-    }
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]

@@ -41,7 +41,8 @@ pub fn programs(bytes: &[u8]) {
         2 => {
             let reported = vec![bufmon::Reported::default(); MAX_ENTRIES];
             let sends = table::<bufmon::RawSend>(bytes).and_then(|(file, len)| Table::new(&file, len).ok());
-            let programs = |assocs| bufmon::Programs { assocs, reported, sends, extended: true };
+            let programs =
+                |assocs| bufmon::Programs { assocs, reported, sends, extended: true, stalls: None };
             read(entries(bytes).map(programs), bytes);
         }
         3 => read(
@@ -49,9 +50,13 @@ pub fn programs(bytes: &[u8]) {
             bytes,
         ),
         _ => {
-            let baseline = streamutil::Baseline::new(MAX_ENTRIES);
-            let interval_began = Duration::ZERO;
-            let programs = |tables| streamutil::Programs { tables, sizes: None, baseline, interval_began };
+            let programs = |tables| streamutil::Programs {
+                tables,
+                sizes: None,
+                baseline: streamutil::Baseline::new(MAX_ENTRIES),
+                undelivered: streamutil::Baseline::new(MAX_ENTRIES),
+                interval_began: Duration::ZERO,
+            };
             read(streams(bytes).map(programs), bytes);
         }
     }

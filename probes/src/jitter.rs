@@ -148,7 +148,7 @@ same_layout!(types;
     RawBaseline = earlier { made, generation, sid, hist };
     RawAccounting = accounting {
         assocs_evicted, streams_evicted, events_evicted, events_gone, no_place, unseen, uncounted,
-        lobby_limit
+        lobby_limit, no_id
     };
 );
 

@@ -34,6 +34,7 @@ mod ring;
 pub mod rto;
 pub mod rtt;
 mod second_signal;
+mod stall;
 pub mod streams;
 pub mod streamutil;
 mod table;

@@ -8,13 +8,15 @@ use crate::{
     Config, Error, Identity, PathState,
     escape::escape,
     identity::socket_addr,
+    links::{FileIterator, LIFE_FOUND, Steps},
     object::{OpenPrograms, map},
     owner::Owners,
     raw::{self, Cause as RawCause, LifeEvent as RawEvent, LifeSettings, Settings},
     ring::Ring,
 };
 
-/// Size of the ring buffer in bytes: room for more than 2,500 events, as those that are found at the start.
+/// Size of the ring buffer in bytes: room for more than 2,500 events. Those found at the start take half of it at most,
+/// and then wait until it is read.
 const RING_BYTES: u32 = 1 << 21;
 /// How many associations the kernel side knows at a time, that is, from its begin to its end. It evicts those not
 /// heard of for long: their end is reported all the same, without what is known from their begin.
@@ -202,23 +204,28 @@ pub struct AssocEvent {
 /// Reads the events of a running trace.
 pub(crate) struct Lifecycle {
     ring: Ring<RawEvent>,
+    /// The iterator that finds associations that were there before the start; `None` once it has found all.
+    finding: Option<Steps>,
     /// The cgroups and payload protocols of associations; `None` unless [`Config::owners`] is set.
     owners: Option<Owners>,
     jiffy: Duration,
 }
 
 impl Lifecycle {
-    /// Opens the ring buffer; `None` unless [`Config::lifecycle`] is set.
+    /// Opens the ring buffer, and begins to find associations; `None` unless [`Config::lifecycle`] is set.
     ///
     /// # Errors
-    /// Where the kernel refuses to map the ring buffer (out of memory).
+    /// Where the kernel refuses to map the ring buffer, or to run an iterator (out of memory).
     pub(crate) fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Option<Self>, Error> {
         if !config.lifecycle {
             return Ok(None);
         }
         let ring = Ring::new(&map(object, "life_events")?)?;
         let owners = Owners::new(object, config)?;
-        Ok(Some(Self { ring, owners, jiffy: Duration::from_nanos(settings.jiffy_ns) }))
+        let finding = FileIterator::named(object, LIFE_FOUND)?.map(|files| files.steps()).transpose()?;
+        let mut lifecycle = Self { ring, finding, owners, jiffy: Duration::from_nanos(settings.jiffy_ns) };
+        lifecycle.find()?;
+        Ok(Some(lifecycle))
     }
 
     /// Returns a descriptor that is readable while there are events.
@@ -232,12 +239,25 @@ impl Lifecycle {
     /// Moves at most `limit` events into `into`. Returns whether there may be more.
     ///
     /// # Errors
-    /// Where libbpf fails to read the ring buffer.
-    pub(crate) fn take(&self, into: &mut Vec<AssocEvent>, limit: usize) -> Result<bool, Error> {
+    /// Where libbpf fails to read the ring buffer, or the kernel refuses to go on with the iterator.
+    pub(crate) fn take(&mut self, into: &mut Vec<AssocEvent>, limit: usize) -> Result<bool, Error> {
         let mut events = Vec::new();
         let more = self.ring.take(&mut events, limit)?;
         into.extend(events.iter().filter_map(|event| self.decode(event)));
-        Ok(more)
+        if more || self.finding.is_none() {
+            return Ok(more);
+        }
+        self.find()?;
+        Ok(true)
+    }
+
+    /// Finds more associations, as many as half of the ring has room for.
+    fn find(&mut self) -> io::Result<()> {
+        let Some(files) = &mut self.finding else { return Ok(()) };
+        if files.step()? {
+            self.finding = None;
+        }
+        Ok(())
     }
 
     fn decode(&self, raw: &RawEvent) -> Option<AssocEvent> {
@@ -310,6 +330,7 @@ mod notified {
 }
 
 /// Values of `enum sctp_state` (`include/net/sctp/constants.h`).
+const COOKIE_WAIT: u32 = 1;
 const SHUTDOWN_SENT: u32 = 5;
 const SHUTDOWN_ACK_SENT: u32 = 7;
 
@@ -320,6 +341,7 @@ const ABORT: u16 = 6;
 const STALE_COOKIE: u16 = 3;
 const OUT_OF_RESOURCE: u16 = 4;
 const USER_INITIATED: u16 = 12;
+const RESOURCE_SHORTAGE: u16 = 0xa1;
 const ASCONF_ACK: u16 = 0xa3;
 
 /// Says why an association ended, or never came up, from what the kernel knew at that moment.
@@ -328,7 +350,7 @@ fn ending(raw: &RawEvent, happening: Happening) -> Ending {
         notified::SHUTDOWN_COMP => (Reason::Shutdown, who_shut_down(raw)),
         notified::COMM_LOST => lost(raw),
         notified::CANT_STR_ASSOC => failed(raw),
-        _ if happening == Happening::Failed => (Reason::ClosedHere, Some(Side::Here)),
+        _ if happening == Happening::Failed => (given_up(raw), Some(Side::Here)),
         _ => (Reason::Unknown, None),
     };
     let has_abort = matches!(reason, Reason::AbortReceived | Reason::Refused | Reason::AbortSent(_));
@@ -339,6 +361,13 @@ fn ending(raw: &RawEvent, happening: Happening) -> Ending {
         _ => None,
     };
     Ending { reason, by, cause, left_bytes: raw.left_bytes }
+}
+
+/// Why the kernel frees an association that never came up, and notifies nobody: by close(), or as the call that begins it
+/// fails. If that could not make its INIT, there was no memory (`sctp_sf_do_prm_asoc()`, which sets the state
+/// nevertheless). If it could, what it was to send was not taken: `EFAULT`, or no memory (`sctp_sendmsg_to_asoc()`).
+fn given_up(raw: &RawEvent) -> Reason {
+    if raw.state == COOKIE_WAIT && raw.no_init != 0 { Reason::NoMemory } else { Reason::ClosedHere }
 }
 
 /// Which end shut down: this host, if it is in SHUTDOWN-SENT. In SHUTDOWN-ACK-SENT the peer did; but if this host
@@ -360,7 +389,8 @@ fn lost(raw: &RawEvent) -> (Reason, Option<Side>) {
         0 if raw.by_t5 != 0 => (Reason::Timeout(Limit::ShutdownGuard), None),
         0 if raw.error_count >= raw.error_limit => (Reason::Timeout(Limit::AssocMaxRetrans), None),
         0 => (Reason::Unknown, None),
-        OUT_OF_RESOURCE => (Reason::NoMemory, here),
+        // In a restart (sctp_sf_do_assoc_update()).
+        RESOURCE_SHORTAGE | OUT_OF_RESOURCE => (Reason::NoMemory, here),
         // An ASCONF-ACK was not processed: it is illegal, or this host had too little memory.
         USER_INITIATED | ASCONF_ACK => (Reason::Unknown, here),
         _ => (Reason::AbortSent(Why::Protocol), here),
@@ -466,6 +496,7 @@ mod tests {
         assert_eq!(lost(|raw| raw.error_count = 9), (Reason::Unknown, None), "no premise holds");
         assert_eq!(lost(|raw| raw.error = 13), (Reason::AbortSent(Why::Protocol), here));
         assert_eq!(lost(|raw| raw.error = 4), (Reason::NoMemory, here));
+        assert_eq!(lost(|raw| raw.error = 0xa1), (Reason::NoMemory, here), "in a restart");
         assert_eq!(lost(|raw| raw.error = 12), (Reason::Unknown, here), "no process was seen to abort");
         assert_eq!(end(|_| {}), (Reason::Unknown, None));
     }
@@ -488,6 +519,10 @@ mod tests {
         assert_eq!(failed(|raw| raw.cause.chunk = 2), (Reason::Unknown, None), "an INIT ACK came");
         let unnoticed = end_of(Happening::Failed, |_| {});
         assert_eq!(unnoticed, (Reason::ClosedHere, here), "close() while connecting notifies nobody");
+        let freed = |change: fn(&mut RawEvent)| end_of(Happening::Failed, change);
+        assert_eq!(freed(|raw| (raw.state, raw.no_init) = (1, 1)), (Reason::NoMemory, here));
+        assert_eq!(freed(|raw| raw.state = 1), (Reason::ClosedHere, here), "the first message was not taken");
+        assert_eq!(freed(|raw| raw.no_init = 1), (Reason::ClosedHere, here));
     }
 
     #[test]

@@ -82,11 +82,15 @@ pub(crate) const OWNER_HAS: &str = "owner_has";
 /// The name of the iterator that `Trace` runs at the end of the run.
 pub(crate) const UNSEEN_LIVING: &str = "unseen_living";
 
+/// The name of the iterator that `Lifecycle` runs step by step.
+pub(crate) const LIFE_FOUND: &str = "life_found";
+
 /// Runs the loaded iterators that find what existed before the programs were attached: no newer socket is
 /// missed, since the programs see it. `owner_has` is not among them: `Rounds` runs it before, as the filter of
 /// these needs its result.
 pub(crate) fn find_earlier(object: &Object) -> Result<(), Error> {
-    let later = |p: &ProgramMut<'_>| [OWNER_HAS, UNSEEN_LIVING].iter().any(|name| p.name() == *name);
+    let others = [OWNER_HAS, UNSEEN_LIVING, LIFE_FOUND];
+    let later = |p: &ProgramMut<'_>| others.iter().any(|name| p.name() == *name);
     for program in object.progs_mut().filter(|p| p.autoload() && is_iterator(p) && !later(p)) {
         FileIterator(program.attach_iter_with_opts(IterOpts::None)?).run()?;
     }
@@ -116,15 +120,34 @@ impl FileIterator {
     /// # Errors
     /// Where the kernel refuses (too many open files, or out of memory).
     pub(crate) fn run(&self) -> io::Result<()> {
-        let mut files = Iter::new(&self.0).map_err(io::Error::other)?;
-        loop {
-            match files.read(&mut [0; 8]) {
-                Ok(0) => return Ok(()),
-                // The kernel pauses after a million files (MAX_ITER_OBJECTS in kernel/bpf/bpf_iter.c).
-                Ok(_) => {}
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(e) => return Err(e),
-            }
+        let mut steps = self.steps()?;
+        while !steps.step()? {}
+        Ok(())
+    }
+
+    /// Begins to run the iterator.
+    ///
+    /// # Errors
+    /// Where the kernel refuses (too many open files, or out of memory).
+    pub(crate) fn steps(&self) -> io::Result<Steps> {
+        Ok(Steps(Iter::new(&self.0).map_err(io::Error::other)?))
+    }
+}
+
+/// An iterator that is being run.
+pub(crate) struct Steps(Iter);
+
+impl Steps {
+    /// Goes on to where the program asks for a pause, or to the end. Returns whether that is reached. The kernel pauses
+    /// after a million files, too (`MAX_ITER_OBJECTS` in `kernel/bpf/bpf_iter.c`).
+    ///
+    /// # Errors
+    /// Where the kernel refuses (out of memory).
+    pub(crate) fn step(&mut self) -> io::Result<bool> {
+        match self.0.read(&mut [0; 8]) {
+            Ok(read) => Ok(read == 0),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
+            Err(e) => Err(e),
         }
     }
 }

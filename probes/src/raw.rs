@@ -354,7 +354,9 @@ pub struct LifeEvent {
     pub by_t5: u8,
     /// 1: the T5-shutdown-guard timer runs: this host has sent a SHUTDOWN.
     pub t5_runs: u8,
-    pub pad: [u8; 4],
+    /// 1: no INIT of this host has got a path to take.
+    pub no_init: u8,
+    pub pad: [u8; 3],
     /// One of these processes, or the last that had it.
     pub owner: Process,
     pub id: Identity,
@@ -399,7 +401,7 @@ pub struct Settings {
     /// Only samples above this have a record (`sctp-rtt`).
     pub above_ns: u64,
     /// Optional outputs, one bit each: [`WANT_WINDOWS`], [`WANT_EXTENDED`], [`WANT_EVENTS`], [`WANT_SIZES`],
-    /// [`WANT_OWNERS`].
+    /// [`WANT_OWNERS`], [`WANT_PATHS`].
     pub wants: u32,
     /// 1 if any member of `filter` is set, else 0.
     pub want_filter: u32,
@@ -427,6 +429,8 @@ pub const WANT_EVENTS: u32 = 4;
 pub const WANT_SIZES: u32 = 8;
 /// Bit of [`Settings::wants`]: the processes that have each association's socket.
 pub const WANT_OWNERS: u32 = 16;
+/// Bit of [`Settings::wants`]: the path that each chunk takes, not the primary path for all.
+pub const WANT_PATHS: u32 = 32;
 
 /// Memory that user space and the programs read and write while these run: `struct shared` of `shared.h`.
 #[repr(C)]
@@ -491,7 +495,8 @@ macro_rules! same_layout {
             };
             $crate::raw::LifeEvent = life_event {
                 at_ns, begun_ns, up_ns, left_bytes, event, state, error_count, error_limit, inits, owners, notified, error,
-                initiated_here, aborted, by_close, lingers, by_icmp, is_orphan, by_t5, t5_runs, owner, id, cause, settings
+                initiated_here, aborted, by_close, lingers, by_icmp, is_orphan, by_t5, t5_runs, no_init, owner,
+                id, cause, settings
             };
             $crate::raw::Filter = filter {
                 assoc_id, netns, tgid, lport, rport, family, ip, cgroup

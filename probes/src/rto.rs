@@ -59,15 +59,9 @@ pub enum Cause {
         rtt: Duration,
     },
     /// The T3-rtx timer of the path expired.
-    T3 {
-        /// RTO before the expiry.
-        old_rto: Duration,
-    },
+    T3,
     /// A HEARTBEAT was not acknowledged before the next one was due.
-    HeartbeatTimeout {
-        /// RTO before the timeout.
-        old_rto: Duration,
-    },
+    HeartbeatTimeout,
     /// The path's state changed. Its RTO did not.
     State {
         /// State before the change.
@@ -76,10 +70,60 @@ pub enum Cause {
     /// The path became the primary path. Its RTO did not change.
     Primary,
     /// The T2-shutdown timer expired: SHUTDOWN or SHUTDOWN ACK, sent on this path, was not answered.
-    T2 {
-        /// RTO before the expiry.
-        old_rto: Duration,
-    },
+    T2,
+    /// The T4 timer expired: ASCONF, sent on this path, was not answered (RFC 5061 4.1).
+    T4,
+    /// The timer of RE-CONFIG expired: the request, sent on this path, was not answered (RFC 6525 5.1.1).
+    Reconf,
+    /// The application asked for a HEARTBEAT (`SPP_HB_DEMAND`) while the one before was not answered.
+    HeartbeatDemand,
+    /// The peer restarted the association, and the path has its first RTO again.
+    Restart,
+    /// An ECN-Echo made the congestion window smaller. The RTO did not change.
+    Ecn,
+    /// The RTO changed since the path's last event, and no program saw why: such as for a new local address
+    /// (`sctp_send_asconf_add_ip()`).
+    Other,
+}
+
+impl Cause {
+    fn of(event: &RawEvent, rtt: Duration) -> Self {
+        match event.cause {
+            0 => Self::Rtt { rtt },
+            1 => Self::Heartbeat { rtt },
+            2 => Self::T3,
+            3 => Self::HeartbeatTimeout,
+            4 => Self::State { old: PathState::of(event.old_state) },
+            5 => Self::Primary,
+            6 => Self::T2,
+            7 => Self::T4,
+            8 => Self::Reconf,
+            9 => Self::HeartbeatDemand,
+            10 => Self::Restart,
+            11 => Self::Ecn,
+            _ => Self::Other,
+        }
+    }
+
+    /// The cause as one word, as output shows it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rtt { .. } => "rtt",
+            Self::Heartbeat { .. } => "heartbeat",
+            Self::T3 => "t3",
+            Self::HeartbeatTimeout => "heartbeat_timeout",
+            Self::State { .. } => "state",
+            Self::Primary => "primary",
+            Self::T2 => "t2",
+            Self::T4 => "t4",
+            Self::Reconf => "reconf",
+            Self::HeartbeatDemand => "heartbeat_demand",
+            Self::Restart => "restart",
+            Self::Ecn => "ecn",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// State of a path that was removed, which the kernel has no number for: `PATH_REMOVED` of `rto.bpf.c`.
@@ -161,6 +205,39 @@ pub struct More {
     pub state: PathState,
     /// True if this is the association's primary path.
     pub primary: bool,
+    /// Errors of the association in a row, over all its paths (RFC 9260 8.1).
+    pub assoc_errors: u16,
+    /// The limit of `assoc_errors`: with as many the next expiry ends the association.
+    pub assoc_error_limit: u16,
+    /// Number of the association's paths by state; `None` if there are more than 64.
+    pub paths: Option<PathCounts>,
+}
+
+/// Number of an association's paths by state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathCounts {
+    /// Paths in [`PathState::Inactive`].
+    pub inactive: u8,
+    /// Paths in [`PathState::PotentiallyFailed`].
+    pub potentially_failed: u8,
+    /// Paths in [`PathState::Active`].
+    pub active: u8,
+    /// Paths in [`PathState::Unconfirmed`].
+    pub unconfirmed: u8,
+}
+
+/// Times that a path's congestion window became smaller, by the reason that
+/// `sctp_transport_lower_cwnd()` was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CwndCuts {
+    /// The T3-rtx timer expired (RFC 9260 7.2.3).
+    pub t3: u64,
+    /// Data was marked for fast retransmission (RFC 9260 7.2.4).
+    pub fast: u64,
+    /// The peer reported congestion, by ECN-Echo (RFC 9260 appendix A).
+    pub ecn: u64,
+    /// The path was idle for a HEARTBEAT interval (RFC 9260 7.2.1).
+    pub inactive: u64,
 }
 
 /// A record: one event of a path ([`Cause`]), and the path's values after it.
@@ -176,6 +253,9 @@ pub struct Update {
     pub id: Option<Rc<Identity>>,
     /// The event.
     pub cause: Cause,
+    /// RTO before the event; `None` unless extended, and for the first event of the path that the trace saw,
+    /// where that cannot be known.
+    pub old_rto: Option<Duration>,
     /// Values of the path after the event.
     pub values: Values,
 }
@@ -187,7 +267,7 @@ pub struct Row {
     pub transport_id: u32,
     /// Identity of the path.
     pub id: Identity,
-    /// RTO after each update ([`Cause::Rtt`], [`Cause::Heartbeat`], [`Cause::T3`]).
+    /// RTO after each update: [`Cause::Rtt`], [`Cause::Heartbeat`] and [`Cause::T3`], no other causes.
     pub rto: DurationDist,
     /// Histogram of `rto`, in milliseconds; only if [`Config::extended`] or [`Config::histograms`].
     pub histogram: Option<Histogram>,
@@ -221,6 +301,11 @@ pub struct Row {
     /// Retransmitted chunks that were acknowledged sooner after the retransmission than the path can answer:
     /// the peer had them already, or the path has become quicker; 0 unless extended.
     pub early_acks: u64,
+    /// Times that the congestion window became smaller; 0 unless extended.
+    pub cwnd_cuts: CwndCuts,
+    /// Length of the last failover to this path: from the last SACK on the path that failed to the first on this
+    /// one; `None` if there was none.
+    pub failover: Option<Duration>,
     /// Values of the path after its last event.
     pub last: Values,
 }
@@ -242,6 +327,7 @@ pub struct RawStats {
     spurious: u64,
     dup_tsns: u64,
     early_acks: u64,
+    cwnd_cuts: [u64; 4],
 }
 
 /// A path's values after an event: `struct values` of `rto.bpf.c`. `rto`, `srtt`, `rttvar` and `rtt` are in
@@ -259,9 +345,14 @@ pub(crate) struct RawValues {
     pmtu: u32,
     error_count: u16,
     error_limit: u16,
+    assoc_errors: u16,
+    assoc_error_limit: u16,
     path_state: u8,
     primary: u8,
-    pad: u16,
+    paths_known: u8,
+    pad: u8,
+    /// Number of the association's paths by state, a byte for each: see [`PathCounts`], in that order.
+    paths: u32,
 }
 
 /// State of a path: `struct state` of `rto.bpf.c`.
@@ -270,7 +361,10 @@ pub(crate) struct RawValues {
 pub(crate) struct RawState {
     last: RawValues,
     payload_noted: u32,
+    cwnd_before: u32,
     made_ns: u64,
+    sack_ns: u64,
+    failover_ns: u64,
     min_rtt: RawMinRtt,
 }
 
@@ -317,12 +411,13 @@ same_layout!(types;
     @entries;
     RawStats = stats {
         rto, srtt, rttvar, t3_expiries, heartbeat_timeouts, t3_retransmits, fast_retransmits, pmtud_retransmits,
-        rtx_chunks, rtx_for_path, spurious, dup_tsns, early_acks
+        rtx_chunks, rtx_for_path, spurious, dup_tsns, early_acks, cwnd_cuts
     };
     RawValues = values {
-        rto, srtt, rttvar, rtt, cwnd, ssthresh, flight, pmtu, error_count, error_limit, path_state, primary
+        rto, srtt, rttvar, rtt, cwnd, ssthresh, flight, pmtu, error_count, error_limit, assoc_errors,
+        assoc_error_limit, path_state, primary, paths_known, paths
     };
-    RawState = state { last, payload_noted, made_ns, min_rtt };
+    RawState = state { last, payload_noted, cwnd_before, made_ns, sack_ns, failover_ns, min_rtt };
     RawMinRtt = min_rtt { since_ns, ns, before_ns };
     RawEvent = event { time_ns, assoc_id, path, path_generation, cause, old_state, old_rto, values };
     RawAccounting = accounting {
@@ -419,7 +514,7 @@ fn is_idle(stats: &RawStats) -> bool {
     let counters =
         [s.rto.count, s.heartbeat_timeouts, s.t3_retransmits, s.fast_retransmits, s.pmtud_retransmits];
     let chunks = [s.rtx_chunks, s.rtx_for_path, s.dup_tsns, s.early_acks];
-    counters.iter().chain(&chunks).all(|n| *n == 0)
+    counters.iter().chain(&chunks).chain(&s.cwnd_cuts).all(|n| *n == 0)
 }
 
 /// How to read the kernel side's values: the unit of times, and whether [`More`] is filled in.
@@ -451,6 +546,11 @@ impl Units {
             spurious: stats.spurious,
             dup_tsns: stats.dup_tsns,
             early_acks: stats.early_acks,
+            cwnd_cuts: {
+                let [t3, fast, ecn, inactive] = stats.cwnd_cuts;
+                CwndCuts { t3, fast, ecn, inactive }
+            },
+            failover: Some(path.state.failover_ns).filter(|ns| *ns > 0).map(Duration::from_nanos),
             last: self.values(&path.state.last),
         }
     }
@@ -469,26 +569,25 @@ impl Units {
                 pmtu_bytes: v.pmtu,
                 state: PathState::of(v.path_state),
                 primary: v.primary != 0,
+                assoc_errors: v.assoc_errors,
+                assoc_error_limit: v.assoc_error_limit,
+                paths: (v.paths_known != 0).then(|| {
+                    let [inactive, potentially_failed, active, unconfirmed] = v.paths.to_le_bytes();
+                    PathCounts { inactive, potentially_failed, active, unconfirmed }
+                }),
             }),
         }
     }
 
     fn update(self, event: &RawEvent, id: Option<Rc<Identity>>) -> Update {
-        let (rtt, old_rto) = (self.jiffy * event.values.rtt, self.jiffy * event.old_rto);
+        let old_rto = Some(event.old_rto).filter(|jiffies| self.extended && *jiffies > 0);
         Update {
             at: Duration::from_nanos(event.time_ns),
             assoc_id: event.assoc_id,
             transport_id: event.path_generation,
             id,
-            cause: match event.cause {
-                0 => Cause::Rtt { rtt },
-                1 => Cause::Heartbeat { rtt },
-                2 => Cause::T3 { old_rto },
-                3 => Cause::HeartbeatTimeout { old_rto },
-                4 => Cause::State { old: PathState::of(event.old_state) },
-                6 => Cause::T2 { old_rto },
-                _ => Cause::Primary,
-            },
+            cause: Cause::of(event, self.jiffy * event.values.rtt),
+            old_rto: old_rto.map(|jiffies| self.jiffy * jiffies),
             values: self.values(&event.values),
         }
     }

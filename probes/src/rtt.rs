@@ -12,7 +12,7 @@ use crate::{
     entries::{Entries, EntryRef, Snapshot},
     object::{OpenPrograms, table_map},
     program::{Moment, Program},
-    raw::{self, Settings, same_layout},
+    raw::{self, Settings, WANT_PATHS, same_layout},
     table::{self, Table},
     trace::Trace,
 };
@@ -182,10 +182,10 @@ impl Program for Programs {
     type Row = Row;
 
     fn configure(open: &mut OpenPrograms, config: &Config, sizes: &Sizes) -> Result<(), Error> {
-        // Only `sctp_packet_append_chunk()` shows a chunk's path and packet; a hook at its return costs more
-        // than one at `sctp_chunk_assign_tsn()`.
-        let exact = config.gathers_more() || config.filter.addr.is_some();
-        open.leave_out(if exact { "rtt_assign" } else { "rtt_append" });
+        // Which path a chunk takes costs some loads per chunk.
+        if config.gathers_more() || config.filter.addr.is_some() {
+            open.settings.wants |= WANT_PATHS;
+        }
         Entries::<RawState, RawStats>::configure(open, config, sizes.max_paths)?;
         open.settings.assoc_mask = open.settings.entry_mask;
         open.set_table::<types::assoc>("assocs", open.settings.assoc_mask + 1);

@@ -78,6 +78,7 @@ pub struct RawAccounting {
     pub(crate) unseen: u64,
     pub(crate) uncounted: u64,
     pub(crate) lobby_limit: u64,
+    pub(crate) no_id: u64,
 }
 
 /// Returns whether an association may have had events in `interval`. `ended`: the interval in which it ended,
@@ -288,6 +289,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
                     "more than 8,192 messages of an association waited for one before them",
                     counted.lobby_limit,
                 ),
+                skipped("no_id", "sends refused before their association had an id", counted.no_id),
                 missed(misses),
                 busy(self.assocs.busy() + self.streams.busy()),
             ],

@@ -72,8 +72,42 @@ pub struct Row {
     pub total_streams: u32,
     /// Length of the time that the statistics cover.
     pub period: Duration,
-    /// The streams that are not idle, in the order of their identifiers.
+    /// What was not delivered.
+    pub undelivered: Undelivered,
+    /// The streams that are not idle, in the order of their identifiers; none if all that happened is in
+    /// `undelivered`.
     pub streams: Vec<Stream>,
+}
+
+/// What an association did not deliver; all 0 unless [`Config::extended`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Undelivered {
+    /// Sends of this host's application that failed with `EINVAL`, as the association had no such outbound
+    /// stream (`sctp_sendmsg_check_stream()`).
+    pub refused_invalid_stream: u64,
+    /// DATA chunks received on an inbound stream that the association does not have: acknowledged, reported to
+    /// the peer by an ERROR chunk, and discarded (RFC 9260 6.5).
+    pub discarded_invalid_stream: u64,
+    /// Messages that PR-SCTP gave up after a part of them was sent, over all policies, as
+    /// `SCTP_PR_ASSOC_STATUS` returns them (RFC 7496 4.4).
+    pub abandoned_sent: u64,
+    /// Messages that PR-SCTP gave up before a part of them was sent: see [`Undelivered::abandoned_sent`].
+    pub abandoned_unsent: u64,
+}
+
+impl Undelivered {
+    fn of(counts: [u64; UNDELIVERED]) -> Self {
+        let [refused_invalid_stream, discarded_invalid_stream, abandoned_sent, abandoned_unsent] = counts;
+        Self { refused_invalid_stream, discarded_invalid_stream, abandoned_sent, abandoned_unsent }
+    }
+}
+
+/// Messages that PR-SCTP has given up: `struct abandoned` of `streamutil.bpf.c`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+struct RawAbandoned {
+    sent: u64,
+    unsent: u64,
 }
 
 /// The program's own part of an association's entry: `struct assoc_stats` of `streamutil.bpf.c`.
@@ -84,6 +118,10 @@ pub(crate) struct RawAssoc {
     recount_ns: u64,
     counted_before: u64,
     unseen: u64,
+    refused: u64,
+    discarded: u64,
+    abandoned: RawAbandoned,
+    abandoned_before: RawAbandoned,
     outcnt: u32,
     lobby: u32,
     lobby_generation: u32,
@@ -126,8 +164,10 @@ struct RawSizes {
 
 same_layout!(types;
     @streams;
+    RawAbandoned = abandoned { sent, unsent };
     RawAssoc = assoc_stats {
-        last_chunk, recount_ns, counted_before, unseen, outcnt, lobby, lobby_generation, beyond, unknown_change
+        last_chunk, recount_ns, counted_before, unseen, refused, discarded, abandoned, abandoned_before, outcnt,
+        lobby, lobby_generation, beyond, unknown_change
     };
     RawStream = stream_stats {
         payload_bytes, chunks, unordered, messages, rtx_chunks, rtx_bytes, hol_messages, hol_wait_ns, hol_blocked_ns,
@@ -136,16 +176,15 @@ same_layout!(types;
     RawSizes = sizes { message, by_bits };
     RawAccounting = accounting {
         assocs_evicted, streams_evicted, events_evicted, events_gone, no_place, unseen, uncounted,
-        lobby_limit
+        lobby_limit, no_id
     };
 );
 
 /// Number of counters of a stream, as `counters()` returns them.
 const COUNTERS: usize = 9;
-/// Number of words per stream in a [`Baseline`]: one that names the stream, then its counters at the last
-/// interval.
-const BASELINE: usize = 1 + COUNTERS;
-/// The first of a stream's words in a [`Baseline`] that no stream has used yet.
+/// Number of counters of an association, as `undelivered()` returns them.
+const UNDELIVERED: usize = 4;
+/// The key of an entry in a [`Baseline`] that nobody has used yet.
 const NOBODY: u64 = u64::MAX;
 
 /// The tables of the loaded programs of `sctp-streamutil`.
@@ -153,7 +192,9 @@ pub struct Programs {
     pub(crate) tables: Tables<RawAssoc, RawStream>,
     /// The map of the histograms of the lengths of messages; `None` unless they are gathered.
     pub(crate) sizes: Option<MapHandle>,
-    pub(crate) baseline: Baseline,
+    pub(crate) baseline: Baseline<COUNTERS>,
+    /// Of what associations did not deliver; empty unless [`Config::extended`].
+    pub(crate) undelivered: Baseline<UNDELIVERED>,
     /// When the current interval began, on `CLOCK_MONOTONIC`.
     pub(crate) interval_began: Duration,
 }
@@ -189,11 +230,12 @@ impl Program for Programs {
     }
 
     fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error> {
-        let streams = if config.intervals { settings.stream_mask as usize + 1 } else { 0 };
+        let len = |wanted, mask| if wanted { mask as usize + 1 } else { 0 };
         Ok(Self {
             tables: Tables::new(object, settings, config)?,
             sizes: if config.histograms { Some(map(object, "sizes")?) } else { None },
-            baseline: Baseline::new(streams),
+            baseline: Baseline::new(len(config.intervals, settings.stream_mask)),
+            undelivered: Baseline::new(len(config.intervals && config.extended, settings.assoc_mask)),
             interval_began: kernel::now(),
         })
     }
@@ -202,10 +244,26 @@ impl Program for Programs {
 
     fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
         let period = moment.now.saturating_sub(mem::replace(&mut self.interval_began, moment.now));
-        let Self { tables, baseline, .. } = self;
+        let Self { tables, baseline, undelivered: of_assocs, .. } = self;
+        let mut last = None;
         let streams = tables.interval(moment)?.map(move |found| {
-            let counters = baseline.subtract(&found.place, counters(&found, moment.now));
-            (found.association, found.assoc.stats.outcnt, period, named(found.stream.sid, counters))
+            // All streams of an association come in a row: what it did not deliver goes with the first one.
+            let generation = found.association.generation;
+            let is_first = last.replace(generation) != Some(generation);
+            let undelivered = if is_first {
+                of_assocs.subtract(found.stream.assoc, generation.into(), undelivered(&found))
+            } else {
+                [0; UNDELIVERED]
+            };
+            let counters =
+                baseline.subtract(found.place.index, key(&found.place), counters(&found, moment.now));
+            Part {
+                total_streams: found.assoc.stats.outcnt,
+                period,
+                undelivered: Undelivered::of(undelivered),
+                stream: named(found.stream.sid, counters),
+                association: found.association,
+            }
         });
         Ok(group(streams))
     }
@@ -220,8 +278,13 @@ impl Program for Programs {
             let period = until(&found, moment.now).saturating_sub(found.association.first);
             let sizes = sizes.as_ref().and_then(|map| read_sizes(map, found.place.index)).map(Box::new);
             let counters = counters(&found, moment.now);
-            let stream = Stream { sizes, ..named(found.stream.sid, counters) };
-            (found.association, found.assoc.stats.outcnt, period, stream)
+            Part {
+                total_streams: found.assoc.stats.outcnt,
+                period,
+                undelivered: Undelivered::of(undelivered(&found)),
+                stream: Stream { sizes, ..named(found.stream.sid, counters) },
+                association: found.association,
+            }
         });
         Ok(group(streams))
     }
@@ -239,28 +302,24 @@ fn read_sizes(map: &MapHandle, index: u32) -> Option<Histogram> {
     RawSizes::read_from_bytes(&bytes).ok().map(|sizes| Histogram::of_bits(&sizes.by_bits))
 }
 
-/// The counters of streams as they stood at the last interval, by index in the pool. Resident from the start,
-/// so that memory does not grow with traffic; empty without intervals.
-pub(crate) struct Baseline {
-    words: Vec<u64>,
+/// The counters of streams, or of associations, as they stood at the last interval, by the index of the entry.
+/// Resident from the start, so that memory does not grow with traffic; empty without intervals.
+pub(crate) struct Baseline<const N: usize> {
+    /// Of each entry: a key that names who has it, and the counters.
+    entries: Vec<(u64, [u64; N])>,
 }
 
-impl Baseline {
-    /// A baseline of `streams` streams, which has no counters yet.
-    pub(crate) fn new(streams: usize) -> Self {
-        Self { words: vec![NOBODY; streams * BASELINE] }
+impl<const N: usize> Baseline<N> {
+    /// A baseline of `len` entries, which has no counters yet.
+    pub(crate) fn new(len: usize) -> Self {
+        Self { entries: vec![(NOBODY, [NOBODY; N]); len] }
     }
 
-    /// Subtracts from a stream's counters their values at the last interval, and keeps the present values for
-    /// the next.
-    fn subtract(&mut self, place: &Place, mut counters: [u64; COUNTERS]) -> [u64; COUNTERS] {
-        let start = place.index as usize * BASELINE;
-        if let Some([stream, baseline @ ..]) = self.words.get_mut(start..start + BASELINE) {
-            let (_, generation, sid) = place.key;
-            // A stream that was evicted and got the same entry again begins at zero: so `made` is part of the
-            // key.
-            let key = u64::from(place.made as u16) << 48 | u64::from(generation) << 16 | u64::from(sid);
-            let same = mem::replace(stream, key) == key;
+    /// Subtracts from the counters of the entry at `index` their values at the last interval, if the entry had
+    /// the same `key` then, and keeps the present values for the next.
+    fn subtract(&mut self, index: u32, key: u64, mut counters: [u64; N]) -> [u64; N] {
+        if let Some((owner, baseline)) = self.entries.get_mut(index as usize) {
+            let same = mem::replace(owner, key) == key;
             for (counter, before) in counters.iter_mut().zip(baseline) {
                 let before = mem::replace(before, *counter);
                 if same {
@@ -270,6 +329,19 @@ impl Baseline {
         }
         counters
     }
+}
+
+/// Names a stream in a [`Baseline`]. A stream that was evicted and got the same entry again begins at zero: so
+/// `made` is part of the key.
+fn key(place: &Place) -> u64 {
+    let (_, generation, sid) = place.key;
+    u64::from(place.made as u16) << 48 | u64::from(generation) << 16 | u64::from(sid)
+}
+
+/// What the association of a stream did not deliver.
+fn undelivered(found: &Found<RawAssoc, RawStream>) -> [u64; UNDELIVERED] {
+    let a = &found.assoc.stats;
+    [a.refused, a.discarded, a.abandoned.sent, a.abandoned.unsent]
 }
 
 /// The moment up to which a stream's statistics go: the end of its association, or `now` while the
@@ -315,21 +387,41 @@ fn named(stream_id: u16, counters: [u64; COUNTERS]) -> Stream {
     }
 }
 
-/// Groups streams into rows, one per association, and leaves out idle streams. All streams of an association
-/// have to come in a row.
-fn group(
-    streams: impl Iterator<Item = (Association, u32, Duration, Stream)>,
-) -> impl Iterator<Item = Result<Row, Error>> {
-    let mut streams = streams.filter(|(_, _, _, stream)| !stream.is_idle()).peekable();
+/// A stream, and what its row says of its association. The `undelivered` of the first stream of an association
+/// is the row's.
+struct Part {
+    association: Association,
+    total_streams: u32,
+    period: Duration,
+    undelivered: Undelivered,
+    stream: Stream,
+}
+
+/// Groups streams into rows, one per association, and leaves out idle streams, and associations in which nothing
+/// happened. All streams of an association have to come in a row.
+fn group(parts: impl Iterator<Item = Part>) -> impl Iterator<Item = Result<Row, Error>> {
+    let mut parts = parts.peekable();
     iter::from_fn(move || {
-        let (association, total_streams, period, first) = streams.next()?;
-        // So that a vector of 65,535 streams does not grow by doubling. What is not used is not resident.
-        let mut own = Vec::with_capacity(total_streams.clamp(1, 1 << 16) as usize);
-        own.push(first);
-        while let Some((_, _, _, next)) = streams.next_if(|(a, ..)| a.generation == association.generation) {
-            own.push(next);
+        loop {
+            let Part { association, total_streams, period, undelivered, stream } = parts.next()?;
+            let mut streams = Vec::new();
+            let mut next = Some(stream);
+            while let Some(stream) = next {
+                if !stream.is_idle() {
+                    if streams.is_empty() {
+                        // So that a vector of 65,535 streams does not grow by doubling. What is not used is not
+                        // resident.
+                        streams.reserve_exact(total_streams.clamp(1, 1 << 16) as usize);
+                    }
+                    streams.push(stream);
+                }
+                let is_own = |part: &Part| part.association.generation == association.generation;
+                next = parts.next_if(is_own).map(|part| part.stream);
+            }
+            if !streams.is_empty() || undelivered != Undelivered::default() {
+                return Some(Ok(Row { association, total_streams, period, undelivered, streams }));
+            }
         }
-        Some(Ok(Row { association, total_streams, period, streams: own }))
     })
 }
 
@@ -377,8 +469,9 @@ mod tests {
     fn each_interval_has_its_share_of_a_wait() {
         let mut baseline = Baseline::new(1);
         let found = found(None);
-        let share = |baseline: &mut Baseline, now| {
-            let counters = baseline.subtract(&found.place, counters(&found, Duration::from_secs(now)));
+        let share = |baseline: &mut Baseline<COUNTERS>, now| {
+            let counters =
+                baseline.subtract(0, key(&found.place), counters(&found, Duration::from_secs(now)));
             let stream = named(0, counters);
             (stream.is_idle(), stream.hol_wait.as_secs())
         };
@@ -394,8 +487,43 @@ mod tests {
         let mut baseline = Baseline::new(4);
         let mut chunks = |made, chunks| {
             let place = Place { key: (3, 9, 5), made, index: 2 };
-            baseline.subtract(&place, [chunks; COUNTERS])[1]
+            baseline.subtract(place.index, key(&place), [chunks; COUNTERS])[1]
         };
         assert_eq!([chunks(1, 100), chunks(1, 150), chunks(2, 30), chunks(2, 35)], [100, 50, 30, 5]);
+    }
+
+    fn part(generation: u32, stream_id: u16, chunks: u64, refused_invalid_stream: u64) -> Part {
+        let mut assoc: Assoc<RawAssoc> = zeroed();
+        assoc.generation = generation;
+        Part {
+            association: Association::from(&assoc),
+            total_streams: 10,
+            period: Duration::ZERO,
+            undelivered: Undelivered { refused_invalid_stream, ..Undelivered::default() },
+            stream: Stream { stream_id, chunks, ..Stream::default() },
+        }
+    }
+
+    /// An association has a row if anything happened: on a stream, or a send that was refused. What was not
+    /// delivered is taken from the first stream, idle or not.
+    #[test]
+    fn an_association_without_streams_has_a_row_if_sends_were_refused() {
+        let parts = [
+            part(1, 0, 0, 0),
+            part(2, 0, 0, 3),
+            part(3, 0, 0, 2),
+            part(3, 1, 5, 0),
+            part(3, 2, 0, 0),
+            part(3, 3, 6, 0),
+            part(4, 0, 0, 0),
+        ];
+        let rows: Vec<_> = group(parts.into_iter())
+            .map(|row| row.unwrap())
+            .map(|row| {
+                let streams: Vec<_> = row.streams.iter().map(|s| (s.stream_id, s.chunks)).collect();
+                (row.association.generation, row.undelivered.refused_invalid_stream, streams)
+            })
+            .collect();
+        assert_eq!(rows, [(2, 3, vec![]), (3, 2, vec![(1, 5), (3, 6)])]);
     }
 }

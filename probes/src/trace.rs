@@ -166,7 +166,7 @@ impl<P: Program> Probe for Trace<P> {
     }
 
     fn take_lifecycle(&mut self, into: &mut Vec<AssocEvent>, limit: usize) -> Result<bool, Error> {
-        let Some(lifecycle) = &self.lifecycle else { return Ok(false) };
+        let Some(lifecycle) = &mut self.lifecycle else { return Ok(false) };
         lifecycle.take(into, limit)
     }
 

@@ -4,12 +4,12 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Events, Form, Format,
     Get::{Bool, Fixed, Float, Int, Text},
-    IDENTITY, OWNER, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Shared, Table, draw, endpoints, ms,
-    us,
+    IDENTITY, OWNER, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Shared, Table, draw,
+    endpoints, ms, us,
 };
 use probes::{
     Error, Identity, ValueDist,
-    bufmon::{Record, Row, Stall, StallCause, Wait},
+    bufmon::{Gaps, Record, Row, Stall, StallCause, Wait},
 };
 
 /// The columns of CSV, which are those of the Python script. As in the script, a value without samples is 0.
@@ -188,12 +188,16 @@ const RECV_SAMPLES: &[Column<Row>] =
 const STALLS: &[Column<Row>] = &[
     Column::counter(
         "stalls",
-        "times that nothing was acknowledged for longer than the RTO",
+        "times that the cumulative TSN stood still for longer than the RTO, with data outstanding or queued",
         Int(|r| Some(r.stalls)),
     ),
     Column::counter("stall_total_ms", "how long stalls lasted, all together", Float(|r| Some(ms(r.stalled)))),
     Column::distribution("stall_max_ms", "how long a stall lasted at most", Float(|r| Some(ms(r.stall_max)))),
-    Column::label("stall_cause", "why, the last time", Text(|r| r.stall_cause.map(cause))),
+    Column::label(
+        "stall_cause",
+        "what held it up for the longest, the last time",
+        Text(|r| r.stall_cause.map(cause)),
+    ),
 ];
 
 /// The columns of a `sample` object: a send that waited.
@@ -223,16 +227,31 @@ const STALL: &[&dyn Columns<Stall>] = &[
     &Part { prefix: "", what: "", of: |s: &Stall| Some(&s.id), columns: ASSOC_ID },
     &Part { prefix: "", what: "", of: |s: &Stall| Some(&s.id), columns: IDENTITY },
     &STALL_VALUES,
+    &Part { prefix: "", what: "", of: |s: &Stall| s.gaps.as_ref(), columns: GAPS },
     &Part { prefix: "", what: "", of: |s: &Stall| Some(&s.id), columns: OWNER },
 ];
 const STALL_VALUES: &[Column<Stall>] = &[
     Column::gauge("lasted_ms", "how long the stall has lasted so far", Float(|s| Some(ms(s.lasted)))),
     Column::label("over", "the stall is over", Bool(|s| Some(s.until.is_some()))),
-    Column::gauge("unacked_bytes", "data outstanding or queued", Int(|s| Some(s.bytes))),
+    Column::gauge("unacked_bytes", "the most data that was outstanding or queued", Int(|s| Some(s.bytes))),
     Column::gauge("t3_expiries", "T3-rtx expiries meanwhile", Int(|s| Some(s.t3_expiries.into()))),
     Column::gauge("waiting_sends", "sends that wait for room", Int(|s| Some(s.waiting.into()))),
-    Column::label("cause", "why", Text(|s| Some(cause(s.cause)))),
-    Column::label("cause_text", "why, in words", Text(|s| Some(words(s.cause)))),
+    Column::label("cause", "what held it up for the longest", Text(|s| Some(cause(s.cause)))),
+    Column::label("cause_text", "the same in words", Text(|s| Some(words(s.cause)))),
+    Column::gauge("cause_ms", "how long that held it up so far", Float(|s| Some(ms(s.held)))),
+    Column::gauge("sacks", "SACKs that came meanwhile", Int(|s| Some(s.sacks.into()))),
+    Column::gauge("window_bytes", "window in the peer's last SACK", Int(|s| s.window.map(u64::from))),
+    Column::label("in_flight", "data was in flight at the last look", Bool(|s| Some(!s.is_idle))),
+];
+const GAPS: &[Column<Gaps>] = &[
+    Column::label(
+        "missing_tsn",
+        "first TSN that is missing, by gap blocks of SACKs",
+        Int(|g| Some(g.tsn.into())),
+    ),
+    Column::gauge("missing_sent", "times that it was sent, at least", Int(|g| g.sent.map(u64::from))),
+    Column::gauge("missing", "TSNs that are missing", Int(|g| Some(g.missing.into()))),
+    Column::gauge("gap_acked", "TSNs behind it that are acknowledged", Int(|g| Some(g.acked.into()))),
 ];
 
 /// The tables of all columns, for man page and JSON schema.
@@ -364,32 +383,69 @@ fn pct(ppm: Option<u64>) -> Option<f64> {
 
 fn cause(cause: StallCause) -> &'static str {
     match cause {
-        StallCause::PeerWindow => "peer_window_closed",
-        StallCause::Path => "path_lossy",
-        StallCause::OwnBuffer => "own_buffer",
         StallCause::Unknown => "unknown",
+        StallCause::HandshakeUnanswered => "handshake_unanswered",
+        StallCause::PathSilent => "path_silent",
+        StallCause::WindowClosed => "window_closed",
+        StallCause::WindowFullOfGaps => "window_full_of_gaps",
+        StallCause::OneMissing => "one_missing",
     }
 }
 
+/// What a cause says, and no more than its premises ([`StallCause`]).
 fn words(cause: StallCause) -> &'static str {
     match cause {
-        StallCause::PeerWindow => "the peer has closed its window: its application does not read",
-        StallCause::Path => "the path is lossy: T3-rtx runs, and nothing is acknowledged",
-        StallCause::OwnBuffer => "the sender is held by its own buffer: nothing is in flight",
-        StallCause::Unknown => "no SACK, and T3-rtx has not expired",
+        StallCause::Unknown => "no cause is proven",
+        StallCause::HandshakeUnanswered => "the peer does not answer the handshake",
+        StallCause::PathSilent => "T3-rtx expires, and nothing comes from the peer",
+        StallCause::WindowClosed => "the peer's window is closed: its receive buffer is full",
+        StallCause::WindowFullOfGaps => "a chunk is missing, and behind it the peer's window is closed",
+        StallCause::OneMissing => "a chunk is missing: the peer has acknowledged what was sent after it",
+    }
+}
+
+/// The figures that a cause rests on.
+fn figures(stall: &Stall) -> String {
+    let expired = times(stall.t3_expiries);
+    match (stall.cause, &stall.gaps) {
+        (StallCause::WindowFullOfGaps | StallCause::OneMissing, Some(gaps)) => {
+            let sent = gaps.sent.map_or_else(String::new, |sent| format!(", sent {} or more", times(sent)));
+            let more = if gaps.missing > 1 { format!(", {} more", gaps.missing - 1) } else { String::new() };
+            format!(" (TSN {}{sent}{more}; {} behind it are acknowledged)", gaps.tsn, gaps.acked)
+        }
+        (StallCause::WindowClosed, _) => {
+            stall.window.map_or_else(String::new, |window| format!(" ({window} bytes, by its last SACK)"))
+        }
+        (StallCause::PathSilent, _) => format!(" (expired {expired})"),
+        (StallCause::Unknown, _) => {
+            let idle = if stall.is_idle { ", and nothing is in flight" } else { "" };
+            let sacks = if stall.sacks == 1 { "SACK" } else { "SACKs" };
+            format!(" ({} {sacks} came, T3-rtx expired {expired}{idle})", stall.sacks)
+        }
+        _ => String::new(),
+    }
+}
+
+fn times(n: u32) -> String {
+    match n {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        n => format!("{n} times"),
     }
 }
 
 fn stall_line(stall: &Stall, since: &str) -> String {
     let is = if stall.until.is_some() { "was" } else { "is" };
     format!(
-        "Association {} ({}) {is} stalled since {since}: nothing acknowledged for {:.1} s, {} bytes outstanding or \
-         queued; {}",
+        "Association {} ({}) {is} stalled since {since}: its cumulative TSN stood still for {:.1} s, with {} bytes \
+         outstanding or queued; for {:.1} s {}{}",
         stall.id.assoc_id,
         endpoints(&stall.id),
         stall.lasted.as_secs_f64(),
         stall.bytes,
-        words(stall.cause)
+        stall.held.as_secs_f64(),
+        words(stall.cause),
+        figures(stall)
     )
 }
 

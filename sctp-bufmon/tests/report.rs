@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use probes::{
     DurationDist, Identity, ValueDist,
-    bufmon::{Record, Row, Stall, StallCause, Wait},
+    bufmon::{Gaps, Record, Row, Stall, StallCause, Wait},
 };
 use sctp_bufmon::{BANNERS, Flags, manual, report::Report};
 use sctptrace_tests::report::{Fake, Tested, first_of};
@@ -65,7 +65,7 @@ fn probe() -> Fake<Record, Row> {
         stalls: 1,
         stalled: Duration::from_secs(2),
         stall_max: Duration::from_secs(2),
-        stall_cause: Some(StallCause::PeerWindow),
+        stall_cause: Some(StallCause::WindowClosed),
     };
     let receiver = Row {
         serial: 1,
@@ -88,9 +88,14 @@ fn probe() -> Fake<Record, Row> {
         until: None,
         lasted: Duration::from_millis(1600),
         bytes: 500,
+        sacks: 2,
         t3_expiries: 1,
+        window: Some(0),
+        gaps: None,
+        is_idle: false,
         waiting: 1,
-        cause: StallCause::PeerWindow,
+        cause: StallCause::WindowClosed,
+        held: Duration::from_millis(1500),
     };
     let at = Duration::from_secs(5);
     let wait = Wait { at, wait, assoc_id: 3, id: Some(id().into()), msg_bytes: 200 };
@@ -140,11 +145,53 @@ fn a_stall_is_a_line_of_extended_text_and_an_object() {
     let line = text.lines().find(|line| line.contains("is stalled since")).expect("a line");
     assert!(
         line.starts_with("Association 3 (10.1.0.1:46956 to 10.2.0.1:5000, netns 7)")
-            && line.contains("for 1.6 s, 500 bytes"),
+            && line.contains("for 1.6 s, with 500 bytes")
+            && line.ends_with("; for 1.5 s the peer's window is closed: its receive buffer is full (0 bytes, by its last SACK)"),
         "{line}"
     );
     let stall = first_of(&TESTED.play(&["--json"], probe()), "stall");
     assert_eq!((&stall["lasted_ms"], &stall["over"]), (&1600.0.into(), &false.into()));
+    assert_eq!((&stall["cause"], &stall["cause_ms"]), (&"window_closed".into(), &1500.0.into()));
+    assert!(stall["window_bytes"] == 0 && stall["missing_tsn"].is_null(), "{stall}");
+}
+
+/// Each cause has the figures that it rests on, and claims no more.
+#[test]
+fn a_cause_has_its_figures() {
+    let line = |change: &dyn Fn(&mut Stall)| {
+        let mut probe = probe();
+        for record in &mut probe.records {
+            if let Record::Stall(stall) = record {
+                change(stall);
+            }
+        }
+        let text = TESTED.play(&["-qx"], probe);
+        let line = text.lines().find(|line| line.contains(" stalled since ")).expect("a line");
+        line.split_once("; for 1.5 s ").expect("a cause").1.to_owned()
+    };
+    let gaps = Gaps { tsn: 77, sent: Some(2), missing: 3, acked: 184 };
+    assert_eq!(
+        line(&|s| (s.cause, s.gaps) = (StallCause::OneMissing, Some(gaps))),
+        "a chunk is missing: the peer has acknowledged what was sent after it (TSN 77, sent twice or more, 2 more; \
+         184 behind it are acknowledged)"
+    );
+    let one = Gaps { sent: None, missing: 1, ..gaps };
+    assert_eq!(
+        line(&|s| (s.cause, s.gaps) = (StallCause::WindowFullOfGaps, Some(one))),
+        "a chunk is missing, and behind it the peer's window is closed (TSN 77; 184 behind it are acknowledged)"
+    );
+    assert_eq!(
+        line(&|s| s.cause = StallCause::PathSilent),
+        "T3-rtx expires, and nothing comes from the peer (expired once)"
+    );
+    assert_eq!(
+        line(&|s| s.cause = StallCause::HandshakeUnanswered),
+        "the peer does not answer the handshake"
+    );
+    assert_eq!(
+        line(&|s| (s.cause, s.is_idle) = (StallCause::Unknown, true)),
+        "no cause is proven (2 SACKs came, T3-rtx expired once, and nothing is in flight)"
+    );
 }
 
 #[test]

@@ -6,11 +6,12 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, EXTREMES_MS, Events, Form, Format,
     Get::{Bool, Fixed, Float, Int, Ip, Text},
-    IDENTITY, OWNER, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Shared, Table, TimesOfDay, draw, endpoints, ms,
+    IDENTITY, OWNER, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Shared, Table, TimesOfDay, draw,
+    endpoints, ms,
 };
 use probes::{
     DurationDist, Error, Identity,
-    rto::{Cause, PathState, Row, Update, Values},
+    rto::{Cause, CwndCuts, PathCounts, PathState, Row, Update, Values},
 };
 
 /// The columns that the Python script has too. CSV on stdout has [`STDOUT`] instead.
@@ -60,6 +61,14 @@ const MORE: &[&dyn Columns<Row>] = &[
     &Part { prefix: "", what: "", of: |r: &Row| Some(&r.last), columns: VALUES },
     &OF_PATH,
     &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: OWNER },
+    &Part {
+        prefix: "cwnd_cuts_",
+        what: "times that the cwnd became smaller",
+        of: |r: &Row| Some(&r.cwnd_cuts),
+        columns: CUTS,
+    },
+    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.last), columns: OF_ASSOC },
+    &FAILOVER,
 ];
 const RTO_LAST: &[Column<Row>] =
     &[Column::gauge("rto_last_ms", "RTO after the last event", Float(|r| Some(ms(r.last.rto))))];
@@ -112,6 +121,48 @@ const OF_PATH: &[Column<Row>] = &[
         Int(|r| Some(r.early_acks)),
     ),
 ];
+
+/// Columns of the reasons for a smaller congestion window.
+const CUTS: &[Column<CwndCuts>] = &[
+    Column::counter("t3", "by T3-rtx", Int(|c| Some(c.t3))),
+    Column::counter("fast", "by missing reports", Int(|c| Some(c.fast))),
+    Column::counter("ecn", "by ECN-Echo", Int(|c| Some(c.ecn))),
+    Column::counter("inactive", "as the path was idle for a HEARTBEAT interval", Int(|c| Some(c.inactive))),
+];
+/// Columns of the association, as they were after the path's last event.
+const OF_ASSOC: &[Column<Values>] = &[
+    Column::gauge("paths_active", "active paths of the association", Int(|v| paths(v, |p| p.active))),
+    Column::gauge(
+        "paths_pf",
+        "potentially failed paths of the association",
+        Int(|v| paths(v, |p| p.potentially_failed)),
+    ),
+    Column::gauge("paths_inactive", "inactive paths of the association", Int(|v| paths(v, |p| p.inactive))),
+    Column::gauge(
+        "paths_unconfirmed",
+        "paths of the association that the peer has not confirmed",
+        Int(|v| paths(v, |p| p.unconfirmed)),
+    ),
+    Column::gauge(
+        "assoc_errors",
+        "errors of the association in a row, over all paths",
+        Int(|v| v.more.as_ref().map(|m| m.assoc_errors.into())),
+    ),
+    Column::label(
+        "assoc_error_limit",
+        "with as many errors in a row the next expiry ends the association",
+        Int(|v| v.more.as_ref().map(|m| m.assoc_error_limit.into())),
+    ),
+];
+const FAILOVER: &[Column<Row>] = &[Column::gauge(
+    "failover_ms",
+    "the last failover to this path: from the last SACK on the path that failed to the first on this",
+    Float(|r| r.failover.map(ms)),
+)];
+
+fn paths(values: &Values, count: fn(&PathCounts) -> u8) -> Option<u64> {
+    values.more.as_ref()?.paths.as_ref().map(|paths| count(paths).into())
+}
 
 /// Columns of a path's error count, congestion control, MTU and state.
 const VALUES: &[Column<Values>] = &[
@@ -169,13 +220,13 @@ const UPDATE_WHICH: &[Column<Update>] = &[
     Column::label("port", "peer's port", Int(|u| u.id.as_deref().and_then(port))),
 ];
 const UPDATE_CAUSE: &[Column<Update>] =
-    &[Column::label("cause", "why there is an update", Text(|u| Some(cause(u))))];
+    &[Column::label("cause", "why there is an update", Text(|u| Some(u.cause.name())))];
 const TIMES: &[Column<Update>] = &[
     Column::gauge("rto_ms", "RTO after the update", Float(|u| Some(ms(u.values.rto)))),
     Column::gauge("srtt_ms", "SRTT after the update", Float(|u| Some(ms(u.values.srtt)))),
     Column::gauge("rttvar_ms", "RTTVAR after the update", Float(|u| Some(ms(u.values.rttvar)))),
     Column::gauge("rtt_ms", "the round-trip time measured", Float(|u| rtt(u).map(ms))),
-    Column::gauge("old_rto_ms", "RTO before the timer expired", Float(|u| old_rto(u).map(ms))),
+    Column::gauge("old_rto_ms", "RTO before the update", Float(|u| u.old_rto.map(ms))),
 ];
 const STATES: &[Column<Update>] = &[
     Column::label("old_state", "state before the change", Text(old_state)),
@@ -199,6 +250,9 @@ pub fn tables() -> Vec<Table> {
         Table::events("Objects of type path", &["path"], CHANGE),
     ]
 }
+
+/// The longest time by which a receiver may delay a SACK (RFC 9260 6.2).
+const LONGEST_SACK_DELAY: Duration = Duration::from_millis(500);
 
 /// Prints updates and statistics in the form that the flags ask for.
 pub struct Report {
@@ -266,8 +320,7 @@ impl cli::Report for Report {
         // With `--hist` the kernel side also reports causes that only extended text and JSON print.
         let is_due = |update: &Update| {
             let cause = &update.cause;
-            self.form.extended
-                || matches!(cause, Cause::Rtt { .. } | Cause::Heartbeat { .. } | Cause::T3 { .. })
+            self.form.extended || matches!(cause, Cause::Rtt { .. } | Cause::Heartbeat { .. } | Cause::T3)
         };
         for update in records.drain(..).filter(is_due) {
             if self.form.format == Format::Json {
@@ -326,28 +379,9 @@ fn port(id: &Identity) -> Option<u64> {
     id.peer.map(|peer| peer.port().into())
 }
 
-fn cause(update: &Update) -> &'static str {
-    match update.cause {
-        Cause::Rtt { .. } => "rtt",
-        Cause::Heartbeat { .. } => "heartbeat",
-        Cause::T3 { .. } => "t3",
-        Cause::HeartbeatTimeout { .. } => "heartbeat_timeout",
-        Cause::State { .. } => "state",
-        Cause::Primary => "primary",
-        Cause::T2 { .. } => "t2",
-    }
-}
-
 fn rtt(update: &Update) -> Option<Duration> {
     match update.cause {
         Cause::Rtt { rtt } | Cause::Heartbeat { rtt } => Some(rtt),
-        _ => None,
-    }
-}
-
-fn old_rto(update: &Update) -> Option<Duration> {
-    match update.cause {
-        Cause::T3 { old_rto } | Cause::HeartbeatTimeout { old_rto } | Cause::T2 { old_rto } => Some(old_rto),
         _ => None,
     }
 }
@@ -373,15 +407,12 @@ fn text_row(update: &Update, time_of_day: &str) -> String {
 fn extended_text(update: &Update) -> String {
     let Some(more) = &update.values.more else { return String::new() };
     let before = match update.cause {
-        Cause::Rtt { .. } | Cause::Heartbeat { .. } | Cause::Primary => "-".to_owned(),
-        Cause::T3 { old_rto } | Cause::HeartbeatTimeout { old_rto } | Cause::T2 { old_rto } => {
-            format!("{:.2}", ms(old_rto))
-        }
         Cause::State { old } => old.name().to_owned(),
+        _ => update.old_rto.map_or("-".to_owned(), |rto| format!("{:.2}", ms(rto))),
     };
     format!(
         " {:<17} {before:<10} {:<8} {:<10} {:<8} {:<6} {:<6} {:<11} {}",
-        cause(update),
+        update.cause.name(),
         more.cwnd_bytes,
         more.ssthresh_bytes,
         more.flight_bytes,
@@ -421,18 +452,50 @@ fn text_summary(s: &Row, extended: bool, out: &mut Out) -> Result<()> {
     if !extended {
         return Ok(());
     }
+    if let Some(more) = &s.last.more {
+        let primary = if more.primary { ", primary" } else { "" };
+        out.text(&format!("  State: {}{primary}", more.state.name()))?;
+        out.text(&format!(
+            "  Errors in a row: {} (more than {} make the path inactive)",
+            s.last.error_count, more.error_limit
+        ))?;
+        if let Some(p) = &more.paths {
+            out.text(&format!(
+                "  Paths of the association: {} active, {} potentially failed, {} inactive, {} unconfirmed",
+                p.active, p.potentially_failed, p.inactive, p.unconfirmed
+            ))?;
+        }
+        out.text(&format!(
+            "  Errors of the association in a row: {} (after {} the next expiry ends it)",
+            more.assoc_errors, more.assoc_error_limit
+        ))?;
+    }
+    if let Some(failover) = s.failover {
+        out.text(&format!(
+            "  Failover to this path: {:.2} ms from the last SACK on the path before to the first on this",
+            ms(failover)
+        ))?;
+    }
     out.text(&format!("  T3-rtx expiries: {}", s.t3_expiries))?;
     out.text(&format!("  HEARTBEAT timeouts: {}", s.heartbeat_timeouts))?;
     out.text(&format!(
         "  Retransmissions: {} by T3-rtx, {} fast, {} for the path MTU; {} chunks",
         s.t3_retransmits, s.fast_retransmits, s.pmtud_retransmits, s.rtx_chunks
     ))?;
+    let cuts = &s.cwnd_cuts;
+    out.text(&format!(
+        "  Cuts of cwnd: {} by T3-rtx, {} fast, {} by ECN, {} as the path was idle",
+        cuts.t3, cuts.fast, cuts.ecn, cuts.inactive
+    ))?;
     if s.rtx_for_path != s.rtx_chunks {
         out.text(&format!("  Chunks of this path sent again: {}", s.rtx_for_path))?;
     }
     if s.spurious > 0 {
+        // The peer may delay a SACK by up to 500 ms. Only an RTO below that can expire meanwhile.
+        let may_be_delay = s.rto.min.is_some_and(|rto| rto <= LONGEST_SACK_DELAY);
+        let question = if may_be_delay { " (is RTO.min below its SACK delay?)" } else { "" };
         out.text(&format!(
-            "  Spurious retransmissions: {}: the peer had the data already (is RTO.min below its SACK delay?)",
+            "  Spurious retransmissions: {}: the peer had the data already{question}",
             s.spurious
         ))?;
     }
@@ -456,6 +519,7 @@ mod tests {
             transport_id: 0,
             id: None,
             cause,
+            old_rto: None,
             values: Values {
                 rto: Duration::from_millis(1000),
                 srtt: Duration::from_micros(20_500),
@@ -489,13 +553,9 @@ mod tests {
     }
 
     #[test]
-    fn each_cause_has_its_own_time() {
+    fn only_a_measurement_has_a_round_trip_time() {
         let t = Duration::from_millis(500);
-        assert_eq!(
-            (rtt(&update(Cause::Rtt { rtt: t })), old_rto(&update(Cause::Rtt { rtt: t }))),
-            (Some(t), None)
-        );
-        let t3 = update(Cause::T3 { old_rto: t });
-        assert_eq!((rtt(&t3), old_rto(&t3), cause(&t3)), (None, Some(t), "t3"));
+        assert_eq!(rtt(&update(Cause::Rtt { rtt: t })), Some(t));
+        assert_eq!(rtt(&update(Cause::T3)), None);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use probes::{
     DurationDist, Identity,
-    rto::{Cause, More, PathState, Row, Update, Values},
+    rto::{Cause, CwndCuts, More, PathCounts, PathState, Row, Update, Values},
 };
 use sctp_rto::{BANNERS, Flags, manual, report::Report};
 use sctptrace_tests::report::{Fake, Tested, first_of};
@@ -41,6 +41,9 @@ fn values(rto_ms: u64) -> Values {
             pmtu_bytes: 1500,
             state: PathState::PotentiallyFailed,
             primary: true,
+            assoc_errors: 2,
+            assoc_error_limit: 10,
+            paths: Some(PathCounts { inactive: 0, potentially_failed: 1, active: 2, unconfirmed: 3 }),
         }),
     }
 }
@@ -56,21 +59,24 @@ fn dist(times_ms: &[u64]) -> DurationDist {
     }
 }
 
-/// A probe with one path, and three records of it: a round-trip time, a T3-rtx expiry, and a change of state.
-fn probe() -> Fake<Update, Row> {
-    let update = |rto_ms, cause| Update {
+fn update(old_rto_ms: Option<u64>, cause: Cause, rto_ms: u64) -> Update {
+    Update {
         at: Duration::from_secs(5),
         assoc_id: 3,
         transport_id: 0,
         id: Some(id().into()),
         cause,
+        old_rto: old_rto_ms.map(Duration::from_millis),
         values: values(rto_ms),
-    };
-    let old_rto = Duration::from_millis(300);
+    }
+}
+
+/// A probe with one path, and three records of it: a round-trip time, a T3-rtx expiry, and a change of state.
+fn probe() -> Fake<Update, Row> {
     let updates = vec![
-        update(300, Cause::Rtt { rtt: Duration::from_millis(24) }),
-        update(600, Cause::T3 { old_rto }),
-        update(600, Cause::State { old: PathState::Active }),
+        update(None, Cause::Rtt { rtt: Duration::from_millis(24) }, 300),
+        update(Some(300), Cause::T3, 600),
+        update(Some(600), Cause::State { old: PathState::Active }, 600),
     ];
     Fake::new(updates, [vec![a_row()], Vec::new()], vec![a_row()])
 }
@@ -93,6 +99,8 @@ fn a_row() -> Row {
         spurious: 1,
         dup_tsns: 1,
         early_acks: 0,
+        cwnd_cuts: CwndCuts { t3: 4, fast: 5, ecn: 6, inactive: 7 },
+        failover: None,
         last: values(600),
     }
 }
@@ -148,28 +156,65 @@ fn early_acknowledgements_are_told_apart() {
     assert!(other.contains("Spurious retransmissions: 1: ") && !other.contains("Early"), "{other}");
 }
 
-/// A T2-shutdown expiry shows in extended text and in JSON only, as the Python script does not print it.
+/// An RTO below the longest delay of a SACK may have expired meanwhile; a longer one cannot.
 #[test]
-fn a_t2_expiry_shows_in_extended_forms_only() {
-    let probe = || {
-        let old_rto = Duration::from_millis(300);
-        let update = Update {
-            at: Duration::from_secs(5),
-            assoc_id: 3,
-            transport_id: 0,
-            id: Some(id().into()),
-            cause: Cause::T2 { old_rto },
-            values: values(600),
-        };
-        Fake::new(vec![update], [Vec::new(), Vec::new()], Vec::new())
-    };
-    assert!(!TESTED.play(&["-q"], probe()).contains("600.00"));
-    assert!(TESTED.play(&["-qx"], probe()).contains(" t2                300.00 "));
+fn the_question_is_asked_where_it_may_be_so() {
+    for (shortest_ms, asks) in [(500, true), (501, false)] {
+        let row = Row { rto: dist(&[shortest_ms, 1000]), ..a_row() };
+        let text = TESTED.play(&["-qx"], Fake::new(Vec::new(), [Vec::new(), Vec::new()], vec![row]));
+        assert!(text.contains("Spurious retransmissions: 1: the peer had the data already"), "{text}");
+        assert_eq!(text.contains("is RTO.min below its SACK delay?"), asks, "{text}");
+    }
+}
+
+/// The summary of a path has its state, and those of its association.
+#[test]
+fn a_summary_has_states_and_errors() {
+    let row = || Row { failover: Some(Duration::from_micros(1_234_500)), ..a_row() };
+    let probe = || Fake::new(Vec::new(), [Vec::new(), Vec::new()], vec![row()]);
+    let text = TESTED.play(&["-qx"], probe());
+    for line in [
+        "  State: pf, primary\n",
+        "  Errors in a row: 1 (more than 5 make the path inactive)\n",
+        "  Paths of the association: 2 active, 1 potentially failed, 0 inactive, 3 unconfirmed\n",
+        "  Errors of the association in a row: 2 (after 10 the next expiry ends it)\n",
+        "  Failover to this path: 1234.50 ms from the last SACK",
+        "  Cuts of cwnd: 4 by T3-rtx, 5 fast, 6 by ECN, 7 as the path was idle\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
     let json = TESTED.play(&["--json"], probe());
-    assert!(
-        json.contains(r#""cause":"t2","rto_ms":600.0,"#) && json.contains(r#""old_rto_ms":300.0"#),
-        "{json}"
-    );
+    for part in [
+        r#""cwnd_cuts_t3":4,"cwnd_cuts_fast":5,"cwnd_cuts_ecn":6,"cwnd_cuts_inactive":7"#,
+        r#""paths_active":2,"paths_pf":1,"paths_inactive":0,"paths_unconfirmed":3"#,
+        r#""assoc_errors":2,"assoc_error_limit":10,"failover_ms":1234.5"#,
+    ] {
+        assert!(json.contains(part), "{part}: {json}");
+    }
+}
+
+/// Causes that the Python script does not print show in extended text and in JSON only.
+#[test]
+fn other_causes_show_in_extended_forms_only() {
+    for cause in [
+        Cause::HeartbeatTimeout,
+        Cause::T2,
+        Cause::T4,
+        Cause::Reconf,
+        Cause::HeartbeatDemand,
+        Cause::Restart,
+        Cause::Ecn,
+        Cause::Other,
+    ] {
+        let update = || update(Some(300), cause, 600);
+        let probe = || Fake::new(vec![update()], [Vec::new(), Vec::new()], Vec::new());
+        assert!(!TESTED.play(&["-q"], probe()).contains("600.00"));
+        let text = TESTED.play(&["-qx"], probe());
+        assert!(text.contains(&format!(" {:<17} 300.00 ", cause.name())), "{text}");
+        let json = TESTED.play(&["--json"], probe());
+        let expected = format!(r#""cause":"{}","rto_ms":600.0,"#, cause.name());
+        assert!(json.contains(&expected) && json.contains(r#""old_rto_ms":300.0"#), "{json}");
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Events, Form, Format,
     Get::{Bool, Float, Int},
-    IDENTITY, OWNER, Out, PATH, PERCENTILES_US, Part, Period, Rows, Shared, Table, TimesOfDay, draw, endpoints, us,
+    IDENTITY, OWNER, Out, PATH, PERCENTILES_US, Part, Period, Rows, Shared, Table, TimesOfDay, draw,
+    endpoints, us,
 };
 use probes::{
     DurationDist, Error, Identity,

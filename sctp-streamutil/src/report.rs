@@ -10,7 +10,7 @@ use cli::{
 };
 use probes::{
     Due, Error, Identity,
-    streamutil::{Row, Stream},
+    streamutil::{Row, Stream, Undelivered},
 };
 
 /// A line of output: one association, or one stream of it.
@@ -91,6 +91,30 @@ const MORE: &[Column<Line>] = &[
         "hol_wait_us",
         "how long received messages waited for one before them, all together",
         Fixed(|l| Some(us(l.assoc.sums.hol_wait)), 3),
+    ),
+];
+
+/// The columns of what was not delivered, which `--extended` and `--json` add at the end.
+const UNDELIVERED: &[Column<Line>] = &[
+    Column::counter(
+        "refused_invalid_stream",
+        "sends that failed with EINVAL: of a stream that was not negotiated",
+        Int(|l| Some(l.assoc.stats.undelivered.refused_invalid_stream)),
+    ),
+    Column::counter(
+        "discarded_invalid_stream",
+        "chunks received and discarded: of a stream that was not negotiated",
+        Int(|l| Some(l.assoc.stats.undelivered.discarded_invalid_stream)),
+    ),
+    Column::counter(
+        "abandoned_sent",
+        "messages that PR-SCTP gave up after a part of them was sent, as SCTP_PR_ASSOC_STATUS has them",
+        Int(|l| Some(l.assoc.stats.undelivered.abandoned_sent)),
+    ),
+    Column::counter(
+        "abandoned_unsent",
+        "messages that PR-SCTP gave up before a part of them was sent",
+        Int(|l| Some(l.assoc.stats.undelivered.abandoned_unsent)),
     ),
 ];
 
@@ -221,7 +245,7 @@ pub fn tables() -> Vec<Table> {
         Table::csv::<Line>("A row per stream with -x has also", &[&CSV_STREAM_ID, &CSV_STREAM]),
         Table::statistics::<Line>("JSON has instead", &[&STREAMS]),
         Table::csv::<Share>("Each of which has", &[&STREAM_ID, &STREAM]),
-        Table::statistics::<Line>("Last with -x and --json", &[&LIVES]),
+        Table::statistics::<Line>("Last with -x and --json", &[&LIVES, &UNDELIVERED]),
     ]
 }
 
@@ -231,14 +255,17 @@ impl Report {
         let form = Form::new(common);
         let mut columns: Vec<&dyn Columns<Line>> = vec![&ASSOC, &COLUMNS];
         match form.format {
-            Format::Json => columns.extend::<[&dyn Columns<Line>; 4]>([&ENDS, &MORE, &STREAMS, &LIVES]),
+            Format::Json => {
+                columns.extend::<[&dyn Columns<Line>; 5]>([&ENDS, &MORE, &STREAMS, &LIVES, &UNDELIVERED])
+            }
             _ if form.extended => {
-                columns.extend::<[&dyn Columns<Line>; 5]>([
+                columns.extend::<[&dyn Columns<Line>; 6]>([
                     &ENDS,
                     &MORE,
                     &CSV_STREAM_ID,
                     &CSV_STREAM,
                     &LIVES,
+                    &UNDELIVERED,
                 ]);
             }
             _ => {}
@@ -246,8 +273,8 @@ impl Report {
         Self { rows: Rows::new("streamutil", common, columns), form }
     }
 
-    /// Makes the lines to print: one per association, in extended CSV one per stream. Unless extended, leaves
-    /// out associations that sent no data.
+    /// Makes the lines to print: one per association, in extended CSV one per stream, or one without a stream
+    /// where nothing happened on any. Unless extended, leaves out associations that sent no data.
     fn lines(
         &self,
         rows: impl Iterator<Item = Result<Row, Error>>,
@@ -259,7 +286,7 @@ impl Report {
                 Err(error) => (None, Some(error)),
             };
             let lines = assoc.into_iter().flat_map(move |assoc| {
-                let streams = if per_stream { assoc.streams.len() } else { 1 };
+                let streams = if per_stream { assoc.streams.len().max(1) } else { 1 };
                 let line = move |n| Line { assoc: Rc::clone(&assoc), stream: per_stream.then_some(n) };
                 (0..streams).map(line)
             });
@@ -354,7 +381,24 @@ fn text_line(assoc: &Assoc, extended: bool, out: &mut Out) -> Result<()> {
     out.text(&format!("  Stream Parallelism: {:.1}%", assoc.parallelism_pct()))?;
     if extended {
         out.text(&format!("  Retransmitted: {} bytes across {} chunks", sums.rtx_bytes, sums.rtx_chunks))?;
+        text_undelivered(&stats.undelivered, out)?;
         assoc.streams.iter().try_for_each(|share| text_stream(share, out))?;
+    }
+    Ok(())
+}
+
+/// Says what was not delivered, if there is anything.
+fn text_undelivered(undelivered: &Undelivered, out: &mut Out) -> Result<()> {
+    let Undelivered { refused_invalid_stream: refused, discarded_invalid_stream: discarded, .. } =
+        undelivered;
+    if refused + discarded > 0 {
+        out.text(&format!(
+            "  Streams not negotiated: {refused} sends refused, {discarded} received chunks discarded"
+        ))?;
+    }
+    let Undelivered { abandoned_sent: sent, abandoned_unsent: unsent, .. } = undelivered;
+    if sent + unsent > 0 {
+        out.text(&format!("  Abandoned by PR-SCTP: {sent} messages sent in part, {unsent} not sent"))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use probes::{
     Identity,
     streams::Association,
-    streamutil::{Row, Stream},
+    streamutil::{Row, Stream, Undelivered},
 };
 use sctp_streamutil::{BANNERS, Flags, manual, report::Report};
 use sctptrace_tests::report::{Fake, Tested, first_of};
@@ -26,6 +26,7 @@ fn row(assoc_id: u32, streams: Vec<Stream>) -> Row {
         },
         total_streams: 4,
         period: Duration::from_secs(2),
+        undelivered: Undelivered::default(),
         streams,
     }
 }
@@ -68,10 +69,47 @@ fn extended_csv_has_a_row_per_stream_and_json_a_list() {
     let csv = TESTED.play(&["-cqx"], probe());
     assert_eq!(csv.lines().count(), 4, "{csv}");
     assert!(csv.lines().nth(2).unwrap().contains(",65535,300,5,3,2,5,0,0,0.7500,150.0,0,"), "{csv}");
-    assert!(csv.lines().skip(1).all(|line| line.ends_with(",1")), "{csv}");
+    assert!(csv.lines().skip(1).all(|line| line.ends_with(",1,0,0,0,0")), "{csv}");
     let json = first_of(&TESTED.play(&["--json"], probe()), "interval");
     assert_eq!(json["streams"][1]["stream_id"], 65_535);
     assert_eq!(json["streams"].as_array().map(Vec::len), Some(2));
+}
+
+/// An association whose application sends only on streams that do not exist, and one that gives up messages.
+#[test]
+fn what_was_not_delivered_is_shown_even_without_streams() {
+    let probe = || {
+        let refused = Undelivered { refused_invalid_stream: 3, ..Undelivered::default() };
+        let lost = Undelivered {
+            discarded_invalid_stream: 4,
+            abandoned_sent: 5,
+            abandoned_unsent: 6,
+            ..Undelivered::default()
+        };
+        let mut sends = row(4, vec![Stream { chunks: 1, payload_bytes: 10, ..Stream::default() }]);
+        sends.undelivered = lost;
+        let rows = vec![Row { undelivered: refused, ..row(3, Vec::new()) }, sends];
+        Fake::new(Vec::new(), [rows.clone(), Vec::new()], rows)
+    };
+    TESTED.keeps_the_contract(probe, &manual());
+    let csv = TESTED.play(&["-cqx"], probe());
+    let lines: Vec<_> = csv.lines().skip(1).collect();
+    assert!(lines[0].starts_with("3,4,0,0,0,") && lines[0].ends_with(",1,3,0,0,0"), "{csv}");
+    assert!(lines[1].starts_with("4,4,1,10,1,") && lines[1].ends_with(",1,0,4,5,6"), "{csv}");
+    assert_eq!(lines.len(), 2, "{csv}");
+    assert_eq!(TESTED.play(&["-cq"], probe()).lines().count(), 2, "the script knows senders only");
+    let json = first_of(&TESTED.play(&["--json"], probe()), "summary");
+    assert_eq!((&json["refused_invalid_stream"], &json["streams"]), (&3.into(), &serde_json::json!([])));
+    let text = TESTED.play(&["-qx"], probe());
+    for line in [
+        "  Streams not negotiated: 3 sends refused, 0 received chunks discarded",
+        "  Streams not negotiated: 0 sends refused, 4 received chunks discarded",
+        "  Abandoned by PR-SCTP: 5 messages sent in part, 6 not sent",
+    ] {
+        assert!(text.lines().any(|printed| printed == line), "{line}: {text}");
+    }
+    let plain = TESTED.play(&["-q"], probe());
+    assert!(!plain.contains("negotiated:") && !plain.contains("Abandoned"), "{plain}");
 }
 
 /// An association may have 65,536 streams, as the peer negotiates their number. Sums over all streams must be

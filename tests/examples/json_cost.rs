@@ -1,12 +1,18 @@
 //! Counts what a JSON object costs a command's own process, in instructions: a command's report writes records or rows
-//! that are made here, under valgrind. What the process does in the kernel (reading the ring buffer's pages, writing the
-//! output) is not in it.
+//! that are made here, under valgrind. Not in it: reading the ring buffer, and what the process does in the kernel, such as
+//! writing the output.
 //!
 //! ```text
 //! cargo run --release -p sctptrace-tests --example json_cost
 //! ```
 
-use std::{env, io, os::fd::OwnedFd, process::{Command, Stdio}, rc::Rc, time::Duration};
+use std::{
+    env, io,
+    os::fd::OwnedFd,
+    process::{Command, Stdio},
+    rc::Rc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -16,8 +22,11 @@ use probes::{
     streams::Association, streamutil,
 };
 
-/// Each kind of object, with its command and what writes so many of them.
-const OBJECTS: [(&str, fn(u32) -> Result<()>); 6] = [
+/// Writes so many objects.
+type Write = fn(u32) -> Result<()>;
+
+/// Each kind of object, with its command and what writes it.
+const OBJECTS: [(&str, Write); 6] = [
     ("sctp-rtt: sample", samples_of_rtt),
     ("sctp-rto: sample", samples_of_rto),
     ("sctp-bufmon: sample", samples_of_bufmon),
@@ -50,7 +59,8 @@ fn instructions(which: usize, count: u32) -> Result<u64> {
     let output = command.spawn().context("valgrind runs")?.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{text}");
-    let collected = text.lines().find_map(|line| line.split_once("Collected : ")).context("valgrind counts")?;
+    let collected =
+        text.lines().find_map(|line| line.split_once("Collected : ")).context("valgrind counts")?;
     Ok(collected.1.trim().parse()?)
 }
 
@@ -176,6 +186,7 @@ fn samples_of_rto(count: u32) -> Result<()> {
         transport_id: 0,
         id: Some(Rc::clone(id)),
         cause: rto::Cause::Rtt { rtt: time(number) },
+        old_rto: Some(Duration::from_millis(200)),
         values: rto::Values {
             rto: Duration::from_millis(200),
             srtt: time(number + 1),
@@ -189,6 +200,9 @@ fn samples_of_rto(count: u32) -> Result<()> {
                 pmtu_bytes: 1500,
                 state: rto::PathState::Active,
                 primary: true,
+                assoc_errors: 0,
+                assoc_error_limit: 10,
+                paths: None,
             }),
         },
     };
@@ -262,6 +276,7 @@ fn rows_of_streamutil(count: u32) -> Result<()> {
             association: association(),
             total_streams: 4,
             period: Duration::from_secs(2),
+            undelivered: streamutil::Undelivered::default(),
             streams: vec![stream(0), stream(1)],
         }
     };

@@ -120,7 +120,17 @@ lose_sacks() {
 	until_true 10 grep -qs dropping sack-losses.err
 }
 
-# lose_stop: end `lose` and `lose_sacks`. Does nothing if neither was called.
+# lose_tsn TSN COPIES: drop the first COPIES transmissions of the chunk TSN (0: the association's first one) of
+# each association, on path 0. The list goes to losses.json.
+lose_tsn() {
+	modprobe sch_ingress
+	modprobe cls_bpf
+	/sbin/ip netns exec r sctp-drop ra0 --tsn "$1" --copies "$2" >losses.json 2>losses.err &
+	dropper=$!
+	until_true 10 grep -qs dropping losses.err
+}
+
+# lose_stop: end `lose`, `lose_tsn` and `lose_sacks`. Does nothing if none was called.
 lose_stop() {
 	local pid
 	for pid in $dropper $sack_dropper; do

@@ -53,6 +53,10 @@ pub mod option {
     pub const CONNECTX: i32 = 110;
     /// Counters of an association: [`super::RawStats`].
     pub const GET_ASSOC_STATS: i32 = 112;
+    /// How messages may be given up, where a send does not say it: [`super::DefaultPrInfo`].
+    pub const DEFAULT_PRINFO: i32 = 114;
+    /// How many messages of an association were given up: [`super::PrStatus`].
+    pub const PR_ASSOC_STATUS: i32 = 115;
     /// Whether to offer RE-CONFIG (RFC 6525) to peers: [`super::AssocValue`].
     pub const RECONFIG_SUPPORTED: i32 = 117;
     /// Which kinds of RE-CONFIG requests (RFC 6525) an association may make and grant, one bit each:
@@ -161,6 +165,34 @@ plain!(
     }
 );
 
+plain!(
+    /// `struct sctp_default_prinfo`: a policy by which PR-SCTP gives messages up ([`Policy`]; 0: none), and its
+    /// limit.
+    DefaultPrInfo { assoc_id: i32, value: u32, policy: u16, end: u16, }
+);
+plain!(
+    /// `struct sctp_prstatus`: messages given up by a policy, or by all ([`PrStatus::ALL`]), before and after a
+    /// part of them was sent.
+    PrStatus { assoc_id: i32, sid: u16, policy: u16, abandoned_unsent: u64, abandoned_sent: u64, }
+);
+
+impl PrStatus {
+    /// All policies: `SCTP_PR_SCTP_ALL` of `linux/sctp.h`.
+    pub const ALL: u16 = 0x80;
+}
+
+/// A policy by which PR-SCTP gives messages up (RFC 7496), as a flag of a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[repr(u16)]
+pub enum Policy {
+    /// After so many ms.
+    Ttl = 0x10,
+    /// After so many retransmissions of a chunk.
+    Rtx = 0x20,
+    /// When a message of a lower number needs room in the send buffer.
+    Prio = 0x30,
+}
+
 /// An association's counters of chunks and packets in the kernel, as far as tests compare them with captures;
 /// and the highest RTO, which the kernel gives in jiffies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -244,6 +276,8 @@ pub struct Outgoing {
     pub nonblocking: bool,
     /// Whether to abort the association instead, with the message as the reason (RFC 6458 5.3.4, `SCTP_ABORT`).
     pub abort: bool,
+    /// How the message may be given up, with the limit that [`option::DEFAULT_PRINFO`] has set.
+    pub policy: Option<Policy>,
 }
 
 /// An SCTP socket, one-to-one or one-to-many.
@@ -394,7 +428,8 @@ impl SctpSocket {
         let info = sctp_sndinfo {
             snd_sid: to.stream,
             snd_flags: if to.unordered { libc::SCTP_UNORDERED as u16 } else { 0 }
-                | if to.abort { libc::SCTP_ABORT as u16 } else { 0 },
+                | if to.abort { libc::SCTP_ABORT as u16 } else { 0 }
+                | to.policy.map_or(0, |policy| policy as u16),
             snd_ppid: to.ppid.to_be(),
             snd_context: 0,
             snd_assoc_id: to.assoc_id,
@@ -487,7 +522,8 @@ fn pack(addresses: &[SocketAddr]) -> Vec<u8> {
     addresses.iter().flat_map(|address| raw(*address)).collect()
 }
 
-fn storage(address: SocketAddr) -> Address {
+/// An address as socket options take it: a `sockaddr_storage`.
+pub fn storage(address: SocketAddr) -> Address {
     let mut bytes = raw(address);
     bytes.resize(size_of::<Address>(), 0);
     let mut storage = Address::default();

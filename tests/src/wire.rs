@@ -79,6 +79,23 @@ pub fn datagram(source: Ipv4Addr, destination: Ipv4Addr, packet: &[u8]) -> Vec<u
     out
 }
 
+/// Returns an ICMP message "destination unreachable" with this code (RFC 792) about the datagram `quoted`, in an IPv4
+/// datagram.
+pub fn unreachable(source: Ipv4Addr, destination: Ipv4Addr, code: u8, quoted: &[u8]) -> Vec<u8> {
+    let mut message = vec![3, code, 0, 0, 0, 0, 0, 0];
+    message.extend(quoted);
+    let words =
+        message.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| (*low).into()));
+    let mut sum: u32 = words.sum();
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    message[2..4].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    let mut out = datagram(source, destination, &message);
+    out[9] = 1;
+    out
+}
+
 /// Returns the source and destination address of an IPv4 datagram, and the SCTP packet in it; `None` if it
 /// has none.
 pub fn open(datagram: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr, &[u8])> {

@@ -6,6 +6,7 @@
 use sctptrace_native::{
     association::AssocArgs,
     raw::{self, Dist},
+    stall::RawEvidence,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -30,33 +31,16 @@ pub struct Stats {
     pub refused_other: u64,
 }
 
-/// `struct evidence` (`bufmon.bpf.c`): what happened while the cumulative TSN stood still. If that was a stall,
-/// its likely cause follows from this.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, FromBytes)]
-pub struct Evidence {
-    pub since_ns: u64,
-    pub until_ns: u64,
-    pub bytes: u64,
-    pub t3_expiries: u32,
-    pub zero_window: u8,
-    pub sender_waits: u8,
-    pub own_queue: u8,
-    pub pad: u8,
-}
-
 /// `struct state` (`bufmon.bpf.c`): what the program keeps of an association besides statistics.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct State {
-    pub now: Evidence,
-    pub last: Evidence,
+    pub now: RawEvidence,
+    pub last: RawEvidence,
     pub rto_ns: u64,
     pub zero_window_ns: u64,
-    pub cum_tsn: u32,
-    pub seen: u32,
+    pub sack_seen: u32,
     pub payload_noted: u32,
-    pub pad: u32,
 }
 
 /// `struct accounting` (`bufmon.bpf.c`): counts of records, entries, samples and waits that were lost.
@@ -83,7 +67,7 @@ pub type Shared = raw::Shared<Accounting>;
 pub struct Buffer {
     pub assoc: AssocArgs,
     pub state: u32,
-    /// RTO of the primary path, in jiffies.
+    /// RTO of the active path, in jiffies.
     pub rto: u32,
     pub sndbuf: i32,
     pub used: i32,
@@ -96,9 +80,19 @@ pub struct Buffer {
     pub memcg: u32,
     pub pressure: u32,
     pub tid: u32,
+    /// Number of the active path, below 4: the one that new data takes, and that T3-rtx expires on.
+    pub active: u32,
+    /// RTO of the primary path, in jiffies, if that is not the active one.
+    pub primary_rto: u32,
+    /// User data of the chunk after `ctsn_ack_point`, which was sent on the active path; 0: none was sent.
+    pub missing_bytes: u32,
+    /// How often it was sent.
+    pub missing_sent: u32,
     pub nvcsw: u64,
     pub waiters: u64,
     pub closed: u64,
+    /// When a packet last came, in ns.
+    pub heard_ns: u64,
 }
 
 impl Buffer {
@@ -126,9 +120,14 @@ impl Buffer {
         memcg: 0,
         pressure: 0,
         tid: 0,
+        active: 0,
+        primary_rto: 250,
+        missing_bytes: 0,
+        missing_sent: 0,
         nvcsw: 0,
         waiters: 0,
         closed: 0,
+        heard_ns: 0,
     };
 }
 
@@ -157,6 +156,17 @@ pub struct Send {
     pub full: u8,
     pub closed: u8,
     pub pad: u16,
+}
+
+/// `struct stall_event` (`bufmon.bpf.c`): the record of a stall that has ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes)]
+pub struct StallEvent {
+    pub entry: u32,
+    pub generation: u32,
+    pub id: raw::Identity,
+    pub pad: u32,
+    pub evidence: RawEvidence,
 }
 
 /// `struct event` (`bufmon.bpf.c`): the record of a wait.

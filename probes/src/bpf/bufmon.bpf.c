@@ -17,7 +17,8 @@
  * that last in the table `sends`. An iterator (bufmon_at_start()) enters those that began before
  * the start.
  *
- * The only records of events are those of waits, if they are wanted.
+ * The records of events are those of waits, if they are wanted, in the ring buffer of ring.h; and
+ * those of stalls that have ended, with -x, in a ring buffer of their own.
  */
 #include "stats.h"
 
@@ -39,27 +40,54 @@ struct stats {
 	__u64 refused_other;  /* sends that failed with EMSGSIZE */
 };
 
-/* A time in which the cumulative TSN stood still, and what may be the cause. */
+/*
+ * What an association is held up by: enum StallCause in stall.rs, which says what each one claims.
+ * what_holds() has their premises.
+ */
+#define HELD_BY_NOTHING_KNOWN 0
+#define HELD_BY_HANDSHAKE 1
+#define HELD_BY_PATH 2
+#define HELD_BY_WINDOW 3
+#define HELD_BY_GAPS_AND_WINDOW 4
+#define HELD_BY_GAPS 5
+#define HELD_BY 6
+
+/*
+ * A time in which the cumulative TSN stood still: a stall, if it has lasted for longer than the
+ * RTO. Its parts are divided by the SACKs that came: in each, one thing held the association up.
+ */
 struct evidence {
-	__u64 since_ns;	   /* when that time began; 0: there is none */
-	__u64 until_ns;	   /* when that time ended (in state.last only) */
-	__u64 bytes;	   /* most bytes that were queued or in flight in that time */
-	__u32 t3_expiries; /* T3-rtx expiries in that time */
-	__u8 zero_window;  /* 1: the peer had closed its window */
-	__u8 sender_waits; /* 1: a send waited for room, or was refused */
-	__u8 own_queue;	   /* 1: nothing was in flight */
-	__u8 pad;
+	__u64 since_ns;		/* when that time began; 0: there is none */
+	__u64 until_ns;		/* when that time ended; 0: it lasts */
+	__u64 part_ns;		/* when the present part began */
+	__u64 held_ns[HELD_BY]; /* lengths of the parts that have ended, by what held it up */
+	__u64 bytes;		/* most bytes that were queued or in flight in that time */
+	__u32 held_by;		/* HELD_*, in the present part */
+	__u32 sacks;		/* SACKs (and SHUTDOWNs) that came in that time */
+	__u32 t3_expiries;	/* T3-rtx expiries in that time */
+	__u32 unanswered;	/* T3-rtx expiries since the last SACK */
+	__u32 window;		/* window in the last SACK, in bytes */
+	__u32 missing_tsn;	/* first TSN that was not acknowledged */
+	__u32 missing_bytes;	/* user data of its chunk; 0: not known */
+	__u32 missing_sent;	/* times that its chunk was sent, at least */
+	__u32 missing;		/* TSNs missing before the last acknowledged one, by the last ... */
+	__u32 gap_acked;	/* ... SACK with gap blocks; and TSNs acknowledged by these */
+	__u32 state;		/* enum sctp_state, when last seen */
+	__u8 has_window;	/* 1: `window` is known */
+	__u8 has_gaps;		/* 1: the last SACK had gap blocks */
+	__u8 is_answered;	/* 1: a SACK may have come after T3-rtx was started */
+	__u8 is_silent;		/* 1: T3-rtx ran out, and nothing was heard while it ran */
+	__u8 is_idle;		/* 1: nothing was in flight at the last look */
+	__u8 pad[7];
 };
 
 struct state {
 	struct evidence now;  /* since the TSN moved last, while data is outstanding or queued */
 	struct evidence last; /* the last stall that has ended; see Stall in bufmon.rs */
-	__u64 rto_ns;	      /* RTO of the primary path at now.since_ns: a stall lasts longer */
+	__u64 rto_ns;	      /* RTO of the active path at now.since_ns: a stall lasts longer */
 	__u64 zero_window_ns; /* when the peer's window became zero; 0: it is open */
-	__u32 cum_tsn;	      /* cumulative TSN of the last SACK (if seen) */
-	__u32 seen;
-	__u32 payload_noted; /* 1: note_queued_payload() has found a chunk */
-	__u32 pad;
+	__u32 sack_seen;      /* 1: a SACK has come */
+	__u32 payload_noted;  /* 1: note_queued_payload() has found a chunk */
 };
 
 /* Evicted entries, and samples and waits that are missing; see accounting() in bufmon.rs. */
@@ -96,6 +124,23 @@ struct event {
 };
 
 const struct event *event_type = NULL; /* so that the skeleton knows the record's type */
+
+/* A stall that has ended. */
+struct stall_event {
+	__u32 entry; /* index of the association's entry */
+	__u32 generation;
+	struct identity id;
+	__u32 pad;
+	struct evidence evidence;
+};
+
+const struct stall_event *stall_event_type = NULL;
+
+/* Records of struct stall_event. User space reads them at the end of each interval. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096); /* set before load, with -x */
+} stall_events SEC(".maps");
 
 #define SENDS 8192     /* places in the table `sends`: a power of two */
 #define SEND_PROBES 16 /* places looked at before a send makes room */
@@ -219,15 +264,62 @@ static __always_inline struct entry *entry_of_assoc(__u64 asoc, __u32 assoc_id)
 
 /* --- stalls --- */
 
-/* The time in which the cumulative TSN stood still is over: counts it, if it was a stall. */
-static __always_inline void stall_end(struct entry *entry, __u64 now)
+#define STALL_PATHS 8	/* paths of an association that are looked at */
+#define STALL_GAPS 1024 /* gap blocks of a SACK that are counted */
+
+/*
+ * What holds an association up, by what was seen since the last SACK, or since the stall began. In
+ * this order:
+ *
+ * 1. The handshake: data leaves only after it (sctp_outq_flush_data()).
+ * 2. The path: T3-rtx has run out, and while it ran nothing came from the peer, on any path. Where
+ *    the peer was heard of in this stall, or its SACK had gap blocks, it takes two expiries: of the
+ *    chunks that the first one may have been for, the peer's answer may have come before.
+ * 3. The window: the last SACK left no room, not even for the chunk that is due. A chunk that does
+ *    not fit is sent only if none is in flight (sctp_packet_can_append_data(), RFC 9260 6.1 A). The
+ *    peer answers such a probe; so after two unanswered expiries the window is not known any more.
+ * 4. Gaps: the last SACK acknowledged later TSNs than the one that is due. Until that is
+ *    acknowledged, the peer's cumulative TSN stands still.
+ */
+static __always_inline __u32 what_holds(const struct evidence *e)
 {
+	bool is_closed = e->has_window && (!e->window || e->window < e->missing_bytes);
+
+	if (e->state && e->state < SCTP_STATE_ESTABLISHED)
+		return HELD_BY_HANDSHAKE;
+	if (e->is_silent && e->unanswered > (e->is_answered || e->has_gaps ? 1 : 0))
+		return HELD_BY_PATH;
+	if (is_closed && e->unanswered < 2)
+		return e->has_gaps ? HELD_BY_GAPS_AND_WINDOW : HELD_BY_WINDOW;
+	return e->has_gaps ? HELD_BY_GAPS : HELD_BY_NOTHING_KNOWN;
+}
+
+/* Ends a part of the time in which the cumulative TSN stood still. */
+static __always_inline void part_end(struct evidence *e, __u64 now)
+{
+	__u32 held_by = e->held_by;
+
+	if (held_by < HELD_BY && now > e->part_ns) {
+		e->held_ns[held_by] += now - e->part_ns;
+		e->part_ns = now;
+	}
+}
+
+/*
+ * The time in which the cumulative TSN stood still is over: counts it, and makes a record of it, if
+ * it was a stall.
+ */
+__noinline int stall_end(__u32 key, __u64 now)
+{
+	struct entry *entry = entry_at(key);
 	struct state *state = &entry->state;
 	__u64 lasted = now - state->now.since_ns;
+	struct stall_event *event;
 
-	if (state->now.since_ns && lasted > state->rto_ns) {
+	if (state->now.since_ns && now > state->now.since_ns && lasted > state->rto_ns) {
+		part_end(&state->now, now);
+		state->now.until_ns = now;
 		state->last = state->now;
-		state->last.until_ns = now;
 		for_stats(stats, entry)
 		{
 			stats->stalls++;
@@ -235,20 +327,249 @@ static __always_inline void stall_end(struct entry *entry, __u64 now)
 			if (lasted > stats->stall_max_ns)
 				stats->stall_max_ns = lasted;
 		}
+		event = bpf_ringbuf_reserve(&stall_events, sizeof(*event), 0);
+		if (event) {
+			event->entry = entry->key;
+			event->generation = entry->generation;
+			event->id = entry->id;
+			event->pad = 0;
+			event->evidence = state->last;
+			bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+		} else {
+			count(&shared.accounting.lost, 1);
+		}
 	}
 	state->now.since_ns = 0;
+	return 0;
 }
 
-/* The cumulative TSN has moved, or data was queued: from now on the TSN may stand still. */
-static __always_inline void stall_begin(struct entry *entry, struct sctp_association *asoc,
-					__u64 now)
+/*
+ * The cumulative TSN has moved, or data was queued: from now on the TSN may stand still. What the
+ * last SACK said goes on to hold.
+ */
+__noinline int stall_begin(__u32 key, __u64 address, __u64 now)
 {
-	struct sctp_transport *primary = READ(asoc, peer.primary_path);
+	struct sctp_association *asoc = (struct sctp_association *)address;
+	struct sctp_transport *active = READ(asoc, peer.active_path);
+	struct state *state = &entry_at(key)->state;
+	struct evidence *e = &state->now;
+	__u32 window = e->window;
+	__u8 has_window = e->has_window;
 
-	__builtin_memset(&entry->state.now, 0, sizeof(entry->state.now));
-	entry->state.now.since_ns = now;
-	entry->state.now.zero_window = entry->state.zero_window_ns != 0;
-	entry->state.rto_ns = READ(primary, rto) * settings.jiffy_ns;
+	__builtin_memset(e, 0, sizeof(*e));
+	e->since_ns = e->part_ns = now;
+	e->window = window;
+	e->has_window = has_window;
+	e->state = READ(asoc, state);
+	e->missing_tsn = READ(asoc, ctsn_ack_point) + 1;
+	e->held_by = what_holds(e);
+	state->rto_ns = READ(active, rto) * settings.jiffy_ns;
+	return 0;
+}
+
+/* When anything last came from the peer on any path: ktime_get(), as bpf_ktime_get_ns(). */
+__noinline __u64 last_heard(__u64 address)
+{
+	struct sctp_association *asoc = (struct sctp_association *)address;
+	__u64 head =
+		address + bpf_core_field_offset(struct sctp_association, peer.transport_addr_list);
+	__u64 node = (__u64)READ(asoc, peer.transport_addr_list.next), heard = 0;
+
+	for (__u32 n = 0; n < STALL_PATHS && node != head; n++) {
+		struct sctp_transport *path =
+			(void *)node - bpf_core_field_offset(struct sctp_transport, transports);
+		__u64 at = READ(path, last_time_heard);
+
+		if (at > heard)
+			heard = at;
+		node = (__u64)READ(path, transports.next);
+	}
+	/* Of more paths the others may have been heard of. */
+	return node == head ? heard : ~0ull;
+}
+
+/* Returns the first chunk of a list, if it has this TSN; else NULL. */
+static __always_inline struct sctp_chunk *first_if(__u64 head, __u64 first, __u32 tsn)
+{
+	struct sctp_chunk *chunk;
+	union data_first data;
+
+	if (!first || first == head)
+		return NULL;
+	chunk = (void *)first - bpf_core_field_offset(struct sctp_chunk, transmitted_list);
+	data.word = data_word(READ(chunk, chunk_hdr), 0);
+	return bpf_ntohl(data.tsn) == tsn ? chunk : NULL;
+}
+
+/* Notes length and transmissions of the first chunk that is not acknowledged, if it was sent. */
+__noinline int note_missing(__u32 key, __u64 address)
+{
+	struct evidence *e = &entry_at(key)->state.now;
+	struct sctp_association *asoc = (struct sctp_association *)address;
+	__u64 head = address + bpf_core_field_offset(struct sctp_association, outqueue.retransmit);
+	struct sctp_chunk *chunk =
+		first_if(head, (__u64)READ(asoc, outqueue.retransmit.next), e->missing_tsn);
+	union data_first data;
+	__u64 node;
+
+	/* Each list is in the order of TSNs. */
+	head = address + bpf_core_field_offset(struct sctp_association, peer.transport_addr_list);
+	node = (__u64)READ(asoc, peer.transport_addr_list.next);
+	for (__u32 n = 0; n < STALL_PATHS && node != head && !chunk; n++) {
+		struct sctp_transport *path =
+			(void *)node - bpf_core_field_offset(struct sctp_transport, transports);
+		__u64 sent =
+			(__u64)path + bpf_core_field_offset(struct sctp_transport, transmitted);
+
+		chunk = first_if(sent, (__u64)READ(path, transmitted.next), e->missing_tsn);
+		node = (__u64)READ(path, transports.next);
+	}
+	if (!chunk)
+		return 0;
+	data.word = data_word(READ(chunk, chunk_hdr), 0);
+	e->missing_bytes = data_bytes(data);
+	e->missing_sent = READ(chunk, sent_count);
+	return 0;
+}
+
+struct gap_walk {
+	__u64 blocks; /* address of the first gap block */
+	__u32 top; /* last TSN that the blocks so far acknowledge, relative to the cumulative one */
+	__u32 acked; /* TSNs that they acknowledge */
+	__u32 sent;  /* last TSN sent */
+};
+
+static long gap_step(__u32 n, struct gap_walk *walk)
+{
+	struct gap_ack_block block;
+	__u32 start, end;
+
+	if (bpf_probe_read_kernel(&block, sizeof(block),
+				  (void *)(walk->blocks + n * sizeof(block))))
+		return 1;
+	start = bpf_ntohs(block.start);
+	end = bpf_ntohs(block.end);
+	/* What is in order, and was sent. Others only peers that err have in their SACKs. */
+	if (start <= walk->top || end < start || end > walk->sent)
+		return 1;
+	walk->acked += end - start + 1;
+	walk->top = end;
+	return 0;
+}
+
+/* A SACK as stall_sack() takes it. */
+struct sack_seen {
+	__u64 blocks; /* address of its gap blocks */
+	__u32 cum_tsn;
+	__u32 window;
+	__u16 gaps;   /* number of its gap blocks */
+	__u8 is_sack; /* 0: a SHUTDOWN, which has the cumulative TSN only */
+	__u8 pad;
+};
+
+/* A SACK has come, by which the cumulative TSN stands still, or goes on to. */
+static __always_inline void note_sack(struct evidence *e, __u64 address, struct sack_seen *sack)
+{
+	struct sctp_association *asoc = (struct sctp_association *)address;
+	struct gap_walk walk = {.blocks = sack->blocks};
+
+	e->unanswered = 0;
+	e->is_silent = 0;
+	e->missing_tsn = sack->cum_tsn + 1;
+	if (!sack->is_sack)
+		return;
+	e->window = sack->window;
+	e->has_window = 1;
+	walk.sent = READ(asoc, next_tsn) - 1 - sack->cum_tsn;
+	if (sack->gaps)
+		bpf_loop(sack->gaps < STALL_GAPS ? sack->gaps : STALL_GAPS, gap_step, &walk, 0);
+	e->has_gaps = walk.acked > 0;
+	if (walk.acked) {
+		e->gap_acked = walk.acked;
+		e->missing = walk.top - walk.acked;
+	}
+}
+
+/*
+ * At each SACK and SHUTDOWN, with WANT_EXTENDED. Any other cumulative TSN means that the TSN has
+ * moved on: the kernel drops SACKs that were overtaken. Or the TSNs were renumbered.
+ */
+__noinline int stall_sack(__u32 key, __u64 address, struct sack_seen *sack)
+{
+	struct sctp_association *asoc = (struct sctp_association *)address;
+	struct entry *entry = entry_at(key);
+	struct sctp_transport *active = READ(asoc, peer.active_path);
+	struct state *state = &entry->state;
+	struct evidence *e = &state->now;
+	__u32 queued = READ(asoc, outqueue.out_qlen);
+	__u64 now = entry->last_ns;
+	bool stands;
+
+	if (!sack)
+		return 0;
+	stands = sack->cum_tsn == e->missing_tsn - 1;
+	state->sack_seen = 1;
+	if (!stands || (sack->cum_tsn == READ(asoc, next_tsn) - 1 && !queued))
+		stall_end(key, now); /* in the latter case, no data is outstanding or queued */
+	if (sack->cum_tsn == READ(asoc, next_tsn) - 1 && !queued) {
+		if (sack->is_sack) {
+			e->window = sack->window;
+			e->has_window = 1;
+		}
+		return 0;
+	}
+	if (e->since_ns) {
+		part_end(e, now);
+		e->sacks++;
+		e->is_answered = 1;
+	} else {
+		stall_begin(key, address, now);
+		e->bytes = queued;
+	}
+	e->state = SCTP_STATE_ESTABLISHED;
+	note_sack(e, address, sack);
+	/* The length of the chunk matters only where the window might be smaller. */
+	e->missing_bytes = 0;
+	if (e->has_gaps || (e->window && e->window < READ(active, pathmtu)))
+		note_missing(key, address);
+	e->held_by = what_holds(e);
+	return 0;
+}
+
+/* T3-rtx of a path has expired: before its chunks are marked, and the RTO is doubled. */
+__noinline int stall_t3(__u32 key, __u64 address, __u64 path_address)
+{
+	struct sctp_association *asoc = (struct sctp_association *)address;
+	struct sctp_transport *path = (struct sctp_transport *)path_address;
+	struct entry *entry = entry_at(key);
+	struct evidence *e = &entry->state.now;
+	__u32 bytes = READ(asoc, outqueue.outstanding_bytes) + READ(asoc, outqueue.out_qlen);
+	__u64 now = entry->last_ns, heard = last_heard(address);
+	/* A timer of whole jiffies may run out one jiffy early, and a send starts it before it
+	 * returns. */
+	__u64 armed = now - (READ(path, rto) - 2) * settings.jiffy_ns;
+
+	if (!e->since_ns) {
+		stall_begin(key, address, now);
+		e->is_answered = 1; /* its beginning was not seen */
+	}
+	e->state = READ(asoc, state);
+	if (e->held_by == HELD_BY_HANDSHAKE && e->state >= SCTP_STATE_ESTABLISHED) {
+		part_end(e, armed); /* the handshake was over when the data was sent */
+		e->held_by = HELD_BY_NOTHING_KNOWN;
+	}
+	e->t3_expiries++;
+	e->unanswered++;
+	if (bytes > e->bytes)
+		e->bytes = bytes;
+	/* What was heard was no SACK. It ends a silence. */
+	if (heard <= now)
+		part_end(e, heard);
+	e->is_silent = heard <= armed;
+	if (e->has_gaps)
+		note_missing(key, address);
+	e->held_by = what_holds(e);
+	return 0;
 }
 
 /* --- samples of an association --- */
@@ -304,7 +625,7 @@ static __always_inline void sample_assoc(bool trusted, __u32 want, struct entry 
 		into_hist(entry->key, HIST_OUTQUEUE, (__u64)queued * HIST_UNIT);
 		if ((__u64)in_flight + queued > now->bytes)
 			now->bytes = (__u64)in_flight + queued;
-		now->own_queue = !in_flight;
+		now->is_idle = !in_flight;
 	}
 }
 
@@ -317,7 +638,6 @@ static __always_inline void on_window(__u32 want, struct entry *entry, __u32 rwn
 
 	if (!rwnd && !state->zero_window_ns) {
 		state->zero_window_ns = now;
-		state->now.zero_window = true;
 		for_stats(stats, entry) stats->zero_windows++;
 	} else if (rwnd && state->zero_window_ns) {
 		__u64 closed_ns = now - state->zero_window_ns;
@@ -333,6 +653,23 @@ static __always_inline void on_window(__u32 want, struct entry *entry, __u32 rwn
 		add(&window->rwnd, rwnd);
 	if (want & WANT_EXTENDED)
 		into_hist(entry->key, HIST_RWND, (__u64)rwnd * HIST_UNIT);
+}
+
+/*
+ * An association that a send has set up gets its id only with the INIT ACK: ends the entry in which
+ * it was before that.
+ */
+__noinline int end_unnumbered(__u64 asoc, __u64 now)
+{
+	struct entry *entry = find_entry(asoc, 0);
+
+	if (!entry)
+		return 0;
+	begin_update(entry);
+	stall_end(entry->key, now);
+	end_entry(entry);
+	end_update(entry);
+	return 0;
 }
 
 __noinline int on_life_end(__u64 asoc);
@@ -352,7 +689,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 {
 	union sack_header first;
 	struct entry *entry;
-	__u32 cum_tsn, want;
+	__u32 want;
 	__u64 now;
 
 	if (!wanted(trusted, asoc, NULL)) {
@@ -367,7 +704,6 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		return 0;
 	}
 	now = bpf_ktime_get_ns();
-	cum_tsn = bpf_ntohl(first.cum_tsn_ack);
 	begin_update(entry);
 	entry->last_ns = now;
 	want = settings.wants;
@@ -376,24 +712,20 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 			note_queued_payload((__u64)READ(asoc, peer.primary_path));
 	if (first.type == SCTP_CID_SACK)
 		sample_assoc(trusted, want, entry, asoc);
-	/* Any other TSN means that the TSN has moved on: the kernel drops SACKs that were
-	 * overtaken. Or the TSNs were renumbered. */
-	if (want & WANT_EXTENDED && (!entry->state.seen || cum_tsn != entry->state.cum_tsn)) {
-		stall_end(entry, now);
-		entry->state.cum_tsn = cum_tsn;
-		entry->state.seen = true;
-	}
 	if (first.type == SCTP_CID_SACK)
 		on_window(want, entry, bpf_ntohl(first.a_rwnd), now);
 	if (want & WANT_EXTENDED) {
-		__u32 queued = GET(trusted, asoc, outqueue.out_qlen);
+		struct sack_seen sack = {
+			.blocks = gap_blocks(trusted, chunk),
+			.cum_tsn = bpf_ntohl(first.cum_tsn_ack),
+			.window = bpf_ntohl(first.a_rwnd),
+			.gaps = bpf_ntohs(first.num_gap_ack_blocks),
+			.is_sack = first.type == SCTP_CID_SACK,
+		};
 
-		if (cum_tsn == GET(trusted, asoc, next_tsn) - 1 && !queued) {
-			stall_end(entry, now); /* no data is outstanding or queued */
-		} else if (!entry->state.now.since_ns) {
-			stall_begin(entry, asoc, now);
-			entry->state.now.bytes = queued;
-		}
+		if (!entry->state.sack_seen)
+			end_unnumbered(address, now);
+		stall_sack(entry->key, address, &sack);
 	}
 	end_update(entry);
 	return 0;
@@ -454,11 +786,6 @@ __noinline int note_send(__u64 address, __u32 msg_bytes, bool full, bool closed)
 
 	if (full || !closed)
 		entry = entry_of_assoc(address, assoc_id);
-	if (full && entry) {
-		begin_update(entry);
-		entry->state.now.sender_waits = true;
-		end_update(entry);
-	}
 	place = new_send_of(this_thread());
 	send = send_at(place);
 	send->assoc_id = assoc_id;
@@ -592,12 +919,10 @@ static __always_inline int sample_send(bool trusted, struct sctp_association *as
 	want = settings.wants;
 	/* SACKs keep last_ns up to date. */
 	if (want & WANT_EXTENDED && !refused && !entry->state.now.since_ns)
-		stall_begin(entry, asoc, bpf_ktime_get_ns());
+		stall_begin(entry->key, address, bpf_ktime_get_ns());
 	sample_assoc(trusted, want, entry, asoc);
-	if (refused) {
-		entry->state.now.sender_waits = true;
+	if (refused)
 		for_stats(stats, entry) stats->refused++;
-	}
 	end_update(entry);
 	return 0;
 }
@@ -683,21 +1008,40 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 {
 	struct sctp_association *asoc = READ((struct sctp_transport *)transport, asoc);
 	struct entry *entry;
-	__u32 bytes;
 
 	if (reason != SCTP_LOWER_CWND_T3_RTX || !wanted(false, asoc, NULL))
 		return 0;
 	entry = entry_of_assoc((__u64)asoc, READ(asoc, assoc_id));
 	if (!entry)
 		return 0;
-	bytes = READ(asoc, outqueue.outstanding_bytes) + READ(asoc, outqueue.out_qlen);
 	begin_update(entry);
 	entry->last_ns = bpf_ktime_get_ns();
-	if (!entry->state.now.since_ns)
-		stall_begin(entry, asoc, entry->last_ns);
-	entry->state.now.t3_expiries++;
-	if (bytes > entry->state.now.bytes)
-		entry->state.now.bytes = bytes;
+	stall_t3(entry->key, (__u64)asoc, transport);
+	end_update(entry);
+	return 0;
+}
+
+/*
+ * At the entry of sctp_make_init(). In COOKIE-WAIT, T1-init has expired: if a send has set up the
+ * association, and waits for that, no other hook sees that data is queued.
+ */
+static __always_inline int on_init_again(__u64 address)
+{
+	struct sctp_association *asoc = (struct sctp_association *)address;
+	__u32 queued = READ(asoc, outqueue.out_qlen);
+	struct entry *entry;
+
+	if (READ(asoc, state) != SCTP_STATE_COOKIE_WAIT || !queued || !wanted(false, asoc, NULL))
+		return 0;
+	entry = entry_of_assoc(address, READ(asoc, assoc_id));
+	if (!entry || entry->state.now.since_ns)
+		return 0;
+	begin_update(entry);
+	entry->last_ns = bpf_ktime_get_ns();
+	stall_begin(entry->key, address, entry->last_ns);
+	entry->state.now.bytes = queued;
+	entry->state.now.is_answered = 1; /* its beginning was not seen */
+	entry->state.now.is_idle = 1;
 	end_update(entry);
 	return 0;
 }
@@ -795,6 +1139,8 @@ __noinline int on_life_end(__u64 asoc)
 	struct entry *entry = find_entry(asoc, walk.assoc_id);
 	__u64 closed_ns;
 
+	if (walk.assoc_id)
+		end_unnumbered(asoc, walk.now);
 	if (entry)
 		walk.entry = entry->key;
 	if (shared.sends_open)
@@ -802,7 +1148,7 @@ __noinline int on_life_end(__u64 asoc)
 	if (!entry)
 		return walk.waiting;
 	begin_update(entry);
-	stall_end(entry, walk.now);
+	stall_end(entry->key, walk.now);
 	closed_ns = entry->state.zero_window_ns ? walk.now - entry->state.zero_window_ns : 0;
 	for_stats(stats, entry) stats->zero_window_ns += closed_ns;
 	entry->state.zero_window_ns = 0;
@@ -928,10 +1274,12 @@ __noinline int stands_still(__u64 address)
 			for_stats(stats, entry) stats->zero_windows++;
 		}
 		if (settings.wants & WANT_EXTENDED && bytes) {
-			stall_begin(entry, asoc, now);
+			if (entry->state.zero_window_ns)
+				entry->state.now.has_window = 1; /* of 0 bytes */
+			stall_begin(entry->key, address, now);
 			entry->state.now.bytes = bytes;
-			entry->state.now.sender_waits = walk.next != walk.head;
-			entry->state.now.own_queue = !READ(asoc, outqueue.outstanding_bytes);
+			entry->state.now.is_answered = 1; /* its beginning was not seen */
+			entry->state.now.is_idle = !READ(asoc, outqueue.outstanding_bytes);
 		}
 		end_update(entry);
 	}
@@ -971,6 +1319,8 @@ ON_ENTRY(bufmon_restart, sctp_assoc_update, on_restart((void *)ADDRESS(0, asoc))
 ON_ENTRY(bufmon_x_lower_cwnd, sctp_transport_lower_cwnd,
 	 on_lower_cwnd(ADDRESS(0, transport), reason), struct sctp_transport *transport,
 	 __u32 reason)
+ON_ENTRY(bufmon_x_make_init, sctp_make_init, on_init_again(ADDRESS(0, asoc)),
+	 struct sctp_association *asoc)
 ON_ENTRY(bufmon_x_make_sack, sctp_make_sack, on_make_sack(trusted, asoc, ADDRESS(0, asoc)),
 	 struct sctp_association *asoc)
 ON_SACK(bufmon_sack, on_sack(trusted, asoc, chunk, trusted ? address_of(asoc) : (__u64)asoc))

@@ -79,6 +79,8 @@ struct {
 
 const struct life no_life = {.life = 1};
 
+__u32 lives_freed = 0; /* associations, whether known or not */
+
 struct life_path {
 	struct endpoint_addr local;
 	struct endpoint_addr peer;
@@ -136,6 +138,7 @@ struct life_event {
 	__u8 is_orphan; /* no process has the socket */
 	__u8 by_t5;	/* as in struct life */
 	__u8 t5_runs;	/* the T5-shutdown-guard timer runs: this host has sent a SHUTDOWN */
+	__u8 no_init;	/* no INIT of this host has got a path to take */
 	struct process owner;
 	struct identity id;
 	struct abort_cause cause;
@@ -267,6 +270,13 @@ static __always_inline __u64 left_bytes(struct sctp_association *asoc)
 	return walk.bytes;
 }
 
+/* Returns which end has begun an association that is, or was, up: only that end has echoed a cookie
+ * (sctp_process_init()). */
+static __always_inline __u8 who_began(struct sctp_association *asoc)
+{
+	return READ(asoc, peer.cookie_len) > 0 ? HERE : PEER;
+}
+
 /* --- records --- */
 
 /*
@@ -297,9 +307,10 @@ static __noinline int report_life(__u64 address, struct life *life, __u32 event,
 	to->state = READ(asoc, state);
 	to->error_count = READ(asoc, overall_error_count);
 	to->error_limit = READ(asoc, max_retrans);
-	to->initiated_here = READ(asoc, peer.cookie_len) > 0;
+	to->initiated_here = event == LIFE_FAILED || who_began(asoc) == HERE;
 	to->left_bytes = left;
 	to->t5_runs = READ(asoc, timers[SCTP_EVENT_TIMEOUT_T5_SHUTDOWN_GUARD].entry.pprev) != NULL;
+	to->no_init = !READ(asoc, init_last_sent_to);
 	sk = READ(asoc, base.sk);
 	to->owners = owner_now((__u64)sk, &to->owner);
 	to->is_orphan = !READ(sk, sk_socket);
@@ -310,7 +321,8 @@ static __noinline int report_life(__u64 address, struct life *life, __u32 event,
 		to->up_ns = life->up_ns;
 		to->inits = life->inits;
 		to->id.life = life->life;
-		to->initiated_here = life->initiated == HERE;
+		if (life->initiated)
+			to->initiated_here = life->initiated == HERE;
 		to->by_t5 = life->by_t5;
 		to->aborted = life->aborted;
 		to->by_close = life->by_close;
@@ -374,7 +386,7 @@ static __noinline int comes_up(__u64 address)
 	life->is_up = 1;
 	life->up_ns = bpf_ktime_get_ns();
 	if (!life->initiated)
-		life->initiated = PEER;
+		life->initiated = who_began((void *)address);
 	return report_life(address, life, LIFE_UP, SCTP_COMM_UP, 0);
 }
 
@@ -496,6 +508,7 @@ static __always_inline int on_life_free(__u64 address)
 {
 	struct life *life = known_life(address);
 
+	__sync_fetch_and_add(&lives_freed, 1);
 	if (life && !life->is_over && (life->is_up || life->initiated == HERE))
 		report_life(address, life, life->is_up ? LIFE_END : LIFE_FAILED, NOT_NOTIFIED, 0);
 	bpf_map_delete_elem(&known_lives, &address);
@@ -525,38 +538,81 @@ LIFE_HOOK(free, sctp_association_free, on_life_free(asoc), __u64 asoc)
 
 /* --- the start --- */
 
-static long found_step(__u32 n, struct assoc_walk *walk)
+/*
+ * Where life_found() is among the associations of a file. When half of the ring is full, it stops
+ * there: the kernel calls it again for the same file when user space, having made room, goes on
+ * reading the iterator (bpf_iter_run_prog()). Then it skips those that it has looked at, but for as
+ * many as were freed since, as some of these may have been among them.
+ *
+ * These are no variables of the walk: counts on the stack, from a known 0 on, would have the
+ * verifier follow each round of the loop.
+ */
+struct found_at {
+	__u64 ep;    /* the endpoint where it has stopped; 0: none */
+	__u32 skip;  /* associations to skip */
+	__u32 done;  /* associations skipped or looked at */
+	__u32 freed; /* lives_freed when it began to look */
+	__u32 pad;
+};
+
+struct found_at found_at = {};
+
+struct found_walk {
+	struct assoc_walk assocs;
+	__u64 is_full; /* 1: half of the ring is full */
+};
+
+static long found_step(__u32 n, struct found_walk *walk)
 {
-	struct sctp_association *asoc = next_assoc(walk);
+	struct sctp_association *asoc = next_assoc(&walk->assocs);
 	__u64 address = (__u64)asoc;
 	struct life *life;
 
 	if (!asoc)
 		return 1;
-	if (known_life(address))
-		return 0; /* it has just begun, or was found by another file */
+	if (found_at.done < found_at.skip || known_life(address)) {
+		found_at.done++;
+		return 0; /* it has just begun, or was found before, maybe by another file */
+	}
+	if (bpf_ringbuf_query(&life_events, BPF_RB_AVAIL_DATA) >
+	    bpf_ringbuf_query(&life_events, BPF_RB_RING_SIZE) / 2) {
+		walk->is_full = 1;
+		return 1;
+	}
+	found_at.done++;
 	life = new_life(address);
 	if (!life)
 		return 0;
 	life->initiated = HERE;
 	if (READ(asoc, state) < SCTP_STATE_ESTABLISHED)
 		return 0; /* it is being begun, which only the end that begins it knows */
-	if (!READ(asoc, peer.cookie_len))
-		life->initiated = PEER;
+	life->initiated = who_began(asoc);
 	life->is_up = 1;
+	if (IS_OFF) { /* it may have come up since */
+		count(&shared.lives_lost, 1);
+		return 0;
+	}
 	report_life(address, life, LIFE_FOUND, NOT_NOTIFIED, 0);
 	return 0;
 }
 
-/* An iterator, run at the start for each open file: reports the associations that are there. */
+/* An iterator over open files, read from the start on: reports the associations that are there. */
 SEC("iter/task_file")
 int life_found(struct bpf_iter__task_file *ctx)
 {
-	struct assoc_walk walk = {};
+	struct found_walk walk = {};
+	__u32 freed = *(volatile __u32 *)&lives_freed, since;
 
-	if (begin_assoc_walk(&walk, ctx->file))
-		bpf_loop(MAX_ASSOCS, found_step, &walk, 0);
-	return 0;
+	if (!begin_assoc_walk(&walk.assocs, ctx->file))
+		return 0;
+	since = freed - found_at.freed;
+	found_at.skip =
+		found_at.ep == walk.assocs.ep && found_at.done > since ? found_at.done - since : 0;
+	found_at.done = 0;
+	found_at.freed = freed;
+	bpf_loop(MAX_ASSOCS, found_step, &walk, 0);
+	found_at.ep = walk.is_full ? walk.assocs.ep : 0;
+	return walk.is_full != 0; /* 1: again for this file; the verifier takes only 0 and 1 */
 }
 
 #endif

@@ -11,8 +11,12 @@
  *
  * A timer's function that finds the socket busy only starts the timer again: that is no expiry.
  *
- * With WANT_EXTENDED also: T2-shutdown expiries, path states, retransmissions by reason, and
- * spurious retransmissions (spurious.h).
+ * With WANT_EXTENDED also: all other changes of an RTO, so that each record begins with the RTO
+ * with which the last one of its path ended; path states, retransmissions by reason, and spurious
+ * retransmissions (spurious.h). The other changes are expiries of the timers of SHUTDOWN, ASCONF
+ * and RE-CONFIG; a HEARTBEAT that the application asks for (SPP_HB_DEMAND); a restart; and what no
+ * hook sees, such as a new local address (sctp_send_asconf_add_ip()), which shows at the path's
+ * next event.
  */
 #include "chunks.h"
 #include "stats.h"
@@ -33,6 +37,7 @@ struct stats {
 	__u64 spurious;	    /* retransmissions that the peer has named as duplicates */
 	__u64 dup_tsns;	    /* how often the peer has named such a chunk as a duplicate */
 	__u64 early_acks; /* chunks acknowledged too soon after a retransmission: see is_early() */
+	__u64 cwnd_cuts[4]; /* times that the cwnd became smaller, by SCTP_LOWER_CWND_* */
 };
 
 /* The path_state of a path whose address was taken away: not one of the kernel's states. Keep in
@@ -51,9 +56,14 @@ struct values {
 	__u32 pmtu;
 	__u16 error_count;
 	__u16 error_limit;
+	__u16 assoc_errors; /* errors in a row, over all paths */
+	__u16 assoc_error_limit;
 	__u8 path_state;
 	__u8 primary;
-	__u16 pad;
+	__u8 paths_known; /* 1: `paths` is known */
+	__u8 pad;
+	__u32 paths; /* number of the association's paths by state: a byte for each, from the lowest
+		      */
 };
 
 /*
@@ -67,9 +77,12 @@ struct min_rtt {
 };
 
 struct state {
-	struct values last;
+	struct values last;  /* last.rto is 0 until the path's first event */
 	__u32 payload_noted; /* 1: note_queued_payload() has found a chunk */
+	__u32 cwnd_before;   /* at the entry of sctp_transport_lower_cwnd(); else 0 */
 	__u64 made_ns;	     /* when the entry was made: before any slot or probe that names it */
+	__u64 sack_ns;	     /* the last SACK that came on this path while it was the active one */
+	__u64 failover_ns;   /* from the last SACK on the path that failed to the first on this */
 	struct min_rtt min_rtt;
 };
 
@@ -102,6 +115,12 @@ enum cause {
 	CAUSE_STATE,
 	CAUSE_PRIMARY,
 	CAUSE_T2,
+	CAUSE_T4,
+	CAUSE_RECONF,
+	CAUSE_HEARTBEAT_DEMAND,
+	CAUSE_RESTART,
+	CAUSE_ECN,
+	CAUSE_OTHER,
 };
 
 struct event {
@@ -121,7 +140,9 @@ const struct event *event_type = NULL; /* so that the skeleton knows the record'
 enum timer_kind {
 	TIMER_T3,
 	TIMER_HEARTBEAT,
-	TIMER_T2,
+	TIMER_T2,     /* SHUTDOWN */
+	TIMER_T4,     /* ASCONF */
+	TIMER_RECONF, /* RE-CONFIG */
 };
 
 /*
@@ -184,23 +205,64 @@ static __always_inline struct entry *path_of(__u64 transport)
 #include "lifecycle.h"
 #include "spurious.h"
 
+#define MOST_PATHS 64 /* paths of an association that are counted by state */
+
+struct state_walk {
+	__u64 head; /* address of the head of an association's list of paths */
+	__u64 next; /* address of the next node of that list */
+	__u32 paths;
+	__u32 pad;
+};
+
+static long count_state_step(__u32 n, struct state_walk *walk)
+{
+	__u64 path = walk->next - bpf_core_field_offset(struct sctp_transport, transports);
+
+	if (!walk->next || walk->next == walk->head)
+		return 1;
+	walk->paths += 1u << (READ(TRANSPORT(path), state) & 3) * 8;
+	walk->next = (__u64)READ(TRANSPORT(path), transports.next);
+	return 0;
+}
+
+/* Returns how many paths an association has by state: values.paths. */
+__noinline __u32 count_states(__u64 asoc)
+{
+	struct state_walk walk = {
+		.head = asoc +
+			bpf_core_field_offset(struct sctp_association, peer.transport_addr_list),
+		.next = (__u64)READ((struct sctp_association *)asoc, peer.transport_addr_list.next),
+	};
+
+	bpf_loop(MOST_PATHS, count_state_step, &walk, 0);
+	return walk.paths;
+}
+
 static __always_inline void read_values(struct values *v, __u64 transport)
 {
 	struct sctp_transport *t = TRANSPORT(transport);
+	struct sctp_association *asoc;
+	__u32 paths;
 
 	v->rto = READ(t, rto);
 	v->srtt = READ(t, srtt);
 	v->rttvar = READ(t, rttvar);
-	if (settings.wants & WANT_EXTENDED) {
-		v->cwnd = READ(t, cwnd);
-		v->ssthresh = READ(t, ssthresh);
-		v->flight = READ(t, flight_size);
-		v->pmtu = READ(t, pathmtu);
-		v->error_limit = READ(t, pathmaxrxt);
-		v->path_state = READ(t, state);
-		v->primary = (__u64)READ(asoc_of(transport), peer.primary_path) == transport;
-	}
 	v->error_count = READ(t, error_count);
+	if (!(settings.wants & WANT_EXTENDED))
+		return;
+	asoc = asoc_of(transport);
+	v->cwnd = READ(t, cwnd);
+	v->ssthresh = READ(t, ssthresh);
+	v->flight = READ(t, flight_size);
+	v->pmtu = READ(t, pathmtu);
+	v->error_limit = READ(t, pathmaxrxt);
+	v->path_state = READ(t, state);
+	v->primary = (__u64)READ(asoc, peer.primary_path) == transport;
+	v->assoc_errors = READ(asoc, overall_error_count);
+	v->assoc_error_limit = READ(asoc, max_retrans);
+	paths = READ(asoc, peer.transport_count);
+	v->paths_known = paths <= MOST_PATHS;
+	v->paths = paths == 1 ? 1u << (v->path_state & 3) * 8 : count_states((__u64)asoc);
 }
 
 static __always_inline void report(struct entry *path, __u8 cause, __u32 old_rto, __u8 old_state)
@@ -225,13 +287,70 @@ static __always_inline void report(struct entry *path, __u8 cause, __u32 old_rto
 }
 
 /*
- * Counts an update of a path's RTO, and makes a record of it. `old_rto`: the RTO before, 0 if
- * `cause` is a round-trip time. `rtt`: that round-trip time, else 0. Both in jiffies.
+ * Notes a path's values. If its RTO is not the one that its last event left, a change was not seen:
+ * makes a record of that. To be called under the socket's lock, and not between a change of the RTO
+ * and the hook that reports this change.
+ */
+__noinline int see_path(__u64 transport)
+{
+	struct entry *path;
+	__u32 known;
+
+	if (!(settings.wants & WANT_EXTENDED) ||
+	    !wanted(false, asoc_of(transport), TRANSPORT(transport)))
+		return 0;
+	path = path_of(transport);
+	if (!path)
+		return 0;
+	begin_update(path);
+	known = path->state.last.rto;
+	read_values(&path->state.last, transport);
+	path->state.last.rtt = 0;
+	if (known && known != path->state.last.rto)
+		path->last_ns = bpf_ktime_get_ns();
+	end_update(path);
+	if (known && known != path->state.last.rto)
+		report(path, CAUSE_OTHER, known, path->state.last.path_state);
+	return 0;
+}
+
+/* Returns whether `rto` is the double of the RTO `before`, or the largest there is. */
+static __always_inline bool is_double(__u64 transport, __u32 rto, __u32 before)
+{
+	return rto == 2 * before || (rto < 2 * before && rto >= READ(asoc_of(transport), rto_max));
+}
+
+/*
+ * Returns a path's RTO before it was doubled (sctp_do_8_2_transport_strike()): mostly the one that
+ * its last event left. `seen` is the RTO that the timer's function found: but the socket was not
+ * locked yet, and a SACK may have changed the RTO since.
+ */
+static __always_inline __u32 rto_before(__u64 transport, __u32 seen)
+{
+	struct entry *path = find_entry(transport, READ(asoc_of(transport), assoc_id));
+	__u32 rto = READ(TRANSPORT(transport), rto), known = path ? path->state.last.rto : 0;
+
+	if (known && is_double(transport, rto, known))
+		return known;
+	return is_double(transport, rto, seen) ? seen : rto / 2;
+}
+
+/* Whether an event is one of those after which the scripts, too, count an RTO. */
+static __always_inline bool is_counted(__u32 cause)
+{
+	return cause == CAUSE_RTT || cause == CAUSE_HEARTBEAT || cause == CAUSE_T3;
+}
+
+/*
+ * Counts an event of a path's RTO, and makes a record of it. `old_rto`: the RTO before; 0: the one
+ * that the path's last event left, if any. `rtt`: the round-trip time, if that is the cause, else
+ * 0. Both in jiffies.
  */
 __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 {
 	struct entry *path = path_of(transport);
 	struct values *v;
+	__u32 known, rto;
 
 	if (!path) {
 		count(&shared.accounting.updates_evicted, 1);
@@ -239,14 +358,25 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 	}
 	v = &path->state.last;
 	begin_update(path);
+	known = v->rto;
 	path->last_ns = bpf_ktime_get_ns();
 	read_values(v, transport);
+	v->rtt = 0;
+	if (!old_rto)
+		old_rto = known;
+	if (settings.wants & WANT_EXTENDED && known && known != old_rto) {
+		/* The RTO has changed before this event, and no hook has seen it. */
+		rto = v->rto;
+		v->rto = old_rto;
+		report(path, CAUSE_OTHER, known, v->path_state);
+		v->rto = rto;
+	}
 	v->rtt = rtt;
 	if (settings.wants & WANT_OWNERS && !path->state.payload_noted)
 		path->state.payload_noted = note_queued_payload(transport);
 	if (cause == CAUSE_HEARTBEAT_TIMEOUT) {
 		for_stats(stats, path) stats->heartbeat_timeouts++;
-	} else if (cause != CAUSE_T2) {
+	} else if (is_counted(cause)) {
 		for_stats(stats, path)
 		{
 			add(&stats->rto, v->rto * settings.jiffy_ns);
@@ -256,8 +386,7 @@ __noinline int on_update(__u64 transport, __u32 cause, __u32 old_rto, __u32 rtt)
 				stats->t3_expiries++;
 		}
 	}
-	if (settings.wants & WANT_EXTENDED && cause != CAUSE_HEARTBEAT_TIMEOUT &&
-	    cause != CAUSE_T2) {
+	if (settings.wants & WANT_EXTENDED && is_counted(cause)) {
 		into_hist(path->key, HIST_RTO, v->rto * settings.jiffy_ns);
 		into_hist(path->key, HIST_SRTT, v->srtt * settings.jiffy_ns);
 	}
@@ -317,8 +446,12 @@ static __always_inline int timer_enter(__u64 transport, __u32 kind)
 {
 	struct timer *timer = timer_here();
 
-	if (!timer || !wanted(false, asoc_of(transport), TRANSPORT(transport)))
+	if (!timer)
 		return 0;
+	if (!transport || !wanted(false, asoc_of(transport), TRANSPORT(transport))) {
+		timer->transport = 0;
+		return 0;
+	}
 	timer->transport = transport;
 	timer->old_rto = READ(TRANSPORT(transport), rto);
 	timer->kind = kind;
@@ -328,16 +461,22 @@ static __always_inline int timer_enter(__u64 transport, __u32 kind)
 	return 0;
 }
 
-static __always_inline int on_t3_timer(struct timer_list *t)
+static __always_inline int on_t3_timer(__u64 t)
 {
-	return timer_enter((__u64)t - bpf_core_field_offset(struct sctp_transport, T3_rtx_timer),
+	return timer_enter(t - bpf_core_field_offset(struct sctp_transport, T3_rtx_timer),
 			   TIMER_T3);
 }
 
-static __always_inline int on_heartbeat_timer(struct timer_list *t)
+static __always_inline int on_heartbeat_timer(__u64 t)
 {
-	return timer_enter((__u64)t - bpf_core_field_offset(struct sctp_transport, hb_timer),
+	return timer_enter(t - bpf_core_field_offset(struct sctp_transport, hb_timer),
 			   TIMER_HEARTBEAT);
+}
+
+static __always_inline int on_reconf_timer(__u64 t)
+{
+	return timer_enter(t - bpf_core_field_offset(struct sctp_transport, reconf_timer),
+			   TIMER_RECONF);
 }
 
 /*
@@ -349,30 +488,67 @@ static __always_inline int on_t2_timer(__u64 t)
 	struct sctp_association *asoc =
 		(void *)t - bpf_core_field_offset(struct sctp_association,
 						  timers[SCTP_EVENT_TIMEOUT_T2_SHUTDOWN]);
-	__u64 transport = (__u64)READ(asoc, shutdown_last_sent_to);
 
-	return transport ? timer_enter(transport, TIMER_T2) : 0;
+	return timer_enter((__u64)READ(asoc, shutdown_last_sent_to), TIMER_T2);
+}
+
+/* At the entry of the T4 timer's function: an expiry counts for the path of the last ASCONF. */
+static __always_inline int on_t4_timer(__u64 t)
+{
+	struct sctp_association *asoc =
+		(void *)t -
+		bpf_core_field_offset(struct sctp_association, timers[SCTP_EVENT_TIMEOUT_T4_RTO]);
+	struct sctp_chunk *asconf = READ(asoc, addip_last_asconf);
+
+	return timer_enter(asconf ? (__u64)READ(asconf, transport) : 0, TIMER_T4);
+}
+
+static __always_inline __u32 cause_of(const struct timer *timer)
+{
+	switch (timer->kind) {
+	case TIMER_T3:
+		return CAUSE_T3;
+	case TIMER_HEARTBEAT:
+		return CAUSE_HEARTBEAT_TIMEOUT;
+	case TIMER_T2:
+		return CAUSE_T2;
+	case TIMER_T4:
+		return CAUSE_T4;
+	default:
+		return CAUSE_RECONF;
+	}
+}
+
+/* The timer at work has expired: makes its record. `doubled`: the expiry has doubled the RTO. */
+static __always_inline int on_expiry(struct timer *timer, bool doubled)
+{
+	__u64 transport = timer->transport;
+	__u32 before =
+		doubled ? rto_before(transport, timer->old_rto) : READ(TRANSPORT(transport), rto);
+
+	timer->transport = 0;
+	return on_update(transport, cause_of(timer), before, 0);
 }
 
 /*
- * Counts the last T3-rtx expiry of an association, which exceeds the limit of errors and closes the
+ * Counts the last expiry of an association, which exceeds the limit of errors and closes the
  * association (RFC 9260 8.1): the association was alive when the timer's function began, is closed
- * now, and nothing was marked for retransmission. This expiry leaves the RTO as it was.
+ * now, and nothing was marked for retransmission. Only an expiry of T4 doubles the RTO then, too
+ * (sctp_sf_t4_timer_expire()). The heartbeat timer may also close an association for the errors of
+ * other paths.
  */
 static __always_inline void last_expiry(struct timer *timer)
 {
-	if (timer->transport && timer->kind == TIMER_T3 && timer->alive &&
-	    !is_alive(timer->transport)) {
-		on_update(timer->transport, CAUSE_T3, timer->old_rto, 0);
-		timer->transport = 0;
-	}
+	if (timer->transport && timer->alive && !is_alive(timer->transport) &&
+	    (timer->kind != TIMER_HEARTBEAT || timer->unanswered))
+		on_expiry(timer, timer->kind == TIMER_T4);
 }
 
 /*
  * At the return of a timer's function. Even if that has freed the association, its memory stays
  * until the end of the softirq, as RCU frees it. The socket is not locked any more, so that other
- * events of the association could come at the same time. But few do: after its last T3-rtx expiry
- * the association is closed, and while T2-shutdown runs it only shuts down.
+ * events of the association could come at the same time. But few do: after its last expiry the
+ * association is closed, and SHUTDOWN, ASCONF and RE-CONFIG are rare.
  */
 static __always_inline int timer_leave(void)
 {
@@ -382,9 +558,9 @@ static __always_inline int timer_leave(void)
 		return 0;
 	last_expiry(timer);
 	/* A timer that found the socket busy, or the association closed, has counted no error. */
-	if (timer->transport && timer->kind == TIMER_T2 && is_alive(timer->transport) &&
+	if (timer->transport && timer->kind >= TIMER_T2 && is_alive(timer->transport) &&
 	    errors_of(timer->transport) != timer->errors)
-		on_update(timer->transport, CAUSE_T2, timer->old_rto, 0);
+		on_expiry(timer, true);
 	timer->transport = 0;
 	return 0;
 }
@@ -412,36 +588,97 @@ static __always_inline void on_retransmit(__u64 transport, __u32 reason)
 	end_update(path);
 }
 
+/* At the entry of sctp_transport_lower_cwnd(). */
+static __always_inline int before_lower_cwnd(__u64 transport, __u32 reason)
+{
+	struct entry *path;
+
+	if (!(settings.wants & WANT_EXTENDED) ||
+	    !wanted(false, asoc_of(transport), TRANSPORT(transport)))
+		return 0;
+	if (reason == SCTP_LOWER_CWND_ECNE)
+		see_path(transport);
+	path = path_of(transport);
+	if (!path)
+		return 0;
+	begin_update(path);
+	path->state.cwnd_before = READ(TRANSPORT(transport), cwnd);
+	end_update(path);
+	return 0;
+}
+
+/*
+ * At the return of sctp_transport_lower_cwnd(), which may leave the cwnd as it is, or make that of
+ * an idle path larger: counts a cut by its reason. Returns whether there was one.
+ */
+__noinline int on_cut(__u64 transport, __u32 reason)
+{
+	struct entry *path = path_of(transport);
+	bool is_cut;
+
+	if (!path)
+		return 0;
+	is_cut = READ(TRANSPORT(transport), cwnd) < path->state.cwnd_before;
+	begin_update(path);
+	path->state.cwnd_before = 0;
+	for_stats(stats, path) stats->cwnd_cuts[reason & 3] += is_cut;
+	end_update(path);
+	return is_cut;
+}
+
 static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 {
 	struct timer *timer = timer_here();
-	__u32 old_rto;
 
 	if (settings.wants & WANT_EXTENDED &&
-	    (reason == SCTP_LOWER_CWND_T3_RTX || reason == SCTP_LOWER_CWND_FAST_RTX) &&
-	    wanted(false, asoc_of(transport), TRANSPORT(transport)))
-		on_retransmit(transport, reason);
+	    wanted(false, asoc_of(transport), TRANSPORT(transport))) {
+		bool is_cut = on_cut(transport, reason);
+
+		if (reason == SCTP_LOWER_CWND_T3_RTX || reason == SCTP_LOWER_CWND_FAST_RTX)
+			on_retransmit(transport, reason);
+		else if (reason == SCTP_LOWER_CWND_ECNE && is_cut)
+			return on_update(transport, CAUSE_ECN, 0, 0);
+	}
 	if (!timer || timer->transport != transport)
 		return 0; /* not called by a timer: see sctp_transport_immediate_rtx() */
-	old_rto = timer->old_rto;
-	if (reason == SCTP_LOWER_CWND_T3_RTX && timer->kind == TIMER_T3) {
-		__u32 new_rto = READ(TRANSPORT(transport), rto);
-
-		/* old_rto was read before the socket was locked, and a SACK may have changed the
-		 * RTO since. The back-off has doubled it: so below rto_max it was half of new_rto.
-		 */
-		if (new_rto != 2 * old_rto && new_rto < READ(asoc_of(transport), rto_max))
-			old_rto = new_rto / 2;
+	if (reason == SCTP_LOWER_CWND_T3_RTX && timer->kind == TIMER_T3)
+		return on_expiry(timer, true);
+	if (reason == SCTP_LOWER_CWND_INACTIVE && timer->kind == TIMER_HEARTBEAT) {
+		/* Where HEARTBEATs are switched off, the last one may stay unanswered for ever. */
+		if (timer->unanswered && READ(TRANSPORT(transport), param_flags) & SPP_HB_ENABLE)
+			return on_expiry(timer, true);
 		timer->transport = 0;
-		return on_update(transport, CAUSE_T3, old_rto, 0);
-	}
-	if (reason == SCTP_LOWER_CWND_INACTIVE && timer->kind == TIMER_HEARTBEAT &&
-	    settings.wants & WANT_EXTENDED) {
-		timer->transport = 0;
-		if (timer->unanswered)
-			return on_update(transport, CAUSE_HEARTBEAT_TIMEOUT, old_rto, 0);
 	}
 	return 0;
+}
+
+/*
+ * At the return of sctp_primitive_REQUESTHEARTBEAT(), whose entry see_path() has seen: the RTO was
+ * doubled if the HEARTBEAT before was not answered yet.
+ */
+static __always_inline int on_demand(__u64 transport)
+{
+	struct entry *path;
+
+	if (!transport || !wanted(false, asoc_of(transport), TRANSPORT(transport)))
+		return 0;
+	path = path_of(transport);
+	if (!path || !path->state.last.rto ||
+	    (path->state.last.rto == READ(TRANSPORT(transport), rto) &&
+	     path->state.last.error_count == READ(TRANSPORT(transport), error_count)))
+		return 0;
+	return on_update(transport, CAUSE_HEARTBEAT_DEMAND, 0, 0);
+}
+
+/*
+ * At the return of sctp_transport_reset(), whose entry see_path() has seen: the association has
+ * restarted, and the path has its first RTO again.
+ */
+static __always_inline int on_reset(__u64 transport)
+{
+	if (!wanted(false, asoc_of(transport), TRANSPORT(transport)))
+		return 0;
+	return on_update(transport, CAUSE_RESTART, 0, 0);
 }
 
 /* --- path states --- */
@@ -449,24 +686,41 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 static __always_inline int on_change(__u64 transport, __u32 cause, __u8 new_state)
 {
 	struct entry *path;
+	struct values *v;
 	__u8 old_state;
 
 	if (!wanted(false, asoc_of(transport), TRANSPORT(transport)))
 		return 0;
+	see_path(transport);
 	path = path_of(transport);
 	if (!path)
 		return 0;
-	old_state = READ(TRANSPORT(transport), state);
+	v = &path->state.last;
+	old_state = v->path_state;
 	begin_update(path);
 	path->last_ns = bpf_ktime_get_ns();
-	read_values(&path->state.last, transport);
-	if (cause == CAUSE_STATE)
-		path->state.last.path_state = new_state;
-	else
-		path->state.last.primary = true;
+	if (cause == CAUSE_STATE) {
+		v->path_state = new_state;
+		v->paths += (1u << (new_state & 3) * 8) - (1u << (old_state & 3) * 8);
+	} else {
+		v->primary = true;
+	}
 	end_update(path);
-	report(path, cause, path->state.last.rto, old_state);
+	report(path, cause, v->rto, old_state);
 	return 0;
+}
+
+/* The state of a path becomes worse: if the path carries the data, another path has to take over.
+ */
+static __always_inline void on_failure(__u64 transport)
+{
+	struct sctp_association *asoc = asoc_of(transport);
+	__u32 assoc_id = READ(asoc, assoc_id);
+	struct assoc *a = find_assoc(assoc_id);
+	struct entry *path = find_entry(transport, assoc_id);
+
+	if (a && path && (__u64)READ(asoc, peer.active_path) == transport)
+		a->failed = path->key;
 }
 
 /*
@@ -485,7 +739,12 @@ static __always_inline int on_control(__u64 transport, __u32 command)
 		new_state = SCTP_INACTIVE;
 	else
 		return 0;
-	return new_state != old_state ? on_change(transport, CAUSE_STATE, new_state) : 0;
+	if (new_state == old_state)
+		return 0;
+	on_change(transport, CAUSE_STATE, new_state);
+	if (new_state != SCTP_ACTIVE)
+		on_failure(transport);
+	return 0;
 }
 
 static __always_inline int on_primary(struct sctp_association *asoc, __u64 transport)
@@ -571,16 +830,44 @@ static __always_inline int on_pmtud(__u64 transport, __u32 reason)
 
 /* --- hooks --- */
 
-ON_RETURN(rto_update, sctp_transport_update_rto, on_rtt(ADDRESS(0, transport), rtt),
-	  struct sctp_transport *, transport, __u32, rtt)
-ON_RETURN(rto_lower_cwnd, sctp_transport_lower_cwnd, on_lower_cwnd(ADDRESS(0, transport), reason),
-	  struct sctp_transport *, transport, __u32, reason)
+ON_RETURN_SHARED(rto_update, sctp_transport_update_rto, on_rtt(ADDRESS(0, transport), rtt),
+		 struct sctp_transport *, transport, __u32, rtt)
+FENTRY(rto_x_update_enter, sctp_transport_update_rto, see_path(argument(ctx, 0)))
+KPROBE_WITH_FRAME(rto_update_enter, sctp_transport_update_rto, see_path((__u64)transport),
+		  struct sctp_transport *, transport, __u32, rtt)
+ON_RETURN_SHARED(rto_lower_cwnd, sctp_transport_lower_cwnd,
+		 on_lower_cwnd(ADDRESS(0, transport), reason), struct sctp_transport *, transport,
+		 __u32, reason)
+FENTRY(rto_x_lower_cwnd_enter, sctp_transport_lower_cwnd,
+       before_lower_cwnd(argument(ctx, 0), reason), struct sctp_transport *transport, __u32 reason)
+KPROBE_WITH_FRAME(rto_lower_cwnd_enter, sctp_transport_lower_cwnd,
+		  before_lower_cwnd((__u64)transport, reason), struct sctp_transport *, transport,
+		  __u32, reason)
 ON_RETURN_BARE(rto_t3_leave, sctp_generate_t3_rtx_event, timer_leave())
-ON_ENTRY(rto_t3_enter, sctp_generate_t3_rtx_event, on_t3_timer((void *)ADDRESS(0, t)),
-	 struct timer_list *t)
+ON_ENTRY(rto_t3_enter, sctp_generate_t3_rtx_event, on_t3_timer(ADDRESS(0, t)), struct timer_list *t)
 ON_RETURN_BARE(rto_x_heartbeat_leave, sctp_generate_heartbeat_event, timer_leave())
-ON_ENTRY(rto_x_heartbeat_enter, sctp_generate_heartbeat_event,
-	 on_heartbeat_timer((void *)ADDRESS(0, t)), struct timer_list *t)
+ON_ENTRY(rto_x_heartbeat_enter, sctp_generate_heartbeat_event, on_heartbeat_timer(ADDRESS(0, t)),
+	 struct timer_list *t)
+ON_RETURN_BARE(rto_x_t4_leave, sctp_generate_t4_rto_event, timer_leave())
+ON_ENTRY(rto_x_t4_enter, sctp_generate_t4_rto_event, on_t4_timer(ADDRESS(0, t)),
+	 struct timer_list *t)
+ON_RETURN_BARE(rto_x_reconf_leave, sctp_generate_reconf_event, timer_leave())
+ON_ENTRY(rto_x_reconf_enter, sctp_generate_reconf_event, on_reconf_timer(ADDRESS(0, t)),
+	 struct timer_list *t)
+FEXIT(rto_x_demand, sctp_primitive_REQUESTHEARTBEAT, on_demand(argument(ctx, 2)))
+KRETPROBE(rto_x_demand, sctp_primitive_REQUESTHEARTBEAT, on_demand((__u64)transport),
+	  struct sctp_transport *, transport, void *, unused)
+FENTRY(rto_x_demand_enter, sctp_primitive_REQUESTHEARTBEAT, see_path(argument(ctx, 2)))
+KPROBE(rto_x_demand_enter, sctp_primitive_REQUESTHEARTBEAT,
+       (frame_enter(ctx, (__u64)transport, 0), see_path((__u64)transport)), struct net *net,
+       struct sctp_association *asoc, struct sctp_transport *transport)
+FEXIT(rto_x_reset, sctp_transport_reset, on_reset(argument(ctx, 0)))
+KRETPROBE(rto_x_reset, sctp_transport_reset, on_reset((__u64)transport), struct sctp_transport *,
+	  transport, void *, unused)
+FENTRY(rto_x_reset_enter, sctp_transport_reset, see_path(argument(ctx, 0)))
+KPROBE(rto_x_reset_enter, sctp_transport_reset,
+       (frame_enter(ctx, (__u64)transport, 0), see_path((__u64)transport)),
+       struct sctp_transport *transport)
 ON_ENTRY(rto_x_control, sctp_assoc_control_transport, on_control(ADDRESS(1, transport), command),
 	 struct sctp_association *asoc, struct sctp_transport *transport, __u32 command)
 ON_ENTRY(rto_x_primary, sctp_assoc_set_primary,
@@ -596,11 +883,7 @@ ON_ENTRY(rto_path_free, sctp_transport_free, on_path_free(ADDRESS(0, transport))
 	 struct sctp_transport *transport)
 ON_ENTRY(rto_restart, sctp_assoc_update, on_restart((void *)ADDRESS(0, asoc), ADDRESS(0, asoc)),
 	 struct sctp_association *asoc)
-ON_ENTRY(rto_x_sack, sctp_outq_sack, on_sack(trusted, q, chunk), struct sctp_outq *q,
-	 struct sctp_chunk *chunk)
+ON_SACK(rto_x_sack, on_sack(trusted, asoc, chunk))
 ON_ENTRY(rto_x_assign, sctp_chunk_assign_tsn, on_assign(trusted, chunk), struct sctp_chunk *chunk)
-ON_RETURN(rto_x_append, sctp_packet_append_chunk,
-	  RETURNED == SCTP_XMIT_OK ? on_append(trusted, packet, chunk) : 0, struct sctp_packet *,
-	  packet, struct sctp_chunk *, chunk)
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -274,42 +274,44 @@ static __always_inline void on_evict(struct entry *entry)
 }
 
 /*
- * Returns the entry of the path that a packet takes; without a packet, of the primary path. NULL
- * where no entry could be made.
+ * Returns the entry of a path; where `transport` is NULL, of the primary path. NULL where no entry
+ * could be made.
  */
 static __always_inline struct entry *path_of(struct sctp_association *asoc, __u32 assoc_id,
-					     struct sctp_packet *packet)
+					     struct sctp_transport *transport)
 {
-	struct sctp_transport *transport =
-		packet ? READ(packet, transport) : READ(asoc, peer.primary_path);
+	/* As a number, which the pointer back to the path in its packet gives. */
+	__u64 address = transport ? (__u64)READ(transport, packet.transport)
+				  : (__u64)READ(asoc, peer.primary_path);
 
-	return find_or_insert((__u64)transport, assoc_id, true);
+	return find_or_insert(address, assoc_id, true);
 }
 
 /* --- sending --- */
 
-/* Returns the running number of a chunk's wire packet. Only prompt samples need that. */
-static __always_inline __u32 wire_packet(bool trusted, struct assoc *a, struct sctp_packet *packet,
+/*
+ * Returns the running number of a chunk's wire packet, at the moment at which the chunk is about to
+ * be put into the packet of its path. Only prompt samples need that number.
+ */
+static __always_inline __u32 wire_packet(bool trusted, struct assoc *a,
 					 struct sctp_transport *transport, __u16 length)
 {
 	__u64 padded = (length + 3) & ~3u;
-	__u64 size = GET(trusted, packet, size);
-	__u64 overhead = GET(trusted, packet, overhead);
+	__u64 size = GET(trusted, transport, packet.size);
 
 	/*
-	 * The chunk is in the struct sctp_packet of the last chunk if that packet, without this
-	 * chunk, has the size that the last chunk left it with (packet_size). With GSO one struct
-	 * sctp_packet becomes several wire packets, which sctp_packet_pack() fills up to the path
-	 * MTU.
+	 * The chunk is in the struct sctp_packet of the last chunk if that packet has the size that
+	 * the last chunk left it with (packet_size). With GSO one struct sctp_packet becomes
+	 * several wire packets, which sctp_packet_pack() fills up to the path MTU.
 	 */
-	if (size - padded == a->packet_size && a->packet &&
+	if (size == a->packet_size && a->packet &&
 	    a->wire_size + padded <= GET(trusted, transport, pathmtu)) {
 		a->wire_size += padded;
 	} else {
 		a->packet = (a->packet + 1) & ~PACKET_SACK_IMM;
-		a->wire_size = overhead + padded;
+		a->wire_size = GET(trusted, transport, packet.overhead) + padded;
 	}
-	a->packet_size = size;
+	a->packet_size = size + padded;
 	return a->packet;
 }
 
@@ -347,21 +349,25 @@ static __always_inline void sent_again(__u32 assoc_id, __u32 tsn)
 }
 
 /*
- * A chunk is put into a packet. `again`: the chunk was in a packet before. `next`: the TSN of this
- * chunk if it is new, else of the next new one. Where `transport` and `packet` are NULL the path is
- * not known: the chunk counts for any path of the association.
+ * At the entry of sctp_chunk_assign_tsn(), which the kernel calls once per DATA chunk taken into a
+ * packet, new or retransmitted. Without WANT_PATHS all chunks count for one path of the
+ * association.
  */
-static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
-				   struct sctp_transport *transport, struct sctp_packet *packet,
-				   struct sctp_chunk *chunk, __u32 next, bool again)
+static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 {
+	struct sctp_association *asoc = GET(trusted, chunk, asoc);
 	struct sctp_chunkhdr *hdr = GET(trusted, chunk, chunk_hdr);
 	__u32 assoc_id = GET(trusted, asoc, assoc_id), evicted;
+	__u32 next = GET(trusted, asoc, next_tsn); /* the TSN of this chunk if it is new */
+	bool again = GET(trusted, chunk, sent_count) > 0;
+	struct sctp_transport *transport = NULL;
 	struct entry *path;
 	struct assoc *a;
 	struct slot new = {};
 	__u32 left_out;
 
+	if (settings.wants & WANT_PATHS)
+		transport = path_taken(trusted, asoc, chunk, again);
 	if (again) {
 		__be32 sent_tsn = 0;
 
@@ -395,8 +401,8 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	}
 	path = entry_at(a->last_path);
 	if (path->id.assoc_id != assoc_id ||
-	    (packet ? path->object != (__u64)transport : has_ended(path->object))) {
-		path = path_of(asoc, assoc_id, packet);
+	    (transport ? path->object != (__u64)transport : has_ended(path->object))) {
+		path = path_of(asoc, assoc_id, transport);
 		if (!path) {
 			count(&shared.accounting.slots_evicted, !again);
 			return 0;
@@ -417,9 +423,8 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	new.sent_ns = bpf_ktime_get_ns();
 	new.path = a->last_path;
 	new.path_generation = path->generation;
-	if (packet && settings.wants & WANT_EXTENDED) {
-		new.note = wire_packet(trusted, a, packet, transport,
-				       bpf_ntohs(GET(trusted, hdr, length)));
+	if (transport && settings.wants & WANT_EXTENDED) {
+		new.note = wire_packet(trusted, a, transport, bpf_ntohs(GET(trusted, hdr, length)));
 		if (GET(trusted, hdr, flags) & SCTP_DATA_SACK_IMM)
 			new.note |= PACKET_SACK_IMM;
 	}
@@ -427,43 +432,6 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	if (remember(&new, &evicted))
 		count(&shared.accounting.slots_evicted, 1);
 	return 0;
-}
-
-/*
- * At the entry of sctp_chunk_assign_tsn(), which the kernel calls once per DATA chunk taken into a
- * packet, new or retransmitted. (It calls sctp_packet_append_chunk() also for chunks that must
- * wait.) But sctp_chunk_assign_tsn() does not know the path: see on_append().
- */
-static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
-{
-	struct sctp_association *asoc = GET(trusted, chunk, asoc);
-
-	return on_sent(trusted, asoc, NULL, NULL, chunk, GET(trusted, asoc, next_tsn),
-		       GET(trusted, chunk, sent_count) > 0);
-}
-
-/*
- * At the return of sctp_packet_append_chunk(), if that has taken the chunk into the packet. The
- * program rtt_append is loaded instead of rtt_assign where path and packet matter. A new chunk has
- * its TSN by then, the last one given out. (To read the TSN itself would take a helper call: subh
- * is a union, through which 6.1's verifier lets no pointer pass.)
- */
-static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
-				     struct sctp_chunk *chunk)
-{
-	struct sctp_chunkhdr *hdr = GET(trusted, chunk, chunk_hdr);
-	struct sctp_transport *transport;
-	struct sctp_association *asoc;
-	__u8 type = GET(trusted, hdr, type);
-	bool again;
-
-	if (type != SCTP_CID_DATA && type != SCTP_CID_I_DATA)
-		return 0;
-	transport = GET(trusted, packet, transport);
-	asoc = GET(trusted, transport, asoc);
-	again = GET(trusted, chunk, sent_count) > 1;
-	return on_sent(trusted, asoc, transport, packet, chunk,
-		       GET(trusted, asoc, next_tsn) - !again, again);
 }
 
 /* --- acknowledgement --- */
@@ -939,8 +907,5 @@ ON_ENTRY(rtt_update, sctp_assoc_update, on_update(trusted, ADDRESS(0, asoc), aso
 	 struct sctp_association *asoc, struct sctp_association *new)
 ON_SACK(rtt_sack, on_sack(trusted, asoc, chunk))
 ON_ENTRY(rtt_assign, sctp_chunk_assign_tsn, on_assign(trusted, chunk), struct sctp_chunk *chunk)
-ON_RETURN(rtt_append, sctp_packet_append_chunk,
-	  RETURNED == SCTP_XMIT_OK ? on_append(trusted, packet, chunk) : 0, struct sctp_packet *,
-	  packet, struct sctp_chunk *, chunk)
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -45,7 +45,11 @@
 /* enum sctp_lower_cwnd: why sctp_transport_lower_cwnd() makes a congestion window smaller. */
 #define SCTP_LOWER_CWND_T3_RTX 0
 #define SCTP_LOWER_CWND_FAST_RTX 1
+#define SCTP_LOWER_CWND_ECNE 2
 #define SCTP_LOWER_CWND_INACTIVE 3
+
+/* enum sctp_spp_flags (include/uapi/linux/sctp.h): a path's HEARTBEATs are switched on. */
+#define SPP_HB_ENABLE 1
 
 /* enum sctp_retransmit_reason: the path MTU has become smaller. */
 #define SCTP_RTXR_PMTUD 2
@@ -62,10 +66,15 @@
 
 /* enum sctp_event_timeout (include/net/sctp/constants.h): index into sctp_association.timers. */
 #define SCTP_EVENT_TIMEOUT_T2_SHUTDOWN 3
+#define SCTP_EVENT_TIMEOUT_T4_RTO 5
 #define SCTP_EVENT_TIMEOUT_T5_SHUTDOWN_GUARD 6
 
 /* enum sctp_error: a DATA chunk is of a stream that does not exist. */
 #define SCTP_ERROR_INV_STRM 1
+
+/* Bits of sctp_sndrcvinfo.sinfo_flags: the policy by which PR-SCTP gives a message up (RFC 7496).
+ */
+#define SCTP_PR_SCTP_MASK 0x0030
 
 #define EAGAIN 11
 #define EINVAL 22
@@ -242,6 +251,15 @@ struct timer_list {
 	unsigned long expires;
 };
 
+struct sctp_transport;
+
+/* A packet that is being filled: one per path. */
+struct sctp_packet {
+	unsigned long overhead;
+	unsigned long size; /* bytes so far, with the overhead */
+	struct sctp_transport *transport;
+};
+
 struct sctp_transport {
 	struct list_head transports;
 	__u32 hb_sent : 1;
@@ -260,14 +278,19 @@ struct sctp_transport {
 	__u32 pathmtu;
 	int state; /* enum sctp_spinfo_state */
 	unsigned short error_count;
+	__u32 param_flags; /* enum sctp_spp_flags */
+	__u64 last_time_heard; /* when a packet last came on this path: ktime_get() */
 	struct timer_list T3_rtx_timer;
 	struct timer_list hb_timer;
+	struct timer_list reconf_timer;
+	struct sctp_packet packet;
 };
 
 struct sctp_outq {
 	struct sctp_association *asoc;
 	struct list_head out_chunk_list; /* chunks queued and never sent yet */
 	struct list_head retransmit;	 /* chunks to be sent again, which are not outstanding */
+	struct list_head abandoned;	 /* chunks sent before, and given up by PR-SCTP */
 	unsigned int out_qlen;		 /* bytes of these chunks */
 	__u32 outstanding_bytes;	 /* bytes sent and not acknowledged */
 };
@@ -291,6 +314,7 @@ struct sctp_sock {
 
 enum sctp_state {
 	SCTP_STATE_CLOSED = 0,
+	SCTP_STATE_COOKIE_WAIT = 1,
 	SCTP_STATE_ESTABLISHED = 3,
 };
 
@@ -348,8 +372,10 @@ struct sctp_association {
 	struct {
 		struct sctp_tsnmap tsn_map; /* received TSNs */
 		struct list_head transport_addr_list;
-		__u16 port; /* host order */
+		__u16 transport_count; /* paths in transport_addr_list */
+		__u16 port;	       /* host order */
 		struct sctp_transport *primary_path;
+		struct sctp_transport *active_path; /* the path that new data takes */
 		struct sctp_transport *retran_path; /* the path that carries retransmissions */
 		__u16 prsctp_capable : 1;
 		__u16 zero_window_announced : 1;
@@ -364,6 +390,8 @@ struct sctp_association {
 	enum sctp_state state;
 	int overall_error_count; /* errors in a row, over all paths */
 	struct sctp_transport *shutdown_last_sent_to;
+	struct sctp_chunk *addip_last_asconf; /* the ASCONF that the peer has not answered */
+	struct sctp_transport *init_last_sent_to; /* NULL: no INIT was sent */
 	struct timer_list timers[7];
 	unsigned long rto_initial; /* jiffies, as the next two */
 	unsigned long rto_min;
@@ -388,6 +416,11 @@ struct sctp_association {
 	struct sctp_outq outqueue;
 	struct sctp_ulpq ulpq;
 	struct sctp_priv_assoc_stats stats;
+	/* What SCTP_PR_ASSOC_STATUS returns, by policy: limited lifetime, retransmissions,
+	 * priority.
+	 */
+	__u64 abandoned_unsent[3];
+	__u64 abandoned_sent[3];
 };
 
 struct sctp_chunkhdr {
@@ -398,6 +431,7 @@ struct sctp_chunkhdr {
 
 struct sctp_sndrcvinfo {
 	__u16 sinfo_stream;
+	__u16 sinfo_flags;
 	__be32 sinfo_ppid;
 };
 
@@ -420,12 +454,6 @@ struct sctp_ulpevent {
 	struct sctp_association *asoc;
 	__u16 stream;
 	__u16 msg_flags; /* flags of the DATA chunk, and MSG_EOR once the message is whole */
-};
-
-struct sctp_packet {
-	unsigned long overhead;
-	unsigned long size;
-	struct sctp_transport *transport;
 };
 
 struct bpf_iter_meta {
@@ -512,6 +540,26 @@ static __always_inline __u64 argument(void *ctx, __u32 n)
 static __always_inline __u64 address_of(struct sctp_association *asoc)
 {
 	return (__u64)READ(asoc, outqueue.asoc);
+}
+
+/*
+ * Returns the path that a DATA chunk takes, at the entry of sctp_chunk_assign_tsn(), which the
+ * kernel calls once per chunk taken into a packet, before it notes the path in the chunk. `again`:
+ * the chunk was in a packet before; chunk->transport is still the path of that. The choice is that
+ * of sctp_outq_flush_rtx() and sctp_outq_select_transport(): data always goes into the packet that
+ * is a member of its path.
+ */
+static __always_inline struct sctp_transport *
+path_taken(bool trusted, struct sctp_association *asoc, struct sctp_chunk *chunk, bool again)
+{
+	struct sctp_transport *path;
+
+	if (again)
+		return GET(trusted, asoc, peer.retran_path);
+	path = GET(trusted, chunk, transport); /* an address that the application chose, or NULL */
+	if (path && GET(trusted, path, state) == SCTP_ACTIVE)
+		return path;
+	return GET(trusted, asoc, peer.active_path);
 }
 
 /* Returns the header of the chunk that the kernel processes now for an association; NULL: it

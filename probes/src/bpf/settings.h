@@ -24,6 +24,8 @@ struct filter {
 #define WANT_EVENTS 4	/* one ring buffer record per event */
 #define WANT_SIZES 8	/* histograms of message lengths (streamutil) */
 #define WANT_OWNERS 16	/* the processes that have each association's socket (owner.h) */
+#define WANT_PATHS                                                                                 \
+	32 /* the path that each chunk takes, not the primary path for all (rtt, streamutil) */
 
 /*
  * The verifier knows these constants, and leaves out the code that they switch off. Reading any of

@@ -39,7 +39,8 @@ struct assoc {
 	__u32 probe_path;  /* path of both packets: index into entries */
 	bool probing;	   /* a first packet was sent: probe_tsn and probe_path are valid */
 	__u64 probe_ns;	   /* when the second packet was sent; 0: not yet */
-	__u64 packet_size; /* sctp_packet.size after the last chunk */
+	__u64 packet_size; /* sctp_packet.size after the last chunk, while probing */
+	__u32 failed;	   /* active path that failed, until another takes over; else NO_INDEX */
 	/* The kernel's count of retransmissions (stats.rtxchunks), see check_sent_again(): */
 	__u32 counted_before; /* at the first chunk that was seen (if has_before) */
 	__u32 seen_again;     /* retransmissions seen since */
@@ -102,6 +103,7 @@ __noinline __u32 make_assoc(__u32 assoc_id)
 	a->probing = false;
 	a->probe_ns = 0;
 	a->packet_size = 0;
+	a->failed = NO_INDEX;
 	a->seen_again = 0;
 	a->has_before = a->checked = false;
 	return oldest & settings.assoc_mask;
@@ -375,25 +377,19 @@ static __always_inline __u64 unseen_of(struct sctp_association *asoc)
 #include "living.h"
 
 /*
- * At the entry of sctp_chunk_assign_tsn(), which the kernel calls once for each DATA chunk taken
- * into a packet. A chunk sent again goes to retran_path (sctp_outq_flush_rtx()); chunk->transport
- * is still the path that the chunk was last sent on, or NULL where that was removed.
+ * A chunk is sent again: it takes retran_path (path_taken()); chunk->transport is still the path
+ * that the chunk was last sent on, or NULL where that was removed.
  */
-static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
+static __always_inline int on_sent_again(bool trusted, struct sctp_association *asoc,
+					 struct sctp_chunk *chunk)
 {
-	struct sctp_association *asoc;
+	__u32 to = wanted_path(trusted, asoc, (__u64)READ(asoc, peer.retran_path)), from;
+	__u64 former = (__u64)READ(chunk, transport);
 	struct outstanding all;
 	union data_first data;
 	struct entry *path;
 	struct assoc *a;
-	__u32 to, from;
-	__u64 former;
 
-	if (!GET(trusted, chunk, sent_count))
-		return 0; /* sent for the first time, as by far the most are */
-	asoc = GET(trusted, chunk, asoc);
-	to = wanted_path(trusted, asoc, (__u64)READ(asoc, peer.retran_path));
-	former = (__u64)READ(chunk, transport);
 	from = former ? wanted_path(trusted, asoc, former) : to;
 	if (to == NO_INDEX && from == NO_INDEX) {
 		/* No path is wanted, or there was no room for its entry. */
@@ -422,44 +418,41 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 }
 
 /*
- * At the return of sctp_packet_append_chunk(), if that has taken the chunk into the packet: a new
- * chunk may begin the first or the second packet of a measurement (see struct assoc).
+ * A chunk is sent for the first time, as by far the most are: it may begin the first or the second
+ * packet of a measurement (see struct assoc).
  */
-static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
-				     struct sctp_chunk *chunk)
+static __always_inline int on_sent_first(bool trusted, struct sctp_association *asoc,
+					 struct sctp_chunk *chunk)
 {
-	struct sctp_chunkhdr *hdr = GET(trusted, chunk, chunk_hdr);
-	__u8 type = GET(trusted, hdr, type);
+	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
 	struct sctp_transport *transport;
-	struct sctp_association *asoc;
-	__u64 size, padded;
+	struct sctp_chunkhdr *hdr;
 	struct entry *path;
-	struct assoc *a;
+	__u64 size, before;
 	__u32 tsn;
 
-	if (type != SCTP_CID_DATA && type != SCTP_CID_I_DATA)
-		return 0;
-	if (GET(trusted, chunk, sent_count) > 1)
-		return 0;
-	transport = GET(trusted, packet, transport);
-	asoc = GET(trusted, transport, asoc);
+	if (a && a->probe_ns)
+		return 0; /* both packets were sent; the measurement waits for their SACK */
+	transport = path_taken(trusted, asoc, chunk, false);
 	if (!wanted(trusted, asoc, transport))
 		return 0;
-	a = find_or_make_assoc(GET(trusted, asoc, assoc_id));
-	if (!a)
-		return 0;
-	size = GET(trusted, packet, size);
-	padded = (bpf_ntohs(GET(trusted, hdr, length)) + 3) & ~3u;
-	if (a->probe_ns || (a->probing && size - padded == a->packet_size)) {
+	if (!a) {
+		a = find_or_make_assoc(GET(trusted, asoc, assoc_id));
+		if (!a)
+			return 0;
+	}
+	hdr = GET(trusted, chunk, chunk_hdr);
+	before = GET(trusted, transport, packet.size);
+	size = before + ((bpf_ntohs(GET(trusted, hdr, length)) + 3) & ~3u);
+	if (a->probing && before == a->packet_size) {
 		a->packet_size = size;
-		return 0; /* neither begins here: by far the most chunks */
+		return 0; /* a further chunk of the first packet */
 	}
 	begin_count(trusted, asoc, a, chunk);
-	path = path_of((__u64)READ(packet, transport));
+	path = path_of((__u64)READ(transport, packet.transport));
 	if (!path)
 		return 0;
-	/* A chunk sent for the first time has the last TSN given out. */
-	tsn = GET(trusted, asoc, next_tsn) - 1;
+	tsn = GET(trusted, asoc, next_tsn); /* which the chunk is about to get */
 	a->last_ns = bpf_ktime_get_ns();
 	if (!a->probing) {
 		a->probing = true;
@@ -473,6 +466,18 @@ static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
 	}
 	a->packet_size = size;
 	return 0;
+}
+
+/*
+ * At the entry of sctp_chunk_assign_tsn(), which the kernel calls once for each DATA chunk taken
+ * into a packet.
+ */
+static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
+{
+	struct sctp_association *asoc = GET(trusted, chunk, asoc);
+
+	return GET(trusted, chunk, sent_count) ? on_sent_again(trusted, asoc, chunk)
+					       : on_sent_first(trusted, asoc, chunk);
 }
 
 /* --- the peer's SACKs --- */
@@ -495,7 +500,6 @@ struct sack {
 };
 
 /* Looks at one of a SACK's duplicate TSNs. Returns 1 after the last. */
-
 static long duplicate_step(__u32 step, struct sack *sack)
 {
 	struct entry *path;
@@ -597,9 +601,35 @@ static __always_inline void finish_probe(struct assoc *a, struct outstanding all
 	stop_probe(a);
 }
 
-static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sctp_chunk *chunk)
+/*
+ * At a SACK of an association that has several paths: if the SACK came on the active path, ends a
+ * failover to that path. Its length is the time from the last SACK on the path that failed.
+ */
+__noinline int note_active_sack(__u64 active, __u32 assoc_id, __u64 now)
 {
-	struct sctp_association *asoc = GET(trusted, q, asoc);
+	struct assoc *a = find_assoc(assoc_id);
+	struct entry *path, *failed;
+
+	if (!a)
+		return 0;
+	path = a->failed == NO_INDEX ? find_entry(active, assoc_id) : path_of(active);
+	if (!path)
+		return 0;
+	begin_update(path);
+	path->state.sack_ns = now;
+	if (a->failed != NO_INDEX) {
+		failed = entry_at(a->failed);
+		if (failed != path && failed->id.assoc_id == assoc_id && failed->state.sack_ns)
+			path->state.failover_ns = now - failed->state.sack_ns;
+		a->failed = NO_INDEX;
+	}
+	end_update(path);
+	return 0;
+}
+
+static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
+				   struct sctp_chunk *chunk)
+{
 	__u32 covered, low, high, given_up;
 	struct outstanding all;
 	struct sack sack = {};
@@ -621,6 +651,12 @@ static __always_inline int on_sack(bool trusted, struct sctp_outq *q, struct sct
 	sack.duplicates = bpf_ntohs(first.num_dup_tsns);
 	gaps = gap_blocks(trusted, chunk);
 	a->last_ns = sack.now;
+	if (GET(trusted, asoc, peer.transport_count) > 1) {
+		__u64 active = (__u64)READ(asoc, peer.active_path);
+
+		if (active == (__u64)READ(chunk, transport))
+			note_active_sack(active, sack.assoc_id, sack.now);
+	}
 	all = read_outstanding(trusted, asoc);
 	covered = sack.cum_tsn - all.acked;
 	if (covered > all.count)

@@ -70,6 +70,7 @@ struct accounting {
 	__u64 unseen;	      /* chunks that the kernel counted, and no program saw */
 	__u64 uncounted;      /* associations whose unseen chunks the kernel does not tell */
 	__u64 lobby_limit;    /* messages in the lobby that were too many to be looked at */
+	__u64 no_id;	      /* sends refused before their association had an id */
 };
 
 #include "filter.h"

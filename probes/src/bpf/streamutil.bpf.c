@@ -3,16 +3,27 @@
  * Data of an association's streams: chunks really sent (a chunk that does not fit into a packet is
  * offered again, and counts only when a packet takes it), and how long received messages waited in
  * the lobby (sctp_ulpq.lobby), where the kernel keeps them until all earlier messages of their
- * stream have come.
+ * stream have come. With -x, also what was not delivered: sends and chunks for streams that do not
+ * exist, and messages given up by PR-SCTP.
  */
 #include "sctp.h"
 
+/* Messages that PR-SCTP has given up, of all policies, as the kernel counts them. */
+struct abandoned {
+	__u64 sent;   /* after a part of them was sent */
+	__u64 unsent; /* before that */
+};
+
 struct assoc_stats {
-	__u64 last_chunk;	/* address of the last chunk counted: see on_sent() */
-	__u64 recount_ns;	/* when the lobby was last counted anew */
-	__u64 counted_before;	/* all_chunks() when this entry was made */
-	__u64 unseen;		/* chunks that the kernel has counted since, and no program saw */
-	__u32 outcnt;		/* outbound streams */
+	__u64 last_chunk;     /* address of the last chunk counted: see on_sent() */
+	__u64 recount_ns;     /* when the lobby was last counted anew */
+	__u64 counted_before; /* all_chunks() when this entry was made */
+	__u64 unseen;	      /* chunks that the kernel has counted since, and no program saw */
+	__u64 refused;	      /* sends on streams that do not exist */
+	__u64 discarded;      /* DATA chunks received on streams that do not exist */
+	struct abandoned abandoned;	   /* since this entry was made */
+	struct abandoned abandoned_before; /* abandoned_of() when this entry was made */
+	__u32 outcnt;			   /* outbound streams */
 	__u32 lobby;		/* messages in the lobby after the last event, of all streams */
 	__u32 lobby_generation; /* steps when the lobby becomes empty or is counted anew */
 	__u32 beyond;		/* messages in the lobby that were too many to be looked at */
@@ -289,6 +300,56 @@ static __always_inline void check_sent(bool trusted, struct sctp_association *as
 	}
 }
 
+/*
+ * --- what was not delivered ---
+ *
+ *  - Sends on a stream that was not negotiated, which sctp_sendmsg_to_asoc() refuses with EINVAL
+ *    before anything else (sctp_sendmsg_check_stream()).
+ *  - DATA chunks on a stream that was not negotiated: sctp_eat_data() marks the TSN as come,
+ * answers with an ERROR chunk (RFC 9260 3.3.10.1), and discards the chunk. Only there does the
+ * kernel call sctp_make_op_error() with this cause.
+ *  - Messages given up by PR-SCTP (RFC 7496). The kernel counts them itself, which is what
+ *    SCTP_PR_ASSOC_STATUS returns, and which we read when it may have changed:
+ *      - messages sent in part: each of their chunks that is given up goes to outqueue.abandoned,
+ *        and stays until sctp_generate_fwdtsn() or sctp_generate_iftsn() finds it acknowledged.
+ *        These are called after each SACK and T3-rtx expiry;
+ *      - messages never sent: sctp_chunk_fail() is called for each of their chunks;
+ *      - both, where messages of low priority make room: at the return of sctp_prsctp_prune().
+ *    What was given up since the last of these is read at the association's end, and by the
+ *    iterator at the end of the run.
+ */
+
+/* Returns how many messages of an association were given up, by the kernel's count. */
+static __always_inline struct abandoned abandoned_of(struct sctp_association *asoc)
+{
+	return (struct abandoned){
+		.sent = READ(asoc, abandoned_sent[0]) + READ(asoc, abandoned_sent[1]) +
+			READ(asoc, abandoned_sent[2]),
+		.unsent = READ(asoc, abandoned_unsent[0]) + READ(asoc, abandoned_unsent[1]) +
+			  READ(asoc, abandoned_unsent[2]),
+	};
+}
+
+/* User space finds an association by its streams: one that has sent nothing gets its stream 0. */
+static __always_inline void make_visible(struct assoc *a)
+{
+	if (!a->streams)
+		stream_of(a, 0);
+}
+
+/* Reads the kernel's count of messages given up. `assoc`: the index of the association's entry. */
+__noinline int note_abandoned(__u64 address, __u32 assoc)
+{
+	struct abandoned all = abandoned_of((struct sctp_association *)address);
+	struct assoc *a = assoc_at(assoc);
+
+	a->stats.abandoned.sent = all.sent - a->stats.abandoned_before.sent;
+	a->stats.abandoned.unsent = all.unsent - a->stats.abandoned_before.unsent;
+	if (a->stats.abandoned.sent || a->stats.abandoned.unsent)
+		make_visible(a);
+	return 0;
+}
+
 static __always_inline __u64 unseen_of(struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(READ(asoc, assoc_id));
@@ -298,6 +359,9 @@ static __always_inline __u64 unseen_of(struct sctp_association *asoc)
 	if (!a || a->checked == a->generation)
 		return 0;
 	a->checked = a->generation;
+	/* The hooks write the same: at worst, this is older by the messages given up just now. */
+	if (settings.wants & WANT_EXTENDED)
+		note_abandoned((__u64)asoc, a->index);
 	counted = all_chunks(false, asoc);
 	unseen = counted - a->stats.counted_before - *(volatile __u64 *)&a->events;
 	known = *(volatile __u64 *)&a->stats.unseen;
@@ -309,12 +373,28 @@ static __always_inline __u64 unseen_of(struct sctp_association *asoc)
 #include "lifecycle.h"
 #include "living.h"
 
+/* Takes the messages given up so far as given up before this entry was made. */
+__noinline int forget_abandoned(__u64 address, __u32 assoc)
+{
+	assoc_at(assoc)->stats.abandoned_before = abandoned_of((struct sctp_association *)address);
+	return 0;
+}
+
 /* Sets up the program's own part of a new entry. */
 static __always_inline void assoc_made(bool trusted, struct sctp_association *asoc, struct assoc *a)
 {
 	a->stats.counted_before = all_chunks(trusted, asoc);
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
-	if (settings.wants & WANT_EXTENDED && GET(trusted, asoc, ulpq.lobby.qlen))
+	if (!(settings.wants & WANT_EXTENDED))
+		return;
+	/*
+	 * In an association that has sent nothing yet, all messages were given up since the start:
+	 * streamutil_x_at_start has made the entries of the others. Only if an entry was evicted
+	 * can it have been this one's.
+	 */
+	if (a->stats.counted_before || a->id.life > 1 || shared.accounting.assocs_evicted)
+		forget_abandoned(address_of(asoc), a->index);
+	if (GET(trusted, asoc, ulpq.lobby.qlen))
 		count_lobby(address_of(asoc), a->index);
 }
 
@@ -333,6 +413,132 @@ static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_associat
 	}
 	assoc_made(trusted, asoc, a);
 	return a;
+}
+
+/* Returns the entry of an association, made where that is new and the filter takes it; else NULL.
+ */
+static __always_inline struct assoc *wanted_assoc_of(bool trusted, struct sctp_association *asoc)
+{
+	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
+
+	if (a)
+		return a;
+	return wanted(trusted, asoc, NULL) ? assoc_of(trusted, asoc) : NULL;
+}
+
+/*
+ * At the entry of sctp_sendmsg_to_asoc(). Also makes the entry of an association before that gives
+ * up its first message: the kernel's count before is then known.
+ */
+static __always_inline int on_send(bool trusted, struct sctp_association *asoc,
+				   struct sctp_sndrcvinfo *sinfo)
+{
+	bool refused = GET(trusted, sinfo, sinfo_stream) >= GET(trusted, asoc, stream.outcnt);
+	struct assoc *a;
+
+	if (!refused && !(GET(trusted, sinfo, sinfo_flags) & SCTP_PR_SCTP_MASK))
+		return 0;
+	if (!GET(trusted, asoc, assoc_id)) {
+		/* Before its handshake an association may have no id, and so no entry. */
+		if (refused && wanted(trusted, asoc, NULL))
+			count(&shared.accounting.no_id, 1);
+		return 0;
+	}
+	a = wanted_assoc_of(trusted, asoc);
+	if (!a)
+		return 0;
+	if (refused)
+		a->stats.refused++;
+	make_visible(a);
+	return 0;
+}
+
+/* At the entry of sctp_make_op_error(). */
+static __always_inline int on_op_error(bool trusted, struct sctp_association *asoc,
+				       struct sctp_chunk *chunk, __be16 cause)
+{
+	union data_first data;
+	struct assoc *a;
+
+	if (cause != bpf_htons(SCTP_ERROR_INV_STRM) || !asoc || !chunk)
+		return 0;
+	a = wanted_assoc_of(trusted, asoc);
+	if (!a)
+		return 0;
+	data.word = data_word(GET(trusted, chunk, chunk_hdr), 0);
+	/* No chunk was sent so often: see on_sent(). */
+	if (is_repeated(a, (__u64)data.tsn << 32 | ~0u))
+		return 0;
+	a->stats.discarded++;
+	make_visible(a);
+	return 0;
+}
+
+/* Where messages may have been given up just now. */
+static __always_inline int on_abandoned(bool trusted, struct sctp_association *asoc)
+{
+	struct assoc *a = wanted_assoc_of(trusted, asoc);
+
+	if (a)
+		note_abandoned(address_of(asoc), a->index);
+	return 0;
+}
+
+/* At the entry of sctp_generate_fwdtsn() and sctp_generate_iftsn(). `address`: that of `q`. */
+static __always_inline int on_ftsn(bool trusted, struct sctp_outq *q, __u64 address)
+{
+	__u64 head = address + bpf_core_field_offset(struct sctp_outq, abandoned);
+
+	if ((__u64)GET(trusted, q, abandoned.next) == head)
+		return 0;
+	return on_abandoned(trusted, GET(trusted, q, asoc));
+}
+
+/*
+ * At the entry of sctp_chunk_fail(): with error 0 if a chunk was given up. At the end of an
+ * association, whose entry has ended then, it is called for all chunks that are left.
+ */
+static __always_inline int on_chunk_fail(bool trusted, struct sctp_chunk *chunk, int error)
+{
+	struct sctp_association *asoc = GET(trusted, chunk, asoc);
+
+	return error || GET(trusted, asoc, base.dead) ? 0 : on_abandoned(trusted, asoc);
+}
+
+static long at_start_step(__u32 n, struct assoc_walk *walk)
+{
+	struct sctp_association *asoc = next_assoc(walk);
+	struct abandoned before;
+	struct assoc *a;
+
+	if (!asoc)
+		return 1;
+	if (!READ(asoc, assoc_id) || find_assoc(READ(asoc, assoc_id)) || !wanted(false, asoc, NULL))
+		return 0;
+	before = abandoned_of(asoc);
+	if (!before.sent && !before.unsent && !READ(asoc, outqueue.out_qlen) &&
+	    !READ(asoc, outqueue.outstanding_bytes))
+		return 0;
+	a = assoc_of(false, asoc);
+	if (!a)
+		return 0;
+	a->stats.abandoned_before = before;
+	return 0;
+}
+
+/*
+ * An iterator, run once at start for each open file: makes the entries of associations that have
+ * given up messages, or may do so with messages that wait already. The iterator does not hold the
+ * association's lock: if a hook has already made the entry, that is left to the hooks.
+ */
+SEC("iter/task_file")
+int streamutil_x_at_start(struct bpf_iter__task_file *ctx)
+{
+	struct assoc_walk walk = {};
+
+	if (begin_assoc_walk(&walk, ctx->file))
+		bpf_loop(MAX_ASSOCS, at_start_step, &walk, 0);
+	return 0;
 }
 
 /* At the entry of sctp_ulpq_tail_data(), before a received chunk is reassembled and ordered. */
@@ -560,6 +766,8 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 		return 0;
 	a->stats.outcnt = GET(trusted, asoc, stream.outcnt);
 	check_sent(trusted, asoc, a);
+	if (settings.wants & WANT_EXTENDED)
+		note_abandoned(address_of(asoc), a->index);
 	end_assoc(a);
 	return 0;
 }
@@ -571,6 +779,8 @@ static __always_inline int on_update(bool trusted, struct sctp_association *asoc
 
 	if (a)
 		check_sent(trusted, asoc, a);
+	if (a && settings.wants & WANT_EXTENDED)
+		note_abandoned(address_of(asoc), a->index);
 	a = restart_assoc(trusted, asoc);
 	if (a)
 		assoc_made(trusted, asoc, a);
@@ -600,6 +810,20 @@ ON_RETURN_TWICE_SHARED(streamutil_x_data_over, sctp_ulpq_tail_data,
 		       struct sctp_chunk *, chunk)
 ON_RETURN_TWICE(streamutil_x_idata_over, sctp_ulpevent_idata, on_data_over(trusted, ulpq, chunk),
 		struct sctp_ulpq *, ulpq, struct sctp_chunk *, chunk)
+
+ON_ENTRY(streamutil_x_send, sctp_sendmsg_to_asoc, on_send(trusted, asoc, sinfo),
+	 struct sctp_association *asoc, struct msghdr *msg, __u64 bytes,
+	 struct sctp_transport *transport, struct sctp_sndrcvinfo *sinfo)
+ON_ENTRY_TWICE(streamutil_x_op_error, sctp_make_op_error, on_op_error(trusted, asoc, chunk, cause),
+	       struct sctp_association *asoc, struct sctp_chunk *chunk, __be16 cause)
+ON_ENTRY_TWICE(streamutil_x_gen_ftsn, sctp_generate_fwdtsn, on_ftsn(trusted, q, ADDRESS(0, q)),
+	       struct sctp_outq *q)
+ON_ENTRY_TWICE(streamutil_x_gen_iftsn, sctp_generate_iftsn, on_ftsn(trusted, q, ADDRESS(0, q)),
+	       struct sctp_outq *q)
+ON_ENTRY_TWICE(streamutil_x_chunk_fail, sctp_chunk_fail, on_chunk_fail(trusted, chunk, error),
+	       struct sctp_chunk *chunk, int error)
+ON_RETURN_TWICE(streamutil_x_prune, sctp_prsctp_prune, on_abandoned(trusted, asoc),
+		struct sctp_association *, asoc, void *, unused)
 
 /* Hooks at the entry and the return of a function that changes the lobby in unknown ways. */
 #define LOBBY_RECOUNT(name, function)                                                              \

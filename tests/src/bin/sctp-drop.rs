@@ -27,11 +27,17 @@ struct Flags {
     #[arg(long)]
     sacks: bool,
     /// The share of the packets with DATA, or with SACKs, to drop
-    #[arg(long)]
+    #[arg(long, default_value_t = 0.0)]
     percent: f64,
     /// Another seed chooses others
-    #[arg(long)]
+    #[arg(long, default_value_t = 0)]
     seed: u32,
+    /// Instead, drop the first copies of this TSN, relative to each association's first one
+    #[arg(long, conflicts_with_all = ["percent", "seed", "sacks"])]
+    tsn: Option<u32>,
+    /// How many copies of it
+    #[arg(long, default_value_t = 1)]
+    copies: u32,
 }
 
 fn main() -> Result<()> {
@@ -43,6 +49,9 @@ fn main() -> Result<()> {
     settings.seed = choice.seed;
     settings.threshold = choice.threshold();
     settings.sacks = flags.sacks.into();
+    if let Some(tsn) = flags.tsn {
+        (settings.only_tsn, settings.copies) = (tsn, flags.copies);
+    }
     let skel = open.load()?;
     let end = SigSet::from(Signal::SIGTERM);
     end.thread_block()?;

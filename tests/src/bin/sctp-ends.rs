@@ -51,6 +51,9 @@ enum Role {
         /// Go on from the association's begin only once this file is there
         #[arg(long)]
         after: Option<String>,
+        /// Connect only once this file is there
+        #[arg(long)]
+        meet: Option<String>,
         /// The reason to give with an ABORT, after which escape sequences are replaced: \xNN
         #[arg(long, default_value = "")]
         text: String,
@@ -77,10 +80,14 @@ enum How {
     ConnectMany,
     /// close() while connecting
     Connecting,
+    /// Messages are sent while connecting, and nobody answers
+    Unanswered,
     /// Messages are sent, and nobody answers
     Silence,
     /// close(), and nobody answers the SHUTDOWN
     SilentShutdown,
+    /// Messages are sent, and close(); nobody answers
+    Abandon,
     /// Messages are sent, and the process kills itself
     Kill,
     /// Wait until the association ends
@@ -91,7 +98,8 @@ fn main() -> Result<()> {
     match Role::parse() {
         Role::Server { bind, port, many: true, .. } => serve_many(SocketAddr::new(bind, port)),
         Role::Server { bind, port, after, .. } => serve(SocketAddr::new(bind, port), after.as_deref()),
-        Role::Client { bind, own_port, to, port, after, text, how } => {
+        Role::Client { bind, own_port, to, port, after, meet, text, how } => {
+            wait_for(meet.as_deref());
             let ends = [SocketAddr::new(bind, own_port), SocketAddr::new(to, port)];
             end(how, &ends, after.as_deref(), &unescape(&text)?)
         }
@@ -163,7 +171,7 @@ fn end(how: How, [own, peer]: &[SocketAddr; 2], after: Option<&str>, text: &[u8]
         option::INITMSG,
         &InitMessage { max_attempts: 2, max_timeout_ms: 300, ..InitMessage::default() },
     )?;
-    let errors = if how == How::Silence { 3 } else { 200 };
+    let errors = if matches!(how, How::Silence | How::Abandon) { 3 } else { 200 };
     socket.set(option::ASSOCINFO, &AssocParameters { max_retrans: errors, ..AssocParameters::default() })?;
     socket.bind(&[*own])?;
     let assoc_id = match how {
@@ -181,6 +189,17 @@ fn end(how: How, [own, peer]: &[SocketAddr; 2], after: Option<&str>, text: &[u8]
             let error = socket.connect(&[*peer]).err().context("connected")?;
             ensure!(error.raw_os_error() == Some(libc::EINPROGRESS), "{error}");
             thread::sleep(Duration::from_millis(100));
+            return Ok(());
+        }
+        How::Unanswered => {
+            socket.plain().set_nonblocking(true)?;
+            let error = socket.connect(&[*peer]).err().context("connected")?;
+            ensure!(error.raw_os_error() == Some(libc::EINPROGRESS), "{error}");
+            for _ in 0..2 {
+                socket.send(&[0; 100], Outgoing::default())?;
+            }
+            // Three INITs, 300 ms apart, and the time after the last.
+            thread::sleep(Duration::from_millis(2000));
             return Ok(());
         }
         _ => socket.connect(&[*peer])?,
@@ -217,14 +236,16 @@ fn end(how: How, [own, peer]: &[SocketAddr; 2], after: Option<&str>, text: &[u8]
             }
             until_over(&socket, &mut buffer);
         }
-        How::Kill => {
+        How::Abandon | How::Kill => {
             for _ in 0..5 {
                 send(&[0; 1000])?;
             }
-            kill(getpid(), SIGKILL)?;
+            if how == How::Kill {
+                kill(getpid(), SIGKILL)?;
+            }
         }
         How::PeerAborts | How::Wait => until_over(&socket, &mut buffer),
-        How::Connect | How::ConnectMany | How::Connecting => bail!("ended before"),
+        How::Connect | How::ConnectMany | How::Connecting | How::Unanswered => bail!("ended before"),
     }
     drop(socket);
     process::exit(0)

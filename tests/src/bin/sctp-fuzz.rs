@@ -56,6 +56,24 @@ enum Action {
         #[arg(long, default_value_t = 160)]
         messages: u32,
     },
+    /// Make associations, and end each with another ABORT.
+    Abort {
+        #[command(flatten)]
+        ends: Ends,
+    },
+    /// Answer INITs as their port asks for, until killed.
+    Refuse {
+        #[command(flatten)]
+        ends: Ends,
+    },
+    /// Keep the rules, but send messages on streams that do not exist, too.
+    Strays {
+        #[command(flatten)]
+        ends: Ends,
+        /// Packets with two such messages each.
+        #[arg(long, default_value_t = 40)]
+        packets: u16,
+    },
     /// Keep the rules, and acknowledge with gap blocks.
     Gaps {
         #[command(flatten)]
@@ -87,6 +105,9 @@ fn main() -> Result<()> {
         Action::Echo { bind } => echo(bind),
         Action::Attack { ends, seed, packets } => attack_all(Wire::new(ends)?, seed, packets),
         Action::Wrap { ends, messages } => wrap(&Wire::new(ends)?, messages),
+        Action::Abort { ends } => abort(&Wire::new(ends)?),
+        Action::Refuse { ends } => refuse(&Wire::new(ends)?),
+        Action::Strays { ends, packets } => strays(&Wire::new(ends)?, packets),
         Action::Gaps { ends, blocks, rounds } => gaps(&Wire::new(ends)?, blocks, rounds),
     }
 }
@@ -162,13 +183,28 @@ impl Wire {
 
     fn send(&self, source: Ipv4Addr, port: u16, tag: u32, chunks: &[u8]) -> Result<()> {
         let packet = wire::packet(port, PORT, tag, chunks);
-        let datagram = wire::datagram(source, self.ends.to, &packet);
-        self.out.send_to(&datagram, &SocketAddrV4::new(self.ends.to, 0).into()).context("cannot send")?;
+        self.put(&wire::datagram(source, self.ends.to, &packet))
+    }
+
+    fn put(&self, datagram: &[u8]) -> Result<()> {
+        self.out.send_to(datagram, &SocketAddrV4::new(self.ends.to, 0).into()).context("cannot send")?;
         Ok(())
+    }
+
+    /// Sends what a host without SCTP, or one on the way to it, answers to a packet of the kernel's: ICMP "destination
+    /// unreachable", with this code (RFC 792).
+    fn send_unreachable(&self, code: u8, packet: &[u8]) -> Result<()> {
+        let quoted = wire::datagram(self.ends.to, self.ends.address, packet);
+        self.put(&wire::unreachable(self.ends.address, self.ends.to, code, &quoted))
     }
 
     /// Returns the next SCTP packet to one of the peer's ports; `None` if none comes before the deadline.
     fn receive(&self, port: u16, deadline: Instant) -> Result<Option<Vec<u8>>> {
+        self.receive_if(deadline, |packet| packet.get(2..4) == Some(&port.to_be_bytes()))
+    }
+
+    /// Returns the next SCTP packet to the peer that `wants` returns true for; `None` if none comes before the deadline.
+    fn receive_if(&self, deadline: Instant, wants: impl Fn(&[u8]) -> bool) -> Result<Option<Vec<u8>>> {
         let mut buffer = vec![0; 1 << 16];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -184,7 +220,7 @@ impl Wire {
                 Err(error) => return Err(error.into()),
             };
             let Some((_, to, packet)) = wire::open(&buffer[..length]) else { continue };
-            if to == self.ends.address && packet.get(2..4) == Some(&port.to_be_bytes()) {
+            if to == self.ends.address && wants(packet) {
                 return Ok(Some(packet.to_vec()));
             }
         }
@@ -206,6 +242,8 @@ struct Association<'a> {
     heartbeat: Option<u32>,
     /// Request sequence number of the last RE-CONFIG from the kernel: its request for an SSN/TSN reset.
     reset: Option<u32>,
+    /// Number of ERROR chunks from the kernel with the cause "Invalid Stream Identifier" (RFC 9260 3.3.10.1).
+    invalid_streams: u32,
     alive: bool,
 }
 
@@ -222,6 +260,7 @@ impl<'a> Association<'a> {
             acknowledge: true,
             heartbeat: None,
             reset: None,
+            invalid_streams: 0,
             alive: true,
         };
         new.send(&wire::init(tag, 1 << 20, STREAMS, tsn))?;
@@ -273,6 +312,7 @@ impl<'a> Association<'a> {
                     5 => self.heartbeat = Some(word(value, 4)),
                     // ABORT, SHUTDOWN, SHUTDOWN ACK
                     6..=8 => self.alive = false,
+                    9 => self.invalid_streams += u32::from(value.starts_with(&[0, 1])),
                     130 => self.reset = Some(word(value, 4)),
                     _ => {}
                 }
@@ -399,6 +439,129 @@ fn flood(wire: &Wire, rng: &mut Rng) -> Result<()> {
     Ok(())
 }
 
+// --- ends ---
+
+/// An ABORT: its flags, its causes, and whether its verification tag is the one that the peer expects.
+struct Abort {
+    flags: u8,
+    causes: Vec<u8>,
+    tag: Tag,
+}
+
+#[derive(Clone, Copy)]
+enum Tag {
+    /// The receiver's, as it must be.
+    Receiver,
+    /// The sender's, reflected: with the T bit (RFC 9260 8.5.1).
+    Sender,
+    /// Neither.
+    Wrong,
+}
+
+/// A text that could harm a terminal, a spreadsheet or a web page; and 64 kB more.
+fn hostile_text() -> Vec<u8> {
+    [b"=cmd\x1b[2J\n\xe2\x80\xae</script>\"\xff\0", &[b'x'; 65_000][..]].concat()
+}
+
+fn cause(code: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = code.to_be_bytes().to_vec();
+    bytes.extend((value.len() as u16 + 4).to_be_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// Ends an association from each of the ports from 40,000 on: with ABORTs that the kernel must not take, and one that it
+/// takes.
+fn abort(wire: &Wire) -> Result<()> {
+    let right = |causes: Vec<u8>| Abort { flags: 0, causes, tag: Tag::Receiver };
+    let bare = || right(Vec::new());
+    let all = [
+        vec![bare()],
+        vec![Abort { flags: 1, causes: Vec::new(), tag: Tag::Sender }],
+        vec![right(cause(0x1234, b"text"))],
+        vec![right(cause(12, &hostile_text()))],
+        // The first cause says it; those after it do not count.
+        vec![right([cause(1, &[0, 7, 0, 0]), cause(12, b"second")].concat())],
+        vec![right(cause(13, b"violation"))],
+        // Causes of a wrong length, which the kernel drops (sctp_err_chunk_valid()).
+        vec![right(vec![0, 12, 0, 3]), right(vec![0, 12, 0, 200, 1, 2, 3, 4]), bare()],
+        // Tags that are not the association's: the kernel drops these, too.
+        vec![
+            Abort { flags: 0, causes: cause(12, b"wrong"), tag: Tag::Wrong },
+            Abort { flags: 1, causes: cause(12, b"wrong"), tag: Tag::Receiver },
+            Abort { flags: 0, causes: cause(12, b"wrong"), tag: Tag::Sender },
+            right(cause(12, b"right")),
+        ],
+    ];
+    for (port, aborts) in (40_000..).zip(&all) {
+        let mut association = Association::connect(wire, port, u32::from(port), 1)?;
+        let mut number = 1;
+        if port == 40_000 {
+            // The kernel takes ICMP for an association only until it is up: this one goes on.
+            let quoted = wire::packet(PORT, port, association.tags.1, &wire::sack(0, 1 << 20, &[], &[]));
+            wire.send_unreachable(PROTOCOL_UNREACHABLE, &quoted)?;
+            ensure!(association.survives(number)?, "ICMP has ended an association");
+        }
+        for abort in aborts {
+            let tag = match abort.tag {
+                Tag::Receiver => association.tags.0,
+                Tag::Sender => association.tags.1,
+                Tag::Wrong => !association.tags.0,
+            };
+            number += 1;
+            ensure!(association.survives(number)?, "the association of {port} has ended too early");
+            wire.send(wire.ends.address, port, tag, &chunk(6, abort.flags, &abort.causes))?;
+        }
+        ensure!(!association.survives(number + 1)?, "the association of {port} has not ended");
+    }
+    Ok(())
+}
+
+/// Codes of ICMP "destination unreachable" (RFC 792).
+const HOST_UNREACHABLE: u8 = 1;
+const PROTOCOL_UNREACHABLE: u8 = 2;
+const PORT_UNREACHABLE: u8 = 3;
+
+/// Answers INITs to the ports from 41,000 on, each in another way.
+fn refuse(wire: &Wire) -> Result<()> {
+    eprintln!("listening");
+    loop {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let Some(packet) = wire.receive_if(deadline, |packet| packet.len() > 12)? else { continue };
+        let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+        let (theirs, ours) = (port(0), port(2));
+        let Some((kind, _, value)) = chunks(&packet).first().copied() else { continue };
+        let send = |tag: u32, chunks: &[u8]| {
+            let packet = wire::packet(ours, theirs, tag, chunks);
+            wire.put(&wire::datagram(wire.ends.address, wire.ends.to, &packet))
+        };
+        let tag = word(value, 0);
+        match (kind, ours) {
+            (1, 41_000) => send(tag, &chunk(6, 0, &[]))?,
+            (1, 41_001) => send(tag, &chunk(6, 0, &cause(12, &hostile_text())))?,
+            // The length of its cause is wrong, which the kernel does not look at before the association is up.
+            (1, 41_002) => send(tag, &chunk(6, 0, &[0, 12, 0xff, 0xff, b't', b'e', b'x', b't']))?,
+            (1, 41_003) => wire.send_unreachable(PROTOCOL_UNREACHABLE, &packet)?,
+            (1, 41_004) => wire.send_unreachable(PORT_UNREACHABLE, &packet)?,
+            (1, 41_005) => wire.send_unreachable(HOST_UNREACHABLE, &packet)?,
+            // A collision (RFC 9260 5.2.4, case B): an INIT in answer to the INIT, and an end once that is up.
+            (1, 41_006) => send(0, &wire::init(OWN_TAG, 1 << 20, STREAMS, 1))?,
+            (2, 41_006) => {
+                let cookie = value.get(16..).map(parts).unwrap_or_default();
+                let cookie = cookie.into_iter().find(|(kind, _)| *kind == 7).context("no cookie")?.1;
+                send(tag, &chunk(10, 0, cookie))?;
+                std::thread::sleep(PATIENCE);
+                send(tag, &chunk(6, 0, &[]))?;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The verification tag of the peer's end in `refuse`.
+const OWN_TAG: u32 = 77;
+
 // --- numbers that wrap ---
 
 fn wrap(wire: &Wire, messages: u32) -> Result<()> {
@@ -467,6 +630,29 @@ fn converse(association: &mut Association<'_>, messages: u32) -> Result<()> {
 fn ask_for(association: &mut Association<'_>, ask: u32, first: u8) -> Result<()> {
     association.send(&data(WHOLE | UNORDERED, association.view.next, 0, 0, ask, &[first; 20]))?;
     association.listen(Duration::from_millis(10), |_| false)
+}
+
+// --- streams that do not exist ---
+
+/// Sends packets of two messages on streams that do not exist, each fifth one twice, and messages between them that
+/// come back. Prints how many there were, and how many of them the kernel has reported.
+fn strays(wire: &Wire, packets: u16) -> Result<()> {
+    let mut association = Association::connect(wire, 30_000, 1, 1)?;
+    for i in 0..packets {
+        let next = association.view.next;
+        let streams = [STREAMS + i * 7 % 1000, u16::MAX - i];
+        let message = |n: usize| data(WHOLE, next + n as u32, streams[n], 0, 0, b"stray");
+        let both = [message(0), message(1)].concat();
+        for _ in 0..if i % 5 == 0 { 2 } else { 1 } {
+            association.send(&both)?;
+        }
+        association.listen(PATIENCE, |this| this.view.next == next + 2)?;
+        ask_for(&mut association, ask::ECHO, 0)?;
+        ensure!(association.alive && association.view.next == next + 3, "not all was acknowledged");
+    }
+    let errors = association.invalid_streams;
+    println!("{}", serde_json::json!({ "sent": 2 * packets, "errors": errors }));
+    association.send(&chunk(6, 0, &[]))
 }
 
 // --- gap blocks ---

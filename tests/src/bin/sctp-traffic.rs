@@ -19,8 +19,8 @@ use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use sctptrace_tests::busy::{busy_ns, busy_since};
 use sctptrace_tests::socket::{
-    AssocStats, AssocValue, InitMessage, MoreStreams, Outgoing, Path, PathParameters, RtoInfo, SackInfo,
-    SctpSocket, option,
+    AssocStats, AssocValue, DefaultPrInfo, InitMessage, MoreStreams, Outgoing, Path, PathParameters, Policy,
+    PrStatus, RtoInfo, SackInfo, SctpSocket, option,
 };
 use serde::Serialize;
 
@@ -163,6 +163,15 @@ struct Client {
     /// Count and measure the sends that slept (one more system call per send).
     #[arg(long)]
     blocked: bool,
+    /// Let PR-SCTP give messages up (RFC 7496).
+    #[arg(long, value_enum)]
+    policy: Option<Policy>,
+    /// Limit of the policy: ms, or retransmissions; of priorities, the largest, as messages take turns.
+    #[arg(long, default_value_t = 0)]
+    limit: u32,
+    /// First send so many messages on streams that were not negotiated, which the kernel has to refuse.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    invalid_streams: u16,
     /// Expect the server to send each message back.
     #[arg(long)]
     echo: bool,
@@ -203,6 +212,9 @@ struct Association {
     in_streams: u16,
     fragmentation_point_bytes: u32,
     stats: AssocStats,
+    /// Messages given up by PR-SCTP after a part of them was sent, and before, by the kernel's count.
+    abandoned_sent: u64,
+    abandoned_unsent: u64,
     paths: Vec<Path>,
     primary_srtt_ms: u32,
     /// Chunks sent and not acknowledged, when the client had handed over its last message: the kernel's
@@ -238,6 +250,8 @@ struct Sending {
     blocked_us: u64,
     /// Number of sends that failed because the send buffer was full; only with `--nonblocking`.
     refused_sends: u64,
+    /// Number of sends that failed because there was no such stream; only with `--invalid-streams`.
+    refused_invalid_stream: u64,
 }
 
 fn main() -> Result<()> {
@@ -304,6 +318,8 @@ impl Common {
 fn association(socket: &SctpSocket, assoc_id: i32) -> Result<Association> {
     let status = socket.status(assoc_id)?;
     let local = socket.plain().local_addr()?.as_socket().context("a socket without an address")?;
+    let abandoned = PrStatus { assoc_id, policy: PrStatus::ALL, ..PrStatus::default() };
+    let abandoned = socket.get(option::PR_ASSOC_STATUS, abandoned)?;
     Ok(Association {
         assoc_id: status.assoc_id,
         local_port: local.port(),
@@ -311,6 +327,8 @@ fn association(socket: &SctpSocket, assoc_id: i32) -> Result<Association> {
         in_streams: status.instreams,
         fragmentation_point_bytes: status.fragmentation_point,
         stats: socket.stats(assoc_id)?,
+        abandoned_sent: abandoned.abandoned_sent,
+        abandoned_unsent: abandoned.abandoned_unsent,
         paths: socket.paths(assoc_id)?,
         primary_srtt_ms: status.primary.srtt,
         unacked_after_sending: 0,
@@ -571,9 +589,20 @@ fn send_all(line: &Line, assoc_id: i32, streams: u16, client: &Client) -> Result
     let message = vec![b'.'; client.size];
     let mut sent: BTreeMap<u16, Count> = BTreeMap::new();
     let mut sending = Sending::default();
+    for more in 0..client.invalid_streams {
+        let to = Outgoing { assoc_id, stream: (streams as u16).saturating_add(more), ..Outgoing::default() };
+        let error = socket.send(&message, to).err().context("sent on a stream that does not exist")?;
+        ensure!(error.raw_os_error() == Some(libc::EINVAL), "{error}");
+        sending.refused_invalid_stream += 1;
+    }
     let begin = Instant::now();
     for index in 0..client.count {
         pace(begin, index, client.rate);
+        if let Some(policy) = client.policy {
+            let is_prio = policy == Policy::Prio;
+            let value = if is_prio { index as u32 % (client.limit + 1) } else { client.limit };
+            set_policy(socket, assoc_id, policy as u16, value)?;
+        }
         if client.add_streams > 0 && index == client.count / 2 {
             streams = add_streams(socket, assoc_id, client.add_streams)?;
         }
@@ -582,11 +611,17 @@ fn send_all(line: &Line, assoc_id: i32, streams: u16, client: &Client) -> Result
                 as u16;
         let unordered = client.unordered_every > 0 && index % client.unordered_every == 0;
         let nonblocking = client.nonblocking;
-        let to = Outgoing { assoc_id, stream, ppid: 1, unordered, nonblocking, ..Outgoing::default() };
+        let policy = client.policy;
+        let to =
+            Outgoing { assoc_id, stream, ppid: 1, unordered, nonblocking, policy, ..Outgoing::default() };
         send_one(socket, &message, to, client.blocked, &mut sending)?;
         sent.entry(stream).or_default().add(message.len(), unordered);
     }
     sending.duration_us = micros(begin);
+    if client.policy.is_some() {
+        // The farewell is not to be given up: without a policy, a limit is a lifetime.
+        set_policy(socket, assoc_id, 0, 0)?;
+    }
     let unacked_after_sending = socket.status(assoc_id)?.unacked;
     drain(socket, assoc_id)?;
     if client.echo {
@@ -600,6 +635,10 @@ fn send_all(line: &Line, assoc_id: i32, streams: u16, client: &Client) -> Result
     done.sending = sending;
     thread::sleep(Duration::from_millis(client.linger));
     Ok(done)
+}
+
+fn set_policy(socket: &SctpSocket, assoc_id: i32, policy: u16, value: u32) -> io::Result<()> {
+    socket.set(option::DEFAULT_PRINFO, &DefaultPrInfo { assoc_id, value, policy, end: 0 })
 }
 
 /// Adds outbound streams to an association, and waits for acknowledgements. Returns the new number of all

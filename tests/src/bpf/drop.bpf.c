@@ -32,6 +32,9 @@ const volatile __u32 seed;
 const volatile __u32 threshold;
 /* Whether to choose from the packets with a SACK. */
 const volatile __u32 sacks;
+/* If not 0: the first so many copies of this relative TSN are chosen, and no others. */
+const volatile __u32 copies;
+const volatile __u32 only_tsn;
 
 struct ports {
 	__be16 source;
@@ -91,6 +94,8 @@ static __u32 mix(__u32 value)
 /* Choice::is_chosen() in tests/src/losses.rs is the same function in Rust. */
 static int is_chosen(const struct drop *chunk)
 {
+	if (copies)
+		return chunk->tsn == only_tsn && chunk->copy < copies;
 	return mix(mix(mix(mix(seed) + chunk->association) + chunk->tsn) + chunk->copy) < threshold;
 }
 
@@ -139,16 +144,16 @@ static void begin(const struct ports *ports, __u32 tag, __u32 first_tsn)
 static int send(struct association *assoc, __u32 tsn, int is_first)
 {
 	struct drop chunk = {.association = assoc->index, .tsn = tsn - assoc->first_tsn};
-	__u32 one = 1, *copies, index;
+	__u32 one = 1, *sent_again, index;
 
 	/* No packet overtakes another between the sender and this hook, so that a TSN below `next`
 	 * is a retransmission. */
 	if (chunk.tsn >= assoc->next) {
 		assoc->next = chunk.tsn + 1;
 	} else {
-		copies = bpf_map_lookup_elem(&drop_copies, &chunk);
-		if (copies)
-			one = ++*copies;
+		sent_again = bpf_map_lookup_elem(&drop_copies, &chunk);
+		if (sent_again)
+			one = ++*sent_again;
 		else if (bpf_map_update_elem(&drop_copies, &chunk, &one, BPF_ANY))
 			unknown++;
 		chunk.copy = one;

@@ -268,6 +268,11 @@ impl Report {
         self.objects.iter().filter(move |object| object["type"] == kind)
     }
 
+    /// All objects but the last, in the order of the output.
+    pub fn all(&self) -> &[Value] {
+        &self.objects
+    }
+
     /// Returns the objects of a type, each read as a `T`.
     pub fn of<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<T>> {
         self.objects(kind)

@@ -37,7 +37,7 @@ const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths",
 
 /// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes long, or repeats another case with
 /// kprobes or with another command of the same family.
-const LONG: [&str; 19] = [
+const LONG: [&str; 20] = [
     "ends-kprobe",
     "faults-full",
     "limits-churn",
@@ -57,6 +57,7 @@ const LONG: [&str; 19] = [
     "bufmon-blocked-kprobe",
     "bufmon-memory-kprobe",
     "rtt-outstanding-kprobe",
+    "undelivered-kprobe",
 ];
 
 /// Cases that [`Scope::Ci`] runs on kernels other than 6.12: their subject is what differs between kernels.

@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
+use sctptrace_tests::sctp::Chunk;
 use sctptrace_tests::vm::{Case, Mode, text};
+use serde_json::Value;
 
-use crate::compare::{contract, same_by_kprobes, says_filtered, says_nothing};
+use crate::compare::{Report, captured, contract, same_by_kprobes, says_filtered, says_nothing};
 use crate::suite::Suite;
+use crate::truth::rto::check_chain;
 
 const FORMS: &str = "topology; path 10ms; lose 2 1; remember
     serve --bind 10.2.0.1 --associations 2
@@ -22,8 +25,51 @@ const FORMS: &str = "topology; path 10ms; lose 2 1; remember
     send --bind 10.1.0.1 --associations 2 --count 300 --rate 100
     trace_stop INT; nothing_left";
 
+/// What changes an RTO besides data and HEARTBEATs that are answered. The client of port 7000 adds an address, that of
+/// 7001 a stream, while nobody answers; that of 7002 asks for HEARTBEATs, then has none sent; that of 7003 goes away
+/// unnoticed, and comes again. `NAME.paths` are a client's paths by its socket, at the end.
+const CAUSES: &str = "topology; path 10ms 0; path 10ms 1
+    for ns in a b; do
+        $ns sysctl -qw net.sctp.addip_enable=1 net.sctp.addip_noauth_enable=1 net.sctp.reconf_enable=1
+    done
+    b sysctl -qw net.sctp.hb_interval=1000
+    b sctp-paths server --bind 10.2.0.1,10.2.1.1 2>server.err &
+    until_true 10 grep -qs listening server.err
+    capture a0 a1
+    trace rto sctp-rto --json HOOKS
+    # client PORT STEP...: a client on path 0 alone.
+    client() {
+        local port=$1
+        shift
+        /sbin/ip netns exec a sctp-paths client --bind 10.1.0.1 --to 10.2.0.1 --own-port $port \"$@\" \
+            >$port.paths 2>$port.err
+    }
+    client 7000 send sleep=500 wait=down add=10.1.1.1 sleep=9000 show abort &
+    client 7001 send sleep=500 wait=down streams sleep=9000 show abort &
+    client 7002 beat=10.2.0.1 sleep=1500 wait=down sleep=2500 demand=10.2.0.1 demand=10.2.0.1 silent=10.2.0.1 \
+        file=silent sleep=6000 show abort &
+    client 7003 send sleep=2500 wait=down abort &
+    up() { [ $(cat 700?.err | grep -c up) = 4 ]; }
+    until_true 10 up
+    sleep 3
+    path_down 0
+    touch down
+    until_true 10 test -e silent
+    date +%s.%N >silent
+    until_true 30 test -s 7000.paths -a -s 7001.paths -a -s 7002.paths
+    path 10ms 0
+    client 7003 send sleep=500 show
+    sleep 1
+    trace_stop; capture_stop; killall sctp-paths";
+
 /// Adds the cases.
 pub fn add(suite: &mut Suite) {
+    for series in [Series::V6_12, Series::V6_1, Series::V7_3] {
+        for (name, hooks) in [("rto-causes", ""), ("rto-causes-kprobe", "--hooks kprobe")] {
+            let case = Case::new(name, &CAUSES.replace("HOOKS", hooks));
+            suite.add(series, Mode::Icount, case, check_causes);
+        }
+    }
     for series in [Series::V6_12, Series::V6_1] {
         suite.add(series, Mode::Icount, Case::new("rto-forms", FORMS), check_forms);
     }
@@ -42,4 +88,53 @@ fn check_forms(folder: &Path) -> Result<()> {
     contract(folder, "rto-file", &["file.out", "rows/rto.csv"])?;
     ensure!(text(&folder.join("none.out"))?.contains("\nNo RTO events recorded yet.\n"), "none");
     same_by_kprobes(folder)
+}
+
+/// Each cause shows where it has to, the records are a chain, and the last of a path is what its socket says.
+fn check_causes(folder: &Path) -> Result<()> {
+    let report = Report::read(folder, "rto")?;
+    check_chain(&report)?;
+    let of_port = |key: &str, port: u64| -> Vec<&Value> {
+        let has_cause = |object: &&Value| object["cause"].is_string();
+        report.all().iter().filter(has_cause).filter(|object| ends_with_port(&object[key], port)).collect()
+    };
+    let times = |records: &[&Value], cause: &str| records.iter().filter(|r| r["cause"] == cause).count();
+    for port in 7000..7003 {
+        let records = of_port("local", port);
+        let paths: Vec<Value> = serde_json::from_str(&text(&folder.join(format!("{port}.paths")))?)?;
+        let last = records.last().with_context(|| format!("no record of {port}"))?;
+        ensure!(last["rto_ms"].as_f64() == paths[0]["rto_ms"].as_f64(), "{port}: {paths:?}, last {last}");
+    }
+    // 9 s after the begin, with an RTO of 1 s: expiries after 1, 3 and 7 s.
+    for (port, cause) in [(7000, "t4"), (7001, "reconf")] {
+        let records = of_port("local", port);
+        let expiries: Vec<_> =
+            records.iter().filter(|r| r["cause"] == cause).map(|r| &r["old_rto_ms"]).collect();
+        ensure!(expiries == [1000.0, 2000.0, 4000.0], "{port}: {records:?}");
+    }
+    let records = of_port("local", 7002);
+    ensure!(times(&records, "heartbeat_demand") >= 1, "{records:?}");
+    // Each HEARTBEAT that is followed by another, unanswered, has a record: on demand or by the timer.
+    let unanswered = times(&records, "heartbeat_demand") + times(&records, "heartbeat_timeout");
+    let mut since_answer = 0;
+    for frame in captured(folder, &["a0"])?.iter() {
+        let (source, destination) = (frame.source.port(), frame.destination.port());
+        for chunk in &frame.packet.chunks {
+            match chunk {
+                Chunk::Heartbeat { ack: false, .. } if source == 7002 => since_answer += 1,
+                Chunk::Heartbeat { ack: true, .. } if destination == 7002 => since_answer = 0,
+                _ => {}
+            }
+        }
+    }
+    ensure!(since_answer > 2 && unanswered == since_answer - 1, "{since_answer} HEARTBEATs: {records:?}");
+    let restarted = of_port("peer", 7003);
+    let restart = restarted.iter().find(|r| r["cause"] == "restart").context("no restart")?;
+    ensure!(restart["rto_ms"] == 3000.0 && restart["life"] == 2, "{restart}");
+    ensure!(times(&restarted, "heartbeat_timeout") > 0, "{restarted:?}");
+    Ok(())
+}
+
+fn ends_with_port(address: &Value, port: u64) -> bool {
+    address.as_str().is_some_and(|address| address.ends_with(&format!(":{port}")))
 }

@@ -67,6 +67,9 @@ pub fn check_flows(folder: &Path, flows: &[Flow]) -> Result<()> {
 pub fn check(folder: &Path, left_out: LeftOut) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     let paths = by_path(&report)?;
+    if left_out.is_nothing() {
+        check_chain(&report)?;
+    }
     let snmp = counters(&text(&folder.join("snmp"))?)?;
     let expiries: Vec<_> = paths.values().flatten().filter(|sample| sample.cause == "t3").cloned().collect();
     ensure!(
@@ -95,7 +98,7 @@ pub fn check(folder: &Path, left_out: LeftOut) -> Result<()> {
     for summary in report.objects("summary") {
         let id = summary["transport_id"].as_u64().context("transport_id")? as u32;
         let samples: Vec<_> = paths.get(&id).into_iter().flatten().collect();
-        let is_counted = |cause: &str| cause != "heartbeat_timeout" && cause != "t2";
+        let is_counted = |cause: &str| ["rtt", "heartbeat", "t3"].contains(&cause);
         let counted: Vec<_> = samples.iter().filter(|sample| is_counted(&sample.cause)).collect();
         ensure!(summary["samples"] == counted.len(), "{summary}: {} samples", counted.len());
         let mean = counted.iter().map(|sample| sample.rto_ms).sum::<f64>() / counted.len() as f64;
@@ -142,14 +145,20 @@ pub fn check(folder: &Path, left_out: LeftOut) -> Result<()> {
     Ok(())
 }
 
-/// Ensures that a sample follows from the sample before it on its path: SRTT, RTTVAR and RTO by RFC 9260
-/// 6.3.1, as the kernel computes them in whole jiffies; or, after an expiry, the doubled RTO (6.3.3 E2).
+/// Causes of a sample that are expiries, which double the RTO.
+const EXPIRIES: [&str; 6] = ["t3", "heartbeat_timeout", "t2", "t4", "reconf", "heartbeat_demand"];
+
+/// Ensures that a sample follows from the sample before it on its path: it begins with the RTO that the other
+/// left; SRTT, RTTVAR and RTO are those of RFC 9260 6.3.1, as the kernel computes them in whole jiffies; after an
+/// expiry the RTO is doubled (6.3.3 E2), unless the expiry ended the association.
 fn check_arithmetic(before: Option<&Sample>, sample: &Sample) -> Result<()> {
     let jiffies = |ms: f64| (ms / JIFFY_MS).round() as i64;
-    if let Some(old) = sample.old_rto_ms {
+    if let Some(before) = before {
+        ensure!(sample.old_rto_ms == Some(before.rto_ms), "{before:?} then {sample:?}");
+    }
+    if let (Some(old), true) = (sample.old_rto_ms, EXPIRIES.contains(&sample.cause.as_str())) {
         let limit = RTO_MAX_MS.min(if sample.rto_ms < 2.0 * old { sample.rto_ms } else { RTO_MAX_MS });
         ensure!(sample.rto_ms == (2.0 * old).min(limit), "back-off: {sample:?}");
-        ensure!(before.is_none_or(|before| before.rto_ms == old), "{before:?} then {sample:?}");
     }
     if let Some(rtt) = sample.rtt_ms.map(jiffies) {
         let (srtt, rttvar) = match before {
@@ -343,6 +352,31 @@ pub fn check_spurious(folder: &Path, left_out: LeftOut) -> Result<()> {
         "{named} named; one SACK acknowledges and names: {early} early"
     );
     Ok(())
+}
+
+/// Checks that each record of a path, also one of a change of its state, begins with the RTO that the record
+/// before has left. Returns the causes of the records, by the peer's address of their path.
+pub fn check_chain(report: &Report) -> Result<BTreeMap<IpAddr, Vec<String>>> {
+    #[derive(Deserialize)]
+    struct Record {
+        r#type: String,
+        transport_id: u64,
+        ip_address: IpAddr,
+        cause: String,
+        old_rto_ms: Option<f64>,
+        rto_ms: f64,
+    }
+    let mut last: HashMap<u64, f64> = HashMap::new();
+    let mut causes: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
+    for object in report.all().iter().filter(|object| object["cause"].is_string()) {
+        let record: Record = serde_json::from_value(object.clone()).with_context(|| object.to_string())?;
+        let before = if record.r#type == "path" { Some(record.rto_ms) } else { record.old_rto_ms };
+        if let Some(rto_ms) = last.insert(record.transport_id, record.rto_ms) {
+            ensure!(before == Some(rto_ms), "after an RTO of {rto_ms} ms: {object}");
+        }
+        causes.entry(record.ip_address).or_default().push(record.cause);
+    }
+    Ok(causes)
 }
 
 /// Scenario `shutdown`: each expiry of T2-shutdown is a sample, at least three in all, and a `path` object

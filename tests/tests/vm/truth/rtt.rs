@@ -29,7 +29,7 @@ pub struct Limits {
 }
 
 /// Limits where SACKs wait for nothing. From the tap to `sctp_outq_sack()` a SACK takes 5 to 10 us. From
-/// `sctp_packet_append_chunk()` to the tap a chunk takes another 1 to 20 us: for the later chunks of its
+/// `sctp_chunk_assign_tsn()` to the tap a chunk takes another 1 to 20 us: for the later chunks of its
 /// packet, the packet's checksum, and the programs of five commands.
 pub const CLOSE: Limits = Limits::new(30.0, 50.0);
 

@@ -52,8 +52,8 @@ ends 6008 connect-many --port 999
 ends 6009 abort --port 5001 --text unaccepted
 touch accept
 
-for end in '6100 silence' '6101 silent-shutdown' '6102 kill' '6103 linger'; do ends $end --after down & done
-until_true 10 up 12
+for end in '6100 silence' '6101 silent-shutdown' '6102 kill' '6103 linger' '6107 abandon'; do ends $end --after down & done
+until_true 10 up 13
 path_down 1
 touch down
 wait $! || true
@@ -140,6 +140,9 @@ fn check(folder: &Path) -> Result<()> {
     let left = 5 * 1000 + 16;
     of(6100, vec![up_here.clone(), timeout("assoc_max_retrans", left)], up_b());
     of(6101, vec![up_here.clone(), timeout("shutdown_guard", 0)], up_b());
+    let mut orphan = timeout("assoc_max_retrans", left);
+    orphan["orphan"] = json!(true);
+    of(6107, vec![up_here.clone(), orphan], up_b());
     // Both of a's lives are associations; b has one, which was begun anew.
     let restart = json!({ "event": "restart", "life": 1, "reason": null });
     let mut second = shutdown("peer");

@@ -1,0 +1,197 @@
+//! Stalls of each cause: `sctp-bufmon` says of each one once what the captures show.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use sctptrace_tests::capture::Frame;
+use sctptrace_tests::kernel::Series;
+use sctptrace_tests::sctp::{Chunk, Sack, after};
+use sctptrace_tests::vm::{Case, Mode, text};
+use serde_json::Value;
+
+use crate::compare::{captured, of_type};
+use crate::suite::Suite;
+
+/// Relative TSN of the chunk that is lost twice.
+const LOST: u32 = 50;
+/// Each client has a port of its own.
+const MISSING: u16 = 6001;
+const FULL: u16 = 6002;
+const CLOSED: u16 = 6003;
+const SILENT: u16 = 6004;
+const FAILOVER: u16 = 6005;
+const UNANSWERED: u16 = 6006;
+/// Bytes per message of [`FULL`] and [`CLOSED`].
+const SIZE: u32 = 1000;
+
+/// The primary path of the association of port 6005 is given up after 2 s, and its RTO grows to 8 s by its
+/// HEARTBEATs. Later the other path is down for three seconds: that stall is longer than its own RTO, and shorter
+/// than the primary path's.
+const STALLS: &str = "
+topology; path 10ms 0; path 10ms 1
+capture a0 a1
+trace bufmon sctp-bufmon FLAGS --json -q -f bufmon.json --netns /run/netns/a
+start text sctp-bufmon FLAGS -x -q --netns /run/netns/a
+traced
+lose_tsn 50 2
+serve --bind 10.2.0.1
+send --bind 10.1.0.1 --local-port 6001 --count 300 --rate 100 --size 200 --nodelay
+serve --bind 10.2.0.1 --rcvbuf 30000
+send --bind 10.1.0.1 --local-port 6002 --count 300 --size 1000 --nodelay
+lose_stop
+serve --bind 10.2.0.1 --read-after 4000 --rcvbuf 30000
+send --bind 10.1.0.1 --local-port 6003 --count 100 --size 1000 --nodelay
+serve --bind 10.2.0.1
+(sleep 2; path_down 0; sleep 4; path 10ms 0) &
+send --bind 10.1.0.1 --local-port 6004 --count 500 --rate 100 --size 200 --nodelay
+serve --bind 10.2.0.1,10.2.1.1
+(sleep 2; path_down 0; sleep 30; path_down 1; sleep 3; path 10ms 1) &
+send --bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --local-port 6005 --count 400 --rate 10 --size 200 \\
+    --path-retrans 1 --heartbeat 1000 --rto-max 8000
+a sctp-ends client --bind 10.1.0.1 --to 10.2.0.1 --own-port 6006 unanswered
+sleep 2
+trace_stop
+capture_stop
+";
+
+/// Adds the cases.
+pub fn add(suite: &mut Suite) {
+    for series in [Series::V6_12, Series::V6_1, Series::V7_3] {
+        for (name, flags) in [("stalls", ""), ("stalls-kprobe", "--hooks kprobe")] {
+            let script = STALLS.replace("FLAGS", flags);
+            suite.add(series, Mode::Icount, Case::new(name, &script), check);
+        }
+    }
+}
+
+/// A time in which the cumulative TSN stood still while data was outstanding, by the captures.
+struct Standstill {
+    lasted_ms: f64,
+    /// The SACKs that came in it, without moving the cumulative TSN.
+    sacks: Vec<Sack>,
+    /// Packets of any kind that came in it, the one that ended it left out.
+    heard: usize,
+    /// Its first TSN that was not acknowledged.
+    missing: u32,
+}
+
+/// The longest standstill of a client, and the client's first TSN.
+fn longest(frames: &[&Frame], port: u16) -> Result<(Standstill, u32)> {
+    let (mut first, mut cum, mut top) = (None, 0, 0);
+    let mut since: Option<u64> = None;
+    let (mut sacks, mut heard, mut found) = (Vec::new(), 0, None::<Standstill>);
+    for frame in frames {
+        let is_peer = frame.packet.destination == port;
+        let mut has_moved = false;
+        for chunk in &frame.packet.chunks {
+            match chunk {
+                Chunk::Data(data) if !is_peer => {
+                    if first.is_none() {
+                        (first, cum, top) =
+                            (Some(data.tsn), data.tsn.wrapping_sub(1), data.tsn.wrapping_sub(1));
+                    }
+                    top = if after(data.tsn, top) { data.tsn } else { top };
+                    if since.is_none() {
+                        (since, sacks, heard) = (Some(frame.time_ns), Vec::new(), 0);
+                    }
+                }
+                Chunk::Sack(sack) if is_peer && after(sack.cumulative, cum) => {
+                    has_moved = true;
+                    let lasted_ms = since.map_or(0.0, |since| (frame.time_ns - since) as f64 / 1e6);
+                    if found.as_ref().is_none_or(|longest| lasted_ms > longest.lasted_ms) {
+                        let missing = cum.wrapping_add(1);
+                        found =
+                            Some(Standstill { lasted_ms, sacks: std::mem::take(&mut sacks), heard, missing });
+                    }
+                    cum = sack.cumulative;
+                    (since, sacks, heard) = (after(top, cum).then_some(frame.time_ns), Vec::new(), 0);
+                }
+                Chunk::Sack(sack) if is_peer && since.is_some() => sacks.push(sack.clone()),
+                _ => {}
+            }
+        }
+        heard += usize::from(is_peer && !has_moved);
+    }
+    Ok((found.context("nothing was acknowledged")?, first.context("no data")?))
+}
+
+/// How many TSNs a SACK acknowledges by gap blocks.
+fn gap_acked(sack: &Sack) -> u64 {
+    sack.gaps.iter().map(|(first, last)| u64::from(last - first) + 1).sum()
+}
+
+/// The objects of the association of this port.
+fn of_port(objects: &[Value], port: u16) -> Vec<Value> {
+    let is_of =
+        |object: &&Value| object["local"].as_str().is_some_and(|at| at.ends_with(&format!(":{port}")));
+    objects.iter().filter(is_of).cloned().collect()
+}
+
+fn check(folder: &Path) -> Result<()> {
+    let frames = captured(folder, &["a0", "a1"])?;
+    let stalls: Vec<Value> = of_type(folder, "bufmon", "stall")?;
+    let summaries: Vec<Value> = of_type(folder, "bufmon", "summary")?;
+    let text = text(&folder.join("text.out"))?;
+    let lines = text.lines().filter(|line| line.contains(" stalled since ")).count();
+    ensure!(lines == stalls.len(), "{lines} lines, {} objects: {text}", stalls.len());
+    let total: u64 = summaries.iter().filter_map(|summary| summary["stalls"].as_u64()).sum();
+    ensure!(total == stalls.len() as u64, "{total} stalls in summaries: {stalls:?}");
+    let of = |port: u16| -> Result<(Value, Standstill, u32)> {
+        let mine: Vec<_> = frames
+            .iter()
+            .filter(|frame| [frame.packet.source, frame.packet.destination].contains(&port))
+            .collect();
+        let (longest, first) = longest(&mine, port)?;
+        let summary = of_port(&summaries, port).pop().with_context(|| format!("no summary of {port}"))?;
+        let stall_max = summary["stall_max_ms"].as_f64().context("stall_max_ms")?;
+        ensure!((stall_max - longest.lasted_ms).abs() < 5.0, "{} ms: {summary}", longest.lasted_ms);
+        // The longest is the last one.
+        let stall = of_port(&stalls, port).pop().with_context(|| format!("no stall of {port}"))?;
+        ensure!(port == FAILOVER || of_port(&stalls, port).len() == 1, "{port}: {stalls:?}");
+        ensure!(stall["cause"] == summary["stall_cause"], "{stall}: {summary}");
+        Ok((stall, longest, first))
+    };
+
+    let (stall, truth, first) = of(MISSING)?;
+    ensure!(truth.missing == first.wrapping_add(LOST) && stall["cause"] == "one_missing", "{stall}");
+    ensure!(
+        stall["missing_tsn"] == truth.missing && stall["missing"] == 1,
+        "{} is missing: {stall}",
+        truth.missing
+    );
+    ensure!(truth.sacks.iter().any(|sack| stall["gap_acked"] == gap_acked(sack)), "{stall}");
+    ensure!(
+        stall["missing_sent"].as_u64().is_some_and(|sent| (2..=3).contains(&sent)),
+        "sent thrice: {stall}"
+    );
+    ensure!(truth.sacks.iter().all(|sack| sack.a_rwnd > SIZE), "the window was open: {stall}");
+
+    let (stall, truth, first) = of(FULL)?;
+    ensure!(truth.missing == first.wrapping_add(LOST), "another chunk is missing: {stall}");
+    let closed: Vec<_> = truth.sacks.iter().filter(|sack| sack.a_rwnd < SIZE).collect();
+    ensure!(!closed.is_empty() && closed.iter().all(|sack| !sack.gaps.is_empty()), "{closed:?}");
+    ensure!(stall["cause"] == "window_full_of_gaps" && stall["missing_tsn"] == truth.missing, "{stall}");
+
+    let (stall, truth, _) = of(CLOSED)?;
+    let closed = truth.sacks.iter().filter(|sack| sack.a_rwnd == 0 && sack.gaps.is_empty()).count();
+    ensure!(closed > 1 && stall["cause"] == "window_closed", "{closed} SACKs with a closed window: {stall}");
+
+    let (stall, truth, _) = of(SILENT)?;
+    ensure!(truth.heard == 0 && stall["cause"] == "path_silent", "{} packets came: {stall}", truth.heard);
+
+    let (stall, truth, _) = of(FAILOVER)?;
+    ensure!(
+        (2000.0..7000.0).contains(&truth.lasted_ms),
+        "shorter than the primary's RTO: {}",
+        truth.lasted_ms
+    );
+    ensure!(truth.heard == 0 && stall["cause"] == "path_silent", "{} packets came: {stall}", truth.heard);
+    // The other stall, if any, is that of the failover itself: data by the other path makes none.
+    ensure!(of_port(&stalls, FAILOVER).len() <= 2, "{stalls:?}");
+
+    let answers = frames.iter().filter(|frame| frame.packet.destination == UNANSWERED).count();
+    let unanswered = of_port(&stalls, UNANSWERED);
+    ensure!(answers == 0 && unanswered.len() == 1, "{answers} answers: {unanswered:?}");
+    ensure!(unanswered[0]["cause"] == "handshake_unanswered", "{unanswered:?}");
+    Ok(())
+}
