@@ -22,8 +22,7 @@ use crate::{
 /// Writes rows or events as JSON objects: the members `type`, `tool` and `time`, then those of the columns.
 pub(crate) struct Form<Row: 'static> {
     columns: Vec<&'static dyn Columns<Row>>,
-    keys: Vec<Key>,
-    kept: RefCell<Kept>,
+    texts: RefCell<(Vec<Key>, Kept)>,
 }
 
 /// The begin of objects of the type `kind`, up to the value of `time`. `tool` is a command's name without `sctp-`.
@@ -35,7 +34,7 @@ impl<Row> Form<Row> {
     /// The form of objects with these columns.
     pub(crate) fn new(columns: Vec<&'static dyn Columns<Row>>) -> Self {
         let fields: Vec<Field> = columns.iter().flat_map(|columns| columns.fields()).collect();
-        Self { columns, keys: keys(&fields, ","), kept: RefCell::default() }
+        Self { columns, texts: RefCell::new((keys(&fields, ","), Kept::default())) }
     }
 
     /// Writes an object. `begin` is of [`begin`], and `time` as RFC 3339 has it.
@@ -44,8 +43,8 @@ impl<Row> Form<Row> {
         bytes.extend_from_slice(begin.as_bytes());
         bytes.extend_from_slice(time.as_bytes());
         bytes.push(b'"');
-        let mut kept = self.kept.borrow_mut();
-        let mut members = Members { to, keys: self.keys.iter(), kept: Some(&mut kept), begun: None };
+        let (keys, kept) = &mut *self.texts.borrow_mut();
+        let mut members = Members { to, keys: keys.iter_mut(), kept: Some(kept), begun: None };
         self.columns.iter().for_each(|columns| columns.write(row, &mut members));
         to.bytes().push(b'}');
     }
@@ -59,6 +58,10 @@ struct Key {
     len: usize,
     /// The names of the members of the listed objects, if the member is a list of objects; else empty.
     items: Vec<Key>,
+    /// The bits of the number that the last object had.
+    last: Option<u64>,
+    /// Key and value in the last object, if they fit in here, and their length.
+    member: ([u8; 48], usize),
 }
 
 impl Key {
@@ -82,7 +85,7 @@ fn keys(fields: &[Field], begin: &str) -> Vec<Key> {
         let mut text = format!("{before}{}:", Value::from(field.name.as_str()));
         let len = text.len();
         text.extend([' '; Key::ROOM].get(len..).unwrap_or_default());
-        Key { text, len, items: keys(&field.items, "{") }
+        Key { text, len, items: keys(&field.items, "{"), last: None, member: ([0; 48], 0) }
     };
     fields.iter().zip(before).map(key).collect()
 }
@@ -91,7 +94,7 @@ fn keys(fields: &[Field], begin: &str) -> Vec<Key> {
 struct Members<'a, 'b> {
     to: &'a mut Pieces<'b>,
     /// The keys of the members that are still to come.
-    keys: slice::Iter<'a, Key>,
+    keys: slice::IterMut<'a, Key>,
     /// Texts that were kept; `None` in an object of a list.
     kept: Option<&'a mut Kept>,
     /// Where the text of a part begins that is to be kept, and how many keys were left there.
@@ -110,10 +113,33 @@ impl<'a> Members<'a, '_> {
         Some((to, value?))
     }
 
-    fn key(&mut self) -> Option<&'a Key> {
+    fn key(&mut self) -> Option<&'a mut Key> {
         let key = self.keys.next();
         debug_assert!(key.is_some(), "as many keys as values");
         key
+    }
+
+    /// Writes a number of these bits; again, if the last object had the same, as it often is.
+    fn number(&mut self, bits: Option<u64>, write: impl FnOnce(&mut Vec<u8>, u64)) {
+        let Some(bits) = bits else { return drop(self.next(None::<u64>)) };
+        let Some(key) = self.key() else { return };
+        let to = self.to.bytes();
+        let start = to.len();
+        let (member, len) = &mut key.member;
+        if key.last == Some(bits) {
+            to.extend_from_slice(member);
+            to.truncate(start + *len);
+            return;
+        }
+        key.write(to);
+        write(to, bits);
+        key.last = None;
+        let text = &to[start..];
+        if let Some(member) = key.member.0.get_mut(..text.len()) {
+            member.copy_from_slice(text);
+            key.member.1 = text.len();
+            key.last = Some(bits);
+        }
     }
 
     /// Writes what needs no escapes.
@@ -127,15 +153,11 @@ impl<'a> Members<'a, '_> {
 
 impl Sink for Members<'_, '_> {
     fn int(&mut self, value: Option<u64>) {
-        if let Some((to, n)) = self.next(value) {
-            to.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
-        }
+        self.number(value, |to, n| to.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()));
     }
 
     fn float(&mut self, value: Option<f64>) {
-        if let Some((to, f)) = self.next(value) {
-            number(to, f);
-        }
+        self.number(value.map(f64::to_bits), |to, bits| number(to, f64::from_bits(bits)));
     }
 
     fn fixed(&mut self, value: Option<f64>, decimals: usize) {
@@ -171,7 +193,7 @@ impl Sink for Members<'_, '_> {
             if index > 0 {
                 self.to.bytes().push(b',');
             }
-            let keys = key.items.iter();
+            let keys = key.items.iter_mut();
             objects.write(index, &mut Members { to: self.to, keys, kept: None, begun: None });
             self.to.bytes().push(b'}');
             // Whoever adds the line returns the error.
@@ -193,7 +215,7 @@ impl Sink for Members<'_, '_> {
         };
         bytes.extend_from_slice(&found.text);
         // The text has the keys, too.
-        self.keys = self.keys.as_slice().get(found.members..).unwrap_or_default().iter();
+        let _ = found.members.checked_sub(1).map(|members| self.keys.nth(members));
         true
     }
 
