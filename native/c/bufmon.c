@@ -66,6 +66,7 @@ static void kernel_sent(struct buffer_args *args, struct sctp_association *asoc)
 	}
 	asoc->peer.primary_path->rto = args->primary_rto;
 	asoc->peer.active_path->rto = args->rto;
+	asoc->rto_max = 60000000000ull / settings.jiffy_ns;
 	if (!args->missing_bytes)
 		return;
 	missing_data.chunk.type = SCTP_CID_DATA;

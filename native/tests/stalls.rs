@@ -169,9 +169,9 @@ impl World {
             }
             Heard => self.buffer.heard_ns = self.now,
             T3 => {
+                self.buffer.rto *= 2; // before the hook: sctp_do_8_2_transport_strike()
                 self.run("t3_expires");
                 self.buffer.missing_sent += 1;
-                self.buffer.rto *= 2;
             }
             T1 => self.run("init_again"),
             // The send's end is not seen, as it waits.

@@ -11,7 +11,7 @@ use crate::{
     Accounting, Config, Due, Error, Histogram, kernel,
     object::{OpenPrograms, map},
     program::{Moment, Program},
-    raw::{Settings, WANT_EXTENDED, WANT_SIZES, same_layout},
+    raw::{Settings, WANT_EXTENDED, WANT_PATHS, WANT_SIZES, same_layout},
     streams::{Association, Found, Place, RawAccounting, Tables},
     trace::Trace,
 };
@@ -213,10 +213,9 @@ impl Program for Programs {
 
     fn configure(open: &mut OpenPrograms, config: &Config, sizes: &Sizes) -> Result<(), Error> {
         let len = Tables::<RawAssoc, RawStream>::configure(open, config, sizes)?;
-        // Only `sctp_packet_append_chunk()` shows a chunk's path; a hook at its return costs more than one at
-        // `sctp_chunk_assign_tsn()`.
-        let exact = config.filter.addr.is_some();
-        open.leave_out(if exact { "streamutil_assign" } else { "streamutil_append" });
+        if config.filter.addr.is_some() {
+            open.settings.wants |= WANT_PATHS;
+        }
         if config.extended {
             open.settings.wants |= WANT_EXTENDED;
         } else {

@@ -536,7 +536,10 @@ __noinline int stall_sack(__u32 key, __u64 address, struct sack_seen *sack)
 	return 0;
 }
 
-/* T3-rtx of a path has expired: before its chunks are marked, and the RTO is doubled. */
+/*
+ * T3-rtx of a path has expired. Its RTO is doubled already (SCTP_CMD_STRIKE comes before
+ * SCTP_CMD_RETRAN in sctp_sf_do_6_3_3_rtx()), its chunks are not marked yet.
+ */
 __noinline int stall_t3(__u32 key, __u64 address, __u64 path_address)
 {
 	struct sctp_association *asoc = (struct sctp_association *)address;
@@ -545,9 +548,14 @@ __noinline int stall_t3(__u32 key, __u64 address, __u64 path_address)
 	struct evidence *e = &entry->state.now;
 	__u32 bytes = READ(asoc, outqueue.outstanding_bytes) + READ(asoc, outqueue.out_qlen);
 	__u64 now = entry->last_ns, heard = last_heard(address);
-	/* A timer of whole jiffies may run out one jiffy early, and a send starts it before it
+	__u64 rto = READ(path, rto), armed;
+
+	/* The timer's time: the RTO before. At rto_max that is not known: at most the RTO now. A
+	 * timer of whole jiffies may run out one jiffy early, and a send starts it before it
 	 * returns. */
-	__u64 armed = now - (READ(path, rto) - 2) * settings.jiffy_ns;
+	if (rto < READ(asoc, rto_max))
+		rto /= 2;
+	armed = now - (rto - 2) * settings.jiffy_ns;
 
 	if (!e->since_ns) {
 		stall_begin(key, address, now);

@@ -28,18 +28,16 @@ static __always_inline bool wanted_assoc(bool trusted, struct sctp_association *
 }
 
 /*
- * Returns whether the filter takes an association and this path (NULL: the primary path): an
- * address in the filter must be the path's, the peer's or our own. If not, sets shared.passed_over.
+ * Returns whether the filter takes an association and this path, which is not NULL: an address in
+ * the filter must be the path's, the peer's or our own. If not, sets shared.passed_over.
  */
-static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
-				   struct sctp_transport *transport)
+static __always_inline bool wanted_on(bool trusted, struct sctp_association *asoc,
+				      struct sctp_transport *transport)
 {
 	bool is_path = true;
 
 	if (!settings.want_filter)
 		return true;
-	if (!transport)
-		transport = GET(trusted, asoc, peer.primary_path);
 	if (settings.filter.family)
 		is_path = addr_is(&transport->ipaddr) || addr_is(&transport->saddr);
 	if (is_path && wanted_assoc(trusted, asoc))
@@ -48,6 +46,17 @@ static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
 	if (!*(volatile __u32 *)&shared.passed_over)
 		shared.passed_over = true;
 	return false;
+}
+
+/* As wanted_on(); NULL stands for the primary path. */
+static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
+				   struct sctp_transport *transport)
+{
+	if (!settings.want_filter)
+		return true;
+	if (!transport)
+		transport = GET(trusted, asoc, peer.primary_path);
+	return wanted_on(trusted, asoc, transport);
 }
 
 #endif

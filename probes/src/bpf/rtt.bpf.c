@@ -273,20 +273,6 @@ static __always_inline void on_evict(struct entry *entry)
 	count(&shared.accounting.samples_evicted, entry->stats.all.count);
 }
 
-/*
- * Returns the entry of a path; where `transport` is NULL, of the primary path. NULL where no entry
- * could be made.
- */
-static __always_inline struct entry *path_of(struct sctp_association *asoc, __u32 assoc_id,
-					     struct sctp_transport *transport)
-{
-	/* As a number, which the pointer back to the path in its packet gives. */
-	__u64 address = transport ? (__u64)READ(transport, packet.transport)
-				  : (__u64)READ(asoc, peer.primary_path);
-
-	return find_or_insert(address, assoc_id, true);
-}
-
 /* --- sending --- */
 
 /*
@@ -360,13 +346,15 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 	__u32 assoc_id = GET(trusted, asoc, assoc_id), evicted;
 	__u32 next = GET(trusted, asoc, next_tsn); /* the TSN of this chunk if it is new */
 	bool again = GET(trusted, chunk, sent_count) > 0;
+	/* Whether the path matters. The verifier knows it, and so where `transport` is not NULL. */
+	bool exact = settings.wants & WANT_PATHS;
 	struct sctp_transport *transport = NULL;
 	struct entry *path;
 	struct assoc *a;
 	struct slot new = {};
 	__u32 left_out;
 
-	if (settings.wants & WANT_PATHS)
+	if (exact)
 		transport = path_taken(trusted, asoc, chunk, again);
 	if (again) {
 		__be32 sent_tsn = 0;
@@ -374,7 +362,7 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 		bpf_probe_read_kernel(&sent_tsn, sizeof(sent_tsn), (void *)(hdr + 1));
 		sent_again(assoc_id, bpf_ntohl(sent_tsn));
 	}
-	if (!wanted(trusted, asoc, transport))
+	if (!(exact ? wanted_on(trusted, asoc, transport) : wanted(trusted, asoc, NULL)))
 		return 0;
 
 	a = find_assoc(assoc_id);
@@ -401,8 +389,11 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 	}
 	path = entry_at(a->last_path);
 	if (path->id.assoc_id != assoc_id ||
-	    (transport ? path->object != (__u64)transport : has_ended(path->object))) {
-		path = path_of(asoc, assoc_id, transport);
+	    (exact ? path->object != (__u64)transport : has_ended(path->object))) {
+		/* As a number, which the pointer back to the path in its packet gives. */
+		path = find_or_insert(exact ? (__u64)READ(transport, packet.transport)
+					    : (__u64)READ(asoc, peer.primary_path),
+				      assoc_id, true);
 		if (!path) {
 			count(&shared.accounting.slots_evicted, !again);
 			return 0;
@@ -423,7 +414,7 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 	new.sent_ns = bpf_ktime_get_ns();
 	new.path = a->last_path;
 	new.path_generation = path->generation;
-	if (transport && settings.wants & WANT_EXTENDED) {
+	if (exact && settings.wants & WANT_EXTENDED) {
 		new.note = wire_packet(trusted, a, transport, bpf_ntohs(GET(trusted, hdr, length)));
 		if (GET(trusted, hdr, flags) & SCTP_DATA_SACK_IMM)
 			new.note |= PACKET_SACK_IMM;

@@ -278,7 +278,7 @@ struct sctp_transport {
 	__u32 pathmtu;
 	int state; /* enum sctp_spinfo_state */
 	unsigned short error_count;
-	__u32 param_flags; /* enum sctp_spp_flags */
+	__u32 param_flags;     /* enum sctp_spp_flags */
 	__u64 last_time_heard; /* when a packet last came on this path: ktime_get() */
 	struct timer_list T3_rtx_timer;
 	struct timer_list hb_timer;
@@ -390,7 +390,7 @@ struct sctp_association {
 	enum sctp_state state;
 	int overall_error_count; /* errors in a row, over all paths */
 	struct sctp_transport *shutdown_last_sent_to;
-	struct sctp_chunk *addip_last_asconf; /* the ASCONF that the peer has not answered */
+	struct sctp_chunk *addip_last_asconf;	  /* the ASCONF that the peer has not answered */
 	struct sctp_transport *init_last_sent_to; /* NULL: no INIT was sent */
 	struct timer_list timers[7];
 	unsigned long rto_initial; /* jiffies, as the next two */

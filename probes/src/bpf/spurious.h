@@ -434,7 +434,7 @@ static __always_inline int on_sent_first(bool trusted, struct sctp_association *
 	if (a && a->probe_ns)
 		return 0; /* both packets were sent; the measurement waits for their SACK */
 	transport = path_taken(trusted, asoc, chunk, false);
-	if (!wanted(trusted, asoc, transport))
+	if (!wanted_on(trusted, asoc, transport))
 		return 0;
 	if (!a) {
 		a = find_or_make_assoc(GET(trusted, asoc, assoc_id));

@@ -15,7 +15,7 @@ struct abandoned {
 };
 
 struct assoc_stats {
-	__u64 last_chunk;     /* address of the last chunk counted: see on_sent() */
+	__u64 last_chunk;     /* address of the last chunk counted: see on_assign() */
 	__u64 recount_ns;     /* when the lobby was last counted anew */
 	__u64 counted_before; /* all_chunks() when this entry was made */
 	__u64 unseen;	      /* chunks that the kernel has counted since, and no program saw */
@@ -466,7 +466,7 @@ static __always_inline int on_op_error(bool trusted, struct sctp_association *as
 	if (!a)
 		return 0;
 	data.word = data_word(GET(trusted, chunk, chunk_hdr), 0);
-	/* No chunk was sent so often: see on_sent(). */
+	/* No chunk was sent so often: see on_assign(). */
 	if (is_repeated(a, (__u64)data.tsn << 32 | ~0u))
 		return 0;
 	a->stats.discarded++;
@@ -670,19 +670,30 @@ static __always_inline void on_wanted(__u32 want, struct stream *s, __u32 bytes,
 		count_size(s, bytes, flags);
 }
 
-/* A chunk is put into a packet; `times`: how often the chunk was in a packet before. Returns 1 for
- * a chunk that this copy of the program has counted. */
-static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
-				   struct sctp_transport *transport, struct sctp_chunk *chunk,
-				   __u32 times)
+/* Returns whether the filter takes the path of a chunk that is put into a packet. */
+static __always_inline bool wanted_sent(bool trusted, struct sctp_association *asoc,
+					struct sctp_chunk *chunk, bool again)
 {
+	if (settings.wants & WANT_PATHS)
+		return wanted_on(trusted, asoc, path_taken(trusted, asoc, chunk, again));
+	return wanted(trusted, asoc, NULL);
+}
+
+/*
+ * At the entry of sctp_chunk_assign_tsn(), which the kernel calls once per DATA chunk taken into a
+ * packet, new or retransmitted. Returns 1 for a chunk that this copy of the program has counted.
+ */
+static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
+{
+	struct sctp_association *asoc = GET(trusted, chunk, asoc);
+	__u32 times = GET(trusted, chunk, sent_count); /* that it was in a packet before */
 	union data_first data;
 	struct stream *s;
 	struct assoc *a;
 	__u32 bytes, want;
 	__u64 now;
 
-	if (!wanted(trusted, asoc, transport))
+	if (!wanted_sent(trusted, asoc, chunk, times))
 		return 0;
 	a = assoc_of(trusted, asoc);
 	if (!a)
@@ -728,35 +739,6 @@ static __always_inline int on_sent(bool trusted, struct sctp_association *asoc,
 	return 1;
 }
 
-/*
- * At the entry of sctp_chunk_assign_tsn(), which the kernel calls once per DATA chunk taken into a
- * packet, new or retransmitted. (It calls sctp_packet_append_chunk() also for chunks that must
- * wait: only the return value of that says whether the chunk was taken.)
- */
-static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
-{
-	return on_sent(trusted, GET(trusted, chunk, asoc), NULL, chunk,
-		       GET(trusted, chunk, sent_count));
-}
-
-/*
- * At the return of sctp_packet_append_chunk(), if that has taken the chunk into the packet. The
- * program streamutil_append is loaded instead of streamutil_assign where the path matters.
- */
-static __always_inline int on_append(bool trusted, struct sctp_packet *packet,
-				     struct sctp_chunk *chunk)
-{
-	struct sctp_chunkhdr *hdr = GET(trusted, chunk, chunk_hdr);
-	struct sctp_transport *transport;
-	__u8 type = GET(trusted, hdr, type);
-
-	if (type != SCTP_CID_DATA && type != SCTP_CID_I_DATA)
-		return 0;
-	transport = GET(trusted, packet, transport);
-	return on_sent(trusted, GET(trusted, transport, asoc), transport, chunk,
-		       GET(trusted, chunk, sent_count) - 1);
-}
-
 static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
@@ -798,9 +780,6 @@ ON_ENTRY_TWICE(streamutil_free, sctp_association_free, on_free(trusted, asoc),
 	       struct sctp_association *asoc)
 ON_ENTRY_MARKED(streamutil_assign, sctp_chunk_assign_tsn, on_assign(trusted, chunk),
 		struct sctp_chunk *, chunk)
-ON_RETURN_TWICE(streamutil_append, sctp_packet_append_chunk,
-		RETURNED == SCTP_XMIT_OK ? (on_append(trusted, packet, chunk), 0) : 0,
-		struct sctp_packet *, packet, struct sctp_chunk *, chunk)
 ON_RETURN(streamutil_update, sctp_assoc_update, on_update(trusted, asoc), struct sctp_association *,
 	  asoc, void *, unused)
 ON_ENTRY_TWICE_WITH_FRAME(streamutil_x_data, sctp_ulpq_tail_data, on_data(trusted, ulpq),
