@@ -121,7 +121,10 @@ impl<'a> Members<'a, '_> {
 
     /// Writes a number of these bits; again, if the last object had the same, as it often is.
     fn number(&mut self, bits: Option<u64>, write: impl FnOnce(&mut Vec<u8>, u64)) {
-        let Some(bits) = bits else { return drop(self.next(None::<u64>)) };
+        let Some(bits) = bits else {
+            self.next(None::<u64>);
+            return;
+        };
         let Some(key) = self.key() else { return };
         let to = self.to.bytes();
         let start = to.len();
