@@ -27,8 +27,7 @@ impl Clock {
     }
 
     /// The time of day at the moment `at` of `CLOCK_MONOTONIC`, as RFC 3339 has it, in UTC with microseconds.
-    #[must_use]
-    pub fn rfc3339(&self, at: Duration) -> String {
+    fn rfc3339(&self, at: Duration) -> String {
         format!("{:.6}", self.timestamp(at))
     }
 
@@ -71,9 +70,57 @@ impl<'a> TimesOfDay<'a> {
     }
 }
 
+/// Times of events as RFC 3339 has them, in UTC with microseconds. Many events are in the same second: its text is kept
+/// and used again.
+#[derive(Default)]
+pub(crate) struct Times {
+    /// The second of the last time, since 1970; `None` if that was out of range.
+    second: Option<i64>,
+    text: String,
+}
+
+impl Times {
+    /// The time of day by `clock` at the moment `at` of `CLOCK_MONOTONIC`.
+    pub(crate) fn of(&mut self, clock: &Clock, at: Duration) -> &str {
+        let since_1970 = i64::try_from(at.as_nanos() as i128 + clock.offset_ns).ok().filter(|ns| *ns >= 0);
+        let second = since_1970.map(|ns| ns / NS_PER_S);
+        match since_1970.filter(|_| second == self.second) {
+            Some(ns) => {
+                let micros = ns % NS_PER_S / 1000;
+                self.text.truncate(self.text.len() - "000000Z".len());
+                self.text.push_str(&itoa::Buffer::new().format(1_000_000 + micros)[1..]);
+                self.text.push('Z');
+            }
+            None => {
+                self.second = second;
+                self.text = clock.rfc3339(at);
+            }
+        }
+        &self.text
+    }
+}
+
+const NS_PER_S: i64 = 1_000_000_000;
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn times_are_those_of_the_clock(
+            offset_s in 0..4_000_000_000_i64,
+            moments in proptest::collection::vec(prop_oneof![0..3_000_000_000_u64, any::<u64>()], 1..9),
+        ) {
+            let clock = Clock { offset_ns: i128::from(offset_s) * 1_000_000_123, now: Timestamp::UNIX_EPOCH };
+            let mut times = Times::default();
+            for at in moments.into_iter().map(Duration::from_nanos) {
+                prop_assert_eq!(times.of(&clock, at), clock.rfc3339(at));
+            }
+        }
+    }
 
     #[test]
     fn a_moment_of_monotonic_is_a_time_of_day() {

@@ -1,7 +1,11 @@
 //! Columns. Each has its name, unit, meaning and kind in one place, from which the CSV header, CSV rows, JSON
 //! objects, man page and JSON schema are made.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    any::Any,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+};
 
 /// The kind of a column's values, which says how a program may combine them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,31 +55,18 @@ pub enum Type {
     Array,
 }
 
-/// A column's value in one row.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Value<'a> {
-    Int(u64),
-    Float(f64),
-    Fixed(f64, usize),
-    Text(&'a str),
-    Ip(IpAddr),
-    Socket(SocketAddr),
-    Bool(bool),
-    Null,
-}
-
 impl<T> Get<T> {
-    fn value<'a>(&self, from: &'a T) -> Value<'a> {
-        let value = match self {
-            Self::Int(get) => get(from).map(Value::Int),
-            Self::Float(get) => get(from).map(Value::Float),
-            Self::Fixed(get, decimals) => get(from).map(|value| Value::Fixed(value, *decimals)),
-            Self::Text(get) => get(from).map(Value::Text),
-            Self::Ip(get) => get(from).map(Value::Ip),
-            Self::Socket(get) => get(from).map(Value::Socket),
-            Self::Bool(get) => get(from).map(Value::Bool),
-        };
-        value.unwrap_or(Value::Null)
+    /// Writes the value that `from` has, or that there is none.
+    fn write(&self, from: Option<&T>, sink: &mut dyn Sink) {
+        match self {
+            Self::Int(get) => sink.int(from.and_then(get)),
+            Self::Float(get) => sink.float(from.and_then(get)),
+            Self::Fixed(get, decimals) => sink.fixed(from.and_then(get), *decimals),
+            Self::Text(get) => sink.text(from.and_then(get)),
+            Self::Ip(get) => sink.ip(from.and_then(get)),
+            Self::Socket(get) => sink.socket(from.and_then(get)),
+            Self::Bool(get) => sink.bool(from.and_then(get)),
+        }
     }
 
     fn json_type(&self) -> Type {
@@ -149,16 +140,42 @@ pub trait Columns<Row> {
     fn write(&self, row: &Row, sink: &mut dyn Sink);
 }
 
-/// Receives the values of a row. One implementation writes a line of CSV, another the members of a JSON
-/// object.
+/// Receives the values of a row, in the order of [`Columns::fields`]. One implementation writes a line of CSV, another the
+/// members of a JSON object.
 #[doc(hidden)]
-#[expect(private_interfaces, reason = "written by columns, and read by the formats of this crate")]
 pub trait Sink {
-    /// Writes the value of a column, whose whole name is `prefix` followed by `name`.
-    fn value(&mut self, prefix: &'static str, name: &'static str, value: Value<'_>);
+    /// Writes the value of a [`Get::Int`].
+    fn int(&mut self, value: Option<u64>);
+
+    /// Writes the value of a [`Get::Float`].
+    fn float(&mut self, value: Option<f64>);
+
+    /// Writes the value of a [`Get::Fixed`].
+    fn fixed(&mut self, value: Option<f64>, decimals: usize);
+
+    /// Writes the value of a [`Get::Text`].
+    fn text(&mut self, value: Option<&str>);
+
+    /// Writes the value of a [`Get::Ip`].
+    fn ip(&mut self, value: Option<IpAddr>);
+
+    /// Writes the value of a [`Get::Socket`].
+    fn socket(&mut self, value: Option<SocketAddr>);
+
+    /// Writes the value of a [`Get::Bool`].
+    fn bool(&mut self, value: Option<bool>);
 
     /// Writes a list of objects. CSV has an empty field in place of the list.
-    fn list(&mut self, name: &'static str, objects: &dyn Objects);
+    fn list(&mut self, objects: &dyn Objects);
+
+    /// Writes all values of a [`Shared`] and returns true, if their text was kept. `at`: the addresses of the part and of
+    /// the columns.
+    fn write_kept(&mut self, _at: [usize; 2]) -> bool {
+        false
+    }
+
+    /// Keeps the text that was written since [`Sink::write_kept`], with the part: so no other part gets its address.
+    fn keep(&mut self, _at: [usize; 2], _part: Rc<dyn Any>) {}
 }
 
 /// The objects of a [`List`] in one row.
@@ -177,7 +194,7 @@ impl<Row> Columns<Row> for &'static [Column<Row>] {
     }
 
     fn write(&self, row: &Row, sink: &mut dyn Sink) {
-        self.iter().for_each(|column| sink.value("", column.name, column.get.value(row)));
+        self.iter().for_each(|column| column.get.write(Some(row), sink));
     }
 }
 
@@ -201,9 +218,33 @@ impl<Row, T> Columns<Row> for Part<Row, T> {
 
     fn write(&self, row: &Row, sink: &mut dyn Sink) {
         let part = (self.of)(row);
-        for column in self.columns {
-            let value = part.map_or(Value::Null, |part| column.get.value(part));
-            sink.value(self.prefix, column.name, value);
+        self.columns.iter().for_each(|column| column.get.write(part, sink));
+    }
+}
+
+/// Columns whose values follow from a part `T` of the row, which never changes and which many rows share, as the samples of
+/// a path share its identity. In JSON only the first of these rows takes the work of making text.
+pub struct Shared<Row: 'static, T: 'static> {
+    /// Gets the part of a row; `None` if the row has none.
+    pub of: fn(&Row) -> Option<&Rc<T>>,
+    /// The columns.
+    pub columns: &'static [&'static dyn Columns<Row>],
+}
+
+impl<Row, T> Columns<Row> for Shared<Row, T> {
+    fn fields(&self) -> Vec<Field> {
+        self.columns.iter().flat_map(|columns| columns.fields()).collect()
+    }
+
+    fn write(&self, row: &Row, sink: &mut dyn Sink) {
+        let part = (self.of)(row);
+        let at = part.map(|part| [Rc::as_ptr(part).addr(), self.columns.as_ptr().addr()]);
+        if at.is_some_and(|at| sink.write_kept(at)) {
+            return;
+        }
+        self.columns.iter().for_each(|columns| columns.write(row, sink));
+        if let (Some(at), Some(part)) = (at, part) {
+            sink.keep(at, Rc::<T>::clone(part));
         }
     }
 }
@@ -243,7 +284,7 @@ impl<Row, Item> Columns<Row> for List<Row, Item> {
     }
 
     fn write(&self, row: &Row, sink: &mut dyn Sink) {
-        sink.list(self.name, &Items { items: (self.of)(row), columns: self.columns });
+        sink.list(&Items { items: (self.of)(row), columns: self.columns });
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     fmt::{Display, Write},
     mem,
+    net::{IpAddr, SocketAddr},
 };
 
 use anyhow::Result;
@@ -10,7 +11,7 @@ use csv::{Writer, WriterBuilder};
 
 use crate::{
     Columns,
-    column::{Objects, Sink, Value},
+    column::{Objects, Sink},
 };
 
 /// Size in bytes of the buffer that the CSV writer fills before it copies a part of a line to the output.
@@ -57,7 +58,8 @@ impl Line<'_> {
         }
     }
 
-    fn display(&mut self, value: impl Display) {
+    fn display(&mut self, value: Option<impl Display>) {
+        let Some(value) = value else { return self.field("") };
         let mut text = mem::take(&mut self.number);
         text.clear();
         // Writing into a string cannot fail.
@@ -68,20 +70,41 @@ impl Line<'_> {
 }
 
 impl Sink for Line<'_> {
-    fn value(&mut self, _: &'static str, _: &'static str, value: Value<'_>) {
+    fn int(&mut self, value: Option<u64>) {
+        self.display(value);
+    }
+
+    fn float(&mut self, value: Option<f64>) {
         match value {
-            Value::Int(n) => self.display(n),
-            Value::Float(f) => self.display(format_args!("{f:?}")),
-            Value::Fixed(f, decimals) => self.display(format_args!("{f:.decimals$}")),
-            Value::Text(text) => self.field(text),
-            Value::Ip(ip) => self.display(ip),
-            Value::Socket(addr) => self.display(addr),
-            Value::Bool(yes) => self.display(yes),
-            Value::Null => self.field(""),
+            Some(f) => self.display(Some(format_args!("{f:?}"))),
+            None => self.field(""),
         }
     }
 
-    fn list(&mut self, _: &'static str, _: &dyn Objects) {
+    fn fixed(&mut self, value: Option<f64>, decimals: usize) {
+        match value {
+            Some(f) => self.display(Some(format_args!("{f:.decimals$}"))),
+            None => self.field(""),
+        }
+    }
+
+    fn text(&mut self, value: Option<&str>) {
+        self.field(value.unwrap_or_default());
+    }
+
+    fn ip(&mut self, value: Option<IpAddr>) {
+        self.display(value);
+    }
+
+    fn socket(&mut self, value: Option<SocketAddr>) {
+        self.display(value);
+    }
+
+    fn bool(&mut self, value: Option<bool>) {
+        self.display(value);
+    }
+
+    fn list(&mut self, _: &dyn Objects) {
         self.field("");
     }
 }

@@ -27,7 +27,7 @@ mod sink;
 mod version;
 
 pub use clock::{Clock, TimesOfDay};
-pub use column::{Column, Columns, Field, Get, Kind, List, Part, Type};
+pub use column::{Column, Columns, Field, Get, Kind, List, Part, Shared, Type};
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub use flags::fuzz_flags;
@@ -40,6 +40,6 @@ pub use parts::{
     PERCENTILES_FIXED_US, PERCENTILES_MS, PERCENTILES_US, endpoints, ms, us,
 };
 pub use report::{Form, Report};
-pub use rows::{Period, Rows};
+pub use rows::{Events, Period, Rows};
 pub use run::{Banners, Run};
 pub use session::{Session, exit_code};

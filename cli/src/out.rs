@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::{
     output_file::{self, create},
-    sink::{Patience, Sink},
+    sink::{Patience, Pieces, Sink},
 };
 
 /// A command's output: one destination for text, and one for rows, if that is another.
@@ -83,6 +83,14 @@ impl Out {
     /// Where the output cannot be written.
     pub fn json(&mut self, object: &impl Serialize) -> Result<()> {
         self.rows.as_mut().unwrap_or(&mut self.text).json(object)
+    }
+
+    /// Writes a JSON object, which `write` makes, as a line, to FILE or stdout.
+    ///
+    /// # Errors
+    /// Where the output cannot be written.
+    pub(crate) fn object(&mut self, write: impl FnOnce(&mut Pieces<'_>)) -> Result<()> {
+        self.rows.as_mut().unwrap_or(&mut self.text).object(write)
     }
 
     /// Writes the pending lines, as many as their readers take without waiting.

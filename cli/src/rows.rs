@@ -1,11 +1,11 @@
 //! Writes rows of statistics as CSV lines or JSON objects, and events as JSON objects.
 
-use std::borrow::Borrow;
+use std::{borrow::Borrow, time::Duration};
 
 use anyhow::Result;
 use probes::Error;
 
-use crate::{Clock, Columns, Common, Format, Out, csv_line, json::Object};
+use crate::{Clock, Columns, Common, Format, Out, clock::Times, csv_line, json};
 
 /// The period that a row covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,17 +27,21 @@ impl Period {
 
 /// Prints a command's rows in the format that the flags ask for.
 pub struct Rows<Row: 'static> {
-    tool: &'static str,
     format: Format,
     timestamp: bool,
     columns: Vec<&'static dyn Columns<Row>>,
+    /// Begins of JSON objects, by [`Period`].
+    begins: [String; 2],
+    json: json::Form<Row>,
 }
 
 impl<Row> Rows<Row> {
     /// Makes the printer of rows of `tool` (a command's name without `sctp-`) with these columns.
     #[must_use]
     pub fn new(tool: &'static str, common: &Common, columns: Vec<&'static dyn Columns<Row>>) -> Self {
-        Self { tool, format: common.format(), timestamp: common.timestamp, columns }
+        let begins = [Period::Interval, Period::Summary].map(|period| json::begin(period.name(), tool));
+        let json = json::Form::new(columns.clone());
+        Self { format: common.format(), timestamp: common.timestamp, columns, begins, json }
     }
 
     /// Writes the header of CSV; nothing in other formats.
@@ -84,26 +88,39 @@ impl<Row> Rows<Row> {
 
     fn write(&self, out: &mut Out, period: Period, now: &str, row: &Row) -> Result<()> {
         if self.format == Format::Json {
-            let columns = &self.columns;
-            return out.json(&Object { kind: period.name(), tool: self.tool, time: &now, columns, row });
+            return out.object(|to| self.json.write(to, &self.begins[period as usize], now, row));
         }
         let first: &[&str] = if self.timestamp { &[now] } else { &[] };
         out.row(|line| csv_line::row(line, first, &self.columns, row))
     }
+}
 
-    /// Writes an event as a JSON object. `kind` becomes the object's `type`, and `time` is when the event
-    /// happened.
+/// Writes a command's events of one type as JSON objects.
+pub struct Events<Event: 'static> {
+    /// Begin of each object.
+    begin: String,
+    json: json::Form<Event>,
+    times: Times,
+}
+
+impl<Event> Events<Event> {
+    /// Makes the printer of events of `tool` (a command's name without `sctp-`) with these columns. `kind` is the `type`
+    /// of their objects.
+    #[must_use]
+    pub fn new(tool: &str, kind: &str, columns: &[&'static dyn Columns<Event>]) -> Self {
+        Self {
+            begin: json::begin(kind, tool),
+            json: json::Form::new(columns.to_vec()),
+            times: Times::default(),
+        }
+    }
+
+    /// Writes an event that happened at the moment `at` of `CLOCK_MONOTONIC`.
     ///
     /// # Errors
     /// Where the output cannot be written.
-    pub fn event<Event>(
-        &self,
-        out: &mut Out,
-        kind: &str,
-        time: &str,
-        columns: &[&dyn Columns<Event>],
-        event: &Event,
-    ) -> Result<()> {
-        out.json(&Object { kind, tool: self.tool, time: &time, columns, row: event })
+    pub fn write(&mut self, out: &mut Out, clock: &Clock, at: Duration, event: &Event) -> Result<()> {
+        let time = self.times.of(clock, at);
+        out.object(|to| self.json.write(to, &self.begin, time, event))
     }
 }

@@ -21,8 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    Clock, Common, Format, Out, Report,
-    json::Object,
+    Clock, Common, Events, Format, Out, Report,
     lifecycle::{ASSOCIATION, line},
     progress::Progress,
     signals::Signals,
@@ -89,6 +88,7 @@ pub struct Run<'a, P: Probe, R> {
     batch: Vec<P::Record>,
     /// Begins, restarts and ends of associations that are being written.
     happenings: Vec<AssocEvent>,
+    associations: Events<AssocEvent>,
     /// Set by a signal that ends the command.
     stopped: Arc<AtomicBool>,
     /// Number of records that were not written at the end of the run because readers were slow.
@@ -113,6 +113,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
             started: Instant::now(),
             batch: Vec::with_capacity(BATCH),
             happenings: Vec::new(),
+            associations: Events::new(banners.tool(), "association", ASSOCIATION),
             stopped: Arc::default(),
             unwritten: 0,
             ftrace: None,
@@ -191,14 +192,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         for event in self.happenings.drain(..) {
             self.has_rows = true;
             if self.common.format() == Format::Json {
-                let time = clock.rfc3339(event.at);
-                self.out.json(&Object {
-                    kind: "association",
-                    tool: self.banners.tool(),
-                    time: &time,
-                    columns: ASSOCIATION,
-                    row: &event,
-                })?;
+                self.associations.write(&mut self.out, &clock, event.at, &event)?;
             } else {
                 self.out.text(&line(&event, &clock, &self.report.form().zone))?;
             }

@@ -119,17 +119,26 @@ impl Sink {
         self.added(self.pending.len() - start)
     }
 
-    /// Adds a JSON object as a line, as [`Sink::line`] does. A long one is written in pieces while it is being
-    /// made, so that it takes little memory if its reader keeps up.
+    /// Adds a JSON object as a line, as [`Sink::object`] does.
     ///
     /// # Errors
     /// Where the destination cannot be written to, or the object not be serialized.
     pub(crate) fn json(&mut self, object: &impl Serialize) -> Result<()> {
+        let mut result = Ok(());
+        self.object(|pieces| result = serde_json::to_writer(pieces, object))?;
+        Ok(result?)
+    }
+
+    /// Adds a JSON object, which `write` makes, as a line, as [`Sink::line`] does. A long one is written in pieces while
+    /// it is being made, so that it takes little memory if its reader keeps up.
+    ///
+    /// # Errors
+    /// Where the destination cannot be written to.
+    pub(crate) fn object(&mut self, write: impl FnOnce(&mut Pieces<'_>)) -> Result<()> {
         let mut pieces = Pieces { begin: self.pending.len(), length: 0, error: None, sink: self };
-        let result = serde_json::to_writer(&mut pieces, object);
+        write(&mut pieces);
         let (length, error) = (pieces.length + pieces.current() + 1, pieces.error);
         error.map_or(Ok(()), Err)?;
-        result?;
         self.pending.push(b'\n');
         self.added(length)
     }
@@ -274,7 +283,7 @@ impl Sink {
 }
 
 /// Adds a line to a sink, in pieces: each time that [`PIECE`] bytes have come, writes what the reader takes.
-struct Pieces<'a> {
+pub(crate) struct Pieces<'a> {
     sink: &'a mut Sink,
     /// Where in the pending bytes the current piece begins.
     begin: usize,
@@ -285,6 +294,19 @@ struct Pieces<'a> {
 }
 
 impl Pieces<'_> {
+    /// The bytes to which the line is appended.
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.sink.pending
+    }
+
+    /// Ends the current piece if it is long.
+    ///
+    /// # Errors
+    /// Where the sink cannot be written to. What adds the line says so too.
+    pub(crate) fn end_if_long(&mut self) -> io::Result<()> {
+        if self.current() < PIECE { Ok(()) } else { self.end() }
+    }
+
     /// Returns the number of bytes of the current piece.
     fn current(&self) -> usize {
         self.sink.pending.len() - self.begin
@@ -308,8 +330,8 @@ impl Write for Pieces<'_> {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.sink.pending.extend_from_slice(bytes);
-        if self.current() < PIECE { Ok(()) } else { self.end() }
+        self.bytes().extend_from_slice(bytes);
+        self.end_if_long()
     }
 
     fn flush(&mut self) -> io::Result<()> {

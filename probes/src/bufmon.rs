@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem::offset_of,
+    rc::Rc,
     time::Duration,
 };
 
@@ -66,7 +67,7 @@ pub struct Wait {
     /// Association id.
     pub assoc_id: u32,
     /// Identity of the association (ignore its `path`); `None` if its entry was evicted meanwhile.
-    pub id: Option<Identity>,
+    pub id: Option<Rc<Identity>>,
     /// Length of the send's message, in bytes.
     pub msg_bytes: u32,
 }

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     mem::{self, offset_of},
     os::fd::AsFd,
+    rc::Rc,
 };
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object};
@@ -54,15 +55,22 @@ impl<State, Stats> Snapshot<State, Stats> {
     }
 }
 
+/// An identity that was read from an entry.
+#[derive(Clone)]
+struct Known {
+    id: Rc<Identity>,
+    /// The entry's generation.
+    generation: u32,
+    /// Number of the round ([`Owners::rounds_done`]) after which the identity was read.
+    round: u32,
+}
+
 /// The table of entries, mapped into this process.
 pub(crate) struct Entries<State, Stats> {
     table: Table<Entry<State, Stats>>,
-    /// By index of an entry: the identity that was last read from it, with the entry's generation at that
-    /// time.
-    known: Vec<Option<(u32, Identity)>>,
+    /// By index of an entry: the identity that was last read from it.
+    known: Vec<Option<Known>>,
     owners: Option<Owners>,
-    /// Number of the round ([`Owners::rounds_done`]) after which the identities in `known` were read.
-    known_round: u32,
     /// Sum, word by word, of the statistics of all entries that were handed out after their end. Their places
     /// may be taken by other paths or associations.
     gone: Vec<u64>,
@@ -124,7 +132,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     pub(crate) fn map(table: &impl AsFd, len: u32) -> Result<Self, Error> {
         let (known, gone) = (vec![None; len as usize], vec![0; size_of::<Stats>() / 8]);
         let table = Table::writable(table, len)?;
-        Ok(Self { table, known, owners: None, known_round: 0, gone, hists: None })
+        Ok(Self { table, known, owners: None, gone, hists: None })
     }
 
     /// Returns the statistics since the start of every entry that was not idle since then and is due. With [`Due::All`]
@@ -278,22 +286,25 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     }
 
     /// The identity of the path or association that `wanted` names; `None` if another one has taken its
-    /// place, or the entry cannot be read.
-    pub(crate) fn identity(&mut self, wanted: EntryRef) -> Option<Identity> {
+    /// place, or the entry cannot be read. As long as it stays the same, so does the `Rc`: callers may keep what they
+    /// have made of it.
+    pub(crate) fn identity(&mut self, wanted: EntryRef) -> Option<Rc<Identity>> {
         let round = self.owners.as_ref().map_or(0, Owners::rounds_done);
-        if round != self.known_round {
-            self.known.fill(None);
-            self.known_round = round;
-        }
-        let known = self.known.get(wanted.index as usize)?;
-        if let Some((generation, id)) = known
-            && *generation == wanted.generation
+        let known = self.known.get(wanted.index as usize)?.as_ref();
+        let known = known.filter(|known| known.generation == wanted.generation);
+        if let Some(known) = known
+            && known.round == round
         {
-            return Some(id.clone());
+            return Some(Rc::clone(&known.id));
         }
         let entry = self.read(wanted.index).filter(|entry| entry.generation == wanted.generation)?;
         let id = self.identify(entry.id);
-        self.known[wanted.index as usize] = Some((wanted.generation, id.clone()));
+        let id = match known {
+            Some(known) if *known.id == id => Rc::clone(&known.id),
+            _ => Rc::new(id),
+        };
+        let known = Known { id: Rc::clone(&id), generation: wanted.generation, round };
+        self.known[wanted.index as usize] = Some(known);
         Some(id)
     }
 

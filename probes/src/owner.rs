@@ -106,7 +106,7 @@ impl Owners {
 
     /// The number of the last round that is over: what is known of owners changes only with it.
     pub(crate) fn rounds_done(&self) -> u32 {
-        self.shared.get().rounds_done
+        self.shared.rounds_done()
     }
 
     /// The owners of an association, and the payload protocol identifier of its DATA chunks.

@@ -1,6 +1,6 @@
 //! Retransmission timeouts (RTO) of paths (`rto.bpf.c`): every update, with the path's values after it.
 
-use std::{mem::offset_of, time::Duration};
+use std::{mem::offset_of, rc::Rc, time::Duration};
 
 use libbpf_rs::Object;
 use zerocopy::FromBytes;
@@ -250,7 +250,7 @@ pub struct Update {
     /// Running number of the path's entry, in the order of appearance.
     pub transport_id: u32,
     /// Identity of the path; `None` if the path's entry was evicted meanwhile.
-    pub id: Option<Identity>,
+    pub id: Option<Rc<Identity>>,
     /// The event.
     pub cause: Cause,
     /// RTO before the event; `None` unless extended, and for the first event of the path that the trace saw,
@@ -579,7 +579,7 @@ impl Units {
         }
     }
 
-    fn update(self, event: &RawEvent, id: Option<Identity>) -> Update {
+    fn update(self, event: &RawEvent, id: Option<Rc<Identity>>) -> Update {
         let old_rto = Some(event.old_rto).filter(|jiffies| self.extended && *jiffies > 0);
         Update {
             at: Duration::from_nanos(event.time_ns),

@@ -1,7 +1,7 @@
 //! Round-trip times of DATA chunks (`rtt.bpf.c`): from a chunk's first transmission to the SACK that first covers its
 //! TSN, cumulatively or by a gap block. Chunks ever retransmitted give no sample (Karn's algorithm, RFC 9260 6.3.1 C5).
 
-use std::{mem::offset_of, time::Duration};
+use std::{mem::offset_of, rc::Rc, time::Duration};
 
 use libbpf_rs::Object;
 use zerocopy::FromBytes;
@@ -59,7 +59,7 @@ pub struct Sample {
     /// TSN of the chunk.
     pub tsn: u32,
     /// Identity of the path that the chunk was sent on; `None` if the path's entry was evicted meanwhile.
-    pub id: Option<Identity>,
+    pub id: Option<Rc<Identity>>,
     /// True for a prompt sample: the SACK was due at once (see [`Row::prompt`]).
     pub prompt: bool,
 }

@@ -91,6 +91,12 @@ impl<Accounting: FromBytes> Shared<Accounting> {
         unsafe { ptr::read_volatile(self.ptr()) }
     }
 
+    /// Number of the last round that is over: one word of the struct, for callers that want no more.
+    pub(crate) fn rounds_done(&self) -> u32 {
+        // SAFETY: as in `get`.
+        unsafe { ptr::read_volatile(&raw const (*self.ptr()).rounds_done) }
+    }
+
     /// Ends the current interval and begins the next. Returns the number of the interval that has ended.
     pub(crate) fn next_epoch(&mut self) -> u32 {
         let ended = self.get().epoch;

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use cli::{
-    ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Form, Format,
+    ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Events, Form, Format,
     Get::{Bool, Fixed, Float, Int, Text},
-    IDENTITY, OWNER, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Table, draw, endpoints, ms,
-    us,
+    IDENTITY, OWNER, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Shared, Table, draw,
+    endpoints, ms, us,
 };
 use probes::{
     Error, Identity, ValueDist,
@@ -202,10 +202,18 @@ const STALLS: &[Column<Row>] = &[
 
 /// The columns of a `sample` object: a send that waited.
 const SAMPLE: &[&dyn Columns<Wait>] = &[
-    &WAIT_ASSOC,
-    &Part { prefix: "", what: "", of: |w: &Wait| w.id.as_ref(), columns: IDENTITY },
+    &Shared {
+        of: |w: &Wait| w.id.as_ref(),
+        columns: &[
+            &WAIT_ASSOC,
+            &Part { prefix: "", what: "", of: |w: &Wait| w.id.as_deref(), columns: IDENTITY },
+        ],
+    },
     &WAIT_VALUES,
-    &Part { prefix: "", what: "", of: |w: &Wait| w.id.as_ref(), columns: OWNER },
+    &Shared {
+        of: |w: &Wait| w.id.as_ref(),
+        columns: &[&Part { prefix: "", what: "", of: |w: &Wait| w.id.as_deref(), columns: OWNER }],
+    },
 ];
 const WAIT_ASSOC: &[Column<Wait>] =
     &[Column::label("assoc_id", "association id", Int(|w| Some(w.assoc_id.into())))];
@@ -262,6 +270,8 @@ pub fn tables() -> Vec<Table> {
 /// Prints waits, stalls and statistics in the form that the flags ask for.
 pub struct Report {
     rows: Rows<Row>,
+    waits: Events<Wait>,
+    stalls: Events<Stall>,
     form: Form,
 }
 
@@ -281,7 +291,12 @@ impl Report {
             }
             (_, false) => columns.push(&CSV),
         }
-        Self { rows: Rows::new("bufmon", common, columns), form }
+        Self {
+            rows: Rows::new("bufmon", common, columns),
+            waits: Events::new("bufmon", "sample", SAMPLE),
+            stalls: Events::new("bufmon", "stall", STALL),
+            form,
+        }
     }
 
     /// Sorts the rows by association id, then by order of appearance. Unless extended, leaves out
@@ -315,10 +330,10 @@ impl cli::Report for Report {
         for record in records.drain(..) {
             match (record, self.form.format) {
                 (Record::Wait(wait), Format::Json) => {
-                    self.rows.event(out, "sample", &clock.rfc3339(wait.at), SAMPLE, &wait)?;
+                    self.waits.write(out, &clock, wait.at, &wait)?;
                 }
                 (Record::Stall(stall), Format::Json) => {
-                    self.rows.event(out, "stall", &clock.rfc3339(stall.since), STALL, &stall)?;
+                    self.stalls.write(out, &clock, stall.since, &stall)?;
                 }
                 // With `--hist` the kernel side also finds stalls, but only extended text prints them.
                 (Record::Stall(stall), Format::Text) if self.form.extended => {

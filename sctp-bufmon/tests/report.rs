@@ -98,7 +98,7 @@ fn probe() -> Fake<Record, Row> {
         held: Duration::from_millis(1500),
     };
     let at = Duration::from_secs(5);
-    let wait = Wait { at, wait, assoc_id: 3, id: Some(id()), msg_bytes: 200 };
+    let wait = Wait { at, wait, assoc_id: 3, id: Some(id().into()), msg_bytes: 200 };
     Fake::new(
         vec![Record::Wait(wait), Record::Stall(stall)],
         [vec![sender.clone()], Vec::new()],

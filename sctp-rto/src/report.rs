@@ -4,9 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use cli::{
-    ASSOC_ID, Clock, Column, Columns, Common, EXTREMES_MS, Form, Format,
+    ASSOC_ID, Clock, Column, Columns, Common, EXTREMES_MS, Events, Form, Format,
     Get::{Bool, Fixed, Float, Int, Ip, Text},
-    IDENTITY, OWNER, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Table, TimesOfDay, draw, endpoints, ms,
+    IDENTITY, OWNER, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Shared, Table, TimesOfDay, draw,
+    endpoints, ms,
 };
 use probes::{
     DurationDist, Error, Identity,
@@ -192,19 +193,23 @@ const VALUES: &[Column<Values>] = &[
 ];
 
 /// The columns of a `sample` object: any record but a change of a path's state or of the primary path.
-const SAMPLE: &[&dyn Columns<Update>] =
-    &[&UPDATE_ASSOC, &UPDATE_IDENTITY, &UPDATE_PATH, &UPDATE_WHICH, &TIMES, &UPDATE_VALUES, &UPDATE_LIFE];
+const SAMPLE: &[&dyn Columns<Update>] = &[&UPDATE_OF, &UPDATE_CAUSE, &TIMES, &UPDATE_VALUES, &UPDATE_OWNER];
 /// The columns of a `path` object: a change of a path's state, or of the primary path.
-const CHANGE: &[&dyn Columns<Update>] =
-    &[&UPDATE_ASSOC, &UPDATE_IDENTITY, &UPDATE_PATH, &UPDATE_WHICH, &STATES, &UPDATE_VALUES, &UPDATE_LIFE];
+const CHANGE: &[&dyn Columns<Update>] = &[&UPDATE_OF, &UPDATE_CAUSE, &STATES, &UPDATE_VALUES, &UPDATE_OWNER];
+/// The columns that tell which path, association and life an update is of.
+const UPDATE_OF: Shared<Update, Identity> = Shared {
+    of: |u| u.id.as_ref(),
+    columns: &[&UPDATE_ASSOC, &UPDATE_IDENTITY, &UPDATE_PATH, &UPDATE_WHICH],
+};
+const UPDATE_OWNER: Shared<Update, Identity> = Shared { of: |u| u.id.as_ref(), columns: &[&UPDATE_LIFE] };
 const UPDATE_ASSOC: &[Column<Update>] =
     &[Column::label("assoc_id", "association id", Int(|u| Some(u.assoc_id.into())))];
 const UPDATE_IDENTITY: Part<Update, Identity> =
-    Part { prefix: "", what: "", of: |u| u.id.as_ref(), columns: IDENTITY };
+    Part { prefix: "", what: "", of: |u| u.id.as_deref(), columns: IDENTITY };
 const UPDATE_PATH: Part<Update, Identity> =
-    Part { prefix: "", what: "", of: |u| u.id.as_ref(), columns: PATH };
+    Part { prefix: "", what: "", of: |u| u.id.as_deref(), columns: PATH };
 const UPDATE_LIFE: Part<Update, Identity> =
-    Part { prefix: "", what: "", of: |u| u.id.as_ref(), columns: OWNER };
+    Part { prefix: "", what: "", of: |u| u.id.as_deref(), columns: OWNER };
 const UPDATE_WHICH: &[Column<Update>] = &[
     Column::label(
         "transport_id",
@@ -212,9 +217,10 @@ const UPDATE_WHICH: &[Column<Update>] = &[
         Int(|u| Some(u.transport_id.into())),
     ),
     Column::label("ip_address", "peer's address of this path", Ip(|u| u.id.as_ref().and_then(|id| id.path))),
-    Column::label("port", "peer's port", Int(|u| u.id.as_ref().and_then(port))),
-    Column::label("cause", "why there is an update", Text(|u| Some(u.cause.name()))),
+    Column::label("port", "peer's port", Int(|u| u.id.as_deref().and_then(port))),
 ];
+const UPDATE_CAUSE: &[Column<Update>] =
+    &[Column::label("cause", "why there is an update", Text(|u| Some(u.cause.name())))];
 const TIMES: &[Column<Update>] = &[
     Column::gauge("rto_ms", "RTO after the update", Float(|u| Some(ms(u.values.rto)))),
     Column::gauge("srtt_ms", "SRTT after the update", Float(|u| Some(ms(u.values.srtt)))),
@@ -251,6 +257,8 @@ const LONGEST_SACK_DELAY: Duration = Duration::from_millis(500);
 /// Prints updates and statistics in the form that the flags ask for.
 pub struct Report {
     rows: Rows<Row>,
+    samples: Events<Update>,
+    changes: Events<Update>,
     form: Form,
 }
 
@@ -261,7 +269,12 @@ impl Report {
         let on_stdout = form.format == Format::Csv && common.file.is_none();
         let columns = if on_stdout { STDOUT } else { COLUMNS };
         let columns = [columns, if form.extended { MORE } else { &[] }].concat();
-        Self { rows: Rows::new("rto", common, columns), form }
+        Self {
+            rows: Rows::new("rto", common, columns),
+            samples: Events::new("rto", "sample", SAMPLE),
+            changes: Events::new("rto", "path", CHANGE),
+            form,
+        }
     }
 
     /// Sorts the rows by the order in which their paths appeared. Unless extended, leaves out paths without
@@ -311,11 +324,11 @@ impl cli::Report for Report {
         };
         for update in records.drain(..).filter(is_due) {
             if self.form.format == Format::Json {
-                let (kind, columns) = match update.cause {
-                    Cause::State { .. } | Cause::Primary => ("path", CHANGE),
-                    _ => ("sample", SAMPLE),
+                let events = match update.cause {
+                    Cause::State { .. } | Cause::Primary => &mut self.changes,
+                    _ => &mut self.samples,
                 };
-                self.rows.event(out, kind, &clock.rfc3339(update.at), columns, &update)?;
+                events.write(out, &clock, update.at, &update)?;
                 continue;
             }
             let mut line = text_row(&update, times.of(update.at));
@@ -529,12 +542,12 @@ mod tests {
             ..Identity::default()
         };
         assert_eq!(
-            text_row(&Update { id: Some(id.clone()), ..update(Cause::Primary) }, "08:27:59"),
+            text_row(&Update { id: Some(id.clone().into()), ..update(Cause::Primary) }, "08:27:59"),
             "0            10.9.2.2        5000   1000.00    20.50      4.00       08:27:59    "
         );
         let v6 = Identity { path: Some("fd00:1234:5678:9abc:def0:1234:5678:9abc".parse().unwrap()), ..id };
         assert!(
-            text_row(&Update { id: Some(v6), ..update(Cause::Primary) }, "")
+            text_row(&Update { id: Some(v6.into()), ..update(Cause::Primary) }, "")
                 .contains(" fd00:1234:5678:9abc:def0:1234:5678:9abc 5000 ")
         );
     }

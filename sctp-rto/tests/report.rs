@@ -64,7 +64,7 @@ fn update(old_rto_ms: Option<u64>, cause: Cause, rto_ms: u64) -> Update {
         at: Duration::from_secs(5),
         assoc_id: 3,
         transport_id: 0,
-        id: Some(id()),
+        id: Some(id().into()),
         cause,
         old_rto: old_rto_ms.map(Duration::from_millis),
         values: values(rto_ms),

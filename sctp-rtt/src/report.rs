@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use cli::{
-    ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Form, Format,
+    ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Events, Form, Format,
     Get::{Bool, Float, Int},
-    IDENTITY, OWNER, Out, PATH, PERCENTILES_US, Part, Period, Rows, Table, TimesOfDay, draw, endpoints, us,
+    IDENTITY, OWNER, Out, PATH, PERCENTILES_US, Part, Period, Rows, Shared, Table, TimesOfDay, draw,
+    endpoints, us,
 };
 use probes::{
     DurationDist, Error, Identity,
@@ -53,11 +54,19 @@ const RETRANSMITTED: &[Column<Row>] =
 
 /// The columns of a `sample` object: the acknowledgement of one chunk.
 const SAMPLE: &[&dyn Columns<Sample>] = &[
-    &SAMPLE_ASSOC,
-    &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_ref(), columns: IDENTITY },
-    &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_ref(), columns: PATH },
+    &Shared {
+        of: |s: &Sample| s.id.as_ref(),
+        columns: &[
+            &SAMPLE_ASSOC,
+            &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_deref(), columns: IDENTITY },
+            &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_deref(), columns: PATH },
+        ],
+    },
     &SAMPLE_VALUES,
-    &Part { prefix: "", what: "", of: |s: &Sample| s.id.as_ref(), columns: OWNER },
+    &Shared {
+        of: |s: &Sample| s.id.as_ref(),
+        columns: &[&Part { prefix: "", what: "", of: |s: &Sample| s.id.as_deref(), columns: OWNER }],
+    },
 ];
 const SAMPLE_ASSOC: &[Column<Sample>] =
     &[Column::label("assoc_id", "association id", Int(|s| Some(s.assoc_id.into())))];
@@ -79,6 +88,7 @@ pub fn tables() -> Vec<Table> {
 /// Prints samples and statistics in the form that the flags ask for.
 pub struct Report {
     rows: Rows<Row>,
+    samples: Events<Sample>,
     form: Form,
     /// True if a text summary goes to stdout: without `--csv` and `--json`, even if rows go to FILE. The
     /// Python script does the same.
@@ -90,7 +100,12 @@ impl Report {
     pub fn new(common: &Common) -> Self {
         let form = Form::new(common);
         let columns = if form.extended { [COLUMNS, MORE].concat() } else { COLUMNS.to_vec() };
-        Self { rows: Rows::new("rtt", common, columns), form, text_summary: !common.json && !common.csv }
+        Self {
+            rows: Rows::new("rtt", common, columns),
+            samples: Events::new("rtt", "sample", SAMPLE),
+            form,
+            text_summary: !common.json && !common.csv,
+        }
     }
 
     /// Sorts the rows by association, life and path. Unless extended, leaves out rows without samples, and
@@ -135,7 +150,7 @@ impl cli::Report for Report {
         let mut line = String::new();
         for sample in records.drain(..) {
             if self.form.format == Format::Json {
-                self.rows.event(out, "sample", &clock.rfc3339(sample.at), SAMPLE, &sample)?;
+                self.samples.write(out, &clock, sample.at, &sample)?;
                 continue;
             }
             text_row(&mut line, &sample, times.of(sample.at));

@@ -49,7 +49,7 @@ fn probe() -> Fake<Sample, Row> {
         rtt: Duration::from_micros(rtt_us),
         assoc_id: 3,
         tsn,
-        id: prompt.then(|| id("10.2.0.1")),
+        id: prompt.then(|| id("10.2.0.1").into()),
         prompt,
     };
     let row = |path, times: &[u64], prompt: &[u64]| Row {
