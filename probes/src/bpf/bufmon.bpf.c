@@ -69,7 +69,7 @@ struct evidence {
 	__u32 window;		/* window in the last SACK, in bytes */
 	__u32 missing_tsn;	/* first TSN that was not acknowledged */
 	__u32 missing_bytes;	/* user data of its chunk; 0: not known */
-	__u32 missing_sent;	/* times that its chunk was sent, at least */
+	__u32 missing_sent;	/* times that its chunk was sent, at the last look */
 	__u32 missing;		/* TSNs missing before the last acknowledged one, by the last ... */
 	__u32 gap_acked;	/* ... SACK with gap blocks; and TSNs acknowledged by these */
 	__u32 state;		/* enum sctp_state, when last seen */
@@ -266,6 +266,8 @@ static __always_inline struct entry *entry_of_assoc(__u64 asoc, __u32 assoc_id)
 
 #define STALL_PATHS 8	/* paths of an association that are looked at */
 #define STALL_GAPS 1024 /* gap blocks of a SACK that are counted */
+#define STALL_CHUNKS                                                                               \
+	1024 /* chunks of a path that are looked at where a stall ends, or T3-rtx does */
 
 /*
  * What holds an association up, by what was seen since the last SACK, or since the stall began. In
@@ -388,47 +390,68 @@ __noinline __u64 last_heard(__u64 address)
 	return node == head ? heard : ~0ull;
 }
 
-/* Returns the first chunk of a list, if it has this TSN; else NULL. */
-static __always_inline struct sctp_chunk *first_if(__u64 head, __u64 first, __u32 tsn)
+struct chunk_walk {
+	__u64 head; /* address of the head of a list of chunks that were sent */
+	__u64 node; /* address of the next node of that list */
+	__u32 tsn;
+	__u32 sent;  /* times that the chunk with that TSN was sent; 0: not found yet */
+	__u32 bytes; /* its user data */
+	__u32 pad;
+};
+
+static long find_chunk_step(__u32 n, struct chunk_walk *walk)
 {
 	struct sctp_chunk *chunk;
 	union data_first data;
 
-	if (!first || first == head)
-		return NULL;
-	chunk = (void *)first - bpf_core_field_offset(struct sctp_chunk, transmitted_list);
+	if (!walk->node || walk->node == walk->head)
+		return 1;
+	chunk = (void *)walk->node - bpf_core_field_offset(struct sctp_chunk, transmitted_list);
 	data.word = data_word(READ(chunk, chunk_hdr), 0);
-	return bpf_ntohl(data.tsn) == tsn ? chunk : NULL;
+	if (bpf_ntohl(data.tsn) == walk->tsn) {
+		walk->sent = READ(chunk, sent_count);
+		walk->bytes = data_bytes(data);
+		return 1;
+	}
+	walk->node = (__u64)READ(chunk, transmitted_list.next);
+	return 0;
 }
 
-/* Notes length and transmissions of the first chunk that is not acknowledged, if it was sent. */
-__noinline int note_missing(__u32 key, __u64 address)
+/*
+ * Notes length and transmissions of the first chunk that is not acknowledged, if it was sent. Looks
+ * at the first `most` chunks of each list. The lists are in the order of TSNs, but for chunks that
+ * were sent again: these stand behind those that were sent before them.
+ */
+__noinline int note_missing(__u32 key, __u64 address, __u32 most)
 {
 	struct evidence *e = &entry_at(key)->state.now;
 	struct sctp_association *asoc = (struct sctp_association *)address;
-	__u64 head = address + bpf_core_field_offset(struct sctp_association, outqueue.retransmit);
-	struct sctp_chunk *chunk =
-		first_if(head, (__u64)READ(asoc, outqueue.retransmit.next), e->missing_tsn);
-	union data_first data;
-	__u64 node;
+	__u64 paths =
+		address + bpf_core_field_offset(struct sctp_association, peer.transport_addr_list);
+	__u64 node = (__u64)READ(asoc, peer.transport_addr_list.next);
+	struct chunk_walk walk = {
+		.head = address +
+			bpf_core_field_offset(struct sctp_association, outqueue.retransmit),
+		.node = (__u64)READ(asoc, outqueue.retransmit.next),
+		.tsn = e->missing_tsn,
+	};
 
-	/* Each list is in the order of TSNs. */
-	head = address + bpf_core_field_offset(struct sctp_association, peer.transport_addr_list);
-	node = (__u64)READ(asoc, peer.transport_addr_list.next);
-	for (__u32 n = 0; n < STALL_PATHS && node != head && !chunk; n++) {
+	if (most > STALL_CHUNKS)
+		most = STALL_CHUNKS;
+	bpf_loop(most, find_chunk_step, &walk, 0);
+	for (__u32 n = 0; n < STALL_PATHS && node != paths && !walk.sent; n++) {
 		struct sctp_transport *path =
 			(void *)node - bpf_core_field_offset(struct sctp_transport, transports);
-		__u64 sent =
-			(__u64)path + bpf_core_field_offset(struct sctp_transport, transmitted);
 
-		chunk = first_if(sent, (__u64)READ(path, transmitted.next), e->missing_tsn);
+		walk.head = (__u64)path + bpf_core_field_offset(struct sctp_transport, transmitted);
+		walk.node = (__u64)READ(path, transmitted.next);
+		bpf_loop(most, find_chunk_step, &walk, 0);
 		node = (__u64)READ(path, transports.next);
 	}
-	if (!chunk)
+	if (!walk.sent)
 		return 0;
-	data.word = data_word(READ(chunk, chunk_hdr), 0);
-	e->missing_bytes = data_bytes(data);
-	e->missing_sent = READ(chunk, sent_count);
+	e->missing_bytes = walk.bytes;
+	e->missing_sent = walk.sent;
 	return 0;
 }
 
@@ -509,6 +532,9 @@ __noinline int stall_sack(__u32 key, __u64 address, struct sack_seen *sack)
 		return 0;
 	stands = sack->cum_tsn == e->missing_tsn - 1;
 	state->sack_seen = 1;
+	/* The chunk that was missing is still there: it is acknowledged only after this hook. */
+	if (!stands && e->since_ns && e->has_gaps && now - e->since_ns > state->rto_ns)
+		note_missing(key, address, STALL_CHUNKS);
 	if (!stands || (sack->cum_tsn == READ(asoc, next_tsn) - 1 && !queued))
 		stall_end(key, now); /* in the latter case, no data is outstanding or queued */
 	if (sack->cum_tsn == READ(asoc, next_tsn) - 1 && !queued) {
@@ -531,7 +557,7 @@ __noinline int stall_sack(__u32 key, __u64 address, struct sack_seen *sack)
 	/* The length of the chunk matters only where the window might be smaller. */
 	e->missing_bytes = 0;
 	if (e->has_gaps || (e->window && e->window < READ(active, pathmtu)))
-		note_missing(key, address);
+		note_missing(key, address, 1);
 	e->held_by = what_holds(e);
 	return 0;
 }
@@ -575,7 +601,7 @@ __noinline int stall_t3(__u32 key, __u64 address, __u64 path_address)
 		part_end(e, heard);
 	e->is_silent = heard <= armed;
 	if (e->has_gaps)
-		note_missing(key, address);
+		note_missing(key, address, STALL_CHUNKS);
 	e->held_by = what_holds(e);
 	return 0;
 }

@@ -59,9 +59,10 @@ fn main() -> Result<()> {
     let index = if_nametoindex(flags.interface.as_str())?;
     let mut hook =
         TcHookBuilder::new(skel.progs.drop_data.as_fd()).ifindex(index.try_into()?).hook(TC_INGRESS);
-    hook.create()?.attach()?;
+    let mut filter = hook.create()?.attach()?;
     eprintln!("dropping");
     end.wait()?;
+    filter.detach()?;
 
     let seen = skel.maps.bss_data.as_deref().context("no counters")?;
     let dropped =

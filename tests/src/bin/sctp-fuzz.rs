@@ -646,9 +646,9 @@ fn strays(wire: &Wire, packets: u16) -> Result<()> {
         for _ in 0..if i % 5 == 0 { 2 } else { 1 } {
             association.send(&both)?;
         }
-        association.listen(PATIENCE, |this| this.view.next == next + 2)?;
+        association.listen(4 * PATIENCE, |this| this.view.next == next + 2)?;
         ask_for(&mut association, ask::ECHO, 0)?;
-        association.listen(PATIENCE, |this| this.view.next == next + 3)?;
+        association.listen(4 * PATIENCE, |this| this.view.next == next + 3)?;
         ensure!(association.alive && association.view.next == next + 3, "not all was acknowledged");
     }
     let errors = association.invalid_streams;

@@ -84,7 +84,7 @@ fn check(folder: &Path) -> Result<()> {
     eprintln!("    undelivered: {expected:?}");
     ensure!(expected[&(7001, 5000)][0] == 7 && discarded > 50, "too tame");
     for (from, is_sent) in [(7002, false), (7003, false), (7004, false), (7005, true), (7006, true)] {
-        ensure!(expected[&(from, 5000)][if is_sent { 2 } else { 3 }] > 5, "{from} is too tame");
+        ensure!(expected[&(from, 5000)][if is_sent { 2 } else { 3 }] > 0, "{from} is too tame");
     }
 
     let mut ids = BTreeMap::new();
