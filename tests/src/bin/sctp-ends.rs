@@ -51,9 +51,6 @@ enum Role {
         /// Go on from the association's begin only once this file is there
         #[arg(long)]
         after: Option<String>,
-        /// Connect only once this file is there
-        #[arg(long)]
-        meet: Option<String>,
         /// The reason to give with an ABORT, after which escape sequences are replaced: \xNN
         #[arg(long, default_value = "")]
         text: String,
@@ -98,8 +95,7 @@ fn main() -> Result<()> {
     match Role::parse() {
         Role::Server { bind, port, many: true, .. } => serve_many(SocketAddr::new(bind, port)),
         Role::Server { bind, port, after, .. } => serve(SocketAddr::new(bind, port), after.as_deref()),
-        Role::Client { bind, own_port, to, port, after, meet, text, how } => {
-            wait_for(meet.as_deref());
+        Role::Client { bind, own_port, to, port, after, text, how } => {
             let ends = [SocketAddr::new(bind, own_port), SocketAddr::new(to, port)];
             end(how, &ends, after.as_deref(), &unescape(&text)?)
         }

@@ -37,8 +37,11 @@ const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths",
 
 /// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes long, or repeats another case with
 /// kprobes or with another command of the same family.
-const LONG: [&str; 20] = [
+const LONG: [&str; 23] = [
     "ends-kprobe",
+    "ends-raw-kprobe",
+    "rto-causes-kprobe",
+    "stalls-kprobe",
     "faults-full",
     "limits-churn",
     "limits-overrun",
