@@ -166,7 +166,7 @@ nothing_left
 const CLOCK: &str = "
 topology; path 10ms; remember
 serve --bind 10.2.0.1
-for tool in $TOOLS; do start $tool sctp-$tool --json -q -i 0.5 -d 8 -f $tool.json; done
+for tool in $TOOLS; do start $tool sctp-$tool --json -q -i 0.5 -d 10 -f $tool.json; done
 traced
 (sleep 2; date -s @$(($(date +%s) - 3600)) >/dev/null) &
 send --bind 10.1.0.1 --count 400 --rate 100 --nodelay

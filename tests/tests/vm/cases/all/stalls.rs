@@ -179,7 +179,8 @@ fn check(folder: &Path) -> Result<()> {
             _ => None,
         })
         .collect();
-    ensure!(!closed.is_empty() && closed.iter().all(|sack| !sack.gaps.is_empty()), "{closed:?}");
+    // The last one may fill the gap.
+    ensure!(closed.len() > 1 && closed.iter().rev().skip(1).all(|sack| !sack.gaps.is_empty()), "{closed:?}");
     ensure!(full[0]["missing_tsn"] == first.wrapping_add(LOST), "another chunk is missing: {full:?}");
     ensure!(full.iter().all(|stall| stall["cause"] == "window_full_of_gaps"), "{full:?}");
 
