@@ -222,8 +222,8 @@ impl<Row, T> Columns<Row> for Part<Row, T> {
     }
 }
 
-/// Columns whose values follow from a part `T` of the row, which never changes and which many rows share, as the samples of
-/// a path share its identity. In JSON only the first of these rows takes the work of making text.
+/// Columns of a part `T` that many rows share, as the samples of a path share its identity. The part never changes, and the
+/// values follow from it alone: in JSON only the first of these rows takes the work of making text.
 pub struct Shared<Row: 'static, T: 'static> {
     /// Gets the part of a row; `None` if the row has none.
     pub of: fn(&Row) -> Option<&Rc<T>>,

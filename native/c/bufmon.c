@@ -204,12 +204,8 @@ static void sack(struct buffer_args *args, __u8 *bytes, __u64 len)
 static void make_sack(struct buffer_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_buffers(args);
-	unsigned long long ctx[] = {(__u64)asoc};
 
-	if (kernel.kprobes)
-		bufmon_x_make_sack_kprobe(NULL, asoc);
-	else
-		bufmon_x_make_sack(ctx, asoc);
+	ENTERED(bufmon_x_make_sack, asoc);
 }
 
 /*
@@ -219,48 +215,32 @@ static void make_sack(struct buffer_args *args, __u8 *bytes, __u64 len)
 static void t3_expires(struct buffer_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = kernel_buffers(args)->peer.active_path;
-	unsigned long long ctx[] = {(__u64)path, SCTP_LOWER_CWND_T3_RTX};
 
-	if (kernel.kprobes)
-		bufmon_x_lower_cwnd_kprobe(NULL, path, SCTP_LOWER_CWND_T3_RTX);
-	else
-		bufmon_x_lower_cwnd(ctx, path, SCTP_LOWER_CWND_T3_RTX);
+	ENTERED(bufmon_x_lower_cwnd, path, SCTP_LOWER_CWND_T3_RTX);
 }
 
 /* Runs the program at the entry of sctp_make_init(). */
 static void init_again(struct buffer_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_buffers(args);
-	unsigned long long ctx[] = {(__u64)asoc};
 
-	if (kernel.kprobes)
-		bufmon_x_make_init_kprobe(NULL, asoc);
-	else
-		bufmon_x_make_init(ctx, asoc);
+	ENTERED(bufmon_x_make_init, asoc);
 }
 
 /* Runs the program at the entry of sctp_assoc_update(). */
 static void restart(struct buffer_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_buffers(args);
-	unsigned long long ctx[] = {(__u64)asoc};
 
-	if (kernel.kprobes)
-		bufmon_restart_kprobe(NULL, asoc);
-	else
-		bufmon_restart(ctx, asoc);
+	ENTERED(bufmon_restart, asoc);
 }
 
 /* Runs the program at the entry of sctp_association_free(). */
 static void end(struct buffer_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_buffers(args);
-	unsigned long long ctx[] = {(__u64)asoc};
 
-	if (kernel.kprobes)
-		bufmon_free_kprobe(NULL, asoc);
-	else
-		bufmon_free(ctx, asoc);
+	ENTERED(bufmon_free, asoc);
 }
 
 struct report_args {

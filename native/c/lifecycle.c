@@ -121,7 +121,7 @@ static struct sctp_association *life_assoc(struct life_args *args, __u8 *bytes, 
 	asoc->base.sk = sk;
 	sk->sk_socket = args->has_process ? &a_socket : NULL;
 	sk->sk_shutdown = args->sk_shutdown;
-	/* Other flags, whose neighbours a wrong bit would hit. */
+	/* The flags beside SOCK_LINGER are set, too: a program that reads the wrong bit shows. */
 	sk->__sk_common.skc_flags = (args->linger ? 1ul << 4 : 0) | 1ul << 3 | 1ul << 5;
 	sk->sk_lingertime = args->linger_time;
 	asoc->state = args->state;
@@ -142,7 +142,7 @@ static struct sctp_association *life_assoc(struct life_args *args, __u8 *bytes, 
 	return asoc;
 }
 
-/* Makes a hook that runs the program of a function whose arguments `given` are. */
+/* Makes a hook that runs the program of a function. `given`: the arguments of that function. */
 #define LIFE(name, given...)                                                                       \
 	static void name(struct life_args *args, __u8 *bytes, __u64 len)                           \
 	{                                                                                          \

@@ -51,6 +51,22 @@
 		.name = #name_, .at = &name_, .size = sizeof(*name_), .mask = &settings.mask_      \
 	}
 
+/* Runs the program at the entry of a function. */
+#define ENTERED(name, ...)                                                                         \
+	do {                                                                                       \
+		unsigned long long ctx_[] = {NUMBERS(__VA_ARGS__)};                                \
+                                                                                                   \
+		if (kernel.kprobes)                                                                \
+			name##_kprobe(NULL, __VA_ARGS__);                                          \
+		else                                                                               \
+			name(ctx_, __VA_ARGS__);                                                   \
+	} while (0)
+#define NUMBERS_1(a) (__u64)(a)
+#define NUMBERS_2(a, b) (__u64)(a), (__u64)(b)
+#define NUMBERS_3(a, b, c) (__u64)(a), (__u64)(b), (__u64)(c)
+#define NUMBERS_N(_1, _2, _3, n, ...) NUMBERS_##n
+#define NUMBERS(args...) NUMBERS_N(args, 3, 2, 1)(args)
+
 /* An element of a wrapper's list `hooks`: the function name_, with arguments of the type args_. */
 #define HOOK(name_, args_)                                                                         \
 	{                                                                                          \

@@ -81,21 +81,32 @@ static void set_path(struct path_args *args, __u8 *bytes, __u64 len)
 	path->pathmaxrxt = 5;
 }
 
-/* Runs the program at the entry of a function. */
-#define ENTERED(name, ...)                                                                         \
+/*
+ * Runs the program at the entry of a function that has one at its return, too: `kprobe`, which
+ * keeps a frame for that, or the call `fentry`, which may use ctx_.
+ */
+#define BEGINS(kprobe, fentry, ...)                                                                \
 	do {                                                                                       \
 		unsigned long long ctx_[] = {NUMBERS(__VA_ARGS__)};                                \
+		struct pt_regs entry_ = {.stack_pointer = 0x1000};                                 \
                                                                                                    \
 		if (kernel.kprobes)                                                                \
-			name##_kprobe(NULL, __VA_ARGS__);                                          \
+			kprobe(&entry_, __VA_ARGS__);                                              \
 		else                                                                               \
-			name(ctx_, __VA_ARGS__);                                                   \
+			fentry;                                                                    \
 	} while (0)
-#define NUMBERS_1(a) (__u64)(a)
-#define NUMBERS_2(a, b) (__u64)(a), (__u64)(b)
-#define NUMBERS_3(a, b, c) (__u64)(a), (__u64)(b), (__u64)(c)
-#define NUMBERS_N(_1, _2, _3, n, ...) NUMBERS_##n
-#define NUMBERS(args...) NUMBERS_N(args, 3, 2, 1)(args)
+
+/* Runs the program at the return of a function, after BEGINS(): `kprobe`, or the call `fexit`. */
+#define ENDS(kprobe, fexit, ...)                                                                   \
+	do {                                                                                       \
+		unsigned long long ctx_[CTX_RETURNED + 1] = {NUMBERS(__VA_ARGS__)};                \
+		struct pt_regs exit_ = {.stack_pointer = 0x1000 + RETURN_ADDRESS_SIZE};            \
+                                                                                                   \
+		if (kernel.kprobes)                                                                \
+			kprobe(&exit_);                                                            \
+		else                                                                               \
+			fexit;                                                                     \
+	} while (0)
 
 static struct sctp_transport *called_for(struct call_args *args)
 {
@@ -110,13 +121,8 @@ static struct sctp_transport *called_for(struct call_args *args)
 static void update_begins(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
-	unsigned long long ctx[] = {(__u64)path};
-	struct pt_regs entry = {.stack_pointer = 0x1000};
 
-	if (kernel.kprobes)
-		rto_update_enter_kprobe(&entry, path, args->value);
-	else
-		rto_x_update_enter(ctx);
+	BEGINS(rto_update_enter_kprobe, rto_x_update_enter(ctx_), path, args->value);
 }
 
 /*
@@ -127,14 +133,9 @@ static void update_ends(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
 	struct sctp_chunk chunk = kernel_chunk(path->asoc, bytes, len);
-	unsigned long long ctx[CTX_RETURNED + 1] = {(__u64)path, args->value};
-	struct pt_regs exit = {.stack_pointer = 0x1000 + RETURN_ADDRESS_SIZE};
 
 	path->asoc->base.inqueue.in_progress = &chunk;
-	if (kernel.kprobes)
-		rto_update_kprobe(&exit);
-	else
-		rto_update(ctx, path, args->value);
+	ENDS(rto_update_kprobe, rto_update(ctx_, path, args->value), path, args->value);
 }
 
 /* Runs the programs of sctp_transport_update_rto(), in which the RTO stays as it is. */
@@ -148,26 +149,17 @@ static void update(struct call_args *args, __u8 *bytes, __u64 len)
 static void lower_begins(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
-	unsigned long long ctx[] = {(__u64)path, args->value};
-	struct pt_regs entry = {.stack_pointer = 0x1000};
 
-	if (kernel.kprobes)
-		rto_lower_cwnd_enter_kprobe(&entry, path, args->value);
-	else
-		rto_x_lower_cwnd_enter(ctx, path, args->value);
+	BEGINS(rto_lower_cwnd_enter_kprobe, rto_x_lower_cwnd_enter(ctx_, path, args->value), path,
+	       args->value);
 }
 
 /* Runs the program at the return of sctp_transport_lower_cwnd(). */
 static void lower_ends(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
-	unsigned long long ctx[CTX_RETURNED + 1] = {(__u64)path, args->value};
-	struct pt_regs exit = {.stack_pointer = 0x1000 + RETURN_ADDRESS_SIZE};
 
-	if (kernel.kprobes)
-		rto_lower_cwnd_kprobe(&exit);
-	else
-		rto_lower_cwnd(ctx, path, args->value);
+	ENDS(rto_lower_cwnd_kprobe, rto_lower_cwnd(ctx_, path, args->value), path, args->value);
 }
 
 /* Runs the programs of sctp_transport_lower_cwnd(), in which the cwnd stays as it is. */
@@ -181,50 +173,30 @@ static void lower_cwnd(struct call_args *args, __u8 *bytes, __u64 len)
 static void demand_begins(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
-	unsigned long long ctx[] = {0, (__u64)path->asoc, (__u64)path};
-	struct pt_regs entry = {.stack_pointer = 0x1000};
 
-	if (kernel.kprobes)
-		rto_x_demand_enter_kprobe(&entry, NULL, path->asoc, path);
-	else
-		rto_x_demand_enter(ctx);
+	BEGINS(rto_x_demand_enter_kprobe, rto_x_demand_enter(ctx_), NULL, path->asoc, path);
 }
 
 static void demand_ends(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
-	unsigned long long ctx[CTX_RETURNED + 1] = {0, (__u64)path->asoc, (__u64)path};
-	struct pt_regs exit = {.stack_pointer = 0x1000 + RETURN_ADDRESS_SIZE};
 
-	if (kernel.kprobes)
-		rto_x_demand_kprobe(&exit);
-	else
-		rto_x_demand(ctx);
+	ENDS(rto_x_demand_kprobe, rto_x_demand(ctx_), NULL, path->asoc, path);
 }
 
 /* Runs the program at the entry of sctp_transport_reset(). */
 static void reset_begins(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
-	unsigned long long ctx[] = {(__u64)path};
-	struct pt_regs entry = {.stack_pointer = 0x1000};
 
-	if (kernel.kprobes)
-		rto_x_reset_enter_kprobe(&entry, path);
-	else
-		rto_x_reset_enter(ctx);
+	BEGINS(rto_x_reset_enter_kprobe, rto_x_reset_enter(ctx_), path);
 }
 
 static void reset_ends(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);
-	unsigned long long ctx[CTX_RETURNED + 1] = {(__u64)path};
-	struct pt_regs exit = {.stack_pointer = 0x1000 + RETURN_ADDRESS_SIZE};
 
-	if (kernel.kprobes)
-		rto_x_reset_kprobe(&exit);
-	else
-		rto_x_reset(ctx);
+	ENDS(rto_x_reset_kprobe, rto_x_reset(ctx_), path);
 }
 
 /*

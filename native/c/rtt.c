@@ -138,25 +138,16 @@ static void update(struct update_args *args, __u8 *bytes, __u64 len)
 		.ctsn_ack_point = args->next_tsn - 1,
 	};
 
-	unsigned long long ctx[] = {(__u64)asoc, (__u64) & new};
-
 	asoc->state = args->state;
-	if (kernel.kprobes)
-		rtt_update_kprobe(NULL, asoc, &new);
-	else
-		rtt_update(ctx, asoc, &new);
+	ENTERED(rtt_update, asoc, &new);
 }
 
 /* Runs the program at the entry of sctp_association_free(). */
 static void end(struct end_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = counted_assoc(&args->assoc, &args->counters);
-	unsigned long long ctx[] = {(__u64)asoc};
 
-	if (kernel.kprobes)
-		rtt_free_kprobe(NULL, asoc);
-	else
-		rtt_free(ctx, asoc);
+	ENTERED(rtt_free, asoc);
 }
 
 struct free_path_args {
@@ -168,13 +159,9 @@ struct free_path_args {
 static void free_path(struct free_path_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = kernel_path(&args->assoc, args->path);
-	unsigned long long ctx[] = {(__u64)path};
 
 	kernel_assoc(&args->assoc);
-	if (kernel.kprobes)
-		rtt_path_free_kprobe(NULL, path);
-	else
-		rtt_path_free(ctx, path);
+	ENTERED(rtt_path_free, path);
 }
 
 struct race_args {

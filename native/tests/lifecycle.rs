@@ -402,8 +402,8 @@ impl World {
         (assoc.is_over, assoc.is_known) = (true, true);
     }
 
-    /// The kernel frees the association: of one that was up or begun here, and whose end nobody was notified of, this is
-    /// the end.
+    /// The kernel frees the association. If it was up, or begun here, and no notification has come of its end, this is the
+    /// end.
     fn free(&mut self, index: u32) {
         let bytes = self.abort_chunk();
         let in_progress = self.rng.u8(..4) == 0;

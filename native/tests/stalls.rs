@@ -53,7 +53,7 @@ enum Step {
     T1,
     /// A process sends the first message, which sets up the association, and waits for that.
     SetUp,
-    /// The active path is another than the primary one, whose RTO has grown to so many jiffies.
+    /// The active path is not the primary one. The RTO of the primary one has grown to so many jiffies.
     PrimaryIsDown(u32),
     /// The program starts here, and looks at the association.
     Start,
@@ -255,7 +255,7 @@ fn no_stall_without_its_premises() {
     check("sends that are refused begin none", None, &[BEFORE, &[Refuse, Pass(5000)]]);
 }
 
-/// Data goes by another path than the primary one, whose RTO is 60 s: its own RTO counts.
+/// Data goes by a path that is not the primary one: the RTO of that path counts, not the primary one's 60 s.
 #[test]
 fn the_rto_is_that_of_the_active_path() {
     let dead = PrimaryIsDown(15_000);
@@ -478,7 +478,7 @@ fn each_stall_is_a_record() {
     }
 }
 
-/// A stall whose record finds no room is counted.
+/// If there is no room for the record of a stall, that is counted.
 #[test]
 fn a_lost_record_is_counted() {
     let mut world = World::new(false);

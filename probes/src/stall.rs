@@ -14,11 +14,11 @@ pub enum StallCause {
     /// The association is in COOKIE-WAIT or COOKIE-ECHOED: the peer has not answered this host's INIT or COOKIE
     /// ECHO (in a way that this host accepts), and data may leave only after that.
     HandshakeUnanswered,
-    /// T3-rtx ran out, and while it ran nothing came from the peer, on any path; where the peer was heard of in
-    /// this stall, it ran out twice since the last SACK.
+    /// T3-rtx expired, and while it ran nothing came from the peer, on any path; where the peer was heard of in
+    /// this stall, it expired twice since the last SACK.
     PathSilent,
     /// The window in the peer's last SACK is zero, or smaller than the chunk that is due; that SACK has no gap
-    /// blocks; and T3-rtx ran out once at most since then.
+    /// blocks; and T3-rtx expired once at most since then.
     WindowClosed,
     /// The same, but that SACK has gap blocks: later TSNs than the one that is due have arrived.
     WindowFullOfGaps,

@@ -55,7 +55,7 @@ struct ModelPath {
     known: Option<u32>,
 }
 
-/// An association whose paths change as those of the kernel, and the records that the program has to make.
+/// A model of an association: its paths change as the kernel's do. It has the records that the program has to make.
 struct Paths {
     world: World,
     paths: [ModelPath; 4],
@@ -183,7 +183,7 @@ impl Paths {
         self.world.call("lower_ends", 0, at, reason);
     }
 
-    /// The record of an expiry. Whether the RTO before it was `known` cannot be told at the largest RTO.
+    /// The record of an expiry. At the largest RTO the program cannot know the RTO before, and takes `known`.
     fn expect_expiry(&mut self, at: u32, cause: u8, before: u32) {
         let path = self.paths[at as usize];
         let is_unclear = path.rto == RTO_MAX && path.known.is_some_and(|known| 2 * known >= RTO_MAX);

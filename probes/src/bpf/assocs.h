@@ -11,9 +11,8 @@
 #define MAX_ASSOCS 8192 /* associations of one socket that are looked at */
 
 struct assoc_walk {
-	__u64 ep;   /* the socket's endpoint */
-	__u64 head; /* address of the head of the endpoint's list of associations */
-	__u64 next; /* address of the next node of that list */
+	__u64 ep;		 /* the socket's endpoint */
+	struct list_walk assocs; /* of the endpoint */
 };
 
 /* Begins a walk; returns false if the file is no SCTP socket. */
@@ -26,8 +25,7 @@ static __always_inline bool begin_assoc_walk(struct assoc_walk *walk, struct fil
 		return false;
 	ep = READ(sk, ep);
 	walk->ep = (__u64)ep;
-	walk->head = walk->ep + bpf_core_field_offset(struct sctp_endpoint, asocs);
-	walk->next = (__u64)READ(ep, asocs.next);
+	walk->assocs = begin_list(walk->ep + bpf_core_field_offset(struct sctp_endpoint, asocs));
 	return ep;
 }
 
@@ -35,15 +33,11 @@ static __always_inline bool begin_assoc_walk(struct assoc_walk *walk, struct fil
  * peel-off has just moved an association to another endpoint, the walk ends there. */
 static __always_inline struct sctp_association *next_assoc(struct assoc_walk *walk)
 {
-	struct sctp_association *asoc;
+	__u64 node = next_node(&walk->assocs);
+	struct sctp_association *asoc =
+		(void *)node - bpf_core_field_offset(struct sctp_association, asocs);
 
-	if (!walk->next || walk->next == walk->head)
-		return NULL;
-	asoc = (void *)walk->next - bpf_core_field_offset(struct sctp_association, asocs);
-	if ((__u64)READ(asoc, ep) != walk->ep)
-		return NULL;
-	walk->next = (__u64)READ(asoc, asocs.next);
-	return asoc;
+	return node && (__u64)READ(asoc, ep) == walk->ep ? asoc : NULL;
 }
 
 #endif

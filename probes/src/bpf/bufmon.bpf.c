@@ -372,27 +372,25 @@ __noinline int stall_begin(__u32 key, __u64 address, __u64 now)
 /* When anything last came from the peer on any path: ktime_get(), as bpf_ktime_get_ns(). */
 __noinline __u64 last_heard(__u64 address)
 {
-	struct sctp_association *asoc = (struct sctp_association *)address;
-	__u64 head =
-		address + bpf_core_field_offset(struct sctp_association, peer.transport_addr_list);
-	__u64 node = (__u64)READ(asoc, peer.transport_addr_list.next), heard = 0;
+	struct list_walk paths = begin_paths(address);
+	__u64 heard = 0;
 
-	for (__u32 n = 0; n < STALL_PATHS && node != head; n++) {
-		struct sctp_transport *path =
-			(void *)node - bpf_core_field_offset(struct sctp_transport, transports);
-		__u64 at = READ(path, last_time_heard);
+	for (__u32 n = 0; n < STALL_PATHS; n++) {
+		struct sctp_transport *path = next_path(&paths);
+		__u64 at;
 
+		if (!path)
+			return heard;
+		at = READ(path, last_time_heard);
 		if (at > heard)
 			heard = at;
-		node = (__u64)READ(path, transports.next);
 	}
 	/* Of more paths the others may have been heard of. */
-	return node == head ? heard : ~0ull;
+	return next_node(&paths) ? ~0ull : heard;
 }
 
 struct chunk_walk {
-	__u64 head; /* address of the head of a list of chunks that were sent */
-	__u64 node; /* address of the next node of that list */
+	struct list_walk chunks; /* that were sent */
 	__u32 tsn;
 	__u32 sent;  /* times that the chunk with that TSN was sent; 0: not found yet */
 	__u32 bytes; /* its user data */
@@ -401,20 +399,17 @@ struct chunk_walk {
 
 static long find_chunk_step(__u32 n, struct chunk_walk *walk)
 {
-	struct sctp_chunk *chunk;
+	struct sctp_chunk *chunk = next_sent_chunk(&walk->chunks);
 	union data_first data;
 
-	if (!walk->node || walk->node == walk->head)
+	if (!chunk)
 		return 1;
-	chunk = (void *)walk->node - bpf_core_field_offset(struct sctp_chunk, transmitted_list);
 	data.word = data_word(READ(chunk, chunk_hdr), 0);
-	if (bpf_ntohl(data.tsn) == walk->tsn) {
-		walk->sent = READ(chunk, sent_count);
-		walk->bytes = data_bytes(data);
-		return 1;
-	}
-	walk->node = (__u64)READ(chunk, transmitted_list.next);
-	return 0;
+	if (bpf_ntohl(data.tsn) != walk->tsn)
+		return 0;
+	walk->sent = READ(chunk, sent_count);
+	walk->bytes = data_bytes(data);
+	return 1;
 }
 
 /*
@@ -425,28 +420,24 @@ static long find_chunk_step(__u32 n, struct chunk_walk *walk)
 __noinline int note_missing(__u32 key, __u64 address, __u32 most)
 {
 	struct evidence *e = &entry_at(key)->state.now;
-	struct sctp_association *asoc = (struct sctp_association *)address;
-	__u64 paths =
-		address + bpf_core_field_offset(struct sctp_association, peer.transport_addr_list);
-	__u64 node = (__u64)READ(asoc, peer.transport_addr_list.next);
+	struct list_walk paths = begin_paths(address);
 	struct chunk_walk walk = {
-		.head = address +
-			bpf_core_field_offset(struct sctp_association, outqueue.retransmit),
-		.node = (__u64)READ(asoc, outqueue.retransmit.next),
+		.chunks = begin_list(address + bpf_core_field_offset(struct sctp_association,
+								     outqueue.retransmit)),
 		.tsn = e->missing_tsn,
 	};
 
 	if (most > STALL_CHUNKS)
 		most = STALL_CHUNKS;
 	bpf_loop(most, find_chunk_step, &walk, 0);
-	for (__u32 n = 0; n < STALL_PATHS && node != paths && !walk.sent; n++) {
-		struct sctp_transport *path =
-			(void *)node - bpf_core_field_offset(struct sctp_transport, transports);
+	for (__u32 n = 0; n < STALL_PATHS && !walk.sent; n++) {
+		__u64 path = (__u64)next_path(&paths);
 
-		walk.head = (__u64)path + bpf_core_field_offset(struct sctp_transport, transmitted);
-		walk.node = (__u64)READ(path, transmitted.next);
+		if (!path)
+			break;
+		walk.chunks = begin_list(path +
+					 bpf_core_field_offset(struct sctp_transport, transmitted));
 		bpf_loop(most, find_chunk_step, &walk, 0);
-		node = (__u64)READ(path, transports.next);
 	}
 	if (!walk.sent)
 		return 0;
@@ -1236,8 +1227,7 @@ static __always_inline int on_restart(struct sctp_association *asoc)
 /* --- stalls, closed windows and waits that began before the start --- */
 
 struct waiter_walk {
-	__u64 head; /* address of the head of the association's wait queue */
-	__u64 next; /* address of the next node */
+	struct list_walk waiters; /* the association's wait queue */
 	__u64 asoc;
 	__u32 entry; /* the association's, with its generation */
 	__u32 generation;
@@ -1249,15 +1239,15 @@ static long waiter_step(__u32 n, struct waiter_walk *walk)
 	struct sctp_association *asoc;
 	struct wait_queue_entry *entry;
 	struct task_struct *task;
+	__u64 node = next_node(&walk->waiters);
 	struct send *send;
 	__u32 tid, place;
 
-	if (!walk->next || walk->next == walk->head)
+	if (!node)
 		return 1;
-	entry = (void *)(walk->next - bpf_core_field_offset(struct wait_queue_entry, entry));
+	entry = (void *)(node - bpf_core_field_offset(struct wait_queue_entry, entry));
 	task = READ(entry, private);
 	tid = task ? READ(task, pid) : 0;
-	walk->next = (__u64)READ(entry, entry.next);
 	if (!tid || find_send_of(tid) != NO_INDEX)
 		return 0;
 	place = new_send_of(tid);
@@ -1284,16 +1274,17 @@ __noinline int stands_still(__u64 address)
 {
 	struct sctp_association *asoc = (struct sctp_association *)address;
 	struct waiter_walk walk = {
-		.head = address + bpf_core_field_offset(struct sctp_association, wait.head),
-		.next = (__u64)READ(asoc, wait.head.next),
+		.waiters = begin_list(address +
+				      bpf_core_field_offset(struct sctp_association, wait.head)),
 		.asoc = address,
 	};
+	bool none_waits = walk.waiters.node == walk.waiters.head;
 	__u32 bytes = READ(asoc, outqueue.out_qlen) + READ(asoc, outqueue.outstanding_bytes);
 	__u32 assoc_id = READ(asoc, assoc_id);
 	struct entry *entry;
 	__u64 now;
 
-	if (READ(asoc, state) < SCTP_STATE_ESTABLISHED || (walk.next == walk.head && !bytes) ||
+	if (READ(asoc, state) < SCTP_STATE_ESTABLISHED || (none_waits && !bytes) ||
 	    !wanted(false, asoc, NULL))
 		return 0;
 	entry = find_entry(address, assoc_id);

@@ -338,27 +338,24 @@ static __always_inline void end_entry(struct entry *entry)
 }
 
 struct path_walk {
-	__u64 head; /* address of the head of an association's list of paths */
-	__u64 next; /* address of the next node of that list */
+	struct list_walk paths;
 	__u32 assoc_id;
 	__u32 pad;
 };
 
 static long end_path_step(__u32 n, struct path_walk *walk)
 {
+	struct sctp_transport *path = next_path(&walk->paths);
 	struct entry *entry;
-	__u64 path;
 
-	if (!walk->next || walk->next == walk->head)
+	if (!path)
 		return 1;
-	path = walk->next - bpf_core_field_offset(struct sctp_transport, transports);
-	entry = find_entry(path, walk->assoc_id);
+	entry = find_entry((__u64)path, walk->assoc_id);
 	if (entry) {
 		begin_update(entry);
 		end_entry(entry);
 		end_update(entry);
 	}
-	walk->next = (__u64)READ((struct sctp_transport *)path, transports.next);
 	return 0;
 }
 
@@ -387,9 +384,7 @@ __noinline int end_paths(__u64 asoc)
 {
 	struct sctp_association *a = (struct sctp_association *)asoc;
 	struct path_walk walk = {
-		.head = asoc +
-			bpf_core_field_offset(struct sctp_association, peer.transport_addr_list),
-		.next = (__u64)READ(a, peer.transport_addr_list.next),
+		.paths = begin_paths(asoc),
 		.assoc_id = READ(a, assoc_id),
 	};
 

@@ -115,6 +115,17 @@ static __always_inline int func_ret(void *ctx)
 	ON_RETURN_SHARED(name, function, work, type_a, a, type_b, b)                               \
 	KPROBE_WITH_FRAME(name##_enter, function, 0, type_a, a, type_b, b)
 
+/*
+ * Hooks at the entry and the return of a function, which run before(x) and after(x). x is the
+ * function's n-th argument from 0, `a`, as a number.
+ */
+#define ON_CALL(name, function, before, after, n, a, ...)                                          \
+	FEXIT(name, function, after(argument(ctx, n)))                                             \
+	KRETPROBE(name, function, after((__u64)a), void *, a, void *, unused)                      \
+	FENTRY(name##_enter, function, before(argument(ctx, n)))                                   \
+	KPROBE(name##_enter, function, (frame_enter(ctx, (__u64)(a), 0), before((__u64)(a))),      \
+	       __VA_ARGS__)
+
 /* A hook at the return of a function, whose work needs none of the arguments. */
 #define ON_RETURN_BARE(name, function, work)                                                       \
 	FEXIT(name, function, work)                                                                \

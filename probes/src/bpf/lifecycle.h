@@ -216,37 +216,33 @@ static __always_inline void read_settings(struct life_settings *to, struct sctp_
 
 static __always_inline void read_paths(struct life_settings *to, struct sctp_association *asoc)
 {
-	__u64 head = (__u64)asoc +
-		     bpf_core_field_offset(struct sctp_association, peer.transport_addr_list);
-	__u64 node = (__u64)READ(asoc, peer.transport_addr_list.next);
+	struct list_walk paths = begin_paths((__u64)asoc);
 
-	for (__u32 n = 0; n < LIFE_PATHS && node != head; n++) {
-		struct sctp_transport *path =
-			(void *)node - bpf_core_field_offset(struct sctp_transport, transports);
+	for (__u32 n = 0; n < LIFE_PATHS; n++) {
+		struct sctp_transport *path = next_path(&paths);
 		struct life_path *into = &to->path[n];
 
+		if (!path)
+			break;
 		read_addr(&into->local, &path->saddr, READ(asoc, base.bind_addr.port));
 		read_addr(&into->peer, &path->ipaddr, READ(asoc, peer.port));
 		into->state = READ(path, state);
 		to->paths = n + 1;
-		node = (__u64)READ(path, transports.next);
 	}
 }
 
 struct left_walk {
-	__u64 next, head;
+	struct list_walk chunks;
 	__u64 bytes;
 };
 
 static long left_step(__u32 n, struct left_walk *walk)
 {
+	struct sctp_chunk *chunk = next_sent_chunk(&walk->chunks);
 	union data_first first;
-	struct sctp_chunk *chunk;
 
-	if (!walk->next || walk->next == walk->head)
+	if (!chunk)
 		return 1;
-	chunk = (void *)walk->next - bpf_core_field_offset(struct sctp_chunk, transmitted_list);
-	walk->next = (__u64)READ(chunk, transmitted_list.next);
 	first.word = data_word(READ(chunk, chunk_hdr), 0);
 	walk->bytes += data_bytes(first);
 	return 0;
@@ -259,10 +255,9 @@ static long left_step(__u32 n, struct left_walk *walk)
 static __always_inline __u64 left_bytes(struct sctp_association *asoc)
 {
 	struct left_walk walk = {
+		.chunks = begin_list((__u64)asoc + bpf_core_field_offset(struct sctp_association,
+									 outqueue.retransmit)),
 		.bytes = READ(asoc, outqueue.out_qlen),
-		.head = (__u64)asoc +
-			bpf_core_field_offset(struct sctp_association, outqueue.retransmit),
-		.next = (__u64)READ(asoc, outqueue.retransmit.next),
 	};
 
 	walk.bytes += READ(asoc, outqueue.outstanding_bytes);

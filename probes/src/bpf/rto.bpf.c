@@ -208,34 +208,28 @@ static __always_inline struct entry *path_of(__u64 transport)
 #define MOST_PATHS 64 /* paths of an association that are counted by state */
 
 struct state_walk {
-	__u64 head; /* address of the head of an association's list of paths */
-	__u64 next; /* address of the next node of that list */
-	__u32 paths;
+	struct list_walk paths;
+	__u32 by_state; /* as values.paths */
 	__u32 pad;
 };
 
 static long count_state_step(__u32 n, struct state_walk *walk)
 {
-	__u64 path = walk->next - bpf_core_field_offset(struct sctp_transport, transports);
+	struct sctp_transport *path = next_path(&walk->paths);
 
-	if (!walk->next || walk->next == walk->head)
+	if (!path)
 		return 1;
-	walk->paths += 1u << (READ(TRANSPORT(path), state) & 3) * 8;
-	walk->next = (__u64)READ(TRANSPORT(path), transports.next);
+	walk->by_state += 1u << (READ(path, state) & 3) * 8;
 	return 0;
 }
 
 /* Returns how many paths an association has by state: values.paths. */
 __noinline __u32 count_states(__u64 asoc)
 {
-	struct state_walk walk = {
-		.head = asoc +
-			bpf_core_field_offset(struct sctp_association, peer.transport_addr_list),
-		.next = (__u64)READ((struct sctp_association *)asoc, peer.transport_addr_list.next),
-	};
+	struct state_walk walk = {.paths = begin_paths(asoc)};
 
 	bpf_loop(MOST_PATHS, count_state_step, &walk, 0);
-	return walk.paths;
+	return walk.by_state;
 }
 
 static __always_inline void read_values(struct values *v, __u64 transport)
@@ -312,6 +306,22 @@ __noinline int see_path(__u64 transport)
 	if (known && known != path->state.last.rto)
 		report(path, CAUSE_OTHER, known, path->state.last.path_state);
 	return 0;
+}
+
+/*
+ * At the entry of sctp_transport_update_rto(). Mostly the path's last event has left the RTO as it
+ * is.
+ */
+static __always_inline int before_update(__u64 transport)
+{
+	struct entry *path;
+
+	if (!(settings.wants & WANT_EXTENDED))
+		return 0;
+	path = find_entry(transport, READ(asoc_of(transport), assoc_id));
+	if (path && path->state.last.rto == READ(TRANSPORT(transport), rto))
+		return 0;
+	return see_path(transport);
 }
 
 /* Returns whether `rto` is the double of the RTO `before`, or the largest there is. */
@@ -653,8 +663,8 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 }
 
 /*
- * At the return of sctp_primitive_REQUESTHEARTBEAT(), whose entry see_path() has seen: the RTO was
- * doubled if the HEARTBEAT before was not answered yet.
+ * At the return of sctp_primitive_REQUESTHEARTBEAT(). At its entry see_path() has noted the path:
+ * the RTO was doubled if the HEARTBEAT before was not answered yet.
  */
 static __always_inline int on_demand(__u64 transport)
 {
@@ -671,8 +681,8 @@ static __always_inline int on_demand(__u64 transport)
 }
 
 /*
- * At the return of sctp_transport_reset(), whose entry see_path() has seen: the association has
- * restarted, and the path has its first RTO again.
+ * At the return of sctp_transport_reset(). At its entry see_path() has noted the path: the
+ * association has restarted, and the path has its first RTO again.
  */
 static __always_inline int on_reset(__u64 transport)
 {
@@ -832,8 +842,8 @@ static __always_inline int on_pmtud(__u64 transport, __u32 reason)
 
 ON_RETURN_SHARED(rto_update, sctp_transport_update_rto, on_rtt(ADDRESS(0, transport), rtt),
 		 struct sctp_transport *, transport, __u32, rtt)
-FENTRY(rto_x_update_enter, sctp_transport_update_rto, see_path(argument(ctx, 0)))
-KPROBE_WITH_FRAME(rto_update_enter, sctp_transport_update_rto, see_path((__u64)transport),
+FENTRY(rto_x_update_enter, sctp_transport_update_rto, before_update(argument(ctx, 0)))
+KPROBE_WITH_FRAME(rto_update_enter, sctp_transport_update_rto, before_update((__u64)transport),
 		  struct sctp_transport *, transport, __u32, rtt)
 ON_RETURN_SHARED(rto_lower_cwnd, sctp_transport_lower_cwnd,
 		 on_lower_cwnd(ADDRESS(0, transport), reason), struct sctp_transport *, transport,
@@ -854,20 +864,10 @@ ON_ENTRY(rto_x_t4_enter, sctp_generate_t4_rto_event, on_t4_timer(ADDRESS(0, t)),
 ON_RETURN_BARE(rto_x_reconf_leave, sctp_generate_reconf_event, timer_leave())
 ON_ENTRY(rto_x_reconf_enter, sctp_generate_reconf_event, on_reconf_timer(ADDRESS(0, t)),
 	 struct timer_list *t)
-FEXIT(rto_x_demand, sctp_primitive_REQUESTHEARTBEAT, on_demand(argument(ctx, 2)))
-KRETPROBE(rto_x_demand, sctp_primitive_REQUESTHEARTBEAT, on_demand((__u64)transport),
-	  struct sctp_transport *, transport, void *, unused)
-FENTRY(rto_x_demand_enter, sctp_primitive_REQUESTHEARTBEAT, see_path(argument(ctx, 2)))
-KPROBE(rto_x_demand_enter, sctp_primitive_REQUESTHEARTBEAT,
-       (frame_enter(ctx, (__u64)transport, 0), see_path((__u64)transport)), struct net *net,
-       struct sctp_association *asoc, struct sctp_transport *transport)
-FEXIT(rto_x_reset, sctp_transport_reset, on_reset(argument(ctx, 0)))
-KRETPROBE(rto_x_reset, sctp_transport_reset, on_reset((__u64)transport), struct sctp_transport *,
-	  transport, void *, unused)
-FENTRY(rto_x_reset_enter, sctp_transport_reset, see_path(argument(ctx, 0)))
-KPROBE(rto_x_reset_enter, sctp_transport_reset,
-       (frame_enter(ctx, (__u64)transport, 0), see_path((__u64)transport)),
-       struct sctp_transport *transport)
+ON_CALL(rto_x_demand, sctp_primitive_REQUESTHEARTBEAT, see_path, on_demand, 2, transport,
+	struct net *net, struct sctp_association *asoc, struct sctp_transport *transport)
+ON_CALL(rto_x_reset, sctp_transport_reset, see_path, on_reset, 0, transport,
+	struct sctp_transport *transport)
 ON_ENTRY(rto_x_control, sctp_assoc_control_transport, on_control(ADDRESS(1, transport), command),
 	 struct sctp_association *asoc, struct sctp_transport *transport, __u32 command)
 ON_ENTRY(rto_x_primary, sctp_assoc_set_primary,

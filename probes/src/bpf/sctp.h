@@ -542,6 +542,56 @@ static __always_inline __u64 address_of(struct sctp_association *asoc)
 	return (__u64)READ(asoc, outqueue.asoc);
 }
 
+/* A walk over a list of the kernel's. */
+struct list_walk {
+	__u64 head; /* address of the list's head */
+	__u64 node; /* address of the next node */
+};
+
+static __always_inline struct list_walk begin_list(__u64 head)
+{
+	struct list_head *list = (struct list_head *)head;
+
+	return (struct list_walk){.head = head, .node = (__u64)READ(list, next)};
+}
+
+/* Returns the address of the next node, and goes on to the one after it; 0: there is none. */
+static __always_inline __u64 next_node(struct list_walk *walk)
+{
+	__u64 node = walk->node;
+	struct list_head *list = (struct list_head *)node;
+
+	if (!node || node == walk->head)
+		return 0;
+	walk->node = (__u64)READ(list, next);
+	return node;
+}
+
+/* A walk over the paths of an association. */
+static __always_inline struct list_walk begin_paths(__u64 asoc)
+{
+	return begin_list(asoc +
+			  bpf_core_field_offset(struct sctp_association, peer.transport_addr_list));
+}
+
+/* Returns the next path; NULL: there is none. */
+static __always_inline struct sctp_transport *next_path(struct list_walk *walk)
+{
+	__u64 node = next_node(walk);
+
+	return node ? (void *)node - bpf_core_field_offset(struct sctp_transport, transports)
+		    : NULL;
+}
+
+/* Returns the next chunk of a list of chunks that were sent; NULL: there is none. */
+static __always_inline struct sctp_chunk *next_sent_chunk(struct list_walk *walk)
+{
+	__u64 node = next_node(walk);
+
+	return node ? (void *)node - bpf_core_field_offset(struct sctp_chunk, transmitted_list)
+		    : NULL;
+}
+
 /*
  * Returns the path that a DATA chunk takes, at the entry of sctp_chunk_assign_tsn(), which the
  * kernel calls once per chunk taken into a packet, before it notes the path in the chunk. `again`:
