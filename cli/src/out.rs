@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io::{self, Write},
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     path::Path,
 };
 
@@ -34,7 +34,8 @@ impl Out {
     /// Where FILE cannot be made or opened, or another command writes to it.
     pub fn new(file: Option<&Path>) -> Result<Self> {
         let stdout = io::stdout().as_fd().try_clone_to_owned()?;
-        Self::with(Sink::open("standard output".to_owned(), stdout.into())?, file)
+        let text = Sink::open("standard output".to_owned(), stdout.try_clone()?.into())?;
+        Self::with(text, Some(stdout.as_fd()), file)
     }
 
     /// Like [`Out::new`], with `writer` in place of stdout.
@@ -42,15 +43,18 @@ impl Out {
     /// # Errors
     /// Where FILE cannot be made or opened, or another command writes to it.
     pub fn to(writer: impl Write + 'static, file: Option<&Path>) -> Result<Self> {
-        Self::with(Sink::new("standard output".to_owned(), Box::new(writer)), file)
+        Self::with(Sink::new("standard output".to_owned(), Box::new(writer)), None, file)
     }
 
-    fn with(text: Sink, file: Option<&Path>) -> Result<Self> {
+    fn with(text: Sink, stdout: Option<BorrowedFd>, file: Option<&Path>) -> Result<Self> {
         let Some(path) = file else { return Ok(Self { text, rows: None, _lock: None }) };
         let name = format!("'{}'", path.display());
         let made = || -> Result<_> {
             let file = create(path)?;
             let lock = output_file::claim(&file)?;
+            if let Some(stdout) = stdout {
+                output_file::append_too(&file, stdout)?;
+            }
             Ok((Sink::open(name.clone(), file)?, lock))
         };
         let (rows, lock) = made().with_context(|| format!("cannot make the file {name}"))?;

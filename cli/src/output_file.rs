@@ -13,7 +13,7 @@ use std::{
     fs::File,
     mem,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsRawFd, BorrowedFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
     path::Path,
@@ -22,7 +22,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, Flock, FlockArg, OFlag, openat, readlinkat},
+    fcntl::{AT_FDCWD, FcntlArg, Flock, FlockArg, OFlag, fcntl, openat, readlinkat},
     sys::{
         stat::{FileStat, Mode, SFlag, fstat, mkdirat},
         statfs::{PROC_SUPER_MAGIC, fstatfs},
@@ -54,6 +54,20 @@ pub(crate) fn claim(file: &File) -> Result<Option<Flock<File>>> {
             Ok(None)
         }
     }
+}
+
+/// If both descriptors are of the same regular file (`-f /dev/stdout`, where stdout is a file), has what is
+/// written to `other` appended, too. Otherwise the lines of one would overwrite those of the other.
+///
+/// # Errors
+/// Where a descriptor's flags cannot be read or set.
+pub(crate) fn append_too(file: &File, other: BorrowedFd) -> Result<()> {
+    let (one, two) = (fstat(file)?, fstat(other)?);
+    if kind(&one) == SFlag::S_IFREG && (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino) {
+        let flags = OFlag::from_bits_retain(fcntl(other, FcntlArg::F_GETFL)?);
+        fcntl(other, FcntlArg::F_SETFL(flags | OFlag::O_APPEND))?;
+    }
+    Ok(())
 }
 
 /// Makes or opens a file for appending. Missing folders are made. Because lines are appended, there is no gap
@@ -197,7 +211,10 @@ mod tests {
     use std::{
         fs::{self, Permissions, hard_link},
         io::{Read, Write},
-        os::unix::fs::{PermissionsExt, symlink},
+        os::{
+            fd::AsFd,
+            unix::fs::{PermissionsExt, symlink},
+        },
         path::PathBuf,
     };
 
@@ -252,6 +269,29 @@ mod tests {
                 assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
             }
         }
+    }
+
+    /// A file that is stdout, too, has the lines of both. Another file's descriptor is left alone.
+    #[test]
+    fn two_descriptors_of_a_file_do_not_overwrite_each_other() {
+        let (own, ..) = folders();
+        let path = own.path().join("both");
+        let (mut stdout, mut other) =
+            (File::create(&path).unwrap(), File::create(own.path().join("x")).unwrap());
+        let mut file = create(&path).unwrap();
+        let _lock = claim(&file).unwrap();
+        for fd in [&stdout, &other] {
+            append_too(&file, fd.as_fd()).unwrap();
+        }
+        for line in ["1\n", "3\n"] {
+            stdout.write_all(line.as_bytes()).unwrap();
+            file.write_all(b"row\n").unwrap();
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\nrow\n3\nrow\n");
+        other.write_all(b"long").unwrap();
+        other.set_len(0).unwrap();
+        other.write_all(b"end").unwrap();
+        assert_eq!(fs::read(own.path().join("x")).unwrap(), b"\0\0\0\0end");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use proptest::{prelude::*, sample::Index};
 use sctptrace_native::{
     Hook, Program,
     association::{AssocArgs, Receiver, Sack, Sender, before},
-    raw::{Dist, Entry, Settings, Shared, WANT_EVENTS, WANT_EXTENDED},
+    raw::{Dist, Entry, Filter, Settings, Shared, WANT_EVENTS, WANT_EXTENDED},
     streams::ESTABLISHED,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -247,10 +247,13 @@ struct Setup {
     /// Number of entries of associations; no more than `paths`.
     assocs: u32,
     sets: u32,
+    /// Only this path of the first association passes the filter (`--addr`).
+    only_path: Option<u8>,
 }
 
 impl Setup {
-    const ROOMY: Self = Self { kprobes: false, cast: true, paths: 256, assocs: 256, sets: 1024 };
+    const ROOMY: Self =
+        Self { kprobes: false, cast: true, paths: 256, assocs: 256, sets: 1024, only_path: None };
 }
 
 struct World {
@@ -272,9 +275,16 @@ struct World {
 
 impl World {
     fn new(setup: Setup, isns: &[u32]) -> Self {
+        let mut filter = Filter::default();
+        if let Some(path) = setup.only_path {
+            filter.family = 2; // AF_INET
+            filter.ip[..4].copy_from_slice(&[10, path, 0, 2]);
+        }
         let settings = Settings {
             jiffy_ns: JIFFY,
             wants: WANT_EVENTS | WANT_EXTENDED,
+            filter,
+            want_filter: setup.only_path.is_some().into(),
             entry_mask: setup.paths - 1,
             assoc_mask: setup.assocs.min(setup.paths) - 1,
             set_mask: setup.sets - 1,

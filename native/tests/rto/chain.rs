@@ -92,6 +92,10 @@ enum Change {
 
 impl Paths {
     fn new(kprobes: bool) -> Self {
+        Self::of(Setup { kprobes, ..Setup::ROOMY })
+    }
+
+    fn of(setup: Setup) -> Self {
         let path = ModelPath {
             rto: 250,
             cwnd: 60_000,
@@ -101,7 +105,7 @@ impl Paths {
             is_heartbeat_on: true,
             known: None,
         };
-        let world = World::new(Setup { kprobes, ..Setup::ROOMY }, &[1]);
+        let world = World::new(setup, &[1]);
         let paths = [path; 4];
         let mut all = Self { world, paths, primary: 0, expected: Vec::new(), cuts: [0; 4] };
         (0..4).for_each(|at| all.write(at));
@@ -139,6 +143,13 @@ impl Paths {
         let rto = self.paths[at as usize].rto;
         self.expected.push((at, cause, before, rto));
         self.paths[at as usize].known = Some(rto);
+    }
+
+    /// A chunk is sent on a path, and its SACK comes on the same path.
+    fn sack(&mut self, path: u32) {
+        self.world.send(0, path, true);
+        let bytes = self.world.sack_bytes(0);
+        self.world.call_with("sack_on", 0, path, 0, &bytes);
     }
 
     /// `sctp_assoc_control_transport()`
@@ -397,11 +408,6 @@ fn no_heartbeat_no_timeout() {
 #[test]
 fn a_failover_takes_from_sack_to_sack() {
     let mut all = Paths::new(false);
-    let sack = |all: &mut Paths, path: u32| {
-        all.world.send(0, path, true);
-        let bytes = all.world.sack_bytes(0);
-        all.world.call_with("sack_on", 0, path, 0, &bytes);
-    };
     let failovers = |all: &mut Paths| {
         let entries = all.world.entries();
         [0, 1].map(|path| {
@@ -412,23 +418,39 @@ fn a_failover_takes_from_sack_to_sack() {
     all.step(1, Change::Rtt { is_heartbeat: true, rto: 250 });
     all.step(0, Change::Rtt { is_heartbeat: false, rto: 250 });
     all.control(1, TO_PF);
-    sack(&mut all, 0);
+    all.sack(0);
     all.world.pass(300 * MS);
     all.control(0, TO_PF);
     all.world.call("set_active", 0, 1, 0);
     all.control(1, UP);
-    sack(&mut all, 0); // on the path that carries no data any more
+    all.sack(0); // on the path that carries no data any more
     all.world.pass(400 * MS);
-    sack(&mut all, 1);
+    all.sack(1);
     all.world.pass(50 * MS);
-    sack(&mut all, 1);
+    all.sack(1);
     assert_eq!(failovers(&mut all), [0, 700 * MS]);
     all.world.pass(300 * MS);
     all.control(1, TO_PF);
     all.control(1, UP);
-    sack(&mut all, 1);
+    all.sack(1);
     assert_eq!(failovers(&mut all), [0, 700 * MS]);
     all.world.call("set_active", 0, 0, 0);
+}
+
+/// A filter that takes one path alone (`--addr`) leaves no entry of another one to a failover.
+#[test]
+fn a_failover_makes_no_entry_of_a_path_that_is_left_out() {
+    for only in [0, 1] {
+        let mut all = Paths::of(Setup { only_path: Some(only), ..Setup::ROOMY });
+        all.sack(0);
+        all.control(0, TO_PF);
+        all.world.call("set_active", 0, 1, 0);
+        all.sack(1);
+        all.sack(1);
+        let paths: Vec<u8> = all.world.entries().iter().map(|entry| entry.id.path.ip[1]).collect();
+        assert_eq!(paths, [only]);
+        all.world.call("set_active", 0, 0, 0);
+    }
 }
 
 /// The numbers of an association's paths by state are those of its list of paths.

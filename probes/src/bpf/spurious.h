@@ -654,7 +654,8 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	if (GET(trusted, asoc, peer.transport_count) > 1) {
 		__u64 active = (__u64)READ(asoc, peer.active_path);
 
-		if (active == (__u64)READ(chunk, transport))
+		if (active && active == (__u64)READ(chunk, transport) &&
+		    wanted_on(trusted, asoc, TRANSPORT(active)))
 			note_active_sack(active, sack.assoc_id, sack.now);
 	}
 	all = read_outstanding(trusted, asoc);
