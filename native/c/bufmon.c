@@ -8,7 +8,7 @@
 
 unsigned long memory_pressure;
 struct proto sctp_prot = {.memory_pressure = &memory_pressure};
-struct sock sock_memory[ASSOCS];
+struct sctp_sock sock_memory[ASSOCS];
 struct sctp_endpoint ep_memory[ASSOCS];
 struct task_struct task_memory[THREADS];
 struct wait_queue_entry wait_memory[THREADS];
@@ -37,6 +37,18 @@ struct buffer_args {
 	__u64 waiters;	     /* threads in the association's wait queue, a bit for each */
 	__u64 closed;	     /* 1: the peer has closed its window */
 	__u64 heard_ns;	     /* when a packet last came */
+	__u32 window;	     /* asoc->peer.rwnd: the peer's window, less what is in flight */
+	__u32 flight[PATHS];
+	__u32 cwnd[PATHS];
+	__u32 path_state[PATHS];
+	__u32 retran; /* number of the path that takes retransmissions */
+	__u32 chosen; /* number of the path chosen for the first queued chunk, plus 1; 0: none */
+	__u32 head_bytes;  /* user data of the first queued chunk, where `queued` is not 0 */
+	__u32 again_bytes; /* user data of the first chunk to be sent again; 0: there is none */
+	__u8 idata;
+	__u8 nodelay;
+	__u8 more;	/* the application will send more (MSG_MORE) */
+	__u8 can_delay; /* of the first chunk's message: Nagle's rule may hold it */
 };
 
 struct send_args {
@@ -53,11 +65,68 @@ struct {
 } missing_data;
 struct sctp_chunk missing_chunk;
 
+/* The first queued chunk of that association, and the first to be sent again. */
+struct waiting_chunk {
+	struct sctp_chunkhdr header;
+	__be32 tsn;
+	struct sk_buff skb;
+	struct sctp_datamsg msg;
+	struct sctp_chunk chunk;
+} head_chunk, again_chunk;
+
+/* The overhead of a packet: headers of IPv4 and SCTP. */
+#define OVERHEAD 32
+
+static void kernel_waiting(struct buffer_args *args, struct waiting_chunk *waiting, __u32 bytes)
+{
+	__u32 length = bytes + (args->idata ? I_DATA_HEADER_SIZE : DATA_HEADER_SIZE);
+
+	waiting->header.type = args->idata ? SCTP_CID_I_DATA : SCTP_CID_DATA;
+	waiting->header.length = bpf_htons(length);
+	waiting->skb.len = length;
+	waiting->msg.can_delay = args->can_delay;
+	waiting->chunk.chunk_hdr = &waiting->header;
+	waiting->chunk.skb = &waiting->skb;
+	waiting->chunk.msg = &waiting->msg;
+}
+
+/* Makes what sctp_outq_flush() looks at: the chunks that wait, the windows, and the paths. */
+static void kernel_queue(struct buffer_args *args, struct sctp_association *asoc)
+{
+	struct sctp_outq *q = &asoc->outqueue;
+
+	asoc->peer.retran_path = kernel_path(&args->assoc, args->retran);
+	asoc->peer.rwnd = args->window;
+	asoc->force_delay = args->more;
+	q->out_qlen = args->queued;
+	q->outstanding_bytes = args->in_flight;
+	q->out_chunk_list.next = &q->out_chunk_list;
+	q->retransmit.next = &q->retransmit;
+	for (__u32 i = 0; i < PATHS; i++) {
+		struct sctp_transport *path = kernel_path(&args->assoc, i);
+
+		path->state = args->path_state[i];
+		path->flight_size = args->flight[i];
+		path->cwnd = args->cwnd[i];
+		path->packet.overhead = path->packet.size = OVERHEAD;
+	}
+	if (args->queued) {
+		kernel_waiting(args, &head_chunk, args->head_bytes);
+		head_chunk.chunk.transport =
+			args->chosen ? kernel_path(&args->assoc, args->chosen - 1) : NULL;
+		q->out_chunk_list.next = &head_chunk.chunk.list;
+	}
+	if (args->again_bytes) {
+		kernel_waiting(args, &again_chunk, args->again_bytes);
+		again_chunk.chunk.transmitted_list.next = &q->retransmit;
+		q->retransmit.next = &again_chunk.chunk.transmitted_list;
+	}
+}
+
 /* Makes the lists of chunks sent on the association's paths: all empty but the active one's. */
 static void kernel_sent(struct buffer_args *args, struct sctp_association *asoc)
 {
 	asoc->peer.active_path = kernel_path(&args->assoc, args->active);
-	asoc->outqueue.retransmit.next = &asoc->outqueue.retransmit;
 	for (__u32 i = 0; i < PATHS; i++) {
 		struct sctp_transport *path = kernel_path(&args->assoc, i);
 
@@ -81,7 +150,8 @@ static struct sctp_association *kernel_buffers(struct buffer_args *args)
 {
 	struct sctp_association *asoc = kernel_assoc(&args->assoc);
 	struct sctp_endpoint *ep = &ep_memory[args->assoc.index];
-	struct sock *sk = &sock_memory[args->assoc.index];
+	struct sctp_sock *socket = &sock_memory[args->assoc.index];
+	struct sock *sk = &socket->sk;
 	struct list_head *last = &asoc->wait.head;
 
 	if (args->tid >= THREADS)
@@ -89,13 +159,13 @@ static struct sctp_association *kernel_buffers(struct buffer_args *args)
 	asoc->base.sk = sk;
 	asoc->ep = ep;
 	asoc->state = args->state;
+	socket->nodelay = args->nodelay;
+	kernel_queue(args, asoc);
 	kernel_sent(args, asoc);
 	asoc->peer.zero_window_announced = args->closed;
 	asoc->sndbuf_used = args->used;
 	asoc->rmem_alloc.counter = args->received;
 	asoc->a_rwnd = args->own_rwnd;
-	asoc->outqueue.out_qlen = args->queued;
-	asoc->outqueue.outstanding_bytes = args->in_flight;
 	ep->sndbuf_policy = ep->rcvbuf_policy = 1;
 	sk->sk_sndbuf = args->sndbuf;
 	sk->sk_rcvbuf = args->rcvbuf;
@@ -200,6 +270,22 @@ static void sack(struct buffer_args *args, __u8 *bytes, __u64 len)
 		bufmon_sack(NULL, kernel_path(&args->assoc, i), asoc);
 }
 
+/* Runs the program at the return of sctp_outq_flush(). */
+static void flushed(struct buffer_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_outq *q = &kernel_buffers(args)->outqueue;
+	struct pt_regs entry = {.stack_pointer = 0x1000 * args->tid - 0x200};
+	struct pt_regs exit = {.stack_pointer = entry.stack_pointer + RETURN_ADDRESS_SIZE};
+	unsigned long long ctx[] = {(__u64)q, 0};
+
+	if (kernel.kprobes) {
+		bufmon_x_flushed_enter_kprobe(&entry, q, 0);
+		bufmon_x_flushed_kprobe(&exit);
+	} else {
+		bufmon_x_flushed(ctx, q, 0);
+	}
+}
+
 /* Runs the program at the entry of sctp_make_sack(). */
 static void make_sack(struct buffer_args *args, __u8 *bytes, __u64 len)
 {
@@ -297,6 +383,7 @@ static struct hook hooks[] = {
 	HOOK(send_ends, struct send_args),
 	HOOK(room, struct buffer_args),
 	HOOK(sack, struct buffer_args),
+	HOOK(flushed, struct buffer_args),
 	HOOK(make_sack, struct buffer_args),
 	HOOK(t3_expires, struct buffer_args),
 	HOOK(init_again, struct buffer_args),

@@ -342,6 +342,7 @@ impl World {
                     && send.start_ns != 0
                     && (send.entry, send.generation) == (entry.key, entry.generation)
             };
+            assert_eq!(state.waiting as usize, sends.iter().filter(waits).count(), "sends that wait");
             for send in sends.iter().filter(waits) {
                 figures.waits += 1;
                 figures.waited_ns += self.now - send.start_ns;

@@ -124,7 +124,57 @@ pub struct Row {
     pub stall_max: Duration,
     /// Cause of the present stall, or else of the last one; `None` if there was none.
     pub stall_cause: Option<StallCause>,
+    /// How long the sender was limited by what, up to now; all zero unless extended. These add up to the time since
+    /// the first event of the association.
+    pub limited: Limited,
 }
+
+/// For how long something has kept an association from sending more data. Where data waits to be sent, the first
+/// of `rwnd`, `cwnd`, `nagle` and `other` that applies has the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limited {
+    /// All data was sent, and no send waited for room.
+    pub app: Duration,
+    /// All data was sent, and a send waited for room in the send buffer; or was refused, and there was still none.
+    pub sndbuf: Duration,
+    /// Nagle's rule, or `MSG_MORE`, held data back.
+    pub nagle: Duration,
+    /// As much was in flight on the path as its congestion window (RFC 9260 6.1 B).
+    pub cwnd: Duration,
+    /// The next chunk did not fit into the peer's window (RFC 9260 6.1 A).
+    pub rwnd: Duration,
+    /// Data waited for something else.
+    pub other: Duration,
+}
+
+impl Limited {
+    /// Makes it of the times by `LIMITED_BY_*` (`limits.h`), in ns.
+    fn new([app, sndbuf, nagle, cwnd, rwnd, other]: [u64; LIMITS]) -> Self {
+        let [app, sndbuf, nagle, cwnd, rwnd, other] =
+            [app, sndbuf, nagle, cwnd, rwnd, other].map(Duration::from_nanos);
+        Self { app, sndbuf, nagle, cwnd, rwnd, other }
+    }
+
+    /// Applies a function to the times of the same kind.
+    fn zip(self, with: Self, f: impl Fn(Duration, Duration) -> Duration) -> Self {
+        Self {
+            app: f(self.app, with.app),
+            sndbuf: f(self.sndbuf, with.sndbuf),
+            nagle: f(self.nagle, with.nagle),
+            cwnd: f(self.cwnd, with.cwnd),
+            rwnd: f(self.rwnd, with.rwnd),
+            other: f(self.other, with.other),
+        }
+    }
+
+    /// Returns whether nothing but the application has limited the sender.
+    fn is_idle(self) -> bool {
+        Self { app: Duration::ZERO, ..self } == Self::default()
+    }
+}
+
+/// What may limit a sender: `LIMITS` of `limits.h`.
+const LIMITS: usize = 6;
 
 impl Row {
     /// Returns whether the send buffer was sampled, or a send waited: in an association that only receives,
@@ -211,6 +261,12 @@ pub(crate) struct RawState {
     zero_window_ns: u64,
     sack_seen: u32,
     payload_noted: u32,
+    limited_ns: [u64; LIMITS],
+    limited_since_ns: u64,
+    limited_by: u32,
+    waiting: u32,
+    refused: u32,
+    pad: u32,
 }
 
 /// A wait that has ended, as it comes through the ring buffer: `struct event` of `bufmon.bpf.c`.
@@ -275,7 +331,7 @@ same_layout!(types;
         missing_bytes, missing_sent, missing, gap_acked, state, has_window, has_gaps, is_answered, is_silent, is_idle
     };
     RawStall = stall_event { entry, generation, id, evidence };
-    RawState = state { now, last, rto_ns, zero_window_ns, sack_seen, payload_noted };
+    RawState = state { now, last, rto_ns, zero_window_ns, sack_seen, payload_noted, limited_ns, limited_since_ns, limited_by, waiting, refused };
     RawSend = send { tid, assoc_id, start_ns, nvcsw, asoc, entry, generation, msg_bytes, full, closed };
     RawEvent = event { time_ns, wait_ns, assoc_id, entry, generation, msg_bytes };
     RawAccounting = accounting { lost, assocs_evicted, samples_evicted, waits_unknown, waits_missed };
@@ -291,6 +347,8 @@ const _: () = assert!(size_of::<types::hist>() == HISTS * size_of::<crate::entri
 const NOW_SINCE: usize = STATE + offset_of!(RawState, now.since_ns);
 /// Offset in an entry of the time, in ns, at which the peer closed its window; 0 while it is open.
 const ZERO_WINDOW: usize = STATE + offset_of!(RawState, zero_window_ns);
+/// Offset in an entry of the time, in ns, since which the sender has been limited by the same; 0: not known yet.
+const LIMITED_SINCE: usize = STATE + offset_of!(RawState, limited_since_ns);
 /// Offset in an entry of the program's own state.
 const STATE: usize = offset_of!(Entry<RawState, RawStats>, state);
 
@@ -374,6 +432,8 @@ struct Lasting {
     wait_events: u64,
     /// Sum of the times that sends waited for room.
     waited: Duration,
+    /// How long the sender was limited by what.
+    limited: Limited,
 }
 
 impl Lasting {
@@ -387,18 +447,24 @@ impl Lasting {
             stalled: self.stalled.max(before.stalled),
             wait_events: self.wait_events.max(before.wait_events),
             waited: self.waited.max(before.waited),
+            limited: self.limited.zip(before.limited, Duration::max),
         };
         let since = Self {
             zero_window: largest.zero_window.saturating_sub(before.zero_window),
             stalled: largest.stalled.saturating_sub(before.stalled),
             wait_events: largest.wait_events.saturating_sub(before.wait_events),
             waited: largest.waited.saturating_sub(before.waited),
+            limited: largest.limited.zip(before.limited, Duration::saturating_sub),
         };
         (since, largest)
     }
 
     fn is_idle(self) -> bool {
-        self.zero_window.is_zero() && self.stalled.is_zero() && self.wait_events == 0 && self.waited.is_zero()
+        self.zero_window.is_zero()
+            && self.stalled.is_zero()
+            && self.wait_events == 0
+            && self.waited.is_zero()
+            && self.limited.is_idle()
     }
 }
 
@@ -465,7 +531,11 @@ impl Program for Programs {
     fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
         let waiting = self.waiting(moment);
         let waits: BTreeSet<_> = waiting.keys().map(|of| of.index).collect();
-        let lasts = |index| self.assocs.word(index, NOW_SINCE) | self.assocs.word(index, ZERO_WINDOW) != 0;
+        // In an interval in which nothing but the application limits the sender, there may be no row: but then, too,
+        // that time goes by, and the next row must not have it.
+        let lasts = |index| {
+            [NOW_SINCE, ZERO_WINDOW, LIMITED_SINCE].into_iter().any(|at| self.assocs.word(index, at) != 0)
+        };
         let changed =
             |index| lasts(index) || waits.contains(&index) || self.assocs.has_window(index, moment.interval);
         let changed: Vec<_> = self.assocs.in_use().filter(|index| changed(*index)).collect();
@@ -700,7 +770,20 @@ fn lasting(state: &RawState, stats: &RawStats, waiting: Waiting, now: Duration) 
             .saturating_add(stalled_for(state, now).unwrap_or_default()),
         wait_events: stats.wait.count.wrapping_add(waiting.sends.into()),
         waited: Duration::from_nanos(stats.wait.sum).saturating_add(waiting.sum),
+        limited: limited(state, now),
     }
+}
+
+/// How long a sender was limited by what, up to `now`.
+fn limited(state: &RawState, now: Duration) -> Limited {
+    let mut ns = state.limited_ns;
+    if state.limited_since_ns > 0
+        && let Some(by) = ns.get_mut(state.limited_by as usize)
+    {
+        let lasts = now.saturating_sub(Duration::from_nanos(state.limited_since_ns));
+        *by = by.saturating_add(lasts.as_nanos() as u64);
+    }
+    Limited::new(ns)
 }
 
 fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, now: Duration) -> Row {
@@ -733,6 +816,7 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, now: Duration) ->
         stalled: lasting.stalled,
         stall_max: Duration::from_nanos(stats.stall_max_ns),
         stall_cause: stall.map(|evidence| cause(evidence, now).0),
+        limited: lasting.limited,
     }
 }
 
@@ -875,6 +959,7 @@ mod tests {
             stalled: n * SECOND,
             wait_events: n.into(),
             waited: n * SECOND,
+            limited: Limited { cwnd: n * SECOND, ..Limited::default() },
         };
         let (part, largest) = sums(3).since(sums(5));
         assert!(part.is_idle());

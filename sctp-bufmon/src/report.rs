@@ -1,5 +1,7 @@
 //! The output of `sctp-bufmon`: its columns, and its text, CSV and JSON.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Events, Form, Format,
@@ -9,7 +11,7 @@ use cli::{
 };
 use probes::{
     Error, Identity, ValueDist,
-    bufmon::{Gaps, Record, Row, Stall, StallCause, Wait},
+    bufmon::{Gaps, Limited, Record, Row, Stall, StallCause, Wait},
 };
 
 /// The columns of CSV, which are those of the Python script. As in the script, a value without samples is 0.
@@ -146,6 +148,40 @@ const MORE: &[&dyn Columns<Row>] = &[
     &STALLS,
     &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: OWNER },
     &REFUSED,
+    &Part { prefix: "limited_", what: "", of: |r: &Row| Some(&r.limited), columns: LIMITED },
+];
+/// The times in which something limited the sender. Together they are the time since the association's first event.
+const LIMITED: &[Column<Limited>] = &[
+    Column::counter(
+        "app_us",
+        "how long all data was sent, and no send waited for room: the application is the limit",
+        Float(|l| Some(us(l.app))),
+    ),
+    Column::counter(
+        "sndbuf_us",
+        "how long all data was sent, and a send waited for room in the send buffer, or was refused for want of it",
+        Float(|l| Some(us(l.sndbuf))),
+    ),
+    Column::counter(
+        "nagle_us",
+        "how long Nagle's rule, or MSG_MORE, held data back",
+        Float(|l| Some(us(l.nagle))),
+    ),
+    Column::counter(
+        "cwnd_us",
+        "how long data waited, with as much in flight on its path as the congestion window",
+        Float(|l| Some(us(l.cwnd))),
+    ),
+    Column::counter(
+        "rwnd_us",
+        "how long data waited because the next chunk did not fit into the peer's window",
+        Float(|l| Some(us(l.rwnd))),
+    ),
+    Column::counter(
+        "other_us",
+        "how long data waited for something else: the handshake, Max.Burst, the reset of a stream",
+        Float(|l| Some(us(l.other))),
+    ),
 ];
 const REFUSED: &[Column<Row>] = &[
     Column::counter("refused_eagain", "sends that failed with EAGAIN: no room", Int(|r| Some(r.refused))),
@@ -507,7 +543,26 @@ fn text_summary(s: &Row, extended: bool, out: &mut Out) -> Result<()> {
         ms(s.stalled),
         ms(s.stall_max)
     ))?;
-    s.stall_cause.map_or(Ok(()), |c| out.text(&format!("    Cause: {}", words(c))))
+    s.stall_cause.map_or(Ok(()), |c| out.text(&format!("    Cause: {}", words(c))))?;
+    limited_line(&s.limited, out)
+}
+
+/// Shares of the time by what limited the sender, in percent.
+fn limited_line(l: &Limited, out: &mut Out) -> Result<()> {
+    let parts = [
+        ("application", l.app),
+        ("send buffer", l.sndbuf),
+        ("Nagle", l.nagle),
+        ("cwnd", l.cwnd),
+        ("peer's window", l.rwnd),
+        ("other", l.other),
+    ];
+    let all: Duration = parts.iter().map(|(_, time)| *time).sum();
+    if all.is_zero() {
+        return Ok(());
+    }
+    let shares = parts.map(|(name, time)| format!("{name} {:.1}%", 100.0 * time.div_duration_f64(all)));
+    out.text(&format!("  Limited by: {}", shares.join(", ")))
 }
 
 fn use_block(name: &str, ppm: &ValueDist, out: &mut Out) -> Result<()> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use probes::{
     DurationDist, Identity, ValueDist,
-    bufmon::{Gaps, Record, Row, Stall, StallCause, Wait},
+    bufmon::{Gaps, Limited, Record, Row, Stall, StallCause, Wait},
 };
 use sctp_bufmon::{BANNERS, Flags, manual, report::Report};
 use sctptrace_tests::report::{Fake, Tested, first_of};
@@ -66,6 +66,14 @@ fn probe() -> Fake<Record, Row> {
         stalled: Duration::from_secs(2),
         stall_max: Duration::from_secs(2),
         stall_cause: Some(StallCause::WindowClosed),
+        limited: Limited {
+            app: Duration::from_millis(100),
+            sndbuf: Duration::from_millis(200),
+            nagle: Duration::from_millis(300),
+            cwnd: Duration::from_millis(400),
+            rwnd: Duration::from_millis(1500),
+            other: Duration::ZERO,
+        },
     };
     let receiver = Row {
         serial: 1,
@@ -80,6 +88,7 @@ fn probe() -> Fake<Record, Row> {
         own_rwnd_bytes: values(&[65_536]),
         stalls: 0,
         stall_cause: None,
+        limited: Limited::default(),
         ..sender.clone()
     };
     let stall = Stall {
@@ -119,6 +128,20 @@ fn who_only_receives_has_no_row_unless_extended() {
     let csv = TESTED.play(&["-cqx"], probe());
     assert_eq!(csv.lines().count(), 4);
     assert!(csv.lines().nth(2).unwrap().starts_with("4,0.0,0.0,0.0,0,0.0,0,0,0.0,0,0,0,10.1.0.1:46956,"));
+}
+
+/// The times in which something limited the sender: in JSON each by its name, in text their shares.
+#[test]
+fn what_limits_a_sender_is_shown_if_extended() {
+    let summary = first_of(&TESTED.play(&["--json"], probe()), "summary");
+    let times = ["app", "sndbuf", "nagle", "cwnd", "rwnd", "other"]
+        .map(|name| summary[format!("limited_{name}_us")].as_f64().unwrap());
+    assert_eq!(times, [0.1e6, 0.2e6, 0.3e6, 0.4e6, 1.5e6, 0.0]);
+    let line = "  Limited by: application 4.0%, send buffer 8.0%, Nagle 12.0%, cwnd 16.0%, peer's window 60.0%, other \
+                0.0%\n";
+    let text = TESTED.play(&["-qx"], probe());
+    assert_eq!(text.matches(line).count(), 2, "of the senders: {text}");
+    assert!(!TESTED.play(&["-q"], probe()).contains("Limited"));
 }
 
 /// An association without a sample of its send buffer has a row if one of its sends waits.

@@ -41,6 +41,12 @@ pub struct State {
     pub zero_window_ns: u64,
     pub sack_seen: u32,
     pub payload_noted: u32,
+    pub limited_ns: [u64; 6],
+    pub limited_since_ns: u64,
+    pub limited_by: u32,
+    pub waiting: u32,
+    pub refused: u32,
+    pub pad: u32,
 }
 
 /// `struct accounting` (`bufmon.bpf.c`): counts of records, entries, samples and waits that were lost.
@@ -93,6 +99,25 @@ pub struct Buffer {
     pub closed: u64,
     /// When a packet last came, in ns.
     pub heard_ns: u64,
+    /// `asoc->peer.rwnd`: the peer's window, less what is in flight.
+    pub window: u32,
+    pub flight: [u32; 4],
+    pub cwnd: [u32; 4],
+    /// `enum sctp_spinfo_state`.
+    pub path_state: [u32; 4],
+    /// Number of the path that takes retransmissions.
+    pub retran: u32,
+    /// Number of the path that the application chose for the first queued chunk, plus 1; 0: it chose none.
+    pub chosen: u32,
+    /// User data of the first queued chunk, where `queued` is not 0.
+    pub head_bytes: u32,
+    /// User data of the first chunk to be sent again; 0: there is none.
+    pub again_bytes: u32,
+    pub idata: u8,
+    pub nodelay: u8,
+    pub more: u8,
+    /// Whether Nagle's rule may hold the first chunk.
+    pub can_delay: u8,
 }
 
 impl Buffer {
@@ -128,6 +153,18 @@ impl Buffer {
         waiters: 0,
         closed: 0,
         heard_ns: 0,
+        window: 100_000,
+        flight: [0; 4],
+        cwnd: [4380; 4],
+        path_state: [2; 4],
+        retran: 0,
+        chosen: 0,
+        head_bytes: 100,
+        again_bytes: 0,
+        idata: 0,
+        nodelay: 0,
+        more: 0,
+        can_delay: 1,
     };
 }
 

@@ -17,9 +17,14 @@
  * that last in the table `sends`. An iterator (bufmon_at_start()) enters those that began before
  * the start.
  *
+ * What limits a sender, with -x, is looked at where sctp_outq_flush() returns, since each change of
+ * queue, flight and windows ends in that; and where a send begins or ends to wait for room, or is
+ * refused. What was found lasts until the next look.
+ *
  * The records of events are those of waits, if they are wanted, in the ring buffer of ring.h; and
  * those of stalls that have ended, with -x, in a ring buffer of their own.
  */
+#include "limits.h"
 #include "stats.h"
 
 struct stats {
@@ -88,6 +93,13 @@ struct state {
 	__u64 zero_window_ns; /* when the peer's window became zero; 0: it is open */
 	__u32 sack_seen;      /* 1: a SACK has come */
 	__u32 payload_noted;  /* 1: note_queued_payload() has found a chunk */
+	/* How long the sender was limited by what, LIMITED_BY_*, as far as that is over. */
+	__u64 limited_ns[LIMITS];
+	__u64 limited_since_ns; /* since when limited_by holds; 0: not looked at yet, or ended */
+	__u32 limited_by;
+	__u32 waiting; /* sends that wait for room, by `sends` */
+	__u32 refused; /* 1: the last send was refused, and since then there was no room */
+	__u32 pad;
 };
 
 /* Evicted entries, and samples and waits that are missing; see accounting() in bufmon.rs. */
@@ -204,9 +216,33 @@ static __always_inline struct send *find_send(void)
 	return entry_or_null(send_at, place);
 }
 
+/* Counts, with -x, a send that begins (1) or ceases (-1) to wait for room, in its entry. */
+static __always_inline void count_waiting(struct send *send, int n)
+{
+	struct entry *entry = entry_at(send->entry);
+
+	if (settings.wants & WANT_EXTENDED && send->entry != NO_INDEX &&
+	    entry->generation == send->generation)
+		__sync_fetch_and_add(&entry->state.waiting, n);
+}
+
+/* A send waits from `now` on. Its entry is noted in it. */
+static __always_inline void start_waiting(struct send *send, __u64 now)
+{
+	send->start_ns = now;
+	count_waiting(send, 1);
+}
+
+static __always_inline void stop_waiting(struct send *send)
+{
+	if (send->start_ns)
+		count_waiting(send, -1);
+	send->start_ns = 0;
+}
+
 static __always_inline void drop_send(struct send *send)
 {
-	send->start_ns = 0;
+	stop_waiting(send);
 	if (__sync_lock_test_and_set(&send->tid, 0))
 		__sync_fetch_and_add(&shared.sends_open, -1);
 }
@@ -234,7 +270,7 @@ __noinline __u32 new_send_of(__u32 tid)
 	}
 	count(&shared.accounting.waits_unknown, 1);
 	send = send_at(oldest);
-	send->start_ns = 0;
+	stop_waiting(send);
 	send->tid = tid;
 	return oldest & (SENDS - 1);
 }
@@ -618,6 +654,90 @@ static __always_inline void send_buffer(bool trusted, struct sctp_association *a
 	*total = GET(trusted, sk, sk_sndbuf);
 }
 
+/* --- what limits the sender --- */
+
+/*
+ * Returns by what the association of an entry is limited where all its data was sent: the send
+ * buffer, if a send waits for room, or the last one was refused and there is still no room.
+ */
+static __always_inline __u32 limit_of_empty_queue(struct state *state,
+						  struct sctp_association *asoc)
+{
+	int used, total;
+
+	if (state->waiting)
+		return LIMITED_BY_SNDBUF;
+	if (!state->refused)
+		return LIMITED_BY_APP;
+	send_buffer(false, asoc, &used, &total);
+	return used >= total ? LIMITED_BY_SNDBUF : LIMITED_BY_APP;
+}
+
+/* Ends the time since which the sender was limited by the same. */
+static __always_inline void limit_end(struct state *state, __u64 now)
+{
+	__u32 limit = state->limited_by;
+
+	if (state->limited_since_ns && limit < LIMITS && now > state->limited_since_ns)
+		state->limited_ns[limit] += now - state->limited_since_ns;
+	state->limited_since_ns = 0;
+}
+
+/* Notes what limits the sender from now on: `limit`, a result of limit_of(). */
+__noinline int note_limit(__u32 key, __u64 address, __u32 limit)
+{
+	struct sctp_association *asoc = (struct sctp_association *)address;
+	struct entry *entry = entry_at(key);
+	struct state *state = &entry->state;
+	__u64 now;
+
+	if (limit == LIMITED_BY_APP) {
+		limit = limit_of_empty_queue(state, asoc);
+		if (limit == LIMITED_BY_APP)
+			state->refused = 0;
+	}
+	if (state->limited_since_ns && state->limited_by == limit)
+		return 0;
+	now = bpf_ktime_get_ns();
+	begin_update(entry);
+	limit_end(state, now);
+	state->limited_by = limit;
+	state->limited_since_ns = entry->last_ns = now;
+	end_update(entry);
+	return 0;
+}
+
+/* Looks at what limits an association where its queue has not changed, but its sends have. */
+__noinline int look_at_limit(__u32 key, __u64 address)
+{
+	return note_limit(
+		key, address,
+		limit_of(address + bpf_core_field_offset(struct sctp_association, outqueue)));
+}
+
+/*
+ * At the return of sctp_outq_flush(). An association of which nothing else was seen, and that has
+ * nothing to send, gets no entry.
+ */
+static __always_inline int on_flushed(__u64 queue)
+{
+	struct sctp_association *asoc = READ((struct sctp_outq *)queue, asoc);
+	__u64 address = (__u64)asoc;
+	struct entry *entry;
+	__u32 limit;
+
+	if (!wanted(false, asoc, NULL))
+		return 0;
+	limit = limit_of(queue);
+	if (limit == LIMITED_BY_APP || READ(asoc, base.dead))
+		entry = find_entry(address, READ(asoc, assoc_id));
+	else
+		entry = entry_of_assoc(address, READ(asoc, assoc_id));
+	return entry ? note_limit(entry->key, address, limit) : 0;
+}
+
+/* --- samples, continued --- */
+
 static __always_inline void add_sample(struct stats *stats, __u64 util, __u32 queued,
 				       __u32 in_flight)
 {
@@ -692,6 +812,7 @@ __noinline int end_unnumbered(__u64 asoc, __u64 now)
 		return 0;
 	begin_update(entry);
 	stall_end(entry->key, now);
+	limit_end(&entry->state, now);
 	end_entry(entry);
 	end_update(entry);
 	return 0;
@@ -822,7 +943,9 @@ __noinline int note_send(__u64 address, __u32 msg_bytes, bool full, bool closed)
 	send->closed = closed;
 	/* Else the wait does not begin yet: the thread may sleep to set up the association. */
 	if (full || !closed)
-		send->start_ns = bpf_ktime_get_ns();
+		start_waiting(send, bpf_ktime_get_ns());
+	if (settings.wants & WANT_EXTENDED && entry)
+		look_at_limit(entry->key, address);
 	return 0;
 }
 
@@ -896,7 +1019,12 @@ static __always_inline void wait_ends(struct send *send, bool gone)
 		else
 			count(&shared.accounting.waits_unknown, 1);
 	}
-	send->start_ns = 0;
+	stop_waiting(send);
+	if (settings.wants & WANT_EXTENDED) {
+		entry = find_entry(send->asoc, send->assoc_id);
+		if (entry)
+			look_at_limit(entry->key, send->asoc);
+	}
 }
 
 /* At the entry of sctp_datamsg_from_user(): the send has got room. */
@@ -949,6 +1077,11 @@ static __always_inline int sample_send(bool trusted, struct sctp_association *as
 	if (refused)
 		for_stats(stats, entry) stats->refused++;
 	end_update(entry);
+	if (want & WANT_EXTENDED &&
+	    (entry->state.refused != refused || !entry->state.limited_since_ns)) {
+		entry->state.refused = refused;
+		look_at_limit(entry->key, address);
+	}
 	return 0;
 }
 
@@ -1129,7 +1262,7 @@ static long end_waits_step(__u32 place, struct life_walk *walk)
 	if (walk->entry != NO_INDEX &&
 	    (send->tid != this_thread() || READ(current(), nvcsw) != send->nvcsw))
 		book_wait(walk->entry, place, walk->now);
-	send->start_ns = 0;
+	stop_waiting(send);
 	send->entry = NO_INDEX;
 	walk->waiting++;
 	return 0;
@@ -1145,7 +1278,7 @@ static long renew_waits_step(__u32 place, struct life_walk *walk)
 		return 0;
 	send->generation = walk->generation;
 	send->entry = walk->entry;
-	send->start_ns = walk->now;
+	start_waiting(send, walk->now);
 	return 0;
 }
 
@@ -1174,6 +1307,7 @@ __noinline int on_life_end(__u64 asoc)
 		return walk.waiting;
 	begin_update(entry);
 	stall_end(entry->key, walk.now);
+	limit_end(&entry->state, walk.now);
 	closed_ns = entry->state.zero_window_ns ? walk.now - entry->state.zero_window_ns : 0;
 	for_stats(stats, entry) stats->zero_window_ns += closed_ns;
 	entry->state.zero_window_ns = 0;
@@ -1261,7 +1395,7 @@ static long waiter_step(__u32 n, struct waiter_walk *walk)
 	send->msg_bytes = 0;
 	send->full = true;
 	send->closed = false;
-	send->start_ns = bpf_ktime_get_ns();
+	start_waiting(send, bpf_ktime_get_ns());
 	return 0;
 }
 
@@ -1311,6 +1445,8 @@ __noinline int stands_still(__u64 address)
 	walk.entry = entry->key;
 	walk.generation = entry->generation;
 	bpf_loop(MAX_STEPS, waiter_step, &walk, 0);
+	if (settings.wants & WANT_EXTENDED && !entry->state.limited_since_ns)
+		look_at_limit(entry->key, address);
 	return 0;
 }
 
@@ -1348,6 +1484,8 @@ ON_ENTRY(bufmon_x_make_init, sctp_make_init, on_init_again(ADDRESS(0, asoc)),
 	 struct sctp_association *asoc)
 ON_ENTRY(bufmon_x_make_sack, sctp_make_sack, on_make_sack(trusted, asoc, ADDRESS(0, asoc)),
 	 struct sctp_association *asoc)
+ON_RETURN(bufmon_x_flushed, sctp_outq_flush, on_flushed(ADDRESS(0, q)), struct sctp_outq *, q, int,
+	  rtx_timeout)
 ON_SACK(bufmon_sack, on_sack(trusted, asoc, chunk, trusted ? address_of(asoc) : (__u64)asoc))
 FEXIT(bufmon_sent, sctp_sendmsg_to_asoc, on_sent(trusted, asoc, ADDRESS(0, asoc), RETURNED),
       struct sctp_association *asoc, struct msghdr *msg)

@@ -328,6 +328,7 @@ struct sctp_priv_assoc_stats {
 
 struct sk_buff {
 	struct sk_buff *next;
+	unsigned int len;
 	char cb[48];
 };
 
@@ -384,6 +385,7 @@ struct sctp_association {
 		__u16 intl_capable : 1;
 		__u16 auth_capable : 1;
 		struct sctp_inithdr_host i;
+		__u32 rwnd;	/* the peer's window, less what is in flight */
 		int cookie_len; /* of the peer's cookie: 0 where the peer began the association */
 	} peer;
 	struct sctp_cookie c;
@@ -415,6 +417,7 @@ struct sctp_association {
 	struct sctp_stream stream;
 	struct sctp_outq outqueue;
 	struct sctp_ulpq ulpq;
+	__u8 force_delay : 1; /* MSG_MORE: the application will send more */
 	struct sctp_priv_assoc_stats stats;
 	/* What SCTP_PR_ASSOC_STATUS returns, by policy: limited lifetime, retransmissions,
 	 * priority.
@@ -435,6 +438,11 @@ struct sctp_sndrcvinfo {
 	__be32 sinfo_ppid;
 };
 
+/* A message of the application's. */
+struct sctp_datamsg {
+	__u8 can_delay : 1; /* Nagle's rule may hold it: it is shorter than a packet */
+};
+
 struct sctp_chunk {
 	struct list_head list;
 	struct list_head transmitted_list;
@@ -443,6 +451,8 @@ struct sctp_chunk {
 		void *v;
 	} subh;
 	struct sctp_chunkhdr *chunk_hdr;
+	struct sk_buff *skb;
+	struct sctp_datamsg *msg;
 	struct sctp_sndrcvinfo sinfo; /* parameters of outgoing data */
 	__u16 end_of_packet : 1;
 	struct sctp_association *asoc;
