@@ -362,7 +362,9 @@ def fits(value, schema, where):
         others = schema.get("additionalProperties")
         if others:
             return [fits(member, others, f"{where}.{name}") for name, member in value.items()]
-        expect(sorted(value) == sorted(schema["required"]), f"{where}: {list(value)}, not {schema['required']}")
+        missing = [name for name in schema["required"] if name not in value]
+        unknown = [name for name in value if name not in schema["properties"]]
+        expect(not missing and not unknown, f"{where}: {list(value)}: {missing} are missing, {unknown} are too many")
         return [fits(member, schema["properties"][name], f"{where}.{name}") for name, member in value.items()]
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     is_bool = isinstance(value, bool)

@@ -30,6 +30,8 @@ pub struct Table {
     pub objects: &'static [&'static str],
     /// The columns.
     pub fields: Vec<Field>,
+    /// True if a flag of its own asks for these columns: without that, no row and no object has them.
+    pub optional: bool,
 }
 
 /// The `type`s of the JSON objects that are rows of statistics.
@@ -49,6 +51,12 @@ impl Table {
         Self::new(title, STATISTICS, columns)
     }
 
+    /// A table of columns as with [`Table::statistics`], for which there is a flag of its own.
+    #[must_use]
+    pub fn optional<Row>(title: &'static str, columns: &[&dyn Columns<Row>]) -> Self {
+        Self { optional: true, ..Self::statistics(title, columns) }
+    }
+
     /// A table of the members of JSON objects whose `type` is one of `objects`.
     #[must_use]
     pub fn events<Row>(
@@ -64,6 +72,7 @@ impl Table {
         objects: &'static [&'static str],
         columns: &[&dyn Columns<Row>],
     ) -> Self {
-        Self { title, objects, fields: columns.iter().flat_map(|columns| columns.fields()).collect() }
+        let fields = columns.iter().flat_map(|columns| columns.fields()).collect();
+        Self { title, objects, fields, optional: false }
     }
 }

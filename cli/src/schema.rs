@@ -43,10 +43,11 @@ fn types(tables: &[Table]) -> Vec<&'static str> {
 
 fn object(tool: &str, kind: &str, manual: &Manual) -> Value {
     let tables = manual.tables.iter().filter(|table| table.objects.contains(&kind));
-    let fields: Vec<&Field> = tables.flat_map(|table| &table.fields).collect();
+    let fields: Vec<(&Field, bool)> =
+        tables.flat_map(|table| table.fields.iter().map(|field| (field, table.optional))).collect();
     let (mut properties, mut required) = head(tool, kind);
-    properties.extend(fields.iter().map(|field| (field.name.clone(), property(field))));
-    required.extend(fields.iter().map(|field| field.name.as_str()));
+    properties.extend(fields.iter().map(|(field, _)| (field.name.clone(), property(field))));
+    required.extend(fields.iter().filter(|(_, optional)| !optional).map(|(field, _)| field.name.as_str()));
     json!({ "type": "object", "properties": properties, "required": required })
 }
 

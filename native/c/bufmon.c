@@ -363,9 +363,149 @@ static void at_start(struct buffer_args *args, __u8 *bytes, __u64 len)
 	bufmon_at_start(&ctx);
 }
 
+/* --- received messages --- */
+
+#define SKBS 512
+#define SOCKETS 16
+
+/* An sk_buff begins at a multiple of 64 bytes, as in the kernel. */
+struct {
+	struct sk_buff skb;
+} __attribute__((aligned(64))) skb_memory[SKBS];
+struct sctp_sock socket_memory[SOCKETS];
+
+struct recv_args {
+	struct assoc_args assoc;
+	__u32 socket;  /* of the association, before a peel-off */
+	__u32 other;   /* the socket that a peel-off makes */
+	__u32 pd_mode; /* associations of the socket of which a message is delivered in parts */
+	__u32 has_pd;  /* 1: the association is one of them */
+	__u32 frag_interleave;
+	__u32 only; /* programs with two copies: 1 runs the first only, 2 the second; 0: both */
+};
+
+/* An event of a queue. A hook's bytes are the events of the queue that it is called for. */
+struct recv_event {
+	__u32 skb;   /* index into skb_memory */
+	__u32 assoc; /* index into assoc_memory */
+	__u16 msg_flags;
+	__u16 is_dead; /* 1: the association has ended */
+};
+
+static struct sctp_sock *kernel_socket(__u32 socket)
+{
+	if (socket >= SOCKETS)
+		kernel_fail("no such socket");
+	return &socket_memory[socket];
+}
+
+static struct sctp_association *kernel_receiver(struct recv_args *args)
+{
+	struct sctp_association *asoc = kernel_assoc(&args->assoc);
+	struct sctp_sock *sp = kernel_socket(args->socket);
+
+	asoc->base.sk = &sp->sk;
+	asoc->ulpq.asoc = asoc;
+	asoc->ulpq.pd_mode = args->has_pd;
+	sp->pd_mode.counter = args->pd_mode;
+	sp->frag_interleave = args->frag_interleave;
+	return asoc;
+}
+
+/* Makes a queue of events. */
+static void kernel_queue(struct sk_buff_head *queue, __u8 *bytes, __u64 len)
+{
+	struct sk_buff *last = (void *)queue;
+
+	queue->qlen = len / sizeof(struct recv_event);
+	for (__u32 i = 0; i < queue->qlen; i++) {
+		struct recv_event *from = (struct recv_event *)bytes + i;
+		struct sk_buff *skb = &skb_memory[from->skb].skb;
+		struct sctp_ulpevent *event = (void *)skb->cb;
+
+		if (from->skb >= SKBS || from->assoc >= ASSOCS)
+			kernel_fail("no such event");
+		event->asoc = &assoc_memory[from->assoc];
+		event->asoc->base.dead = from->is_dead;
+		event->msg_flags = from->msg_flags;
+		last->next = skb;
+		last = skb;
+	}
+	last->next = (void *)queue;
+}
+
+/* Runs the program at the entry of sctp_ulpq_tail_event(). */
+static void recv_event(struct recv_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_receiver(args);
+	struct sk_buff_head list;
+
+	kernel_queue(&list, bytes, len);
+	ENTERED(bufmon_recv_event, &asoc->ulpq, &list);
+}
+
+/* Runs the program at the entry of sctp_enqueue_event(). */
+static void recv_ievent(struct recv_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_receiver(args);
+	struct sk_buff_head list;
+
+	kernel_queue(&list, bytes, len);
+	ENTERED(bufmon_recv_ievent, &asoc->ulpq, &list);
+}
+
+/* Runs the program at the entry of sctp_clear_pd(), whose second argument may be NULL (`other`: 1).
+ * The bytes are the socket's lobby. */
+static void recv_clear_pd(struct recv_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_receiver(args);
+	struct sctp_sock *sp = kernel_socket(args->socket);
+
+	kernel_queue(&sp->pd_lobby, bytes, len);
+	if (args->other)
+		asoc = NULL;
+	ENTERED(bufmon_recv_clear_pd, &sp->sk, asoc);
+}
+
+/* Runs the program at the entry of sctp_assoc_migrate(). The bytes are the new socket's queue. */
+static void recv_migrate(struct recv_args *args, __u8 *bytes, __u64 len)
+{
+	struct sctp_association *asoc = kernel_receiver(args);
+	struct sock *sk = &kernel_socket(args->other)->sk;
+
+	kernel_queue(&sk->sk_receive_queue, bytes, len);
+	ENTERED(bufmon_recv_migrate, asoc, sk);
+}
+
+/* Runs the program at the entry of sctp_queue_purge_ulpevents(). */
+static void recv_purge(struct recv_args *args, __u8 *bytes, __u64 len)
+{
+	struct sk_buff_head list;
+
+	kernel_queue(&list, bytes, len);
+	ENTERED(bufmon_recv_purge, &list);
+}
+
+/* Runs the programs at the entry of sctp_ulpevent_free(), for each of the events. */
+static void recv_free(struct recv_args *args, __u8 *bytes, __u64 len)
+{
+	for (struct recv_event *from = (void *)bytes; (__u8 *)from < bytes + len; from++) {
+		struct sctp_ulpevent *event = (void *)skb_memory[from->skb].skb.cb;
+
+		if (args->only != 1 && !kernel.kprobes) {
+			unsigned long long ctx[] = {(__u64)event};
+
+			bufmon_recv_free_second(ctx, event);
+		}
+		if (args->only != 2 || kernel.kprobes)
+			ENTERED(bufmon_recv_free, event);
+	}
+}
+
 static void resize_maps(void)
 {
 	map_resize(MAP_DEF(&hists), settings.entry_mask + 1);
+	map_resize(MAP_DEF(&recv_hists), settings.entry_mask + 1);
 }
 
 static __u32 send_mask = SENDS - 1;
@@ -373,6 +513,8 @@ static __u32 send_mask = SENDS - 1;
 static struct memory memories[] = {
 	VARIABLE(shared),
 	TABLE_BY(entries, entry_mask),
+	TABLE_BY(inflight, set_mask),
+	TABLE_BY(recvs, entry_mask),
 	{.name = "sends", .at = &sends, .size = sizeof(*sends), .mask = &send_mask},
 	{},
 };
@@ -392,6 +534,12 @@ static struct hook hooks[] = {
 	HOOK(interval, __u32),
 	HOOK(report_end, struct report_args),
 	HOOK(at_start, struct buffer_args),
+	HOOK(recv_event, struct recv_args),
+	HOOK(recv_ievent, struct recv_args),
+	HOOK(recv_clear_pd, struct recv_args),
+	HOOK(recv_migrate, struct recv_args),
+	HOOK(recv_purge, struct recv_args),
+	HOOK(recv_free, struct recv_args),
 	{},
 };
 

@@ -17,14 +17,15 @@ use crate::{
     entries::{Entries, EntryRef, Snapshot, entry_ref, window},
     object::{OpenPrograms, map, table_map},
     program::{Moment, Program},
-    raw::{self, Entry, Settings, same_layout},
+    raw::{self, Entry, SET_SLOTS, Settings, same_layout},
+    recv_wait::{RawRecv, RawRecvStats, Receivers},
     ring::Ring,
     stall::{RawEvidence, cause},
-    table::Table,
+    table::{self, Table},
     trace::Trace,
 };
 
-pub use crate::stall::StallCause;
+pub use crate::{recv_wait::Received, stall::StallCause};
 
 #[allow(missing_docs, clippy::all, clippy::absolute_paths, clippy::wildcard_imports, unused_qualifications)]
 #[allow(clippy::undocumented_unsafe_blocks, dead_code)]
@@ -36,16 +37,21 @@ use skel::types;
 /// A running trace of buffers.
 pub type Bufmon = Trace<Programs>;
 
-/// Size of the table of associations.
+/// Sizes of the tables, each rounded up to a power of two.
 #[derive(Clone, Debug)]
 pub struct Sizes {
-    /// Number of associations that fit (rounded up to a power of two). A new one beyond that evicts one that
-    /// has ended, or else the longest silent of a few.
+    /// Number of associations that fit. A new one beyond that evicts one that has ended, or else the longest
+    /// silent of a few.
     pub max_assocs: u32,
+    /// Number of messages that wait to be read that fit, over all associations; `None`: how long messages wait
+    /// is not measured ([`Row::received`]).
+    pub max_unread: Option<u32>,
 }
 
 /// The largest value of [`Sizes::max_assocs`].
 pub const MAX_ASSOCS: u32 = Entries::<RawState, RawStats>::MAX;
+/// The largest value of [`Sizes::max_unread`].
+pub const MAX_UNREAD: u32 = SET_SLOTS * table::max_len::<types::set>();
 
 /// A record of one event: a send that waited, or a stall.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +133,8 @@ pub struct Row {
     /// How long the sender was limited by what, up to now; all zero unless extended. These add up to the time since
     /// the first event of the association.
     pub limited: Limited,
+    /// What the association's reader did; `None` unless that is measured ([`Sizes::max_unread`]).
+    pub received: Option<Received>,
 }
 
 /// For how long something has kept an association from sending more data. Where data waits to be sent, the first
@@ -301,6 +309,9 @@ pub struct RawAccounting {
     samples_evicted: u64,
     waits_unknown: u64,
     waits_missed: u64,
+    pub(crate) recv_evicted: u64,
+    pub(crate) recv_missed: u64,
+    pub(crate) recv_late: u64,
 }
 
 /// A send that may have to wait for room: `struct send` of `bufmon.bpf.c`.
@@ -334,13 +345,19 @@ same_layout!(types;
     RawState = state { now, last, rto_ns, zero_window_ns, sack_seen, payload_noted, limited_ns, limited_since_ns, limited_by, waiting, refused };
     RawSend = send { tid, assoc_id, start_ns, nvcsw, asoc, entry, generation, msg_bytes, full, closed };
     RawEvent = event { time_ns, wait_ns, assoc_id, entry, generation, msg_bytes };
-    RawAccounting = accounting { lost, assocs_evicted, samples_evicted, waits_unknown, waits_missed };
+    RawAccounting = accounting { lost, assocs_evicted, samples_evicted, waits_unknown, waits_missed, recv_evicted, recv_missed, recv_late };
+    raw::Slot = slot { sent_ns, path, path_generation, note };
+    RawRecvStats = recv_stats { wait, unread };
+    raw::Window<RawRecvStats> = recv_window { epoch, stats };
+    RawRecv = recv { seq_tail, generation, stats, window, seq_head };
 );
 
 /// Number of histograms per entry, `HISTS` of `bufmon.bpf.c`: of use of the send buffer, outqueue, peer's
 /// window and waits.
 const HISTS: usize = 4;
 const _: () = assert!(size_of::<types::hist>() == HISTS * size_of::<crate::entries::Hist>());
+const _: () = assert!(size_of::<types::recv_hist>() == size_of::<crate::entries::Hist>());
+const _: () = assert!(size_of::<types::set>() == SET_SLOTS as usize * size_of::<raw::Slot>());
 
 /// Offset in an entry of the time, in ns, since which the cumulative TSN has not moved; 0 while no data is
 /// outstanding or queued.
@@ -376,13 +393,15 @@ pub struct Programs {
     pub(crate) extended: bool,
     /// Stalls that have ended; `None` where the kernel side finds none.
     pub(crate) stalls: Option<Ring<RawStall>>,
+    /// What readers do; `None` unless that is measured.
+    pub(crate) receivers: Option<Receivers>,
 }
 
-/// The present waits of an association's sends, which have not ended.
+/// The present waits of an association's sends, or of messages that it received, which have not ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Waiting {
-    /// Number of sends that wait.
-    sends: u32,
+pub(crate) struct Waiting {
+    /// Number of sends or messages that wait.
+    pub(crate) count: u32,
     /// Sum of the lengths of the waits so far.
     sum: Duration,
     shortest: Option<Duration>,
@@ -390,8 +409,8 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn add(&mut self, lasts: Duration) {
-        self.sends += 1;
+    pub(crate) fn add(&mut self, lasts: Duration) {
+        self.count += 1;
         self.sum = self.sum.saturating_add(lasts);
         self.shortest = Some(self.shortest.map_or(lasts, |shortest| shortest.min(lasts)));
         self.longest = self.longest.max(lasts);
@@ -399,7 +418,7 @@ impl Waiting {
 }
 
 /// The present waits of each association, by the association's entry.
-type AllWaiting = BTreeMap<EntryRef, Waiting>;
+pub(crate) type AllWaiting = BTreeMap<EntryRef, Waiting>;
 
 /// The stalls and sums of an association that were handed out already.
 #[derive(Clone, Copy, Default)]
@@ -485,7 +504,8 @@ impl Program for Programs {
             open.leave_out("bufmon_x_");
         }
         open.set_table::<RawSend>("sends", SENDS);
-        Entries::<RawState, RawStats>::configure(open, config, sizes.max_assocs)
+        Entries::<RawState, RawStats>::configure(open, config, sizes.max_assocs)?;
+        Receivers::configure(open, sizes.max_unread)
     }
 
     fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error> {
@@ -498,6 +518,11 @@ impl Program for Programs {
                 Some(Ring::new(&map(object, "stall_events")?)?)
             } else {
                 None
+            },
+            receivers: if settings.set_mask == 0 {
+                None
+            } else {
+                Some(Receivers::new(object, settings, config)?)
             },
         })
     }
@@ -525,23 +550,31 @@ impl Program for Programs {
     }
 
     fn carry(&mut self) -> Result<(), Error> {
-        self.assocs.carry()
+        self.assocs.carry()?;
+        let Self { assocs, receivers: Some(receivers), .. } = self else { return Ok(()) };
+        receivers.carry(assocs.in_use().map(|index| EntryRef { generation: assocs.generation(index), index }))
     }
 
     fn interval(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
         let waiting = self.waiting(moment);
-        let waits: BTreeSet<_> = waiting.keys().map(|of| of.index).collect();
+        let unread = self.unread(moment);
+        let waits: BTreeSet<_> = waiting.keys().chain(unread.keys()).map(|of| of.index).collect();
+        let is_read = |index| self.receivers.as_ref().is_some_and(|r| r.has_window(index, moment.interval));
         // In an interval in which nothing but the application limits the sender, there may be no row: but then, too,
         // that time goes by, and the next row must not have it.
         let lasts = |index| {
             [NOW_SINCE, ZERO_WINDOW, LIMITED_SINCE].into_iter().any(|at| self.assocs.word(index, at) != 0)
         };
-        let changed =
-            |index| lasts(index) || waits.contains(&index) || self.assocs.has_window(index, moment.interval);
+        let changed = |index| {
+            lasts(index)
+                || waits.contains(&index)
+                || is_read(index)
+                || self.assocs.has_window(index, moment.interval)
+        };
         let changed: Vec<_> = self.assocs.in_use().filter(|index| changed(*index)).collect();
         Ok(changed
             .into_iter()
-            .filter_map(move |index| self.interval_row(index, moment, &waiting).transpose()))
+            .filter_map(move |index| self.interval_row(index, moment, &waiting, &unread).transpose()))
     }
 
     fn totals(
@@ -552,9 +585,13 @@ impl Program for Programs {
         let waiting = self.waiting(moment);
         let waiting_of = move |of| waiting.get(&of).copied().unwrap_or_default();
         let lasts = waiting_of.clone();
+        let unread = self.unread(moment);
+        let active = self.receivers.as_ref().map(Receivers::active).unwrap_or_default();
+        let is_active: BTreeSet<_> = active.into_iter().chain(unread.keys().map(|of| of.index)).collect();
+        let receivers = &mut self.receivers;
         let is_idle = move |assoc: &Entry<RawState, RawStats>| {
             let lasting = lasting(&assoc.state, &assoc.stats, lasts(entry_ref(assoc)), moment.now);
-            is_idle(&assoc.stats) && lasting.is_idle()
+            is_idle(&assoc.stats) && lasting.is_idle() && !is_active.contains(&assoc.key)
         };
         Ok(self.assocs.totals(due, is_idle).map(move |assoc| {
             let assoc = assoc?;
@@ -566,6 +603,9 @@ impl Program for Programs {
                 row.stalls += 1;
                 row.stall_max = row.stall_max.max(lasts);
             }
+            // Read after the entry was marked as handed out: see count_message() in recv_wait.h.
+            let unread = unread.get(&assoc.of).copied().unwrap_or_default();
+            row.received = receivers.as_mut().map(|r| r.total(assoc.of, unread)).transpose()?;
             Ok(row)
         }))
     }
@@ -577,7 +617,7 @@ impl Program for Programs {
             events: self.assocs.sum(&samples) + counted.samples_evicted,
             lost: counted.lost,
             evicted: counted.assocs_evicted,
-            skipped: vec![
+            skipped: [
                 missed(misses),
                 skipped(
                     "evicted",
@@ -591,7 +631,10 @@ impl Program for Programs {
                     counted.waits_missed,
                 ),
                 busy(self.assocs.busy()),
-            ],
+            ]
+            .into_iter()
+            .chain(self.receivers.iter().flat_map(|_| Receivers::skipped(counted)))
+            .collect(),
             ..Accounting::default()
         }
     }
@@ -601,7 +644,7 @@ impl Programs {
     /// Adds the stalls that were not handed out before, of those that have `ended` and those that last.
     fn hand_out_stalls(&mut self, ended: &[RawStall], moment: Moment, records: &mut Vec<Record>) {
         let waiting = self.waiting(moment);
-        let waits = |of| waiting.get(&of).map_or(0, |waiting: &Waiting| waiting.sends);
+        let waits = |of| waiting.get(&of).map_or(0, |waiting: &Waiting| waiting.count);
         for raw in ended {
             let of = EntryRef { index: raw.entry, generation: raw.generation };
             if self.reported.get(raw.entry as usize).is_some_and(|last| last.has(of, raw.evidence.since_ns)) {
@@ -633,6 +676,14 @@ impl Programs {
                 moment.now,
             )));
         }
+    }
+
+    /// The messages that wait to be read at `moment`, by the entry of their association.
+    fn unread(&self, moment: Moment) -> AllWaiting {
+        let mut all = self.receivers.as_ref().map(|r| r.waiting(moment.now)).unwrap_or_default();
+        // The last words on these are said.
+        all.retain(|of, _| !self.assocs.is_reported(of.index));
+        all
     }
 
     /// Takes the stalls that have ended out of their ring buffer.
@@ -671,6 +722,7 @@ impl Programs {
         index: u32,
         moment: Moment,
         waiting: &AllWaiting,
+        unread: &AllWaiting,
     ) -> Result<Option<Row>, Error> {
         let Some(assoc) = self.assocs.read(index) else { return Ok(None) };
         let of = entry_ref(&assoc);
@@ -683,19 +735,23 @@ impl Programs {
             *reported = Reported { generation: of.generation, lasting: largest, ..*reported };
             since = added;
         }
+        let unread = unread.get(&of).copied().unwrap_or_default();
+        let receivers = self.receivers.as_mut().filter(|_| !self.assocs.is_reported(index));
+        let received = receivers.map(|r| r.interval(of, moment.interval, unread)).transpose()?;
         let stats = match window(&assoc, moment.interval).filter(|window| !is_idle(window)) {
             Some(window) => window,
-            None if since.is_idle() => return Ok(None),
+            None if since.is_idle() && received.as_ref().is_none_or(Received::is_idle) => return Ok(None),
             // No event changed the statistics: only a wait, a stall or a closed window lasts.
             None => RawStats::new_zeroed(),
         };
-        Ok(Some(row(&self.assocs.interval_snapshot(&assoc, stats)?, since, moment.now)))
+        let row = row(&self.assocs.interval_snapshot(&assoc, stats)?, since, moment.now);
+        Ok(Some(Row { received, ..row }))
     }
 }
 
 /// Reads until two reads in a row give the same value, so that no writer changed it between them; `None`
 /// after four attempts.
-fn stable<T: PartialEq>(read: impl Fn() -> Option<T>) -> Option<T> {
+pub(crate) fn stable<T: PartialEq>(read: impl Fn() -> Option<T>) -> Option<T> {
     (0..4).find_map(|_| read().filter(|first| read().is_some_and(|second| second == *first)))
 }
 
@@ -710,12 +766,12 @@ fn waits(send: &RawSend, now: Duration) -> Option<(EntryRef, Duration)> {
 
 /// The distribution of waits that have `ended`, with the waits added that still last. (Its percentiles remain
 /// those of the ended waits.)
-fn with_lasting(ended: DurationDist, waiting: Waiting) -> DurationDist {
-    if waiting.sends == 0 {
+pub(crate) fn with_lasting(ended: DurationDist, waiting: Waiting) -> DurationDist {
+    if waiting.count == 0 {
         return ended;
     }
     DurationDist {
-        count: ended.count.wrapping_add(waiting.sends.into()),
+        count: ended.count.wrapping_add(waiting.count.into()),
         sum: ended.sum.saturating_add(waiting.sum),
         min: [ended.min, waiting.shortest].into_iter().flatten().min(),
         max: Some(waiting.longest).max(ended.max),
@@ -768,7 +824,7 @@ fn lasting(state: &RawState, stats: &RawStats, waiting: Waiting, now: Duration) 
         zero_window: Duration::from_nanos(stats.zero_window_ns).saturating_add(closed),
         stalled: Duration::from_nanos(stats.stall_ns)
             .saturating_add(stalled_for(state, now).unwrap_or_default()),
-        wait_events: stats.wait.count.wrapping_add(waiting.sends.into()),
+        wait_events: stats.wait.count.wrapping_add(waiting.count.into()),
         waited: Duration::from_nanos(stats.wait.sum).saturating_add(waiting.sum),
         limited: limited(state, now),
     }
@@ -817,6 +873,7 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, now: Duration) ->
         stall_max: Duration::from_nanos(stats.stall_max_ns),
         stall_cause: stall.map(|evidence| cause(evidence, now).0),
         limited: lasting.limited,
+        received: None,
     }
 }
 
@@ -872,6 +929,7 @@ mod tests {
             sends: Some(Table::new(&send, 1).unwrap()),
             extended: true,
             stalls: None,
+            receivers: None,
         }
     }
 

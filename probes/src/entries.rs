@@ -114,13 +114,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         let mut entries = Self::map(&table_map(object, "entries")?, len)?;
         entries.owners = Owners::new(object, config)?;
         if config.gathers_more() {
-            let before = if config.intervals { len } else { 0 };
-            entries.hists = Some(Hists {
-                map: map(object, "hists")?,
-                hists,
-                carried: Carried::new(len, hists),
-                baseline: Carried::new(before, hists),
-            });
+            entries.hists = Some(Hists::new(object, "hists", len, hists, config)?);
         }
         Ok(entries)
     }
@@ -182,7 +176,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     }
 
     /// Returns whether an entry was handed out since it ended.
-    fn is_reported(&self, index: u32) -> bool {
+    pub(crate) fn is_reported(&self, index: u32) -> bool {
         self.half_word(index, offset_of!(Entry<State, Stats>, mark)) & 1 != 0
     }
 
@@ -222,7 +216,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     ) -> Result<Snapshot<State, Stats>, Error> {
         let mut snapshot = Snapshot { stats, ..self.snapshot(entry)? };
         if let Some(hists) = &mut self.hists {
-            hists.baseline.subtract(snapshot.of, snapshot.hists.as_flattened_mut());
+            hists.since_last(snapshot.of, snapshot.hists.as_flattened_mut());
         }
         Ok(snapshot)
     }
@@ -260,7 +254,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     }
 
     /// The running number of the entry at this index.
-    fn generation(&self, index: u32) -> u32 {
+    pub(crate) fn generation(&self, index: u32) -> u32 {
         self.half_word(index, offset_of!(Entry<State, Stats>, generation))
     }
 
@@ -334,7 +328,7 @@ pub(crate) fn window<State, Stats: Copy>(entry: &Entry<State, Stats>, number: u3
 
 /// Histograms of entries (`hists.h`). They are read by system calls: mapped, all of them would count as
 /// memory of this process.
-struct Hists {
+pub(crate) struct Hists {
     map: MapHandle,
     /// Number of histograms per entry.
     hists: usize,
@@ -345,7 +339,36 @@ struct Hists {
 }
 
 impl Hists {
-    fn read(&mut self, of: EntryRef) -> Result<Vec<Counts>, Error> {
+    /// The histograms of `entries` entries, `hists` of each, in the map `name` of loaded programs.
+    ///
+    /// # Errors
+    /// Where the programs have no such map.
+    pub(crate) fn new(
+        object: &Object,
+        name: &str,
+        entries: u32,
+        hists: usize,
+        config: &Config,
+    ) -> Result<Self, Error> {
+        let before = if config.intervals { entries } else { 0 };
+        Ok(Self {
+            map: map(object, name)?,
+            hists,
+            carried: Carried::new(entries, hists),
+            baseline: Carried::new(before, hists),
+        })
+    }
+
+    /// Subtracts from an entry's counts since the start those of the last call: what is left came after it.
+    pub(crate) fn since_last(&mut self, of: EntryRef, counts: &mut [u64]) {
+        self.baseline.subtract(of, counts);
+    }
+
+    /// The counts of an entry since the start.
+    ///
+    /// # Errors
+    /// Where the kernel does not let the map be read.
+    pub(crate) fn read(&mut self, of: EntryRef) -> Result<Vec<Counts>, Error> {
         let mut bytes = vec![0; self.hists * size_of::<Hist>()];
         self.map.lookup_into(&of.index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
         let wrapped = <[u32]>::ref_from_bytes(&bytes).map_err(|_| malformed())?;

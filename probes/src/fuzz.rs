@@ -16,7 +16,8 @@ use crate::{
     entries::Entries,
     jitter,
     program::{Moment, Program},
-    raw::{Assoc, Entry, Stream},
+    raw::{Assoc, Entry, Slot, Stream},
+    recv_wait::{RawRecv, Receivers},
     rto, rtt,
     streams::Tables,
     streamutil,
@@ -30,7 +31,7 @@ pub fn programs(bytes: &[u8]) {
     let jiffy = Duration::from_millis(4);
     match which % 5 {
         0 => {
-            let inflight = table::<rtt::RawSlot>(bytes).and_then(|(file, len)| Table::new(&file, len).ok());
+            let inflight = table::<Slot>(bytes).and_then(|(file, len)| Table::new(&file, len).ok());
             let both = entries(bytes).zip(inflight);
             read(both.map(|(paths, inflight)| rtt::Programs { paths, inflight }), bytes);
         }
@@ -41,8 +42,17 @@ pub fn programs(bytes: &[u8]) {
         2 => {
             let reported = vec![bufmon::Reported::default(); MAX_ENTRIES];
             let sends = table::<bufmon::RawSend>(bytes).and_then(|(file, len)| Table::new(&file, len).ok());
-            let programs =
-                |assocs| bufmon::Programs { assocs, reported, sends, extended: true, stalls: None };
+            let recvs = table::<RawRecv>(bytes).and_then(|(file, len)| Table::new(&file, len).ok());
+            let slots = table::<Slot>(bytes).and_then(|(file, len)| Table::new(&file, len).ok());
+            let receivers = recvs.zip(slots).map(|(recvs, slots)| Receivers::of_tables(recvs, slots));
+            let programs = |assocs| bufmon::Programs {
+                assocs,
+                reported,
+                sends,
+                extended: true,
+                stalls: None,
+                receivers,
+            };
             read(entries(bytes).map(programs), bytes);
         }
         3 => read(

@@ -30,6 +30,7 @@ mod object;
 mod owner;
 mod program;
 mod raw;
+mod recv_wait;
 mod ring;
 pub mod rto;
 pub mod rtt;

@@ -161,6 +161,26 @@ pub struct Entry<State, Stats> {
     pub seq_head: u64,
 }
 
+/// Number of slots in a set of the table `inflight`: `SET_SLOTS` of `chunks.h`.
+pub const SET_SLOTS: u32 = 4;
+
+/// A chunk that waits for its SACK, or a message that waits to be read: `struct slot` of `chunks.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes)]
+pub struct Slot {
+    /// Association id and TSN of the chunk, or address of the message's event (`recv_key()` in `recv_wait.h`);
+    /// 0 in a free slot, all ones in one that is being written.
+    pub key: u64,
+    /// When the chunk was sent, or since when the message can be read.
+    pub sent_ns: u64,
+    /// Index of the entry of the chunk's path, or of the message's association.
+    pub path: u32,
+    /// Generation of that entry.
+    pub path_generation: u32,
+    pub note: u32,
+    pub pad: u32,
+}
+
 /// How many streams of an association the kernel side finds without a search: `RECENT` of `streams.h`.
 const RECENT: usize = 8;
 

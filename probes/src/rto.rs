@@ -12,7 +12,7 @@ use crate::{
     links::UNSEEN_LIVING,
     object::OpenPrograms,
     program::{Moment, Program},
-    raw::{self, Settings, same_layout},
+    raw::{self, SET_SLOTS, Settings, same_layout},
     table,
     trace::Trace,
 };
@@ -41,9 +41,6 @@ pub struct Sizes {
 pub const MAX_PATHS: u32 = Entries::<RawState, RawStats>::MAX;
 /// The largest value of [`Sizes::max_retransmitted`].
 pub const MAX_RETRANSMITTED: u32 = SET_SLOTS * table::max_len::<types::set>();
-
-/// Number of slots in a set of the table `inflight`: `SET_SLOTS` of `chunks.h`.
-const SET_SLOTS: u32 = 4;
 
 /// The event of a path that an [`Update`] reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

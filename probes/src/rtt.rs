@@ -12,7 +12,7 @@ use crate::{
     entries::{Entries, EntryRef, Snapshot},
     object::{OpenPrograms, table_map},
     program::{Moment, Program},
-    raw::{self, Settings, WANT_PATHS, same_layout},
+    raw::{self, SET_SLOTS, Settings, Slot, WANT_PATHS, same_layout},
     table::{self, Table},
     trace::Trace,
 };
@@ -43,9 +43,6 @@ pub struct Sizes {
 pub const MAX_PATHS: u32 = Entries::<RawState, RawStats>::MAX;
 /// The largest value of [`Sizes::max_outstanding`].
 pub const MAX_OUTSTANDING: u32 = SET_SLOTS * table::max_len::<types::set>();
-
-/// Number of slots in a set of the table `inflight`: `SET_SLOTS` of `chunks.h`.
-const SET_SLOTS: u32 = 4;
 
 /// A record: the round trip of one chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,18 +126,7 @@ pub struct RawAccounting {
     unseen: u64,
 }
 
-/// A chunk that waits for its SACK: `struct slot` of `chunks.h`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, FromBytes)]
-pub(crate) struct RawSlot {
-    /// Association id and TSN of the chunk; 0 in a free slot.
-    key: u64,
-    _sent_ns: u64,
-    _path: [u32; 2],
-    _note: [u32; 2],
-}
-
-const _: () = assert!(size_of::<types::set>() == SET_SLOTS as usize * size_of::<RawSlot>());
+const _: () = assert!(size_of::<types::set>() == SET_SLOTS as usize * size_of::<Slot>());
 
 same_layout!(types;
     @entries;
@@ -159,13 +145,13 @@ const _: () = assert!(size_of::<types::hist>() == HISTS * size_of::<crate::entri
 /// The tables of the loaded programs of `sctp-rtt`.
 pub struct Programs {
     pub(crate) paths: Entries<RawState, RawStats>,
-    pub(crate) inflight: Table<RawSlot>,
+    pub(crate) inflight: Table<Slot>,
 }
 
 impl Programs {
     /// Counts the chunks that wait for their SACK.
     fn outstanding(&self) -> u64 {
-        let at = offset_of!(RawSlot, key);
+        let at = offset_of!(Slot, key);
         let is_taken = |slot: &usize| self.inflight.word(*slot, at).is_some_and(|key| key != 0);
         (0..self.inflight.len()).filter(is_taken).count() as u64
     }
@@ -307,9 +293,9 @@ mod tests {
     /// Chunks that wait are counted from their slots; those whose association ended or began anew are said to.
     #[test]
     fn each_chunk_without_a_sample_is_in_a_count() {
-        let mut slots = vec![0_u8; 4 * size_of::<RawSlot>()];
+        let mut slots = vec![0_u8; 4 * size_of::<Slot>()];
         slots[0] = 7;
-        slots[2 * size_of::<RawSlot>()] = 9;
+        slots[2 * size_of::<Slot>()] = 9;
         let paths = file(&vec![0; 8 * size_of::<raw::Entry<RawState, RawStats>>()]);
         let programs = Programs {
             paths: Entries::map(&paths, 8).unwrap(),

@@ -5,7 +5,7 @@ pub mod report;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{ArgGroup, Parser};
 use cli::{Banners, Common, Manual, Session};
 use probes::{
     Config,
@@ -19,6 +19,7 @@ use report::Report;
 /// decides whether a sender must wait. Extended, it also tells associations that stand still, and why.
 #[derive(Parser)]
 #[command(name = "sctp-bufmon", max_term_width = 100)]
+#[command(group(ArgGroup::new("more").args(["extended", "json"]).multiple(true)))]
 pub struct Flags {
     /// The flags that all commands have.
     #[command(flatten)]
@@ -26,6 +27,12 @@ pub struct Flags {
     /// Room for this many associations; more evict one that has ended, or else the one that was silent longest
     #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(bufmon::MAX_ASSOCS)))]
     max_assocs: u32,
+    /// How long messages wait until they are read; needs -x or --json
+    #[arg(long, requires = "more", hide_short_help = true, help_heading = "Output")]
+    recv_wait: bool,
+    /// Room for this many messages that wait to be read, over all associations (with --recv-wait)
+    #[arg(long, value_name = "N", default_value_t = 65_536, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(bufmon::MAX_UNREAD)))]
+    max_unread: u32,
 }
 
 const BANNER: &str = "Tracing SCTP buffer utilisation... Hit Ctrl-C to end";
@@ -48,6 +55,8 @@ fn trace(flags: &Flags) -> Result<()> {
     let common = &flags.common;
     let Some(session) = Session::start(&BANNERS, common)? else { return Ok(()) };
     let config = Config { records: common.json, ..common.config() };
-    let probe = Bufmon::open(&config, &Sizes { max_assocs: flags.max_assocs })?;
-    session.run(probe, Report::new(common))
+    let sizes =
+        Sizes { max_assocs: flags.max_assocs, max_unread: flags.recv_wait.then_some(flags.max_unread) };
+    let probe = Bufmon::open(&config, &sizes)?;
+    session.run(probe, Report::new(common, flags.recv_wait))
 }

@@ -10,8 +10,8 @@ use cli::{
     endpoints, ms, us,
 };
 use probes::{
-    Error, Identity, ValueDist,
-    bufmon::{Gaps, Limited, Record, Row, Stall, StallCause, Wait},
+    DurationDist, Error, Identity, ValueDist,
+    bufmon::{Gaps, Limited, Received, Record, Row, Stall, StallCause, Wait},
 };
 
 /// The columns of CSV, which are those of the Python script. As in the script, a value without samples is 0.
@@ -183,6 +183,24 @@ const LIMITED: &[Column<Limited>] = &[
         Float(|l| Some(us(l.other))),
     ),
 ];
+
+/// The columns that `--recv-wait` adds at the right end.
+const RECEIVED: &[&dyn Columns<Row>] = &[
+    &Part { prefix: "recv_wait_", what: UNTIL_READ, of: |r: &Row| wait_of(r), columns: DIST_US },
+    &Part { prefix: "recv_wait_", what: UNTIL_READ, of: |r: &Row| wait_of(r), columns: PERCENTILES_US },
+    &Part { prefix: "recv_", what: "", of: |r: &Row| r.received.as_ref(), columns: MESSAGES },
+];
+const UNTIL_READ: &str = "time from when a message could be read until its last byte was";
+const MESSAGES: &[Column<Received>] = &[
+    Column::counter("read", "messages that were read", Int(|r| Some(r.read))),
+    Column::gauge("waiting", "messages that wait to be read", Int(|r| Some(r.waiting))),
+    Column::counter("unread", "messages that were thrown away unread", Int(|r| Some(r.unread))),
+];
+
+fn wait_of(row: &Row) -> Option<&DurationDist> {
+    row.received.as_ref().map(|received| &received.wait)
+}
+
 const REFUSED: &[Column<Row>] = &[
     Column::counter("refused_eagain", "sends that failed with EAGAIN: no room", Int(|r| Some(r.refused))),
     Column::counter(
@@ -298,6 +316,7 @@ pub fn tables() -> Vec<Table> {
         Table::csv::<Row>("CSV columns", &[&CSV]),
         Table::statistics("The same in JSON", &[json, JSON].concat()),
         Table::statistics("More with -x and --json", &[more, MORE].concat()),
+        Table::optional("More with --recv-wait, and -x or --json", RECEIVED),
         Table::events("Objects of type sample: a send that waited", &["sample"], SAMPLE),
         Table::events("Objects of type stall", &["stall"], STALL),
     ]
@@ -312,8 +331,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Makes a report in the form that the flags ask for.
-    pub fn new(common: &Common) -> Self {
+    /// Makes a report in the form that the flags ask for. `recv_wait`: how long messages wait until they are read
+    /// is measured.
+    pub fn new(common: &Common, recv_wait: bool) -> Self {
         let form = Form::new(common);
         let mut columns: Vec<&'static dyn Columns<Row>> = Vec::new();
         match (form.format, form.extended) {
@@ -326,6 +346,9 @@ impl Report {
                 columns.extend(MORE);
             }
             (_, false) => columns.push(&CSV),
+        }
+        if recv_wait {
+            columns.extend(RECEIVED);
         }
         Self {
             rows: Rows::new("bufmon", common, columns),
@@ -544,7 +567,8 @@ fn text_summary(s: &Row, extended: bool, out: &mut Out) -> Result<()> {
         ms(s.stall_max)
     ))?;
     s.stall_cause.map_or(Ok(()), |c| out.text(&format!("    Cause: {}", words(c))))?;
-    limited_line(&s.limited, out)
+    limited_line(&s.limited, out)?;
+    s.received.as_ref().map_or(Ok(()), |received| received_block(received, out))
 }
 
 /// Shares of the time by what limited the sender, in percent.
@@ -563,6 +587,22 @@ fn limited_line(l: &Limited, out: &mut Out) -> Result<()> {
     }
     let shares = parts.map(|(name, time)| format!("{name} {:.1}%", 100.0 * time.div_duration_f64(all)));
     out.text(&format!("  Limited by: {}", shares.join(", ")))
+}
+
+fn received_block(received: &Received, out: &mut Out) -> Result<()> {
+    out.text("  Messages received:")?;
+    out.text(&format!(
+        "    Read: {}, waiting: {}, thrown away unread: {}",
+        received.read, received.waiting, received.unread
+    ))?;
+    if let (Some(avg), Some(max)) = (received.wait.mean_us(), received.wait.max) {
+        out.text(&format!("    Wait until read: {:.3} ms avg, {:.3} ms max", avg / 1e3, ms(max)))?;
+    }
+    if let Some(p) = received.wait.percentiles {
+        let [p50, p90, p99] = p.map(ms);
+        out.text(&format!("    p50/p90/p99: {p50:.3}/{p90:.3}/{p99:.3} ms"))?;
+    }
+    Ok(())
 }
 
 fn use_block(name: &str, ppm: &ValueDist, out: &mut Out) -> Result<()> {

@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
+use clap::Parser;
 use probes::{
     DurationDist, Identity, ValueDist,
-    bufmon::{Gaps, Limited, Record, Row, Stall, StallCause, Wait},
+    bufmon::{Gaps, Limited, Received, Record, Row, Stall, StallCause, Wait},
 };
 use sctp_bufmon::{BANNERS, Flags, manual, report::Report};
 use sctptrace_tests::report::{Fake, Tested, first_of};
 
 const TESTED: Tested<'static, Flags, Report> =
-    Tested { banners: &BANNERS, common: |flags| &flags.common, report: Report::new };
+    Tested { banners: &BANNERS, common: |flags| &flags.common, report: |common| Report::new(common, false) };
+/// The same with `--recv-wait`.
+const RECV_WAIT: Tested<'static, Flags, Report> =
+    Tested { report: |common| Report::new(common, true), ..TESTED };
 
 fn id() -> Identity {
     Identity {
@@ -74,6 +78,7 @@ fn probe() -> Fake<Record, Row> {
             rwnd: Duration::from_millis(1500),
             other: Duration::ZERO,
         },
+        received: None,
     };
     let receiver = Row {
         serial: 1,
@@ -159,6 +164,81 @@ fn who_waits_has_a_row_before_anything_else_is_known() {
     assert_eq!(text, "\nAssociation 4:\n  Send Buffer Pressure:\n    Wait events: 1\n");
     let summary = first_of(&TESTED.play(&["--json"], probe()), "summary");
     assert_eq!((&summary["wait_events"], &summary["wait_total_us"]), (&1.into(), &600e6.into()));
+}
+
+/// The columns of `--recv-wait`, in their order.
+const RECEIVED: [&str; 9] = [
+    "recv_wait_avg_us",
+    "recv_wait_min_us",
+    "recv_wait_max_us",
+    "recv_wait_p50_us",
+    "recv_wait_p90_us",
+    "recv_wait_p99_us",
+    "recv_read",
+    "recv_waiting",
+    "recv_unread",
+];
+
+/// A probe that measures how long messages wait: of one association two were read, of another none.
+fn receivers() -> Fake<Record, Row> {
+    let mut probe = probe();
+    probe.totals.iter_mut().for_each(|row| row.received = Some(Received::default()));
+    let [short, long] = [4, 5].map(Duration::from_millis);
+    let wait = DurationDist {
+        count: 2,
+        sum: short + long,
+        min: Some(short),
+        max: Some(long),
+        percentiles: Some([short, long, long]),
+    };
+    probe.totals[0].received = Some(Received { wait, read: 2, waiting: 3, unread: 6 });
+    probe
+}
+
+/// What `--recv-wait` adds stands at the right end, and nothing else changes.
+#[test]
+fn receive_waits_stand_at_the_right_end() {
+    let (without, with) =
+        (TESTED.play(&["-cqx"], receivers()), RECV_WAIT.play(&["-cqx", "--recv-wait"], receivers()));
+    let added: Vec<_> = without
+        .lines()
+        .zip(with.lines())
+        .map(|(without, with)| with.strip_prefix(without).expect("at the right end"))
+        .collect();
+    assert_eq!(added.len(), without.lines().count());
+    assert_eq!(added[0], format!(",{}", RECEIVED.join(",")));
+    assert_eq!(added[1], ",4500.0,4000.0,5000.0,4000.0,5000.0,5000.0,2,3,6");
+    assert_eq!(added[2], ",,,,,,,0,0,0");
+    let object = |tested: &Tested<'_, Flags, Report>, args: &[&str]| {
+        first_of(&tested.play(args, receivers()), "summary")
+    };
+    let (without, with) = (object(&TESTED, &["--json"]), object(&RECV_WAIT, &["--json", "--recv-wait"]));
+    assert!(RECEIVED.iter().all(|name| without.get(*name).is_none() && with.get(*name).is_some()));
+    assert_eq!((&with["recv_wait_p50_us"], &with["recv_unread"]), (&4000.0.into(), &6.into()));
+    let text = RECV_WAIT.play(&["-qx", "--recv-wait"], receivers());
+    let block = "  Messages received:\n    Read: 2, waiting: 3, thrown away unread: 6\n    \
+                 Wait until read: 4.500 ms avg, 5.000 ms max\n    p50/p90/p99: 4.000/5.000/5.000 ms\n";
+    assert!(text.contains(block), "{text}");
+}
+
+#[test]
+fn receive_waits_keep_the_schema() {
+    RECV_WAIT.keeps_the_schema(&["--json", "--recv-wait"], receivers(), &manual());
+}
+
+/// The text of the Python script and its CSV have no place for more: there the flag is an error.
+#[test]
+fn receive_waits_need_extended_output() {
+    for (args, is_right) in [
+        (&["--recv-wait"][..], false),
+        (&["--recv-wait", "-c"], false),
+        (&["--recv-wait", "-x"], true),
+        (&["--recv-wait", "-xc"], true),
+        (&["--recv-wait", "--json"], true),
+    ] {
+        let parsed = Flags::try_parse_from([&["sctp-bufmon"][..], args].concat());
+        assert_eq!(parsed.is_ok(), is_right, "{args:?}");
+    }
 }
 
 #[test]

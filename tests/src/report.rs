@@ -139,9 +139,18 @@ impl<Flags: Parser + CommandFactory, R: Report<Row: Clone>> Tested<'_, Flags, R>
             let form = format!("{tool}-{form}");
             contract(&form, &output, form.ends_with("file").then_some(&file));
         }
-        let schema = folder.path().join("schema");
+        self.keeps_the_schema(&["--json"], probe(), manual);
+    }
+
+    /// Checks the output of the given flags, one of which is `--json`, against the schema that `manual` makes.
+    ///
+    /// # Panics
+    /// Where an object is not as the schema says.
+    pub fn keeps_the_schema(&self, args: &[&str], probe: Fake<R::Record, R::Row>, manual: &Manual) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [output, schema] = ["output", "schema"].map(|name| folder.path().join(name));
         fs::write(&schema, manual.schema()).expect("the schema is kept");
-        fs::write(&output, self.play(&["--json"], probe())).expect("the output is kept");
+        fs::write(&output, self.play(args, probe)).expect("the output is kept");
         contract("json", &output, Some(&schema));
     }
 }

@@ -58,6 +58,9 @@ pub struct Accounting {
     pub samples_evicted: u64,
     pub waits_unknown: u64,
     pub waits_missed: u64,
+    pub recv_evicted: u64,
+    pub recv_missed: u64,
+    pub recv_late: u64,
 }
 
 /// `struct entry` (`entries.h`): an association's entry.

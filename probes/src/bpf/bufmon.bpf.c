@@ -109,6 +109,9 @@ struct accounting {
 	__u64 samples_evicted; /* samples of evicted entries, or for which there was no entry */
 	__u64 waits_unknown;   /* sends that may have waited, without room in `sends` or an entry */
 	__u64 waits_missed;    /* sends that may have waited, whose end was not seen */
+	__u64 recv_evicted;    /* messages that wait to be read, for which there was no room */
+	__u64 recv_missed;     /* messages whose end was not seen, or could not be counted */
+	__u64 recv_late; /* messages read or thrown away after their entry was shown or gone */
 };
 
 #define HISTS 4
@@ -124,6 +127,7 @@ struct accounting {
 #include "hists.h"
 #include "hooks.h"
 #include "lifecycle.h"
+#include "recv_wait.h"
 #include "ring.h"
 
 struct event {

@@ -36,18 +36,24 @@ static __always_inline void clear_hist(__u32 key)
 		bpf_loop(HIST_BUCKETS, clear_bucket, &hist, 0);
 }
 
-static __always_inline void into_hist(__u32 key, __u32 which, __u64 ns)
+/* Counts a time in a histogram, of which `counts` is the first bucket. */
+static __always_inline void into_counts(__u32 *counts, __u64 ns)
 {
-	struct hist *hist = bpf_map_lookup_elem(&hists, &key);
 	__u32 bucket = bucket_of(ns);
 
-	if (!hist)
-		return;
 	/* Keeps the bucket in one register for check and index: read from the stack twice, it would
 	 * be two different values to 6.1's verifier. */
 	barrier_var(bucket);
 	if (bucket < HIST_BUCKETS)
-		hist->counts[which * HIST_BUCKETS + bucket]++;
+		counts[bucket]++;
+}
+
+static __always_inline void into_hist(__u32 key, __u32 which, __u64 ns)
+{
+	struct hist *hist = bpf_map_lookup_elem(&hists, &key);
+
+	if (hist)
+		into_counts(hist->counts + which * HIST_BUCKETS, ns);
 }
 
 #endif

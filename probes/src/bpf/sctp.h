@@ -36,6 +36,9 @@
 #define SCTP_DATA_LAST_FRAG 0x01
 #define SCTP_DATA_FIRST_FRAG 0x02
 #define SCTP_DATA_UNORDERED 0x04
+/* Both of these first bits: the chunk is a whole message (include/net/sctp/ulpevent.h). */
+#define SCTP_DATA_FRAG_MASK 0x03
+#define SCTP_DATA_NOT_FRAG 0x03
 /* The I-bit of DATA and I-DATA chunks (RFC 9260 3.3.1): the sender asks for the SACK at once. */
 #define SCTP_DATA_SACK_IMM 0x08
 
@@ -80,6 +83,8 @@
 #define EINVAL 22
 #define EMSGSIZE 90
 #define MSG_DONTWAIT 0x40
+#define MSG_EOR 0x80
+#define MSG_NOTIFICATION 0x8000
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -121,8 +126,20 @@ struct sock_common {
 
 struct mem_cgroup;
 
+struct sk_buff {
+	struct sk_buff *next;
+	unsigned int len;
+	char cb[48];
+};
+
+struct sk_buff_head {
+	struct sk_buff *next;
+	__u32 qlen;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct sk_buff_head sk_receive_queue;
 	struct mem_cgroup *sk_memcg; /* memory cgroup of the socket; NULL: none but the root */
 	__u16 sk_protocol;
 	int sk_forward_alloc; /* bytes that the socket was given and does not use yet */
@@ -310,6 +327,9 @@ struct sctp_sock {
 	struct sock sk;
 	struct sctp_endpoint *ep;
 	__u16 nodelay : 1;
+	__u16 frag_interleave : 1;    /* SCTP_FRAGMENT_INTERLEAVE (RFC 6458 8.1.20) */
+	atomic_t pd_mode;	      /* associations of which a message is delivered in parts */
+	struct sk_buff_head pd_lobby; /* messages that wait until that is over */
 };
 
 enum sctp_state {
@@ -324,17 +344,6 @@ struct sctp_priv_assoc_stats {
 	__u64 gapcnt;	  /* gap blocks of all SACKs that sctp_outq_sack() was called for */
 	__u64 ouodchunks; /* unordered DATA chunks sent for the first time */
 	__u64 oodchunks;  /* ordered DATA chunks sent for the first time */
-};
-
-struct sk_buff {
-	struct sk_buff *next;
-	unsigned int len;
-	char cb[48];
-};
-
-struct sk_buff_head {
-	struct sk_buff *next;
-	__u32 qlen;
 };
 
 struct sctp_ulpq {
