@@ -51,6 +51,12 @@ enum Role {
         /// Go on from the association's begin only once this file is there
         #[arg(long)]
         after: Option<String>,
+        /// Connect only once this file is there, and say `ready` before
+        #[arg(long)]
+        meet: Option<String>,
+        /// How often INIT and COOKIE ECHO are sent again at most
+        #[arg(long, default_value_t = 2)]
+        attempts: u16,
         /// The reason to give with an ABORT, after which escape sequences are replaced: \xNN
         #[arg(long, default_value = "")]
         text: String,
@@ -95,9 +101,13 @@ fn main() -> Result<()> {
     match Role::parse() {
         Role::Server { bind, port, many: true, .. } => serve_many(SocketAddr::new(bind, port)),
         Role::Server { bind, port, after, .. } => serve(SocketAddr::new(bind, port), after.as_deref()),
-        Role::Client { bind, own_port, to, port, after, text, how } => {
+        Role::Client { bind, own_port, to, port, after, meet, attempts, text, how } => {
+            if meet.is_some() {
+                eprintln!("ready");
+                wait_for(meet.as_deref());
+            }
             let ends = [SocketAddr::new(bind, own_port), SocketAddr::new(to, port)];
-            end(how, &ends, after.as_deref(), &unescape(&text)?)
+            end(how, &ends, attempts, after.as_deref(), &unescape(&text)?)
         }
     }
 }
@@ -158,15 +168,19 @@ fn serve_many(own: SocketAddr) -> Result<()> {
     }
 }
 
-fn end(how: How, [own, peer]: &[SocketAddr; 2], after: Option<&str>, text: &[u8]) -> Result<()> {
+fn end(
+    how: How,
+    [own, peer]: &[SocketAddr; 2],
+    max_attempts: u16,
+    after: Option<&str>,
+    text: &[u8],
+) -> Result<()> {
     let many = matches!(how, How::ConnectMany | How::Abort | How::Unanswered);
     let socket = SctpSocket::new(*own, many)?;
     // Short times, so that silence ends an association in seconds.
     socket.set(option::RTOINFO, &RtoInfo { initial: 300, max: 400, min: 200, ..RtoInfo::default() })?;
-    socket.set(
-        option::INITMSG,
-        &InitMessage { max_attempts: 2, max_timeout_ms: 300, ..InitMessage::default() },
-    )?;
+    socket
+        .set(option::INITMSG, &InitMessage { max_attempts, max_timeout_ms: 300, ..InitMessage::default() })?;
     let errors = if matches!(how, How::Silence | How::Abandon) { 3 } else { 200 };
     socket.set(option::ASSOCINFO, &AssocParameters { max_retrans: errors, ..AssocParameters::default() })?;
     socket.bind(&[*own])?;

@@ -49,6 +49,8 @@ const PORT: u16 = 5000;
 enum Step {
     /// `send`: sends 100 bytes.
     Send,
+    /// `burst`: sends 100 messages of 1000 bytes, one after the other, so that cwnd grows.
+    Burst,
     /// `demand=ADDRESS`: asks for a HEARTBEAT on that path (`SPP_HB_DEMAND`).
     Demand(IpAddr),
     /// `silent=ADDRESS`: switches that path's HEARTBEATs off (`SPP_HB_DISABLE`).
@@ -77,6 +79,7 @@ impl FromStr for Step {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
         Ok(match name {
             "send" => Self::Send,
+            "burst" => Self::Burst,
             "demand" => Self::Demand(value.parse()?),
             "silent" => Self::Silent(value.parse()?),
             "beat" => Self::Beat(value.parse()?),
@@ -137,6 +140,11 @@ fn run(socket: &SctpSocket, step: &Step) -> Result<()> {
     };
     match step {
         Step::Send => socket.send(&[0; 100], Outgoing::default())?,
+        Step::Burst => {
+            for _ in 0..100 {
+                socket.send(&[0; 1000], Outgoing::default())?;
+            }
+        }
         Step::Demand(address) => heartbeats(address, HB_DEMAND, 0).context("SPP_HB_DEMAND")?,
         Step::Silent(address) => heartbeats(address, HB_DISABLE, 0).context("SPP_HB_DISABLE")?,
         Step::Beat(address) => heartbeats(address, HB_ENABLE, 500).context("SPP_HB_ENABLE")?,

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use sctptrace_tests::capture::Frame;
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::sctp::Chunk;
 use sctptrace_tests::vm::{Case, Mode, text};
@@ -62,12 +63,40 @@ const CAUSES: &str = "topology; path 10ms
     sleep 1
     trace_stop; capture_stop; killall sctp-paths";
 
+/// What changes a congestion window or the active path. Of the client of port 7100 one packet is marked (CE, RFC 3168),
+/// once its window has grown; path 0 of that of port 7101 fails, and path 1 carries the data from then on.
+const PATHS: &str = "topology; path 10ms 0; path 10ms 1
+    b sctp-paths server --bind 10.2.0.1 2>server.err &
+    until_true 10 grep -qs listening server.err
+    capture a0 a1
+    trace rto sctp-rto --json -q -f rto.json HOOKS --netns /run/netns/a
+    /sbin/ip netns exec a sctp-paths client --bind 10.1.0.1 --to 10.2.0.1 --own-port 7100 \
+        burst sleep=1000 show file=grown wait=marking send sleep=1000 show file=marked wait=unmarking abort \
+        >7100.paths 2>7100.err &
+    until_true 10 test -e grown
+    netem rb0 delay 10ms loss 100% ecn
+    touch marking
+    until_true 10 test -e marked
+    path 10ms 0
+    touch unmarking
+    wait $!
+    killall sctp-paths
+    serve --bind 10.2.0.1,10.2.1.1
+    (sleep 2; path_down 0; sleep 10; path 10ms 0) &
+    send --bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --local-port 7101 --count 200 --rate 20 --path-retrans 1 \
+        --heartbeat 30000
+    trace_stop; capture_stop";
+
 /// Adds the cases.
 pub fn add(suite: &mut Suite) {
     for series in [Series::V6_12, Series::V6_1, Series::V7_3] {
         for (name, hooks) in [("rto-causes", ""), ("rto-causes-kprobe", "--hooks kprobe")] {
             let case = Case::new(name, &CAUSES.replace("HOOKS", hooks));
             suite.add(series, Mode::Icount, case, check_causes);
+        }
+        for (name, hooks) in [("rto-paths", ""), ("rto-paths-kprobe", "--hooks kprobe")] {
+            let case = Case::new(name, &PATHS.replace("HOOKS", hooks));
+            suite.add(series, Mode::Icount, case, check_paths);
         }
     }
     for series in [Series::V6_12, Series::V6_1] {
@@ -136,6 +165,59 @@ fn check_causes(folder: &Path) -> Result<()> {
     let restart = restarted.iter().find(|r| r["cause"] == "restart").context("no restart")?;
     ensure!(restart["rto_ms"] == 3000.0 && restart["life"] == 2, "{restart}");
     ensure!(times(&restarted, "heartbeat_timeout") > 0, "{restarted:?}");
+    Ok(())
+}
+
+/// A cut by ECN is the one that the socket's window shows. A failover took as long as the capture says.
+fn check_paths(folder: &Path) -> Result<()> {
+    let report = Report::read(folder, "rto")?;
+    check_chain(&report)?;
+    let frames = captured(folder, &["a0", "a1"])?;
+    let summary_of = |port: u64, peer: &str| -> Result<&Value> {
+        let is_of = |row: &&Value| ends_with_port(&row["local"], port) && row["path"] == peer;
+        report.objects("summary").find(is_of).with_context(|| format!("no summary of {port}, {peer}"))
+    };
+
+    let lines = text(&folder.join("7100.paths"))?;
+    let windows: Vec<u64> = lines
+        .lines()
+        .map(|line| {
+            let paths: Vec<Value> = serde_json::from_str(line)?;
+            paths[0]["cwnd_bytes"].as_u64().context("no cwnd")
+        })
+        .collect::<Result<_>>()?;
+    let is_cwr = |chunk: &&Chunk| matches!(chunk, Chunk::Other(13));
+    let answers = frames.iter().filter(|frame| frame.source.port() == 7100);
+    let answers = answers.flat_map(|frame| &frame.packet.chunks).filter(is_cwr).count();
+    ensure!(answers == 1, "{answers} CWRs");
+    // RFC 9260, section 7.2.3: half the window, and at least four packets.
+    let [before, after] = windows[..] else { bail!("windows {windows:?}") };
+    ensure!(before > 12_000 && after == before / 2, "{windows:?}");
+    let summary = summary_of(7100, "10.2.0.1")?;
+    for (key, cuts) in [("ecn", 1), ("t3", 0), ("fast", 0), ("inactive", 0)] {
+        ensure!(summary[format!("cwnd_cuts_{key}")] == cuts, "{key}: {summary}");
+    }
+    let is_cut = |row: &&Value| row["cause"] == "ecn";
+    let cuts: Vec<&Value> = report.all().iter().filter(is_cut).collect();
+    ensure!(cuts.len() == 1 && cuts[0]["old_rto_ms"] == cuts[0]["rto_ms"], "{cuts:?}");
+
+    // SACKs that came by a path, by the peer's address on it.
+    let sacks = |peer: &str| -> Vec<u64> {
+        let is_sack = |frame: &&Frame| {
+            frame.destination.port() == 7101
+                && frame.source.ip().to_string() == peer
+                && frame.packet.chunks.iter().any(|chunk| matches!(chunk, Chunk::Sack(_)))
+        };
+        frames.iter().filter(is_sack).map(|frame| frame.time_ns).collect()
+    };
+    let first = *sacks("10.2.1.1").first().context("no failover")?;
+    let last = sacks("10.2.0.1").into_iter().filter(|at| *at < first).max().context("no SACK on path 0")?;
+    let summary = summary_of(7101, "10.2.1.1")?;
+    let failover_ms = summary["failover_ms"].as_f64().context("no failover_ms")?;
+    let by_capture = (first - last) as f64 / 1e6;
+    // Both are times of the same two packets: between a capture and the program lies the way up the stack.
+    ensure!((failover_ms - by_capture).abs() < 1.0, "{failover_ms} ms, not {by_capture} ms: {summary}");
+    ensure!(summary_of(7101, "10.2.0.1")?["failover_ms"].is_null(), "a failover to the path that failed");
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! `--events`: ends that a peer outside the kernel makes, with hostile text; begins that fail in all ways; a collision.
+//! `--events`: ends that a peer outside the kernel makes, with hostile text; begins that fail in all ways; restarts and
+//! collisions.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,13 +48,70 @@ rm -r names
 killall sctp-fuzz || true
 ";
 
+/// Namespace c takes a's address, as another host does that replaces a.
+const BEGINS: &str = "
+topology; path 60ms
+ip netns add c
+cable c c0 r rc0 1500
+ip -n c address add 10.1.0.1/24 dev c0
+ip -n c route add 10.2.0.0/24 via 10.1.0.254
+know c c0 r rc0 10.1.0.254
+START
+b sctp-ends server --bind 10.2.0.1 2>server-0.err &
+b sysctl -qw net.sctp.valid_cookie_life=60
+b sctp-ends server --bind 10.2.0.1 --port 5001 2>server-1.err &
+listening() { [ $(cat server-*.err | grep -c listening) = 2 ]; }
+until_true 10 listening
+client() {
+    local ns=$1 port=$2
+    shift 2
+    /sbin/ip netns exec $ns sctp-ends client --bind 10.1.0.1 --to 10.2.0.1 --own-port $port \"$@\" 2>$ns-$port.err
+}
+# Cookies are too old after 60 ms, and take 120 ms: until b takes a's proposal of a longer time.
+client a 6400 --port 5001 close
+# Or does not take it. A kernel then begins anew for ever, as each INIT ACK sets its counter of attempts to 0
+# (sctp_sf_do_5_1C_ack()), unless T1-cookie has run out before the ERROR comes.
+b sysctl -qw net.sctp.cookie_preserve_enable=0
+path 200ms
+client a 6401 --port 5001 --attempts 1 connect
+path 60ms
+
+# Both begin at once. Each sends a message; a reads none.
+/sbin/ip netns exec b sctp-ends client --bind 10.2.0.1 --own-port 6501 --to 10.1.0.1 --port 6500 --meet meet wait \\
+    2>b-6501.err &
+client a 6500 --port 6501 --meet meet close &
+until_true 10 grep -qs ready a-6500.err
+until_true 10 grep -qs ready b-6501.err
+touch meet
+wait $!
+
+client a 6300 --after replaced linger &
+until_true 10 grep -qs up a-6300.err
+know r rc0 c c0 10.1.0.1
+ip -n r route add 10.1.0.1/32 dev rc0
+client c 6300 close
+stat -L -c %i /run/netns/a /run/netns/c >inodes
+sleep 1
+touch replaced
+sleep 1
+trace_stop
+killall sctp-ends || true
+";
+
 /// Adds the cases.
 pub fn add(suite: &mut Suite) {
     for series in [Series::V6_12, Series::V6_1, Series::V7_3] {
         for (suffix, flags) in [("", ""), ("-kprobe", "--hooks kprobe")] {
             let start = START.replace("FLAGS", flags);
             let raw = RAW.replace("START", &start).replace("NAME", NAME);
+            let begins = BEGINS.replace("START", &start);
             suite.add(series, Mode::Icount, Case::new(&format!("ends-raw{suffix}"), &raw), check_raw);
+            suite.add(
+                series,
+                Mode::Icount,
+                Case::new(&format!("ends-begins{suffix}"), &begins),
+                check_begins,
+            );
         }
     }
 }
@@ -152,4 +210,49 @@ fn check_raw(folder: &Path) -> Result<()> {
     ];
     expected.insert((7006, 41_006), collided);
     ensure_events(folder, &expected)
+}
+
+fn check_begins(folder: &Path) -> Result<()> {
+    let up = |initiated: &str| json!({ "event": "up", "initiated": initiated, "life": 1 });
+    let shutdown = |by: &str, life: u32| json!({ "event": "end", "reason": "shutdown", "by": by, "left_bytes": 0, "life": life });
+    let twice = json!({ "event": "up", "initiated": "here", "inits": 2 });
+    let stale =
+        json!({ "event": "failed", "reason": "stale_cookie", "by": "peer", "inits": 2, "cause_code": null });
+    let linger = json!({ "event": "end", "reason": "abort_sent", "why": "linger", "by": "here" });
+    let unread =
+        json!({ "event": "end", "reason": "abort_sent", "why": "unread_data", "life": 1, "left_bytes": 0 });
+    let aborted =
+        json!({ "event": "end", "reason": "abort_received", "cause_code": 12, "life": 1, "left_bytes": 0 });
+    let restart = json!({ "event": "restart", "life": 1, "reason": null, "duration_s": null });
+    let expected = Expected::from([
+        ((6400, 5001), vec![twice, shutdown("here", 1)]),
+        ((5001, 6400), vec![up("peer"), shutdown("peer", 1)]),
+        ((6401, 5001), vec![stale]),
+        ((6500, 6501), vec![up("here"), unread]),
+        ((6501, 6500), vec![up("here"), aborted]),
+        // Of a, and of c, which took a's place.
+        ((6300, 5000), vec![up("here"), up("here"), shutdown("here", 1), linger]),
+        ((5000, 6300), vec![up("peer"), restart, shutdown("peer", 2)]),
+    ]);
+    ensure_events(folder, &expected)?;
+    let inodes = text(&folder.join("inodes"))?;
+    let inodes: Vec<u64> = inodes.lines().map(str::parse).collect::<Result<_, _>>()?;
+    for tool in TOOLS {
+        let rows: Vec<Value> = objects(&folder.join(format!("{tool}.json")))?;
+        let is_of_both =
+            |row: &&Value| row["type"] == "association" && port(&row["local"]).is_ok_and(|at| at == 6300);
+        let netns: Vec<u64> =
+            rows.iter().filter(is_of_both).filter_map(|row| row["netns"].as_u64()).collect();
+        ensure!(netns == [inodes[0], inodes[1], inodes[1], inodes[0]], "{tool}: {netns:?}, not {inodes:?}");
+        // Each side of a collision is up after one and a half round trips, as the other's COOKIE ECHO comes; and that
+        // with a stale cookie after four.
+        for (own, round_trips) in [(6500, 1.5), (6501, 1.5), (6400, 4.0)] {
+            let is_up = |row: &&Value| row["event"] == "up" && port(&row["local"]).is_ok_and(|at| at == own);
+            let row = rows.iter().find(is_up).context("no up")?;
+            let us = row["handshake_us"].as_f64().context("no handshake")?;
+            let least = 120e3 * round_trips;
+            ensure!((least - 40e3..least + 20e3).contains(&us), "{tool}: {row}");
+        }
+    }
+    Ok(())
 }
