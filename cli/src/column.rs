@@ -53,6 +53,8 @@ pub enum Type {
     Boolean,
     /// A list of objects.
     Array,
+    /// An object of numbers.
+    Object,
 }
 
 impl<T> Get<T> {
@@ -124,7 +126,7 @@ pub struct Field {
     pub doc: String,
     /// Kind of the column's values.
     pub kind: Kind,
-    /// JSON type of the column's values. Every value except an array may also be `null`.
+    /// JSON type of the column's values. Every value except an array or an object may also be `null`.
     pub json_type: Type,
     /// Columns of the listed objects, if the values are lists of objects; else empty.
     pub items: Vec<Field>,
@@ -167,6 +169,9 @@ pub trait Sink {
 
     /// Writes a list of objects. CSV has an empty field in place of the list.
     fn list(&mut self, objects: &dyn Objects);
+
+    /// Writes an object of numbers. CSV has an empty field in its place.
+    fn numbers(&mut self, numbers: &[(&'static str, f64)]);
 
     /// Writes all values of a [`Shared`] and returns true, if their text was kept. `at`: the addresses of the part and of
     /// the columns.
@@ -285,6 +290,32 @@ impl<Row, Item> Columns<Row> for List<Row, Item> {
 
     fn write(&self, row: &Row, sink: &mut dyn Sink) {
         sink.list(&Items { items: (self.of)(row), columns: self.columns });
+    }
+}
+
+/// An object of numbers in each row, with names that may differ from row to row. Commands use it in JSON only.
+pub(crate) struct Numbers<Row: 'static> {
+    /// JSON key of the object.
+    pub(crate) name: &'static str,
+    /// Meaning of the object: a phrase for the man page and the JSON schema.
+    pub(crate) doc: &'static str,
+    /// Gets the numbers of a row, with their names.
+    pub(crate) of: fn(&Row) -> &[(&'static str, f64)],
+}
+
+impl<Row> Columns<Row> for Numbers<Row> {
+    fn fields(&self) -> Vec<Field> {
+        vec![Field {
+            name: self.name.to_owned(),
+            doc: self.doc.to_owned(),
+            kind: Kind::Label,
+            json_type: Type::Object,
+            items: Vec::new(),
+        }]
+    }
+
+    fn write(&self, row: &Row, sink: &mut dyn Sink) {
+        sink.numbers((self.of)(row));
     }
 }
 

@@ -107,6 +107,10 @@ impl Sink for Line<'_> {
     fn list(&mut self, _: &dyn Objects) {
         self.field("");
     }
+
+    fn numbers(&mut self, _: &[(&'static str, f64)]) {
+        self.field("");
+    }
 }
 
 #[cfg(test)]

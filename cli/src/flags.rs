@@ -124,6 +124,17 @@ impl Common {
         self.json || self.timestamp
     }
 
+    /// Returns whether findings are printed: with `--extended` as lines of text, so that CSV on standard output has none;
+    /// and always in JSON.
+    #[must_use]
+    pub fn has_findings(&self) -> bool {
+        match self.format() {
+            Format::Json => true,
+            Format::Text => self.extended,
+            Format::Csv => self.extended && self.file.is_some(),
+        }
+    }
+
     /// Returns whether the output has more columns than the Python script: with `--extended`, and always in
     /// JSON.
     #[must_use]
@@ -158,7 +169,7 @@ impl Common {
         Config {
             filter: self.filter(),
             records: false,
-            intervals: self.has_interval_rows(),
+            intervals: self.has_interval_rows() || self.has_findings(),
             extended: self.is_extended(),
             histograms: self.histogram,
             owners: self.is_extended() || self.events,

@@ -209,6 +209,20 @@ impl Sink for Members<'_, '_> {
         self.begun = None;
     }
 
+    fn numbers(&mut self, numbers: &[(&'static str, f64)]) {
+        let Some((to, numbers)) = self.next(Some(numbers)) else { return };
+        to.push(b'{');
+        for (index, (name, figure)) in numbers.iter().enumerate() {
+            if index > 0 {
+                to.push(b',');
+            }
+            string(to, name);
+            to.push(b':');
+            number(to, *figure);
+        }
+        to.push(b'}');
+    }
+
     fn write_kept(&mut self, at: [usize; 2]) -> bool {
         let Some(kept) = &self.kept else { return false };
         let bytes = self.to.bytes();

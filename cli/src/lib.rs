@@ -7,8 +7,10 @@ mod clock;
 mod column;
 mod confine;
 mod csv_line;
+mod findings;
 mod flags;
 mod histogram;
+mod host;
 mod json;
 mod lifecycle;
 mod manual;
@@ -28,11 +30,13 @@ mod version;
 
 pub use clock::{Clock, TimesOfDay};
 pub use column::{Column, Columns, Field, Get, Kind, List, Part, Shared, Type};
+pub use findings::{Figures, Findings, Rule, Words};
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub use flags::fuzz_flags;
 pub use flags::{Common, Format, TableSize, command, milliseconds, parse};
 pub use histogram::draw;
+pub use host::HOST_RULES;
 pub use manual::{Manual, Table};
 pub use out::Out;
 pub use parts::{

@@ -2,7 +2,7 @@
 
 use clap::{Command, CommandFactory};
 
-use crate::{Columns, Field, command, lifecycle};
+use crate::{Columns, Field, command, findings, lifecycle};
 
 /// The flags and columns of a command, from which its man page and JSON schema are made.
 pub struct Manual {
@@ -16,6 +16,7 @@ impl Manual {
     /// The flags of `Flags`, and the columns of `tables` and those that all commands have.
     #[must_use]
     pub fn new<Flags: CommandFactory>(mut tables: Vec<Table>) -> Self {
+        tables.extend(findings::tables());
         tables.extend(lifecycle::tables());
         Self { command: command::<Flags>(), tables }
     }

@@ -31,7 +31,8 @@ pub trait Report {
     /// Returns the form of the output that the flags ask for.
     fn form(&self) -> &Form;
 
-    /// Writes the statistics of the interval that has just ended, as CSV lines or JSON objects.
+    /// Writes the statistics of the interval that has just ended, as CSV lines or JSON objects, and the findings in
+    /// these statistics.
     ///
     /// # Errors
     /// Where the output cannot be written, or the kernel does not let the statistics be read.
@@ -70,7 +71,7 @@ pub struct Form {
     pub format: Format,
     /// Print more columns, and in some commands a row per path or stream.
     pub extended: bool,
-    /// Print statistics of each interval.
+    /// Read the statistics of each interval, to print them or to look for findings in them.
     pub intervals: bool,
     /// Draw histograms at the end of the run.
     pub histograms: bool,
@@ -85,7 +86,7 @@ impl Form {
         Self {
             format: common.format(),
             extended: common.is_extended(),
-            intervals: common.has_interval_rows(),
+            intervals: common.has_interval_rows() || common.has_findings(),
             histograms: common.histogram,
             zone: TimeZone::system(),
         }

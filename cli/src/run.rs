@@ -21,7 +21,8 @@ use tokio::{
 };
 
 use crate::{
-    Clock, Common, Events, Format, Out, Report,
+    Clock, Common, Events, Findings, Format, Out, Report,
+    host::{Counters, HOST_RULES},
     lifecycle::{ASSOCIATION, line},
     progress::Progress,
     signals::Signals,
@@ -96,6 +97,10 @@ pub struct Run<'a, P: Probe, R> {
     /// The open switch of function tracing, to be read at the end: while it is off, the kernel runs no
     /// program. `None` for a test's probe, which has no programs.
     ftrace: Option<Ftrace>,
+    /// The kernel's counters of discarded packets; `None` for a test's probe, and where there are none.
+    counters: Option<Counters>,
+    /// Findings about the host.
+    findings: Findings,
     hooks_off: bool,
     /// True once the probe has handed out a row, printed or not.
     has_rows: bool,
@@ -117,15 +122,17 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
             stopped: Arc::default(),
             unwritten: 0,
             ftrace: None,
+            counters: None,
+            findings: Findings::new(banners.tool(), common),
             hooks_off: false,
             has_rows: false,
         }
     }
 
-    /// Returns this run with the switch of function tracing, which a probe with programs in the kernel needs,
-    /// and with a flag `stopped` that a signal sets.
+    /// Returns this run with the switch of function tracing, which a probe with programs in the kernel needs, with the
+    /// kernel's counters, and with a flag `stopped` that a signal sets.
     pub(crate) fn in_kernel(self, ftrace: Ftrace, stopped: Arc<AtomicBool>) -> Self {
-        Self { ftrace: Some(ftrace), stopped, ..self }
+        Self { ftrace: Some(ftrace), counters: Counters::open(), stopped, ..self }
     }
 
     /// When the run began.
@@ -311,8 +318,9 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Patience { within, until, stopped: Arc::clone(&self.stopped) }
     }
 
-    /// Writes the rows of the interval that ended, and the totals that are due.
+    /// Writes the findings and rows of the interval that ended, and the totals that are due.
     fn statistics(&mut self, at_end: bool) -> Result<()> {
+        self.host_findings()?;
         let has_rows = &mut self.has_rows;
         if self.report.form().intervals {
             let rows = self.probe.interval()?.inspect(|_| *has_rows = true);
@@ -325,6 +333,17 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
             }
             None => Ok(()),
         }
+    }
+
+    /// Writes findings about the host, of the interval that ended.
+    fn host_findings(&mut self) -> Result<()> {
+        if !self.common.has_findings() {
+            return Ok(());
+        }
+        if let Some(discards) = self.counters.as_mut().and_then(Counters::grown) {
+            self.findings.judge(HOST_RULES, None, &discards);
+        }
+        self.findings.end_interval(&mut self.out)
     }
 
     /// Returns whether the banner and the closing line are printed. JSON on stdout has neither, so that each

@@ -70,6 +70,10 @@ fn property(field: &Field) -> Value {
         let items = json!({ "type": "object", "properties": members, "required": required });
         return json!({ "type": "array", "items": items, "description": field.doc });
     }
+    if field.json_type == Type::Object {
+        let number = json!({ "type": "number" });
+        return json!({ "type": "object", "additionalProperties": number, "description": field.doc });
+    }
     let json_type = format!("{:?}", field.json_type).to_lowercase();
     json!({ "type": [json_type, "null"], "description": field.doc, "x-kind": kind })
 }

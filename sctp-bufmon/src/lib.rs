@@ -1,5 +1,6 @@
 //! `sctp-bufmon`: buffers of SCTP associations.
 
+pub mod findings;
 pub mod report;
 
 use std::process::ExitCode;

@@ -1,10 +1,13 @@
 //! The output of `sctp-bufmon`: its columns, and its text, CSV and JSON.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::Result;
 use cli::{
-    ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Events, Form, Format,
+    ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Events, Findings, Form, Format,
     Get::{Bool, Fixed, Float, Int, Text},
     IDENTITY, OWNER, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Shared, Table, draw,
     endpoints, ms, us,
@@ -13,6 +16,8 @@ use probes::{
     DurationDist, Error, Identity, ValueDist,
     bufmon::{Gaps, Limited, Received, Record, Row, Stall, StallCause, Wait},
 };
+
+use crate::findings::{Evidence, RULES};
 
 /// The columns of CSV, which are those of the Python script. As in the script, a value without samples is 0.
 const CSV: &[Column<Row>] = &[
@@ -327,6 +332,9 @@ pub struct Report {
     rows: Rows<Row>,
     waits: Events<Wait>,
     stalls: Events<Stall>,
+    findings: Findings,
+    /// The last stall of each association that is stalled, by the association's key ([`key`]).
+    stalled: BTreeMap<[u32; 3], Stall>,
     form: Form,
 }
 
@@ -354,6 +362,8 @@ impl Report {
             rows: Rows::new("bufmon", common, columns),
             waits: Events::new("bufmon", "sample", SAMPLE),
             stalls: Events::new("bufmon", "stall", STALL),
+            findings: Findings::new("bufmon", common),
+            stalled: BTreeMap::new(),
             form,
         }
     }
@@ -387,6 +397,9 @@ impl cli::Report for Report {
     fn records(&mut self, out: &mut Out, records: &mut Vec<Record>) -> Result<()> {
         let clock = Clock::now();
         for record in records.drain(..) {
+            if let (Record::Stall(stall), true) = (&record, self.form.intervals) {
+                self.stalled.insert(key(&stall.id), stall.clone());
+            }
             match (record, self.form.format) {
                 (Record::Wait(wait), Format::Json) => {
                     self.waits.write(out, &clock, wait.at, &wait)?;
@@ -410,7 +423,16 @@ impl cli::Report for Report {
 
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
         let rows = self.sort(rows)?;
-        self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))
+        for row in &rows {
+            let stall = self.stalled.get(&key(&row.id)).cloned();
+            let evidence = Evidence { stalled: row.stalled, cause: row.stall_cause, stall };
+            self.findings.judge(RULES, Some(&row.id), &evidence);
+        }
+        let stalled: BTreeSet<_> =
+            rows.iter().filter(|row| !row.stalled.is_zero()).map(|row| key(&row.id)).collect();
+        self.stalled.retain(|id, _| stalled.contains(id));
+        self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))?;
+        self.findings.end_interval(out)
     }
 
     fn totals(
@@ -430,6 +452,11 @@ impl cli::Report for Report {
         }
         self.rows.print(out, Period::Summary, rows.into_iter().map(Ok))
     }
+}
+
+/// Names an association and its life.
+fn key(id: &Identity) -> [u32; 3] {
+    [id.netns, id.assoc_id, id.life]
 }
 
 fn percent(ppm: Option<f64>) -> Option<f64> {

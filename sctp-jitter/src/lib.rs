@@ -47,7 +47,8 @@ fn trace(flags: &Flags) -> Result<()> {
     // Extended rows of ended associations have to be kept if they are printed only at the end. Merged rows
     // need not: the report adds an ended association to its own sums (`Report::ended`).
     let keep_ended = common.prints_at_end() && common.is_extended();
-    let config = Config { keep_ended, ..common.config() };
+    // Its findings are about the host only: they need no statistics.
+    let config = Config { keep_ended, intervals: common.has_interval_rows(), ..common.config() };
     let probe = Jitter::open(&config, &flags.size.sizes())?;
     session.run(probe, Report::new(common))
 }

@@ -1,5 +1,7 @@
 //! `sctp-rto`: retransmission timeouts of SCTP paths, at every update.
 
+mod evidence;
+pub mod findings;
 pub mod report;
 
 use std::process::ExitCode;
@@ -54,7 +56,8 @@ pub fn main() -> ExitCode {
 fn trace(flags: &Flags) -> Result<()> {
     let common = &flags.common;
     let Some(session) = Session::start(&BANNERS, common)? else { return Ok(()) };
-    let records = matches!(common.format(), Format::Text | Format::Json);
+    // Findings need the RTO before each expiry, which only records have.
+    let records = matches!(common.format(), Format::Text | Format::Json) || common.has_findings();
     let config = Config { records, ..common.config() };
     let sizes = Sizes { max_paths: flags.max_paths, max_retransmitted: flags.max_retransmitted };
     let probe = Rto::open(&config, &sizes)?;

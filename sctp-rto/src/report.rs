@@ -4,14 +4,19 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use cli::{
-    ASSOC_ID, Clock, Column, Columns, Common, EXTREMES_MS, Events, Form, Format,
+    ASSOC_ID, Clock, Column, Columns, Common, EXTREMES_MS, Events, Findings, Form, Format,
     Get::{Bool, Fixed, Float, Int, Ip, Text},
     IDENTITY, OWNER, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Shared, Table, TimesOfDay, draw,
     endpoints, ms,
 };
 use probes::{
-    DurationDist, Error, Identity,
+    DurationDist, Error, Identity, kernel,
     rto::{Cause, CwndCuts, PathCounts, PathState, Row, Update, Values},
+};
+
+use crate::{
+    evidence::Evidences,
+    findings::{LONGEST_SACK_DELAY, RULES},
 };
 
 /// The columns that the Python script has too. CSV on stdout has [`STDOUT`] instead.
@@ -251,14 +256,13 @@ pub fn tables() -> Vec<Table> {
     ]
 }
 
-/// The longest time by which a receiver may delay a SACK (RFC 9260 6.2).
-const LONGEST_SACK_DELAY: Duration = Duration::from_millis(500);
-
 /// Prints updates and statistics in the form that the flags ask for.
 pub struct Report {
     rows: Rows<Row>,
     samples: Events<Update>,
     changes: Events<Update>,
+    evidences: Evidences,
+    findings: Findings,
     form: Form,
 }
 
@@ -273,6 +277,8 @@ impl Report {
             rows: Rows::new("rto", common, columns),
             samples: Events::new("rto", "sample", SAMPLE),
             changes: Events::new("rto", "path", CHANGE),
+            evidences: Evidences::default(),
+            findings: Findings::new("rto", common),
             form,
         }
     }
@@ -323,6 +329,12 @@ impl cli::Report for Report {
             self.form.extended || matches!(cause, Cause::Rtt { .. } | Cause::Heartbeat { .. } | Cause::T3)
         };
         for update in records.drain(..).filter(is_due) {
+            if self.form.intervals {
+                self.evidences.note(&update);
+            }
+            if self.form.format == Format::Csv {
+                continue;
+            }
             if self.form.format == Format::Json {
                 let events = match update.cause {
                     Cause::State { .. } | Cause::Primary => &mut self.changes,
@@ -346,16 +358,24 @@ impl cli::Report for Report {
 
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
         let rows = self.sort(rows)?;
-        self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))
+        for (id, evidence) in self.evidences.end_interval(&rows, kernel::now()) {
+            self.findings.judge(RULES, Some(&id), &evidence);
+        }
+        self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))?;
+        self.findings.end_interval(out)
     }
 
     fn totals(
         &mut self,
         out: &mut Out,
         rows: impl Iterator<Item = Result<Row, Error>>,
-        _at_end: bool,
+        at_end: bool,
     ) -> Result<()> {
         let rows = self.sort(rows)?;
+        if !at_end {
+            // Before the end of the run these are the totals of paths whose association has ended.
+            rows.iter().for_each(|row| self.evidences.forget(row.transport_id));
+        }
         if self.form.format == Format::Text {
             if rows.is_empty() {
                 out.text("No RTO events recorded yet.")?;

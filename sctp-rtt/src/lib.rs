@@ -1,5 +1,6 @@
 //! `sctp-rtt`: round-trip time of SCTP DATA chunks, from transmission to the SACK that covers the TSN.
 
+pub mod findings;
 pub mod report;
 
 use std::{process::ExitCode, time::Duration};

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use cli::{
-    ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Events, Form, Format,
+    ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Events, Findings, Form, Format,
     Get::{Bool, Float, Int},
     IDENTITY, OWNER, Out, PATH, PERCENTILES_US, Part, Period, Rows, Shared, Table, TimesOfDay, draw,
     endpoints, us,
@@ -11,6 +11,8 @@ use probes::{
     DurationDist, Error, Identity,
     rtt::{Row, Sample},
 };
+
+use crate::findings::RULES;
 
 const ASSOC: Part<Row, Identity> = Part { prefix: "", what: "", of: |r| Some(&r.id), columns: ASSOC_ID };
 const SAMPLES: &[Column<Row>] =
@@ -89,6 +91,7 @@ pub fn tables() -> Vec<Table> {
 pub struct Report {
     rows: Rows<Row>,
     samples: Events<Sample>,
+    findings: Findings,
     form: Form,
     /// True if a text summary goes to stdout: without `--csv` and `--json`, even if rows go to FILE. The
     /// Python script does the same.
@@ -103,6 +106,7 @@ impl Report {
         Self {
             rows: Rows::new("rtt", common, columns),
             samples: Events::new("rtt", "sample", SAMPLE),
+            findings: Findings::new("rtt", common),
             form,
             text_summary: !common.json && !common.csv,
         }
@@ -170,7 +174,9 @@ impl cli::Report for Report {
 
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
         let rows = self.sort_and_merge(rows)?;
-        self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))
+        rows.iter().for_each(|row| self.findings.judge(RULES, Some(&row.id), row));
+        self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))?;
+        self.findings.end_interval(out)
     }
 
     fn totals(

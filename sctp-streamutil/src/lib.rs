@@ -1,5 +1,6 @@
 //! `sctp-streamutil`: what the streams of SCTP associations carry, and how evenly they are used.
 
+pub mod findings;
 pub mod report;
 
 use std::process::ExitCode;

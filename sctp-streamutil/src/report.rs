@@ -4,7 +4,7 @@ use std::{mem, rc::Rc, time::Duration};
 
 use anyhow::Result;
 use cli::{
-    ASSOC_ID, Column, Columns, Common, Form, Format,
+    ASSOC_ID, Column, Columns, Common, Findings, Form, Format,
     Get::{Fixed, Int},
     IDENTITY, List, OWNER, Out, Part, Period, Rows, Table, draw, endpoints, us,
 };
@@ -12,6 +12,8 @@ use probes::{
     Due, Error, Identity,
     streamutil::{Row, Stream, Undelivered},
 };
+
+use crate::findings::{Evidence, RULES};
 
 /// A line of output: one association, or one stream of it.
 struct Line {
@@ -200,6 +202,23 @@ impl Assoc {
         Self { streams: streams.into_iter().map(share).collect(), stats, sums, active, sui }
     }
 
+    fn evidence(&self) -> Evidence {
+        let Undelivered { refused_invalid_stream, discarded_invalid_stream, .. } = self.stats.undelivered;
+        Evidence {
+            total_streams: self.stats.total_streams.into(),
+            active_streams: self.active,
+            messages: self.sums.messages,
+            chunks: self.sums.chunks,
+            unordered: self.sums.unordered,
+            rtx_chunks: self.sums.rtx_chunks,
+            hol_messages: self.sums.hol_messages,
+            hol_wait: self.sums.hol_wait,
+            hol_blocked_pct: self.streams.iter().map(Share::hol_blocked_pct).fold(0.0, f64::max),
+            refused: refused_invalid_stream,
+            discarded: discarded_invalid_stream,
+        }
+    }
+
     fn parallelism_pct(&self) -> f64 {
         ratio(self.active as f64, f64::from(self.stats.total_streams)) * 100.0
     }
@@ -234,6 +253,7 @@ fn evenness(bytes: impl Iterator<Item = u64>) -> f64 {
 /// Prints statistics in the form that the flags ask for.
 pub struct Report {
     rows: Rows<Line>,
+    findings: Findings,
     form: Form,
 }
 
@@ -270,32 +290,36 @@ impl Report {
             }
             _ => {}
         }
-        Self { rows: Rows::new("streamutil", common, columns), form }
+        Self {
+            rows: Rows::new("streamutil", common, columns),
+            findings: Findings::new("streamutil", common),
+            form,
+        }
     }
+}
 
-    /// Makes the lines to print: one per association, in extended CSV one per stream, or one without a stream
-    /// where nothing happened on any. Unless extended, leaves out associations that sent no data.
-    fn lines(
-        &self,
-        rows: impl Iterator<Item = Result<Row, Error>>,
-    ) -> impl Iterator<Item = Result<Line, Error>> {
-        let per_stream = self.form.extended && self.form.format == Format::Csv;
-        let lines = rows.flat_map(move |row| {
-            let (assoc, error) = match row.map(Assoc::new) {
-                Ok(assoc) => (Some(Rc::new(assoc)), None),
-                Err(error) => (None, Some(error)),
-            };
-            let lines = assoc.into_iter().flat_map(move |assoc| {
-                let streams = if per_stream { assoc.streams.len().max(1) } else { 1 };
-                let line = move |n| Line { assoc: Rc::clone(&assoc), stream: per_stream.then_some(n) };
-                (0..streams).map(line)
-            });
-            lines.map(Ok).chain(error.map(Err))
+/// Makes the lines to print: one per association, in extended CSV one per stream, or one without a stream
+/// where nothing happened on any. Unless extended, leaves out associations that sent no data.
+fn lines(
+    form: &Form,
+    rows: impl Iterator<Item = Result<Row, Error>>,
+) -> impl Iterator<Item = Result<Line, Error>> {
+    let per_stream = form.extended && form.format == Format::Csv;
+    let lines = rows.flat_map(move |row| {
+        let (assoc, error) = match row.map(Assoc::new) {
+            Ok(assoc) => (Some(Rc::new(assoc)), None),
+            Err(error) => (None, Some(error)),
+        };
+        let lines = assoc.into_iter().flat_map(move |assoc| {
+            let streams = if per_stream { assoc.streams.len().max(1) } else { 1 };
+            let line = move |n| Line { assoc: Rc::clone(&assoc), stream: per_stream.then_some(n) };
+            (0..streams).map(line)
         });
-        // The Python script shows only associations that sent data.
-        let all = self.form.extended;
-        lines.filter(move |line| all || line.as_ref().map_or(true, |line| line.assoc.active > 0))
-    }
+        lines.map(Ok).chain(error.map(Err))
+    });
+    // The Python script shows only associations that sent data.
+    let all = form.extended;
+    lines.filter(move |line| all || line.as_ref().map_or(true, |line| line.assoc.active > 0))
 }
 
 impl cli::Report for Report {
@@ -311,7 +335,16 @@ impl cli::Report for Report {
     }
 
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
-        self.rows.print(out, Period::Interval, self.lines(rows))
+        let mut lines = lines(&self.form, rows).inspect(|line| {
+            // An association may have a line per stream.
+            if let Ok(Line { assoc, stream: None | Some(0) }) = line {
+                self.findings.judge(RULES, Some(&assoc.stats.association.id), &assoc.evidence());
+            }
+        });
+        self.rows.print(out, Period::Interval, &mut lines)?;
+        // Text has no rows of intervals, but findings.
+        lines.try_for_each(|line| line.map(drop))?;
+        self.findings.end_interval(out)
     }
 
     /// Text and CSV have all totals at the end of the run. Text also has, at the end of each interval, the
@@ -333,7 +366,7 @@ impl cli::Report for Report {
         rows: impl Iterator<Item = Result<Row, Error>>,
         at_end: bool,
     ) -> Result<()> {
-        let mut lines = self.lines(rows);
+        let mut lines = lines(&self.form, rows);
         if self.form.format != Format::Text {
             return self.rows.print(out, Period::Summary, lines);
         }

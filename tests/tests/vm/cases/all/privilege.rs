@@ -93,6 +93,7 @@ pub fn add(suite: &mut Suite) {
 /// The system calls that a confined command can make, whatever their arguments: see `cli/src/confine.rs`.
 const OPEN: &[libc::c_long] = &[
     libc::SYS_read,
+    libc::SYS_pread64,
     libc::SYS_write,
     libc::SYS_close,
     libc::SYS_munmap,

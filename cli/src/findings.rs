@@ -1,0 +1,402 @@
+//! Findings: what an expert would say of an association, from figures that the command has measured. A command's rules stand
+//! in its `findings.rs`; here are their form, when a finding begins and is over, and how it is printed.
+
+use std::{collections::BTreeMap, fmt::Write as _, mem};
+
+use anyhow::Result;
+use jiff::{Timestamp, tz::TimeZone};
+use probes::{Identity, kernel};
+
+use crate::{
+    Clock, Column, Columns, Common, Events, Format, Get::Text, IDENTITY, OWNER, Out, PATH, Part, Table,
+    column::Numbers, endpoints, parts::ASSOC_ID,
+};
+
+/// Intervals in a row without a finding after which that finding is over. What causes it need not show in each interval:
+/// T3-rtx, for one, doubles its time at each expiry (RFC 9260 6.3.3).
+const QUIET: u32 = 3;
+
+/// What a finding says. docs/findings.md has the same words.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Words {
+    /// The finding as one word.
+    pub code: &'static str,
+    /// What was measured, if there is the finding.
+    pub premises: &'static str,
+    /// What that means. It says no more than the premises do.
+    pub sentence: &'static str,
+    /// What to do about it.
+    pub cure: &'static str,
+    /// Where the standards say why.
+    pub section: &'static str,
+}
+
+/// The figures on which a finding rests, with their names, which have the unit.
+pub type Figures = Vec<(&'static str, f64)>;
+
+/// A row of a command's table of findings.
+pub struct Rule<Evidence> {
+    /// What the finding says.
+    pub words: Words,
+    /// In so many intervals the finding has to be true before it is reported, without [`QUIET`] others between.
+    pub intervals: u32,
+    /// Returns the figures of the finding; `None` unless each premise is measured, and true.
+    pub judge: fn(&Evidence) -> Option<Figures>,
+}
+
+/// A finding about an association, or about the host.
+#[derive(Clone)]
+struct Finding {
+    words: &'static Words,
+    /// The figures of the last interval in which it was found.
+    figures: Figures,
+    /// The association, and the path if the figures are of one; `None` for a finding about the host.
+    id: Option<Identity>,
+    /// The begin of the first interval in which it was found.
+    begin: Timestamp,
+    /// The end of the last interval in which it was found; `None` while it lasts.
+    end: Option<Timestamp>,
+}
+
+/// A finding that lasts.
+struct Lasting {
+    finding: Finding,
+    /// True if it was found in the current interval.
+    found: bool,
+    /// Number of intervals in which it was found; it is printed after [`Rule::intervals`] of them.
+    intervals: u32,
+    /// That number.
+    needed: u32,
+    /// End of the last interval in which it was found.
+    last: Timestamp,
+    /// Intervals since then.
+    quiet: u32,
+}
+
+/// The code, and the association: its network namespace, its id and its life.
+type Key = (&'static str, Option<[u32; 3]>);
+
+/// The findings of a command that last. Each is printed once when it begins, and once when it is over.
+pub struct Findings {
+    /// The format of findings; `None` if none are printed.
+    format: Option<Format>,
+    zone: TimeZone,
+    objects: Events<Object>,
+    lasting: BTreeMap<Key, Lasting>,
+    /// When the current interval began.
+    began: Timestamp,
+}
+
+impl Findings {
+    /// No findings yet. `tool` is the command's name without `sctp-`. The first interval begins now.
+    #[must_use]
+    pub fn new(tool: &str, common: &Common) -> Self {
+        Self {
+            format: common.has_findings().then(|| common.format()),
+            zone: TimeZone::system(),
+            objects: Events::new(tool, "finding", FINDING),
+            lasting: BTreeMap::new(),
+            began: Timestamp::now(),
+        }
+    }
+
+    /// Looks for the finding of each rule in the evidence of an interval. `id` names the association that the evidence is
+    /// of, and the path if it is of one.
+    pub fn judge<Evidence>(
+        &mut self,
+        rules: &'static [Rule<Evidence>],
+        id: Option<&Identity>,
+        evidence: &Evidence,
+    ) {
+        if self.format.is_none() {
+            return;
+        }
+        for rule in rules {
+            if let Some(figures) = (rule.judge)(evidence) {
+                self.found(rule, id, figures);
+            }
+        }
+    }
+
+    /// Notes a finding of the current interval. Of several about one association the first counts.
+    fn found<Evidence>(&mut self, rule: &'static Rule<Evidence>, id: Option<&Identity>, figures: Figures) {
+        let words = &rule.words;
+        let key = (words.code, id.map(|id| [id.netns, id.assoc_id, id.life]));
+        let begin = self.began;
+        let lasting = self.lasting.entry(key).or_insert_with(|| Lasting {
+            finding: Finding { words, figures: Figures::new(), id: id.cloned(), begin, end: None },
+            found: false,
+            intervals: 0,
+            needed: rule.intervals,
+            last: begin,
+            quiet: 0,
+        });
+        if !mem::replace(&mut lasting.found, true) {
+            lasting.finding.figures = figures;
+        }
+    }
+
+    /// Ends the current interval: prints the findings that began in it, and those that are over.
+    ///
+    /// # Errors
+    /// Where the output cannot be written.
+    pub fn end_interval(&mut self, out: &mut Out) -> Result<()> {
+        self.end_interval_at(Timestamp::now(), out)
+    }
+
+    fn end_interval_at(&mut self, now: Timestamp, out: &mut Out) -> Result<()> {
+        self.began = now;
+        let Some(format) = self.format else { return Ok(()) };
+        let mut due = Vec::new();
+        self.lasting.retain(|_, lasting| {
+            if mem::take(&mut lasting.found) {
+                lasting.intervals = lasting.intervals.saturating_add(1);
+                if lasting.intervals == lasting.needed {
+                    due.push(lasting.finding.clone());
+                }
+                (lasting.last, lasting.quiet) = (now, 0);
+                return true;
+            }
+            lasting.quiet += 1;
+            let is_over = lasting.quiet >= QUIET;
+            if is_over && lasting.intervals >= lasting.needed {
+                due.push(Finding { end: Some(lasting.last), ..lasting.finding.clone() });
+            }
+            !is_over
+        });
+        for finding in due {
+            match format {
+                Format::Json => {
+                    self.objects.write(out, &Clock::now(), kernel::now(), &Object::new(finding))?
+                }
+                _ => out.text(&line(&finding, &self.zone))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A finding as a JSON object has it: its times are text.
+struct Object {
+    finding: Finding,
+    begin: String,
+    end: Option<String>,
+}
+
+impl Object {
+    fn new(finding: Finding) -> Self {
+        let rfc3339 = |time| format!("{time:.6}");
+        Self { begin: rfc3339(finding.begin), end: finding.end.map(rfc3339), finding }
+    }
+}
+
+/// The columns of a `finding` object.
+const FINDING: &[&dyn Columns<Object>] = &[
+    &WORDS,
+    &EVIDENCE,
+    &TIMES,
+    &Part { prefix: "", what: "", of: |o: &Object| o.finding.id.as_ref(), columns: ASSOC_ID },
+    &Part { prefix: "", what: "", of: |o: &Object| o.finding.id.as_ref(), columns: IDENTITY },
+    &Part { prefix: "", what: "", of: |o: &Object| o.finding.id.as_ref(), columns: PATH },
+    &Part { prefix: "", what: "", of: |o: &Object| o.finding.id.as_ref(), columns: OWNER },
+];
+const WORDS: &[Column<Object>] = &[
+    Column::label(
+        "code",
+        "the finding as one word: see docs/findings.md",
+        Text(|o| Some(o.finding.words.code)),
+    ),
+    Column::label("sentence", "what it means", Text(|o| Some(o.finding.words.sentence))),
+];
+const EVIDENCE: Numbers<Object> = Numbers {
+    name: "evidence",
+    doc: "the figures on which it rests, of the last interval in which it was found",
+    of: |o| &o.finding.figures,
+};
+const TIMES: &[Column<Object>] = &[
+    Column::label("begin", "when the first interval in which it was found began", Text(|o| Some(&o.begin))),
+    Column::label(
+        "end",
+        "when the last interval in which it was found ended; null while it lasts",
+        Text(|o| o.end.as_deref()),
+    ),
+];
+
+/// The columns of `finding` objects, for man page and JSON schema.
+pub(crate) fn tables() -> [Table; 1] {
+    [Table::events("Objects of type finding", &["finding"], FINDING)]
+}
+
+/// The line of a finding, which begins with `Finding` and its code.
+fn line(finding: &Finding, zone: &TimeZone) -> String {
+    let Finding { words, figures, id, begin, end } = finding;
+    let path = |id: &Identity| id.path.map_or_else(String::new, |path| format!(", path {path}"));
+    let of = id.as_ref().map_or("this host".to_owned(), |id| {
+        format!("association {} ({}{})", id.assoc_id, endpoints(id), path(id))
+    });
+    let time_of_day = |time: &Timestamp| time.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string();
+    let begin = time_of_day(begin);
+    if let Some(end) = end {
+        let end = time_of_day(end);
+        return format!("Finding {} is over: {of}: from {begin} to {end}", words.code);
+    }
+    let mut line = format!("Finding {}: {of}, since {begin}: {}", words.code, words.sentence);
+    let mut before = " (";
+    for (name, figure) in figures {
+        // Writing to a String cannot fail.
+        let _ = write!(line, "{before}{name} {}", (figure * 1e3).round() / 1e3);
+        before = ", ";
+    }
+    if !figures.is_empty() {
+        line.push(')');
+    }
+    let _ = write!(line, ". Cure: {} ({})", words.cure, words.section);
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::RefCell,
+        io::{self, Write},
+        rc::Rc,
+    };
+
+    use clap::Parser;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        common: Common,
+    }
+
+    #[derive(Clone, Default)]
+    struct Buffer(Rc<RefCell<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    const fn rule(code: &'static str, intervals: u32, judge: fn(&f64) -> Option<Figures>) -> Rule<f64> {
+        let words = Words {
+            code,
+            premises: "it is above",
+            sentence: "It is so",
+            cure: "none",
+            section: "RFC 9260 1",
+        };
+        Rule { words, intervals, judge }
+    }
+
+    const ABOVE: &[Rule<f64>] = &[
+        rule("above_1", 1, |n| (*n > 1.0).then(|| vec![("n", *n), ("limit", 1.0)])),
+        rule("twice_above_5", 2, |n| (*n > 5.0).then(Vec::new)),
+    ];
+
+    /// What is printed, if an association has these numbers in intervals of a second. With NaN it has none.
+    fn printed(args: &[&str], assoc_id: u32, numbers: &[f64]) -> String {
+        let common = Flags::parse_from(["x"].iter().chain(args)).common;
+        let buffer = Buffer::default();
+        let mut out = Out::to(buffer.clone(), common.file.as_deref()).unwrap();
+        let mut findings = Findings::new("x", &common);
+        (findings.zone, findings.began) = (TimeZone::UTC, Timestamp::UNIX_EPOCH);
+        let id = Identity { assoc_id, life: 1, path: "10.2.0.1".parse().ok(), ..Identity::default() };
+        for (number, second) in numbers.iter().zip(1..) {
+            if !number.is_nan() {
+                findings.judge(ABOVE, Some(&id), number);
+            }
+            findings.end_interval_at(Timestamp::from_second(second).unwrap(), &mut out).unwrap();
+        }
+        out.finish().unwrap();
+        drop(out);
+        String::from_utf8(buffer.0.take()).unwrap()
+    }
+
+    fn objects(numbers: &[f64]) -> Vec<Value> {
+        printed(&["--json"], 3, numbers).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The code of each object, and whether it says that the finding is over.
+    fn codes(numbers: &[f64]) -> Vec<(String, bool)> {
+        let of = |o: &Value| (o["code"].as_str().unwrap().to_owned(), !o["end"].is_null());
+        objects(numbers).iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_finding_begins_once_and_is_over_once() {
+        let begin = ("above_1".to_owned(), false);
+        let end = ("above_1".to_owned(), true);
+        assert!(codes(&[0.0, 1.0, f64::NAN]).is_empty());
+        assert_eq!(codes(&[2.0]), [begin.clone()]);
+        assert_eq!(codes(&[2.0, 2.0, 0.0, f64::NAN, 2.0, 0.0, 0.0]), [begin.clone()]);
+        let over = [begin.clone(), end.clone()];
+        assert_eq!(codes(&[0.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0]), over);
+        let again = [begin.clone(), end, begin];
+        assert_eq!(codes(&[2.0, 0.0, 0.0, f64::NAN, 3.0]), again);
+    }
+
+    #[test]
+    fn what_needs_two_intervals_is_not_said_after_one() {
+        let of_two = |numbers: &[f64]| {
+            codes(numbers)
+                .into_iter()
+                .filter(|(code, _)| code == "twice_above_5")
+                .map(|(_, over)| over)
+                .collect()
+        };
+        let never: Vec<bool> = of_two(&[6.0, 0.0, 0.0, 0.0, 6.0, 0.0, 0.0, 0.0]);
+        assert!(never.is_empty());
+        let once: Vec<bool> = of_two(&[6.0, 0.0, 0.0, 6.0, 6.0, 6.0]);
+        assert_eq!(once, [false]);
+        let over: Vec<bool> = of_two(&[6.0, 6.0, 0.0, 0.0, 0.0]);
+        assert_eq!(over, [false, true]);
+    }
+
+    #[test]
+    fn an_object_has_the_figures_and_who_it_is_about() {
+        let objects = objects(&[2.5, 2.0, 0.0, 0.0, 0.0]);
+        let [begin, end] = objects.as_slice() else { panic!("{objects:?}") };
+        assert_eq!(begin["type"], "finding");
+        assert_eq!(begin["evidence"], serde_json::json!({ "n": 2.5, "limit": 1.0 }));
+        assert_eq!([&begin["assoc_id"], &begin["path"]], [&Value::from(3), &Value::from("10.2.0.1")]);
+        assert_eq!(begin["sentence"], "It is so");
+        assert_eq!(begin["end"], Value::Null);
+        assert_eq!(end["evidence"]["n"], 2.0, "of the last interval in which it was found");
+        assert_eq!([&begin["begin"], &end["begin"]], ["1970-01-01T00:00:00.000000Z"; 2]);
+        assert_eq!(end["end"], "1970-01-01T00:00:02.000000Z");
+    }
+
+    #[test]
+    fn a_line_says_it_in_words() {
+        let text = printed(&["-x"], 3, &[2.5, 0.0, 0.0, 0.0]);
+        let [begin, over] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+        let association = "association 3 (- to -, netns 0, path 10.2.0.1)";
+        assert_eq!(
+            begin,
+            format!(
+                "Finding above_1: {association}, since 00:00:00: It is so (n 2.5, limit 1). Cure: none (RFC 9260 1)"
+            )
+        );
+        assert_eq!(over, format!("Finding above_1 is over: {association}: from 00:00:00 to 00:00:01"));
+    }
+
+    #[test]
+    fn lines_are_no_csv() {
+        assert_eq!(printed(&["-x", "-c"], 3, &[2.0]), "");
+        assert_eq!(printed(&[], 3, &[2.0]), "", "the drop-in form has none");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        let lines = printed(&["-x", "-f", file.to_str().unwrap()], 3, &[2.0]);
+        assert!(lines.starts_with("Finding above_1: "));
+        assert_eq!(std::fs::read_to_string(file).unwrap(), "");
+    }
+}
