@@ -45,6 +45,10 @@ struct buffer_args {
 	__u32 chosen; /* number of the path chosen for the first queued chunk, plus 1; 0: none */
 	__u32 head_bytes;  /* user data of the first queued chunk, where `queued` is not 0 */
 	__u32 again_bytes; /* user data of the first chunk to be sent again; 0: there is none */
+	__u32 shared;	   /* 1: the socket's associations share its send buffer */
+	__s32 used_by_all; /* bytes that they use together */
+	__u32 sock_assocs; /* how many they are */
+	__u32 peer_rwnd;   /* window in the peer's INIT or INIT ACK */
 	__u8 idata;
 	__u8 nodelay;
 	__u8 more;	/* the application will send more (MSG_MORE) */
@@ -146,6 +150,26 @@ static void kernel_sent(struct buffer_args *args, struct sctp_association *asoc)
 	asoc->peer.active_path->transmitted.next = &missing_chunk.transmitted_list;
 }
 
+/* The associations of the socket are empty nodes in a list. */
+#define SOCK_NODES 300
+struct list_head sock_nodes[SOCK_NODES];
+
+static void kernel_socket(struct buffer_args *args, struct sctp_association *asoc,
+			  struct sctp_endpoint *ep, struct sock *sk)
+{
+	struct list_head *last = &ep->asocs;
+
+	if (args->sock_assocs > SOCK_NODES)
+		kernel_fail("too many associations");
+	for (__u32 i = 0; i < args->sock_assocs; i++) {
+		last->next = &sock_nodes[i];
+		last = last->next;
+	}
+	last->next = &ep->asocs;
+	sk->sk_wmem_queued = args->used_by_all;
+	asoc->peer.i.a_rwnd = args->peer_rwnd;
+}
+
 static struct sctp_association *kernel_buffers(struct buffer_args *args)
 {
 	struct sctp_association *asoc = kernel_assoc(&args->assoc);
@@ -166,7 +190,9 @@ static struct sctp_association *kernel_buffers(struct buffer_args *args)
 	asoc->sndbuf_used = args->used;
 	asoc->rmem_alloc.counter = args->received;
 	asoc->a_rwnd = args->own_rwnd;
-	ep->sndbuf_policy = ep->rcvbuf_policy = 1;
+	ep->sndbuf_policy = !args->shared;
+	ep->rcvbuf_policy = 1;
+	kernel_socket(args, asoc, ep, sk);
 	sk->sk_sndbuf = args->sndbuf;
 	sk->sk_rcvbuf = args->rcvbuf;
 	sk->sk_forward_alloc = args->forward_alloc;

@@ -135,6 +135,13 @@ impl Outqueue {
         packet.size == OVERHEAD || packet.size + (chunk.bytes + self.header()).next_multiple_of(4) <= MTU
     }
 
+    /// What keeps the kernel from sending a chunk that it has stopped at for a reason of its own (Max.Burst, or one
+    /// packet after T3-rtx): a rule, if one holds, or else that reason.
+    fn stopped_at(&self, chunk: &Chunk, path: usize, rest: u32) -> Limit {
+        let packet = Packet { size: OVERHEAD };
+        self.can_append(chunk, path, self.paths[path].cwnd, &packet, rest).err().unwrap_or(Limit::Other)
+    }
+
     /// `sctp_outq_flush_rtx()`. Returns what has stopped it; `None` where all was sent.
     fn flush_again(&mut self, by_timeout: bool) -> Option<Limit> {
         let path = self.retran;
@@ -150,10 +157,7 @@ impl Outqueue {
             if !self.fits(&chunk, &packet) {
                 packet.size = OVERHEAD;
                 if by_timeout {
-                    // One packet only. What would hold the next one back is what holds it.
-                    return Some(
-                        self.can_append(&chunk, path, cwnd, &packet, rest).err().unwrap_or(Limit::Other),
-                    );
+                    return Some(self.stopped_at(&chunk, path, rest));
                 }
                 continue;
             }
@@ -187,8 +191,10 @@ impl Outqueue {
             let chosen = chunk.chosen.filter(|path| self.paths[*path].state == ACTIVE);
             let path = chosen.unwrap_or(self.active);
             let rest = self.queued() - chunk.bytes - self.header();
-            if let Err(limit) = self.can_append(&chunk, path, cwnd[path], &packets[path], rest) {
-                return Some(limit);
+            match self.can_append(&chunk, path, cwnd[path], &packets[path], rest) {
+                Err(Limit::Other) => return Some(self.stopped_at(&chunk, path, rest)),
+                Err(limit) => return Some(limit),
+                Ok(()) => {}
             }
             if !self.fits(&chunk, &packets[path]) {
                 packets[path].size = OVERHEAD;
@@ -517,6 +523,11 @@ impl World {
         seen.into_iter().map(|(n, times)| (n as u32, times)).collect()
     }
 
+    fn entry(&self) -> Entry {
+        let entries = self.program.table::<Entry>("entries");
+        entries.into_iter().find(|entry| entry.object != 0).expect("an entry")
+    }
+
     #[track_caller]
     fn check(&self) {
         let truth: Vec<_> = self.truth().into_values().collect();
@@ -598,4 +609,69 @@ proptest! {
             world.check();
         }
     }
+}
+
+/// An association shares its send buffer with another, which holds all of it: each send is refused, though nothing of
+/// its own is in flight. It is limited by the buffer until that has room.
+#[test]
+fn a_shared_buffer_limits_who_holds_nothing_of_it() {
+    for kprobes in [false, true] {
+        let mut world = World::new(kprobes);
+        let full = Buffer { shared: 1, used_by_all: SNDBUF as i32, sock_assocs: 2, ..world.buffer(1) };
+        let run = |world: &mut World, hook: &str, buffer: Buffer, returned| {
+            let args = SendArgs { buffer, msg_bytes: 100, returned, msg_flags: MSG_DONTWAIT };
+            let hook: Hook<SendArgs> = world.program.hook(hook);
+            world.program.run(hook, &args, &[]);
+        };
+        for hook in ["send_begins", "send_ends"] {
+            run(&mut world, hook, full, EAGAIN);
+        }
+        world.pass(700 * MS);
+        let flushed: Hook<Buffer> = world.program.hook("flushed");
+        world.program.run(flushed, &full, &[]);
+        world.pass(300 * MS);
+        world.program.run(flushed, &Buffer { used_by_all: SNDBUF as i32 - 1, ..full }, &[]);
+        world.pass(50 * MS);
+        assert_eq!(world.seen().into_values().collect::<Vec<_>>(), [[50 * MS, 1000 * MS, 0, 0, 0, 0]]);
+        let entry = world.entry();
+        let (stats, state) = (entry.stats, entry.state);
+        assert_eq!((stats.held, stats.held_by_all), (0, SNDBUF.into()));
+        assert_eq!((state.sndbuf, state.rcvbuf), (SNDBUF, Buffer::UP.rcvbuf as u32));
+        assert_eq!((state.sock_assocs, state.peer_rwnd), (2, Buffer::UP.peer_rwnd));
+    }
+}
+
+/// What an association holds of the socket's send buffer is added up at each look, in total and by interval.
+#[test]
+fn what_an_association_holds_is_added_up() {
+    let mut world = World::new(false);
+    for (used, used_by_all) in [(1000, 4000), (3000, 4000), (500, 500)] {
+        let buffer = Buffer { used, used_by_all, ..world.buffer(1) };
+        let hook: Hook<SendArgs> = world.program.hook("send_ends");
+        let args = SendArgs { buffer, msg_bytes: 100, returned: 100, msg_flags: 0 };
+        world.program.run(hook, &args, &[]);
+    }
+    let entry = world.entry();
+    assert_eq!((entry.stats.held, entry.stats.held_by_all), (4500, 8500));
+    let window = entry.window.iter().find(|window| window.epoch != 0).expect("an interval").stats;
+    assert_eq!((window.held, window.held_by_all), (4500, 8500));
+}
+
+/// The socket is looked at again after a second, when what limits the sender changes; and at most 256 of its
+/// associations are counted.
+#[test]
+fn the_socket_is_looked_at_once_a_second() {
+    let mut world = World::new(false);
+    let flushed: Hook<Buffer> = world.program.hook("flushed");
+    let look = |world: &mut World, sock_assocs, queued| {
+        let buffer = Buffer { sock_assocs, queued, state: COOKIE_WAIT, ..Buffer::UP };
+        world.program.run(flushed, &buffer, &[]);
+        world.entry().state.sock_assocs
+    };
+    assert_eq!(look(&mut world, 1, 100), 1);
+    world.pass(1000 * MS);
+    assert_eq!(look(&mut world, 300, 0), 1, "not yet");
+    world.pass(1);
+    assert_eq!(look(&mut world, 300, 0), 1, "nothing has changed");
+    assert_eq!(look(&mut world, 300, 100), 256);
 }

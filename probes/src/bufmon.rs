@@ -133,8 +133,28 @@ pub struct Row {
     /// How long the sender was limited by what, up to now; all zero unless extended. These add up to the time since
     /// the first event of the association.
     pub limited: Limited,
+    /// The socket's buffers; `None` unless extended, and before the first look at them.
+    pub buffers: Option<Buffers>,
+    /// Part, in millionths, that the association held of the memory that all associations of its socket held for data
+    /// to be sent, or sent and not acknowledged: the mean over the looks at the send buffer, weighted by that memory.
+    /// `None` unless extended, and where they held nothing.
+    pub held_ppm: Option<u64>,
     /// What the association's reader did; `None` unless that is measured ([`Sizes::max_unread`]).
     pub received: Option<Received>,
+}
+
+/// The buffers of an association's socket, and who shares them, at the last look: one a second at most, when what
+/// limits the sender changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffers {
+    /// Size of the send buffer in bytes, as the kernel counts: twice what `SO_SNDBUF` was set to.
+    pub sndbuf_bytes: u32,
+    /// Size of the receive buffer in bytes, as the kernel counts: twice what `SO_RCVBUF` was set to.
+    pub rcvbuf_bytes: u32,
+    /// The window in the peer's INIT or INIT ACK, in bytes (RFC 9260 3.3.2).
+    pub peer_initial_rwnd_bytes: u32,
+    /// Number of the socket's associations; 256 stands for that many or more.
+    pub sock_assocs: u32,
 }
 
 /// For how long something has kept an association from sending more data. Where data waits to be sent, the first
@@ -257,6 +277,8 @@ pub struct RawStats {
     stall_max_ns: u64,
     refused_einval: u64,
     refused_other: u64,
+    held: u64,
+    held_by_all: u64,
 }
 
 /// State of an association: `struct state` of `bufmon.bpf.c`.
@@ -274,7 +296,12 @@ pub(crate) struct RawState {
     limited_by: u32,
     waiting: u32,
     refused: u32,
+    sndbuf: u32,
+    rcvbuf: u32,
+    peer_rwnd: u32,
+    sock_assocs: u32,
     pad: u32,
+    buffers_ns: u64,
 }
 
 /// A wait that has ended, as it comes through the ring buffer: `struct event` of `bufmon.bpf.c`.
@@ -335,14 +362,17 @@ same_layout!(types;
     @entries;
     RawStats = stats {
         util, outqueue, rwnd, wait, recv, own_rwnd, refused, zero_windows, zero_window_ns, in_flight_max, stalls,
-        stall_ns, stall_max_ns, refused_einval, refused_other
+        stall_ns, stall_max_ns, refused_einval, refused_other, held, held_by_all
     };
     RawEvidence = evidence {
         since_ns, until_ns, part_ns, held_ns, bytes, held_by, sacks, t3_expiries, unanswered, window, missing_tsn,
         missing_bytes, missing_sent, missing, gap_acked, state, has_window, has_gaps, is_answered, is_silent, is_idle
     };
     RawStall = stall_event { entry, generation, id, evidence };
-    RawState = state { now, last, rto_ns, zero_window_ns, sack_seen, payload_noted, limited_ns, limited_since_ns, limited_by, waiting, refused };
+    RawState = state {
+        now, last, rto_ns, zero_window_ns, sack_seen, payload_noted, limited_ns, limited_since_ns, limited_by, waiting,
+        refused, sndbuf, rcvbuf, peer_rwnd, sock_assocs, buffers_ns
+    };
     RawSend = send { tid, assoc_id, start_ns, nvcsw, asoc, entry, generation, msg_bytes, full, closed };
     RawEvent = event { time_ns, wait_ns, assoc_id, entry, generation, msg_bytes };
     RawAccounting = accounting { lost, assocs_evicted, samples_evicted, waits_unknown, waits_missed, recv_evicted, recv_missed, recv_late };
@@ -874,6 +904,15 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, now: Duration) ->
         stall_cause: stall.map(|evidence| cause(evidence, now).0),
         limited: lasting.limited,
         received: None,
+        buffers: (state.buffers_ns > 0).then_some(Buffers {
+            sndbuf_bytes: state.sndbuf,
+            rcvbuf_bytes: state.rcvbuf,
+            peer_initial_rwnd_bytes: state.peer_rwnd,
+            sock_assocs: state.sock_assocs,
+        }),
+        held_ppm: (u128::from(stats.held) * 1_000_000)
+            .checked_div(stats.held_by_all.into())
+            .map(|ppm| ppm as u64),
     }
 }
 

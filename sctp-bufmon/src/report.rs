@@ -14,7 +14,7 @@ use cli::{
 };
 use probes::{
     DurationDist, Error, Identity, ValueDist,
-    bufmon::{Gaps, Limited, Received, Record, Row, Stall, StallCause, Wait},
+    bufmon::{Buffers, Gaps, Limited, Received, Record, Row, Stall, StallCause, Wait},
 };
 
 use crate::findings::{Evidence, RULES};
@@ -154,7 +154,37 @@ const MORE: &[&dyn Columns<Row>] = &[
     &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: OWNER },
     &REFUSED,
     &Part { prefix: "limited_", what: "", of: |r: &Row| Some(&r.limited), columns: LIMITED },
+    &Part { prefix: "", what: "", of: |r: &Row| r.buffers.as_ref(), columns: BUFFERS },
+    &HELD,
 ];
+const BUFFERS: &[Column<Buffers>] = &[
+    Column::gauge(
+        "sndbuf_bytes",
+        "size of the socket's send buffer, twice what SO_SNDBUF was set to",
+        Int(|b| Some(b.sndbuf_bytes.into())),
+    ),
+    Column::gauge(
+        "rcvbuf_bytes",
+        "size of the socket's receive buffer, twice what SO_RCVBUF was set to",
+        Int(|b| Some(b.rcvbuf_bytes.into())),
+    ),
+    Column::gauge(
+        "peer_initial_rwnd_bytes",
+        "window in the peer's INIT or INIT ACK",
+        Int(|b| Some(b.peer_initial_rwnd_bytes.into())),
+    ),
+    Column::gauge(
+        "sock_assocs",
+        "associations of the socket; 256: that many or more",
+        Int(|b| Some(b.sock_assocs.into())),
+    ),
+];
+const HELD: &[Column<Row>] = &[Column::distribution(
+    "sndbuf_held_pct",
+    "of the memory that the socket's associations held for data to be sent or acknowledged, this one's part: mean over \
+     the looks at the send buffer",
+    Fixed(|r| pct(r.held_ppm), 1),
+)];
 /// The times in which something limited the sender. Together they are the time since the association's first event.
 const LIMITED: &[Column<Limited>] = &[
     Column::counter(

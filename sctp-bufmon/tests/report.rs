@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 use probes::{
     DurationDist, Identity, ValueDist,
-    bufmon::{Gaps, Limited, Received, Record, Row, Stall, StallCause, Wait},
+    bufmon::{Buffers, Gaps, Limited, Received, Record, Row, Stall, StallCause, Wait},
 };
 use sctp_bufmon::{BANNERS, Flags, manual, report::Report};
 use sctptrace_tests::report::{Fake, Tested, first_of};
@@ -79,6 +79,13 @@ fn probe() -> Fake<Record, Row> {
             other: Duration::ZERO,
         },
         received: None,
+        buffers: Some(Buffers {
+            sndbuf_bytes: 40_000,
+            rcvbuf_bytes: 60_000,
+            peer_initial_rwnd_bytes: 30_000,
+            sock_assocs: 2,
+        }),
+        held_ppm: Some(250_000),
     };
     let receiver = Row {
         serial: 1,
@@ -94,6 +101,8 @@ fn probe() -> Fake<Record, Row> {
         stalls: 0,
         stall_cause: None,
         limited: Limited::default(),
+        buffers: None,
+        held_ppm: None,
         ..sender.clone()
     };
     let stall = Stall {

@@ -29,6 +29,8 @@ pub struct Stats {
     pub stall_max_ns: u64,
     pub refused_einval: u64,
     pub refused_other: u64,
+    pub held: u64,
+    pub held_by_all: u64,
 }
 
 /// `struct state` (`bufmon.bpf.c`): what the program keeps of an association besides statistics.
@@ -46,7 +48,12 @@ pub struct State {
     pub limited_by: u32,
     pub waiting: u32,
     pub refused: u32,
+    pub sndbuf: u32,
+    pub rcvbuf: u32,
+    pub peer_rwnd: u32,
+    pub sock_assocs: u32,
     pub pad: u32,
+    pub buffers_ns: u64,
 }
 
 /// `struct accounting` (`bufmon.bpf.c`): counts of records, entries, samples and waits that were lost.
@@ -116,6 +123,14 @@ pub struct Buffer {
     pub head_bytes: u32,
     /// User data of the first chunk to be sent again; 0: there is none.
     pub again_bytes: u32,
+    /// 1: the socket's associations share its send buffer (`net.sctp.sndbuf_policy` 0).
+    pub shared: u32,
+    /// Bytes of the send buffer that they use together.
+    pub used_by_all: i32,
+    /// How many they are.
+    pub sock_assocs: u32,
+    /// Window in the peer's INIT or INIT ACK.
+    pub peer_rwnd: u32,
     pub idata: u8,
     pub nodelay: u8,
     pub more: u8,
@@ -164,6 +179,10 @@ impl Buffer {
         chosen: 0,
         head_bytes: 100,
         again_bytes: 0,
+        shared: 0,
+        used_by_all: 0,
+        sock_assocs: 1,
+        peer_rwnd: 106_496,
         idata: 0,
         nodelay: 0,
         more: 0,

@@ -43,6 +43,10 @@ struct stats {
 	__u64 stall_max_ns;
 	__u64 refused_einval; /* sends that failed with EINVAL: of no such stream, mostly */
 	__u64 refused_other;  /* sends that failed with EMSGSIZE */
+	/* Sums over the looks at the send buffer, with -x: bytes that the association held of what
+	 * its socket's associations held together. */
+	__u64 held;
+	__u64 held_by_all;
 };
 
 /*
@@ -99,7 +103,13 @@ struct state {
 	__u32 limited_by;
 	__u32 waiting; /* sends that wait for room, by `sends` */
 	__u32 refused; /* 1: the last send was refused, and since then there was no room */
+	/* With -x, at the last look of note_buffers(): */
+	__u32 sndbuf; /* sizes of the socket's buffers, in bytes */
+	__u32 rcvbuf;
+	__u32 peer_rwnd;   /* window in the peer's INIT or INIT ACK, in bytes */
+	__u32 sock_assocs; /* associations of the socket, at most SOCK_ASSOCS */
 	__u32 pad;
+	__u64 buffers_ns; /* when that look was; 0: there was none */
 };
 
 /* Evicted entries, and samples and waits that are missing; see accounting() in bufmon.rs. */
@@ -658,6 +668,49 @@ static __always_inline void send_buffer(bool trusted, struct sctp_association *a
 	*total = GET(trusted, sk, sk_sndbuf);
 }
 
+/* --- the socket's buffers --- */
+
+#define SOCK_ASSOCS 256		    /* associations of a socket that are counted */
+#define BUFFERS_EVERY 1000000000ull /* ns between two looks at the socket */
+
+struct sock_walk {
+	struct list_walk assocs; /* of the endpoint */
+	__u32 count;
+	__u32 pad;
+};
+
+static long sock_step(__u32 n, struct sock_walk *walk)
+{
+	if (!next_node(&walk->assocs))
+		return 1;
+	walk->count++;
+	return 0;
+}
+
+/* Notes the sizes of the buffers of an association's socket, and how many associations share them.
+ */
+__noinline int note_buffers(__u32 key, __u64 address, __u64 now)
+{
+	struct sctp_association *asoc = (struct sctp_association *)address;
+	struct sock *sk = READ(asoc, base.sk);
+	__u64 ep = (__u64)READ(asoc, ep);
+	struct sock_walk walk = {
+		.assocs = begin_list(ep + bpf_core_field_offset(struct sctp_endpoint, asocs)),
+	};
+	struct entry *entry = entry_at(key);
+	struct state *state = &entry->state;
+
+	bpf_loop(SOCK_ASSOCS, sock_step, &walk, 0);
+	begin_update(entry);
+	state->sndbuf = READ(sk, sk_sndbuf);
+	state->rcvbuf = READ(sk, sk_rcvbuf);
+	state->peer_rwnd = READ(asoc, peer.i.a_rwnd);
+	state->sock_assocs = walk.count;
+	state->buffers_ns = now;
+	end_update(entry);
+	return 0;
+}
+
 /* --- what limits the sender --- */
 
 /*
@@ -708,6 +761,8 @@ __noinline int note_limit(__u32 key, __u64 address, __u32 limit)
 	state->limited_by = limit;
 	state->limited_since_ns = entry->last_ns = now;
 	end_update(entry);
+	if (!state->buffers_ns || now - state->buffers_ns > BUFFERS_EVERY)
+		note_buffers(key, address, now);
 	return 0;
 }
 
@@ -751,6 +806,21 @@ static __always_inline void add_sample(struct stats *stats, __u64 util, __u32 qu
 		stats->in_flight_max = in_flight;
 }
 
+/* Adds a look at how much of what the socket's associations hold the association holds. */
+static __always_inline void add_held(bool trusted, struct entry *entry, struct stats *window,
+				     struct sctp_association *asoc)
+{
+	struct sock *sk = GET(trusted, asoc, base.sk);
+	__u32 held = GET(trusted, asoc, sndbuf_used), all = GET(trusted, sk, sk_wmem_queued);
+
+	entry->stats.held += held;
+	entry->stats.held_by_all += all;
+	if (window) {
+		window->held += held;
+		window->held_by_all += all;
+	}
+}
+
 static __always_inline void sample_assoc(bool trusted, __u32 want, struct entry *entry,
 					 struct sctp_association *asoc)
 {
@@ -772,6 +842,7 @@ static __always_inline void sample_assoc(bool trusted, __u32 want, struct entry 
 	if (want & WANT_EXTENDED) {
 		into_hist(entry->key, HIST_UTIL, util * HIST_UNIT);
 		into_hist(entry->key, HIST_OUTQUEUE, (__u64)queued * HIST_UNIT);
+		add_held(trusted, entry, window, asoc);
 		if ((__u64)in_flight + queued > now->bytes)
 			now->bytes = (__u64)in_flight + queued;
 		now->is_idle = !in_flight;
