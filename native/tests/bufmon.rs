@@ -30,6 +30,8 @@ struct Figures {
     looks: u64,
     zero_windows: u64,
     zero_window_ns: u64,
+    /// Waits that have ended, for memory.
+    memory_waits: u64,
 }
 
 impl Figures {
@@ -41,6 +43,7 @@ impl Figures {
             looks: self.looks - before.looks,
             zero_windows: self.zero_windows - before.zero_windows,
             zero_window_ns: self.zero_window_ns - before.zero_window_ns,
+            memory_waits: self.memory_waits - before.memory_waits,
         }
     }
 }
@@ -212,11 +215,12 @@ impl World {
         self.threads[tid].sleeps = Some(Sleeper { buffer, assoc, since: self.now, msg_bytes });
     }
 
-    /// Adds a wait from `since` until now to the true figures, and the record that it gives.
-    fn book(&mut self, key: (u32, u32), since: u64) {
+    /// Adds a thread's wait until now to the true figures, and the record that it gives.
+    fn book(&mut self, key: (u32, u32), sleeper: &Sleeper) {
         let figures = self.truth.entry(key).or_default();
         figures.waits += 1;
-        figures.waited_ns += self.now - since;
+        figures.waited_ns += self.now - sleeper.since;
+        figures.memory_waits += u64::from(sleeper.buffer.used < sleeper.buffer.sndbuf);
         self.events += 1;
     }
 
@@ -228,7 +232,7 @@ impl World {
             let buffer = Buffer { tid: tid as u32, nvcsw: self.threads[tid].nvcsw, ..sleeper.buffer };
             return self.ends(buffer, sleeper.msg_bytes, EPIPE);
         };
-        self.book(self.assocs[which].key(), sleeper.since);
+        self.book(self.assocs[which].key(), &sleeper);
         let Some(error) = error else { return self.taken(which, tid, sleeper.msg_bytes) };
         if error == EAGAIN {
             let figures = self.figures(which);
@@ -276,7 +280,7 @@ impl World {
             let Some(mut sleeper) = self.threads[tid].sleeps.filter(|s| s.assoc == Some(key.0)) else {
                 continue;
             };
-            self.book(key, sleeper.since);
+            self.book(key, &sleeper);
             sleeper.since = self.now;
             sleeper.assoc = sleeper.assoc.filter(|_| next);
             self.threads[tid].sleeps = Some(sleeper);
@@ -333,6 +337,7 @@ impl World {
                 looks: stats.util.count,
                 zero_windows: stats.zero_windows,
                 zero_window_ns: stats.zero_window_ns,
+                memory_waits: stats.memory_waits,
             };
             if state.zero_window_ns != 0 {
                 figures.zero_window_ns += self.now - state.zero_window_ns;

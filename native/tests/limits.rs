@@ -638,6 +638,7 @@ fn a_shared_buffer_limits_who_holds_nothing_of_it() {
         assert_eq!((stats.held, stats.held_by_all), (0, SNDBUF.into()));
         assert_eq!((state.sndbuf, state.rcvbuf), (SNDBUF, Buffer::UP.rcvbuf as u32));
         assert_eq!((state.sock_assocs, state.peer_rwnd), (2, Buffer::UP.peer_rwnd));
+        assert_eq!(state.sndbuf_policy, 0);
     }
 }
 
@@ -674,4 +675,5 @@ fn the_socket_is_looked_at_once_a_second() {
     world.pass(1);
     assert_eq!(look(&mut world, 300, 0), 1, "nothing has changed");
     assert_eq!(look(&mut world, 300, 100), 256);
+    assert_eq!(world.entry().state.sndbuf_policy, 1 - Buffer::UP.shared);
 }

@@ -110,6 +110,9 @@ pub struct Row {
     pub refused_einval: u64,
     /// Sends that failed with EMSGSIZE: the message is too long. 0 unless extended.
     pub refused_other: u64,
+    /// Number of waits for memory: the send buffer had room, and the socket's cgroup or `net.sctp.sctp_mem` gave none
+    /// (`sk_wmem_schedule()`). They are among `wait`; 0 unless extended.
+    pub memory_waits: u64,
     /// Times that the peer closed its window.
     pub zero_windows: u64,
     /// How long the peer's window was closed, up to now.
@@ -155,6 +158,8 @@ pub struct Buffers {
     pub peer_initial_rwnd_bytes: u32,
     /// Number of the socket's associations; 256 stands for that many or more.
     pub sock_assocs: u32,
+    /// Whether these share the send buffer (`net.sctp.sndbuf_policy` 0); else each may fill as much.
+    pub is_shared: bool,
 }
 
 /// For how long something has kept an association from sending more data. Where data waits to be sent, the first
@@ -181,6 +186,12 @@ impl Limited {
         let [app, sndbuf, nagle, cwnd, rwnd, other] =
             [app, sndbuf, nagle, cwnd, rwnd, other].map(Duration::from_nanos);
         Self { app, sndbuf, nagle, cwnd, rwnd, other }
+    }
+
+    /// The sum of these times.
+    #[must_use]
+    pub fn sum(&self) -> Duration {
+        self.app + self.sndbuf + self.nagle + self.cwnd + self.rwnd + self.other
     }
 
     /// Applies a function to the times of the same kind.
@@ -279,6 +290,7 @@ pub struct RawStats {
     refused_other: u64,
     held: u64,
     held_by_all: u64,
+    memory_waits: u64,
 }
 
 /// State of an association: `struct state` of `bufmon.bpf.c`.
@@ -300,7 +312,7 @@ pub(crate) struct RawState {
     rcvbuf: u32,
     peer_rwnd: u32,
     sock_assocs: u32,
-    pad: u32,
+    sndbuf_policy: u32,
     buffers_ns: u64,
 }
 
@@ -362,7 +374,7 @@ same_layout!(types;
     @entries;
     RawStats = stats {
         util, outqueue, rwnd, wait, recv, own_rwnd, refused, zero_windows, zero_window_ns, in_flight_max, stalls,
-        stall_ns, stall_max_ns, refused_einval, refused_other, held, held_by_all
+        stall_ns, stall_max_ns, refused_einval, refused_other, held, held_by_all, memory_waits
     };
     RawEvidence = evidence {
         since_ns, until_ns, part_ns, held_ns, bytes, held_by, sacks, t3_expiries, unanswered, window, missing_tsn,
@@ -371,7 +383,7 @@ same_layout!(types;
     RawStall = stall_event { entry, generation, id, evidence };
     RawState = state {
         now, last, rto_ns, zero_window_ns, sack_seen, payload_noted, limited_ns, limited_since_ns, limited_by, waiting,
-        refused, sndbuf, rcvbuf, peer_rwnd, sock_assocs, buffers_ns
+        refused, sndbuf, rcvbuf, peer_rwnd, sock_assocs, sndbuf_policy, buffers_ns
     };
     RawSend = send { tid, assoc_id, start_ns, nvcsw, asoc, entry, generation, msg_bytes, full, closed };
     RawEvent = event { time_ns, wait_ns, assoc_id, entry, generation, msg_bytes };
@@ -893,6 +905,7 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, now: Duration) ->
         refused: stats.refused,
         refused_einval: stats.refused_einval,
         refused_other: stats.refused_other,
+        memory_waits: stats.memory_waits,
         zero_windows: stats.zero_windows,
         zero_window: lasting.zero_window,
         in_flight_max_bytes: stats.in_flight_max,
@@ -909,6 +922,7 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, now: Duration) ->
             rcvbuf_bytes: state.rcvbuf,
             peer_initial_rwnd_bytes: state.peer_rwnd,
             sock_assocs: state.sock_assocs,
+            is_shared: state.sndbuf_policy == 0,
         }),
         held_ppm: (u128::from(stats.held) * 1_000_000)
             .checked_div(stats.held_by_all.into())

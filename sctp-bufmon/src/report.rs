@@ -365,6 +365,8 @@ pub struct Report {
     findings: Findings,
     /// The last stall of each association that is stalled, by the association's key ([`key`]).
     stalled: BTreeMap<[u32; 3], Stall>,
+    /// Length of the longest message in bytes, of each association with sends that waited in the current interval.
+    longest: BTreeMap<[u32; 3], u32>,
     form: Form,
 }
 
@@ -394,7 +396,22 @@ impl Report {
             stalls: Events::new("bufmon", "stall", STALL),
             findings: Findings::new("bufmon", common),
             stalled: BTreeMap::new(),
+            longest: BTreeMap::new(),
             form,
+        }
+    }
+
+    /// Notes of a record what a finding may need at the end of the interval.
+    fn note(&mut self, record: &Record) {
+        match record {
+            Record::Stall(stall) => {
+                self.stalled.insert(key(&stall.id), stall.clone());
+            }
+            Record::Wait(Wait { id: Some(id), msg_bytes, .. }) => {
+                let longest = self.longest.entry(key(id)).or_default();
+                *longest = (*longest).max(*msg_bytes);
+            }
+            Record::Wait(_) => {}
         }
     }
 
@@ -427,8 +444,8 @@ impl cli::Report for Report {
     fn records(&mut self, out: &mut Out, records: &mut Vec<Record>) -> Result<()> {
         let clock = Clock::now();
         for record in records.drain(..) {
-            if let (Record::Stall(stall), true) = (&record, self.form.intervals) {
-                self.stalled.insert(key(&stall.id), stall.clone());
+            if self.form.intervals {
+                self.note(&record);
             }
             match (record, self.form.format) {
                 (Record::Wait(wait), Format::Json) => {
@@ -455,12 +472,25 @@ impl cli::Report for Report {
         let rows = self.sort(rows)?;
         for row in &rows {
             let stall = self.stalled.get(&key(&row.id)).cloned();
-            let evidence = Evidence { stalled: row.stalled, cause: row.stall_cause, stall };
+            let evidence = Evidence {
+                limited: row.limited,
+                buffers: row.buffers,
+                held_ppm: row.held_ppm,
+                sndbuf_max_ppm: row.util_ppm.max,
+                memory_waits: row.memory_waits,
+                longest_message: self.longest.get(&key(&row.id)).copied(),
+                received: row.received.clone(),
+                rcvbuf_max_ppm: row.recv_ppm.max,
+                stalled: row.stalled,
+                cause: row.stall_cause,
+                stall,
+            };
             self.findings.judge(RULES, Some(&row.id), &evidence);
         }
         let stalled: BTreeSet<_> =
             rows.iter().filter(|row| !row.stalled.is_zero()).map(|row| key(&row.id)).collect();
         self.stalled.retain(|id, _| stalled.contains(id));
+        self.longest.clear();
         self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))?;
         self.findings.end_interval(out)
     }

@@ -61,6 +61,7 @@ fn probe() -> Fake<Record, Row> {
         refused: 4,
         refused_einval: 2,
         refused_other: 1,
+        memory_waits: 0,
         zero_windows: 1,
         zero_window: Duration::from_millis(1500),
         in_flight_max_bytes: 300,
@@ -84,6 +85,7 @@ fn probe() -> Fake<Record, Row> {
             rcvbuf_bytes: 60_000,
             peer_initial_rwnd_bytes: 30_000,
             sock_assocs: 2,
+            is_shared: true,
         }),
         held_ppm: Some(250_000),
     };

@@ -31,6 +31,7 @@ pub struct Stats {
     pub refused_other: u64,
     pub held: u64,
     pub held_by_all: u64,
+    pub memory_waits: u64,
 }
 
 /// `struct state` (`bufmon.bpf.c`): what the program keeps of an association besides statistics.
@@ -52,7 +53,7 @@ pub struct State {
     pub rcvbuf: u32,
     pub peer_rwnd: u32,
     pub sock_assocs: u32,
-    pub pad: u32,
+    pub sndbuf_policy: u32,
     pub buffers_ns: u64,
 }
 

@@ -47,6 +47,7 @@ struct stats {
 	 * its socket's associations held together. */
 	__u64 held;
 	__u64 held_by_all;
+	__u64 memory_waits; /* sends that waited though the buffer had room: for memory; with -x */
 };
 
 /*
@@ -106,10 +107,10 @@ struct state {
 	/* With -x, at the last look of note_buffers(): */
 	__u32 sndbuf; /* sizes of the socket's buffers, in bytes */
 	__u32 rcvbuf;
-	__u32 peer_rwnd;   /* window in the peer's INIT or INIT ACK, in bytes */
-	__u32 sock_assocs; /* associations of the socket, at most SOCK_ASSOCS */
-	__u32 pad;
-	__u64 buffers_ns; /* when that look was; 0: there was none */
+	__u32 peer_rwnd;     /* window in the peer's INIT or INIT ACK, in bytes */
+	__u32 sock_assocs;   /* associations of the socket, at most SOCK_ASSOCS */
+	__u32 sndbuf_policy; /* 0: the socket's associations share its send buffer */
+	__u64 buffers_ns;    /* when that look was; 0: there was none */
 };
 
 /* Evicted entries, and samples and waits that are missing; see accounting() in bufmon.rs. */
@@ -706,6 +707,7 @@ __noinline int note_buffers(__u32 key, __u64 address, __u64 now)
 	state->rcvbuf = READ(sk, sk_rcvbuf);
 	state->peer_rwnd = READ(asoc, peer.i.a_rwnd);
 	state->sock_assocs = walk.count;
+	state->sndbuf_policy = READ((struct sctp_endpoint *)ep, sndbuf_policy);
 	state->buffers_ns = now;
 	end_update(entry);
 	return 0;
@@ -973,8 +975,12 @@ __noinline int book_wait(__u32 key, __u32 place, __u64 now)
 	begin_update(entry);
 	entry->last_ns = now;
 	for_stats(stats, entry) add(&stats->wait, wait_ns);
-	if (settings.wants & WANT_EXTENDED)
+	if (settings.wants & WANT_EXTENDED) {
 		into_hist(entry->key, HIST_WAIT, wait_ns);
+		/* Before an association is up, its sends wait for that. */
+		if (!send->full && !send->closed)
+			for_stats(stats, entry) stats->memory_waits++;
+	}
 	end_update(entry);
 	if (!(settings.wants & WANT_EVENTS))
 		return 0;
