@@ -1,5 +1,6 @@
-//! The DATA chunks that a receiver accepted, from a capture at the receiver, even if the sender breaks the
-//! rules. The receiver's SACKs decide, so it must acknowledge every packet at once.
+//! Finds the DATA chunks that a receiver accepted, from a capture at the receiver, even if the sender breaks
+//! SCTP's rules. The receiver's SACKs show which chunks these were: so the receiver must acknowledge every
+//! packet at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
