@@ -24,15 +24,16 @@
 #define SLOT_FREE 0ull
 #define SLOT_BUSY ~0ull /* a CPU is writing the slot */
 
+/* A place for one chunk. */
 struct slot {
 	union {
-		__u64 key;
+		__u64 key; /* SLOT_FREE, SLOT_BUSY, or the chunk's association and TSN */
 		struct {
 			__u32 assoc_id;
 			__u32 tsn;
 		};
 	};
-	__u64 sent_ns;
+	__u64 sent_ns;	       /* when the chunk was sent, CLOCK_MONOTONIC */
 	__u32 path;	       /* path that the chunk was sent on: index into entries */
 	__u32 path_generation; /* generation of that entry */
 	__u32 note;	       /* see PACKET_SACK_IMM in rtt.bpf.c, NOTE_PATH in spurious.h */
@@ -59,6 +60,7 @@ static __always_inline struct set *set_of(__u32 assoc_id, __u32 tsn)
 	return entry_of(inflight, (assoc_id * 0x9e3779b1u + tsn) & settings.set_mask);
 }
 
+/* Returns the slot of a chunk; NULL: the chunk has none. */
 static __always_inline struct slot *slot_of(__u32 assoc_id, __u32 tsn)
 {
 	struct set *set = set_of(assoc_id, tsn);

@@ -108,6 +108,7 @@ static __always_inline __u32 tgid_here(struct task_struct *task)
 	return 0;
 }
 
+/* Returns the parent of a cgroup. From 6.15 the kernel's member has another name. */
 static __always_inline struct kernfs_node *parent_of(struct kernfs_node *node)
 {
 	struct kernfs_node___v6_15 *newer = (void *)node;
@@ -117,16 +118,18 @@ static __always_inline struct kernfs_node *parent_of(struct kernfs_node *node)
 	return READ(node, parent);
 }
 
+/* Returns the cgroup (v2) of a task. */
 static __always_inline struct kernfs_node *cgroup_of(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
 }
 
+/* A walk from a cgroup up to the root. */
 struct cgroup_walk {
-	struct kernfs_node *node;
-	struct cgroup_path *path;
-	__u64 wanted;
-	bool found;
+	struct kernfs_node *node; /* the next cgroup */
+	struct cgroup_path *path; /* where add_name_step() puts the names */
+	__u64 wanted;		  /* id of the cgroup that find_cgroup_step() looks for */
+	bool found;		  /* true: that cgroup is the walk's first or an ancestor */
 };
 
 static long find_cgroup_step(__u32 n, struct cgroup_walk *walk)

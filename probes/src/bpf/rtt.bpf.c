@@ -492,6 +492,7 @@ static __always_inline void sample_wanted(__u32 want, const struct sack *sack,
 	submit(event);
 }
 
+/* A chunk's SACK has come: adds the round-trip time to the statistics of the chunk's path. */
 static __always_inline void sample(const struct sack *sack, const struct slot *slot)
 {
 	__u64 rtt = sack->now - slot->sent_ns;
@@ -670,6 +671,7 @@ struct gap_sum {
 	__u16 blocks;	  /* number of gap blocks */
 };
 
+/* Adds the TSNs from `start` to `end`, at most up to `top`, to the hash `before`. */
 static __always_inline __u64 digest_of(__u64 before, __u32 start, __u32 end, __u32 top)
 {
 	if (end > top)
@@ -697,6 +699,8 @@ static long gap_step(__u32 step, struct gap_sum *sum)
 	return 0;
 }
 
+/* At the beginning of sctp_outq_sack(): a SACK or SHUTDOWN (`chunk`) has come. Takes a sample of
+ * each chunk that no earlier SACK has covered. */
 static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 				   struct sctp_chunk *chunk)
 {

@@ -631,6 +631,8 @@ __noinline int note_active_sack(__u64 active, __u32 assoc_id, __u64 now)
 	return 0;
 }
 
+/* At the beginning of sctp_outq_sack(): a SACK or SHUTDOWN (`chunk`) has come. Ends a measurement,
+ * and looks for the acknowledgements and duplicates of retransmitted chunks. */
 static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 				   struct sctp_chunk *chunk)
 {

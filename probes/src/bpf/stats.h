@@ -85,6 +85,7 @@ static __always_inline void count(__u64 *counter, __u64 n)
 	__sync_fetch_and_add(counter, n);
 }
 
+/* Empties a distribution. */
 static __always_inline void reset(struct dist *dist)
 {
 	dist->count = 0;
@@ -93,6 +94,7 @@ static __always_inline void reset(struct dist *dist)
 	dist->max = 0;
 }
 
+/* Adds a sample to a distribution. */
 static __always_inline void add(struct dist *dist, __u64 value)
 {
 	dist->count++;

@@ -157,11 +157,15 @@ struct place_search {
 	bool found;
 };
 
+/* Returns the index into `places`, before it is masked, at which the search for a stream begins;
+ * for an association, with its id in place of the generation and stream 0. */
 static __always_inline __u32 place_of(__u32 assoc_generation, __u16 sid)
 {
 	return (((__u64)assoc_generation << 16 | sid) * 0x9e3779b97f4a7c15ull) >> 32;
 }
 
+/* One step of a search for a free element of `places`: takes the element for search->key if free.
+ */
 static long take_place_step(__u32 step, struct place_search *search)
 {
 	__u32 slot = (search->hash + step) & settings.place_mask, *place, was;
@@ -179,6 +183,7 @@ static long take_place_step(__u32 step, struct place_search *search)
 	return 1;
 }
 
+/* Frees an element of `places`, if it still holds the index `key`. */
 static __always_inline void leave_place(__u32 slot, __u32 key)
 {
 	__u32 *place = bpf_map_lookup_elem(&places, &slot);
@@ -393,6 +398,7 @@ static __always_inline void end_search(struct pool *pool, const struct victim *v
 		pool->hand = victim->key;
 }
 
+/* `n` more entries have ended, or fewer if `n` is negative. */
 static __always_inline void add_dead(struct pool *pool, __s32 n)
 {
 	__sync_fetch_and_add(&pool->dead, n);
