@@ -327,13 +327,13 @@ fn a_closed_window() {
     check("it opened soon", unknown, &[BEFORE, CLOSED, &[Sack(0, OPEN, NO_GAPS), Pass(RTO_MS), T3, Pass(9)]]);
     let lost = [Pass(1980), Heard, T3, Pass(4000), Heard, T3, Pass(9000)];
     check("nothing answers the probes", unknown, &[BEFORE, CLOSED, &[Pass(980), T3], &lost]);
-    // It was closed, and opened again, before the stall.
+    // The peer's window was closed, and opened again, before the stall.
     let reopened = [Queue, Pass(9), Sack(0, OPEN, NO_GAPS), Send, Pass(RTT_MS), Sack(2, OPEN, NO_GAPS)];
     let later = [Send, Pass(RTO_MS), T3, Pass(1)];
     check("long ago", StallCause::PathSilent, &[BEFORE, CLOSED, &reopened, &later]);
 }
 
-/// The recipe: one TSN is lost twice. The receiver's window stays open.
+/// One TSN is lost twice, and the receiver's window stays open.
 #[test]
 fn one_missing_chunk() {
     let lost = [Send, Send, Pass(RTT_MS), Sack(0, OPEN, ONE_BEHIND)];
@@ -368,7 +368,7 @@ fn one_missing_chunk() {
     assert_eq!((e.missing, e.gap_acked), (2, 7));
 }
 
-/// The recipe: one TSN is lost twice, and the receiver's memory is smaller than the sender's buffer.
+/// One TSN is lost twice, and the receiver's memory is smaller than the sender's buffer.
 #[test]
 fn a_window_that_closes_behind_a_missing_chunk() {
     let lost = [Send, Send, Pass(RTT_MS), Sack(0, OPEN, ONE_BEHIND), Send, Send, Again, Queue];
@@ -442,7 +442,7 @@ fn what_is_not_known() {
     assert_eq!(world.stall().map(|evidence| evidence.is_idle), Some(1));
 }
 
-/// What lasted at the start: the beginning was not seen.
+/// A stall that lasts already when the trace starts, so that no hook has seen its begin.
 #[test]
 fn stalls_that_last_at_the_start() {
     check("a closed window", StallCause::WindowClosed, &[BEFORE, CLOSED, &[Start, Pass(1500)]]);

@@ -33,7 +33,7 @@ const SOCKETS: u32 = 8192;
 const CGROUPS: u32 = 256;
 
 /// Chooses, before loading, the programs for owners, whose names begin with `owner_`, and sizes their maps.
-/// They are loaded only if the filter or [`Config::owners`] needs them.
+/// The programs are loaded only if the filter or [`Config::owners`] needs them.
 ///
 /// # Errors
 /// Where the pid namespace of this process cannot be read from `/proc`.

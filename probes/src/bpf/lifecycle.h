@@ -134,7 +134,7 @@ struct life_event {
 	__u32 event;	   /* LIFE_* */
 	__u32 state;	   /* enum sctp_state */
 	__u32 error_count; /* the kernel's overall_error_count: unanswered transmissions in a row */
-	__u32 error_limit; /* Association.Max.Retrans: so many errors end the association */
+	__u32 error_limit; /* Association.Max.Retrans: this many errors end the association */
 	__u32 inits;
 	__u32 owners;	     /* number of processes that have the socket open, or NO_OWNER */
 	__u16 notified;	     /* enum sctp_sac_state of the notification, or NOT_NOTIFIED */
