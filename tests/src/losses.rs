@@ -85,8 +85,8 @@ impl Choice {
         chosen
     }
 
-    /// Returns the SACKs that `sctp-drop --sacks` must have dropped, in the order of sending. `frames` is a capture at
-    /// their sender.
+    /// Returns the SACKs that `sctp-drop --sacks` must have dropped, in the order of sending. `frames`: a
+    /// capture at the host that sent the SACKs. `from_sender`: returns whether that host sent a frame.
     pub fn of_sacks(self, frames: &[Frame], from_sender: impl Fn(&Frame) -> bool) -> Vec<Transmission> {
         let mut associations: BTreeMap<(u16, u16), (u32, u32)> = BTreeMap::new();
         let mut chosen = Vec::new();

@@ -79,7 +79,7 @@ enum Change {
     Demand,
     /// HEARTBEATs are switched on or off.
     Heartbeats(bool),
-    /// An ECN-Echo comes, and the cwnd becomes this: less than before, or the same.
+    /// An ECN-Echo comes, and the cwnd becomes this many bytes: less than before, or as many.
     Ecn(u32),
     /// Fast retransmission cuts the cwnd.
     Fast,

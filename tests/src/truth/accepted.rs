@@ -77,7 +77,7 @@ impl Direction {
                 stream.reordered += u64::from(late);
             }
         }
-        // The cumulative TSN passes TSNs that never came, after a FORWARD TSN.
+        // After a FORWARD TSN, the receiver's cumulative TSN may pass TSNs that have never come.
         if after(sack.cumulative, self.top) {
             self.top = sack.cumulative;
         }

@@ -246,7 +246,7 @@ fn check_churn(folder: &Path) -> Result<()> {
     eprintln!("    limits-churn: bufmon: {end}");
     let looks = sum(&objects, "summary", "util_samples") + sum(&objects, "summary", "recv_samples");
     ensure!(end["events"] == looks + sum_skipped(&end), "bufmon: {looks} in the rows: {end}");
-    // Each message gives at least two samples: one at its send, one at its SACK.
+    // Each association has one message, which gives at least two samples: one at its send, one at its SACK.
     ensure!(end["events"].as_u64().is_some_and(|events| events >= 2 * truth), "bufmon: {end}");
 
     let [early, late] = ["early", "late"].map(|name| text(&folder.join(name)));

@@ -29,9 +29,10 @@ const FULL_SIZE: u32 = 100;
 /// Bytes per message of [`CLOSED`].
 const SIZE: u32 = 1000;
 
-/// The primary path of the association of port 6005 is given up after 2 s, and its RTO grows to 8 s by its
-/// HEARTBEATs. Later the other path is down for three seconds: that stall is longer than its own RTO, and shorter
-/// than the primary path's.
+/// The stalls, one client after the other. In the association of port 6005 the primary path goes down for good after 2
+/// s: the kernel gives the path up, and unanswered HEARTBEATs raise the path's RTO to 8 s. Later the other path is down
+/// for three seconds. The stall in that time is longer than the RTO of the other path, and shorter than the RTO of the
+/// primary path.
 const STALLS: &str = "
 topology; path 10ms 0; path 10ms 1
 capture a0 a1
