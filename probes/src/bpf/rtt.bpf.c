@@ -451,8 +451,8 @@ struct sack {
 	__u32 abandoned; /* TSNs up to this were given up by PR-SCTP, or acknowledged before */
 	__u32 top;	 /* last TSN sent */
 	__u16 blocks;	 /* gap blocks still to come */
-	bool prompt;	 /* samples of the packet prompt_packet are prompt */
-	__u32 prompt_packet;
+	bool prompt;	 /* the receiver sent this SACK at once: see classify_prompt() */
+	__u32 prompt_packet; /* running number of the packet whose chunks give prompt samples */
 };
 
 /* Adds a sample to the optional outputs that settings.wants asks for. */

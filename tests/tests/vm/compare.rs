@@ -249,7 +249,7 @@ pub fn same_by_kprobes(folder: &Path) -> Result<()> {
 /// All objects that a command with `--json -f NAME.json` wrote.
 pub struct Report {
     objects: Vec<Value>,
-    /// The `end` object.
+    /// The last object, of type `end`, with the command's accounting.
     pub end: Value,
 }
 
