@@ -1,10 +1,10 @@
-//! Confines the process once the programs are attached and the output is open. From then on the process only
-//! reads tables and writes lines, and an attacker who took it over could do no more than that.
+//! Confines the process, once the BPF programs are attached and the output is open. From then on the process
+//! only reads tables and writes lines. An attacker who took the process over could do no more than that.
 //!
-//! The list in [`calls`] was found with strace: all commands, in all output formats and with both kinds of
-//! hooks, on kernel 6.12, from the call of `capset` to the end. The VM case `privilege-calls` compares the
-//! calls that stay allowed with a list of its own. A call that is missing in [`calls`] fails with `EPERM`,
-//! and strace shows it.
+//! The system calls in [`calls`] were found with strace, on kernel 6.12: all commands, in all output formats
+//! and with both kinds of hooks, from the call of capset(2) to the end. The VM case `privilege-calls`
+//! compares the calls that stay allowed with a list of its own. A call that is missing in [`calls`] fails
+//! with `EPERM`, which strace shows.
 
 use std::{collections::BTreeMap, env::consts::ARCH, process};
 
@@ -18,8 +18,8 @@ use seccompiler::{
     SeccompFilter, SeccompRule, apply_filter,
 };
 
-/// Confines this process for good. Each step holds only for the calling thread, so the process must have no
-/// other.
+/// Confines this process for good. Each step confines only the calling thread, so the process must have no
+/// other thread.
 pub(crate) fn confine() -> Result<()> {
     drop_privileges()?;
     leave_files()?;
@@ -36,9 +36,9 @@ fn drop_privileges() -> Result<()> {
     Ok(set_no_new_privs()?)
 }
 
-/// Uses Landlock to forbid access to every path, to TCP ports, to abstract Unix sockets of other processes,
-/// and signals to them. Open descriptors can still be used. A kernel with an older version of Landlock
-/// forbids less of this. Without Landlock there is still [`keep_calls`].
+/// Uses Landlock to forbid access to every path, to TCP ports and to other processes' abstract Unix sockets,
+/// and signals to other processes. Open descriptors can still be used. A kernel with an older version of
+/// Landlock forbids less of this; on a kernel without Landlock, [`keep_calls`] still confines the process.
 fn leave_files() -> Result<()> {
     const KNOWN: ABI = ABI::V6;
     Ruleset::default()
@@ -50,8 +50,8 @@ fn leave_files() -> Result<()> {
     Ok(())
 }
 
-/// Makes every system call that [`calls`] does not allow fail with `EPERM`. Such a call does not kill the
-/// process: most callers can do without a call that is missing in the list by mistake, and an attacker gains
+/// Makes every system call that [`calls`] does not allow fail with `EPERM`. The process is not killed at such
+/// a call: if a call is missing in the list by mistake, most code can do without it. An attacker gains
 /// nothing either way.
 fn keep_calls() -> Result<()> {
     let refused = SeccompAction::Errno(libc::EPERM as u32);
@@ -61,8 +61,8 @@ fn keep_calls() -> Result<()> {
 
 type Calls = BTreeMap<libc::c_long, Vec<SeccompRule>>;
 
-/// The system calls that the run loop and the end of a run need, each with conditions on its arguments. A
-/// call without a condition is always allowed.
+/// Returns the system calls that the run loop and the end of a run need, each with conditions on its
+/// arguments. A call with an empty list of conditions is allowed with any arguments.
 fn calls() -> Result<Calls, BackendError> {
     let arg = |index, value: u32| SeccompCondition::new(index, Dword, SeccompCmpOp::Eq, value.into());
     let rule = |condition| SeccompRule::new(vec![condition?]);
@@ -100,7 +100,7 @@ fn calls() -> Result<Calls, BackendError> {
 /// The system calls that are allowed with any arguments.
 const ANYHOW: &[libc::c_long] = &[
     // Open descriptors: the output, the pair of sockets by which a signal handler wakes tokio, and all that
-    // is closed at the end.
+    // the process closes at the end.
     libc::SYS_read,
     // The kernel's counters, from their beginning again.
     libc::SYS_pread64,
@@ -115,7 +115,7 @@ const ANYHOW: &[libc::c_long] = &[
     libc::SYS_epoll_pwait,
     libc::SYS_epoll_ctl,
     libc::SYS_futex,
-    // For clock sources without a vDSO.
+    // Reading the time, where the vDSO cannot read the clock source.
     libc::SYS_clock_gettime,
     // The pause before `Table::read()` reads a busy entry again, so that the entry's writer can finish.
     libc::SYS_clock_nanosleep,
@@ -145,7 +145,8 @@ mod tests {
     use super::*;
     use crate::Out;
 
-    /// The filter holds only for the thread that sets it, so the test sets it in a thread of its own.
+    /// A seccomp filter confines only the thread that installs it: so the test installs it in a thread of its
+    /// own.
     #[test]
     fn what_is_left_works_and_what_is_not_fails() {
         let folder = tempfile::tempdir().unwrap();

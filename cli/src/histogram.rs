@@ -1,4 +1,4 @@
-//! Histograms in the terminal, as BCC's `print_log2_hist()` draws them.
+//! Draws histograms as text for a terminal, in the layout of BCC's `print_log2_hist()`.
 
 use anyhow::Result;
 use probes::Histogram;
@@ -8,7 +8,8 @@ use crate::Out;
 /// Number of stars in the longest line of a histogram.
 const STARS: u64 = 40;
 
-/// Draws a histogram of values in `unit` under a title. Draws nothing if the histogram has no values.
+/// Draws a histogram under the line `title:`. `unit`: the unit of the values, such as `usecs`. Draws nothing
+/// if the histogram is empty.
 ///
 /// # Errors
 /// Where the output cannot be written.

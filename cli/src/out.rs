@@ -1,5 +1,5 @@
-//! A command's output: text for people goes to stdout, rows go to stdout or FILE. Lines are gathered, and
-//! written at the end of each batch, or as soon as there are many.
+//! A command's output. Text for people goes to stdout; rows go to FILE (`-f`), or to stdout. Lines are
+//! gathered, and written at the end of each batch, or as soon as 32 KiB are pending.
 
 use std::{
     fs::File,
@@ -17,18 +17,18 @@ use crate::{
     sink::{Patience, Pieces, Sink},
 };
 
-/// A command's output: one destination for text, and one for rows, if that is another.
+/// A command's output: a destination for text, and another one for rows, if they go to FILE.
 pub struct Out {
     text: Sink,
     rows: Option<Sink>,
-    /// The lock of FILE, held as long as this output exists; `None` without FILE, and for a FILE that cannot
-    /// be locked.
+    /// The lock of FILE, held as long as this output exists; `None` without FILE, and if FILE cannot be
+    /// locked.
     _lock: Option<Flock<File>>,
 }
 
 impl Out {
-    /// Makes an output whose rows go to `file`, or to stdout if `file` is `None`. A missing file is made,
-    /// with its missing folders; an existing one is emptied.
+    /// Opens an output whose rows go to `file`, or to stdout if `file` is `None`. Makes the file, and missing
+    /// folders on its path; empties a file that exists.
     ///
     /// # Errors
     /// Where FILE cannot be made or opened, or another command writes to it.
@@ -73,7 +73,8 @@ impl Out {
         })
     }
 
-    /// Writes a row to FILE or stdout. `write` appends the line, with its newline.
+    /// Writes a row to FILE or stdout. `write` appends the row to the pending bytes, with a newline at its
+    /// end.
     ///
     /// # Errors
     /// Where the output cannot be written.
@@ -89,7 +90,7 @@ impl Out {
         self.rows.as_mut().unwrap_or(&mut self.text).json(object)
     }
 
-    /// Writes a JSON object, which `write` makes, as a line, to FILE or stdout.
+    /// Writes a JSON object as a line, to FILE or stdout. `write` appends the object, without a newline.
     ///
     /// # Errors
     /// Where the output cannot be written.
@@ -97,7 +98,7 @@ impl Out {
         self.rows.as_mut().unwrap_or(&mut self.text).object(write)
     }
 
-    /// Writes the pending lines, as many as their readers take without waiting.
+    /// Writes as many of the pending lines as can be written at once, without waiting for slow readers.
     ///
     /// # Errors
     /// Where the output cannot be written.
@@ -105,8 +106,8 @@ impl Out {
         self.sinks().try_for_each(Sink::flush)
     }
 
-    /// Writes all pending lines, waiting for slow readers as long as the patience lasts. Drops and counts the
-    /// lines that are left then.
+    /// Writes all pending lines, and waits for slow readers as long as the patience allows
+    /// ([`Out::set_patience`]). Then drops and counts the lines that are left.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.sinks().try_for_each(Sink::finish)
     }
@@ -117,12 +118,12 @@ impl Out {
     }
 
     /// Sets how long to wait for slow readers from now on, before lines are dropped. `None`: never wait, and
-    /// keep the lines pending.
+    /// never drop lines, but keep them pending.
     pub(crate) fn set_patience(&mut self, patience: Option<&Patience>) {
         self.sinks().for_each(|sink| sink.set_patience(patience.cloned()));
     }
 
-    /// Waits for slow readers as long as `patience` lasts. Returns whether no reader is slow any more.
+    /// Waits for slow readers as long as `patience` allows. Returns true if no reader is slow any more.
     pub(crate) fn make_room(&mut self, patience: &Patience) -> Result<bool> {
         self.set_patience(Some(patience));
         self.sinks().try_for_each(Sink::catch_up)?;
@@ -130,7 +131,8 @@ impl Out {
         Ok(!self.is_full())
     }
 
-    /// Returns whether a reader is slow. Then callers should write only lines that cannot wait.
+    /// Returns whether a reader is slow (8 KiB or more are pending for it). If so, callers should write only
+    /// lines that cannot wait.
     pub(crate) fn is_full(&self) -> bool {
         self.text.is_full() || self.rows.as_ref().is_some_and(Sink::is_full)
     }
@@ -146,8 +148,7 @@ impl Out {
         self.text.is_behind() || self.rows.as_ref().is_some_and(Sink::is_behind)
     }
 
-    /// Waits until a destination with pending lines can be written to: FILE if it has such lines, else
-    /// stdout.
+    /// Waits until pending lines can be written: those for FILE if there are any, else those for stdout.
     pub(crate) async fn writable(&self) {
         match &self.rows {
             Some(rows) if rows.is_behind() => rows.writable().await,

@@ -1,11 +1,11 @@
-//! Makes and opens the output file. The command may run as root, and the folder may be one in which another
-//! user has laid a trap, such as a symbolic link to a file of root's.
+//! Makes and opens the output file safely. The command may run as root, and another user may have laid a trap
+//! in the file's folder, such as a symbolic link to a file of root's.
 //!
 //! A folder is *shared* if everybody can write to it, or if it lies in a shared folder and belongs to another
 //! user than this one or root. In a shared folder no symbolic link is followed, and an existing file must
-//! belong to this user or root, and have no second name (hard link). (The kernel's `fs.protected_*` sysctls
-//! do the like, but only where they are switched on, only in sticky folders, and only for the last name of a
-//! path.) In other folders links are followed as usual.
+//! belong to this user or root, and have no second name (hard link). In other folders links are followed as
+//! usual. (The kernel's `fs.protected_*` sysctls protect in a similar way, but only if they are on, only in
+//! sticky folders, and only the last name of a path.)
 
 use std::{
     collections::VecDeque,
@@ -33,8 +33,9 @@ use nix::{
 /// The most symbolic links to follow in one path: as many as the kernel follows (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
 
-/// Locks a regular file for this command alone, and empties it. Returns the lock; `None` if the file system
-/// has no locks. A pipe or device is neither locked nor emptied, and gives `None`, too.
+/// Locks a regular file for this command alone, and empties the file. Returns the lock. Returns `None` if the
+/// file system has no locks (the file is emptied all the same), and for a pipe or device, which is left as it
+/// is.
 ///
 /// # Errors
 /// Where another command has locked the file, or emptying fails.
@@ -56,8 +57,8 @@ pub(crate) fn claim(file: &File) -> Result<Option<Flock<File>>> {
     }
 }
 
-/// If both descriptors are of the same regular file (`-f /dev/stdout`, where stdout is a file), has what is
-/// written to `other` appended, too. Otherwise the lines of one would overwrite those of the other.
+/// Makes writes to `other` append, if both descriptors are of the same regular file (`-f /dev/stdout`, with
+/// stdout a file). Otherwise the lines written to one descriptor would overwrite those written to the other.
 ///
 /// # Errors
 /// Where a descriptor's flags cannot be read or set.
@@ -70,8 +71,8 @@ pub(crate) fn append_too(file: &File, other: BorrowedFd) -> Result<()> {
     Ok(())
 }
 
-/// Makes or opens a file for appending. Missing folders are made. Because lines are appended, there is no gap
-/// in the file if another program empties it meanwhile (`logrotate` with `copytruncate`).
+/// Makes or opens the file at `path` for appending, and makes missing folders. Appending leaves no gap in the
+/// file if another program empties it during the run (`logrotate` with `copytruncate`).
 pub(crate) fn create(path: &Path) -> Result<File> {
     let mut folder = Folder::start(path.as_os_str())?;
     let mut steps = names(path.as_os_str());
@@ -95,8 +96,8 @@ pub(crate) fn create(path: &Path) -> Result<File> {
                 steps.extend(rest);
                 continue;
             }
-            // A link in `/proc` may stand for an open file or folder of a process. The kernel has to follow
-            // it, as its text need not be a path.
+            // A link in `/proc` may stand for an open file or folder of a process. Only the kernel can follow
+            // such a link, as the link's text need not be a path.
             found = openat(&folder.fd, name.as_os_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
         } else if last && folder.shared {
             ensure!(is_ours(&stat), "{} is another user's {TRAP}", quoted(&name));
@@ -104,10 +105,10 @@ pub(crate) fn create(path: &Path) -> Result<File> {
             ensure!(!linked, "{} is a file with another name (hard link) {TRAP}", quoted(&name));
         }
         if last {
-            // Opens the file that was found, even if its name belongs to another file by now.
+            // Opens the very file that was found and checked, even if another file has its name by now.
             let path = format!("/proc/self/fd/{}", found.as_raw_fd());
-            // A FIFO is opened for reading, too. Then open(2) does not wait for a reader, which may come
-            // later.
+            // A FIFO is opened for reading and writing: opened only for writing, open(2) would wait for a
+            // reader.
             let is_fifo = kind(&stat) == SFlag::S_IFIFO;
             return Ok(File::options().read(is_fifo).append(true).open(path)?);
         }
@@ -119,8 +120,10 @@ pub(crate) fn create(path: &Path) -> Result<File> {
 /// The end of each message about a file that is refused in a shared folder.
 const TRAP: &str = "in a folder that everybody can write to: remove it, or choose another folder";
 
+/// An open folder on the way to the file.
 struct Folder {
     fd: OwnedFd,
+    /// Whether the folder is shared (see the top of this file).
     shared: bool,
 }
 
@@ -138,9 +141,9 @@ impl Folder {
         Ok(Self { fd, shared: for_all || inside_shared && !is_ours(&stat) })
     }
 
-    /// Finds the file, folder or link `name` in this folder. Returns a descriptor that can neither read nor
-    /// write (`O_PATH`). If `name` is the `last` name of a path, a missing file gives `None`; otherwise a
-    /// missing folder is made.
+    /// Finds the file, folder or symbolic link `name` in this folder. Returns a descriptor that can neither
+    /// read nor write (`O_PATH`). If nothing has that name: returns `None` if `name` is the `last` name of
+    /// the path, else makes a folder.
     fn find(&self, name: &OsStr, last: bool) -> Result<Option<OwnedFd>> {
         let open = |flags| {
             let flags = flags | OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -152,8 +155,7 @@ impl Folder {
                 found => Ok(Some(found?)),
             };
         }
-        // With O_DIRECTORY, autofs mounts its file system at this folder; O_PATH alone does not make it do
-        // so.
+        // O_DIRECTORY makes autofs mount its file system, if this is an autofs folder; O_PATH alone does not.
         let mut found = open(OFlag::O_DIRECTORY);
         if matches!(found, Err(Errno::ENOENT)) {
             match mkdirat(&self.fd, name, Mode::from_bits_truncate(0o777)) {
@@ -167,7 +169,7 @@ impl Folder {
         }
     }
 
-    /// Makes a new file, for appending. Its mode is 0640: not everybody may read the addresses of peers.
+    /// Makes a new file for appending, with mode 0640: not everybody may read which peers this host has.
     fn make(&self, name: &OsStr) -> Result<File> {
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         Ok(openat(&self.fd, name, flags, Mode::from_bits_truncate(0o640))?.into())
@@ -178,8 +180,8 @@ impl Folder {
     }
 }
 
-/// The names in a path. A slash at the end asks for a folder, and gives a last name `.`: opening that for
-/// writing fails.
+/// Splits a path into its names. A path that ends with a slash means a folder: its last name becomes `.`, so
+/// that opening it for writing fails.
 fn names(path: &OsStr) -> VecDeque<OsString> {
     let mut names: VecDeque<_> = path
         .as_bytes()
@@ -223,8 +225,8 @@ mod tests {
 
     use super::*;
 
-    /// Makes a folder of this user's, and in it a folder `shared` that everybody can write to and a file
-    /// `victim`.
+    /// Makes a folder that belongs to this user. In that folder, makes a folder `shared`, to which everybody
+    /// can write, and a file `victim`. Returns all three.
     fn folders() -> (TempDir, PathBuf, PathBuf) {
         let own = tempfile::tempdir().unwrap();
         let (shared, victim) = (own.path().join("shared"), own.path().join("victim"));

@@ -1,4 +1,4 @@
-//! A line of progress on stderr, for a person who sees no other output.
+//! A progress line on stderr, which shows a person without other output that the command is running.
 
 use std::{
     future::pending,
@@ -13,8 +13,8 @@ use crate::{Common, run::Banners};
 /// Time between two updates of the progress line.
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// A line on stderr that is overwritten again and again. Only a quiet run with a FILE has one, and only if
-/// stderr is a terminal: nothing else there shows that the command is running.
+/// A progress line on stderr, which each update overwrites. Only a run with `--quiet` and a FILE has one, and
+/// only if stderr is a terminal: in other runs, other output shows that the command is running.
 pub(crate) struct Progress<'a> {
     command: &'a str,
     started: Instant,
@@ -23,15 +23,15 @@ pub(crate) struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// Finds out whether this run has a progress line. To ask whether stderr is a terminal takes a system
-    /// call that a confined process may not make, so call this before `confine()`.
+    /// Finds out whether this run has a progress line. A confined process may not make the system call that
+    /// shows whether stderr is a terminal: so call this before `confine()`.
     pub(crate) fn new(banners: &'a Banners, common: &Common, started: Instant) -> Self {
         let silent = common.quiet && common.file.is_some() && io::stderr().is_terminal();
         let due = silent.then(|| interval_at((started + PROGRESS).into(), PROGRESS));
         Self { command: banners.command, started, due, said: false }
     }
 
-    /// Waits until the line is due; for ever if this run has none.
+    /// Waits until the next update of the line is due; for ever if this run has no progress line.
     pub(crate) async fn due(&mut self) {
         match &mut self.due {
             Some(due) => drop(due.tick().await),
@@ -39,7 +39,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Writes the line over the last one: the seconds since the start, and the number of events.
+    /// Updates the line: the command's name, the seconds since the start, and the number of events so far.
     pub(crate) fn say(&mut self, events: u64) {
         self.said = true;
         let _ = write!(

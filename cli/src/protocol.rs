@@ -1,14 +1,15 @@
-//! Names of payload protocols.
+//! Names of the upper-layer protocols that DATA chunks carry, by their payload protocol identifiers (RFC 9260
+//! 3.3.1).
 
-/// Returns the name of a payload protocol identifier, as IANA's registry of SCTP parameters has it, without
-/// "3GPP"; `None` for 0, which names none, and for identifiers that are not in this list.
+/// Returns the name of a payload protocol identifier, as in IANA's registry of SCTP parameters but without
+/// "3GPP". `None` for 0, which means no protocol, and for identifiers that this module does not know.
 #[must_use]
 pub fn protocol_name(identifier: u32) -> Option<&'static str> {
     let found = NAMES.binary_search_by_key(&identifier, |(known, _)| *known).ok()?;
     Some(NAMES[found].1)
 }
 
-/// Identifiers in ascending order, with their names.
+/// Payload protocol identifiers in ascending order, with their names.
 const NAMES: &[(u32, &str)] = &[
     (1, "IUA"),
     (2, "M2UA"),

@@ -7,10 +7,10 @@ use probes::Error;
 
 use crate::{Clock, Columns, Common, Format, Out, clock::Times, csv_line, json};
 
-/// The period that a row covers.
+/// The period of time whose statistics a row has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Period {
-    /// One interval.
+    /// One interval of the output.
     Interval,
     /// The whole run.
     Summary,
@@ -30,13 +30,13 @@ pub struct Rows<Row: 'static> {
     format: Format,
     timestamp: bool,
     columns: Vec<&'static dyn Columns<Row>>,
-    /// Begins of JSON objects, by [`Period`].
+    /// The first bytes of each JSON object, by [`Period`]: its type and the command's name.
     begins: [String; 2],
     json: json::Form<Row>,
 }
 
 impl<Row> Rows<Row> {
-    /// Makes the printer of rows of `tool` (a command's name without `sctp-`) with these columns.
+    /// Makes a printer of rows with these columns. `tool`: the command's name without `sctp-`.
     #[must_use]
     pub fn new(tool: &'static str, common: &Common, columns: Vec<&'static dyn Columns<Row>>) -> Self {
         let begins = [Period::Interval, Period::Summary].map(|period| json::begin(period.name(), tool));
@@ -56,9 +56,9 @@ impl<Row> Rows<Row> {
         out.row(|line| csv_line::header(line, first, &self.columns))
     }
 
-    /// Writes the rows of a period, all with the same time, if the format has rows of that period. CSV has
-    /// rows of the whole run or, with `--timestamp`, of every interval instead (the last interval included).
-    /// JSON has both. Text has none: each command writes its own.
+    /// Writes the rows of a period, all with the same time stamp, if the format has rows of that period. CSV
+    /// has rows of the whole run or, with `--timestamp`, of each interval instead, the last one included.
+    /// JSON has both. Text has neither: each command writes its own text.
     ///
     /// # Errors
     /// Where the output cannot be written, or the kernel does not let the rows be read.
@@ -95,17 +95,17 @@ impl<Row> Rows<Row> {
     }
 }
 
-/// Writes a command's events of one type as JSON objects.
+/// Writes a command's events of one type (such as one RTT sample each) as JSON objects.
 pub struct Events<Event: 'static> {
-    /// Begin of each object.
+    /// The first bytes of each JSON object: its type and the command's name.
     begin: String,
     json: json::Form<Event>,
     times: Times,
 }
 
 impl<Event> Events<Event> {
-    /// Makes the printer of events of `tool` (a command's name without `sctp-`) with these columns. `kind` is the `type`
-    /// of their objects.
+    /// Makes a printer of events with these columns. `tool`: the command's name without `sctp-`. `kind`: the
+    /// value of the member `type` of each JSON object.
     #[must_use]
     pub fn new(tool: &str, kind: &str, columns: &[&'static dyn Columns<Event>]) -> Self {
         Self {
@@ -115,7 +115,8 @@ impl<Event> Events<Event> {
         }
     }
 
-    /// Writes an event that happened at the moment `at` of `CLOCK_MONOTONIC`.
+    /// Writes an event that happened at the time `at` on `CLOCK_MONOTONIC`; `clock` converts that to the time
+    /// of day.
     ///
     /// # Errors
     /// Where the output cannot be written.

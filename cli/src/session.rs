@@ -1,4 +1,4 @@
-//! From flags to exit code: prerequisites, confinement, the run.
+//! Runs a command from its flags to its exit code: checks the prerequisites, confines the process, runs.
 
 use std::{
     fs::File,
@@ -33,7 +33,7 @@ use crate::{
 /// Time between two checks by which `--wait` finds out whether SCTP is loaded.
 const WAIT_STEP: Duration = Duration::from_millis(200);
 
-/// A started command: SCTP can be traced here, and the output is open.
+/// A command that is ready to run: SCTP can be traced on this machine, and the output is open.
 pub struct Session<'a> {
     banners: &'a Banners,
     common: &'a Common,
@@ -44,9 +44,9 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// With `--wait`, waits until SCTP is loaded. Then checks that SCTP can be traced, and makes the output.
-    /// From this call on, a signal ends the command cleanly. Returns `None` if a signal came while the
-    /// command waited.
+    /// With `--wait`, waits until SCTP is loaded. Then checks that SCTP can be traced, and opens the output.
+    /// From this call on, a signal ends the command cleanly. Returns `None` if a signal has come during the
+    /// wait.
     ///
     /// # Errors
     /// Where SCTP cannot be traced here, or the output cannot be made.
@@ -91,7 +91,7 @@ impl<'a> Session<'a> {
             watched?;
             let accounting = run.end()?;
             let lines = sentences(&accounting).into_iter().chain(run.remarks(&accounting));
-            // Nobody may read stderr, which is no reason not to end.
+            // An error is ignored: the run has ended well, even if nobody reads stderr.
             let _ = say_in_time(&mut last_words, banners, lines);
             Ok(())
         })
@@ -109,12 +109,13 @@ async fn sctp_comes(signals: &mut Signals) -> bool {
     true
 }
 
-/// Returns the exit code for the result of a command. Prints the error to stderr first, unless the error is
-/// that the reader of the output has left.
+/// Returns the exit code for the result of a command: 0 for success, 3 if SCTP cannot be traced on this
+/// machine, 1 for other errors. Prints the error to stderr, unless the error is that the reader of the output
+/// has left: that counts as success.
 #[must_use]
 pub fn exit_code(banners: &Banners, result: Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    // The reader of the output has left because it has read enough (`| head`): that is no failure.
+    // A reader that leaves has read enough (`| head`): that is no failure.
     if reader_left(&error) {
         return ExitCode::SUCCESS;
     }
@@ -129,12 +130,13 @@ fn reader_left(error: &anyhow::Error) -> bool {
     error.chain().any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
 }
 
-/// Opens stderr once more.
+/// Opens stderr a second time, as a file of its own.
 fn stderr() -> io::Result<File> {
     Ok(io::stderr().as_fd().try_clone_to_owned()?.into())
 }
 
-/// Writes lines to stderr, each with the command's name, and waits [`END_PATIENCE`] at most for a reader.
+/// Writes lines to `to`, which is stderr, each with the command's name in front. Waits at most
+/// [`END_PATIENCE`] for a slow reader.
 fn say_in_time(to: &mut Sink, banners: &Banners, lines: impl Iterator<Item = String>) -> Result<()> {
     let until = Instant::now() + END_PATIENCE;
     to.set_patience(Some(Patience { within: END_PATIENCE, until, stopped: Arc::default() }));
@@ -144,8 +146,8 @@ fn say_in_time(to: &mut Sink, banners: &Banners, lines: impl Iterator<Item = Str
     to.finish()
 }
 
-/// Writes a line to stderr, with the command's name. Ignores errors: if stderr is closed, nobody can read the
-/// line.
+/// Writes a line to stderr, with the command's name in front. Ignores errors: if stderr is closed, nobody
+/// could read about them.
 fn say(banners: &Banners, line: &str) {
     let _ = writeln!(io::stderr(), "{}: {line}", banners.command);
 }

@@ -1,4 +1,4 @@
-//! Signals that end a command.
+//! The signals that end a command: the first one cleanly, a second one at once.
 
 use std::{
     fs,
@@ -15,8 +15,9 @@ use signal_hook::{
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Signals that mean a clean end: SIGINT, SIGTERM, and SIGHUP unless it was ignored at the start (`nohup`). A second one
-/// ends the command at once, whatever it waits for ([`end_at_second`]).
+/// The signals that end a command cleanly: SIGINT, SIGTERM, and SIGHUP unless the process ignored SIGHUP at
+/// its start (`nohup`). A second signal ends the command at once, whatever the command waits for
+/// ([`end_at_second`]).
 pub(crate) struct Signals {
     signals: Vec<Signal>,
     received: Arc<AtomicBool>,
@@ -37,7 +38,7 @@ impl Signals {
         Ok(Self { signals, received })
     }
 
-    /// Waits for a signal.
+    /// Waits until one of the signals comes.
     pub(crate) async fn received(&mut self) {
         poll_fn(|context| {
             let any = self.signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
@@ -46,7 +47,8 @@ impl Signals {
         .await;
     }
 
-    /// Returns a flag that is set when a signal has come, for code that cannot await [`Signals::received`].
+    /// Returns a flag that becomes true when one of the signals comes, for code that cannot await
+    /// [`Signals::received`].
     pub(crate) fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.received)
     }

@@ -1,5 +1,6 @@
-//! A destination of lines. A file takes lines at once. The reader of a pipe, a socket or a terminal may be
-//! slow, or not read at all; it must not delay the command's intervals and its end.
+//! A destination of lines: a file, pipe, socket or terminal. A file takes lines at once. The reader of a
+//! pipe, socket or terminal may be slow, or not read at all. Such a reader must not delay the command's
+//! intervals and its end.
 
 use std::{
     fs::File,
@@ -21,21 +22,22 @@ use probes::async_fd;
 use serde::Serialize;
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// If so many bytes are pending, [`Sink::line`] writes them and does not leave that to the end of the batch.
+/// When this many bytes are pending, [`Sink::line`] writes them at once and does not leave them to
+/// [`Sink::flush`].
 const BATCH: usize = 32 * 1024;
-/// A reader is slow if so many bytes are pending for it.
+/// A reader counts as slow when this many bytes are pending for it.
 const FULL: usize = 8 * 1024;
 
-/// A line that is longer is written in pieces of about so many bytes.
+/// A JSON object that is longer than this many bytes is written in pieces of about this length.
 const PIECE: usize = 256 * 1024;
 
-/// How many bytes a pipe that polls writable takes without waiting, and in one piece: `PIPE_BUF` (pipe(7)).
+/// `PIPE_BUF` (pipe(7)): a pipe that polls writable takes this many bytes without waiting, and in one piece.
 const PIPE_BUF: usize = 4096;
 
-/// Time between two checks for a signal while [`Sink::write`] waits for a slow reader.
+/// While [`Sink::write`] waits for a slow reader, it checks this often whether a signal has come.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A destination of lines, with the lines that are not written to it yet.
+/// A destination of lines, with the pending lines: those not written yet.
 pub(crate) struct Sink {
     name: String,
     to: To,
@@ -45,9 +47,10 @@ pub(crate) struct Sink {
     /// How long to wait for a slow reader before lines are dropped; `None`: never wait, and keep the lines
     /// pending.
     patience: Option<Patience>,
-    /// Since when the reader has taken none of the pending bytes; `None` if none was left after the last try
-    /// to write.
+    /// Since when the reader has taken no bytes, although some are pending; `None` if the last write left
+    /// none.
     stalled: Option<Instant>,
+    /// Number of lines dropped so far.
     dropped: u64,
 }
 
@@ -56,13 +59,14 @@ pub(crate) struct Sink {
 pub(crate) struct Patience {
     /// How long to wait for a reader that takes nothing in that time.
     pub(crate) within: Duration,
-    /// The moment at which to stop waiting in any case.
+    /// The moment at which to stop waiting for any reader.
     pub(crate) until: Instant,
-    /// Set by a signal. Then the wait for a reader that takes nothing is [`END_PATIENCE`] at most.
+    /// True once a signal has come. From then on, waits at most [`END_PATIENCE`] for a reader that takes
+    /// nothing.
     pub(crate) stopped: Arc<AtomicBool>,
 }
 
-/// How long to wait, at the end of the run or after a signal, for a reader that takes nothing, before lines
+/// At the end of the run, and after a signal: how long to wait for a reader that takes nothing, before lines
 /// are dropped.
 pub(crate) const END_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -76,22 +80,24 @@ impl Patience {
     }
 }
 
+/// Where the bytes of a sink go.
 enum To {
-    /// A file or other writer that accepts all bytes at once, so that its reader is never slow.
+    /// A file or other writer that accepts all bytes at once: its reader is never slow.
     File(Box<dyn Write>),
+    /// A pipe, socket or terminal.
     Stream(Stream),
 }
 
 impl Sink {
-    /// Makes a destination of a writer that accepts all bytes at once. Errors give its `name`.
+    /// Makes a destination from a writer that accepts all bytes at once. `name`: what error messages call it.
     pub(crate) fn new(name: String, writer: Box<dyn Write>) -> Self {
         Self::to(name, To::File(writer))
     }
 
-    /// Makes a destination of an open file, pipe, socket or terminal. Errors give its `name`.
+    /// Makes a destination from an open file, pipe, socket or terminal. `name`: what error messages call it.
     ///
     /// # Errors
-    /// Where there is no descriptor left.
+    /// Where this process may open no more descriptors.
     pub(crate) fn open(name: String, file: File) -> Result<Self> {
         Ok(Self::to(name, To::open(file)?))
     }
@@ -108,8 +114,9 @@ impl Sink {
         }
     }
 
-    /// Adds a line, which `write` appends with its newline. If many bytes are pending then, writes them; if
-    /// they stay too many and the patience is over, drops the new line.
+    /// Adds a line, which `write` appends to the pending bytes, with its newline. If 32 KiB are pending then,
+    /// writes what the reader takes. If more than 32 KiB stay pending and the patience is over, drops the new
+    /// line.
     ///
     /// # Errors
     /// Where the destination cannot be written to.
@@ -119,7 +126,7 @@ impl Sink {
         self.added(self.pending.len() - start)
     }
 
-    /// Adds a JSON object as a line, as [`Sink::object`] does.
+    /// Adds a JSON object as a line, in the way of [`Sink::object`].
     ///
     /// # Errors
     /// Where the destination cannot be written to, or the object not be serialized.
@@ -129,8 +136,9 @@ impl Sink {
         Ok(result?)
     }
 
-    /// Adds a JSON object, which `write` makes, as a line, as [`Sink::line`] does. A long one is written in pieces while
-    /// it is being made, so that it takes little memory if its reader keeps up.
+    /// Adds a JSON object as a line, in the way of [`Sink::line`]; `write` appends the object, without a
+    /// newline. A long object is written piece by piece while `write` makes it, so that it takes little
+    /// memory if the reader keeps up.
     ///
     /// # Errors
     /// Where the destination cannot be written to.
@@ -143,7 +151,7 @@ impl Sink {
         self.added(length)
     }
 
-    /// To be called when a line of `length` bytes was added.
+    /// Writes or drops, as [`Sink::line`] says, after a line of `length` bytes was added.
     fn added(&mut self, length: usize) -> Result<()> {
         if self.unwritten() < BATCH {
             return Ok(());
@@ -157,7 +165,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Writes the pending bytes; to a stream, as many as its reader takes without waiting.
+    /// Writes the pending bytes: to a file all of them, to a stream as many as its reader takes without
+    /// waiting.
     ///
     /// # Errors
     /// Where the destination cannot be written to.
@@ -169,7 +178,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Writes pending bytes until the reader is no longer slow, as long as the patience lasts.
+    /// Writes pending bytes until the reader is no longer slow, and waits for the reader as long as the
+    /// patience allows.
     ///
     /// # Errors
     /// Where the destination cannot be written to.
@@ -177,8 +187,8 @@ impl Sink {
         self.write(FULL - 1)
     }
 
-    /// Writes all pending bytes, as long as the patience lasts. Drops and counts the lines that are left
-    /// then.
+    /// Writes all pending bytes, and waits for the reader as long as the patience allows. Then drops and
+    /// counts the lines that are left.
     ///
     /// # Errors
     /// Where the destination cannot be written to.
@@ -191,17 +201,18 @@ impl Sink {
         Ok(())
     }
 
-    /// The number of lines that were dropped so far.
+    /// Returns how many lines were dropped so far.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Returns whether the reader is slow. Then callers should add only lines that cannot wait.
+    /// Returns whether the reader is slow. If so, callers should add only lines that cannot wait.
     pub(crate) fn is_full(&self) -> bool {
         self.unwritten() >= FULL
     }
 
-    /// Sets how long to wait for a slow reader from now on, before lines are dropped. `None`: never wait.
+    /// Sets how long to wait for a slow reader from now on, before lines are dropped. `None`: never wait, and
+    /// never drop lines, but keep them pending.
     pub(crate) fn set_patience(&mut self, patience: Option<Patience>) {
         self.patience = patience;
     }
@@ -209,14 +220,15 @@ impl Sink {
     /// Registers a stream with the running tokio runtime, so that [`Sink::writable`] can wait for it.
     ///
     /// # Errors
-    /// Where there is no descriptor left.
+    /// Where this process may open no more descriptors.
     pub(crate) fn watch(&mut self) -> io::Result<()> {
         let To::Stream(stream) = &mut self.to else { return Ok(()) };
         stream.watch = Some(async_fd(stream.file.as_fd().try_clone_to_owned()?, Interest::WRITABLE)?);
         Ok(())
     }
 
-    /// Waits until a stream can be written to. Does not wait for a file, nor before [`Sink::watch`].
+    /// Waits until a stream can be written to. Returns at once for a file, and before [`Sink::watch`] was
+    /// called.
     pub(crate) async fn writable(&self) {
         let To::Stream(Stream { watch: Some(watch), ready, .. }) = &self.to else { return };
         while let Ok(mut guard) = watch.writable().await {
@@ -243,7 +255,7 @@ impl Sink {
 
     /// Writes the pending bytes: to a file all of them, to a stream as many as its reader takes without
     /// waiting. If more than `rest` bytes stay unwritten, waits for the reader and goes on, as long as the
-    /// patience lasts.
+    /// patience allows.
     fn write(&mut self, rest: usize) -> Result<()> {
         let written = match &mut self.to {
             To::File(writer) => {
@@ -282,7 +294,7 @@ impl Sink {
     }
 }
 
-/// Adds a line to a sink, in pieces: each time that [`PIECE`] bytes have come, writes what the reader takes.
+/// Adds a line to a sink piece by piece: whenever [`PIECE`] bytes were added, writes what the reader takes.
 pub(crate) struct Pieces<'a> {
     sink: &'a mut Sink,
     /// Where in the pending bytes the current piece begins.
@@ -302,7 +314,7 @@ impl Pieces<'_> {
     /// Ends the current piece if it is long.
     ///
     /// # Errors
-    /// Where the sink cannot be written to. What adds the line says so too.
+    /// Where the sink cannot be written to; [`Sink::object`] then returns the cause.
     pub(crate) fn end_if_long(&mut self) -> io::Result<()> {
         if self.current() < PIECE { Ok(()) } else { self.end() }
     }
@@ -312,7 +324,8 @@ impl Pieces<'_> {
         self.sink.pending.len() - self.begin
     }
 
-    /// Ends the current piece. Waits for nobody: the end of the line shows whether to wait for a slow reader.
+    /// Ends the current piece, and writes what the reader takes. Does not wait for the reader:
+    /// [`Sink::added`] does, after the whole line.
     fn end(&mut self) -> io::Result<()> {
         self.length += self.current();
         let result = self.sink.write(usize::MAX);
@@ -339,18 +352,20 @@ impl Write for Pieces<'_> {
     }
 }
 
-/// A pipe, socket or terminal. It stays in blocking mode, as other processes that have it open expect. So
-/// that no write blocks, a write is made only when the stream is ready, and has at most [`PIPE_BUF`] bytes.
+/// A pipe, socket or terminal. Stays in blocking mode, as other processes that have it open expect. A write
+/// must not block all the same: so each write waits until the stream is ready, and has at most [`PIPE_BUF`]
+/// bytes.
 struct Stream {
     file: File,
-    /// An epoll instance with only the stream's descriptor, level-triggered: it reports whether the stream is
-    /// ready now.
+    /// An epoll instance with only the stream's descriptor, level-triggered: it shows whether the stream is
+    /// ready for a write now.
     ready: Epoll,
     watch: Option<AsyncFd<OwnedFd>>,
 }
 
 impl To {
-    /// Makes a stream, or a [`To::File`] if the descriptor cannot be polled, as that of a regular file.
+    /// Makes a [`To::Stream`], or a [`To::File`] if the descriptor cannot be polled, such as that of a
+    /// regular file.
     fn open(file: File) -> Result<Self> {
         let ready = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         match ready.add(&file, EpollEvent::new(EpollFlags::EPOLLOUT, 0)) {
@@ -382,8 +397,8 @@ impl Stream {
     }
 }
 
-/// Returns whether the descriptor in an epoll instance is ready, or becomes ready in the time `within`. A
-/// descriptor with an error counts as ready, as the next write reports that error.
+/// Returns whether the descriptor in an epoll instance is ready for a write, or becomes ready in the time
+/// `within`. A descriptor with an error counts as ready: the next write reports that error.
 fn is_ready(epoll: &Epoll, within: Duration) -> bool {
     let timeout = EpollTimeout::try_from(within).unwrap_or(EpollTimeout::ZERO);
     epoll.wait(&mut [EpollEvent::empty()], timeout).is_ok_and(|ready| ready > 0)

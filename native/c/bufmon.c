@@ -418,7 +418,7 @@ struct recv_event {
 	__u16 is_dead; /* 1: the association has ended */
 };
 
-static struct sctp_sock *kernel_socket(__u32 socket)
+static struct sctp_sock *reader_socket(__u32 socket)
 {
 	if (socket >= SOCKETS)
 		kernel_fail("no such socket");
@@ -428,7 +428,7 @@ static struct sctp_sock *kernel_socket(__u32 socket)
 static struct sctp_association *kernel_receiver(struct recv_args *args)
 {
 	struct sctp_association *asoc = kernel_assoc(&args->assoc);
-	struct sctp_sock *sp = kernel_socket(args->socket);
+	struct sctp_sock *sp = reader_socket(args->socket);
 
 	asoc->base.sk = &sp->sk;
 	asoc->ulpq.asoc = asoc;
@@ -439,7 +439,7 @@ static struct sctp_association *kernel_receiver(struct recv_args *args)
 }
 
 /* Makes a queue of events. */
-static void kernel_queue(struct sk_buff_head *queue, __u8 *bytes, __u64 len)
+static void event_queue(struct sk_buff_head *queue, __u8 *bytes, __u64 len)
 {
 	struct sk_buff *last = (void *)queue;
 
@@ -466,7 +466,7 @@ static void recv_event(struct recv_args *args, __u8 *bytes, __u64 len)
 	struct sctp_association *asoc = kernel_receiver(args);
 	struct sk_buff_head list;
 
-	kernel_queue(&list, bytes, len);
+	event_queue(&list, bytes, len);
 	ENTERED(bufmon_recv_event, &asoc->ulpq, &list);
 }
 
@@ -476,7 +476,7 @@ static void recv_ievent(struct recv_args *args, __u8 *bytes, __u64 len)
 	struct sctp_association *asoc = kernel_receiver(args);
 	struct sk_buff_head list;
 
-	kernel_queue(&list, bytes, len);
+	event_queue(&list, bytes, len);
 	ENTERED(bufmon_recv_ievent, &asoc->ulpq, &list);
 }
 
@@ -485,9 +485,9 @@ static void recv_ievent(struct recv_args *args, __u8 *bytes, __u64 len)
 static void recv_clear_pd(struct recv_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_receiver(args);
-	struct sctp_sock *sp = kernel_socket(args->socket);
+	struct sctp_sock *sp = reader_socket(args->socket);
 
-	kernel_queue(&sp->pd_lobby, bytes, len);
+	event_queue(&sp->pd_lobby, bytes, len);
 	if (args->other)
 		asoc = NULL;
 	ENTERED(bufmon_recv_clear_pd, &sp->sk, asoc);
@@ -497,9 +497,9 @@ static void recv_clear_pd(struct recv_args *args, __u8 *bytes, __u64 len)
 static void recv_migrate(struct recv_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_receiver(args);
-	struct sock *sk = &kernel_socket(args->other)->sk;
+	struct sock *sk = &reader_socket(args->other)->sk;
 
-	kernel_queue(&sk->sk_receive_queue, bytes, len);
+	event_queue(&sk->sk_receive_queue, bytes, len);
 	ENTERED(bufmon_recv_migrate, asoc, sk);
 }
 
@@ -508,7 +508,7 @@ static void recv_purge(struct recv_args *args, __u8 *bytes, __u64 len)
 {
 	struct sk_buff_head list;
 
-	kernel_queue(&list, bytes, len);
+	event_queue(&list, bytes, len);
 	ENTERED(bufmon_recv_purge, &list);
 }
 

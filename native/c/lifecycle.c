@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
- * Wraps the programs of lifecycle.h, which all commands have. tests/lifecycle.rs has the struct of
- * arguments in Rust.
+ * Wraps the programs of lifecycle.h, which all commands have. tests/lifecycle.rs has struct
+ * life_args in Rust.
  */
 #include "program.h"
 
@@ -14,8 +14,8 @@ struct accounting {
 #include "lifecycle.h"
 #include "objects.h"
 
-#define MANY_PATHS 12 /* more than a record has */
-#define RETRANS 3     /* chunks to be sent again */
+#define MANY_PATHS 12 /* paths of an association: more than a record has room for */
+#define RETRANS 3     /* chunks of an association that wait for retransmission */
 
 /* What the kernel knows of an association when a hook runs. */
 struct life_args {
@@ -30,11 +30,11 @@ struct life_args {
 	__u32 t5_runs;
 	__u32 has_process; /* 1: a process has the socket */
 	__u32 sk_shutdown;
-	__u32 linger; /* 1: SO_LINGER is set, to linger_time */
+	__u32 linger; /* 1: SO_LINGER is on, with linger_time */
 	__u32 linger_time;
-	__u32 in_progress;  /* 1: the kernel processes the chunk that the hook is given */
+	__u32 in_progress;  /* 1: the kernel is processing the chunk in the hook's bytes */
 	__u32 notification; /* enum sctp_sac_state */
-	__u32 error;	    /* the code that comes with it, in host order */
+	__u32 error;	    /* error code in that notification, host order */
 	__u32 queued;	    /* bytes never sent */
 	__u32 outstanding;  /* bytes sent and not acknowledged */
 	__u32 again; /* bytes of user data in each of RETRANS chunks to be sent again; 0: none */
@@ -49,7 +49,7 @@ static struct sctp_transport many_paths[ASSOCS][MANY_PATHS];
 static struct sctp_chunk retrans[ASSOCS][RETRANS];
 static struct sctp_chunk progress;
 static union data_first retrans_header;
-__u32 paused; /* what the iterator returned: 1: it is to run again for the file */
+__u32 paused; /* what the iterator returned; 1: the kernel is to run it again for the file */
 
 static void link_paths(struct sctp_association *asoc, struct life_args *args)
 {
@@ -84,7 +84,7 @@ static void link_retrans(struct sctp_association *asoc, struct life_args *args)
 	node->next = &asoc->outqueue.retransmit;
 }
 
-/* The settings differ from association to association, and from each other. */
+/* Gives each setting of each association a value of its own, so that a mix-up shows. */
 static void set_settings(struct sctp_association *asoc, __u32 index)
 {
 	struct sctp_sock *sk = (void *)asoc->base.sk;
@@ -112,7 +112,8 @@ static void set_settings(struct sctp_association *asoc, __u32 index)
 	sk->nodelay = index >> 5 & 1;
 }
 
-/* Returns the association; the chunk that the hook is given may be in progress. */
+/* Returns the association that the arguments describe. `bytes`: the chunk that may be in progress.
+ */
 static struct sctp_association *life_assoc(struct life_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_assoc(&args->assoc);
@@ -121,7 +122,8 @@ static struct sctp_association *life_assoc(struct life_args *args, __u8 *bytes, 
 	asoc->base.sk = sk;
 	sk->sk_socket = args->has_process ? &a_socket : NULL;
 	sk->sk_shutdown = args->sk_shutdown;
-	/* The flags beside SOCK_LINGER are set, too: a program that reads the wrong bit shows. */
+	/* The bits next to SOCK_LINGER are set, too: so a program that reads the wrong bit fails.
+	 */
 	sk->__sk_common.skc_flags = (args->linger ? 1ul << 4 : 0) | 1ul << 3 | 1ul << 5;
 	sk->sk_lingertime = args->linger_time;
 	asoc->state = args->state;
@@ -142,7 +144,8 @@ static struct sctp_association *life_assoc(struct life_args *args, __u8 *bytes, 
 	return asoc;
 }
 
-/* Makes a hook that runs the program of a function. `given`: the arguments of that function. */
+/* Makes a hook that runs the program life_NAME. `given`: arguments of the hooked kernel function.
+ */
 #define LIFE(name, given...)                                                                       \
 	static void name(struct life_args *args, __u8 *bytes, __u64 len)                           \
 	{                                                                                          \
@@ -158,7 +161,7 @@ LIFE(t5, &kernel_net, NULL, asoc)
 LIFE(change, asoc, 0, args->notification, bpf_htons(args->error))
 LIFE(free, asoc)
 
-/* A process aborts: with this chunk; without bytes, there was no memory for one. */
+/* A process aborts. `bytes`: the ABORT; if there are none, the kernel had no memory for one. */
 static void abort_it(struct life_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = life_assoc(args, bytes, len);
@@ -174,8 +177,8 @@ static void update(struct life_args *args, __u8 *bytes, __u64 len)
 }
 
 /*
- * The iterator runs for a file, at the start. The socket has as many associations as there are
- * bytes: each byte is an index. All have these arguments.
+ * Runs the iterator for one open file, a socket. The socket has one association for each byte; the
+ * byte is the association's index in memory. All associations have the arguments `args`.
  */
 static void found(struct life_args *args, __u8 *bytes, __u64 len)
 {
@@ -201,13 +204,13 @@ static void found(struct life_args *args, __u8 *bytes, __u64 len)
 	paused = life_found(&ctx);
 }
 
-/* The run is over: the programs do nothing more. */
+/* Ends the run, as user space does: from now on the programs do nothing. */
 static void switch_off(struct life_args *args, __u8 *bytes, __u64 len)
 {
 	shared.is_off = 1;
 }
 
-/* As many lives as the test asks for: no program in here has entries. */
+/* Sizes known_lives by settings.entry_mask, which no program in this file uses otherwise. */
 static void resize_maps(void)
 {
 	map_resize(MAP_DEF(&known_lives), settings.entry_mask + 1);

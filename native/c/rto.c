@@ -13,7 +13,7 @@
 struct path_args {
 	struct assoc_args assoc;
 	__u32 path;
-	__u32 host; /* last byte of the path's address; 0: as objects.h has it */
+	__u32 host; /* last byte of the path's address; 0: the one that objects.h sets */
 	__u32 rto;
 	__u32 srtt;
 	__u32 rttvar;
@@ -26,19 +26,19 @@ struct path_args {
 
 struct call_args {
 	struct assoc_args assoc;
-	__u32 path;  /* number of the path that the function is called for */
-	__u32 value; /* the function's other argument, or the kind of timer */
+	__u32 path;  /* number of the path for which the kernel function is called */
+	__u32 value; /* the kernel function's other argument, or the kind of timer */
 	__u32 assoc_state;
-	__u32 assoc_errors; /* overall_error_count: in a row, over all paths */
+	__u32 assoc_errors; /* overall_error_count: errors in a row, on all paths together */
 };
 
 struct sent_args {
 	struct assoc_args assoc;
 	__u32 path;	   /* number of the path that the chunk's packet takes */
-	__u32 former;	   /* path of the last copy; NO_PATH: none, or it was deleted */
-	__u32 sent_count;  /* this time included */
-	__u32 packet_size; /* bytes, without the chunk */
-	__u32 skips;	   /* 1: the program is left out */
+	__u32 former;	   /* path on which the chunk was sent last; NO_PATH: none, or deleted */
+	__u32 sent_count;  /* how often the chunk was sent, this time included */
+	__u32 packet_size; /* bytes of the packet before the chunk is added */
+	__u32 skips;	   /* 1: the kernel skips the program */
 };
 
 static __u8 hosts[ASSOCS][PATHS];

@@ -31,17 +31,17 @@ struct sent_args {
 	struct assoc_args assoc;
 	struct counters counters;
 	__u32 path;	   /* number of the path that the chunk takes */
-	__u32 choice;	   /* enum choice: why it takes that */
-	__u32 sent_count;  /* of the chunk, as the hook finds it */
-	__u32 packet_size; /* bytes, without the chunk */
+	__u32 choice;	   /* enum choice: why the chunk takes that path */
+	__u32 sent_count;  /* how often the chunk was sent before */
+	__u32 packet_size; /* bytes of the packet before the chunk is added */
 	__u32 overhead;	   /* bytes of the packet's headers */
 };
 
 /* Why a new chunk takes its path. (A chunk that is sent again takes the path for that.) */
 enum choice {
-	CHOICE_ACTIVE, /* it is the active path */
-	CHOICE_CHOSEN, /* the application chose it */
-	CHOICE_DOWN,   /* it is the active path: the one that the application chose is down */
+	CHOICE_ACTIVE, /* the path is the active one, and the application chose none */
+	CHOICE_CHOSEN, /* the application chose the path */
+	CHOICE_DOWN, /* the path is the active one: the application chose another, which is down */
 };
 
 struct sack_args {
@@ -71,7 +71,8 @@ static void assign(struct sent_args *args, __u8 *bytes, __u64 len)
 	struct sctp_chunk chunk = kernel_chunk(asoc, bytes, len);
 	bool again = args->sent_count > 0;
 
-	/* The path of another chunk must not matter. */
+	/* Sets other paths in the fields that do not count for this chunk: a program that reads the
+	 * wrong field fails. */
 	asoc->peer.retran_path = again ? path : other;
 	asoc->peer.active_path = again || args->choice == CHOICE_CHOSEN ? other : path;
 	if (again || args->choice == CHOICE_DOWN)
@@ -172,7 +173,7 @@ struct raced {
 	__u64 sent;
 	__u64 evicted;
 	__u64 taken;
-	__u64 wrong; /* taken, with other contents than were sent */
+	__u64 wrong; /* chunks taken whose contents are not those that were sent */
 };
 
 #define RACERS 3

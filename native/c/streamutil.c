@@ -155,14 +155,14 @@ static void end(struct stream_args *args, __u8 *bytes, __u64 len)
 /* What the kernel has counted of an association's messages given up. */
 struct given_up_args {
 	struct stream_args stream;
-	__u32 sent[3]; /* by policy, as the next */
+	__u32 sent[3]; /* abandoned_sent[] of the association, by policy */
 	__u32 unsent[3];
-	__u32 listed; /* 1: chunks given up wait in outqueue.abandoned */
-	__u32 queued; /* bytes that wait in the outqueue */
-	__u32 dead;   /* 1: the association is being freed */
+	__u32 listed; /* 1: outqueue.abandoned has chunks that were given up */
+	__u32 queued; /* bytes in the outqueue that were never sent */
+	__u32 dead;   /* 1: the kernel is freeing the association */
 };
 
-/* For tests: sets what the hooks find from now on. */
+/* For tests: sets these values of the association, which hooks find from now on. */
 static void given_up(struct given_up_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_association *asoc = kernel_stream_assoc(&args->stream);

@@ -47,7 +47,8 @@ impl Sack {
         self.gaps.as_deref().unwrap_or_default()
     }
 
-    /// Returns whether this SACK acknowledges an outstanding TSN, as the kernel's `sctp_acked()` does.
+    /// Returns whether this SACK acknowledges an outstanding TSN, by the rules of the kernel's
+    /// `sctp_acked()`.
     pub fn covers(&self, tsn: u32) -> bool {
         let Ok(offset) = u16::try_from(tsn.wrapping_sub(self.cum_tsn)) else {
             return !before(self.cum_tsn, tsn);
@@ -83,7 +84,7 @@ pub struct Chunk<Note> {
     pub sent_count: u32,
     /// True if the last SACK has acknowledged the chunk by a gap block.
     pub gap_acked: bool,
-    /// True if any SACK has acknowledged the chunk, even if a later SACK has taken that back.
+    /// True if any SACK has acknowledged the chunk, even if a later SACK has withdrawn that (reneging).
     pub covered: bool,
     /// True if the chunk was given up (PR-SCTP).
     pub abandoned: bool,
@@ -142,8 +143,9 @@ impl<Note> Sender<Note> {
         tsn
     }
 
-    /// Moves all TSNs on as if so many new chunks had been sent and acknowledged. `new_chunks` does not count
-    /// them, so that they are not unseen chunks to a program. No chunk may be outstanding.
+    /// Moves all TSNs on, as if `chunks` new chunks had been sent and acknowledged. `new_chunks` does not
+    /// count these chunks: so a program does not report them as unseen. No chunk may be outstanding at the
+    /// call.
     pub fn skip(&mut self, chunks: u32) {
         let args = &mut self.args;
         args.next_tsn = args.next_tsn.wrapping_add(chunks);

@@ -186,8 +186,8 @@ impl Program {
         self.table(name).pop().expect("a variable is a table of one")
     }
 
-    /// Takes all records of this type, which is known by its size, out of the ring buffers. (The stub kernel
-    /// has one for all.)
+    /// Takes all records of the type `T` out of the ring buffers: those that are as long as a `T`. (The stub
+    /// kernel has one buffer for all ring buffers of a program.)
     pub fn records<T: FromBytes>(&mut self) -> Vec<T> {
         let mut size = 0;
         loop {

@@ -1,5 +1,5 @@
-//! Associations and their streams: arguments of hooks (`stream_args.h`), and entries as user space reads them
-//! (`streams.rs` of `probes`).
+//! What the tests of programs with statistics per stream share: the arguments of their hooks
+//! (`stream_args.h`), and the entries of associations and streams, as `streams.rs` of `probes` reads them.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -67,7 +67,8 @@ pub struct EpochArgs {
     pub epoch: u32,
 }
 
-/// Returns the header of a DATA chunk (RFC 9260 3.3.1) with so many bytes of user data, which are left out.
+/// Returns the header of a DATA chunk (RFC 9260 3.3.1). `bytes`: the length of the user data, which is left
+/// out.
 pub fn data(tsn: u32, stream: u16, flags: u8, bytes: u16) -> Vec<u8> {
     let mut chunk = vec![0, flags];
     chunk.extend((16 + bytes).to_be_bytes());

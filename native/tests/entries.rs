@@ -1,5 +1,5 @@
-//! Tests `entries.h` through `bufmon.bpf.c`: which entry makes room for a new one, and the lives of
-//! associations that restart.
+//! Tests the table of entries (`entries.h`) in the program `bufmon.bpf.c`: which entry is reused for a new
+//! association, and the entries of associations that restart.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    /// Begins an association, in free memory that `place` picks, and has a SACK come.
+    /// Begins an association, and lets a SACK come. `place` picks one of the free places in memory.
     fn begin(&mut self, place: usize) {
         let used: Vec<_> = self.living.iter().map(|assoc| assoc.buffer.assoc.index).collect();
         let free: Vec<_> = (0..64).filter(|index| !used.contains(index)).collect();
@@ -177,8 +177,8 @@ proptest! {
                 Step::End(which) if living > 0 => world.end(which.index(living)),
                 _ => {}
             }
-            // Each life has an entry: that of a life that ended in a restart stays, too, until there is no
-            // room.
+            // Each life has an entry. The entry of a life that a restart ended stays until its place is
+            // needed.
             world.check_living()?;
             prop_assert_eq!(world.entries().len() as u64, lives.min(entries.into()));
             prop_assert_eq!(world.accounting().assocs_evicted, lives.saturating_sub(entries.into()));
@@ -257,8 +257,8 @@ fn beyond_the_table_the_longest_silent_of_a_few_goes() {
     assert_eq!(world.accounting().assocs_evicted, 1);
 }
 
-/// While ten million short associations come and go, the entries of living ones stay. Ids wrap on the way as
-/// the kernel's do: after 2^31 - 1 comes 1.
+/// While ten million short associations come and go, the entries of living ones stay. Meanwhile association
+/// ids wrap as in the kernel: after 2^31 - 1 comes 1.
 #[test]
 fn ten_million_associations_leave_those_that_live_alone() {
     const SHORT: u32 = 10_000_000;

@@ -1,4 +1,5 @@
-//! Tests `lifecycle.h`: a model of what happens to associations says which records must come, and what is in each.
+//! Tests `lifecycle.h` against a model of associations. The model says which records must come, and what must
+//! be in each.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +57,7 @@ const SHUTDOWN_COMP: u32 = 3;
 const CANT_STR_ASSOC: u32 = 4;
 const NOT_NOTIFIED: u32 = 0xffff;
 
-/// Types of records.
+/// What a record is about: `LIFE_*` in `lifecycle.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Found = 1,
@@ -69,7 +70,8 @@ enum Event {
 /// `cause.chunk` where the kernel processes no chunk.
 const NO_CHUNK: u16 = 0xffff;
 
-/// What a record says of a chunk: its type, the code of its first cause, and the text.
+/// What a record has of a chunk (`struct abort_cause`): the chunk's type, and the code and text of its first
+/// error cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Said {
     chunk: u16,
@@ -80,8 +82,9 @@ struct Said {
 impl Said {
     const NOTHING: Self = Self { chunk: NO_CHUNK, code: None, text: Vec::new() };
 
-    /// What the first cause of a chunk says, by RFC 9260 3.3.7, 3.3.10, 3.3.10.12 and 3.3.10.13: a text only if the
-    /// cause is user-initiated abort or protocol violation; no byte from behind the cause, or behind the chunk.
+    /// Returns what a record must have of the chunk with these bytes, by RFC 9260 3.3.7 and 3.3.10. There is
+    /// a text only if the cause is User-Initiated Abort or Protocol Violation (3.3.10.12, 3.3.10.13), and no
+    /// byte of the text lies behind the end of the cause or of the chunk.
     fn by(bytes: &[u8]) -> Self {
         let number = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
         let end = usize::from(number(2));
@@ -112,9 +115,9 @@ impl Said {
 #[derive(Clone, Debug)]
 struct Assoc {
     args: LifeArgs,
-    /// Whether a hook has run for it, by which the programs know it.
+    /// True if the programs know the association, as a hook has run for it.
     is_known: bool,
-    /// Which end began it, if that was seen: true: this one.
+    /// True if this end began the association, false if the peer did; `None` if no hook has seen which.
     begun_here: Option<bool>,
     begun_ns: u64,
     up_ns: u64,
@@ -124,7 +127,8 @@ struct Assoc {
     life: u32,
     by_icmp: bool,
     by_t5: bool,
-    /// The ABORT of a process: whether by close(), whether SO_LINGER is 0, and what it says.
+    /// The ABORT of a process of this host: whether by close(), whether `SO_LINGER` has time 0, and what the
+    /// ABORT says.
     aborted: Option<(bool, bool, Said)>,
 }
 
@@ -147,7 +151,7 @@ struct Record {
     /// The flags `by_icmp`, `by_t5`, `t5_runs`, `no_init`, `is_orphan`, `aborted`, `by_close`, `lingers`.
     flags: [bool; 8],
     said: Said,
-    /// The paths: those that a record has room for. `None` without settings.
+    /// Number of paths in the record, at most 8; `None` if the record has no settings.
     paths: Option<u32>,
 }
 
@@ -159,7 +163,7 @@ struct World {
     last_id: u32,
     assocs: BTreeMap<u32, Assoc>,
     expected: Vec<Record>,
-    /// Bytes of the ring buffer, and how many of these are used.
+    /// Size of the ring buffer in bytes, and how many of these bytes are used.
     ring: (u64, u64),
     lost: u64,
     seen: BTreeMap<Event, u64>,
@@ -195,7 +199,7 @@ impl World {
         }
     }
 
-    /// An association in the memory `index`, that no hook has run for.
+    /// Makes an association in the memory `index`; no hook has run for it yet.
     fn make(&mut self, index: u32) -> &mut Assoc {
         self.last_id += 1;
         let rng = &mut self.rng;
@@ -243,7 +247,7 @@ impl World {
         self.program.run(self.hooks[hook], &args, bytes);
     }
 
-    /// Says that the hook that ran last for an association must have written a record.
+    /// Notes that the hook that ran last for an association must have written this record.
     fn expect(&mut self, index: u32, event: Event, notified: u32, bytes: &[u8]) {
         let room = (size_of::<LifeEvent>() as u64 + 8).next_multiple_of(8);
         if self.ring.1 + room >= self.ring.0 {
@@ -322,13 +326,14 @@ impl World {
         let now = self.now;
         let assoc = self.of(index);
         (assoc.is_up, assoc.is_known, assoc.up_ns) = (true, true, now);
-        // A cookie of the peer's is in the association only where this end has echoed it.
+        // The association has a cookie of the peer's only if this end has echoed that cookie.
         assoc.begun_here = assoc.begun_here.or(Some(assoc.args.cookie_len > 0));
         self.expect(index, Event::Up, COMM_UP, &[]);
         self.of(index).args.state = ESTABLISHED;
     }
 
-    /// Both ends send an INIT at once: case B of RFC 9260 5.2.4, before the association is up. The tag stays.
+    /// Both ends send an INIT at the same time: case B of RFC 9260 5.2.4, before the association is up. This
+    /// end keeps its tag.
     fn collide(&mut self, index: u32) {
         let assoc = self.of(index);
         assoc.args.state = if assoc.inits.is_multiple_of(2) { COOKIE_WAIT } else { COOKIE_ECHOED };
@@ -336,7 +341,7 @@ impl World {
         self.run("update", index, &[]);
     }
 
-    /// Case A: the peer has restarted, and this end has a new tag.
+    /// The peer has restarted: case A of RFC 9260 5.2.4. This end gets a new tag.
     fn restart(&mut self, index: u32) {
         let tag = self.rng.u32(1..);
         let state = self.rng.u32(3..7);
@@ -351,7 +356,8 @@ impl World {
         (assoc.is_up, assoc.is_known, assoc.begun_here) = (true, true, Some(false));
         assoc.life += 1;
         assoc.args.tag = tag;
-        // COMM_UP, too, in case B while the association is up: no second report.
+        // The kernel also notifies COMM_UP in case B while the association is up: that gives no second
+        // record.
         let assoc = self.of(index);
         assoc.args.state = ESTABLISHED;
         assoc.args.notification = if tag.is_multiple_of(2) { COMM_UP } else { RESTART };
@@ -372,7 +378,7 @@ impl World {
         assoc.is_known = true;
     }
 
-    /// The kernel notifies the process of the end.
+    /// The association ends, and the kernel notifies the process.
     fn end(&mut self, index: u32) {
         let rng = &mut self.rng;
         let in_progress = rng.bool();
@@ -402,8 +408,8 @@ impl World {
         (assoc.is_over, assoc.is_known) = (true, true);
     }
 
-    /// The kernel frees the association. If it was up, or begun here, and no notification has come of its end, this is the
-    /// end.
+    /// The kernel frees the association. If the association was up, or this end began it, and the kernel has
+    /// not notified of its end, the record of the end comes now.
     fn free(&mut self, index: u32) {
         let bytes = self.abort_chunk();
         let in_progress = self.rng.u8(..4) == 0;
@@ -437,7 +443,7 @@ impl World {
         let cause = [0, 3, 4, 5, length as u16 - 4, length as u16 - 3, 0xffff, rng.u16(..)][rng.usize(..8)];
         bytes.extend(cause.to_be_bytes());
         bytes.resize_with(length.max(8), || rng.u8(..));
-        // A second cause that is user-initiated is none of interest.
+        // A second cause, which the programs must ignore.
         if length >= 40 && rng.bool() {
             bytes[4..12].copy_from_slice(&[0, 1, 0, 8, 0, 7, 0, 0]);
             bytes[12..20].copy_from_slice(&[0, 12, 0, 8, b't', b'e', b'x', b't']);
@@ -501,8 +507,8 @@ fn record(raw: &LifeEvent) -> Record {
     }
 }
 
-/// Checks what follows from the place of an association in memory: its addresses, and its settings, which `lifecycle.c`
-/// makes of it.
+/// Checks the addresses and settings in a record, which `lifecycle.c` derives from the association's index in
+/// memory.
 fn check_identity(raw: &LifeEvent) {
     let index = u32::from(raw.id.peer.ip[3]) - 2;
     assert_eq!((raw.id.netns, raw.id.local.port, raw.id.peer.port), (4_026_531_840, 5000, 5001));
@@ -542,7 +548,7 @@ fn check_identity(raw: &LifeEvent) {
 }
 
 impl World {
-    /// Something happens to the association in this memory, or one begins in it.
+    /// Something random happens to the association in this memory; if there is none, one begins.
     fn step(&mut self, index: u32) {
         let Some(assoc) = self.assocs.get(&index) else {
             match self.rng.u8(..4) {
@@ -551,14 +557,15 @@ impl World {
                     self.make(index);
                     self.comes_up(index);
                 }
-                // It was there before the trace began, or evicted.
+                // An association from before the trace began, or one that was evicted: no hook has seen its
+                // begin.
                 _ => drop(self.make(index)),
             }
             return;
         };
         let (is_up, is_over, is_known) = (assoc.is_up, assoc.is_over, assoc.is_known);
         match self.rng.u8(..16) {
-            // Nobody has seen its end, and another takes its place.
+            // No hook sees its end, and another association will take its memory.
             0 => drop(self.assocs.remove(&index)),
             _ if is_over => match self.rng.u8(..3) {
                 0 => self.end(index),
@@ -654,7 +661,7 @@ fn the_text_is_in_the_first_cause_and_in_the_chunk() {
         bytes.extend((chunk as u16).to_be_bytes());
         bytes.extend(code.to_be_bytes());
         bytes.extend(cause.to_be_bytes());
-        // The bytes behind the chunk are of another one: an INIT that nobody may take for a text.
+        // Behind the chunk lie the bytes of another chunk, which must not be taken for text.
         bytes.extend(&text[..chunk.max(8) - 8]);
         world.make(0);
         world.comes_up(0);
@@ -679,7 +686,7 @@ fn those_there_at_the_start_are_found_once() {
         world.make(0);
         world.of(0).args.state = ESTABLISHED;
         let template = world.of(0).args;
-        // 12 has just begun, which a hook has seen.
+        // A hook has seen the association 12 begin.
         let know = |world: &mut World, index: u32| {
             world.make(index);
             let at = &mut world.of(index).args;
@@ -701,13 +708,13 @@ fn those_there_at_the_start_are_found_once() {
         }
         world.assocs.remove(&0);
         world.check();
-        // The same socket is another file's, too.
+        // The iterator runs once more for the same socket, as of another open file.
         world.make(0);
         world.of(0).args = template;
         world.run("found", 0, &all);
         world.assocs.remove(&0);
         world.check();
-        // How long it was up is not known, nor when it was begun.
+        // Of the associations found, neither the time of their begin nor of their coming up is known.
         for index in 10..40 {
             world.end(index);
             world.free(index);
@@ -741,7 +748,7 @@ fn however_many_are_there_at_the_start_all_are_found() {
             if world.program.variable::<u32>("paused") == 0 {
                 break;
             }
-            // Some end before they are found, and some of those found.
+            // Some associations end meanwhile: some before they are found, some after that.
             for _ in 0..world.rng.usize(..3) {
                 let index = all.swap_remove(world.rng.usize(..all.len()));
                 all.sort_unstable();
@@ -759,7 +766,7 @@ fn however_many_are_there_at_the_start_all_are_found() {
         let count = found.len();
         found.sort_unstable();
         found.dedup();
-        // With room for few lives, those looked at again are no more known.
+        // With room for few lives, associations that are looked at again are known no more, and found again.
         assert!(lives == 8 || found.len() == count, "found twice");
         assert!(all.iter().all(|index| found.contains(index)), "not all of {all:?} in {found:?}");
         assert!(count - found.len() < 20, "{count} found, {} of them once", found.len());
@@ -798,7 +805,7 @@ fn what_is_being_begun_at_the_start_was_begun_here() {
     world.comes_up(0);
     world.end(0);
     world.check();
-    // And another, which never comes up.
+    // Another association, which never comes up.
     world.make(1);
     world.of(1).args.state = COOKIE_WAIT;
     let args = world.of(1).args;
@@ -814,14 +821,14 @@ fn what_is_being_begun_at_the_start_was_begun_here() {
 
 #[test]
 fn an_end_whose_begin_was_forgotten_is_reported_once() {
-    // Room for four associations.
+    // The map `known_lives` has room for four associations.
     let mut world = World::new(4, true, 4, Filter::default());
     for index in 0..16 {
         world.make(index);
         world.comes_up(index);
     }
     world.check();
-    // Of the first twelve nothing is known any more.
+    // The first twelve of the sixteen were evicted: nothing is known of them any more.
     for index in 0..16 {
         if index < 12 {
             let assoc = world.of(index);

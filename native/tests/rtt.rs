@@ -896,7 +896,7 @@ fn a_long_transfer_is_exact() {
 }
 
 impl World {
-    /// Sends that many chunks, one a packet, all of which arrive.
+    /// Sends this number of chunks, one in each packet; all of them arrive.
     fn send_through(&mut self, index: usize, chunks: u32) {
         for _ in 0..chunks {
             self.pass(1000);
@@ -1065,8 +1065,8 @@ fn a_full_ring_counts_what_it_loses() {
 }
 
 impl World {
-    /// Moves the association on by about so many TSNs, of which the program sees few. Gaps are a little
-    /// shorter than 65,536 TSNs: the program takes longer ones for a restart.
+    /// Moves the association on by about `chunks` TSNs, of which the program sees few. The gaps between those
+    /// that it sees are a little shorter than 65,536 TSNs: the program takes longer gaps for a restart.
     fn go_on(&mut self, chunks: u32) {
         for _ in 0..chunks.div_ceil(65_000) {
             self.assocs[0].sender.skip(65_000);

@@ -1,6 +1,6 @@
-//! What holds an association up: sequences of what happens to it, run through the hooks of `bufmon.bpf.c`, and
-//! the cause that the evidence shows then. For each cause there are sequences in which one of its premises
-//! alone does not hold.
+//! Tests which cause `bufmon.bpf.c` finds for a stall. Each test runs a sequence of events through the
+//! program's hooks, and checks the cause that the evidence shows afterwards. For each cause there are also
+//! sequences that fail only one of its conditions.
 
 use sctptrace_native::{
     Hook, Program,
@@ -18,7 +18,7 @@ const JIFFY_NS: u64 = 4 * MS;
 /// RTO of the active path (`Buffer::UP`), in milliseconds.
 const RTO_MS: u64 = 1000;
 const RTT_MS: u64 = 20;
-/// Length of each chunk's user data.
+/// Length of each chunk's user data, in bytes.
 const CHUNK: u32 = 1000;
 
 /// States of an association (`enum sctp_state`).
@@ -26,22 +26,23 @@ const COOKIE_WAIT: u32 = 1;
 const COOKIE_ECHOED: u32 = 2;
 const ESTABLISHED: u32 = 3;
 
-/// What happens next.
+/// An event of a sequence.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// This many milliseconds pass.
     Pass(u64),
     /// A process sends a message of one chunk, and it leaves.
     Send,
-    /// The same, but it stays in the queue.
+    /// A process sends a message of one chunk, which stays in the queue.
     Queue,
     /// A send is refused for want of room.
     Refuse,
-    /// A SACK comes. Its cumulative TSN is so many chunks further than the last one; its window; its gap blocks.
+    /// A SACK comes. The fields: by how many chunks its cumulative TSN is higher than the last one; its
+    /// window in bytes; its gap blocks, relative to the cumulative TSN.
     Sack(u32, u32, &'static [(u16, u16)]),
-    /// A SHUTDOWN comes, by which the cumulative TSN has not moved.
+    /// A SHUTDOWN comes, with the same cumulative TSN as the last SACK.
     Shutdown,
-    /// Something else comes, such as a HEARTBEAT ACK.
+    /// Another packet comes from the peer, such as a HEARTBEAT ACK.
     Heard,
     /// T3-rtx of the active path expires, and the chunk that is due is sent again.
     T3,
@@ -51,11 +52,13 @@ enum Step {
     State(u32),
     /// T1-init expires, and another INIT is made.
     T1,
-    /// A process sends the first message, which sets up the association, and waits for that.
+    /// A process sends the first message, which begins the association, and waits until the association is
+    /// up.
     SetUp,
-    /// The active path is not the primary one. The RTO of the primary one has grown to so many jiffies.
+    /// The active path is not the primary one from now on. The primary path's RTO has grown to this many
+    /// jiffies.
     PrimaryIsDown(u32),
-    /// The program starts here, and looks at the association.
+    /// The trace begins, and `bufmon_at_start()` looks at the association. No hook runs before this event.
     Start,
     /// The association ends.
     End,
@@ -174,7 +177,7 @@ impl World {
                 self.buffer.missing_sent += 1;
             }
             T1 => self.run("init_again"),
-            // The send's end is not seen, as it waits.
+            // The send has not returned yet: so no hook sees its end.
             SetUp => (self.buffer.state, self.buffer.queued) = (COOKIE_WAIT, CHUNK),
             Again => self.buffer.missing_sent += 1,
             State(state) => self.buffer.state = state,
@@ -324,13 +327,13 @@ fn a_closed_window() {
     check("it opened soon", unknown, &[BEFORE, CLOSED, &[Sack(0, OPEN, NO_GAPS), Pass(RTO_MS), T3, Pass(9)]]);
     let lost = [Pass(1980), Heard, T3, Pass(4000), Heard, T3, Pass(9000)];
     check("nothing answers the probes", unknown, &[BEFORE, CLOSED, &[Pass(980), T3], &lost]);
-    // It was closed, and opened again, before the stall.
+    // The peer's window was closed, and opened again, before the stall.
     let reopened = [Queue, Pass(9), Sack(0, OPEN, NO_GAPS), Send, Pass(RTT_MS), Sack(2, OPEN, NO_GAPS)];
     let later = [Send, Pass(RTO_MS), T3, Pass(1)];
     check("long ago", StallCause::PathSilent, &[BEFORE, CLOSED, &reopened, &later]);
 }
 
-/// The recipe: one TSN is lost twice. The receiver's window stays open.
+/// One TSN is lost twice, and the receiver's window stays open.
 #[test]
 fn one_missing_chunk() {
     let lost = [Send, Send, Pass(RTT_MS), Sack(0, OPEN, ONE_BEHIND)];
@@ -365,7 +368,7 @@ fn one_missing_chunk() {
     assert_eq!((e.missing, e.gap_acked), (2, 7));
 }
 
-/// The recipe: one TSN is lost twice, and the receiver's memory is smaller than the sender's buffer.
+/// One TSN is lost twice, and the receiver's memory is smaller than the sender's buffer.
 #[test]
 fn a_window_that_closes_behind_a_missing_chunk() {
     let lost = [Send, Send, Pass(RTT_MS), Sack(0, OPEN, ONE_BEHIND), Send, Send, Again, Queue];
@@ -439,7 +442,7 @@ fn what_is_not_known() {
     assert_eq!(world.stall().map(|evidence| evidence.is_idle), Some(1));
 }
 
-/// What lasted at the start: the beginning was not seen.
+/// A stall that lasts already when the trace starts, so that no hook has seen its begin.
 #[test]
 fn stalls_that_last_at_the_start() {
     check("a closed window", StallCause::WindowClosed, &[BEFORE, CLOSED, &[Start, Pass(1500)]]);

@@ -888,7 +888,7 @@ struct Lobby {
     net: [u64; STREAMS],
     /// Number of messages in the lobby when the current outermost call began, by stream.
     before: [u64; STREAMS],
-    /// One hook in so many is left out, at random; 0: none.
+    /// On average one of this number of hooks is left out, at random; 0: none is.
     leave_out: u32,
 }
 

@@ -1,12 +1,13 @@
 //! Maps `/sys/kernel/btf/vmlinux` for libbpf on kernels that do not let it be mapped.
 //!
-//! libbpf maps the kernel's type information, which the kernel allows since 6.16. Where the kernel does not,
-//! libbpf reads it into one buffer and copies that into another (`btf_parse_raw()`, `btf_new()`): twice 4.7
-//! MB on Debian's 6.12, most of a command's peak memory (8.4 MB with this file, 12.9 MB without). libbpf has
-//! no function that takes the bytes. So the `mmap64` below takes the place of the C library's: where a
-//! private read-only mapping of a file fails with `ENODEV`, it returns an anonymous mapping with the file's
-//! bytes, which is the same to a caller that only reads. (It still takes 1,150 calls of read(2): sysfs gives
-//! 4 kB at a time.)
+//! This file saves memory. libbpf tries to map the file with the kernel's type information (BTF), which
+//! kernels allow since 6.16. On older kernels the mapping fails; then libbpf reads the file into one buffer
+//! and copies it into another (`btf_parse_raw()`, `btf_new()`): twice 4.7 MB on Debian's 6.12. That is most
+//! of a command's peak memory (12.9 MB; 8.4 MB with this file). libbpf has no function that takes the bytes
+//! from its caller. So the `mmap64()` below replaces the C library's: if a private read-only mapping of a
+//! file fails with `ENODEV`, it returns an anonymous mapping with the file's bytes. To a caller that only
+//! reads, this is the same. (Reading the file still takes 1,150 calls of read(2): sysfs gives 4 kB at a
+//! time.)
 
 use std::{
     ffi::c_void,
@@ -24,10 +25,11 @@ use nix::{
     },
 };
 
-/// Stands in for the C library's `mmap64()`: see the text at the top of this file.
+/// Replaces the C library's `mmap64()`, for files that cannot be mapped: see the text at the top of this
+/// file.
 ///
 /// # Safety
-/// The caller has to keep to what mmap(2) asks for.
+/// As for mmap(2): with `MAP_FIXED`, no Rust value may lie in the memory that the mapping replaces.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mmap64(
     addr: *mut c_void,
@@ -37,7 +39,8 @@ unsafe extern "C" fn mmap64(
     fd: RawFd,
     offset: off64_t,
 ) -> *mut c_void {
-    // SAFETY: the caller's own arguments, or an anonymous mapping at the same place.
+    // SAFETY: the caller vouches for its own arguments; the other call is an anonymous mapping at the same
+    // place.
     let map = |prot: c_int, flags: c_int, fd: RawFd| unsafe {
         syscall(SYS_mmap, addr, len, prot, flags, fd, offset)
     } as *mut c_void;

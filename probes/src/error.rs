@@ -13,27 +13,28 @@ pub enum Error {
     /// This machine lacks something that tracing needs.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// The kernel refused the programs with each kind of hooks that was tried; the fields are of the first
-    /// kind.
+    /// The kernel refused the programs, with each kind of hooks that was tried. The fields describe the first
+    /// kind's failure.
     #[error("this kernel does not take the programs of this command: {reason}{}", detail(.log))]
     Refused {
         /// The error that ended the attempt, mostly libbpf's.
         reason: String,
-        /// libbpf's first warning. If one kind of hooks was asked for: all warnings, the verifier's log among
-        /// them.
+        /// libbpf's first warning. If the user asked for one kind of hooks (`--hooks`): all warnings of
+        /// libbpf, with the verifier's log.
         log: String,
     },
-    /// A running probe could not be read.
+    /// The tables or the ring buffer of a running probe could not be read.
     #[error("cannot read from the kernel: {0}")]
     Read(#[from] io::Error),
 }
 
-/// The end of the standard library's message for EPERM. libbpf-rs hands out neither the error number nor the
-/// `io::Error`, so that only the message shows EPERM.
+/// The end of the standard library's message for EPERM. libbpf-rs hands out neither an error's number nor its
+/// `io::Error`, so that EPERM shows only in the message.
 const EPERM: &str = "(os error 1)";
 
 impl Error {
-    /// The error to report where the kernel refuses tables of `bytes` bytes.
+    /// Returns the error to report after the kernel has refused to make tables of `bytes` bytes, or to load
+    /// the programs.
     pub(crate) fn of_tables(error: libbpf_rs::Error, bytes: u64) -> Self {
         match error.kind() {
             ErrorKind::OutOfMemory => Unsupported::Memory(bytes).into(),
@@ -54,8 +55,8 @@ fn detail(log: &str) -> String {
     if log.is_empty() { String::new() } else { format!(" ({log})") }
 }
 
-/// The error for an object or a map that is not as the build made it: a map is missing, or its bytes have
-/// another length.
+/// Returns the error for an object file that is not as the build made it: a map is missing, or a map's bytes
+/// have the wrong length.
 pub(crate) fn malformed() -> Error {
     Error::Read(io::Error::from(io::ErrorKind::InvalidData))
 }

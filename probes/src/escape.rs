@@ -1,8 +1,8 @@
-//! Text that a peer, a process or a user of this host chose.
+//! Escapes text that a peer, a process or a user of this host has chosen, and so may have chosen to do harm.
 
-/// Makes text harmless for a terminal, a spreadsheet and a web page. Escapes control characters (C0, C1), those
-/// that change the direction of writing, quotes, a backslash, `<`, and a first character that begins a formula.
-/// Bytes that are not UTF-8 are escaped, too.
+/// Makes text harmless for a terminal, a spreadsheet and a web page. Escapes control characters (C0, C1),
+/// characters that change the direction of writing, double quotes, backslashes, `<`, and a first character
+/// with which a spreadsheet's formula begins. Also escapes bytes that are not UTF-8.
 pub(crate) fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

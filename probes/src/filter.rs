@@ -1,41 +1,41 @@
-//! Which associations are traced; the kernel side decides (`wanted()` in `filter.h`).
+//! The filter: which associations are traced. The programs in the kernel apply it (`wanted()` in `filter.h`).
 
 use std::net::IpAddr;
 
 use crate::{identity::ip_bytes, object::OpenPrograms, raw};
 
-/// Which associations, sockets and addresses to trace; `None` means any. The programs in the kernel decide.
+/// Which associations to trace: those that match all members that are set; `None` matches any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Association id.
+    /// The association's id in the kernel (`sctp_assoc_t`).
     pub assoc_id: Option<u32>,
-    /// Own port.
+    /// This host's port.
     pub lport: Option<u16>,
-    /// Peer's port.
+    /// The peer's port.
     pub rport: Option<u16>,
-    /// An address of the path, the peer's or our own.
+    /// An IP address: one of the path's two, the peer's or this host's.
     pub addr: Option<IpAddr>,
     /// Inode number of a network namespace.
     pub netns: Option<u32>,
-    /// A process that has the association's socket open, in this process's pid namespace: at once if it made or accepted
-    /// the socket, or sends on it, else within a second.
+    /// Number of a process that has the association's socket open, in this process's pid namespace. The trace
+    /// begins at once if that process makes or accepts the socket, or sends on it; else within a second.
     pub pid: Option<u32>,
-    /// Id of a cgroup of cgroup v2. A process of this cgroup, or of a descendant, has the association's socket open.
+    /// Id of a cgroup (v2): a process of this cgroup, or of a descendant, has the association's socket open.
     pub cgroup: Option<u64>,
 }
 
 impl Filter {
-    /// Returns whether this filter may leave out some chunks of an association, and take others.
+    /// Returns whether this filter may trace some chunks of an association and leave out others.
     pub(crate) fn divides_associations(&self) -> bool {
         self.addr.is_some() || self.names_owners()
     }
 
-    /// Returns whether this filter asks for the owners of sockets (`owner.h`).
+    /// Returns whether this filter needs to know which processes have a socket (`owner.h`).
     pub(crate) fn names_owners(&self) -> bool {
         self.pid.is_some() || self.cgroup.is_some()
     }
 
-    /// Sets the filter of programs that are not loaded yet.
+    /// Writes this filter into the constants of programs that are not loaded yet.
     pub(crate) fn apply(&self, open: &mut OpenPrograms) {
         let (ip, family) = self.addr.map_or(([0; 16], 0), ip_bytes);
         open.settings.filter = raw::Filter {

@@ -1,4 +1,4 @@
-//! The two kinds of hooks, and the fallback from fentry to kprobes.
+//! The two kinds of hooks into kernel functions, fentry and kprobes, and the fallback from one to the other.
 
 use std::{
     slice,
@@ -12,16 +12,17 @@ use crate::{Error, kernel::raise_files};
 /// The kind of hooks that programs are attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookKind {
-    /// fentry and fexit, which are trampolines, and tp_btf, a tracepoint: the cheapest. Needs the module's BTF and, on
-    /// arm64, a kernel with `DYNAMIC_FTRACE_WITH_DIRECT_CALLS` (6.4).
+    /// fentry and fexit programs, which the kernel calls by trampolines, and tp_btf programs at tracepoints:
+    /// the cheapest kind. They need the module's BTF and, on arm64, a kernel with
+    /// `DYNAMIC_FTRACE_WITH_DIRECT_CALLS` (6.4).
     Fentry,
-    /// kprobes and kretprobes: they work on every kernel that can be traced, at several times the cost.
+    /// kprobes and kretprobes. They work on every kernel that can be traced, at several times the cost.
     Kprobe,
 }
 
 impl HookKind {
-    /// The kind of a program whose ELF section has this name; `None` for a program of both kinds: an iterator,
-    /// which hooks nothing, or one at a raw tracepoint.
+    /// Returns the kind of a program from the name of its ELF section. `None`: the program is loaded with
+    /// either kind, as it is an iterator, which hooks nothing, or hangs on a raw tracepoint.
     pub(crate) fn of_section(section: &str) -> Option<Self> {
         match section.split('/').next() {
             Some("fentry" | "fexit" | "tp_btf") => Some(Self::Fentry),
@@ -31,7 +32,7 @@ impl HookKind {
     }
 }
 
-/// libbpf's warnings up to now. They are shown only if no kind of hooks works.
+/// The warnings that libbpf has printed so far, for the error message if no kind of hooks works.
 static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn remember(_: PrintLevel, line: String) {
@@ -42,13 +43,13 @@ fn warnings() -> MutexGuard<'static, Vec<String>> {
     WARNINGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Words in the line that libbpf prints before the verifier's log, and so only if the verifier refused a
-/// program.
+/// Words in the line that libbpf prints before the verifier's log. libbpf prints that line only if the
+/// verifier has refused a program.
 const VERIFIER: &str = "BEGIN PROG LOAD LOG";
 
-/// Opens a probe with fentry hooks, or, if that fails, with kprobes; with `only`, with that kind alone.
-/// Whether a function can be hooked shows only when a program is loaded and attached. There is no fallback if
-/// the verifier refuses a program: that is a fault of ours, which costlier hooks must not hide.
+/// Opens a probe by `open`: with fentry hooks or, if that fails, with kprobes; with `only`, with that kind
+/// alone. (Only loading and attaching a program shows whether a function can be hooked.) If the verifier
+/// refuses a program, there is no fallback: that is a bug in this crate, which costlier hooks must not hide.
 ///
 /// # Errors
 /// [`Error::Unsupported`] where too few files may be open, memory is too short for the tables, or seccomp
@@ -75,8 +76,7 @@ pub(crate) fn attach_with_fallback<T>(
     }
     // Where too few files may be open, report that: libbpf's own message is misleading.
     files?;
-    // If one kind of hooks was asked for, the error has all warnings of libbpf, the verifier's log among
-    // them.
+    // If the user asked for one kind of hooks, the error has all warnings of libbpf, with the verifier's log.
     let log =
         if only.is_some() { warnings().join("\n") } else { warnings().first().cloned().unwrap_or_default() };
     Err(Error::Refused { reason: first.unwrap_or_default(), log })

@@ -1,5 +1,5 @@
-//! Checks of this machine's kernel: above all, whether SCTP can be traced ([`can_trace`]). Each thing that
-//! may be missing is an error that says what to do.
+//! Checks of this machine's kernel: above all, whether SCTP can be traced ([`can_trace`]). For each thing
+//! that may be missing there is an error, which says what to do.
 
 use std::{
     fs::{self, File},
@@ -149,22 +149,23 @@ fn can_trace_at(root: &Path, privileged: bool) -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// The file of the kernel's switch of function tracing. Both kinds of hooks need function tracing to call a
-/// program at the entry of a function.
+/// The file that switches the kernel's function tracing on and off, below `/`. Without function tracing, the
+/// kernel calls no program at the entry of a function, with either kind of hooks.
 const FTRACE: &str = "proc/sys/kernel/ftrace_enabled";
 
-/// The open file of the switch of function tracing, to see at the end of a run whether somebody has switched
-/// it off. To be opened before the process is confined.
+/// The open file of the function tracing switch (`kernel.ftrace_enabled`). At the end of a run it shows
+/// whether somebody has switched function tracing off. A confined process cannot open the file: so open it
+/// before.
 pub struct Ftrace(Option<File>);
 
 impl Ftrace {
-    /// Opens the switch's file, if the kernel has one.
+    /// Opens the switch's file, if the kernel has that file.
     #[must_use]
     pub fn open() -> Self {
         Self(File::open(Path::new("/").join(FTRACE)).ok())
     }
 
-    /// Returns whether function tracing is off now; false if the switch cannot be read.
+    /// Returns whether function tracing is off now; false if the file cannot be read.
     #[must_use]
     pub fn is_off(mut self) -> bool {
         let mut value = String::new();
@@ -172,9 +173,9 @@ impl Ftrace {
     }
 }
 
-/// Returns how many more bytes the memory cgroups of this process may take (cgroup v2); `None` where there is no
-/// limit, or none can be read. Asked for before the tables are made: where they would go beyond the limit, the
-/// kernel does not refuse them, but kills the process (`mem_cgroup_oom()`).
+/// Returns how many more bytes the memory cgroups of this process (cgroup v2) allow; `None` if there is no
+/// limit, or none can be read. To be asked before tables are made: the kernel does not refuse tables that go
+/// beyond the limit, but kills the process (`mem_cgroup_oom()`).
 pub(crate) fn memory_left(root: &Path) -> Option<u64> {
     let own = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -193,7 +194,7 @@ pub(crate) fn memory_left(root: &Path) -> Option<u64> {
     Path::new(own).ancestors().filter_map(of).min()
 }
 
-/// Returns whether the file of a kernel switch exists and says 0.
+/// Returns whether the file of a kernel setting exists and contains 0.
 fn is_off(switch: &Path) -> bool {
     fs::read_to_string(switch).is_ok_and(|value| value.trim() == "0")
 }
@@ -238,8 +239,8 @@ fn release(root: &Path) -> Option<String> {
     fs::read_to_string(root.join("proc/sys/kernel/osrelease")).ok().map(|r| r.trim().to_owned())
 }
 
-/// Number of descriptors that a command may need: one per program, map and link, and with kprobes another per
-/// link.
+/// Number of file descriptors that a command may need: one for each program, map and link, and with kprobes
+/// one more for each link.
 const FILES: u64 = 128;
 
 /// Raises this process's soft limit of open files, which shells may set lower, to [`FILES`], or as far as the
@@ -258,9 +259,9 @@ pub(crate) fn raise_files() -> Result<(), Unsupported> {
     }
 }
 
-/// The length of a jiffy, the kernel's unit of RTO, SRTT and RTTVAR: 1 / `CONFIG_HZ` seconds. The resolution
-/// of the coarse clock is one jiffy (`posix_get_coarse_res()`); reading it needs neither a file nor a
-/// privilege.
+/// Returns the length of a jiffy, the kernel's unit of RTO, SRTT and RTTVAR: 1 / `CONFIG_HZ` seconds. The
+/// value is the resolution of `CLOCK_MONOTONIC_COARSE`, which is one jiffy (`posix_get_coarse_res()`): so
+/// neither a file nor a privilege is needed.
 ///
 /// # Errors
 /// Where the kernel has no such clock (older than 2.6.32).
@@ -268,8 +269,8 @@ pub fn jiffy() -> io::Result<Duration> {
     Ok(clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)?.into())
 }
 
-/// The present time by `CLOCK_MONOTONIC` of the initial time namespace. The kernel side's times are of the
-/// same clock (`ktime_get_mono_fast_ns()`).
+/// Returns the present time on `CLOCK_MONOTONIC` of the initial time namespace. The times in records of the
+/// BPF programs are on the same clock (`ktime_get_mono_fast_ns()`).
 #[must_use]
 pub fn now() -> Duration {
     let here =
@@ -277,13 +278,13 @@ pub fn now() -> Duration {
     Duration::from_nanos(u64::try_from(here - *TIME_NAMESPACE_NS).unwrap_or(0))
 }
 
-/// How many nanoseconds `CLOCK_MONOTONIC` of this process's time namespace is ahead of that of the initial
-/// one. The value comes from a file, which a confined process cannot open: so [`can_trace`] reads it in
-/// advance.
+/// How many nanoseconds `CLOCK_MONOTONIC` in this process's time namespace is ahead of the same clock in the
+/// initial time namespace. The value comes from a file that a confined process cannot open: so [`can_trace`]
+/// reads it in advance.
 static TIME_NAMESPACE_NS: LazyLock<i128> = LazyLock::new(|| {
-    // The file has the offsets of the time namespace for this process's children. The process itself may be
-    // in another one, as exec(2) moves it to that for children on newer kernels only: then it is taken to be
-    // in the initial one.
+    // The file has the offsets of the time namespace of this process's children. The process itself may be in
+    // another namespace, as only newer kernels let exec(2) move a process to that of its children. If the two
+    // differ, the process is taken to be in the initial namespace.
     let namespace = |name| fs::metadata(format!("/proc/self/ns/{name}")).map(|meta| meta.ino()).ok();
     if namespace("time") != namespace("time_for_children") {
         return 0;
@@ -292,19 +293,20 @@ static TIME_NAMESPACE_NS: LazyLock<i128> = LazyLock::new(|| {
     offsets.ok().and_then(|offsets| monotonic_offset(&offsets)).unwrap_or(0)
 });
 
-/// The offset of `CLOCK_MONOTONIC` in nanoseconds, from the line `monotonic SECONDS NANOSECONDS` of a
-/// process's `timens_offsets` (time_namespaces(7)).
+/// Returns the offset of `CLOCK_MONOTONIC` in nanoseconds from the text of a process's `timens_offsets`,
+/// which has a line `monotonic SECONDS NANOSECONDS` (time_namespaces(7)).
 fn monotonic_offset(offsets: &str) -> Option<i128> {
     let mut words = offsets.lines().find_map(|line| line.strip_prefix("monotonic"))?.split_whitespace();
     let [seconds, nanoseconds] = [words.next()?.parse::<i128>().ok()?, words.next()?.parse::<i128>().ok()?];
     Some(seconds * 1_000_000_000 + nanoseconds)
 }
 
-/// The ioctl(2) request for the type of the namespace that a file refers to: a `CLONE_*` flag
+/// The ioctl(2) request that returns the type of the namespace to which a file refers: a `CLONE_*` flag
 /// (ioctl_nsfs(2)).
 const NS_GET_NSTYPE: Ioctl = 0xb703;
 
-/// The inode number of the network namespace that an open file refers to; `None` if it refers to none.
+/// Returns the inode number of the network namespace to which an open file refers; `None` if the file is no
+/// network namespace.
 #[must_use]
 pub fn net_namespace(file: &File) -> Option<u32> {
     // SAFETY: the request has no argument, and the descriptor is open. Files that are no namespace refuse it.
@@ -319,8 +321,8 @@ mod tests {
 
     use super::*;
 
-    /// A temporary folder that stands for `/`: it has `files` (path, content) and those of a kernel 6.9 with
-    /// BTF.
+    /// Makes a temporary folder that stands for `/`. It contains `files`, given by path and content, and the
+    /// files of a kernel 6.9 with BTF.
     fn root(files: &[(&str, &str)]) -> TempDir {
         let root = tempfile::tempdir().unwrap();
         let all = [("proc/sys/kernel/osrelease", "6.9\n"), ("sys/kernel/btf/vmlinux", "")];

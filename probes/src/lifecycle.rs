@@ -1,4 +1,5 @@
-//! Begins, restarts and ends of associations (`lifecycle.h`), and why they end.
+//! Reads the records of begins, restarts and ends of associations (`lifecycle.h`), and derives why an
+//! association ended.
 
 use std::{io, net::SocketAddr, os::fd::OwnedFd, rc::Rc, time::Duration};
 
@@ -15,17 +16,20 @@ use crate::{
     ring::Ring,
 };
 
-/// Size of the ring buffer in bytes: room for more than 2,500 events. Those found at the start take half of it at most,
-/// and then wait until it is read.
+/// Size of the ring buffer in bytes: room for more than 2,500 events. The associations found at the start
+/// fill half of the ring at most; the search then pauses until this process has read the ring.
 const RING_BYTES: u32 = 1 << 21;
-/// How many associations the kernel side knows at a time, that is, from its begin to its end. It evicts those not
-/// heard of for long: their end is reported all the same, without what is known from their begin.
+/// How many living associations the kernel side remembers at a time. It evicts the one without an event for
+/// longest. The end of an evicted association is still reported, but without what was noted at its begin
+/// (such as its duration).
 const LIVES: u32 = 8192;
 
-/// The beginning of the names of the programs, and of the iterator, which are loaded for these events only.
+/// The names of all programs of `lifecycle.h`, which are loaded for these events only, begin with this
+/// prefix.
 pub(crate) const PREFIX: &str = "life_";
 
-/// Chooses, before loading, the programs and maps for events.
+/// Leaves the programs of `lifecycle.h` out of loading, or, with [`Config::lifecycle`], sets the sizes of
+/// their maps.
 ///
 /// # Errors
 /// Where libbpf refuses a size.
@@ -41,15 +45,15 @@ pub(crate) fn configure(open: &mut OpenPrograms, config: &Config) -> Result<(), 
 /// What happened to an association.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happening {
-    /// It was there when the trace began.
+    /// The association was up already when the trace began.
     Found,
-    /// It came up.
+    /// The association came up: its handshake is complete.
     Up,
-    /// The peer, or both ends, began it anew (RFC 9260 5.2).
+    /// The peer, or both ends, began the association anew (RFC 9260 5.2).
     Restart,
-    /// It ended.
+    /// The association was up, and ended.
     End,
-    /// This host began it, and it never came up.
+    /// This host began the association, and it never came up.
     Failed,
 }
 
@@ -58,93 +62,95 @@ pub enum Happening {
 pub enum Side {
     /// This host.
     Here,
-    /// The other end.
+    /// The other end of the association.
     Peer,
 }
 
 /// Why an association ended, or never came up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// An end has shut it down, with all data delivered (RFC 9260 9.2).
+    /// One end, or both, shut the association down, with all data delivered (RFC 9260 9.2).
     Shutdown,
     /// The peer has sent an ABORT (RFC 9260 9.1).
     AbortReceived,
-    /// This host has sent an ABORT.
+    /// This host has sent an ABORT, for the reason that the variant holds.
     AbortSent(Why),
-    /// The peer did not answer.
+    /// The peer did not answer for so long that the limit which the variant holds was reached.
     Timeout(Limit),
     /// The peer has answered an INIT or COOKIE ECHO with an ABORT.
     Refused,
-    /// ICMP said that the peer's host has no SCTP.
+    /// An ICMP message said that the peer's host has no SCTP (`sctp_sf_cookie_wait_icmp_abort()`).
     Unreachable,
-    /// A process of this host has given it up before it came up.
+    /// A process of this host gave the association up before it came up, such as by close().
     ClosedHere,
     /// This host had too little memory.
     NoMemory,
     /// The peer found the cookie too old, again and again (RFC 9260 5.2.6).
     StaleCookie,
-    /// None of these is certain.
+    /// What the kernel knew proves none of the other reasons.
     Unknown,
 }
 
 /// Why this host has sent an ABORT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// A process asked for it (`SCTP_ABORT`).
+    /// A process asked for the ABORT: a send with the flag `SCTP_ABORT`.
     Application,
-    /// A process has closed the socket without having read all data.
+    /// A process closed the socket while received data was still unread (`sctp_close()`).
     UnreadData,
-    /// A process has closed the socket, and its `SO_LINGER` is 0.
+    /// A process closed the socket, whose option `SO_LINGER` is on with time 0.
     Linger,
-    /// The peer broke the protocol.
+    /// The peer has sent something that breaks the protocol.
     Protocol,
 }
 
-/// What the peer's silence has reached.
+/// Which limit was reached while the peer did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// `Max.Init.Retransmits` (RFC 9260 16).
+    /// `Max.Init.Retransmits`, the number of attempts at the handshake (RFC 9260 16).
     InitAttempts,
-    /// `Association.Max.Retrans` (RFC 9260 8.1).
+    /// `Association.Max.Retrans`, the number of unanswered transmissions in a row (RFC 9260 8.1).
     AssocMaxRetrans,
-    /// The T5-shutdown-guard timer (RFC 9260 9.2).
+    /// The T5-shutdown-guard timer, the longest time that a shutdown may take (RFC 9260 9.2).
     ShutdownGuard,
 }
 
 /// The first error cause of an ABORT (RFC 9260 3.3.10).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// Cause code.
+    /// Cause code (RFC 9260 3.3.10).
     pub code: u16,
-    /// Text that came with it: its first 128 bytes, with what could harm a terminal escaped.
+    /// The cause's text: the first 128 bytes, with characters that could harm a terminal escaped. `None` if
+    /// there is none.
     pub text: Option<String>,
 }
 
-/// How an association ended, or failed.
+/// How an association ended, or failed to come up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// Why.
+    /// Why the association ended.
     pub reason: Reason,
-    /// Which end has decided that; `None`: neither, or it is not known.
+    /// Which end decided to end the association; `None` if neither or both did, or if that is not known.
     pub by: Option<Side>,
-    /// Cause in the ABORT that was received or sent; `None` if that had none, or if there was no ABORT.
+    /// The first error cause in the ABORT that was received or sent; `None` without an ABORT, or if the ABORT
+    /// had none.
     pub cause: Option<Cause>,
-    /// User data that was not acknowledged, in bytes. What was never sent counts with the headers of its chunks.
+    /// User data that the peer had not acknowledged, in bytes. Chunks never sent count with their headers.
     pub left_bytes: u64,
 }
 
 /// A path of an association that is up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LifePath {
-    /// This host's address and port; `None` while the kernel has chosen none.
+    /// This host's address and port on the path; `None` while the kernel has chosen no address.
     pub local: Option<SocketAddr>,
     /// The peer's address and port.
     pub peer: Option<SocketAddr>,
-    /// The path's state.
+    /// State of the path: active, inactive, unconfirmed and so on.
     pub state: PathState,
 }
 
-/// What an association came up with.
+/// The settings of an association that is up: its own, and what the two ends negotiated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssocSettings {
     /// Number of outbound and inbound streams.
@@ -155,56 +161,58 @@ pub struct AssocSettings {
     pub peer_initial_rwnd: u32,
     /// Window in this host's INIT or INIT ACK, in bytes; `None` unless the association has just come up.
     pub own_initial_rwnd: Option<u32>,
-    /// RTO.Initial, RTO.Min and RTO.Max.
+    /// RTO.Initial, RTO.Min and RTO.Max (RFC 9260 16).
     pub rto: [Duration; 3],
-    /// How long a SACK may wait for another packet; and number of packets after which one is sent.
+    /// How long this host may delay a SACK, in wait for another packet.
     pub sack_delay: Duration,
-    /// Number of packets after which a SACK is sent.
+    /// Number of packets after which this host sends a SACK without delay.
     pub sack_freq: u32,
-    /// HB.interval.
+    /// HB.interval: time between two HEARTBEATs on an idle path, to which the RTO is added (RFC 9260 8.3).
     pub hb_interval: Duration,
-    /// Path.Max.Retrans, Association.Max.Retrans, and PotentiallyFailed.Max.Retrans (RFC 7829).
+    /// Path.Max.Retrans, Association.Max.Retrans (RFC 9260 16), and PotentiallyFailed.Max.Retrans (RFC 7829).
     pub max_retrans: [u32; 3],
-    /// SCTP_NODELAY: small messages do not wait for an acknowledgement.
+    /// The socket option `SCTP_NODELAY`: small messages do not wait until earlier data is acknowledged.
     pub nodelay: bool,
-    /// Extensions in use, in this order: I-DATA (RFC 8260), PR-SCTP (RFC 3758), RE-CONFIG (RFC 6525), AUTH
-    /// (RFC 4895), ECN.
+    /// Whether each extension is in use, in this order: I-DATA (RFC 8260), PR-SCTP (RFC 3758), RE-CONFIG (RFC
+    /// 6525), AUTH (RFC 4895), ECN.
     pub extensions: [bool; 5],
     /// The peer's UDP port (RFC 6951); `None` without encapsulation.
     pub encap_port: Option<u16>,
-    /// The paths: the first eight.
+    /// The first eight paths of the association.
     pub paths: Vec<LifePath>,
 }
 
 /// A begin, restart or end of an association.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssocEvent {
-    /// When, on `CLOCK_MONOTONIC`.
+    /// When the event happened, on `CLOCK_MONOTONIC`.
     pub at: Duration,
-    /// The association, with its owner.
+    /// The association and the process that owns its socket; no path, as an association may have several.
     pub id: Identity,
-    /// What happened.
+    /// What happened to the association.
     pub happening: Happening,
-    /// How long the life that ends was up; `None` at other events, and if it came up before the trace began.
+    /// At [`Happening::End`]: how long the association was up, since its last restart if it had one. `None`
+    /// at other events, and if the association came up before the trace began.
     pub duration: Option<Duration>,
-    /// From the first INIT to the end of the handshake, at [`Happening::Up`]; `None` if the peer began it.
+    /// At [`Happening::Up`]: time from the first INIT to the end of the handshake. `None` at other events,
+    /// and if the peer began the association.
     pub handshake: Option<Duration>,
     /// INIT chunks that this host has sent; `None` if it sent none, or before the trace began.
     pub inits: Option<u32>,
     /// Which end began the association.
     pub initiated: Side,
-    /// No process has the socket any more.
+    /// Whether no process has the association's socket open any more.
     pub is_orphan: bool,
-    /// How it ended; `None` at other events.
+    /// At [`Happening::End`] and [`Happening::Failed`]: how the association ended. `None` at other events.
     pub ending: Option<Ending>,
-    /// What it came up with; `None` at other events than [`Happening::Found`] and [`Happening::Up`].
+    /// At [`Happening::Found`] and [`Happening::Up`]: the association's settings. `None` at other events.
     pub settings: Option<Box<AssocSettings>>,
 }
 
 /// Reads the events of a running trace.
 pub(crate) struct Lifecycle {
     ring: Ring<RawEvent>,
-    /// The iterator that finds associations that were there before the start; `None` once it has found all.
+    /// The iterator that finds the associations that were up at the start; `None` once all are found.
     finding: Option<Steps>,
     /// The cgroups and payload protocols of associations; `None` unless [`Config::owners`] is set.
     owners: Option<Owners>,
@@ -212,7 +220,8 @@ pub(crate) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Opens the ring buffer, and begins to find associations; `None` unless [`Config::lifecycle`] is set.
+    /// Opens the ring buffer, and begins to find the associations that are up; `None` unless
+    /// [`Config::lifecycle`] is set.
     ///
     /// # Errors
     /// Where the kernel refuses to map the ring buffer, or to run an iterator (out of memory).
@@ -270,7 +279,7 @@ impl Lifecycle {
             _ => return None,
         };
         let mut id = Identity::from(raw.id);
-        // Several paths have one association.
+        // The event is of the association as a whole, not of one of its paths.
         id.path = None;
         if let Some(owners) = &self.owners {
             let is_known = raw.owners != RawEvent::NO_OWNER;
@@ -344,7 +353,7 @@ const USER_INITIATED: u16 = 12;
 const RESOURCE_SHORTAGE: u16 = 0xa1;
 const ASCONF_ACK: u16 = 0xa3;
 
-/// Says why an association ended, or never came up, from what the kernel knew at that moment.
+/// Derives why an association ended, or never came up, from what the kernel knew at that moment.
 fn ending(raw: &RawEvent, happening: Happening) -> Ending {
     let (reason, by) = match raw.notified {
         notified::SHUTDOWN_COMP => (Reason::Shutdown, who_shut_down(raw)),
@@ -354,7 +363,8 @@ fn ending(raw: &RawEvent, happening: Happening) -> Ending {
         _ => (Reason::Unknown, None),
     };
     let has_abort = matches!(reason, Reason::AbortReceived | Reason::Refused | Reason::AbortSent(_));
-    // The cause in a chunk of the peer's is no cause of an ABORT of ours.
+    // Where the peer broke the protocol, `raw.cause` is of the peer's chunk: our ABORT has the code
+    // `raw.error`.
     let cause = match reason {
         Reason::AbortSent(Why::Protocol) => Some(Cause { code: raw.error, text: None }),
         _ if has_abort => abort_cause(&raw.cause),
@@ -363,15 +373,18 @@ fn ending(raw: &RawEvent, happening: Happening) -> Ending {
     Ending { reason, by, cause, left_bytes: raw.left_bytes }
 }
 
-/// Why the kernel frees an association that never came up, and notifies nobody: by close(), or as the call that begins it
-/// fails. If that could not make its INIT, there was no memory (`sctp_sf_do_prm_asoc()`, which sets the state
-/// nevertheless). If it could, what it was to send was not taken: `EFAULT`, or no memory (`sctp_sendmsg_to_asoc()`).
+/// Derives why the kernel freed an association that never came up, without a notification. Either a process
+/// closed the socket, or the call that was to begin the association failed. That call sets the state
+/// COOKIE-WAIT even if it has too little memory for an INIT (`sctp_sf_do_prm_asoc()`): then there is no INIT,
+/// and the reason is the memory. If there is an INIT, the kernel could not take the call's first message
+/// (`sctp_sendmsg_to_asoc()`: `EFAULT`, or no memory).
 fn given_up(raw: &RawEvent) -> Reason {
     if raw.state == COOKIE_WAIT && raw.no_init != 0 { Reason::NoMemory } else { Reason::ClosedHere }
 }
 
-/// Which end shut down: this host, if it is in SHUTDOWN-SENT. In SHUTDOWN-ACK-SENT the peer did; but if this host
-/// had sent a SHUTDOWN, too, which started T5-shutdown-guard, both did at once.
+/// Derives which end shut the association down; `None` for both at once. A host in SHUTDOWN-SENT did so
+/// itself. For a host in SHUTDOWN-ACK-SENT the peer did. But if that host's T5-shutdown-guard timer runs, the
+/// host had sent a SHUTDOWN, too: then both did.
 fn who_shut_down(raw: &RawEvent) -> Option<Side> {
     match raw.state {
         SHUTDOWN_SENT => Some(Side::Here),
@@ -380,7 +393,7 @@ fn who_shut_down(raw: &RawEvent) -> Option<Side> {
     }
 }
 
-/// Why an association that was up is lost (`sctp_cmd_assoc_failed()`).
+/// Derives why an association that was up was lost (`sctp_cmd_assoc_failed()`), and by which end.
 fn lost(raw: &RawEvent) -> (Reason, Option<Side>) {
     let here = Some(Side::Here);
     match raw.error {
@@ -389,16 +402,16 @@ fn lost(raw: &RawEvent) -> (Reason, Option<Side>) {
         0 if raw.by_t5 != 0 => (Reason::Timeout(Limit::ShutdownGuard), None),
         0 if raw.error_count >= raw.error_limit => (Reason::Timeout(Limit::AssocMaxRetrans), None),
         0 => (Reason::Unknown, None),
-        // In a restart (sctp_sf_do_assoc_update()).
+        // These two codes come of a restart that failed (sctp_sf_do_assoc_update()).
         RESOURCE_SHORTAGE | OUT_OF_RESOURCE => (Reason::NoMemory, here),
-        // An ASCONF-ACK was not processed: it is illegal, or this host had too little memory.
+        // The kernel could not process an ASCONF-ACK: it was illegal, or this host had too little memory.
         USER_INITIATED | ASCONF_ACK => (Reason::Unknown, here),
         _ => (Reason::AbortSent(Why::Protocol), here),
     }
 }
 
-/// Why a process aborted: close() does so only of unread data, or if SO_LINGER is 0, and never gives a text
-/// (`sctp_close()`).
+/// Derives why a process aborted. close() aborts only if data is unread or `SO_LINGER` has time 0, and its
+/// ABORT never has a text (`sctp_close()`).
 fn who_aborted(raw: &RawEvent) -> Why {
     match (raw.by_close != 0 && raw.cause.text_len == 0, raw.lingers != 0) {
         (false, _) => Why::Application,
@@ -407,7 +420,7 @@ fn who_aborted(raw: &RawEvent) -> Why {
     }
 }
 
-/// Why an association never came up (`sctp_cmd_init_failed()`).
+/// Derives why an association never came up (`sctp_cmd_init_failed()`), and by which end.
 fn failed(raw: &RawEvent) -> (Reason, Option<Side>) {
     let here = Some(Side::Here);
     match raw.error {
@@ -434,7 +447,8 @@ mod tests {
 
     use super::*;
 
-    /// An end that nothing is known of but what `change` sets.
+    /// Returns the reason that is derived from a record in which only `change` has set something, and the end
+    /// that decided.
     fn end_of(happening: Happening, change: impl FnOnce(&mut RawEvent)) -> (Reason, Option<Side>) {
         let mut raw = RawEvent::new_zeroed();
         raw.error_limit = 10;

@@ -1,4 +1,4 @@
-//! Attached programs, and how often the kernel left one out.
+//! Attached programs, and how often the kernel skipped one (left it out at an event).
 
 use std::{
     collections::HashMap,
@@ -20,10 +20,12 @@ use crate::{
     background::{Background, wait_for_programs},
 };
 
-/// The links that keep programs attached: to drop a link detaches its program, unless `background` holds it.
+/// The links of the attached programs. Dropping a link detaches its program, unless `background` holds the
+/// link, too.
 pub(crate) struct Links {
     links: Vec<Link>,
-    /// `None` where the kernel does not let links be pinned.
+    /// Holds the links so that the kernel detaches the programs after this process's end; `None` where the
+    /// kernel does not let links be pinned.
     background: Option<Background>,
 }
 
@@ -36,8 +38,9 @@ impl Links {
         Ok(Self { links, background })
     }
 
-    /// Detaches the programs, or leaves that to the kernel, once this is dropped. The programs must have been switched
-    /// off ([`Shared::switch_off`](crate::table::Shared::switch_off)).
+    /// Waits for programs at work and detaches all, or leaves the detaching to the kernel once this is
+    /// dropped. The programs must have been switched off before
+    /// ([`Shared::switch_off`](crate::table::Shared::switch_off)).
     pub(crate) fn detach(&mut self) {
         if wait_for_programs().is_err() {
             self.background = None;
@@ -45,16 +48,18 @@ impl Links {
         self.links.clear();
     }
 
-    /// How often the kernel left out a program. It skips a program of fentry kind that would interrupt itself
-    /// (`__bpf_prog_enter_recur()`), and a kprobe's that would interrupt another kprobe's on the same CPU: in
-    /// `kprobe_running()`, which is counted since 6.7, or in `trace_call_bpf()`, which 6.1 does not count.
+    /// Returns how often the kernel has skipped a program. It skips a program of fentry kind that would
+    /// interrupt itself (`__bpf_prog_enter_recur()`). It also skips the program of a kprobe that would
+    /// interrupt another kprobe's on the same CPU: at `kprobe_running()`, which kernels count since 6.7, or
+    /// in `trace_call_bpf()`, which 6.1 does not count.
     pub(crate) fn missed(&self, object: &Object) -> u64 {
         let programs = object.progs_mut().filter(|p| p.autoload());
         self.missed_kprobes() + programs.map(|program| recursion_misses(&program)).sum::<u64>()
     }
 
-    /// At most how often the kernel left out a program and, where it has one, its second copy, too (`hooks.h`). The
-    /// copies of the program `marked` counted `taken_over` events because the kernel left out the other.
+    /// Returns an upper limit of how many events were missed: the kernel skipped the program and, if the
+    /// program has a second copy (`hooks.h`), that copy, too. `taken_over`: how many events the first copy of
+    /// the program `marked` has counted because the kernel skipped the second.
     pub(crate) fn missed_by_both(&self, object: &Object, marked: &str, taken_over: u64) -> u64 {
         let programs = object.progs_mut().filter(|p| p.autoload());
         let misses: HashMap<String, u64> =
@@ -76,18 +81,18 @@ impl Links {
 /// The end of the name of a program's second copy.
 const SECOND: &str = "_second";
 
-/// The name of the iterator that `Rounds` runs in each round.
+/// Name of the iterator that finds the owners of sockets: `Rounds` runs it in each round.
 pub(crate) const OWNER_HAS: &str = "owner_has";
 
-/// The name of the iterator that `Trace` runs at the end of the run.
+/// Name of the iterator that counts the chunks no program saw: `Trace` runs it at the end of the run.
 pub(crate) const UNSEEN_LIVING: &str = "unseen_living";
 
-/// The name of the iterator that `Lifecycle` runs step by step.
+/// Name of the iterator that finds the associations that are up: `Lifecycle` runs it step by step.
 pub(crate) const LIFE_FOUND: &str = "life_found";
 
-/// Runs the loaded iterators that find what existed before the programs were attached: no newer socket is
-/// missed, since the programs see it. `owner_has` is not among them: `Rounds` runs it before, as the filter of
-/// these needs its result.
+/// Runs, once, the loaded iterators that find what existed before the programs were attached. To be called
+/// after attaching: sockets made later are seen by the programs. Leaves out the three iterators named above;
+/// of these, `Rounds` runs `owner_has` before this call, as the filter needs its result.
 pub(crate) fn find_earlier(object: &Object) -> Result<(), Error> {
     let others = [OWNER_HAS, UNSEEN_LIVING, LIFE_FOUND];
     let later = |p: &ProgramMut<'_>| others.iter().any(|name| p.name() == *name);
@@ -105,7 +110,7 @@ fn is_iterator(program: &ProgramMut<'_>) -> bool {
 pub(crate) struct FileIterator(pub(crate) Link);
 
 impl FileIterator {
-    /// Attaches an iterator; `None` if it is not loaded.
+    /// Attaches the iterator `name`; `None` if it is not loaded.
     ///
     /// # Errors
     /// Where the kernel refuses the iterator.
@@ -134,12 +139,12 @@ impl FileIterator {
     }
 }
 
-/// An iterator that is being run.
+/// A run of an iterator over all open files, which can pause between two files.
 pub(crate) struct Steps(Iter);
 
 impl Steps {
-    /// Goes on to where the program asks for a pause, or to the end. Returns whether that is reached. The kernel pauses
-    /// after a million files, too (`MAX_ITER_OBJECTS` in `kernel/bpf/bpf_iter.c`).
+    /// Goes on until the iterator program asks for a pause, or to the end. Returns whether the end is
+    /// reached. The kernel also pauses after a million files (`MAX_ITER_OBJECTS` in `kernel/bpf/bpf_iter.c`).
     ///
     /// # Errors
     /// Where the kernel refuses (out of memory).

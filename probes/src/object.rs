@@ -25,17 +25,17 @@ use crate::{
     table,
 };
 
-/// The commands of bpf(2) that an open probe needs, which a seccomp filter must allow: to read and write
-/// histograms, to read how often programs were left out, and to run attached iterators.
+/// The commands of bpf(2) that an open probe needs: a seccomp filter must allow them. The probe reads and
+/// writes histograms, reads how often the kernel skipped programs, and runs attached iterators.
 pub const BPF_COMMANDS: [bpf_cmd; 4] =
     [BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET_INFO_BY_FD, BPF_ITER_CREATE];
 
-/// The only ioctl(2) request that detaching needs, which a seccomp filter must allow:
-/// `PERF_EVENT_IOC_DISABLE`, for kprobes.
+/// The only ioctl(2) request that detaching needs: a seccomp filter must allow it. This is
+/// `PERF_EVENT_IOC_DISABLE`, by which libbpf detaches kprobes.
 pub const IOCTL_REQUEST: u32 = 0x2401;
 
-/// The most memory, in bytes, that it takes to load the programs beside the tables: theirs, and this process's while
-/// it reads the kernel's types.
+/// The most memory, in bytes, that loading takes beside the tables: that of the programs, and that of this
+/// process while it reads the kernel's types.
 const PROGRAMS: u64 = 16 << 20;
 
 /// Programs and maps that are not loaded yet.
@@ -48,19 +48,18 @@ pub struct OpenPrograms {
 }
 
 impl OpenPrograms {
-    /// Opens a compiled object. Of its programs, those for the kind `hooks`, the iterators and those of `lifecycle.h`
-    /// are to be loaded.
+    /// Opens a compiled object. Marks for loading: the programs of the kind `hooks`, the iterators, and the
+    /// programs of `lifecycle.h`.
     pub(crate) fn new(name: &str, object: &[u8], hooks: HookKind) -> Result<Self, Error> {
         let mut object = ObjectBuilder::default().name(name)?.open_memory(object)?;
         for mut program in object.progs_mut() {
             let kind = HookKind::of_section(&program.section().to_string_lossy());
-            // Those of lifecycle.h are kprobes only.
+            // All programs of lifecycle.h are kprobes: they are loaded with either kind of hooks.
             let is_any = program.name().to_string_lossy().starts_with(lifecycle::PREFIX);
             program.set_autoload(is_any || kind.is_none_or(|kind| kind == hooks));
         }
         let mut open = Self { object, settings: Settings::default(), tables: Vec::new() };
-        // Kretprobes find the arguments of their functions in the map `frames`; other programs do not need
-        // it.
+        // Only kretprobes need the map `frames`, where they find the arguments of their functions.
         let returns = |program: OpenProgram<'_>| {
             program.autoload() && program.section().to_string_lossy().starts_with("kretprobe/")
         };
@@ -70,7 +69,7 @@ impl OpenPrograms {
         Ok(open)
     }
 
-    /// Excludes from loading the programs, of either kind of hooks, whose names begin with `prefix`.
+    /// Marks the programs whose names begin with `prefix`, of either kind of hooks, as not to be loaded.
     pub(crate) fn leave_out(&mut self, prefix: &str) {
         for mut program in self.object.progs_mut() {
             if program.name().to_string_lossy().starts_with(prefix) {
@@ -92,7 +91,7 @@ impl OpenPrograms {
         self.resize(map, entries.max(256 * cpus))
     }
 
-    /// Sets the size of the table `name` (`TABLE` in `stats.h`): `len` entries of `T`.
+    /// Sets the size of the table `name` (`TABLE` in `stats.h`) to `len` entries of type `T`.
     pub(crate) fn set_table<T>(&mut self, name: &str, len: u32) {
         self.tables.push((format!(".bss.{name}"), len * size_of::<T>() as u32));
     }
@@ -127,8 +126,9 @@ impl OpenPrograms {
         self.object.maps_mut().find(|map| map.name() == name).ok_or_else(malformed)
     }
 
-    /// Names the module of each function that a program of fentry kind is for: `sctp:FUNCTION`. Without the
-    /// module libbpf searches vmlinux's types and then every module's: 10 million instructions per program.
+    /// Sets the target of each program of fentry kind to `sctp:FUNCTION`, if SCTP is a module. Without the
+    /// module's name libbpf would search vmlinux's types and then every module's: 10 million instructions per
+    /// program.
     fn name_module(&mut self) -> Result<(), Error> {
         if !is_module(Path::new("/")) {
             return Ok(());
@@ -143,26 +143,25 @@ impl OpenPrograms {
     }
 }
 
-/// A map of loaded programs, by its name.
+/// Returns a map of loaded programs by the map's name.
 pub(crate) fn map(object: &Object, name: &str) -> Result<MapHandle, Error> {
     let map = object.maps().find(|map| map.name() == name).ok_or_else(malformed)?;
     Ok(MapHandle::try_from(&map)?)
 }
 
-/// The map that holds a table (`TABLE` in `stats.h`) of loaded programs, by the table's name.
+/// Returns the map that holds a table (`TABLE` in `stats.h`) of loaded programs, by the table's name.
 pub(crate) fn table_map(object: &Object, name: &str) -> Result<MapHandle, Error> {
     map(object, &format!(".bss.{name}"))
 }
 
-/// Returns the kernel memory of all maps of loaded programs, in bytes: the sum of what
-/// `bpf_map_show_fdinfo()` calls `memlock` (before 6.4 it leaves out ring buffers). `None` where /proc is not
-/// mounted.
+/// Returns the kernel memory of all maps of loaded programs, in bytes: the sum of their `memlock` values,
+/// which `bpf_map_show_fdinfo()` computes (before 6.4 without ring buffers). `None` if /proc is not mounted.
 pub(crate) fn memory_bytes(object: &Object) -> Option<u64> {
     let made = object.maps().filter(|map| map.autocreate());
     made.map(|map| memlock(map.as_fd())).sum()
 }
 
-/// Returns the kernel memory of one map.
+/// Returns the kernel memory of one map in bytes, as `/proc/self/fdinfo` shows it.
 fn memlock(map: BorrowedFd<'_>) -> Option<u64> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse().ok()

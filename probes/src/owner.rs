@@ -26,14 +26,14 @@ use crate::{
     table::Shared,
 };
 
-/// How many sockets, and how many associations, the kernel side remembers with their owners. It evicts those not
-/// used for long.
+/// How many sockets, and how many associations, the kernel side remembers with their owners. If there are
+/// more, it evicts the least recently used.
 const SOCKETS: u32 = 8192;
 /// Number of cgroups whose paths the kernel side keeps.
 const CGROUPS: u32 = 256;
 
-/// Chooses, before loading, the programs and the maps for owners. `owner_` programs are loaded only if the
-/// filter or [`Config::owners`] needs them.
+/// Chooses, before loading, the programs for owners, whose names begin with `owner_`, and sizes their maps.
+/// The programs are loaded only if the filter or [`Config::owners`] needs them.
 ///
 /// # Errors
 /// Where the pid namespace of this process cannot be read from `/proc`.
@@ -58,35 +58,36 @@ pub(crate) fn configure(open: &mut OpenPrograms, config: &Config) -> Result<(), 
     Ok(())
 }
 
-/// Inode number of this process's pid namespace. The number given to `-p` is one of that namespace.
+/// Returns the inode number of this process's pid namespace, in which `-p PID` is meant.
 fn pid_namespace() -> io::Result<u64> {
     Ok(fs::metadata("/proc/self/ns/pid")?.ino())
 }
 
-/// Returns whether this host uses the hierarchy of cgroup v2: else each process is in its root.
+/// Returns whether this host uses cgroup v2. If not, the kernel side finds each process in the root cgroup.
 fn has_cgroup2() -> bool {
     fs::read_to_string("/proc/self/cgroup").is_ok_and(|own| own.lines().any(|line| line.starts_with("0::")))
 }
 
-/// What is known of an association: its owners, and the payload protocol identifier of its DATA chunks.
+/// An association's owner (`None`: not known), and the payload protocol identifier of its first DATA chunk
+/// that was looked at (`None`: no chunk yet).
 pub(crate) type Known = (Option<Rc<Owner>>, Option<u32>);
 
-/// The tables of owners.
+/// The kernel side's maps of owners, opened for reading.
 pub(crate) struct Owners {
     assocs: MapHandle,
     sockets: MapHandle,
     cgroups: MapHandle,
     shared: Shared<()>,
     has_cgroup2: bool,
-    /// Paths of cgroups by id. They do not change.
+    /// Paths of cgroups by their ids: a cache, as a cgroup's path never changes.
     paths: RefCell<HashMap<u64, String>>,
 }
 
-/// The most paths of cgroups that are kept in this process.
+/// The most paths of cgroups in this process's cache.
 const KEPT_PATHS: usize = 4096;
 
 impl Owners {
-    /// Opens the tables of loaded programs; `None` unless [`Config::owners`] is set.
+    /// Opens the maps of loaded programs; `None` unless [`Config::owners`] is set.
     ///
     /// # Errors
     /// Where the kernel refuses the mapping (out of memory or address space).
@@ -104,12 +105,13 @@ impl Owners {
         }))
     }
 
-    /// The number of the last round that is over: what is known of owners changes only with it.
+    /// Returns the number of the last completed round (see `owner.h`): while it stays the same, callers may
+    /// keep the owners they have read.
     pub(crate) fn rounds_done(&self) -> u32 {
         self.shared.rounds_done()
     }
 
-    /// The owners of an association, and the payload protocol identifier of its DATA chunks.
+    /// Returns what is known of the association with this id.
     pub(crate) fn of(&self, assoc_id: u32) -> Known {
         let Some(assoc) = lookup::<AssocOwner>(&self.assocs, &assoc_id.to_ne_bytes()) else {
             return (None, None);
@@ -124,7 +126,7 @@ impl Owners {
         (owner, (assoc.has_payload != 0).then_some(assoc.payload))
     }
 
-    /// One of the `owners` processes that have a socket.
+    /// Describes a socket's owner by `process`, which is one of the `owners` processes that have the socket.
     pub(crate) fn describe(&self, process: Process, owners: u32) -> Owner {
         let cgroup = if self.has_cgroup2 { self.path(process.cgroup) } else { None };
         let comm = process.comm.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -152,8 +154,8 @@ impl Owners {
     }
 }
 
-/// The process to name as a socket's owner after round `done`, and the number of its owners: as `owner_now()`
-/// of `owner.h` chooses.
+/// Returns which process to name as a socket's owner after the round `done`, and how many processes have the
+/// socket. `owner_now()` in `owner.h` makes the same choice.
 fn of_round(socket: &RawOwner, done: u32) -> (Process, u32) {
     let since = |round: u32| round.wrapping_sub(done) as i32 >= 0;
     let found = since(socket.round);
@@ -161,7 +163,7 @@ fn of_round(socket: &RawOwner, done: u32) -> (Process, u32) {
         (true, true) => (socket.last, socket.owners),
         (true, false) => (socket.last, 1),
         (false, true) => (socket.other, socket.owners),
-        // No process has it.
+        // No process has the socket any more: names the last one that had it.
         (false, false) => (socket.last, 0),
     }
 }
@@ -171,21 +173,22 @@ fn lookup<T: FromBytes + IntoBytes>(map: &MapHandle, key: &[u8]) -> Option<T> {
     map.lookup_into(key, value.as_mut_bytes(), MapFlags::ANY).ok()?.then_some(value)
 }
 
-/// Time between two looks at whether a round is due.
+/// Time between two checks whether a round is due. (A round looks for the owners of sockets: see `owner.h`.)
 pub const ROUND_PERIOD: Duration = Duration::from_millis(500);
 
-/// The longest time without a round: a process may hand on a socket in a way that no program sees.
+/// The longest time between two rounds. There must be rounds even if no program asks for one: a process may
+/// hand on a socket in a way that no program sees.
 const SELDOM: Duration = Duration::from_secs(10);
 
-/// After a round, this many times its length passes before the next: so rounds take at most 1 % of the time,
-/// however many files are open.
+/// After each round there is a pause of this many times the round's length: so rounds take at most 1 % of the
+/// time, however many files are open.
 const PAUSE: u32 = 100;
 
 /// Makes rounds: in each, the iterator `owner_has` looks at all open files.
 pub(crate) struct Rounds {
     iterator: FileIterator,
-    /// A round is due at each look, not only where the programs ask for one: a filter must not miss a socket that a process
-    /// gets in a way that no program sees.
+    /// True if a round is due at each check, not only when the programs ask for one. So it is with a filter
+    /// by process or cgroup, which must not miss a socket that a process gets in a way that no program sees.
     always: bool,
     /// When the last round began.
     last: Instant,
@@ -194,7 +197,7 @@ pub(crate) struct Rounds {
 }
 
 impl Rounds {
-    /// Attaches the iterator, if it is loaded.
+    /// Attaches the iterator `owner_has`; `None` if it is not loaded.
     ///
     /// # Errors
     /// Where the kernel refuses the iterator.
@@ -216,7 +219,7 @@ impl Rounds {
         }))
     }
 
-    /// Makes a round now.
+    /// Makes a round now: runs the iterator over all open files.
     ///
     /// # Errors
     /// Where the kernel refuses to run the iterator (too many open files, or out of memory).
@@ -236,7 +239,7 @@ impl Rounds {
     }
 }
 
-/// Attaches an iterator over open files: of one process, or with `pid` 0 of all.
+/// Attaches an iterator over the open files of the process `pid`; 0: of all processes.
 fn attach(program: &ProgramMut<'_>, pid: u32) -> Result<Link, Error> {
     let mut info = bpf_iter_link_info::default();
     info.task.pid = pid;
@@ -265,7 +268,8 @@ mod tests {
         Process { cgroup: 1, tgid, pid: tgid, comm: [0; 16] }
     }
 
-    /// The owner after round 7: `last` was seen in `last_round`, and `round` has found `owners` processes.
+    /// Returns the owner and the number of owners after round 7, if process 1 (`last`) was seen in
+    /// `last_round`, and `round` has found `owners` processes.
     fn owner(last_round: u32, round: u32, owners: u32) -> (u32, u32) {
         let (last, other) = (process(1), process(2));
         let socket = RawOwner { last, other, last_round, wanted_round: 0, round, owners, counted: 0, pad: 0 };

@@ -1,4 +1,4 @@
-//! Ring buffers, and descriptors that tokio waits for.
+//! Reads BPF ring buffers, and registers descriptors for which tokio waits.
 
 use std::{
     cell::RefCell,
@@ -25,15 +25,15 @@ pub fn async_fd(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>>
     unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(|e| e.into_parts().1)
 }
 
-/// Reads the events of a ring buffer.
+/// Reads the records of a BPF ring buffer, each of which is an `Event`.
 pub(crate) struct Ring<Event> {
     ring: RingBuffer<'static>,
     received: Rc<RefCell<Vec<Event>>>,
 }
 
 impl<Event: FromBytes + 'static> Ring<Event> {
-    /// Opens the ring buffer `map` for reading. Events that are too short are dropped; the programs write
-    /// none.
+    /// Opens the ring buffer `map` for reading. Records shorter than an `Event` are dropped (the programs
+    /// write none).
     ///
     /// # Errors
     /// Where the kernel refuses to map the ring buffer (out of memory).
@@ -57,7 +57,8 @@ impl<Event: FromBytes + 'static> Ring<Event> {
         unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) }.try_clone_to_owned()
     }
 
-    /// Moves at most `limit` events into `into`. Returns whether there may be more.
+    /// Appends at most `limit` records to `into`, and frees their place in the ring. Returns whether there
+    /// may be more.
     ///
     /// # Errors
     /// Where libbpf fails to read the ring buffer.

@@ -1,4 +1,4 @@
-//! A second signal ends a command at once, whatever it waits for.
+//! Makes a second signal (such as a second Ctrl-C) end a command at once, whatever the command waits for.
 
 use std::{
     io,
@@ -16,8 +16,9 @@ const TOGETHER: Duration = Duration::from_millis(300);
 /// When the first signal came, in ns of `CLOCK_MONOTONIC`; 0 before that.
 static FIRST: AtomicU64 = AtomicU64::new(0);
 
-/// Makes `signal` end the process at once, with status 128 + its number, if it comes as a second signal: more
-/// than `TOGETHER` after the first of all signals that this function was called for.
+/// Makes `signal` end the process at once, with the exit status 128 + `signal`, if it comes as a second
+/// signal: more than 300 ms after the first of all signals for which this function was called. The first
+/// signal does nothing here.
 ///
 /// # Errors
 /// Where the signal cannot be handled (SIGKILL, SIGSTOP).

@@ -1,18 +1,19 @@
-//! Causes of stalls: what held an association up while its cumulative TSN stood still (`bufmon.bpf.c`).
+//! Causes of stalls. A stall is a time, longer than the RTO, in which data was outstanding or queued and the
+//! cumulative TSN stood still (`bufmon.bpf.c`).
 
 use std::time::Duration;
 
 use zerocopy::FromBytes;
 
-/// Why an association stalls: what holds it up in the largest part of the time. `what_holds()` in
-/// `bufmon.bpf.c` decides it for each part, that is, anew with each SACK and each T3-rtx expiry; the premises
-/// below hold for that part.
+/// Why an association stalls: the cause that held for the largest part of the stall. Each SACK and each
+/// T3-rtx expiry begins a new part, and `what_holds()` in `bufmon.bpf.c` decides the cause of each part. The
+/// conditions below are those of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StallCause {
-    /// None of the other causes is proven.
+    /// The conditions of none of the other causes are met.
     Unknown,
-    /// The association is in COOKIE-WAIT or COOKIE-ECHOED: the peer has not answered this host's INIT or COOKIE
-    /// ECHO (in a way that this host accepts), and data may leave only after that.
+    /// The association is in COOKIE-WAIT or COOKIE-ECHOED: the peer has not answered this host's INIT or
+    /// COOKIE ECHO in a way that this host accepts. Data may leave only after that.
     HandshakeUnanswered,
     /// T3-rtx expired, and while it ran nothing came from the peer, on any path; where the peer was heard of in
     /// this stall, it expired twice since the last SACK.
@@ -20,7 +21,8 @@ pub enum StallCause {
     /// The window in the peer's last SACK is zero, or smaller than the chunk that is due; that SACK has no gap
     /// blocks; and T3-rtx expired once at most since then.
     WindowClosed,
-    /// The same, but that SACK has gap blocks: later TSNs than the one that is due have arrived.
+    /// As [`Self::WindowClosed`], but that SACK has gap blocks: later TSNs than the one that is due have
+    /// arrived, and fill the window.
     WindowFullOfGaps,
     /// The peer's last SACK has gap blocks, and its window has room: later TSNs than the one that is due have
     /// arrived.
@@ -39,7 +41,8 @@ impl StallCause {
     ];
 }
 
-/// What is known of a time in which the cumulative TSN stood still: `struct evidence` of `bufmon.bpf.c`.
+/// What the kernel side has noted about a time in which the cumulative TSN stood still: `struct evidence` of
+/// `bufmon.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes)]
 #[allow(missing_docs, reason = "the C struct says what they are")]
@@ -68,9 +71,9 @@ pub struct RawEvidence {
     pub pad: [u8; 7],
 }
 
-/// Returns what held the association up for the longest, up to `now`, and for how long. Of causes that held for
-/// as long, the last in the order of [`StallCause`]. `now`: a time of `CLOCK_MONOTONIC`; of no importance where
-/// the time of the evidence has ended.
+/// Returns the cause that has held for the longest part of a stall, up to `now`, and how long it has held. Of
+/// causes that have held equally long, returns the last in the order of [`StallCause`]. `now`: a time on
+/// `CLOCK_MONOTONIC`, which counts only if the stall has not ended.
 pub fn cause(evidence: &RawEvidence, now: Duration) -> (StallCause, Duration) {
     let mut held = evidence.held_ns;
     if evidence.until_ns == 0

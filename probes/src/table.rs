@@ -1,4 +1,4 @@
-//! Tables and other memory of the kernel side, mapped into this process: reads cost no system call.
+//! Tables and other memory of the BPF programs, mapped into this process: so reading costs no system call.
 
 use std::{
     cell::Cell,
@@ -22,14 +22,14 @@ use zerocopy::FromBytes;
 
 use crate::raw;
 
-/// The most entries that a table of `T` may have; a power of two. The verifier accepts no index that may
-/// reach further than 512 MB into a table (`BPF_MAX_VAR_OFF`).
+/// Returns the largest number of entries that a table of `T` may have; a power of two. The verifier accepts
+/// no index that may reach further than 512 MB into a table (`BPF_MAX_VAR_OFF`).
 pub(crate) const fn max_len<T>() -> u32 {
     1 << ((1 << 29) / size_of::<T>()).ilog2()
 }
 
-/// Makes a table's memory, of `size` bytes, in the kernel. libbpf would make it itself, but it would
-/// also map all of the memory into this process and fill it with zeroes.
+/// Makes the memory of a table in the kernel, `size` bytes. libbpf could make the memory, but would also map
+/// all of it into this process and fill it with zeroes.
 ///
 /// # Errors
 /// Where the kernel has too little memory.
@@ -84,14 +84,16 @@ impl<Accounting: FromBytes> Shared<Accounting> {
         Ok(Self { mapping, shared: PhantomData })
     }
 
-    /// A copy of the struct. Each integer is read whole, but not all integers are of the same moment.
+    /// Returns a copy of the struct. Each integer is read whole, but the integers may be of different
+    /// moments.
     pub(crate) fn get(&self) -> raw::Shared<Accounting> {
         // SAFETY: inside the mapping, which is page-aligned and lives as long as self. Volatile, as the
         // programs write at the same time; by `FromBytes` any bytes are a value.
         unsafe { ptr::read_volatile(self.ptr()) }
     }
 
-    /// Number of the last round that is over: one word of the struct, for callers that want no more.
+    /// Returns the number of the last completed round of `owner_has()` (`owner.h`). Reads only this word of
+    /// the struct.
     pub(crate) fn rounds_done(&self) -> u32 {
         // SAFETY: as in `get`.
         unsafe { ptr::read_volatile(&raw const (*self.ptr()).rounds_done) }
@@ -100,8 +102,8 @@ impl<Accounting: FromBytes> Shared<Accounting> {
     /// Ends the current interval and begins the next. Returns the number of the interval that has ended.
     pub(crate) fn next_epoch(&mut self) -> u32 {
         let ended = self.get().epoch;
-        // Never 0: an entry's `ended` is 0 while its path or association lives, else the number of an
-        // interval.
+        // Never 0, as an entry's `ended` is 0 while its path or association lives, and else an interval's
+        // number.
         let next = ended.wrapping_add(1).max(1);
         // SAFETY: as in `get`; no reference to the memory exists.
         unsafe { ptr::write_volatile(&raw mut (*self.ptr()).epoch, next) };
@@ -131,7 +133,7 @@ impl<Accounting: FromBytes> Shared<Accounting> {
         unsafe { ptr::write_volatile(&raw mut (*self.ptr()).rounds_done, round) };
     }
 
-    /// Makes the programs do nothing more.
+    /// Switches the programs off: they stay attached, and do nothing more.
     pub(crate) fn switch_off(&mut self) {
         // SAFETY: as in `next_epoch`.
         unsafe { ptr::write_volatile(&raw mut (*self.ptr()).is_off, 1) };
@@ -147,19 +149,19 @@ pub(crate) struct Table<T> {
     mapping: Mapping,
     len: usize,
     writable: bool,
-    /// How often an entry was left out, because its writer did not finish in time.
+    /// How often `read()` has given up an entry, because the entry's writer did not finish in time.
     busy: Cell<u64>,
     entry: PhantomData<T>,
 }
 
-/// How often an entry that a writer is changing is read again without a pause: a writer that is running
-/// finishes in less than a microsecond.
+/// How often [`Table::read`] reads an entry again without a pause, while a writer is changing the entry: a
+/// writer that is running finishes in less than a microsecond.
 const SPINS: u32 = 1000;
-/// How often the reader pauses before it gives up an entry that a writer is changing. The writer may have
-/// been preempted, even by this process, or have used up its share of the CPU (`cpu.max`, whose period is 100
-/// ms by default).
+/// How often [`Table::read`] pauses before it gives up an entry that a writer is changing. The writer may
+/// have been preempted, even by this process, or have used up its share of the CPU (`cpu.max`, whose period
+/// is 100 ms by default).
 const PAUSES: u32 = 150;
-/// Length of each pause of a reader that waits for a writer.
+/// Length of each of these pauses.
 const PAUSE: Duration = Duration::from_millis(1);
 
 impl<T: FromBytes> Table<T> {
@@ -194,14 +196,14 @@ impl<T: FromBytes> Table<T> {
         })
     }
 
-    /// One word of an entry, at `offset` bytes; `None` beyond the table. A single word is always consistent:
-    /// so this is a quick look at entries of which most need not be copied.
+    /// Returns the 8-byte word at `offset` bytes of an entry; `None` beyond the table. A single word is
+    /// always consistent. So this is a quick way to look for the few entries that are worth a copy.
     pub(crate) fn word(&self, index: usize, offset: usize) -> Option<u64> {
         (index < self.len && offset < size_of::<T>()).then(|| self.load(index, offset / 8))
     }
 
-    /// Sets the member of 32 bits at `offset` of an entry to `to`, if its value is `from`. Returns false if
-    /// the member has another value, or the table cannot be written.
+    /// Changes the 32-bit member at `offset` bytes of an entry from the value `from` to `to`. Returns false
+    /// if the member has another value than `from`, or the table is mapped read-only.
     pub(crate) fn compare_exchange(&self, index: usize, offset: usize, from: u32, to: u32) -> bool {
         if !self.writable || index >= self.len || !offset.is_multiple_of(4) || offset >= size_of::<T>() {
             return false;
@@ -213,8 +215,9 @@ impl<T: FromBytes> Table<T> {
         word.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// A consistent copy of an entry: no writer changed the entry meanwhile. `None` beyond the table, or if
-    /// the writer does not finish while the reader waits, which counts as [`Table::busy`].
+    /// Returns a consistent copy of an entry: one that no writer changed while it was made, as
+    /// `is_consistent` finds out. `None` beyond the table, or if a writer does not finish within about 150
+    /// ms; [`Table::busy`] counts that.
     pub(crate) fn read(&self, index: usize, is_consistent: impl Fn(&T) -> bool) -> Option<T> {
         if index >= self.len {
             return None;
@@ -235,18 +238,19 @@ impl<T: FromBytes> Table<T> {
         None
     }
 
-    /// How often an entry was left out, because its writer did not finish in time.
+    /// Returns how often [`Table::read`] has given up an entry, because its writer did not finish in time.
     pub(crate) fn busy(&self) -> u64 {
         self.busy.get()
     }
 
-    /// The number of entries.
+    /// Returns the number of entries.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// A copy of an entry, made word by word upwards: so its first and last words, `seq_tail` and `seq_head`,
-    /// show whether it is consistent (see `stats.h`).
+    /// Returns a copy of an entry, made word by word from the lowest address upwards. Thus the first and the
+    /// last word of the copy, `seq_tail` and `seq_head`, show whether the copy is consistent (see
+    /// `begin_update()` in `stats.h`).
     fn copy(&self, index: usize) -> T {
         let mut copy = MaybeUninit::<T>::uninit();
         for word in 0..Self::WORDS {

@@ -2,7 +2,7 @@
 
 use libbpf_rs::libbpf_sys::{libbpf_major_version, libbpf_minor_version};
 
-/// libbpf's version, e.g. `1.7`.
+/// Returns libbpf's major and minor version, such as `1.7`.
 #[must_use]
 pub fn libbpf_version() -> String {
     // SAFETY: these functions only return constants.

@@ -11,15 +11,15 @@ use crate::sysroot;
 /// The architecture of a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arch {
-    /// The host's own: guests get the host's programs.
+    /// x86-64, the host's own architecture: guests get the host's programs.
     X86_64,
-    /// Emulated: a cross compiler builds the workspace's programs, and the others come from Debian's
-    /// packages.
+    /// arm64, which QEMU emulates: a cross compiler builds the workspace's programs for the guest, and the
+    /// other programs come from Debian's packages.
     Aarch64,
 }
 
 impl Arch {
-    /// The architecture that `$SCTPTRACE_ARCH` names; x86_64 if that is not set.
+    /// Returns the architecture that `$SCTPTRACE_ARCH` names; x86_64 if that variable is not set.
     ///
     /// # Errors
     /// When `$SCTPTRACE_ARCH` names no known architecture.
@@ -27,7 +27,7 @@ impl Arch {
         env::var("SCTPTRACE_ARCH").map_or(Ok(Self::X86_64), |name| Self::from_name(&name))
     }
 
-    /// The architecture whose [`name`](Self::name) is `name`.
+    /// Returns the architecture whose [`name`](Self::name) is `name`.
     ///
     /// # Errors
     /// When there is no such architecture.
@@ -54,7 +54,8 @@ impl Arch {
         }
     }
 
-    /// The suffix for names of folders and virtual machines; empty for the host's own architecture.
+    /// The suffix that folders and virtual machines of this architecture have in their names; empty for the
+    /// host's own.
     pub const fn suffix(self) -> &'static str {
         match self {
             Self::X86_64 => "",

@@ -1,5 +1,5 @@
-//! CPU time that this machine has used. Under icount, where an instruction takes one nanosecond, CPU time in
-//! ns is the number of instructions run.
+//! Reads how much CPU time this machine has used. In a guest under QEMU's icount, where each instruction
+//! takes one nanosecond, CPU time in ns is the number of instructions run.
 
 use std::fs;
 use std::thread;

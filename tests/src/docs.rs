@@ -61,7 +61,7 @@ pub struct Shown {
 }
 
 impl Page {
-    /// Reads all pages that have blocks.
+    /// Reads all pages that have blocks of commands with their output (see the top of this file).
     ///
     /// # Errors
     /// Where a page cannot be read, or a block in it is incomplete.

@@ -1,5 +1,6 @@
-//! Makes the packets of a peer that breaks SCTP's rules: at random, but from a seed, so that a run can be
-//! repeated. The kernel under attack runs `sctp-fuzz echo`.
+//! Makes the packets of a peer that breaks SCTP's rules, at random. The random numbers come from a seed, so
+//! that a run can be repeated. On the host under attack runs `sctp-fuzz echo`; in this file, "the kernel" is
+//! the one of that host.
 
 use std::ops::RangeInclusive;
 

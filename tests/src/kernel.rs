@@ -1,5 +1,5 @@
-//! Stock Debian kernels: downloaded once with apt, then taken from a cache. Also the bed's apt, and its
-//! cache.
+//! Stock Debian kernels for the guests: downloaded once with apt, then taken from a cache. This module also
+//! has the cache, and an apt that needs no root.
 
 use std::env;
 use std::fs::{self, File};
@@ -71,7 +71,7 @@ impl Series {
         }
     }
 
-    /// The series whose [`name`](Self::name) is `name`.
+    /// Returns the series whose [`name`](Self::name) is `name`.
     ///
     /// # Errors
     /// When there is no such series.
@@ -147,8 +147,8 @@ pub fn cache_dir() -> Result<PathBuf> {
     Ok(PathBuf::from(home).join(".cache/sctptrace"))
 }
 
-/// Calls `fetch` to make the file or folder `path` of the cache, unless that exists. A lock lets one process
-/// fetch at a time, as all share apt's state.
+/// Makes the file or folder `path` of the cache by `fetch`, unless it exists. One process at a time may
+/// fetch, by a lock, as all processes share apt's state.
 pub(crate) fn keep(path: &Path, fetch: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if path.exists() {
         return Ok(());

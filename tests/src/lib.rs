@@ -1,4 +1,5 @@
-//! The test bed: boots stock kernels, makes SCTP traffic, captures it, and computes the truth from the capture.
+//! The test bed: boots stock kernels in virtual machines, makes SCTP traffic, captures the traffic, and
+//! computes from the capture what the commands must report.
 
 pub mod arch;
 pub mod bench;

@@ -1,9 +1,9 @@
 //! Losses that are the same in every run: computes which packets `sctp-drop` must have dropped, to compare
 //! with its report.
 //!
-//! A packet is dropped if the transmission of its first DATA chunk, or its SACK, is chosen. The choice depends on a seed
-//! and on three numbers, none of which depends on time: see [`Transmission`]. `bpf/drop.bpf.c` chooses by the
-//! same function.
+//! `sctp-drop` drops a packet if it chooses the transmission of the packet's first DATA chunk, or the
+//! packet's SACK. The choice depends on a seed and on three numbers, none of which depends on time: see
+//! [`Transmission`]. `bpf/drop.bpf.c` and this module choose by the same function.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::capture::Frame;
 use crate::sctp::Chunk;
 
-/// A transmission of a DATA chunk: association (0, 1, ... in the order of their INITs), TSN relative to the
-/// association's first one, and copy (0 is the first transmission). Of a SACK: its association, its number among
-/// that association's packets that begin with a SACK, and 0.
+/// What is transmitted, in three numbers. Of a DATA chunk: the association (0, 1, ... in the order of the
+/// INITs), the TSN relative to the association's first TSN, and the copy (0 is the first transmission). Of a
+/// SACK: the association, the SACK's number among the association's packets that begin with a SACK, and 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Transmission(pub u32, pub u32, pub u32);
 
@@ -35,7 +35,7 @@ pub struct Losses {
     pub choice: Choice,
     /// The first DATA chunk, or the SACK, of each dropped packet, in the order of dropping.
     pub dropped: Vec<Transmission>,
-    /// How often `sctp-drop` could not follow something, for example DATA of an association whose INIT it did
+    /// Number of packets that `sctp-drop` could not assign, such as DATA of an association whose INIT it did
     /// not see. `sctp-drop` fails unless this is 0.
     pub unknown: u32,
 }
@@ -85,8 +85,8 @@ impl Choice {
         chosen
     }
 
-    /// Returns the SACKs that `sctp-drop --sacks` must have dropped, in the order of sending. `frames` is a capture at
-    /// their sender.
+    /// Returns the SACKs that `sctp-drop --sacks` must have dropped, in the order of sending. `frames`: a
+    /// capture at the host that sent the SACKs. `from_sender`: returns whether that host sent a frame.
     pub fn of_sacks(self, frames: &[Frame], from_sender: impl Fn(&Frame) -> bool) -> Vec<Transmission> {
         let mut associations: BTreeMap<(u16, u16), (u32, u32)> = BTreeMap::new();
         let mut chosen = Vec::new();
@@ -115,7 +115,7 @@ struct Association {
     index: u32,
     tag: u32,
     first: u32,
-    /// By TSN relative to `first`: how often the TSN was sent so far.
+    /// How often each TSN was sent so far, by TSN relative to `first`.
     copies: BTreeMap<u32, u32>,
 }
 

@@ -53,7 +53,7 @@ pub mod option {
     pub const CONNECTX: i32 = 110;
     /// Counters of an association: [`super::RawStats`].
     pub const GET_ASSOC_STATS: i32 = 112;
-    /// How messages may be given up, where a send does not say it: [`super::DefaultPrInfo`].
+    /// How PR-SCTP may give up messages for whose sends no policy is set: [`super::DefaultPrInfo`].
     pub const DEFAULT_PRINFO: i32 = 114;
     /// How many messages of an association were given up: [`super::PrStatus`].
     pub const PR_ASSOC_STATUS: i32 = 115;
@@ -156,8 +156,8 @@ plain!(
     }
 );
 plain!(
-    /// `struct sctp_assoc_stats`: counters since the association began; except `max_rto`, the highest RTO in
-    /// jiffies since the last time that this was read.
+    /// `struct sctp_assoc_stats`: counters since the association began. Only `max_rto` is another value: the
+    /// highest RTO, in jiffies, since the last call that read it.
     RawStats, packed(4) {
         assoc_id: i32, filler: u32, max_rto_address: Address, max_rto: u64, isacks: u64, osacks: u64,
         opackets: u64, ipackets: u64, rtxchunks: u64, outofseqtsns: u64, idupchunks: u64, gapcnt: u64,

@@ -1,5 +1,5 @@
-//! Builds and reads SCTP packets as bytes, for a peer outside the kernel, which keeps the rules or breaks
-//! them.
+//! Builds and reads SCTP packets as bytes, for a peer outside the kernel, which may keep SCTP's rules or
+//! break them.
 
 use std::net::Ipv4Addr;
 
@@ -113,8 +113,8 @@ pub fn chunks(packet: &[u8]) -> Vec<(u8, u8, &[u8])> {
         .collect()
 }
 
-/// Returns type and value of each parameter in `rest`. Chunks can be read the same way: the high byte of the
-/// returned type is then the chunk's type, the low byte its flags.
+/// Returns type and value of each parameter in `rest` (RFC 9260 3.2.1). Chunks can be read the same way: then
+/// the high byte of each returned type is the chunk's type, and the low byte has the chunk's flags.
 pub fn parts(mut rest: &[u8]) -> Vec<(u16, &[u8])> {
     let mut found = Vec::new();
     while let [a, b, c, d, ..] = *rest {
@@ -126,7 +126,8 @@ pub fn parts(mut rest: &[u8]) -> Vec<(u16, &[u8])> {
     found
 }
 
-/// The big-endian number of 32 bits at offset `at` of a value; 0 if the value ends before.
+/// Returns the big-endian 32-bit number at offset `at` of a value; 0 if the value ends before that number
+/// does.
 pub fn word(value: &[u8], at: usize) -> u32 {
     value.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes)
 }

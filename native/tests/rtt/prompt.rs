@@ -20,7 +20,7 @@ const PATH_MTU: u32 = 1500;
 /// How a receiver sends SACKs: RFC 9260 6.2 leaves stacks some freedom.
 #[derive(Clone, Copy, Debug)]
 struct Manners {
-    /// The receiver sends a SACK for every so many packets.
+    /// Number of packets after which the receiver sends a SACK at once.
     frequency: u32,
     /// Time in nanoseconds for which the receiver holds a SACK back.
     delay: u64,
@@ -435,8 +435,8 @@ fn packets_that_were_not_seen_make_none_prompt() {
     }
 }
 
-/// Sends packets of one chunk each, which all arrive, and has their SACK come. `seen` tells of each whether its
-/// hook runs. Returns the number of prompt samples.
+/// Sends packets of one chunk each, which all arrive, and lets their SACK come. `seen`: for each packet,
+/// whether the hook of its chunk runs. Returns the number of prompt samples.
 fn prompt_of(world: &mut World, seen: &[bool]) -> u32 {
     for &seen in seen {
         let tsn = world.send(0, 0, 1, |_| seen)[0];

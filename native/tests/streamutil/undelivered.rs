@@ -1,5 +1,5 @@
-//! What was not delivered: sends and chunks for streams that do not exist, and messages given up by PR-SCTP,
-//! against what the application and the kernel have counted.
+//! Tests the counts of what was not delivered: sends and chunks for streams that do not exist, and messages
+//! given up by PR-SCTP. The counts must be those of the model's application and kernel.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use zerocopy::{Immutable, IntoBytes};
 
 use crate::{Life, Setup, World};
 
-/// `struct given_up_args` (`streamutil.c`).
+/// `struct given_up_args` (`streamutil.c`): arguments of the hook `given_up`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Immutable, IntoBytes)]
 struct GivenUp {
     stream: StreamArgs,
-    /// By policy, as `unsent`.
+    /// Messages given up after a part was sent, by policy of PR-SCTP; `unsent` has those given up before.
     sent: [u32; 3],
     unsent: [u32; 3],
     listed: u32,
@@ -25,14 +25,15 @@ struct GivenUp {
     dead: u32,
 }
 
-/// Number of outbound streams: `kernel_stream_assoc()` in `stream_args.h`.
+/// Number of outbound streams, as `kernel_stream_assoc()` in `stream_args.h` sets it.
 const STREAMS: u32 = 10;
 /// Cause of an ERROR chunk (RFC 9260 3.3.10.1): invalid stream identifier.
 const INVALID_STREAM: u32 = 1;
 /// `SCTP_ERROR_INV_STRM` as `sctp_stream_shrink_out()` passes it to `sctp_chunk_fail()`: in network order.
 const SHRUNK: u32 = 0x0100;
 
-/// Counts of a life: sends refused, chunks discarded, and messages given up after and before a part of them was sent.
+/// What was not delivered in one life of an association: sends refused, chunks discarded, and messages given
+/// up after and before a part of them was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     refused: u64,
@@ -41,7 +42,7 @@ struct Counts {
     unsent: u64,
 }
 
-/// What the kernel keeps of an association, over all its lives.
+/// The kernel's own counts of an association, which go on over restarts.
 #[derive(Clone, Copy, Default)]
 struct Kernel {
     sent: [u32; 3],
@@ -50,7 +51,7 @@ struct Kernel {
     queued: bool,
 }
 
-/// An association, with the truth about its present life.
+/// An association: the kernel's counts, and the true counts of its present life.
 #[derive(Clone, Copy, Default)]
 struct Peer {
     kernel: Kernel,
@@ -68,7 +69,7 @@ struct Undelivered {
     prune: Hook<StreamArgs>,
     at_start: Hook<StreamArgs>,
     at_end: Hook<StreamArgs>,
-    /// By association id.
+    /// All associations that have begun, by association id.
     peers: BTreeMap<u32, Peer>,
     ended: BTreeMap<Life, Counts>,
     rng: Rng,
@@ -102,7 +103,7 @@ impl Undelivered {
         self.peers.get_mut(&self.world.assocs[index].args.assoc.assoc_id).expect("it was begun")
     }
 
-    /// Shows the programs what the kernel keeps of an association now.
+    /// Writes the kernel's counts of an association into the stub kernel, where hooks find them.
     fn show(&mut self, index: usize, dead: bool) {
         let Kernel { sent, unsent, listed, queued } = self.peer(index).kernel;
         let stream = self.args(index);
@@ -131,7 +132,8 @@ impl Undelivered {
         self.peer(index).counts.refused += u64::from(stream >= STREAMS);
     }
 
-    /// A new chunk arrives on a stream that does not exist; these copies of the program run.
+    /// A new chunk arrives on a stream that does not exist. `copies`: which copies of the program run
+    /// (`COPY_*`).
     fn discard(&mut self, index: usize, stream: u16, copies: u32) {
         let peer = self.peer(index);
         peer.tsn += 1;
@@ -178,8 +180,8 @@ impl Undelivered {
         self.world.assocs.swap_remove(index);
     }
 
-    /// What the entries have, by life. An association of which user space would find nothing must have nothing to
-    /// show.
+    /// Returns the counts in the program's entries, by life. Asserts that an association without any stream,
+    /// which user space cannot find, has no counts.
     fn found(&self) -> BTreeMap<Life, Counts> {
         let mut found = BTreeMap::new();
         for (assoc, streams) in self.world.entries() {
@@ -195,7 +197,8 @@ impl Undelivered {
         found
     }
 
-    /// Asserts that an association has all that happened, as a hook has just found it.
+    /// Asserts that an association's entry has all counts up to now. To be called after a hook that reads the
+    /// kernel's.
     fn check_now(&mut self, index: usize) {
         let (life, counts) = (self.world.assocs[index].life(), self.peer(index).counts);
         assert_eq!(self.found().get(&life).copied().unwrap_or_default(), counts);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Sent chunks that a program remembers: in rtt.bpf.c those that wait for their SACK, in rto.bpf.c
- * those that were sent again. A chunk is found by association and TSN, in sets of slots in an array
- * (no allocation, no hash walk). Consecutive TSNs lie in consecutive sets; associations start far
+ * The sent chunks that a program remembers: in rtt.bpf.c those that wait for their SACK, in
+ * rto.bpf.c those that were sent again. The table `inflight` is an array of sets of four slots (no
+ * allocation, no hash walk). Association id and TSN together decide in which set a chunk lies.
+ * Consecutive TSNs of an association lie in consecutive sets; different associations begin far
  * apart.
  *
- * One CPU at a time writes the slots of an association: the one that holds its socket lock. But
- * associations share sets, and a chunk of one may take the slot of another's at any time, on
- * another CPU. So the functions here change the key of a slot by compare-and-swap: the CPU that
- * succeeds has the slot, or the chunk that was in it.
+ * Only the CPU that holds an association's socket lock adds or removes its chunks. But associations
+ * share sets: on another CPU, at any time, a chunk of another association may take a slot. So the
+ * functions in this file change the key of a slot by compare-and-swap: the CPU that succeeds has
+ * the slot, and the chunk that was in it.
  */
 #ifndef CHUNKS_H
 #define CHUNKS_H
@@ -16,22 +17,23 @@
 #include "stats.h"
 
 #define SET_SLOTS 4
-/* Limit of the TSNs and gap blocks looked at per SACK (see Loops in CONTRIBUTING.md). */
+/* How many TSNs and gap blocks of one SACK a program looks at (see Loops in CONTRIBUTING.md). */
 #define MAX_SCAN 8192
 
 /* Keys of slots without a chunk: associations that have chunks have ids from 3 to 2^31 - 1. */
 #define SLOT_FREE 0ull
 #define SLOT_BUSY ~0ull /* a CPU is writing the slot */
 
+/* A place for one chunk. */
 struct slot {
 	union {
-		__u64 key;
+		__u64 key; /* SLOT_FREE, SLOT_BUSY, or the chunk's association and TSN */
 		struct {
 			__u32 assoc_id;
 			__u32 tsn;
 		};
 	};
-	__u64 sent_ns;
+	__u64 sent_ns;	       /* when the chunk was sent, CLOCK_MONOTONIC */
 	__u32 path;	       /* path that the chunk was sent on: index into entries */
 	__u32 path_generation; /* generation of that entry */
 	__u32 note;	       /* see PACKET_SACK_IMM in rtt.bpf.c, NOTE_PATH in spurious.h */
@@ -58,6 +60,7 @@ static __always_inline struct set *set_of(__u32 assoc_id, __u32 tsn)
 	return entry_of(inflight, (assoc_id * 0x9e3779b1u + tsn) & settings.set_mask);
 }
 
+/* Returns the slot of a chunk; NULL: the chunk has none. */
 static __always_inline struct slot *slot_of(__u32 assoc_id, __u32 tsn)
 {
 	struct set *set = set_of(assoc_id, tsn);
@@ -70,23 +73,23 @@ static __always_inline struct slot *slot_of(__u32 assoc_id, __u32 tsn)
 	return NULL;
 }
 
-/* Changes a slot's key. Returns false where another CPU was faster, and has the slot now. */
+/* Changes a slot's key from `old` to `new`. Returns false if another CPU was faster. */
 static __always_inline bool swap_key(struct slot *slot, __u64 old, __u64 new)
 {
 	return __sync_val_compare_and_swap(&slot->key, old, new) == old;
 }
 
 /*
- * Takes the chunk with this key out of its slot. Returns false where another chunk has taken the
- * slot meanwhile: that eviction is counted already, and what the caller has read of the slot may be
- * the other chunk's.
+ * Takes the chunk with this key out of its slot. Returns false if another chunk has taken the slot
+ * meanwhile. Then what the caller has read from the slot may be the other chunk's; and the eviction
+ * is counted already.
  */
 static __always_inline bool take(struct slot *slot, __u64 key)
 {
 	return swap_key(slot, key, SLOT_FREE);
 }
 
-/* Frees the slot of a chunk. Returns whether the chunk had one. */
+/* Frees the slot of a chunk. Returns whether the chunk had a slot. */
 static __always_inline bool forget(__u32 assoc_id, __u32 tsn)
 {
 	struct slot *slot = slot_of(assoc_id, tsn);
@@ -95,8 +98,8 @@ static __always_inline bool forget(__u32 assoc_id, __u32 tsn)
 }
 
 /*
- * Writes a slot that this CPU has made SLOT_BUSY. The key comes last, by an atomic operation: see
- * begin_update() for how that keeps the order.
+ * Writes the slot that this CPU has marked SLOT_BUSY. Writes the key last, by an atomic operation,
+ * so that other CPUs find the key only once the rest is written: see begin_update().
  */
 static __always_inline void fill(struct slot *slot, const struct slot *new)
 {
@@ -111,9 +114,9 @@ static __always_inline void fill(struct slot *slot, const struct slot *new)
 }
 
 /*
- * Puts a chunk into a free slot of its set, or into that of the set's oldest chunk. Returns whether
- * a chunk is left without a slot: the oldest, or the new one where other CPUs were faster each
- * time. *evicted is the note of that chunk.
+ * Puts a chunk into a free slot of its set; if none is free, into the slot of the set's oldest
+ * chunk. Returns whether a chunk has no slot any more: the oldest one, or the new one if other CPUs
+ * were faster at each slot. Sets *evicted to the note of that chunk.
  */
 static __always_inline bool remember(const struct slot *new, __u32 *evicted)
 {
@@ -182,7 +185,7 @@ static long drop_steps(__u32 step, struct run *run)
 
 /*
  * Frees the slots of `len` TSNs of an association, from `first` on. Returns how many had a slot.
- * Looks at no set twice, however large `len` is. (Global: see log2_u64().)
+ * Looks at no set twice, however large `len` is. (A global function: see log2_u64().)
  */
 __noinline __u32 drop(__u32 assoc_id, __u32 first, __u32 len)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * The filter: which associations and paths to trace (settings.filter). To be included after the
- * definition of struct accounting (see shared.h).
+ * The filter: which associations and paths to trace (settings.filter). A .bpf.c file defines struct
+ * accounting before it includes this file (see shared.h).
  */
 #ifndef FILTER_H
 #define FILTER_H
 
 #include "assoc.h"
 
-/* Returns whether the filter takes an association, whatever the filter says about addresses. */
+/* Returns whether the filter takes an association. Leaves the filter's address out of account. */
 static __always_inline bool wanted_assoc(bool trusted, struct sctp_association *asoc)
 {
 	if (!settings.want_filter)
@@ -28,8 +28,9 @@ static __always_inline bool wanted_assoc(bool trusted, struct sctp_association *
 }
 
 /*
- * Returns whether the filter takes an association and this path, which is not NULL: an address in
- * the filter must be the path's, the peer's or our own. If not, sets shared.passed_over.
+ * Returns whether the filter takes an association and one of its paths, `transport`, which is not
+ * NULL. An address in the filter must be one of the path's two: the peer's or our own. If the
+ * filter does not take them, sets shared.passed_over.
  */
 static __always_inline bool wanted_on(bool trusted, struct sctp_association *asoc,
 				      struct sctp_transport *transport)
@@ -42,13 +43,13 @@ static __always_inline bool wanted_on(bool trusted, struct sctp_association *aso
 		is_path = addr_is(&transport->ipaddr) || addr_is(&transport->saddr);
 	if (is_path && wanted_assoc(trusted, asoc))
 		return true;
-	/* Writes only once: other CPUs read the cache line. */
+	/* Writes only the first time: each write would take the cache line from other CPUs. */
 	if (!*(volatile __u32 *)&shared.passed_over)
 		shared.passed_over = true;
 	return false;
 }
 
-/* As wanted_on(); NULL stands for the primary path. */
+/* As wanted_on(), but `transport` may be NULL, which stands for the primary path. */
 static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * A kretprobe sees no arguments. So a kprobe at the function's entry keeps them in the map `frames`
- * for the kretprobe, under the address of the stack frame. A task or a CPU number would not do as
- * the key: a softirq may run the same function on top of an unfinished call of it.
+ * A kretprobe does not see its function's arguments. So a kprobe at the function's entry keeps the
+ * arguments in the map `frames`, for the kretprobe; the key is the address of the stack frame. A
+ * task or a CPU number would not do as the key: a softirq may call the same function on the same
+ * CPU before the first call has returned.
  */
 #ifndef FRAME_H
 #define FRAME_H
@@ -20,10 +21,11 @@ struct frame {
 };
 
 /*
- * The arguments of calls that have not returned. LRU, because a return that the kernel missed (its
- * pool of return probes is finite) leaves a frame behind. User space makes the map larger where
- * there are many CPUs: each CPU keeps up to 128 free frames to itself (LOCAL_FREE_TARGET in
- * kernel/bpf/bpf_lru_list.c), and a CPU that finds no free frame evicts one that is in use.
+ * The arguments of calls that have not returned yet. An LRU map, because a return that the kernel
+ * missed (its pool of return probes is finite) leaves its frame behind. User space makes the map
+ * larger on a host with many CPUs: each CPU keeps up to 128 free frames for itself
+ * (LOCAL_FREE_TARGET in kernel/bpf/bpf_lru_list.c), and a CPU without a free frame evicts one that
+ * is in use.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -32,6 +34,7 @@ struct {
 	__type(value, struct frame);
 } frames SEC(".maps");
 
+/* At a function's entry: keeps two arguments for frame_leave(). */
 static __always_inline int frame_enter(struct pt_regs *ctx, __u64 arg0, __u64 arg1)
 {
 	__u64 key = PT_REGS_SP(ctx) + RETURN_ADDRESS_SIZE;
@@ -41,6 +44,7 @@ static __always_inline int frame_enter(struct pt_regs *ctx, __u64 arg0, __u64 ar
 	return 0;
 }
 
+/* At a function's return: gets the arguments back. Returns false if they were lost. */
 static __always_inline bool frame_leave(struct pt_regs *ctx, struct frame *frame)
 {
 	__u64 key = PT_REGS_SP(ctx);

@@ -1,35 +1,37 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * One line per hook makes its programs: NAME for fentry, fexit or tp_btf, and NAME_kprobe, which is
- * loaded instead where the kernel takes only kprobes. The work of a hook is one expression for
- * both. In that expression
+ * Macros that make the programs of a hook. One line per hook makes NAME, for fentry, fexit or
+ * tp_btf, and NAME_kprobe, which is loaded instead on kernels that allow only kprobes. The work of
+ * a hook is one expression for both. In that expression
  *
  *   trusted        is a constant: true in NAME, false in NAME_kprobe (see GET()),
  *   ADDRESS(n, x)  is the function's argument x, the n-th from 0, as a number,
  *   RETURNED       is the function's return value.
  *
- * Programs are attached in the order of the source. Optional ones have _x_ in their names.
+ * Programs are attached in the order of the source. Those that only some flags need have _x_ in
+ * their names.
  */
 #ifndef HOOKS_H
 #define HOOKS_H
 
 #include "frame.h"
 
-/* An argument of the traced function as a number. The verifier allows no arithmetic on a typed
- * pointer: so fentry programs read argument n once more, from their context. */
+/* The address in a pointer argument of the hooked function, as a number. The verifier allows no
+ * arithmetic on a typed pointer: so fentry programs read argument n once more, from their context.
+ */
 #define ADDRESS(n, x) (trusted ? argument(ctx, n) : (__u64)(x))
 
 static __always_inline int func_ret(void *ctx)
 {
 	__u64 value = 0;
 
-	bpf_get_func_ret(ctx, &value); /* inlined */
+	bpf_get_func_ret(ctx, &value); /* the verifier inlines this helper */
 	return value;
 }
 
 /*
- * The run is over: the programs do nothing more. Detaching them takes long (background.rs), and
- * what user space reads meanwhile must not change.
+ * True once the run is over: then the programs do nothing more. Detaching them takes long
+ * (background.rs), and what user space reads meanwhile must not change.
  */
 #define IS_OFF (*(volatile __u32 *)&shared.is_off)
 
@@ -90,7 +92,7 @@ static __always_inline int func_ret(void *ctx)
 		return work;                                                                       \
 	}
 
-/* --- hooks; a and b are the first two arguments of a function --- */
+/* --- hooks; `a` and `b` are the first two arguments of the hooked function --- */
 
 /* A hook at the entry of a function. */
 #define ON_ENTRY(name, function, work, ...)                                                        \
@@ -165,8 +167,8 @@ static __always_inline int func_ret(void *ctx)
  * program at work for another association. So each counting program is attached twice: for the
  * interrupting event the kernel skips only the copy at work, and the other copy runs. Where both
  * run, the second to run recognises the event as counted: see take_mark() and is_repeated().
- * (Kprobes have no second copy: while any kprobe program is at work on a CPU, the kernel skips all
- * others.)
+ * (Kprobes have no second copy, which would not help: while any kprobe program is at work on a CPU,
+ * the kernel skips all others.)
  */
 
 #define ON_ENTRY_TWICE(name, function, work, ...)                                                  \
@@ -189,13 +191,13 @@ static __always_inline int func_ret(void *ctx)
 	KPROBE_WITH_FRAME(name##_enter, function, 0, type_a, a, type_b, b)
 
 /*
- * ON_ENTRY_TWICE for functions that are called very often: the copy that runs first leaves a mark
- * (leave_mark()). NAME, which is attached first, runs second (see bpf_trampoline_link_prog()): it
- * mostly finds the mark and does nothing. Only where the kernel has skipped NAME_second does NAME
- * do the work, in a function NAME_work, so that NAME itself need not save registers each time.
- * `work` is 1 where it has counted an event. Where NAME has, it took over from NAME_second: so
- * the events that no copy has counted are at most those that the kernel skipped NAME_second for,
- * without those.
+ * ON_ENTRY_TWICE for functions that are called very often. NAME_second runs first, as the program
+ * attached last does (bpf_trampoline_link_prog()): it does the work and leaves a mark
+ * (leave_mark()). NAME runs second, mostly finds the mark, and does nothing. Only if the kernel has
+ * skipped NAME_second does NAME do the work. It does so in a function NAME_work: thus NAME itself
+ * need not save registers each time. `work` is 1 if it has counted an event; shared.taken_over is
+ * the number of events that NAME has counted in place of NAME_second. So at most this many events
+ * are counted by no copy: how often the kernel has skipped NAME_second, less shared.taken_over.
  */
 #define ON_ENTRY_MARKED(name, function, work, type_a, a)                                           \
 	static __noinline int name##_work(type_a a)                                                \

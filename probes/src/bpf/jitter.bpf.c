@@ -1,50 +1,51 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
- * Arrival intervals of DATA and I-DATA chunks, per association and stream, and their jitter.
+ * Measures the intervals between arrivals of DATA and I-DATA chunks on each stream, and their
+ * jitter.
  *
- * An arrival is a chunk that sctp_ulpevent_make_rcvmsg() has accepted: duplicates never get there,
- * and a chunk for which there is no room comes again. That function calls
- * sctp_assoc_rwnd_decrease() for each chunk that it accepts, and for no other. The hook is at the
- * entry of sctp_assoc_rwnd_decrease(), which costs less than one at the return of
- * sctp_ulpevent_make_rcvmsg().
+ * A chunk counts as an arrival when sctp_ulpevent_make_rcvmsg() accepts it. Duplicates do not get
+ * that far; a chunk for which there is no room is not accepted, and the peer sends it again.
+ * sctp_ulpevent_make_rcvmsg() calls sctp_assoc_rwnd_decrease() for each chunk that it accepts, and
+ * for no other. So the hook is at the entry of sctp_assoc_rwnd_decrease(): that costs less than a
+ * hook at the return of sctp_ulpevent_make_rcvmsg().
  */
 #include "sctp.h"
 
 struct assoc_stats {
-	__u64 packet_ns;  /* when the packet of the last chunk came */
-	__u64 packet_end; /* address at which the last chunk ended */
+	__u64 packet_ns;  /* when the packet of the last chunk arrived, CLOCK_MONOTONIC */
+	__u64 packet_end; /* address in memory at which the last chunk ended */
 	/* For the comparison with the kernel's map of TSNs: see unseen_arrivals(). */
-	__u32 came_before; /* tsns_came() when this life was first seen */
-	__u32 thrown_away; /* chunks of streams that do not exist: their TSNs are marked as come */
-	__u32 reneged;	   /* chunks that came since and were given up: they come again */
-	__u32 uncounted;   /* 1: TSNs were skipped or begun anew */
+	__u32 came_before; /* tsns_came() before the first chunk that a program saw in this life */
+	__u32 thrown_away; /* chunks of streams that do not exist: the map has their TSNs */
+	__u32 reneged;	   /* chunks dropped after their arrival: the peer sends them again */
+	__u32 uncounted;   /* 1: no comparison: TSNs were skipped or begun anew, or it was made */
 };
 
 #include "stats.h"
 
-/* Arrivals of chunks, or of whole messages. */
+/* Statistics of the arrivals of chunks, or of whole messages, on a stream. */
 struct arrivals {
-	__u64 last_ns; /* 0: none yet */
-	__u64 last_interval_ns;
-	__u64 jitter16_ns; /* 16 times the estimate, as in RFC 3550 A.8 */
-	struct dist interval;
+	__u64 last_ns;		/* time of the last arrival, CLOCK_MONOTONIC; 0: none yet */
+	__u64 last_interval_ns; /* between the last two arrivals */
+	__u64 jitter16_ns;	/* 16 times the jitter, as RFC 3550 A.8 keeps it */
+	struct dist interval;	/* all intervals, ns */
 };
 
-/* The statistics of one interval. */
+/* A stream's statistics of one interval of the output. */
 struct window {
-	__u32 epoch; /* number of the interval */
+	__u32 epoch; /* number of that interval */
 	__u32 pad;
-	__u64 chunks;
-	__u64 reordered;
-	__u64 messages;
-	struct dist chunk;
-	struct dist message;
+	__u64 chunks;	     /* chunks that arrived */
+	__u64 reordered;     /* of these, chunks that a later TSN had overtaken */
+	__u64 messages;	     /* whole messages that arrived */
+	struct dist chunk;   /* times between arrivals of chunks, ns */
+	struct dist message; /* times between arrivals of messages, ns */
 };
 
 struct stream_stats {
-	__u32 hist; /* index into hists */
+	__u32 hist; /* index of the stream's histogram in hists */
 	__u32 pad;
-	__u64 reordered;
+	__u64 reordered; /* chunks that a later TSN had overtaken */
 	struct arrivals chunk;
 	struct arrivals message;
 	struct window window[2]; /* statistics of the last even and the last odd interval */
@@ -53,9 +54,10 @@ struct stream_stats {
 #include "hooks.h"
 #include "streams.h"
 
+/* A histogram of the times between arrivals of chunks. */
 struct hist {
-	__u32 chunk[HIST_BUCKETS];
-	__u32 wraps; /* how often counts in `chunk` have wrapped, all together */
+	__u32 chunk[HIST_BUCKETS]; /* number of times in each bucket (see bucket_of()) */
+	__u32 wraps;		   /* how often counts in `chunk` have wrapped, in all buckets */
 	__u32 pad;
 };
 
@@ -67,8 +69,8 @@ struct {
 } hists SEC(".maps");
 
 /*
- * Key of the map `wraps`, which holds how often the count of a bucket has wrapped. Only few counts
- * ever wrap: that takes 12 hours at 100,000 chunks a second.
+ * A bucket of a histogram: the key of the map `wraps`, which holds how often the 32-bit count of
+ * the bucket has wrapped. Few counts ever wrap: that takes 12 hours at 100,000 chunks a second.
  */
 struct wrap_key {
 	__u32 hist;
@@ -82,7 +84,7 @@ struct {
 	__type(value, __u32);
 } wraps SEC(".maps");
 
-/* A count has wrapped: notes that in the map `wraps`, and in the histogram. */
+/* The count of a bucket has wrapped: notes that in the map `wraps` and in the histogram `index`. */
 __noinline int bucket_wraps(__u32 index, __u32 bucket)
 {
 	struct wrap_key key = {.hist = index, .bucket = bucket};
@@ -96,9 +98,9 @@ __noinline int bucket_wraps(__u32 index, __u32 bucket)
 }
 
 /*
- * A stream's histogram as it stood at the stream's last interval, which user space subtracts at the
- * next one. Only user space uses it. It is kept in a map because the kernel takes all of a map's
- * memory at start; the memory of the process would grow with traffic.
+ * A stream's histogram at the end of the last interval. User space subtracts this copy from the
+ * histogram at the end of the next interval. Only user space uses it. It lies in a map, because the
+ * kernel allocates all memory of a map at the start: in user space, memory would grow with traffic.
  */
 struct earlier {
 	/* The stream whose histogram this is: see struct stream. */
@@ -157,7 +159,7 @@ static __always_inline __u64 events_of(const struct stream *s)
 	return s->stats.chunk.interval.count + (s->stats.chunk.last_ns ? 1 : 0);
 }
 
-/* Returns a stream's statistics of the current interval, emptied if they were an older one's. */
+/* Returns a stream's statistics of the current interval, set to 0 if they were of an older one. */
 static __always_inline struct window *window_of(struct stream_stats *stats)
 {
 	__u32 now = *(volatile __u32 *)&shared.epoch;
@@ -175,9 +177,9 @@ static __always_inline struct window *window_of(struct stream_stats *stats)
 }
 
 /*
- * Counts an arrival: its interval D since the last one, and the jitter J of these intervals,
- * J += (|D - Dprev| - J) / 16 (RFC 3550 6.4.1), kept 16-fold and rounded as in RFC 3550 A.8.
- * Returns whether there is an interval: a stream's first arrival ends none.
+ * Counts an arrival at the time `now`. D is the time since the last arrival; the jitter J becomes
+ * J + (|D - Dprev| - J) / 16 (RFC 3550 6.4.1), kept 16-fold and rounded as in RFC 3550 A.8. Sets
+ * *interval to D, and returns true; returns false at a stream's first arrival, which has no D.
  */
 static __always_inline bool arrive(struct arrivals *arrivals, __u64 now, __u64 *interval)
 {
@@ -199,6 +201,7 @@ static __always_inline bool arrive(struct arrivals *arrivals, __u64 now, __u64 *
 	return true;
 }
 
+/* Counts the arrival of a whole message. */
 static __always_inline void on_message(struct stream_stats *stats, __u64 now)
 {
 	__u64 interval;
@@ -216,8 +219,8 @@ static __always_inline void on_message(struct stream_stats *stats, __u64 now)
 
 /*
  * At the entry of sctp_make_reassembled_event(), which takes the fragments of a message out of the
- * reassembly queue, up to the fragment `last`: if that is the message's last one, the message has
- * arrived.
+ * reassembly queue, up to the fragment `last`. If that is the last fragment of the message, the
+ * whole message has arrived.
  */
 static __always_inline int on_reassembled(struct sk_buff *last)
 {
@@ -227,7 +230,8 @@ static __always_inline int on_reassembled(struct sk_buff *last)
 	struct assoc *a;
 	__u64 now;
 
-	/* Else a partial delivery (RFC 6458 8.1.21), which takes only some of the fragments. */
+	/* A partial delivery (RFC 6458 8.1.21) takes only some of the fragments: it does not count.
+	 */
 	if (!(READ(event, msg_flags) & SCTP_DATA_LAST_FRAG))
 		return 0;
 	asoc = READ(event, asoc);
@@ -245,8 +249,8 @@ static __always_inline int on_reassembled(struct sk_buff *last)
 }
 
 /*
- * Returns the chunk that the kernel processes now: from the association's queue, or from the
- * endpoint's, while the kernel processes the packet that has set up the association.
+ * Returns the received chunk that the kernel processes now. It is in the association's queue; but
+ * in the endpoint's, while the kernel processes the packet that has set up the association.
  */
 static __always_inline struct sctp_chunk *current_chunk(bool trusted, struct sctp_association *asoc)
 {
@@ -261,9 +265,9 @@ static __always_inline struct sctp_chunk *current_chunk(bool trusted, struct sct
 }
 
 /*
- * Returns when the packet of a chunk came. That is the time of arrival of all chunks in the packet,
- * and not when the kernel processes each of them. A chunk that begins at the address where the
- * last one ended is in the same packet.
+ * Returns when the packet of a chunk arrived, in ns. All chunks of a packet have this time of
+ * arrival, not the times at which the kernel processes each of them. `begin`: the chunk's address.
+ * A chunk that begins at the address where the last one ended is in the same packet.
  */
 static __always_inline __u64 packet_time(struct assoc *a, __u64 begin, __u32 length)
 {
@@ -283,8 +287,8 @@ static __always_inline void on_wanted(bool trusted, __u32 want, struct sctp_asso
 	bool late = false;
 
 	if (want & WANT_EXTENDED) {
-		/* The kernel has entered the chunk into tsn_map before. A restart begins a new
-		 * map. */
+		/* The kernel has noted the chunk's TSN in tsn_map already. If that map has seen a
+		 * later TSN, the chunk was overtaken. */
 		late = tsn_before(tsn, GET(trusted, asoc, peer.tsn_map.max_tsn_seen));
 		if (late)
 			stats->reordered++;
@@ -315,6 +319,7 @@ static __always_inline void on_wanted(bool trusted, __u32 want, struct sctp_asso
 
 /* --- comparison with the kernel's map of TSNs --- */
 
+/* Counts the bits that are set in the map, word by word. */
 struct weighing {
 	__u64 words; /* address of the map's bits */
 	__u32 len;   /* number of words */
@@ -339,8 +344,8 @@ static long weigh_step(__u32 n, struct weighing *weighing)
 	64 /* the longest map of TSNs: SCTP_TSN_MAP_SIZE in include/net/sctp/constants.h */
 
 /*
- * Returns a number that the kernel raises by one for each TSN that comes (sctp_tsnmap_mark()): the
- * first TSN that may be missing, and how many came from there on.
+ * Returns a number that grows by one with each TSN that arrives (sctp_tsnmap_mark()): the map's
+ * base_tsn, which is the first missing TSN, plus the number of TSNs above it that have arrived.
  */
 __noinline __u32 tsns_came(__u64 address)
 {
@@ -354,8 +359,8 @@ __noinline __u32 tsns_came(__u64 address)
 	return READ(asoc, peer.tsn_map.base_tsn) + weighing.ones;
 }
 
-/* Returns how many chunks of an association came, by the kernel's map of TSNs, and were not seen.
- */
+/* Returns how many chunks of an association have arrived, by the kernel's map of TSNs, and were
+ * seen by no program. */
 static __always_inline __u32 unseen_arrivals(__u64 asoc, const struct assoc *a)
 {
 	const struct assoc_stats *stats = &a->stats;
@@ -365,11 +370,11 @@ static __always_inline __u32 unseen_arrivals(__u64 asoc, const struct assoc *a)
 	return stats->uncounted || unseen < 0 ? 0 : unseen;
 }
 
-/* At the end of an association, or of its life. */
+/* At the end of an association, or of one of its lives: counts the arrivals that no program saw. */
 static __always_inline void check_arrivals(struct assoc *a, __u64 asoc)
 {
 	count(&shared.accounting.unseen, unseen_arrivals(asoc, a));
-	a->stats.uncounted = 1; /* so that it is counted once */
+	a->stats.uncounted = 1; /* the comparison is made once per life */
 }
 
 static __always_inline __u64 unseen_of(struct sctp_association *asoc)
@@ -381,10 +386,11 @@ static __always_inline __u64 unseen_of(struct sctp_association *asoc)
 		return 0;
 	a->checked = a->generation;
 	unseen = unseen_arrivals((__u64)asoc, a);
-	/* A chunk that the kernel processes now may be in the map, and not yet seen. */
+	/* The chunk that the kernel processes now may be in the map already, and not seen yet. */
 	if (unseen && current_chunk(false, asoc))
 		unseen--;
-	/* If chunks are just coming, the two counts may not be of one moment. */
+	/* If chunks arrive at this moment, the kernel's count and ours may differ: trusts only a
+	 * number that does not fall. */
 	return unseen <= unseen_arrivals((__u64)asoc, a) ? unseen : 0;
 }
 
@@ -401,7 +407,7 @@ static __always_inline struct assoc *assoc_with(__u64 map)
 
 /*
  * At the entry of sctp_tsnmap_skip(), for a FORWARD-TSN (RFC 3758), or of sctp_tsnmap_init(): from
- * now on the map does not tell how many chunks came.
+ * now on the map does not show how many chunks have arrived. `map`: address of the map.
  */
 static __always_inline int on_map_changed(__u64 map)
 {
@@ -415,8 +421,8 @@ static __always_inline int on_map_changed(__u64 map)
 }
 
 /*
- * At the entry of sctp_tsnmap_renege(): a chunk that came is given up, for want of memory. (The
- * kernel calls it for TSNs that did not come, too.)
+ * At the entry of sctp_tsnmap_renege(): the kernel drops a chunk that has arrived, as it lacks
+ * memory. (It calls this function also for TSNs that have not arrived: these are ignored.)
  */
 static __always_inline int on_renege(__u64 address, __u32 tsn)
 {
@@ -433,8 +439,8 @@ static __always_inline int on_renege(__u64 address, __u32 tsn)
 	return 0;
 }
 
-/* At the entry of sctp_make_op_error(), if it is for a DATA chunk of a stream that does not exist:
- * its TSN is marked as come, but it is no arrival. */
+/* At the entry of sctp_make_op_error(). With this cause, the kernel discards a DATA chunk of a
+ * stream that does not exist. The map has the chunk's TSN, but the chunk is no arrival. */
 static __always_inline int on_op_error(bool trusted, struct sctp_association *asoc, __be16 cause)
 {
 	struct assoc *a;
@@ -458,7 +464,8 @@ static __always_inline void on_first(struct sctp_association *asoc, struct assoc
 		note_arrived_payload(a->living_id, READ(chunk, chunk_hdr));
 }
 
-/* Returns 1 for an arrival that this copy of the program has counted. */
+/* At the entry of sctp_assoc_rwnd_decrease(): a chunk has arrived. Returns 1 if this copy of the
+ * program has counted the chunk, 0 if the other copy has, or the filter leaves it out. */
 static __always_inline int on_arrival(bool trusted, struct sctp_association *asoc)
 {
 	struct sctp_chunk *chunk = current_chunk(trusted, asoc);
@@ -487,7 +494,7 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 		return 0;
 	now = packet_time(a, (__u64)hdr, bpf_ntohs(data.length));
 	if (is_first)
-		on_first(asoc, a, chunk); /* takes long: after the time was read */
+		on_first(asoc, a, chunk); /* takes long, so only after the time was read */
 	a->events++;
 	s = stream_of(a, bpf_ntohs(data.stream));
 	if (!s)
@@ -503,6 +510,7 @@ static __always_inline int on_arrival(bool trusted, struct sctp_association *aso
 	return 1;
 }
 
+/* At the entry of sctp_association_free(): an association ends. */
 static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
@@ -515,7 +523,8 @@ static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 	return 0;
 }
 
-/* At the entry of sctp_assoc_update(), which empties the map of TSNs where a life ends. */
+/* At the entry of sctp_assoc_update(). If the association restarts, this function will empty the
+ * map of TSNs: so the arrivals of the life that ends are compared with the map before. */
 static __always_inline int before_update(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a;
@@ -530,7 +539,7 @@ static __always_inline int before_update(bool trusted, struct sctp_association *
 
 /*
  * At the return of sctp_assoc_update(): an association that has restarted gets a new entry, so that
- * no interval begins before the restart and ends after it.
+ * no time between arrivals begins before the restart and ends after it.
  */
 static __always_inline int on_update(bool trusted, struct sctp_association *asoc)
 {

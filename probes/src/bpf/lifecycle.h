@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Begins, restarts and ends of associations, for --events. No hook here runs for a chunk of data.
+ * Reports begins, restarts and ends of associations, for --events. A life of an association lasts
+ * from its begin, or its last restart, to the next restart or its end. No hook in this file runs
+ * once per DATA chunk.
  *
- * All programs are kprobes, whatever the kind of the other hooks: fentry takes functions of eight
- * arguments, as sctp_ulpevent_make_assoc_change() has, only since 6.6 or so. To be included after
- * struct accounting was defined (see shared.h).
+ * All programs in this file are kprobes, even where the command's other programs use fentry: before
+ * about 6.6, fentry cannot hook functions of eight arguments, and sctp_ulpevent_make_assoc_change()
+ * has eight. A .bpf.c file defines struct accounting before it includes this file (see shared.h).
  *
- * A record has what the kernel knows at that moment; lifecycle.rs makes a reason of it.
+ * A record holds what the kernel knows at the moment of the event. User space derives from the
+ * record why the association ended (ending() in lifecycle.rs).
  */
 #ifndef LIFECYCLE_H
 #define LIFECYCLE_H
@@ -14,11 +17,12 @@
 #include "assocs.h"
 #include "filter.h"
 
-#define LIFE_FOUND 1
-#define LIFE_UP 2
-#define LIFE_RESTART 3
-#define LIFE_END 4
-#define LIFE_FAILED 5
+/* Kinds of events (life_event.event). */
+#define LIFE_FOUND 1   /* the association was up when the trace began */
+#define LIFE_UP 2      /* the handshake is complete */
+#define LIFE_RESTART 3 /* an association that was up begins anew (RFC 9260 5.2) */
+#define LIFE_END 4     /* an association that was up has ended */
+#define LIFE_FAILED 5  /* an association that this host began never came up */
 
 /* enum sctp_sac_state (include/uapi/linux/sctp.h): why the kernel notifies a process. */
 #define SCTP_COMM_UP 0
@@ -27,49 +31,53 @@
 #define SCTP_CANT_STR_ASSOC 4
 #define NOT_NOTIFIED 0xffff
 
-/* Causes of ABORT chunks that carry text (RFC 9260 3.3.10.12 and 3.3.10.13). */
+/* The two error causes of an ABORT chunk that carry text (RFC 9260 3.3.10.12 and 3.3.10.13). */
 #define SCTP_ERROR_USER_ABORT 12
 #define SCTP_ERROR_PROTO_VIOLATION 13
 
-#define NO_CHUNK 0xffff
+#define NO_CHUNK 0xffff /* abort_cause.chunk: the kernel was processing no chunk */
 #define SHUTDOWN_MASK 3 /* sk_shutdown after close() */
 #define SOCK_LINGER 4	/* enum sock_flags */
 
-#define HERE 1 /* which end has begun an association */
+/* Which end began an association (life.initiated). */
+#define HERE 1
 #define PEER 2
 
-#define LIFE_PATHS 8  /* paths that a record has */
-#define LIFE_TEXT 128 /* bytes of a peer's text that a record has */
-#define MAX_LEFT 8192 /* chunks to be sent again that are counted */
+#define LIFE_PATHS 8  /* a record lists at most this many paths */
+#define LIFE_TEXT 128 /* a record holds at most this many bytes of an ABORT's text */
+#define MAX_LEFT 8192 /* left_bytes() looks at most at this many chunks to be retransmitted */
 
-/* The first error cause of a chunk. */
+/* The chunk that the kernel was processing when an association ended; in struct life, the ABORT
+ * that this host sent. Of an ABORT also the first error cause. */
 struct abort_cause {
-	__u16 chunk; /* type of the chunk, or NO_CHUNK */
-	__u16 has_code;
-	__u16 code;
-	__u16 text_len;
+	__u16 chunk;	/* type of the chunk (RFC 9260 3.2), or NO_CHUNK */
+	__u16 has_code; /* 1: the chunk is an ABORT with an error cause */
+	__u16 code;	/* cause code (RFC 9260 3.3.10), host order; valid if has_code */
+	__u16 text_len; /* bytes of `text` in use */
 	char text[LIFE_TEXT];
 };
 
-/* What is known of an association that has begun and not ended. */
+/* What the programs know of an association that has begun and not ended. Times: CLOCK_MONOTONIC. */
 struct life {
-	__u64 begun_ns; /* when this host began it; 0: the peer did, or before the start */
-	__u64 up_ns;	/* when it came up, or restarted; 0: it has not, or before the start */
-	__u32 tag;	/* its verification tag (asoc->c.my_vtag) */
-	__u32 life;	/* 1, and one more after each restart */
-	__u32 inits;	/* INIT chunks made */
-	__u8 is_up;
-	__u8 is_over;	/* its end was reported */
-	__u8 aborted;	/* a process of this host has aborted it: `cause` is of that ABORT */
-	__u8 by_close;	/* ... by close() */
-	__u8 lingers;	/* ... of a socket with SO_LINGER 0 */
-	__u8 by_icmp;	/* ICMP said that the peer's host has no SCTP */
-	__u8 by_t5;	/* the T5-shutdown-guard timer has expired */
-	__u8 initiated; /* HERE or PEER */
+	/* When this host began the association. 0: the peer began it, or the trace began later. */
+	__u64 begun_ns;
+	/* When the association came up or last restarted. 0: not yet, or before the trace began. */
+	__u64 up_ns;
+	__u32 tag;	/* this host's verification tag (asoc->c.my_vtag) */
+	__u32 life;	/* number of this life: 1, and one more after each restart */
+	__u32 inits;	/* INIT chunks that this host has made */
+	__u8 is_up;	/* 1: the handshake is complete */
+	__u8 is_over;	/* 1: the end was reported */
+	__u8 aborted;	/* 1: a process of this host has aborted; `cause` is of that ABORT */
+	__u8 by_close;	/* 1: that process aborted by close() */
+	__u8 lingers;	/* 1: that process aborted, and its socket has SO_LINGER with time 0 */
+	__u8 by_icmp;	/* 1: ICMP said, in the handshake, that the peer's host has no SCTP */
+	__u8 by_t5;	/* 1: the T5-shutdown-guard timer has expired (RFC 9260 9.2) */
+	__u8 initiated; /* which end began the association: HERE or PEER; 0: not known yet */
 	struct abort_cause cause;
 };
 
-/* The lives, by the address of the association. */
+/* What is known of each association; the key is the address of its struct sctp_association. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1); /* set before load, with --events */
@@ -79,66 +87,67 @@ struct {
 
 const struct life no_life = {.life = 1};
 
-__u32 lives_freed = 0; /* associations, whether known or not */
+__u32 lives_freed = 0; /* associations that the kernel has freed, whether in known_lives or not */
 
+/* The two addresses of a path, and its state. */
 struct life_path {
 	struct endpoint_addr local;
 	struct endpoint_addr peer;
 	__u32 state; /* enum sctp_spinfo_state */
 };
 
-/* The settings of an association that is up. */
+/* The settings of an association that is up. The flags from nodelay to ecn are 0 or 1. */
 struct life_settings {
-	__u32 streams_out;
-	__u32 streams_in;
-	__u32 sndbuf;
-	__u32 rcvbuf;
-	__u32 peer_rwnd;   /* window in the peer's INIT or INIT ACK */
-	__u32 own_rwnd;	   /* window in our own, at LIFE_UP */
-	__u32 rto_initial; /* jiffies, as the next two, sack_delay and hb_interval */
-	__u32 rto_min;
-	__u32 rto_max;
-	__u32 sack_delay;
-	__u32 sack_freq;
-	__u32 hb_interval;
-	__u32 path_max_retrans;
-	__u32 assoc_max_retrans;
-	__u32 pf_retrans;
-	__u32 encap_port;
-	__u32 paths;
-	__u8 nodelay;
-	__u8 idata;
-	__u8 prsctp;
-	__u8 reconf;
-	__u8 auth;
-	__u8 ecn;
+	__u32 streams_out; /* number of outbound streams */
+	__u32 streams_in;  /* number of inbound streams */
+	__u32 sndbuf;	   /* send buffer of the socket, bytes */
+	__u32 rcvbuf;	   /* receive buffer of the socket, bytes */
+	__u32 peer_rwnd;   /* receive window in the peer's INIT or INIT ACK, bytes */
+	__u32 own_rwnd;	   /* this host's receive window now, bytes; at LIFE_UP as in its INIT */
+	__u32 rto_initial; /* RTO.Initial, jiffies */
+	__u32 rto_min;	   /* RTO.Min, jiffies */
+	__u32 rto_max;	   /* RTO.Max, jiffies */
+	__u32 sack_delay;  /* longest delay of a SACK, jiffies */
+	__u32 sack_freq;   /* packets after which a SACK is due */
+	__u32 hb_interval; /* HB.interval, jiffies */
+	__u32 path_max_retrans;	 /* Path.Max.Retrans */
+	__u32 assoc_max_retrans; /* Association.Max.Retrans */
+	__u32 pf_retrans;	 /* PotentiallyFailed.Max.Retrans (RFC 7829) */
+	__u32 encap_port;	 /* the peer's UDP port (RFC 6951); 0: no encapsulation */
+	__u32 paths;		 /* elements of `path` in use */
+	__u8 nodelay;		 /* SCTP_NODELAY */
+	__u8 idata;		 /* both ends use I-DATA (RFC 8260) */
+	__u8 prsctp;		 /* ... PR-SCTP (RFC 3758) */
+	__u8 reconf;		 /* ... RE-CONFIG (RFC 6525) */
+	__u8 auth;		 /* ... AUTH (RFC 4895) */
+	__u8 ecn;		 /* ... ECN */
 	__u8 pad[2];
 	struct life_path path[LIFE_PATHS];
 };
 
-/* A record. */
+/* The record of one event. Members without a comment are those of struct life. */
 struct life_event {
-	__u64 at_ns;
+	__u64 at_ns; /* when the event happened, CLOCK_MONOTONIC */
 	__u64 begun_ns;
 	__u64 up_ns;
-	__u64 left_bytes; /* see left_bytes() */
-	__u32 event;	  /* LIFE_* */
-	__u32 state;	  /* enum sctp_state */
-	__u32 error_count;
-	__u32 error_limit;
+	__u64 left_bytes;  /* user data that was not acknowledged: see left_bytes() */
+	__u32 event;	   /* LIFE_* */
+	__u32 state;	   /* enum sctp_state */
+	__u32 error_count; /* the kernel's overall_error_count: unanswered transmissions in a row */
+	__u32 error_limit; /* Association.Max.Retrans: this many errors end the association */
 	__u32 inits;
-	__u32 owners;	/* processes that have the socket, or NO_OWNER */
-	__u16 notified; /* enum sctp_sac_state, or NOT_NOTIFIED */
-	__u16 error;	/* the code that came with it */
-	__u8 initiated_here;
-	__u8 aborted; /* as in struct life, with the next three */
+	__u32 owners;	     /* number of processes that have the socket open, or NO_OWNER */
+	__u16 notified;	     /* enum sctp_sac_state of the notification, or NOT_NOTIFIED */
+	__u16 error;	     /* error code in the notification, host order */
+	__u8 initiated_here; /* 1: this host began the association */
+	__u8 aborted;
 	__u8 by_close;
 	__u8 lingers;
 	__u8 by_icmp;
-	__u8 is_orphan; /* no process has the socket */
-	__u8 by_t5;	/* as in struct life */
-	__u8 t5_runs;	/* the T5-shutdown-guard timer runs: this host has sent a SHUTDOWN */
-	__u8 no_init;	/* no INIT of this host has got a path to take */
+	__u8 is_orphan; /* 1: no process has the socket open */
+	__u8 by_t5;
+	__u8 t5_runs; /* 1: the T5-shutdown-guard timer runs: this host has sent a SHUTDOWN */
+	__u8 no_init; /* 1: the kernel has chosen no path for an INIT (init_last_sent_to) */
 	struct process owner;
 	struct identity id;
 	struct abort_cause cause;
@@ -154,7 +163,7 @@ struct {
 
 /* --- reading --- */
 
-/* Reads the first error cause of a chunk at `hdr` (RFC 9260 3.3.7, 3.3.10). */
+/* Reads the type of the chunk at `hdr` and, of an ABORT, the first error cause (RFC 9260 3.3.7). */
 static __always_inline void read_cause(struct abort_cause *cause, struct sctp_chunkhdr *hdr)
 {
 	struct {
@@ -249,8 +258,10 @@ static long left_step(__u32 n, struct left_walk *walk)
 }
 
 /*
- * User data that was not acknowledged. Chunks that are to be sent again (sctp_retransmit_mark())
- * are in none of the association's sums. Those never sent yet count with their headers.
+ * Returns how many bytes of user data were not acknowledged: the sum over the chunks never sent
+ * (out_qlen, which counts their headers, too), those in flight (outstanding_bytes), and those that
+ * wait for retransmission. The kernel keeps no sum of the last (sctp_retransmit_mark()), so a loop
+ * adds up their lengths.
  */
 static __always_inline __u64 left_bytes(struct sctp_association *asoc)
 {
@@ -265,8 +276,8 @@ static __always_inline __u64 left_bytes(struct sctp_association *asoc)
 	return walk.bytes;
 }
 
-/* Returns which end has begun an association that is, or was, up: only that end has echoed a cookie
- * (sctp_process_init()). */
+/* Returns which end began an association that is, or was, up. Only the end that began it has a
+ * cookie of the peer's, to echo (sctp_process_init()). */
 static __always_inline __u8 who_began(struct sctp_association *asoc)
 {
 	return READ(asoc, peer.cookie_len) > 0 ? HERE : PEER;
@@ -275,8 +286,9 @@ static __always_inline __u8 who_began(struct sctp_association *asoc)
 /* --- records --- */
 
 /*
- * Reports an event. `life` may be NULL: nothing is known of the association. `error`: the code that
- * came with the notification, in network order.
+ * Puts the record of an event into the ring buffer. `address`: of the association. `life`: NULL if
+ * nothing is known of the association. `event`: LIFE_*. `notified`: enum sctp_sac_state, or
+ * NOT_NOTIFIED. `error`: the error code in the notification, network order.
  */
 static __noinline int report_life(__u64 address, struct life *life, __u32 event, __u32 notified,
 				  __u32 error)
@@ -334,7 +346,7 @@ static __noinline int report_life(__u64 address, struct life *life, __u32 event,
 			read_cause(&to->cause, hdr);
 		} else if (life && life->aborted) {
 			to->cause = life->cause;
-			to->cause.chunk = NO_CHUNK; /* none has come */
+			to->cause.chunk = NO_CHUNK; /* this host aborted: no chunk came */
 		}
 	}
 	bpf_ringbuf_submit(to, BPF_RB_FORCE_WAKEUP);
@@ -347,12 +359,12 @@ static __always_inline struct life *known_life(__u64 address)
 	struct sctp_association *asoc = (void *)address;
 	struct life *life = bpf_map_lookup_elem(&known_lives, &address);
 
-	/* If an end was missed, another association may lie in the same memory: it has another tag.
-	 */
+	/* If no program saw an association's end, the memory may be another association's by now,
+	 * which has another verification tag. */
 	return life && life->tag == READ(asoc, c.my_vtag) ? life : NULL;
 }
 
-/* Begins to know an association. */
+/* Makes an empty element of known_lives for an association; NULL: the map has no room. */
 static __always_inline struct life *new_life(__u64 address)
 {
 	struct life *life;
@@ -364,7 +376,7 @@ static __always_inline struct life *new_life(__u64 address)
 	return life;
 }
 
-/* Returns what is known of an association, from now on; NULL: the map has no room. */
+/* Returns the element of an association, which is made if there is none; NULL: no room. */
 static __always_inline struct life *life_from_now(__u64 address)
 {
 	struct life *life = known_life(address);
@@ -372,12 +384,13 @@ static __always_inline struct life *life_from_now(__u64 address)
 	return life ?: new_life(address);
 }
 
+/* An association comes up: reports LIFE_UP, at its first notification only. */
 static __noinline int comes_up(__u64 address)
 {
 	struct life *life = life_from_now(address);
 
 	if (!life || life->is_up)
-		return 0; /* a restart, which on_assoc_update() has reported */
+		return 0; /* a restart: on_assoc_update() has reported it */
 	life->is_up = 1;
 	life->up_ns = bpf_ktime_get_ns();
 	if (!life->initiated)
@@ -385,6 +398,7 @@ static __noinline int comes_up(__u64 address)
 	return report_life(address, life, LIFE_UP, SCTP_COMM_UP, 0);
 }
 
+/* An association ends, or fails to come up: reports `event`, unless the end was reported before. */
 static __noinline int ends(__u64 address, __u32 event, __u32 notified, __u32 error)
 {
 	struct life *life = known_life(address);
@@ -413,7 +427,7 @@ static __always_inline int on_associate(__u64 asoc)
 	return 0;
 }
 
-/* At the entry of sctp_make_init(), for an INIT or once more the same. */
+/* At the entry of sctp_make_init(): this host sends an INIT, for the first time or again. */
 static __always_inline int on_make_init(__u64 asoc)
 {
 	struct life *life = known_life(asoc);
@@ -423,7 +437,8 @@ static __always_inline int on_make_init(__u64 asoc)
 	return 0;
 }
 
-/* At the entry of sctp_primitive_ABORT(), by close() or a send with SCTP_ABORT; the ABORT chunk. */
+/* At the entry of sctp_primitive_ABORT(): a process aborts, by close() or by a send with
+ * SCTP_ABORT. `chunk`: the ABORT; NULL if there was no memory for it. */
 static __always_inline int on_abort(__u64 address, struct sctp_chunk *chunk)
 {
 	struct sctp_association *asoc = (void *)address;
@@ -441,7 +456,7 @@ static __always_inline int on_abort(__u64 address, struct sctp_chunk *chunk)
 	return 0;
 }
 
-/* At the entry of sctp_sf_cookie_wait_icmp_abort(). */
+/* At the entry of sctp_sf_cookie_wait_icmp_abort(): ICMP says that the peer's host has no SCTP. */
 static __always_inline int on_icmp(__u64 asoc)
 {
 	struct life *life = known_life(asoc);
@@ -451,7 +466,7 @@ static __always_inline int on_icmp(__u64 asoc)
 	return 0;
 }
 
-/* At the entry of sctp_sf_t5_timer_expire(). */
+/* At the entry of sctp_sf_t5_timer_expire(): a shutdown has taken too long (RFC 9260 9.2). */
 static __always_inline int on_t5(__u64 asoc)
 {
 	struct life *life = life_from_now(asoc);
@@ -461,7 +476,8 @@ static __always_inline int on_t5(__u64 asoc)
 	return 0;
 }
 
-/* At the entry of sctp_assoc_update(): a COOKIE ECHO makes of an association what `new` is. */
+/* At the entry of sctp_assoc_update(): after a COOKIE ECHO for an association that exists, the
+ * association takes over the values of `new`. If it was up, that is a restart. */
 static __always_inline int on_assoc_update(__u64 address, struct sctp_association *new)
 {
 	struct sctp_association *asoc = (void *)address;
@@ -482,7 +498,8 @@ static __always_inline int on_assoc_update(__u64 address, struct sctp_associatio
 	return 0;
 }
 
-/* At the entry of sctp_ulpevent_make_assoc_change(), whether a process wants that event or not. */
+/* At the entry of sctp_ulpevent_make_assoc_change(), which the kernel calls at each change of
+ * state, even if no process has subscribed to notifications. `state`: enum sctp_sac_state. */
 static __always_inline int on_assoc_change(__u64 asoc, __u32 state, __u32 error)
 {
 	switch (state) {
@@ -498,7 +515,8 @@ static __always_inline int on_assoc_change(__u64 asoc, __u32 state, __u32 error)
 	}
 }
 
-/* At the entry of sctp_association_free(): the end, if no process was notified of it. */
+/* At the entry of sctp_association_free(): reports the end of an association for which the kernel
+ * made no notification. */
 static __always_inline int on_life_free(__u64 address)
 {
 	struct life *life = known_life(address);
@@ -534,19 +552,20 @@ LIFE_HOOK(free, sctp_association_free, on_life_free(asoc), __u64 asoc)
 /* --- the start --- */
 
 /*
- * Where life_found() is among the associations of a file. When half of the ring is full, it stops
- * there: the kernel calls it again for the same file when user space, having made room, goes on
- * reading the iterator (bpf_iter_run_prog()). Then it skips those that it has looked at, but for as
- * many as were freed since, as some of these may have been among them.
+ * How far life_found() has come among the associations of one file (a socket). When half of the
+ * ring buffer is full, life_found() pauses. User space then empties the ring and goes on reading
+ * the iterator, and the kernel calls life_found() again for the same file (bpf_iter_run_prog()).
+ * This call skips as many associations as the last call has passed, less those freed since: some of
+ * the freed ones may have been among the passed ones.
  *
- * These are no variables of the walk: counts on the stack, from a known 0 on, would have the
- * verifier follow each round of the loop.
+ * This state is a global variable, not a part of struct found_walk: with counts on the stack, which
+ * begin at a known 0, the verifier would follow each round of the loop by itself.
  */
 struct found_at {
-	__u64 ep;    /* the endpoint where it has stopped; 0: none */
-	__u32 skip;  /* associations to skip */
-	__u32 done;  /* associations skipped or looked at */
-	__u32 freed; /* lives_freed when it began to look */
+	__u64 ep;    /* endpoint of the socket at which life_found() paused; 0: it did not pause */
+	__u32 skip;  /* associations of the socket that this call skips */
+	__u32 done;  /* associations of the socket that this call has skipped or looked at */
+	__u32 freed; /* lives_freed when this call began */
 	__u32 pad;
 };
 
@@ -567,7 +586,7 @@ static long found_step(__u32 n, struct found_walk *walk)
 		return 1;
 	if (found_at.done < found_at.skip || known_life(address)) {
 		found_at.done++;
-		return 0; /* it has just begun, or was found before, maybe by another file */
+		return 0; /* just begun, or found before, maybe by another file of the socket */
 	}
 	if (bpf_ringbuf_query(&life_events, BPF_RB_AVAIL_DATA) >
 	    bpf_ringbuf_query(&life_events, BPF_RB_RING_SIZE) / 2) {
@@ -580,10 +599,10 @@ static long found_step(__u32 n, struct found_walk *walk)
 		return 0;
 	life->initiated = HERE;
 	if (READ(asoc, state) < SCTP_STATE_ESTABLISHED)
-		return 0; /* it is being begun, which only the end that begins it knows */
+		return 0; /* the handshake runs: only the end that begins it has an association */
 	life->initiated = who_began(asoc);
 	life->is_up = 1;
-	if (IS_OFF) { /* it may have come up since */
+	if (IS_OFF) { /* the association may have come up after the run's end */
 		count(&shared.lives_lost, 1);
 		return 0;
 	}
@@ -591,7 +610,8 @@ static long found_step(__u32 n, struct found_walk *walk)
 	return 0;
 }
 
-/* An iterator over open files, read from the start on: reports the associations that are there. */
+/* An iterator over open files, which user space reads from the start of the run on: reports
+ * LIFE_FOUND for each association that is up. */
 SEC("iter/task_file")
 int life_found(struct bpf_iter__task_file *ctx)
 {
@@ -607,7 +627,8 @@ int life_found(struct bpf_iter__task_file *ctx)
 	found_at.freed = freed;
 	bpf_loop(MAX_ASSOCS, found_step, &walk, 0);
 	found_at.ep = walk.is_full ? walk.assocs.ep : 0;
-	return walk.is_full != 0; /* 1: again for this file; the verifier takes only 0 and 1 */
+	return walk.is_full !=
+	       0; /* 1: call again for this file; the verifier allows only 0 and 1 */
 }
 
 #endif

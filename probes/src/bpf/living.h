@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Compares, at the end of a run, what the kernel has counted of each living association with what
- * the programs have seen: they compare it themselves only at an association's next event and at its
- * end. An iterator finds the associations by the open files, and so does not depend on function
- * tracing.
+ * At the end of a run, compares the kernel's own counts of each living association's chunks with
+ * the chunks that the programs saw. (The programs make this comparison themselves, but only at an
+ * association's next event and at its end.) The iterator finds the associations by the open files:
+ * so the comparison works even if somebody has switched function tracing off.
  */
 #ifndef LIVING_H
 #define LIVING_H
@@ -12,10 +12,10 @@
 #include "filter.h"
 
 /*
- * A function that the .bpf.c file defines. Returns how many chunks of an association the kernel has
- * counted, and no program has seen, beside those that are counted in accounting.unseen already; 0
- * at the second call for an association. It must not change what the programs change, as they may
- * run on another CPU at the same time.
+ * The .bpf.c file defines this function. It returns how many chunks of an association the kernel
+ * has counted and no program has seen, without those that accounting.unseen has already. A second
+ * call for the same association returns 0. The programs may run on another CPU at the same time, so
+ * the function must write no variable that they write.
  */
 static __always_inline __u64 unseen_of(struct sctp_association *asoc);
 

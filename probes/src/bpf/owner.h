@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * The processes that have an association's socket open: its owners. The filters -p and --cgroup ask
- * for them, and so do the columns `pid`, `comm`, `cgroup` and `owners`. To be included after the
- * definition of struct accounting (see shared.h).
+ * The owners of an association: the processes that have its socket open. The filters -p and
+ * --cgroup need the owners, and so do the columns `pid`, `comm`, `cgroup` and `owners`. A .bpf.c
+ * file defines struct accounting before it includes this file (see shared.h).
  *
  * A process makes a socket by socket(), accept() or a peel-off, all of which call
- * sctp_endpoint_new(). A process may also get it by fork() or in a message (SCM_RIGHTS), which call
- * no function of SCTP. So user space also makes rounds: in a round, the iterator owner_has() looks
- * at all open files. A SACK comes in softirq context, where the current task may be any: so the
- * programs look up what is known of an association's socket.
+ * sctp_endpoint_new(), where a hook notes the process. But a process may also get a socket by
+ * fork() or in a message (SCM_RIGHTS), which call no function of SCTP. So user space makes rounds,
+ * too: in a round, the iterator owner_has() looks at all open files. A hook cannot simply ask which
+ * task runs: a SACK comes in softirq context, where the current task may be any. So hooks look the
+ * association's socket up in the maps below.
  */
 #ifndef OWNER_H
 #define OWNER_H
@@ -18,21 +19,21 @@
 
 /* A process, as it was when it was last seen to have a socket. */
 struct process {
-	__u64 cgroup;  /* id of its cgroup */
-	__u32 tgid;    /* its number in the initial pid namespace; 0: no process */
-	__u32 pid;     /* its number in settings.pidns; 0: it has none there */
-	char comm[16]; /* name of its first thread; ends with a 0 */
+	__u64 cgroup;  /* id of the process's cgroup (v2) */
+	__u32 tgid;    /* process number in the initial pid namespace; 0: no process */
+	__u32 pid;     /* process number in the pid namespace settings.pidns; 0: none there */
+	char comm[16]; /* name of the process's first thread; ends with a 0 */
 };
 
-/* The owners of a socket. */
+/* The owners of a socket. Rounds have numbers, which count up. */
 struct owner {
-	struct process last;  /* made the socket, or was the first that a round has found */
-	struct process other; /* another one that the last round has found */
-	__u32 last_round;     /* the last round in which `last` had the socket */
-	__u32 wanted_round;   /* the last round in which a wanted process had it; 0: none had */
-	__u32 round;	      /* the last round that has found an owner */
-	__u32 owners;	      /* how many processes that round has found */
-	__u32 counted;	      /* tgid of the process that was counted last */
+	struct process last;  /* the process that made the socket, or that a round found first */
+	struct process other; /* another process that the last round has found */
+	__u32 last_round;     /* last round in which `last` had the socket */
+	__u32 wanted_round;   /* last round in which a process of the filter had it; 0: none had */
+	__u32 round;	      /* last round that has found a process with this socket */
+	__u32 owners;	      /* how many processes with this socket that round has found */
+	__u32 counted;	      /* tgid of the process that this round counted last */
 	__u32 pad;
 };
 
@@ -48,13 +49,13 @@ struct {
 	__type(value, struct owner);
 } owners SEC(".maps");
 
-/* The socket of an association, or, once that has ended, its last owner; and its protocol. */
+/* The socket of a living association, or the last owner of an ended one; and what DATA carries. */
 struct assoc_owner {
 	__u64 sk;	     /* address of the socket; 0: the association has ended */
 	struct process last; /* the last owner, once the association has ended */
-	__u32 owners;	     /* how many processes had the socket at its end */
-	__u32 payload;	     /* payload protocol of its DATA chunks, if `has_payload` */
-	__u32 has_payload;   /* 1: a DATA chunk was looked at */
+	__u32 owners;	     /* how many processes had the socket when the association ended */
+	__u32 payload;	     /* payload protocol identifier of the first DATA chunk looked at */
+	__u32 has_payload;   /* 1: a DATA chunk was looked at, and `payload` is valid */
 	__u32 pad;
 };
 
@@ -65,10 +66,11 @@ struct {
 	__type(value, struct assoc_owner);
 } assoc_owners SEC(".maps");
 
-#define CGROUP_ROOM 256	 /* bytes of a cgroup's path that are kept; the first ones go */
-#define CGROUP_LEVELS 32 /* levels of the hierarchy that are looked at */
+#define CGROUP_ROOM 256	 /* of a longer path of a cgroup, the last 256 bytes are kept */
+#define CGROUP_LEVELS 32 /* levels of the cgroup hierarchy that a walk to the root passes */
 
-/* The path of a cgroup. It ends at CGROUP_ROOM; what follows is room for one more name. */
+/* The path of a cgroup: text[start] to text[CGROUP_ROOM - 1]. The second half of the text is room
+ * for one name, before that is put in front of the path. */
 struct cgroup_path {
 	__u32 start; /* index at which the path begins */
 	__u32 pad;
@@ -85,7 +87,8 @@ struct {
 const struct cgroup_path no_path = {.start = CGROUP_ROOM};
 const struct owner no_owner = {};
 
-/* One bit for each tgid of a known owner, modulo the number of bits: see owner_x_exits(). */
+/* For each known owner the bit `tgid % (64 * 64)` is set. owner_x_exits() looks there whether a
+ * process that ends may be an owner. */
 __u64 owner_tgids[64] = {};
 
 /* --- processes --- */
@@ -105,6 +108,7 @@ static __always_inline __u32 tgid_here(struct task_struct *task)
 	return 0;
 }
 
+/* Returns the parent of a cgroup. From 6.15 the kernel's member has another name. */
 static __always_inline struct kernfs_node *parent_of(struct kernfs_node *node)
 {
 	struct kernfs_node___v6_15 *newer = (void *)node;
@@ -114,16 +118,18 @@ static __always_inline struct kernfs_node *parent_of(struct kernfs_node *node)
 	return READ(node, parent);
 }
 
+/* Returns the cgroup (v2) of a task. */
 static __always_inline struct kernfs_node *cgroup_of(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
 }
 
+/* A walk from a cgroup up to the root. */
 struct cgroup_walk {
-	struct kernfs_node *node;
-	struct cgroup_path *path;
-	__u64 wanted;
-	bool found;
+	struct kernfs_node *node; /* the next cgroup */
+	struct cgroup_path *path; /* where add_name_step() puts the names */
+	__u64 wanted;		  /* id of the cgroup that find_cgroup_step() looks for */
+	bool found;		  /* true: that cgroup is the walk's first or an ancestor */
 };
 
 static long find_cgroup_step(__u32 n, struct cgroup_walk *walk)
@@ -137,7 +143,8 @@ static long find_cgroup_step(__u32 n, struct cgroup_walk *walk)
 	return walk->found;
 }
 
-/* Puts the name of a cgroup, and a slash, before those of its descendants. */
+/* One step up from a cgroup to the root: puts a slash and the cgroup's name in front of the path.
+ */
 static long add_name_step(__u32 n, struct cgroup_walk *walk)
 {
 	struct kernfs_node *node = walk->node;
@@ -155,7 +162,7 @@ static long add_name_step(__u32 n, struct cgroup_walk *walk)
 	if (read <= 1 || at > CGROUP_ROOM)
 		return 1; /* the root, which has no name */
 	len = read - 1;
-	if (len >= at) { /* keeps the end of the name, without a slash */
+	if (len >= at) { /* no room for all of the name: keeps its end, without a slash */
 		name += len - at;
 		len = at;
 		walk->node = NULL;
@@ -177,7 +184,7 @@ static long add_name_step(__u32 n, struct cgroup_walk *walk)
 	return 0;
 }
 
-/* Keeps the path of a cgroup: user space cannot open the file system of cgroups. */
+/* Notes the path of a cgroup for user space: the confined process can open no file of cgroups. */
 static __always_inline void note_cgroup(__u64 id, struct kernfs_node *node)
 {
 	struct cgroup_walk walk = {.node = node};
@@ -191,6 +198,7 @@ static __always_inline void note_cgroup(__u64 id, struct kernfs_node *node)
 		bpf_loop(CGROUP_LEVELS, add_name_step, &walk, 0);
 }
 
+/* Returns whether the filters -p and --cgroup take a task's process. */
 static __always_inline bool is_wanted(struct task_struct *task)
 {
 	struct cgroup_walk walk = {.wanted = settings.filter.cgroup};
@@ -204,7 +212,7 @@ static __always_inline bool is_wanted(struct task_struct *task)
 	return walk.found;
 }
 
-/* Describes the process of a task. */
+/* Fills in `process` for a task of the process `tgid`. */
 static __always_inline void describe(struct process *process, struct task_struct *task, __u32 tgid)
 {
 	struct kernfs_node *node = cgroup_of(task);
@@ -224,7 +232,7 @@ static __always_inline void describe(struct process *process, struct task_struct
 
 /* --- sockets --- */
 
-/* Asks for two rounds: a process that has just got a socket may be about to hand it on. */
+/* Asks user space for two rounds: a process that has just made a socket may soon hand it on. */
 static __always_inline void ask_for_rounds(void)
 {
 	*(volatile __u32 *)&shared.rounds_due = 2;
@@ -253,7 +261,7 @@ static __noinline int socket_made(__u64 sk, __u64 address)
 	return 0;
 }
 
-/* A task sends on a socket. Only with the filters -p and --cgroup. */
+/* A task sends on a socket. Called only with the filters -p and --cgroup. */
 static __noinline int socket_used(__u64 sk, __u64 address)
 {
 	__u32 done = *(volatile __u32 *)&shared.rounds_done;
@@ -304,10 +312,11 @@ static __noinline int socket_found(__u64 sk, __u64 address)
 }
 
 /*
- * Returns whether a process that the filter names has the socket: by the last round, or since. A
- * socket that no process has any more stays with those that had it last. With -p alone, rounds look
- * at that process only, and do not tell whether another has the socket: then it stays with the
- * process once the kernel has taken the file from it (sock_orphan()).
+ * Returns whether the socket counts for a process that the filter names: the last round has found
+ * the socket there, or a hook has since. A socket that no process has any more counts for those
+ * that had it last. With -p alone, rounds look at the files of that process only, so they do not
+ * show whether another process has the socket. Then a socket that the process has lost still counts
+ * for it only if no process has the socket any more (sk_socket is NULL, sock_orphan()).
  */
 static __always_inline bool is_owned(struct sock *sk)
 {
@@ -323,7 +332,7 @@ static __always_inline bool is_owned(struct sock *sk)
 	return !READ(sk, sk_socket);
 }
 
-/* Notes the socket of an association. */
+/* Notes which socket an association has. */
 static __noinline int note_assoc(__u32 assoc_id, __u64 sk)
 {
 	struct assoc_owner *known = bpf_map_lookup_elem(&assoc_owners, &assoc_id);
@@ -352,8 +361,8 @@ __noinline int note_payload(__u32 assoc_id, __be32 payload)
 }
 
 /*
- * Notes the payload protocol of a chunk that came (RFC 9260 3.3.1). Of a message that came as
- * I-DATA (RFC 8260 2.1), only the first chunk has it.
+ * Notes the payload protocol of a chunk that has arrived (RFC 9260 3.3.1). If a message comes in
+ * several I-DATA chunks, only its first chunk has a payload protocol (RFC 8260 2.1).
  */
 static __always_inline void note_arrived_payload(__u32 assoc_id, struct sctp_chunkhdr *hdr)
 {
@@ -370,9 +379,9 @@ static __always_inline void note_arrived_payload(__u32 assoc_id, struct sctp_chu
 }
 
 /*
- * Notes the payload protocol of a chunk that a path has sent and that is not acknowledged, or that
- * is queued. Returns whether there is such a chunk. (The chunk's bytes do not have it before an
- * I-DATA chunk is sent.)
+ * Notes the payload protocol of one DATA chunk of a path's association: the first that the path has
+ * sent and that is not acknowledged, else the first that waits to be sent. Returns whether there is
+ * such a chunk. (Reads sinfo: the header of an I-DATA chunk is filled in only when it is sent.)
  */
 __noinline int note_queued_payload(__u64 path)
 {
@@ -406,8 +415,9 @@ static __noinline int assoc_moves(__u64 asoc, __u64 sk)
 }
 
 /*
- * Copies the process that has a socket now into `to`, and returns how many have it; NO_OWNER: not
- * known. Chooses among `last` and `other` as of_round() in owner.rs does.
+ * Copies a process that has the socket now into `to`, and returns how many processes have it;
+ * NO_OWNER: nothing is known of the socket. Chooses between `last` and `other` as of_round() in
+ * owner.rs does.
  */
 #define NO_OWNER (~0u)
 
@@ -425,7 +435,8 @@ static __always_inline __u32 owner_now(__u64 sk, struct process *to)
 	return found ? owner->owners : has_last;
 }
 
-/* An association ends: keeps its owner, as another socket may soon lie in the memory of its own. */
+/* An association ends: notes its owner now, as another socket may soon have this socket's address.
+ */
 static __noinline int assoc_ends(__u64 asoc)
 {
 	__u32 assoc_id = READ((struct sctp_association *)asoc, assoc_id);
@@ -444,7 +455,7 @@ static __noinline int assoc_ends(__u64 asoc)
 	return 0;
 }
 
-/* To be called at the entry of sctp_association_free(), where each command has a hook anyway. */
+/* An association ends. Each command calls this in its hook at sctp_association_free(). */
 static __always_inline void end_owner(__u64 asoc)
 {
 	if (settings.wants & WANT_OWNERS)
@@ -461,7 +472,8 @@ ON_ENTRY(owner_sends, sctp_datamsg_from_user,
 ON_ENTRY(owner_x_moves, sctp_assoc_migrate, assoc_moves(ADDRESS(0, asoc), ADDRESS(1, sk)),
 	 struct sctp_association *asoc, struct sock *sk)
 
-/* A process ends. If it may be a known owner, asks for rounds that find another. */
+/* A process ends. If it may be a known owner, asks for rounds, which find out who has its sockets.
+ */
 SEC("raw_tp/sched_process_exit")
 int owner_x_exits(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -474,7 +486,7 @@ int owner_x_exits(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* Returns the SCTP socket of an open file; NULL where the file is no SCTP socket. */
+/* Returns the SCTP socket of an open file; NULL if the file is no SCTP socket. */
 static __always_inline struct sock *sctp_sock_of(struct file *file)
 {
 	struct socket *socket;
@@ -489,7 +501,7 @@ static __always_inline struct sock *sctp_sock_of(struct file *file)
 	return sk && sk->sk_protocol == IPPROTO_SCTP ? sk : NULL;
 }
 
-/* An iterator, run in each round for each open file. */
+/* An iterator over open files: each round runs it once for each file. */
 SEC("iter/task_file")
 int owner_has(struct bpf_iter__task_file *ctx)
 {

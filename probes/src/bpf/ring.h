@@ -6,7 +6,7 @@
 #include "shared.h"
 #include "stats.h"
 
-__u32 submitted = 0; /* records so far, roughly: two CPUs may count two as one */
+__u32 submitted = 0; /* records so far, about: two CPUs at a time may count two records as one */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -24,9 +24,9 @@ static __always_inline void *reserve(__u64 size, __u64 *lost)
 }
 
 /*
- * Hands a record to user space. The record wakes user space if that has asked for it (want_wakeup),
- * or if the ring is more than half full, which every 256th record checks. The default, a wake-up
- * whenever the reader has caught up, would cost more than all else that is done for a record.
+ * Hands a record to user space. Wakes user space if that has asked to be woken (want_wakeup), or if
+ * the ring is more than half full, which every 256th record checks. The kernel's default, a wake-up
+ * whenever the reader has read all records, would cost more than all other work for a record.
  */
 static __always_inline void submit(void *event)
 {

@@ -1,47 +1,48 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
- * Round-trip time of DATA chunks: from the moment a chunk is put into a packet to the SACK that
- * first covers its TSN.
+ * Measures the round-trip time of DATA chunks: from the moment at which a chunk is put into a
+ * packet to the moment at which the kernel processes the first SACK that covers the chunk's TSN.
  *
- * Three tables, all of fixed size, all arrays (no allocation, no hash walk):
+ * There are three tables of fixed size, all arrays (no allocation, no hash walk):
  *  - inflight: the chunks that wait for their SACK, found by association and TSN;
- *  - assocs:   scratch state of a sending association, found by its id;
+ *  - assocs:   state of each sending association, found by its id; only the programs use it;
  *  - entries:  identity and statistics, one entry per path, which user space reads.
  *
- * The kernel runs all hooks under the association's socket lock, so that one association's entries
- * have one writer at a time. Claims of free entries may race and use cmpxchg.
+ * The kernel runs all hooks under the association's socket lock, so that an association's entries
+ * have one writer at a time. CPUs may race for a free entry: a compare-and-swap decides.
  */
 #include "chunks.h"
 #include "stats.h"
 
+/* Statistics of a path. */
 struct stats {
-	__u64 retransmitted;
-	struct dist all;
-	struct dist prompt;
+	__u64 retransmitted; /* chunks sent again on the path */
+	struct dist all;     /* all round-trip times, ns */
+	struct dist prompt;  /* those without delay by the receiver, ns: see classify_prompt() */
 };
 
 struct state {
 };
 
 /*
- * Chunks without a sample, and evicted entries; see accounting() in rtt.rs. Each chunk that a
- * program has seen sent for the first time gives a sample, or counts in one of slots_evicted to
- * restarted, or is still in its slot.
+ * Counts of chunks without a sample, and of evicted entries; see accounting() in rtt.rs. Each chunk
+ * that a program has seen sent for the first time gives a sample, or counts in one of the members
+ * from slots_evicted to restarted, or still waits in its slot.
  */
 struct accounting {
 	__u64 lost; /* records that did not fit into the ring buffer */
 	__u64 assocs_evicted;
 	__u64 paths_evicted;
-	__u64 before_start;    /* chunks sent before the trace began, which are in no other count */
-	__u64 slots_evicted;   /* chunks that lost their slot, or found none */
+	__u64 before_start;    /* acknowledged chunks that were sent before the trace began */
+	__u64 slots_evicted;   /* chunks that lost their slot to another chunk, or found none */
 	__u64 samples_evicted; /* samples and chunks whose path or association was evicted */
 	__u64 retransmitted;   /* chunks sent again (Karn's algorithm) */
 	__u64 abandoned;       /* chunks given up by PR-SCTP */
-	__u64 scan_limit;      /* chunks left out because a SACK covered too many */
-	__u64 sack_missed;     /* chunks that an unseen SACK or retransmission may have concerned */
+	__u64 scan_limit;      /* chunks left out as a SACK covered more than MAX_SCAN */
+	__u64 sack_missed;     /* chunks of which a SACK or retransmission may be unseen */
 	__u64 ended;	       /* chunks outstanding when their association ended */
 	__u64 restarted;       /* chunks outstanding when their association's TSNs began anew */
-	__u64 unseen;	       /* chunks that the kernel counted as sent, and no program saw */
+	__u64 unseen;	       /* chunks that the kernel counted as sent and no program saw */
 };
 
 /* Histograms of each entry: one of all samples, one of the prompt samples. */
@@ -56,7 +57,8 @@ struct accounting {
 
 #define PROBES 8 /* entries of assocs looked at before one is evicted */
 
-/* A slot's note is the running number of the chunk's wire packet; this bit is the chunk's I-bit. */
+/* slot.note is the running number of the chunk's wire packet (see wire_packet()). In addition this
+ * bit is set if the chunk has the I-bit, which asks for a SACK at once (RFC 7053). */
 #define PACKET_SACK_IMM (1u << 31)
 
 /* Values of assoc_id in an entry without an association. Ids of the kernel begin at 3. */
@@ -73,42 +75,46 @@ struct assoc {
 	__u32 assoc_id;
 	__u32 first_tsn; /* TSNs below this were sent before the trace began (if has_old) */
 	__u32 last_tsn;	 /* last TSN seen sent */
-	__u32 last_path; /* path of the last chunk: index of an entry, maybe another's by now */
-	__u64 last_ns;
-	/* Gap blocks repeat on every SACK; the next three tell what is new in the next SACK. */
+	__u32 last_path; /* index of the entry of the last chunk's path; maybe another path's by now
+			  */
+	__u64 last_ns;	 /* when the last chunk was sent or the last SACK came */
+	/* Each SACK repeats the gap blocks of the last. The next three members show what is new. */
 	__u32 acked;   /* cumulative TSN of the last SACK */
 	__u32 gap_top; /* highest TSN that a SACK has covered; at first the last TSN sent */
 	__u64 digest;  /* hash of the TSNs that the last SACK covered, up to the last TSN sent */
-	/* The kernel's counters of these names, as they are if no program is left out: see
-	 * on_sack(). */
+	/* What the kernel's counters asoc->stats.gapcnt and rtxchunks are if the programs have seen
+	 * all SACKs and retransmissions: see on_sack(). */
 	__u32 gapcnt;
 	__u32 rtxchunks;
 	__u32 counted; /* new_chunks() less the next TSN, when last compared: see check_sent() */
-	__u32 inexact; /* no SACK was left unscanned above this TSN (if has_inexact) */
-	__u32 missed;  /* no unseen SACK or retransmission is of TSNs above this (if has_missed) */
-	__u32 rtx;     /* highest TSN that was, or may have been, sent again (if has_rtx) */
-	bool has_old;
+	/* If has_inexact: up to this TSN, a SACK may have covered chunks that no scan reached. */
+	__u32 inexact;
+	/* If has_missed: up to this TSN, chunks may be of a SACK or retransmission not seen. */
+	__u32 missed;
+	__u32 rtx;    /* if has_rtx: highest TSN that was, or may have been, sent again */
+	bool has_old; /* TSNs from before the trace (see first_tsn) are still outstanding */
 	bool has_inexact;
 	bool has_missed;
 	bool has_rtx;
-	bool checked;	     /* unseen_of() was called for it */
+	bool checked;	     /* unseen_of() was called for this association */
 	bool packet_unknown; /* acked_packet may be too low: packets or SACKs were not seen */
-	/* The rest is needed only for prompt samples (WANT_EXTENDED). */
+	/* The other members are needed only for prompt samples (WANT_EXTENDED). */
 	__u32 packet;	    /* running number of the current wire packet */
 	__u32 acked_packet; /* running number of the last packet acknowledged */
-	__u32 a_rwnd;	    /* of the last SACK */
-	__u64 packet_size;  /* sctp_packet.size after the last chunk */
-	__u64 wire_size;    /* size of the current wire packet: a GSO packet holds several */
+	__u32 a_rwnd;	    /* receive window in the last SACK, bytes */
+	__u64 packet_size;  /* sctp_packet.size after the last chunk, bytes */
+	__u64 wire_size;    /* bytes in the current wire packet; one GSO packet holds several */
 };
 
+/* The record of one sample, for user space. */
 struct event {
-	__u64 time_ns; /* CLOCK_MONOTONIC, when the SACK was processed */
+	__u64 time_ns; /* when the SACK was processed, CLOCK_MONOTONIC */
 	__u64 rtt_ns;
 	__u32 assoc_id;
 	__u32 tsn;
-	__u32 path;
-	__u32 path_generation;
-	__u32 prompt;
+	__u32 path;	       /* index of the path's entry */
+	__u32 path_generation; /* generation of that entry */
+	__u32 prompt;	       /* 1: a prompt sample */
 	__u32 pad;
 };
 
@@ -133,8 +139,8 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 }
 
 /*
- * Sets the TSNs of an association that is new to us or was renumbered: `next` is the next TSN to be
- * sent, `acked` the last one acknowledged cumulatively.
+ * Sets the TSNs of an association that no program has seen before, or whose TSNs begin anew.
+ * `next`: the next TSN to be sent. `acked`: the last TSN acknowledged cumulatively.
  */
 static __always_inline void begin_at(struct assoc *a, __u32 next, __u32 acked)
 {
@@ -151,16 +157,16 @@ static __always_inline void begin_at(struct assoc *a, __u32 next, __u32 acked)
 }
 
 /*
- * Counts as unseen the new chunks that the kernel has sent since the last one that a program saw;
- * `next` is the next TSN to be seen. Called only where TSNs have a gap, begin anew, or the
- * association ends: elsewhere consecutive TSNs show that no chunk is missing.
+ * Counts as unseen the new chunks that the kernel has sent after the last one that a program saw.
+ * `next`: the next TSN that a program will see. Called only where the TSNs seen have a gap or begin
+ * anew, and at the association's end: elsewhere consecutive TSNs show that no chunk is missing.
  */
 static __always_inline void check_sent(bool trusted, struct sctp_association *asoc, struct assoc *a,
 				       __u32 next)
 {
 	__u32 sent = new_chunks(trusted, asoc), unseen = sent - (a->counted + a->last_tsn + 1);
 
-	/* The entry may have made room for another association meanwhile. */
+	/* The entry may be another association's by now. */
 	if (*(volatile __u32 *)&a->assoc_id != (__u32)GET(trusted, asoc, assoc_id))
 		return;
 	if ((__s32)unseen > 0)
@@ -206,15 +212,16 @@ static __always_inline __u64 unseen_of(struct sctp_association *asoc)
 #include "lifecycle.h"
 #include "living.h"
 
-/* Frees the slots of all chunks that an association waits for. Returns how many there were. */
+/* Frees the slots of all outstanding chunks of an association. Returns how many there were. */
 static __always_inline __u32 drop_all(const struct assoc *a, __u32 assoc_id)
 {
 	return drop(assoc_id, a->acked + 1, a->last_tsn - a->acked);
 }
 
 /*
- * Makes an entry for an association. Returns NULL where another CPU was faster. `next`: the next
- * TSN to be seen. `again`: the chunk at hand is a retransmission, which the kernel counts later.
+ * Makes an entry for an association. Returns NULL if another CPU was faster. `next`: the next TSN
+ * that a program will see. `again`: true if the chunk that is being sent is a retransmission. The
+ * kernel counts that one only after this hook.
  */
 static __always_inline struct assoc *new_assoc(bool trusted, struct sctp_association *asoc,
 					       __u32 assoc_id, __u32 next, bool again)
@@ -230,7 +237,8 @@ static __always_inline struct assoc *new_assoc(bool trusted, struct sctp_associa
 
 		a = entry_of(assocs, (assoc_id + i) & settings.assoc_mask);
 		id = *(volatile __u32 *)&a->assoc_id;
-		if (id != ASSOC_BUSY && a->last_ns < oldest_ns) { /* 0 where the entry is free */
+		if (id != ASSOC_BUSY &&
+		    a->last_ns < oldest_ns) { /* last_ns is 0 if the entry is free */
 			oldest = assoc_id + i;
 			oldest_ns = a->last_ns;
 			old = id;
@@ -276,8 +284,8 @@ static __always_inline void on_evict(struct entry *entry)
 /* --- sending --- */
 
 /*
- * Returns the running number of a chunk's wire packet, at the moment at which the chunk is about to
- * be put into the packet of its path. Only prompt samples need that number.
+ * Returns the running number of the wire packet that a chunk is about to be put into. `length`: of
+ * the chunk, in bytes. Only prompt samples need that number.
  */
 static __always_inline __u32 wire_packet(bool trusted, struct assoc *a,
 					 struct sctp_transport *transport, __u16 length)
@@ -315,8 +323,8 @@ static __always_inline void renumber(bool trusted, struct sctp_association *asoc
 }
 
 /*
- * A chunk is sent again: its TSN gives no sample any more, by Karn's algorithm (RFC 9260 6.3.1 C5),
- * even where the filter leaves out the path of the retransmission.
+ * A chunk is sent again. By Karn's algorithm (RFC 9260 6.3.1 C5) its TSN gives no sample, even if
+ * the filter leaves out the path of the retransmission.
  */
 static __always_inline void sent_again(__u32 assoc_id, __u32 tsn)
 {
@@ -346,7 +354,8 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 	__u32 assoc_id = GET(trusted, asoc, assoc_id), evicted;
 	__u32 next = GET(trusted, asoc, next_tsn); /* the TSN of this chunk if it is new */
 	bool again = GET(trusted, chunk, sent_count) > 0;
-	/* Whether the path matters. The verifier knows it, and so where `transport` is not NULL. */
+	/* Whether each path is traced by itself. The verifier knows this constant: so it knows,
+	 * too, where `transport` is not NULL. */
 	bool exact = settings.wants & WANT_PATHS;
 	struct sctp_transport *transport = NULL;
 	struct entry *path;
@@ -390,7 +399,8 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 	path = entry_at(a->last_path);
 	if (path->id.assoc_id != assoc_id ||
 	    (exact ? path->object != (__u64)transport : has_ended(path->object))) {
-		/* As a number, which the pointer back to the path in its packet gives. */
+		/* Needs the path's address as a number: packet.transport points back to the path.
+		 */
 		path = find_or_insert(exact ? (__u64)READ(transport, packet.transport)
 					    : (__u64)READ(asoc, peer.primary_path),
 				      assoc_id, true);
@@ -436,13 +446,13 @@ struct sack {
 	__u32 end; /* last TSN of the cumulative part, or of the gap block, being scanned */
 	__u32 cum_tsn;
 	__u32 floor;	 /* gap blocks cover nothing new up to this TSN */
-	__u32 doubtful;	 /* latest of missed, abandoned and assoc.inexact: no samples up to it */
-	__u32 missed;	 /* an unseen SACK or retransmission may be of TSNs up to this */
+	__u32 doubtful;	 /* no samples up to this TSN: latest of missed, abandoned, assoc.inexact */
+	__u32 missed;	 /* up to this TSN, chunks may be of a SACK or retransmission not seen */
 	__u32 abandoned; /* TSNs up to this were given up by PR-SCTP, or acknowledged before */
 	__u32 top;	 /* last TSN sent */
 	__u16 blocks;	 /* gap blocks still to come */
-	bool prompt;	 /* samples of the packet prompt_packet are prompt */
-	__u32 prompt_packet;
+	bool prompt;	 /* the receiver sent this SACK at once: see classify_prompt() */
+	__u32 prompt_packet; /* running number of the packet whose chunks give prompt samples */
 };
 
 /* Adds a sample to the optional outputs that settings.wants asks for. */
@@ -482,6 +492,7 @@ static __always_inline void sample_wanted(__u32 want, const struct sack *sack,
 	submit(event);
 }
 
+/* A chunk's SACK has come: adds the round-trip time to the statistics of the chunk's path. */
 static __always_inline void sample(const struct sack *sack, const struct slot *slot)
 {
 	__u64 rtt = sack->now - slot->sent_ns;
@@ -502,8 +513,8 @@ static __always_inline void sample(const struct sack *sack, const struct slot *s
 }
 
 /*
- * A SACK covers this TSN. If the chunk still has a slot, takes a sample, or counts the reason why
- * there is none.
+ * A SACK covers this TSN. If the chunk has a slot, no earlier SACK has covered it: then takes a
+ * sample, or counts the reason why the chunk gives none.
  */
 static __always_inline void covers(const struct sack *sack, __u32 tsn)
 {
@@ -564,8 +575,8 @@ static long sack_step(__u32 step, struct sack *sack)
 #define SACK_DELAY_MIN_NS 100000000ull
 
 /*
- * Reads when the chunk with this TSN was sent, and its note: in which packet. Returns false where
- * the chunk has no slot.
+ * Reads when the chunk with this TSN was sent, and in which wire packet (the note of its slot).
+ * Returns false if the chunk has no slot.
  */
 static __always_inline bool look_at(__u32 assoc_id, __u32 tsn, __u32 *packet, __u64 *sent_ns)
 {
@@ -578,7 +589,7 @@ static __always_inline bool look_at(__u32 assoc_id, __u32 tsn, __u32 *packet, __
 	return slot;
 }
 
-/* Returns whether the receiver may have sent a SACK for anything but the arrival of a new chunk. */
+/* Returns whether the receiver may have sent the SACK for another reason than a new chunk. */
 static __always_inline bool is_unprompted(bool trusted, struct sctp_association *asoc,
 					  struct sctp_chunk *chunk, struct assoc *a,
 					  const union sack_header *first, __u32 acked_before)
@@ -629,7 +640,7 @@ static __always_inline void classify_prompt(struct sack *sack, struct assoc *a, 
 					    bool unprompted)
 {
 	__u32 packet = 0, first_packet, newly;
-	__u64 sent_ns = 0, first_ns = 0; /* 0, long ago, where the time is not known */
+	__u64 sent_ns = 0, first_ns = 0; /* 0, which is long ago, if the time is not known */
 
 	if (!look_at(sack->assoc_id, newest, &packet, &sent_ns)) {
 		/* The newest TSN was sent again, or acknowledged before: so which packets are new
@@ -649,7 +660,7 @@ static __always_inline void classify_prompt(struct sack *sack, struct assoc *a, 
 	a->packet_unknown = false;
 }
 
-/* Sums over a SACK's gap blocks. TSNs are relative to the cumulative TSN. */
+/* What gap_step() finds out in a loop over a SACK's gap blocks. TSNs are relative to cum_tsn. */
 struct gap_sum {
 	__u64 gaps;	  /* address of the first gap block */
 	__u64 digest;	  /* hash of the TSNs that the blocks cover, up to top */
@@ -660,6 +671,7 @@ struct gap_sum {
 	__u16 blocks;	  /* number of gap blocks */
 };
 
+/* Adds the TSNs from `start` to `end`, at most up to `top`, to the hash `before`. */
 static __always_inline __u64 digest_of(__u64 before, __u32 start, __u32 end, __u32 top)
 {
 	if (end > top)
@@ -687,6 +699,8 @@ static long gap_step(__u32 step, struct gap_sum *sum)
 	return 0;
 }
 
+/* At the beginning of sctp_outq_sack(): a SACK or SHUTDOWN (`chunk`) has come. Takes a sample of
+ * each chunk that no earlier SACK has covered. */
 static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 				   struct sctp_chunk *chunk)
 {
@@ -712,19 +726,21 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	/* A SACK of TSNs never sent, or older than the last one: the kernel takes neither. */
 	if (sack.cum_tsn - acked > sack.top - acked)
 		return 0;
-	/* Our TSNs are ahead of the kernel's, or far behind: a restart was not seen. */
+	/* The TSNs in the entry are ahead of the kernel's, or far behind: a restart was not seen.
+	 */
 	if ((sack.top - a->last_tsn) >> 16 || (acked - a->acked) >> 31)
 		renumber(trusted, asoc, a, sack.top + 1, acked);
 	/*
-	 * The kernel leaves out a program that would interrupt itself on its CPU, as where a
-	 * softirq for another association interrupts it (__bpf_prog_enter_recur()). Where the
-	 * kernel's counters are ahead of ours, a SACK or a retransmission was missed that way. The
-	 * chunks that a missed SACK covered would give samples that are too long: they give none.
-	 * Nor does a chunk whose retransmission may have been missed.
+	 * The kernel skips a program that would interrupt itself on its CPU, such as in a softirq
+	 * for another association (__bpf_prog_enter_recur()). If the kernel's counters are ahead of
+	 * those in the entry, the programs have missed a SACK or a retransmission that way. Chunks
+	 * that a missed SACK has covered would give samples that are too long, so they give none.
+	 * Nor do chunks whose retransmission may have been missed.
 	 *
-	 * sctp_outq_sack() adds the gap blocks of each SACK to gapcnt, after this hook; rtxchunks
-	 * rises with each chunk sent again. A SACK without gap blocks that does not move the
-	 * cumulative TSN covers nothing new.
+	 * sctp_outq_sack() adds the number of gap blocks of each SACK to gapcnt, after this hook.
+	 * rtxchunks rises by one for each chunk sent again. No counter shows a missed SACK without
+	 * gap blocks; but if that moved the cumulative TSN, `acked` shows it, and if it did not, it
+	 * covered nothing new.
 	 */
 	sack.missed = acked;
 	gapcnt = GET(trusted, asoc, stats.gapcnt);
@@ -782,9 +798,9 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	}
 
 	/*
-	 * The gap blocks come second. Mostly they cover something new only above last_gap_top. But
-	 * a peer's blocks may overlap, end before they begin, no longer cover a TSN that earlier
-	 * ones covered (RFC 9260 6.2.1), or cover TSNs that were never sent.
+	 * The gap blocks come second. Mostly only the TSNs above last_gap_top are new. But a peer's
+	 * blocks may overlap, end before they begin, take back a TSN that earlier blocks covered
+	 * (RFC 9260 6.2.1), or cover TSNs that were never sent.
 	 */
 	last_gap_top = a->gap_top;
 	gap_top = sack.cum_tsn;
@@ -836,8 +852,8 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 		return 0;
 	}
 	if (bpf_loop(MAX_SCAN, sack_step, &sack, 0) >= MAX_SCAN) {
-		/* Too much for one scan. The chunks left would give samples that are too long, at
-		 * a later SACK: so they give none. */
+		/* The scan has reached its limit. At a later SACK, the chunks not reached would
+		 * give samples that are too long: so they give none. */
 		a->has_inexact = true;
 		a->inexact = gap_top;
 		if (!tsn_before(sack.cum_tsn, sack.tsn))
@@ -847,6 +863,7 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	return 0;
 }
 
+/* At the entry of sctp_association_free(): an association ends. */
 static __always_inline int on_free(bool trusted, __u64 address, struct sctp_association *asoc)
 {
 	__u32 assoc_id = GET(trusted, asoc, assoc_id);
@@ -868,6 +885,7 @@ static __always_inline int on_free(bool trusted, __u64 address, struct sctp_asso
 	return 0;
 }
 
+/* At the entry of sctp_assoc_update(): if the association restarts, a new life begins. */
 static __always_inline int on_update(bool trusted, __u64 address, struct sctp_association *asoc,
 				     struct sctp_association *new)
 {
@@ -886,8 +904,8 @@ static __always_inline int on_update(bool trusted, __u64 address, struct sctp_as
 
 /*
  * --- hooks ---
- * Programs are attached in this order: those of acknowledgements first, so that no chunk is seen
- * sent while its SACK would go unseen.
+ * Programs are attached in this order: those for SACKs before the one for sent chunks, so that the
+ * SACK of each chunk that is seen sent is seen, too.
  */
 
 ON_ENTRY(rtt_free, sctp_association_free, on_free(trusted, ADDRESS(0, asoc), asoc),

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Retransmissions, and which of them were spurious: the peer had the TSN already. This file is a
- * part of rto.bpf.c and uses its entries of paths. A retransmission is spurious if the peer names
- * its TSN as a duplicate in a SACK (RFC 9260 3.3.4). An acknowledgement that comes sooner after the
- * retransmission than the path can answer is counted apart: it may also mean that the path has
- * become quicker.
+ * Counts retransmissions, and those among them that were spurious: the peer had the chunk already.
+ * This file is a part of rto.bpf.c and uses its entries of paths. A retransmission counts as
+ * spurious if the peer names its TSN as a duplicate in a SACK (RFC 9260 3.3.4). An acknowledgement
+ * is early if it comes sooner after a retransmission than the path can answer. Early ones are
+ * counted apart, since they are no proof: the path may have become quicker.
  *
  * Spurious retransmissions and early acknowledgements count for the path that carried the chunk
  * before its first retransmission.
@@ -13,21 +13,21 @@
 #define SPURIOUS_H
 
 #define ASSOC_PROBES 8		     /* entries of assocs looked at before one is evicted */
-#define RTT_PERIOD_NS 30000000000ull /* length of a period of struct min_rtt */
+#define RTT_PERIOD_NS 30000000000ull /* length of a period of struct min_rtt: 30 s */
 /*
- * No duplicate is named later than this after the retransmission of its TSN. But 2^32 TSNs may have
- * passed by then, and the TSN be another chunk's: so older slots are ignored.
+ * Slots older than this, 10 minutes, are ignored. A peer names a duplicate much sooner; but after
+ * so long, 2^32 TSNs may have been sent, and the slot's TSN may be that of another chunk.
  */
 #define NAMED_LATEST_NS 600000000000ull
 
 /* The retransmissions of a sending association, and its measurement of a path's round-trip time. */
 struct assoc {
-	__u32 assoc_id; /* 0: free */
-	__u32 rtx_open; /* number of retransmitted TSNs that are not acknowledged */
-	__u32 rtx_low;	/* lowest of these TSNs, if rtx_open */
-	__u32 rtx_high; /* highest of these TSNs, if rtx_open */
-	__u64 since_ns; /* when this entry was made: slots of older chunks are of another life */
-	__u64 last_ns;
+	__u32 assoc_id; /* 0: the entry is free */
+	__u32 rtx_open; /* number of retransmitted TSNs that are not acknowledged yet */
+	__u32 rtx_low;	/* lowest of these TSNs; valid if rtx_open > 0 */
+	__u32 rtx_high; /* highest of these TSNs; valid if rtx_open > 0 */
+	__u64 since_ns; /* when this entry was made: older slots are of an earlier life */
+	__u64 last_ns;	/* time of the last chunk or SACK: decides which entry is evicted */
 	/*
 	 * The round-trip time of the path itself is measured with two packets: the receiver has to
 	 * answer the second one at once (RFC 9260 6.2). So if the first SACK that covers the first
@@ -39,13 +39,13 @@ struct assoc {
 	__u32 probe_path;  /* path of both packets: index into entries */
 	bool probing;	   /* a first packet was sent: probe_tsn and probe_path are valid */
 	__u64 probe_ns;	   /* when the second packet was sent; 0: not yet */
-	__u64 packet_size; /* sctp_packet.size after the last chunk, while probing */
-	__u32 failed;	   /* active path that failed, until another takes over; else NO_INDEX */
-	/* The kernel's count of retransmissions (stats.rtxchunks), see check_sent_again(): */
-	__u32 counted_before; /* at the first chunk that was seen (if has_before) */
-	__u32 seen_again;     /* retransmissions seen since */
-	bool has_before;
-	bool checked; /* unseen_of() was called for it */
+	__u64 packet_size; /* sctp_packet.size after the last chunk, bytes; valid while probing */
+	__u32 failed; /* index of the active path that failed, until a SACK on another; NO_INDEX */
+	/* For the comparison with the kernel's count of retransmissions: see unseen_again(). */
+	__u32 counted_before; /* stats.rtxchunks at the first chunk that was seen, if has_before */
+	__u32 seen_again;     /* retransmissions seen since that chunk */
+	bool has_before;      /* counted_before is valid */
+	bool checked;	      /* unseen_of() was called for this association */
 };
 
 TABLE(struct assoc, assocs);
@@ -71,8 +71,8 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 }
 
 /*
- * Finds or makes the entry of an association: in a free place, or else in that of the association
- * that was silent longest. Returns its index, or NO_INDEX.
+ * Finds the entry of an association, or makes it: in a free place, else in place of the association
+ * without an event for longest. Returns the entry's index, or NO_INDEX.
  */
 __noinline __u32 make_assoc(__u32 assoc_id)
 {
@@ -118,7 +118,8 @@ static __always_inline struct assoc *find_or_make_assoc(__u32 assoc_id)
 	return entry_or_null(assoc_at, make_assoc(assoc_id));
 }
 
-/* Frees the entry of an association that has ended or begins a new life: its old slots are void. */
+/* Frees the entry of an association that has ended or begins a new life. Its old slots count no
+ * more, as they are older than the next entry's since_ns. */
 static __always_inline void forget_assoc(__u32 assoc_id)
 {
 	struct assoc *a = assoc_id ? find_assoc(assoc_id) : NULL;
@@ -148,8 +149,8 @@ static __always_inline void add_min_rtt(struct entry *path, __u64 rtt_ns, __u64 
 }
 
 /*
- * Returns whether an acknowledgement that comes `ns` after its chunk was sent is sooner than the
- * path can answer. False where no round-trip time was measured in about the last two periods.
+ * Returns whether an acknowledgement that comes `ns` nanoseconds after its chunk was sent is sooner
+ * than the path can answer. False if no round-trip time was measured in the last two periods or so.
  */
 static __always_inline bool is_early(const struct entry *path, __u64 ns, __u64 now)
 {
@@ -164,6 +165,7 @@ static __always_inline bool is_early(const struct entry *path, __u64 ns, __u64 n
 	return ns < rtt / 8 * 7;
 }
 
+/* Ends the measurement of a round-trip time, with or without a sample. */
 static __always_inline void stop_probe(struct assoc *a)
 {
 	a->probing = false;
@@ -173,9 +175,11 @@ static __always_inline void stop_probe(struct assoc *a)
 /* --- chunks sent again --- */
 
 /*
- * Parts of the note of a slot. NOTE_PATH: the path for which the chunk's retransmissions count, as
- * an index into entries. NOTE_COPIES, in steps of NOTE_COPY: how many retransmissions of the chunk
- * the peer has not named as duplicates, at most 1023. NOTE_ACKED: the chunk was acknowledged.
+ * Parts of slot.note:
+ *  - NOTE_PATH:   index of the entry of the path for which the chunk's retransmissions count;
+ *  - NOTE_COPIES: how many retransmissions of the chunk the peer has not named as duplicates yet,
+ *at most 1023. One more or less adds or subtracts NOTE_COPY;
+ *  - NOTE_ACKED:  the chunk was acknowledged.
  */
 #define NOTE_PATH 0xfffff
 #define NOTE_COPY (1u << 20)
@@ -183,8 +187,8 @@ static __always_inline void stop_probe(struct assoc *a)
 #define NOTE_ACKED (1u << 31)
 
 /*
- * Returns whether the chunk of this slot is of its association's present life, and not acknowledged
- * yet. Other chunks may make room without being counted as evicted.
+ * Returns whether the chunk in this slot belongs to its association's present life, and is not
+ * acknowledged yet. If a slot with another chunk is reused, that does not count as an eviction.
  */
 static __always_inline bool is_waiting(const struct slot *slot)
 {
@@ -220,8 +224,8 @@ __noinline __u32 slot_for(__u32 assoc_id, __u32 tsn)
 }
 
 /*
- * Returns whether `path`, the entry that a slot names by its index, is still of the same path as
- * when the slot was written, and has not ended.
+ * A slot names an entry of a path by its index. Returns whether that entry, `path`, still belongs
+ * to the same path as when the slot was written, and the path has not ended.
  */
 static __always_inline bool is_path_of(const struct entry *path, const struct slot *slot)
 {
@@ -236,8 +240,8 @@ static __always_inline struct entry *booked_on(const struct slot *slot)
 }
 
 /*
- * A chunk is sent again, on the path `to`, and was last sent on the path `from`. Both are indexes
- * into entries; NO_INDEX: the filter leaves the path out, or there was no room for its entry.
+ * A chunk is sent again. `to`: the path that it takes now; `from`: the path that it took last. Both
+ * are indexes into entries; NO_INDEX: the filter leaves the path out, or its entry found no room.
  */
 __noinline int sent_again(__u32 assoc_id, __u32 tsn, __u32 to, __u32 from)
 {
@@ -288,8 +292,8 @@ __noinline int sent_again(__u32 assoc_id, __u32 tsn, __u32 to, __u32 from)
 }
 
 /*
- * The TSNs sent and not cumulatively acknowledged: `count` of them, from `acked` + 1 on. Only among
- * these can TSNs be compared: others may be 2^31 or more apart.
+ * The outstanding TSNs, sent and not cumulatively acknowledged: `count` of them, from `acked` + 1
+ * on. TSNs wrap, so only TSNs less than 2^31 apart can be compared, as the outstanding ones are.
  */
 struct outstanding {
 	__u32 acked;
@@ -305,15 +309,15 @@ static __always_inline struct outstanding read_outstanding(bool trusted,
 	return all;
 }
 
-/* Returns a TSN's place among those in `all`, from 0; all.count or more if it is not there. */
+/* Returns a TSN's place among the outstanding ones, from 0; all.count or more if it is none. */
 static __always_inline __u32 place_of(struct outstanding all, __u32 tsn)
 {
 	return tsn - all.acked - 1;
 }
 
 /*
- * Returns the index of a path's entry, which is made where the path is new. NO_INDEX: there is no
- * path, the filter leaves it out, or there was no room.
+ * Returns the index of a path's entry, which is made if the path is new. NO_INDEX: `transport` is
+ * 0, the filter leaves the path out, or there was no room for its entry.
  */
 static __always_inline __u32 wanted_path(bool trusted, struct sctp_association *asoc,
 					 __u64 transport)
@@ -327,8 +331,8 @@ static __always_inline __u32 wanted_path(bool trusted, struct sctp_association *
 }
 
 /*
- * At the first chunk that is seen of an association: begins the comparison of retransmissions with
- * the kernel's count of them, and notes the payload protocol.
+ * At the first chunk of an association that a program sees: notes the kernel's count of
+ * retransmissions, for the comparison in unseen_again(), and the payload protocol.
  */
 static __always_inline void begin_count(bool trusted, struct sctp_association *asoc,
 					struct assoc *a, struct sctp_chunk *chunk)
@@ -344,7 +348,7 @@ static __always_inline void begin_count(bool trusted, struct sctp_association *a
 	a->has_before = true;
 }
 
-/* Returns how many retransmissions of an association the kernel has counted, and none was seen. */
+/* Returns how many retransmissions of an association the kernel has counted and no program saw. */
 static __always_inline __u32 unseen_again(struct sctp_association *asoc, const struct assoc *a)
 {
 	__u32 counted = READ(asoc, stats.rtxchunks);
@@ -377,8 +381,8 @@ static __always_inline __u64 unseen_of(struct sctp_association *asoc)
 #include "living.h"
 
 /*
- * A chunk is sent again: it takes retran_path (path_taken()); chunk->transport is still the path
- * that the chunk was last sent on, or NULL where that was removed.
+ * A chunk is sent again. It takes the path asoc->peer.retran_path (see path_taken()).
+ * chunk->transport still is the path on which the chunk was last sent; NULL if that was removed.
  */
 static __always_inline int on_sent_again(bool trusted, struct sctp_association *asoc,
 					 struct sctp_chunk *chunk)
@@ -418,7 +422,7 @@ static __always_inline int on_sent_again(bool trusted, struct sctp_association *
 }
 
 /*
- * A chunk is sent for the first time, as by far the most are: it may begin the first or the second
+ * A chunk is sent for the first time. It may be the first chunk of the first or of the second
  * packet of a measurement (see struct assoc).
  */
 static __always_inline int on_sent_first(bool trusted, struct sctp_association *asoc,
@@ -485,7 +489,7 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 /* The SACK at hand, and how far the scan of it has come. */
 struct sack {
 	__u64 now;
-	__u64 since_ns; /* assoc.since_ns */
+	__u64 since_ns; /* assoc.since_ns: older slots are ignored */
 	__u64 next;	/* address of the next gap block, or of the first duplicate TSN */
 	__u32 assoc_id;
 	__u32 cum_tsn;
@@ -627,6 +631,8 @@ __noinline int note_active_sack(__u64 active, __u32 assoc_id, __u64 now)
 	return 0;
 }
 
+/* At the beginning of sctp_outq_sack(): a SACK or SHUTDOWN (`chunk`) has come. Ends a measurement,
+ * and looks for the acknowledgements and duplicates of retransmitted chunks. */
 static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 				   struct sctp_chunk *chunk)
 {

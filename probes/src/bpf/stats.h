@@ -7,8 +7,8 @@
 
 /*
  * Buckets of a histogram of nanoseconds: 16 per octave from 2^12 (4 us) to 2^37 (137 s), and 4 per
- * octave from there to 2^42 (73 min). Smaller and larger times are in the first and the last one.
- * The count of a bucket has 32 bits and wraps; user space makes 64 bits of it (entries.rs,
+ * octave from there to 2^42 (73 min). Smaller times count in the first bucket, larger ones in the
+ * last. The count of a bucket has 32 bits and wraps; user space extends it to 64 bits (entries.rs,
  * jitter.rs).
  */
 #define HIST_MIN_BITS 12
@@ -45,7 +45,7 @@
 		first_ + (index);                                                                  \
 	})
 
-/* Samples in nanoseconds, in bytes, or in millionths of a buffer's size. */
+/* A distribution of samples: times in ns, lengths in bytes, or fills in millionths of a buffer. */
 struct dist {
 	__u64 count;
 	__u64 sum;
@@ -79,11 +79,13 @@ struct dist {
 		barrier_var(old_);                                                                 \
 	} while (0)
 
+/* Adds `n` to a counter that several CPUs may raise at the same time. */
 static __always_inline void count(__u64 *counter, __u64 n)
 {
 	__sync_fetch_and_add(counter, n);
 }
 
+/* Empties a distribution. */
 static __always_inline void reset(struct dist *dist)
 {
 	dist->count = 0;
@@ -92,6 +94,7 @@ static __always_inline void reset(struct dist *dist)
 	dist->max = 0;
 }
 
+/* Adds a sample to a distribution. */
 static __always_inline void add(struct dist *dist, __u64 value)
 {
 	dist->count++;

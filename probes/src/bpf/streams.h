@@ -1,54 +1,55 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * State per association, and per association and stream, in tables of fixed size. Before a .bpf.c
- * file includes this, it defines struct assoc_stats and struct stream_stats, its own parts of the
- * two kinds of entries.
+ * Keeps one entry per association, and one per stream of an association, in tables of fixed size.
+ * Before a .bpf.c file includes this file, it defines struct assoc_stats and struct stream_stats:
+ *its own part of each kind of entry.
  *
- *  - assocs:  entries of associations. The own place of an association is the one whose index is
- *	       its id (masked): the kernel gives out ids in sequence, and no hash spreads better.
- *	       Most entries are near their own place;
- *  - streams: the pool of entries of streams, filled from its beginning, so that user space reads
- *	       only entries that were ever used;
- *  - places:  a hash table, four times as long as the pool. It has the index of each stream's
- *	       entry, by association and stream id; and of each entry of assocs that is not near its
- *	       own place, by the association's id.
+ *  - assocs:  the entries of associations. An association's own place is the element whose index is
+ *	       the association's id, masked: the kernel gives out ids in sequence, so no hash would
+ *	       spread them better. Most entries are at their own place or one of the next 7;
+ *  - streams: the pool: the entries of streams. It is filled from its beginning, so that user space
+ *	       reads only entries that were ever used;
+ *  - places:  a hash table, four times as long as the pool. By association and stream id it finds
+ *	       the index of each stream's entry; by association id, that of each entry of assocs
+ *	       that is not near its own place.
  *
- * The entries of an association stay after its end. If settings.want_reuse, they are free once user
- * space has shown them (when one whole interval has gone by after the one in which the association
- * ended). Where no entry is free, an ended one makes room, wherever it lies; where none has ended,
- * a living one: the longest silent of a few, or a stream of an association that has half of the
- * pool or more. Entries that make room and were not shown count as evicted.
+ * Entries stay after the end of their association. With settings.want_reuse, such entries become
+ * free once user space has shown them: when a whole interval has passed after the interval in which
+ * the association ended. If a new entry is needed and none is free, it takes the place of an ended
+ * one; if none has ended, of a living one: that without an event for longest among a few, or a
+ * stream of an association that has half of the pool or more. If the old entry was not shown yet,
+ * it counts as evicted.
  *
- * The kernel runs every hook here under the association's socket lock, so that its entries have one
- * writer at a time. Claims of entries may race: the CPU that exchanges an entry's generation for
- * TAKEN has the entry.
+ * The kernel runs every hook in this file under the association's socket lock, so that an
+ * association's entries have one writer at a time. But CPUs may race for an entry: the CPU that
+ * exchanges the entry's generation for TAKEN has the entry.
  */
 #ifndef STREAMS_H
 #define STREAMS_H
 
 #include "stats.h"
 
-#define ASSOC_PROBES 8	/* places that count as near: an association's own, and the next ones */
+#define ASSOC_PROBES 8	/* elements near an association's own place: that place and the next 7 */
 #define PLACE_PROBES 32 /* elements of `places` that a search looks at */
-#define POOL_PROBES 64	/* living streams of which the longest silent makes room */
+#define POOL_PROBES 64	/* entries of living streams among which a search picks one to evict */
 #define RECENT 8	/* streams of an association that are found without a search */
 
 /* Values of an element of `places`. */
-#define NO_PLACE 0	      /* it was never used: a search ends here */
-#define GONE (~0u)	      /* it was used, and is free */
-#define TO_PLACE(i) ((i) + 1) /* it has the index i */
+#define NO_PLACE 0	      /* the element was never used: a search ends here */
+#define GONE (~0u)	      /* the element was used, and is free: a search goes on */
+#define TO_PLACE(i) ((i) + 1) /* the element holds the index i */
 
 #define TAKEN (~0u) /* generation of an entry that a CPU is making */
 
-/* What searches of a whole table for an entry that makes room have found. */
+/* What the last searches of a whole table for an entry to reuse have found. */
 struct pool {
-	__u32 hand;	   /* index at which the last one found an entry: more are often near */
+	__u32 hand;	   /* index at which the last search found an entry: more are often near */
 	__u32 living_hand; /* index at which the next search among living entries begins */
 	__s32 dead;	   /* about how many entries have ended; 0 after a search that found none */
-	__u32 barren;	   /* epoch in which a search found no free and no shown entry */
+	__u32 barren;	   /* interval (shared.epoch) in which a search found no free entry */
 };
 
-/* The last association that got half of all entries of streams or more. */
+/* The last association that has got half of the pool or more. */
 struct greedy {
 	__u32 assoc; /* index of its entry in assocs */
 	__u32 hand;  /* index in streams at which the next search for one of its streams begins */
@@ -56,35 +57,36 @@ struct greedy {
 
 struct pool assoc_pool = {};
 struct pool stream_pool = {};
-__u32 assocs_used = 0; /* entries of assocs that were ever used */
-__s32 far_assocs = 0;  /* entries of assocs that are found by `places` */
+__u32 assocs_used = 0; /* number of entries of assocs that were ever used */
+__s32 far_assocs = 0;  /* number of entries of assocs that only `places` finds */
 __u32 last_generation = 0;
 
-/* Evicted entries, and events without one; see accounting() in streams.rs. */
+/* Counts of evicted entries and of events without an entry; see accounting() in streams.rs. */
 struct accounting {
 	__u64 assocs_evicted;
 	__u64 streams_evicted;
 	__u64 events_evicted; /* events of evicted entries, which no statistics have any more */
-	__u64 events_gone;    /* events of associations whose entry was used again, shown or not */
+	__u64 events_gone;    /* events of associations whose entry was reused, shown or not */
 	__u64 no_place;	      /* events whose association or stream found no room for an entry */
-	__u64 unseen;	      /* chunks that the kernel counted, and no program saw */
-	__u64 uncounted;      /* associations whose unseen chunks the kernel does not tell */
-	__u64 lobby_limit;    /* messages in the lobby that were too many to be looked at */
-	__u64 no_id;	      /* sends refused before their association had an id */
+	__u64 unseen;	      /* chunks that the kernel counted and no program saw */
+	__u64 uncounted;      /* jitter: associations whose unseen chunks cannot be counted */
+	__u64 lobby_limit;    /* streamutil: messages in a lobby beyond MAX_LOBBY */
+	__u64 no_id;	      /* streamutil: sends refused before their association had an id */
 };
 
 #include "filter.h"
 
 struct assoc {
 	__u64 seq_tail;	  /* see begin_update() */
-	__u32 generation; /* differs for every life that ever had an entry; 0: never used */
-	__u32 ended;	  /* epoch in which this life ended; 0: it has not ended */
+	__u32 generation; /* a different number for every life of an association; 0: never used */
+	__u32 ended;	  /* interval in which this life ended; 0: this life has not ended */
 	__u64 first_ns;
 	__u64 ended_ns;
-	__u64 last_jiffies; /* time of the last event: the longest silent makes room */
-	__u64 events;
-	__u64 last_event; /* see is_repeated() */
-	/* By stream id modulo RECENT: index into streams, where another stream may be by now. */
+	__u64 last_jiffies; /* when the last event was, in jiffies: decides which entry is evicted
+			     */
+	__u64 events;	    /* chunks counted in this life */
+	__u64 last_event;   /* the last event counted: see is_repeated() */
+	/* At stream id % RECENT: the stream's index in `streams`, or another stream's by now. */
 	__u32 recent[RECENT];
 	struct identity id;
 	struct assoc_stats stats;
@@ -92,7 +94,7 @@ struct assoc {
 	__u32 index;	 /* index of this entry */
 	__u32 place;	 /* index into `places`; NO_INDEX where the entry is near its own place */
 	__u32 streams;	 /* number of entries of the pool that are streams of this life */
-	__u32 checked;	 /* the generation for which unseen_of() was called (living.h) */
+	__u32 checked;	 /* generation for which unseen_of() (living.h) was last called */
 	__u32 pad;
 	__u64 seq_head;
 };
@@ -103,8 +105,8 @@ struct stream {
 	__u32 assoc;		/* index into assocs */
 	__u64 last_jiffies;
 	__u32 place; /* index into `places` */
-	__u32 made;  /* how often a stream has got this entry */
-	__u16 sid;
+	__u32 made;  /* how many streams have had this entry so far */
+	__u16 sid;   /* stream identifier */
 	__u16 pad[3];
 	struct stream_stats stats;
 	__u64 seq_head;
@@ -121,8 +123,8 @@ struct {
 } places SEC(".maps");
 
 /*
- * Functions that the .bpf.c file defines: stream_made() sets up its own part of a new entry;
- * events_of() returns how many events an entry has counted.
+ * The .bpf.c file defines these two functions. stream_made() sets up stream_stats in a new entry,
+ * whose index is `key`. events_of() returns how many events an entry has counted.
  */
 static __always_inline void stream_made(__u32 key, struct stream *s);
 static __always_inline __u64 events_of(const struct stream *s);
@@ -137,7 +139,7 @@ static __always_inline struct stream *stream_at(__u32 key)
 	return entry_of(streams, key & settings.stream_mask);
 }
 
-/* Returns whether an association has ended, and user space has shown its entry since. */
+/* Returns whether an association has ended, and user space has shown its entry after that. */
 static __always_inline bool was_shown(const struct assoc *a)
 {
 	return settings.want_reuse && a->ended && shared.epoch - a->ended >= 2;
@@ -155,11 +157,15 @@ struct place_search {
 	bool found;
 };
 
+/* Returns the index into `places`, before it is masked, at which the search for a stream begins;
+ * for an association, with its id in place of the generation and stream 0. */
 static __always_inline __u32 place_of(__u32 assoc_generation, __u16 sid)
 {
 	return (((__u64)assoc_generation << 16 | sid) * 0x9e3779b97f4a7c15ull) >> 32;
 }
 
+/* One step of a search for a free element of `places`: takes the element for search->key if free.
+ */
 static long take_place_step(__u32 step, struct place_search *search)
 {
 	__u32 slot = (search->hash + step) & settings.place_mask, *place, was;
@@ -177,6 +183,7 @@ static long take_place_step(__u32 step, struct place_search *search)
 	return 1;
 }
 
+/* Frees an element of `places`, if it still holds the index `key`. */
 static __always_inline void leave_place(__u32 slot, __u32 key)
 {
 	__u32 *place = bpf_map_lookup_elem(&places, &slot);
@@ -188,9 +195,9 @@ static __always_inline void leave_place(__u32 slot, __u32 key)
 /* --- associations --- */
 
 /*
- * One step of find_assoc_further(): looks at a place next to the association's own. Searches look
- * at the own place, where nearly all of them end, in find_assoc(), and at the others in a
- * bpf_loop(), which the verifier goes through once instead of once per step.
+ * One step of find_assoc_further(): looks at one place after the association's own. find_assoc()
+ * itself looks at the own place, where nearly all searches end. The other places are looked at in a
+ * bpf_loop(), since the verifier checks the step function of bpf_loop() once, not once per step.
  */
 static long find_near_step(__u32 step, struct place_search *search)
 {
@@ -211,8 +218,8 @@ static long find_far_step(__u32 step, struct place_search *search)
 	if (!place || *place == NO_PLACE)
 		return 1;
 	key = *place - 1;
-	/* The index may be one of a stream's entry. It does no harm: if the id of the association
-	 * at that index fits, that is the association searched for. */
+	/* The index may be that of a stream's entry. That does no harm: if the association at this
+	 * index of assocs has the right id, it is the one searched for. */
 	if (*place == GONE || assoc_at(key)->living_id != search->sid)
 		return 0;
 	search->key = key;
@@ -220,7 +227,7 @@ static long find_far_step(__u32 step, struct place_search *search)
 	return 1;
 }
 
-/* The part of find_assoc() beyond the own place. Returns the entry's index, or NO_INDEX. */
+/* Searches an association beyond its own place. Returns the entry's index, or NO_INDEX. */
 __noinline __u32 find_assoc_further(__u32 assoc_id)
 {
 	struct place_search search = {.sid = assoc_id};
@@ -252,13 +259,13 @@ static __always_inline struct assoc *find_assoc(__u32 assoc_id)
 	return entry_or_null(assoc_at, key);
 }
 
-/* Which entry makes room: one of the lowest rank found. */
+/* Which entry a new one takes the place of: one of the lowest rank found. */
 enum rank {
-	FREE,	/* free, or shown since it ended: nothing is lost */
-	ENDED,	/* ended and not shown: its statistics are lost */
-	GREEDY, /* living stream of an association that has half of all entries, or more */
+	FREE,	/* never used, or shown after its end: nothing is lost */
+	ENDED,	/* ended, not shown yet: its statistics are lost */
+	GREEDY, /* stream of a living association that has half of the pool or more */
 	LIVING, /* living: its statistics are lost, and begin at 0 with its next event */
-	NOT,	/* a CPU is making it: it cannot make room */
+	NOT,	/* another CPU is making this entry: it cannot be taken */
 };
 
 static __always_inline enum rank rank_of_assoc(const struct assoc *a)
@@ -271,8 +278,8 @@ static __always_inline enum rank rank_of_assoc(const struct assoc *a)
 }
 
 /*
- * Returns whether an association has half of all entries of streams, or more. The peer has a say in
- * the number of streams: those of one association must not take the room of all others.
+ * Returns whether a living association has half of the pool or more. The peer has a say in how many
+ * streams there are: those of one association must not evict those of all others.
  */
 static __always_inline bool is_greedy(const struct assoc *a)
 {
@@ -286,21 +293,21 @@ static __always_inline enum rank rank_of_stream(const struct stream *s)
 
 	if (s->assoc_generation == TAKEN)
 		return NOT;
-	/* Free, or the entry of its association has made room, or is about to. */
+	/* Never used, or the entry of its association belongs to another one, or soon will. */
 	if (!s->assoc_generation || a->generation != s->assoc_generation)
 		return FREE;
 	rank = rank_of_assoc(a);
 	return rank == LIVING && is_greedy(a) ? GREEDY : rank;
 }
 
-/* A search for an entry that makes room, and the best entry that it has found so far. */
+/* A search for an entry to reuse, and the best entry found so far. */
 struct victim {
 	__u32 first;	    /* index at which the search begins */
 	__u32 key;	    /* index of the best entry */
 	__u32 generation;   /* generation of the best entry when it was looked at */
 	__u32 rank;	    /* rank of the best entry */
 	__u32 enough;	    /* an entry of this rank, or a lower one, ends the search */
-	__u64 last_jiffies; /* last event of the best entry */
+	__u64 last_jiffies; /* when the best entry had its last event, in jiffies */
 };
 
 /* Looks at one more entry. Returns whether that entry is good enough to end the search. */
@@ -335,10 +342,10 @@ static long consider_stream(__u32 step, struct victim *victim)
 }
 
 /*
- * search_assocs() and search_streams() look at `steps` entries, from victim->first on. They are
- * global functions, which the verifier goes through once, knowing nothing of *victim. Were they
- * inlined, the verifier would know some values of each caller's victim, and follow the branches of
- * each step anew.
+ * search_assocs() and search_streams() look at `steps` entries, from victim->first on, and put the
+ * best into *victim. The verifier checks these global functions once, for any value of *victim.
+ * Were they inlined, the verifier would know some values of each caller's victim, and follow the
+ * branches of each step once more for each caller.
  */
 __noinline int search_assocs(struct victim *victim, __u32 steps)
 {
@@ -365,9 +372,9 @@ __noinline int search_streams(struct victim *victim, __u32 steps)
 }
 
 /*
- * Prepares a search of the whole table. Returns false where that can find no entry of rank FREE or
- * ENDED, by what earlier ones have found. Entries become shown only when an interval ends: if one
- * search has found none of rank FREE, the next ones of the same interval are content with ENDED.
+ * Prepares a search of the whole table. Returns false if earlier searches have shown that there is
+ * no entry of rank FREE or ENDED. Entries get the rank FREE only when an interval ends. So once a
+ * search has found none, later searches in the same interval stop at the first of rank ENDED.
  */
 static __always_inline bool begin_search(struct pool *pool, struct victim *victim, __u32 mask)
 {
@@ -391,6 +398,7 @@ static __always_inline void end_search(struct pool *pool, const struct victim *v
 		pool->hand = victim->key;
 }
 
+/* `n` more entries have ended, or fewer if `n` is negative. */
 static __always_inline void add_dead(struct pool *pool, __s32 n)
 {
 	__sync_fetch_and_add(&pool->dead, n);
@@ -415,7 +423,8 @@ static __always_inline __u32 take_assoc(__u32 assoc_id)
 	search_assocs(&victim, ASSOC_PROBES);
 	if (victim.rank != FREE) {
 		if (assocs_used <= settings.assoc_mask)
-			assoc_pool.barren = 0; /* some were never used, and have rank FREE */
+			assoc_pool.barren =
+				0; /* some entries were never used: they have rank FREE */
 		if (begin_search(&assoc_pool, &victim, settings.assoc_mask)) {
 			search_assocs(&victim, settings.assoc_mask + 1);
 			end_search(&assoc_pool, &victim);
@@ -431,8 +440,8 @@ static __always_inline __u32 take_assoc(__u32 assoc_id)
 }
 
 /*
- * Takes an entry from the association that had it: counts its events as gone, and as evicted if the
- * entry was not shown, and frees its element of `places`.
+ * Takes an entry from the association that had it. The events of that association count as gone,
+ * and, if its entry was not shown yet, as evicted. Frees the entry's element of `places`.
  */
 __noinline int clear_assoc(__u32 key)
 {
@@ -459,8 +468,9 @@ __noinline int clear_assoc(__u32 key)
 }
 
 /*
- * Makes an entry for an association. Returns the entry's index, or NO_INDEX. `transport`: the path
- * that its identity names; 0: the primary one. `life`: the number of this life, from 1.
+ * Makes an entry for an association at `address`. Returns the entry's index, or NO_INDEX.
+ * `transport`: address of the path that the entry's identity names; 0: the primary path. `life`:
+ * the number of the association's life, from 1.
  */
 __noinline __u32 make_assoc(__u64 address, __u32 assoc_id, __u64 transport, __u32 life)
 {
@@ -513,7 +523,8 @@ static __always_inline struct assoc *new_assoc(struct sctp_association *asoc, __
 	return entry_or_null(assoc_at, key);
 }
 
-#define MARKS 128 /* CPUs with higher numbers share them with lower ones */
+/* Number of marks: one for each CPU below 128; CPUs with higher numbers share them. */
+#define MARKS 128
 
 struct mark {
 	__u64 object;
@@ -521,8 +532,8 @@ struct mark {
 } marks[MARKS] = {};
 
 /*
- * The copy of a program (see hooks.h) that runs first at an event, which concerns `object`, leaves
- * a mark on its CPU.
+ * Leaves a mark on this CPU: a program with two copies (see ON_ENTRY_MARKED) has run for an event
+ * of `object`, the address of a kernel object. The copy that runs first calls this.
  */
 static __always_inline void leave_mark(__u64 object)
 {
@@ -530,9 +541,9 @@ static __always_inline void leave_mark(__u64 object)
 }
 
 /*
- * Returns whether the copy that runs first has run at this event: takes its mark away. Where
- * another event has interrupted the two copies, the mark is that event's or gone, and is_repeated()
- * decides.
+ * Returns whether the copy that runs first has run for this event, and takes the mark away. If
+ * another event has come in between the two copies, the mark may be gone: then this returns false,
+ * and is_repeated() finds out that the event is counted already.
  */
 static __always_inline bool take_mark(__u64 object)
 {
@@ -545,8 +556,8 @@ static __always_inline bool take_mark(__u64 object)
 }
 
 /*
- * Returns whether `event` is the last event of the association that was counted, and so was counted
- * by the other copy of this program (see hooks.h). Makes it the last event.
+ * Returns whether `event` is the event that was counted last for the association: then the other
+ * copy of this program (see hooks.h) has counted it. Else notes `event` as the last one.
  */
 static __always_inline bool is_repeated(struct assoc *a, __u64 event)
 {
@@ -556,6 +567,7 @@ static __always_inline bool is_repeated(struct assoc *a, __u64 event)
 	return false;
 }
 
+/* An association, or one of its lives, has ended. */
 static __always_inline void end_assoc(struct assoc *a)
 {
 	begin_update(a);
@@ -569,8 +581,8 @@ static __always_inline void end_assoc(struct assoc *a)
 
 /*
  * At the return of sctp_assoc_update(): the peer, or both ends, began the association anew. If the
- * association was established before, its life ends, with all TSNs, streams and queues that it had,
- * and another life begins. Returns the entry of the new life, or NULL.
+ * association was established, its life ends, with all its TSNs, streams and queues, and another
+ * life begins. Returns the entry of the new life; NULL if there is none.
  */
 static __always_inline struct assoc *restart_assoc(bool trusted, struct sctp_association *asoc)
 {
@@ -609,7 +621,7 @@ static __always_inline __u32 take_stream(void)
 		end_search(&stream_pool, &victim);
 	}
 	if (victim.rank > ENDED) {
-		/* Takes the next stream of a greedy association, or the longest silent of a few. */
+		/* Takes the next stream of a greedy association, or of a few the longest silent. */
 		__u32 steps = POOL_PROBES;
 
 		victim.enough = FREE;

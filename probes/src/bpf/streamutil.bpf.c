@@ -1,64 +1,64 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
- * Data of an association's streams: chunks really sent (a chunk that does not fit into a packet is
- * offered again, and counts only when a packet takes it), and how long received messages waited in
- * the lobby (sctp_ulpq.lobby), where the kernel keeps them until all earlier messages of their
- * stream have come. With -x, also what was not delivered: sends and chunks for streams that do not
- * exist, and messages given up by PR-SCTP.
+ * Counts what each stream of an association sends, and how long received messages wait. A sent
+ * chunk counts when a packet takes it; a chunk that does not fit into a packet is offered again
+ * later. Received messages wait in the lobby (sctp_ulpq.lobby) until all earlier messages of their
+ * stream have arrived. With -x, also counts what was not delivered: sends and chunks for streams
+ * that do not exist, and messages given up by PR-SCTP.
  */
 #include "sctp.h"
 
 /* Messages that PR-SCTP has given up, of all policies, as the kernel counts them. */
 struct abandoned {
-	__u64 sent;   /* after a part of them was sent */
-	__u64 unsent; /* before that */
+	__u64 sent;   /* given up after a part of the message was sent */
+	__u64 unsent; /* given up before any part was sent */
 };
 
 struct assoc_stats {
 	__u64 last_chunk;     /* address of the last chunk counted: see on_assign() */
 	__u64 recount_ns;     /* when the lobby was last counted anew */
 	__u64 counted_before; /* all_chunks() when this entry was made */
-	__u64 unseen;	      /* chunks that the kernel has counted since, and no program saw */
+	__u64 unseen;	      /* chunks that the kernel has counted since and no program saw */
 	__u64 refused;	      /* sends on streams that do not exist */
 	__u64 discarded;      /* DATA chunks received on streams that do not exist */
 	struct abandoned abandoned;	   /* since this entry was made */
 	struct abandoned abandoned_before; /* abandoned_of() when this entry was made */
-	__u32 outcnt;			   /* outbound streams */
+	__u32 outcnt;			   /* number of outbound streams */
 	__u32 lobby;		/* messages in the lobby after the last event, of all streams */
-	__u32 lobby_generation; /* steps when the lobby becomes empty or is counted anew */
-	__u32 beyond;		/* messages in the lobby that were too many to be looked at */
-	bool unknown_change;	/* a function is running that changes the lobby in unknown ways */
+	__u32 lobby_generation; /* rises when the lobby becomes empty or is counted anew */
+	__u32 beyond;		/* messages in the lobby that the last count did not reach */
+	bool unknown_change;	/* a function is running that may change several streams' counts */
 };
 
 struct stream_stats {
 	/* sent */
-	__u64 payload_bytes;
-	__u64 chunks;
-	__u64 unordered;
-	__u64 messages;
-	__u64 rtx_chunks;
-	__u64 rtx_bytes;
+	__u64 payload_bytes; /* user data in new chunks */
+	__u64 chunks;	     /* new chunks: sent for the first time */
+	__u64 unordered;     /* of these, those with the U-bit (RFC 9260 3.3.1) */
+	__u64 messages;	     /* messages whose last chunk was sent (with -x) */
+	__u64 rtx_chunks;    /* chunks sent again */
+	__u64 rtx_bytes;     /* user data in chunks sent again */
 	/* received */
 	__u64 hol_messages;   /* messages that had to wait in the lobby */
 	__u64 hol_wait_ns;    /* sum of their waits: the integral of `waiting` over time */
-	__u64 hol_blocked_ns; /* time in which at least one of them waited */
-	__u64 hol_ns;	      /* when the two times were last brought up to date */
-	__u32 waiting;	      /* messages in the lobby, if the next is the association's */
-	__u32 lobby_generation;
-	__u32 known; /* in a recount: messages that waited before and are not met yet */
+	__u64 hol_blocked_ns; /* time in which at least one message waited */
+	__u64 hol_ns;	      /* when these two times were last updated, CLOCK_MONOTONIC */
+	__u32 waiting; /* messages in the lobby; 0 if lobby_generation is not the current one */
+	__u32 lobby_generation; /* generation of the lobby (assoc_stats) that `waiting` is of */
+	__u32 known; /* in a recount: messages that waited before it and were not met yet */
 };
 
 #include "hooks.h"
 #include "streams.h"
 
-#define SIZE_BITS 33 /* a length in bytes is a number of 0 to 32 bits */
+#define SIZE_BITS 33 /* classes of message lengths: numbers of 0 to 32 bits */
 
 /*
- * How many messages a stream has sent, by the number of bits of their length in bytes. The stream
- * has the same index in this map as in the pool of streams.
+ * A stream's messages by length: by_bits[n] messages had a length, in bytes, that is a number of n
+ * bits. A stream has the same index in this map as in the pool of streams.
  */
 struct sizes {
-	__u32 message; /* bytes sent so far of the message that was begun last */
+	__u32 message; /* bytes sent so far of the message that is being sent */
 	__u32 by_bits[SIZE_BITS];
 };
 
@@ -69,7 +69,7 @@ struct {
 	__type(value, struct sizes);
 } sizes SEC(".maps");
 
-/* Limit of the messages of a lobby looked at (see Loops in CONTRIBUTING.md). */
+/* How many messages of a lobby a count looks at (see Loops in CONTRIBUTING.md). */
 #define MAX_LOBBY 8192
 
 static __always_inline void stream_made(__u32 key, struct stream *s)
@@ -91,12 +91,13 @@ static __always_inline __u64 events_of(const struct stream *s)
 /*
  * --- the ordering lobby ---
  *
- * Each stream counts its messages in the lobby. Where an event can change only the count of one
- * stream, the program changes that count by as much as the lobby's length has changed. After
- * functions that change the lobby in unknown ways, and where counts and length do not fit, all
- * messages are counted anew. The error that an unseen event makes does not last:
+ * Each stream's entry has a count of the stream's messages in the lobby (`waiting`). If an event
+ * can change the count of one stream only, the program changes that count by as much as the lobby's
+ * length has changed. Some functions change the counts of several streams (LOBBY_RECOUNT): after
+ * these, and if counts and length contradict each other, all messages are counted anew. If no
+ * program sees an event, the counts are wrong, but not for long:
  *
- *  - when the lobby becomes empty, lobby_generation steps, which makes all counts 0;
+ *  - when the lobby becomes empty, lobby_generation rises, which makes all counts 0;
  *  - while the lobby is not empty, it is counted anew about once a second (RECOUNT_NS).
  */
 
@@ -108,7 +109,7 @@ static __always_inline __u32 waiting_of(const struct assoc *a, const struct stre
 	return stats->lobby_generation == a->stats.lobby_generation ? stats->waiting : 0;
 }
 
-/* Adds the time since hol_ns, during which `waiting` messages waited, to the times of a stream. */
+/* Adds the time since hol_ns, in which `waiting` messages waited, to a stream's waiting times. */
 static __always_inline void waited(struct stream_stats *stats, __u32 waiting, __u64 now)
 {
 	if (waiting) {
@@ -124,10 +125,10 @@ struct walk {
 	__u64 skb;  /* address of the next message */
 	__u64 now;
 	__u32 assoc; /* index of the association's entry */
-	__u32 met;   /* messages met so far */
+	__u32 met;   /* messages passed so far */
 };
 
-/* Prepares a walk. `address` is that of the association, `assoc` the index of its entry. */
+/* Begins a walk. `address`: of the association. `assoc`: the index of its entry. */
 static __always_inline void begin_walk(struct walk *walk, __u64 address, __u32 assoc)
 {
 	struct sctp_association *asoc = (struct sctp_association *)address;
@@ -139,8 +140,7 @@ static __always_inline void begin_walk(struct walk *walk, __u64 address, __u32 a
 	walk->met = 0;
 }
 
-/* Returns the stream of the next message of a walk, and goes on to the one after it; -1: the end.
- */
+/* Goes on to the next message. Returns its stream identifier; -1 at the end. */
 static __always_inline __s32 next_in_lobby(struct walk *walk)
 {
 	struct sk_buff *skb = (void *)walk->skb;
@@ -193,7 +193,7 @@ static long count_lobby_step(__u32 step, struct walk *walk)
 	return 0;
 }
 
-/* Counts the messages of each stream in the lobby anew. Arguments: see begin_walk(). */
+/* Counts anew how many messages of each stream are in the lobby. Arguments: see begin_walk(). */
 __noinline int count_lobby(__u64 address, __u32 assoc)
 {
 	struct sctp_association *asoc = (struct sctp_association *)address;
@@ -207,7 +207,7 @@ __noinline int count_lobby(__u64 address, __u32 assoc)
 	a->stats.recount_ns = walk.now;
 	if (lobby)
 		bpf_loop(MAX_LOBBY, count_lobby_step, &walk, 0);
-	/* Messages beyond the limit count once, however often the lobby is counted anew. */
+	/* A message beyond MAX_LOBBY is reported once, however often the lobby is counted anew. */
 	beyond = lobby > walk.met ? lobby - walk.met : 0;
 	if (beyond > a->stats.beyond)
 		count(&shared.accounting.lobby_limit, beyond - a->stats.beyond);
@@ -233,7 +233,8 @@ static long add_times_step(__u32 step, struct walk *walk)
 	return 0;
 }
 
-/* Adds the waiting times of all streams with messages in the lobby. Arguments: see begin_walk(). */
+/* Updates the waiting times of all streams with messages in the lobby. Arguments: see begin_walk().
+ */
 __noinline int add_waiting_times(__u64 address, __u32 assoc)
 {
 	struct walk walk;
@@ -243,7 +244,7 @@ __noinline int add_waiting_times(__u64 address, __u32 assoc)
 	return 0;
 }
 
-/* The lobby of an association is about to change in unknown ways. */
+/* The counts of several streams in the lobby are about to change: updates waiting times before. */
 static __always_inline void about_to_change(struct sctp_association *asoc, struct assoc *a)
 {
 	if (a->stats.unknown_change)
@@ -253,7 +254,7 @@ static __always_inline void about_to_change(struct sctp_association *asoc, struc
 		add_waiting_times(address_of(asoc), a->index);
 }
 
-/* At the entry of a LOBBY_RECOUNT function. Such functions call each other. */
+/* At the entry of a LOBBY_RECOUNT function. Such functions may call each other. */
 static __always_inline int on_lobby_recount(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
@@ -284,14 +285,14 @@ static __always_inline __u64 all_chunks(bool trusted, struct sctp_association *a
 
 /*
  * Counts as unseen the chunks, new or sent again, that the kernel has counted and no program saw.
- * To be called while there is no chunk that a hook has seen and the kernel has not counted yet.
+ * The kernel counts a chunk after the hook has: call this only before the hook counts a chunk.
  */
 static __always_inline void check_sent(bool trusted, struct sctp_association *asoc, struct assoc *a)
 {
 	__u64 counted = all_chunks(trusted, asoc) - a->stats.counted_before;
 	__u64 unseen = counted - a->events;
 
-	/* The entry may have made room for another association meanwhile. */
+	/* The entry may be another association's by now. */
 	if (*(volatile __u32 *)&a->living_id != (__u32)GET(trusted, asoc, assoc_id))
 		return;
 	if ((__s64)unseen > (__s64)a->stats.unseen) {
@@ -305,11 +306,12 @@ static __always_inline void check_sent(bool trusted, struct sctp_association *as
  *
  *  - Sends on a stream that was not negotiated, which sctp_sendmsg_to_asoc() refuses with EINVAL
  *    before anything else (sctp_sendmsg_check_stream()).
- *  - DATA chunks on a stream that was not negotiated: sctp_eat_data() marks the TSN as come,
- * answers with an ERROR chunk (RFC 9260 3.3.10.1), and discards the chunk. Only there does the
- * kernel call sctp_make_op_error() with this cause.
- *  - Messages given up by PR-SCTP (RFC 7496). The kernel counts them itself, which is what
- *    SCTP_PR_ASSOC_STATUS returns, and which we read when it may have changed:
+ *  - DATA chunks on a stream that was not negotiated: sctp_eat_data() notes the TSN as received,
+ *    answers with an ERROR chunk (RFC 9260 3.3.10.1), and discards the chunk. Only there does the
+ *    kernel call sctp_make_op_error() with this cause.
+ *  - Messages given up by PR-SCTP (RFC 7496). The kernel counts these itself (the socket option
+ *    SCTP_PR_ASSOC_STATUS returns its counts). The programs read the counts when they may have
+ *    changed:
  *      - messages sent in part: each of their chunks that is given up goes to outqueue.abandoned,
  *        and stays until sctp_generate_fwdtsn() or sctp_generate_iftsn() finds it acknowledged.
  *        These are called after each SACK and T3-rtx expiry;
@@ -330,7 +332,7 @@ static __always_inline struct abandoned abandoned_of(struct sctp_association *as
 	};
 }
 
-/* User space finds an association by its streams: one that has sent nothing gets its stream 0. */
+/* User space finds an association by its streams: so one without any stream gets the stream 0. */
 static __always_inline void make_visible(struct assoc *a)
 {
 	if (!a->streams)
@@ -359,21 +361,22 @@ static __always_inline __u64 unseen_of(struct sctp_association *asoc)
 	if (!a || a->checked == a->generation)
 		return 0;
 	a->checked = a->generation;
-	/* The hooks write the same: at worst, this is older by the messages given up just now. */
+	/* Hooks may write the same at this moment. Both write the kernel's count: at worst, the one
+	 * that stays lacks the messages given up just now. */
 	if (settings.wants & WANT_EXTENDED)
 		note_abandoned((__u64)asoc, a->index);
 	counted = all_chunks(false, asoc);
 	unseen = counted - a->stats.counted_before - *(volatile __u64 *)&a->events;
 	known = *(volatile __u64 *)&a->stats.unseen;
 	if (counted != all_chunks(false, asoc))
-		return 0; /* chunks are just being sent: the two counts are not of one moment */
+		return 0; /* chunks are being sent: the two counts are not of the same moment */
 	return unseen > (__s64)known ? unseen - known : 0;
 }
 
 #include "lifecycle.h"
 #include "living.h"
 
-/* Takes the messages given up so far as given up before this entry was made. */
+/* Notes that all messages given up so far were given up before this entry was made. */
 __noinline int forget_abandoned(__u64 address, __u32 assoc)
 {
 	assoc_at(assoc)->stats.abandoned_before = abandoned_of((struct sctp_association *)address);
@@ -388,9 +391,9 @@ static __always_inline void assoc_made(bool trusted, struct sctp_association *as
 	if (!(settings.wants & WANT_EXTENDED))
 		return;
 	/*
-	 * In an association that has sent nothing yet, all messages were given up since the start:
-	 * streamutil_x_at_start has made the entries of the others. Only if an entry was evicted
-	 * can it have been this one's.
+	 * If the association has sent nothing yet, it has given up no message before the start of
+	 * the run: streamutil_x_at_start has made the entries of those that had. But if entries
+	 * were evicted, this association may have had one, with messages that must not count again.
 	 */
 	if (a->stats.counted_before || a->id.life > 1 || shared.accounting.assocs_evicted)
 		forget_abandoned(address_of(asoc), a->index);
@@ -398,7 +401,7 @@ static __always_inline void assoc_made(bool trusted, struct sctp_association *as
 		count_lobby(address_of(asoc), a->index);
 }
 
-/* Returns the entry of an association, which is made where that is new; NULL: there is no room. */
+/* Returns the entry of an association, which is made if there is none; NULL: there is no room. */
 static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_association *asoc)
 {
 	__u32 assoc_id = GET(trusted, asoc, assoc_id);
@@ -415,8 +418,7 @@ static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_associat
 	return a;
 }
 
-/* Returns the entry of an association, made where that is new and the filter takes it; else NULL.
- */
+/* As assoc_of(), but makes an entry only if the filter takes the association; else NULL. */
 static __always_inline struct assoc *wanted_assoc_of(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
@@ -427,8 +429,9 @@ static __always_inline struct assoc *wanted_assoc_of(bool trusted, struct sctp_a
 }
 
 /*
- * At the entry of sctp_sendmsg_to_asoc(). Also makes the entry of an association before that gives
- * up its first message: the kernel's count before is then known.
+ * At the entry of sctp_sendmsg_to_asoc(): counts a send that the kernel will refuse, as its stream
+ * does not exist. If the send uses PR-SCTP, makes the association's entry: so the entry exists
+ * before the message can be given up, and the kernel's count from before is known.
  */
 static __always_inline int on_send(bool trusted, struct sctp_association *asoc,
 				   struct sctp_sndrcvinfo *sinfo)
@@ -453,7 +456,7 @@ static __always_inline int on_send(bool trusted, struct sctp_association *asoc,
 	return 0;
 }
 
-/* At the entry of sctp_make_op_error(). */
+/* At the entry of sctp_make_op_error(): counts a DATA chunk of a stream that does not exist. */
 static __always_inline int on_op_error(bool trusted, struct sctp_association *asoc,
 				       struct sctp_chunk *chunk, __be16 cause)
 {
@@ -466,7 +469,8 @@ static __always_inline int on_op_error(bool trusted, struct sctp_association *as
 	if (!a)
 		return 0;
 	data.word = data_word(GET(trusted, chunk, chunk_hdr), 0);
-	/* No chunk was sent so often: see on_assign(). */
+	/* The low half, all ones, tells this event from those of on_assign(): there it is the
+	 * number of times that a chunk was sent. */
 	if (is_repeated(a, (__u64)data.tsn << 32 | ~0u))
 		return 0;
 	a->stats.discarded++;
@@ -474,7 +478,7 @@ static __always_inline int on_op_error(bool trusted, struct sctp_association *as
 	return 0;
 }
 
-/* Where messages may have been given up just now. */
+/* Messages may have been given up just now: reads the kernel's count. */
 static __always_inline int on_abandoned(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = wanted_assoc_of(trusted, asoc);
@@ -484,7 +488,8 @@ static __always_inline int on_abandoned(bool trusted, struct sctp_association *a
 	return 0;
 }
 
-/* At the entry of sctp_generate_fwdtsn() and sctp_generate_iftsn(). `address`: that of `q`. */
+/* At the entry of sctp_generate_fwdtsn() and sctp_generate_iftsn(): reads the kernel's count if any
+ * sent message is given up. `address`: that of `q`. */
 static __always_inline int on_ftsn(bool trusted, struct sctp_outq *q, __u64 address)
 {
 	__u64 head = address + bpf_core_field_offset(struct sctp_outq, abandoned);
@@ -495,8 +500,8 @@ static __always_inline int on_ftsn(bool trusted, struct sctp_outq *q, __u64 addr
 }
 
 /*
- * At the entry of sctp_chunk_fail(): with error 0 if a chunk was given up. At the end of an
- * association, whose entry has ended then, it is called for all chunks that are left.
+ * At the entry of sctp_chunk_fail(), which the kernel calls with error 0 if a chunk was given up.
+ * It also calls this function for all chunks left at an association's end: those do not count.
  */
 static __always_inline int on_chunk_fail(bool trusted, struct sctp_chunk *chunk, int error)
 {
@@ -527,9 +532,9 @@ static long at_start_step(__u32 n, struct assoc_walk *walk)
 }
 
 /*
- * An iterator, run once at start for each open file: makes the entries of associations that have
- * given up messages, or may do so with messages that wait already. The iterator does not hold the
- * association's lock: if a hook has already made the entry, that is left to the hooks.
+ * An iterator over open files, run once at the start: makes the entries of associations that have
+ * given up messages before, or have unacknowledged ones that they may give up. The iterator does
+ * not hold the socket lock: so it leaves an entry alone that a hook has made already.
  */
 SEC("iter/task_file")
 int streamutil_x_at_start(struct bpf_iter__task_file *ctx)
@@ -545,8 +550,8 @@ int streamutil_x_at_start(struct bpf_iter__task_file *ctx)
 static __always_inline int on_data(bool trusted, struct sctp_ulpq *ulpq)
 {
 	/*
-	 * In partial delivery mode messages of all streams pile up for reassembly. When the mode
-	 * ends they pass on in one go, and the lobby changes in unknown ways.
+	 * In partial delivery mode (RFC 6458 8.1.21), messages of all streams wait for reassembly.
+	 * When the mode ends, all of them pass on at once: the counts of several streams change.
 	 */
 	struct sctp_association *asoc;
 	struct assoc *a;
@@ -561,8 +566,8 @@ static __always_inline int on_data(bool trusted, struct sctp_ulpq *ulpq)
 }
 
 /*
- * Adds `by`, which may be negative, to a stream's count of messages in the lobby. Returns false
- * where one chunk cannot have made this change: then the lobby must be counted anew.
+ * Adds `by`, which may be negative, to a stream's count of messages in the lobby. Returns false if
+ * one chunk cannot have made this change: then the caller must count the lobby anew.
  */
 static __always_inline bool waiting_changed(struct assoc *a, __u16 sid, __s32 by, __u64 now)
 {
@@ -592,8 +597,9 @@ static __always_inline bool waiting_changed(struct assoc *a, __u16 sid, __s32 by
 }
 
 /*
- * At the return of sctp_ulpq_tail_data() or sctp_ulpevent_idata(): only messages of the chunk's own
- * stream can have come into the lobby or left it, unless unknown_change is set.
+ * At the return of sctp_ulpq_tail_data() or sctp_ulpevent_idata(), which have processed a received
+ * chunk. Unless unknown_change is set, only messages of the chunk's own stream can have entered the
+ * lobby or left it.
  */
 static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 					struct sctp_chunk *chunk)
@@ -639,8 +645,8 @@ static __always_inline int on_data_over(bool trusted, struct sctp_ulpq *ulpq,
 /* --- sending --- */
 
 /*
- * Counts a message by its length when its last chunk is sent. A stream sends the chunks of one
- * message before those of the next: so one sum per stream is enough.
+ * Counts a message by its length, once its last chunk is sent. `bytes`, `flags`: of the chunk. A
+ * stream sends all chunks of one message before those of the next: so one sum per stream is enough.
  */
 static __always_inline void count_size(struct stream *s, __u32 bytes, __u8 flags)
 {
@@ -686,7 +692,7 @@ static __always_inline bool wanted_sent(bool trusted, struct sctp_association *a
 static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 {
 	struct sctp_association *asoc = GET(trusted, chunk, asoc);
-	__u32 times = GET(trusted, chunk, sent_count); /* that it was in a packet before */
+	__u32 times = GET(trusted, chunk, sent_count); /* that the chunk was sent before */
 	union data_first data;
 	struct stream *s;
 	struct assoc *a;
@@ -698,7 +704,8 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 	a = assoc_of(trusted, asoc);
 	if (!a)
 		return 0;
-	/* Two chunks sent again one after the other look alike to is_repeated(). */
+	/* is_repeated() alone would take two retransmissions in a row for one: next_tsn and times
+	 * may be the same. */
 	if (is_repeated(a, (__u64)GET(trusted, asoc, next_tsn) << 32 | times) &&
 	    a->stats.last_chunk == (__u64)chunk)
 		return 0;
@@ -739,6 +746,7 @@ static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 	return 1;
 }
 
+/* At the entry of sctp_association_free(): an association ends. */
 static __always_inline int on_free(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
@@ -772,8 +780,8 @@ static __always_inline int on_update(bool trusted, struct sctp_association *asoc
 /*
  * --- hooks ---
  *
- * The lobby changes only in functions that the kernel calls by pointer, so that none of them can
- * be inlined away (struct sctp_stream_interleave), and in sctp_ulpq_flush().
+ * The lobby changes only in sctp_ulpq_flush() and in functions that the kernel calls by pointer
+ * (struct sctp_stream_interleave): the compiler cannot inline those, so they can be hooked.
  */
 
 ON_ENTRY_TWICE(streamutil_free, sctp_association_free, on_free(trusted, asoc),
@@ -804,7 +812,7 @@ ON_ENTRY_TWICE(streamutil_x_chunk_fail, sctp_chunk_fail, on_chunk_fail(trusted, 
 ON_RETURN_TWICE(streamutil_x_prune, sctp_prsctp_prune, on_abandoned(trusted, asoc),
 		struct sctp_association *, asoc, void *, unused)
 
-/* Hooks at the entry and the return of a function that changes the lobby in unknown ways. */
+/* Hooks at the entry and the return of a function that may change the lobby for several streams. */
 #define LOBBY_RECOUNT(name, function)                                                              \
 	ON_ENTRY_WITH_FRAME(streamutil_x_##name, function,                                         \
 			    on_lobby_recount(trusted, GET(trusted, ulpq, asoc)),                   \

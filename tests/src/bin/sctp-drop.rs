@@ -1,5 +1,5 @@
-//! Drops some of the packets with DATA, or with SACKs, that come in by an interface, the same ones in every run and on every
-//! kernel. Ends at SIGTERM, and prints as JSON what was dropped ([`Losses`]).
+//! Drops some of the packets with DATA, or with SACKs, that come in by an interface: the same ones in every
+//! run and on every kernel. At SIGTERM, prints as JSON what was dropped ([`Losses`]), and ends.
 
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;

@@ -1,5 +1,5 @@
-//! Ends associations in each of the ways that there are, so that tests can compare what the commands say of an end
-//! with what was done.
+//! Ends associations in each of the ways in which an association can end. Tests compare what the commands
+//! report of an end with what this program did.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -177,7 +177,7 @@ fn end(
 ) -> Result<()> {
     let many = matches!(how, How::ConnectMany | How::Abort | How::Unanswered);
     let socket = SctpSocket::new(*own, many)?;
-    // Short times, so that silence ends an association in seconds.
+    // Short timeouts, so that a peer's silence ends an association in seconds.
     socket.set(option::RTOINFO, &RtoInfo { initial: 300, max: 400, min: 200, ..RtoInfo::default() })?;
     socket
         .set(option::INITMSG, &InitMessage { max_attempts, max_timeout_ms: 300, ..InitMessage::default() })?;
@@ -203,11 +203,12 @@ fn end(
         }
         How::Unanswered => {
             socket.plain().set_nonblocking(true)?;
-            // The first one begins the association: of one-to-one sockets the kernel takes no send before it is up.
+            // The first send begins the association. (On a one-to-one socket the kernel refuses sends until
+            // the association is up.)
             for _ in 0..2 {
                 socket.plain().send_to(&[0; 100], &(*peer).into())?;
             }
-            // Three INITs, 300 ms apart, and the time after the last.
+            // Long enough for three INITs, 300 ms apart, and for the wait after the last.
             thread::sleep(Duration::from_millis(2000));
             return Ok(());
         }
@@ -221,13 +222,13 @@ fn end(
         _ => b"h".to_vec(),
     };
     send(&asked)?;
-    // The request has arrived, and an answer, if any.
+    // After this time the request has arrived at the server, and an answer, if there is one, here.
     thread::sleep(Duration::from_millis(300));
     eprintln!("up");
     wait_for(after);
     match how {
         How::Close => {
-            // Streams begin at 0.
+            // Streams are numbered from 0: so this stream is the first that does not exist.
             let stream = socket.status(assoc_id)?.outstreams;
             for _ in 0..3 {
                 let to = Outgoing { assoc_id, stream, ..Outgoing::default() };

@@ -191,8 +191,8 @@ impl Wire {
         Ok(())
     }
 
-    /// Sends what a host without SCTP, or one on the way to it, answers to a packet of the kernel's: ICMP "destination
-    /// unreachable", with this code (RFC 792).
+    /// Answers a packet of the kernel's like a host without SCTP, or like a router: sends ICMP "destination
+    /// unreachable" with this code (RFC 792).
     fn send_unreachable(&self, code: u8, packet: &[u8]) -> Result<()> {
         let quoted = wire::datagram(self.ends.to, self.ends.address, packet);
         self.put(&wire::unreachable(self.ends.address, self.ends.to, code, &quoted))
@@ -234,7 +234,7 @@ struct Association<'a> {
     /// The verification tags that the kernel and the peer have chosen.
     tags: (u32, u32),
     view: View,
-    /// The kernel's TSNs that came, and are not acknowledged in sequence.
+    /// The kernel's TSNs that have come and lie above the last one in sequence.
     above: BTreeSet<u32>,
     /// A TSN of the kernel's to ignore when it comes for the first time, as if it was lost.
     deaf_to: Option<u32>,
@@ -458,7 +458,7 @@ enum Tag {
     Wrong,
 }
 
-/// A text that could harm a terminal, a spreadsheet or a web page; and 64 kB more.
+/// Returns a text that could harm a terminal, a spreadsheet or a web page, with 64 kB of plain text behind.
 fn hostile_text() -> Vec<u8> {
     [b"=cmd\x1b[2J\n\xe2\x80\xae</script>\"\xff\0", &[b'x'; 65_000][..]].concat()
 }
@@ -471,8 +471,8 @@ fn cause(code: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Ends an association from each of the ports from 40,000 on: with ABORTs that the kernel must not take, and one that it
-/// takes.
+/// Makes an association from each port from 40,000 on, and ends it: first with ABORTs that the kernel must
+/// ignore, then with one that the kernel must accept.
 fn abort(wire: &Wire) -> Result<()> {
     let right = |causes: Vec<u8>| Abort { flags: 0, causes, tag: Tag::Receiver };
     let bare = || right(Vec::new());
@@ -481,12 +481,12 @@ fn abort(wire: &Wire) -> Result<()> {
         vec![Abort { flags: 1, causes: Vec::new(), tag: Tag::Sender }],
         vec![right(cause(0x1234, b"text"))],
         vec![right(cause(12, &hostile_text()))],
-        // The first cause says it; those after it do not count.
+        // The first cause counts; those after it must be ignored.
         vec![right([cause(1, &[0, 7, 0, 0]), cause(12, b"second")].concat())],
         vec![right(cause(13, b"violation"))],
         // Causes of a wrong length, which the kernel drops (sctp_err_chunk_valid()).
         vec![right(vec![0, 12, 0, 3]), right(vec![0, 12, 0, 200, 1, 2, 3, 4]), bare()],
-        // Tags that are not the association's: the kernel drops these, too.
+        // ABORTs with wrong verification tags, which the kernel drops, too.
         vec![
             Abort { flags: 0, causes: cause(12, b"wrong"), tag: Tag::Wrong },
             Abort { flags: 1, causes: cause(12, b"wrong"), tag: Tag::Receiver },
@@ -498,7 +498,7 @@ fn abort(wire: &Wire) -> Result<()> {
         let mut association = Association::connect(wire, port, u32::from(port), 1)?;
         let mut number = 1;
         if port == 40_000 {
-            // The kernel takes ICMP for an association only until it is up: this one goes on.
+            // ICMP ends an association only until that is up: so this association goes on.
             let quoted = wire::packet(PORT, port, association.tags.1, &wire::sack(0, 1 << 20, &[], &[]));
             wire.send_unreachable(PROTOCOL_UNREACHABLE, &quoted)?;
             ensure!(association.survives(number)?, "ICMP has ended an association");
@@ -523,7 +523,7 @@ const HOST_UNREACHABLE: u8 = 1;
 const PROTOCOL_UNREACHABLE: u8 = 2;
 const PORT_UNREACHABLE: u8 = 3;
 
-/// Answers INITs to the ports from 41,000 on, each in another way.
+/// Answers the INITs that come to the ports from 41,000 on: at each port in another way.
 fn refuse(wire: &Wire) -> Result<()> {
     eprintln!("listening");
     loop {
@@ -540,12 +540,14 @@ fn refuse(wire: &Wire) -> Result<()> {
         match (kind, ours) {
             (1, 41_000) => send(tag, &chunk(6, 0, &[]))?,
             (1, 41_001) => send(tag, &chunk(6, 0, &cause(12, &hostile_text())))?,
-            // The length of its cause is wrong, which the kernel does not look at before the association is up.
+            // An ABORT whose cause has a wrong length. The kernel checks that length only once the
+            // association is up.
             (1, 41_002) => send(tag, &chunk(6, 0, &[0, 12, 0xff, 0xff, b't', b'e', b'x', b't']))?,
             (1, 41_003) => wire.send_unreachable(PROTOCOL_UNREACHABLE, &packet)?,
             (1, 41_004) => wire.send_unreachable(PORT_UNREACHABLE, &packet)?,
             (1, 41_005) => wire.send_unreachable(HOST_UNREACHABLE, &packet)?,
-            // A collision (RFC 9260 5.2.4, case B): an INIT in answer to the INIT, and an end once that is up.
+            // A collision (RFC 9260 5.2.4, case B): answers the INIT with an INIT, and ends the association
+            // once it is up.
             (1, 41_006) => send(0, &wire::init(OWN_TAG, 1 << 20, STREAMS, 1))?,
             (2, 41_006) => {
                 let cookie = value.get(16..).map(parts).unwrap_or_default();

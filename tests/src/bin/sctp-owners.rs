@@ -1,5 +1,6 @@
-//! Hands SCTP sockets from process to process in the ways that there are, so that tests can compare who has
-//! which socket by `/proc` with what the commands say. All associations go on sending until the end.
+//! Hands SCTP sockets from process to process, in each way in which Linux allows that. Tests compare which
+//! process has which socket, by `/proc`, with what the commands report. All associations go on sending until
+//! the end.
 
 use std::env::{args_os, current_exe};
 use std::io::{IoSlice, IoSliceMut};
@@ -135,7 +136,7 @@ fn make(accepted: &[SocketAddr; 2], peeled: &[SocketAddr; 2], delay: Duration) -
         socket.connect(&[*peer]).with_context(|| format!("cannot connect to {peer}"))?;
         Ok(socket)
     };
-    // A process that gets a socket in a message.
+    // A process gets a socket in a message (`SCM_RIGHTS`).
     let (ours, theirs) = UnixDatagram::pair()?;
     fork(|| {
         if let Ok(socket) = take(&theirs) {
@@ -147,14 +148,14 @@ fn make(accepted: &[SocketAddr; 2], peeled: &[SocketAddr; 2], delay: Duration) -
     let passed = connect(accepted)?;
     pass(&ours, &passed)?;
     drop(passed);
-    // A child has it, and no longer the parent.
+    // A child process has the socket, and the parent has closed it.
     let given = connect(accepted)?;
     fork(|| keep_sending(&given))?;
     drop(given);
-    // Both have it.
+    // Parent and child both have the socket.
     let shared = connect(accepted)?;
     fork(|| keep_sending(&shared))?;
-    // A child has it that runs another program.
+    // A child process has the socket, and runs another program (exec(2)).
     let held = connect(peeled)?;
     fcntl(held.plain(), F_SETFD(FdFlag::empty()))?;
     let descriptor = held.plain().as_raw_fd().to_string();
@@ -166,7 +167,7 @@ fn make(accepted: &[SocketAddr; 2], peeled: &[SocketAddr; 2], delay: Duration) -
         eprintln!("cannot run {name}: {error}");
     })?;
     drop(held);
-    // A thread makes it.
+    // A thread other than the first of the process makes the socket.
     let threads: Vec<_> = [accepted, peeled]
         .map(|ends| {
             let (local, peer) = (ends[0], ends[1]);

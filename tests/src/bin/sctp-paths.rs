@@ -1,6 +1,6 @@
-//! A client that does what changes paths' retransmission timeouts: sends, HEARTBEATs on demand or none, ASCONF,
-//! RE-CONFIG. Between two of these it shows its paths, as `SCTP_GET_PEER_ADDR_INFO` has them: so tests can compare
-//! the commands' records with the kernel's own values.
+//! A client whose steps change paths' retransmission timeouts: sends, HEARTBEATs on demand, HEARTBEATs
+//! switched off, ASCONF, RE-CONFIG. A further step prints the client's paths as `SCTP_GET_PEER_ADDR_INFO`
+//! reports them: so tests can compare the commands' records with the kernel's own values.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -44,7 +44,7 @@ enum Role {
 /// The server's port.
 const PORT: u16 = 5000;
 
-/// One step, as a word.
+/// One step of the client, given as one word on the command line.
 #[derive(Clone)]
 enum Step {
     /// `send`: sends 100 bytes.
@@ -61,7 +61,7 @@ enum Step {
     Add(IpAddr),
     /// `streams`: adds a stream (RE-CONFIG, RFC 6525).
     Streams,
-    /// `sleep=MS`
+    /// `sleep=MS`: waits for this many milliseconds.
     Sleep(Duration),
     /// `file=NAME`: makes a file. `wait=NAME`: waits for one.
     File(String),
@@ -148,7 +148,7 @@ fn run(socket: &SctpSocket, step: &Step) -> Result<()> {
         Step::Demand(address) => heartbeats(address, HB_DEMAND, 0).context("SPP_HB_DEMAND")?,
         Step::Silent(address) => heartbeats(address, HB_DISABLE, 0).context("SPP_HB_DISABLE")?,
         Step::Beat(address) => heartbeats(address, HB_ENABLE, 500).context("SPP_HB_ENABLE")?,
-        // With port 0 the kernel takes the socket's.
+        // Port 0 stands for the port to which the socket is bound.
         Step::Add(address) => socket.bind(&[SocketAddr::new(*address, 0)]).context("bindx")?,
         Step::Streams => {
             let more = MoreStreams { assoc_id: 0, instreams: 0, outstreams: 1 };

@@ -32,7 +32,8 @@ const volatile __u32 seed;
 const volatile __u32 threshold;
 /* Whether to choose from the packets with a SACK. */
 const volatile __u32 sacks;
-/* If not 0: the first so many copies of this relative TSN are chosen, and no others. */
+/* If `copies` is not 0, that many transmissions of one TSN are chosen, from the first on, and no
+ * others. */
 const volatile __u32 copies;
 const volatile __u32 only_tsn;
 
@@ -43,7 +44,7 @@ struct ports {
 
 struct association {
 	__u32 index;
-	/* Initiate tag of the association's INIT. An INIT that is sent again has the same. */
+	/* Initiate tag of the association's INIT. A retransmission of the INIT has the same tag. */
 	__u32 tag;
 	__u32 first_tsn;
 	/* One more than the highest TSN sent, relative to first_tsn. */
@@ -54,7 +55,7 @@ struct association {
 
 struct drop {
 	__u32 association;
-	/* Relative to the association's first TSN. */
+	/* TSN of the chunk, relative to the association's first TSN; of a SACK, its number. */
 	__u32 tsn;
 	__u32 copy;
 };
@@ -66,7 +67,7 @@ struct {
 	__type(value, struct association);
 } drop_assocs SEC(".maps");
 
-/* Number of retransmissions of each chunk; in the keys, `copy` is always 0. */
+/* Number of retransmissions of each chunk. The key is the chunk, with `copy` 0. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -80,8 +81,8 @@ struct drop drops[MAX_DROPS];
 __u32 dropped;
 /* Number of associations so far: the index of the next one. */
 __u32 associations;
-/* Read by sctp-drop, too. How often something could not be followed: DATA of an association whose
- * INIT was not seen, a packet of MAX_CHUNKS - 1 chunks or more, a full map. */
+/* Also read by sctp-drop: number of packets that this program could not handle. They had DATA of an
+ * association whose INIT was not seen, or MAX_CHUNKS - 1 chunks or more, or a map was full. */
 __u32 unknown;
 
 static __u32 mix(__u32 value)
@@ -184,7 +185,7 @@ struct packet {
 	struct __sk_buff *skb;
 	struct ports ports;
 	__u32 offset;
-	/* DATA chunks found so far. */
+	/* Number of DATA chunks found in the packet so far. */
 	__u32 chunks;
 	int drop;
 };

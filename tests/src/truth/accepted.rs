@@ -1,5 +1,6 @@
-//! The DATA chunks that a receiver accepted, from a capture at the receiver, even if the sender breaks the
-//! rules. The receiver's SACKs decide, so it must acknowledge every packet at once.
+//! Finds the DATA chunks that a receiver accepted, from a capture at the receiver, even if the sender breaks
+//! SCTP's rules. The receiver's SACKs show which chunks these were: so the receiver must acknowledge every
+//! packet at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -76,7 +77,7 @@ impl Direction {
                 stream.reordered += u64::from(late);
             }
         }
-        // The cumulative TSN passes TSNs that never came, after a FORWARD TSN.
+        // After a FORWARD TSN, the receiver's cumulative TSN may pass TSNs that have never come.
         if after(sack.cumulative, self.top) {
             self.top = sack.cumulative;
         }

@@ -1,4 +1,4 @@
-//! The values that a command under test should have reported, computed from captures alone.
+//! The truth: what a command under test must have reported, computed from packet captures alone.
 
 pub mod accepted;
 pub mod rtt;

@@ -23,7 +23,7 @@ pub fn captured(folder: &Path, interfaces: &[&str]) -> Result<Vec<Frame>> {
     capture::read(&paths)
 }
 
-/// The objects of a JSON Lines file.
+/// Returns the objects of a JSON Lines file.
 pub fn objects<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     text(path)?
         .lines()
@@ -31,7 +31,7 @@ pub fn objects<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
         .collect()
 }
 
-/// The objects of one type that a tool wrote to `NAME.json`.
+/// Returns the objects of one type (their member `type`) that a command wrote to `NAME.json`.
 pub fn of_type<T: DeserializeOwned>(folder: &Path, name: &str, kind: &str) -> Result<Vec<T>> {
     let objects: Vec<Value> = objects(&folder.join(format!("{name}.json")))?;
     objects
@@ -41,9 +41,9 @@ pub fn of_type<T: DeserializeOwned>(folder: &Path, name: &str, kind: &str) -> Re
         .collect()
 }
 
-/// End of a command's message about missed events: the kernel left out a program at them. The message is no
-/// failure by itself, as the events may not matter to a comparison (a chunk of another kind, a filtered
-/// association). If they do, the comparison's counts differ.
+/// How a command's message about missed events ends: events at which the kernel skipped a program. The message alone is
+/// no failure, as the missed events may not matter to a comparison (a chunk of another kind, an association that the
+/// filter leaves out). If they matter, the comparison's counts differ.
 const MISSED: &str = "the kernel does not run a program that interrupts itself";
 
 /// End of a command's message about unseen chunks.
@@ -54,8 +54,8 @@ pub fn says_nothing(errors: &str) -> bool {
     errors.lines().all(|line| line.ends_with(MISSED) || line.ends_with(UNSEEN))
 }
 
-/// Returns whether a command's stderr has a single message, which says that its filters left out all events; beside
-/// how often the kernel left out a program.
+/// Returns whether a command's stderr says that its filters left out all events, and has no other message but how often
+/// the kernel skipped a program.
 pub fn says_filtered(errors: &str) -> bool {
     let mut lines =
         errors.lines().filter(|line| !line.contains("does not run a program that interrupts itself"));
@@ -249,7 +249,7 @@ pub fn same_by_kprobes(folder: &Path) -> Result<()> {
 /// All objects that a command with `--json -f NAME.json` wrote.
 pub struct Report {
     objects: Vec<Value>,
-    /// The `end` object.
+    /// The last object, of type `end`, with the command's accounting.
     pub end: Value,
 }
 

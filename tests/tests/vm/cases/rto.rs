@@ -1,4 +1,4 @@
-//! Cases of `sctp-rto`: its output formats.
+//! Cases of `sctp-rto`: its output formats, and the rarer causes of a change of the RTO.
 
 use std::path::Path;
 
@@ -26,9 +26,10 @@ const FORMS: &str = "topology; path 10ms; lose 2 1; remember
     send --bind 10.1.0.1 --associations 2 --count 300 --rate 100
     trace_stop INT; nothing_left";
 
-/// What changes an RTO besides data and HEARTBEATs that are answered. The client of port 7000 adds an address, that of
-/// 7001 a stream, while nobody answers; that of 7002 asks for HEARTBEATs, then has none sent; that of 7003 goes away
-/// unnoticed, and comes again. `NAME.paths` are a client's paths by its socket, at the end.
+/// Four clients, whose RTOs change by other causes than data and answered HEARTBEATs. While the path is down, the
+/// client of port 7000 adds an address, and that of 7001 a stream. The client of port 7002 asks for HEARTBEATs, and
+/// then switches them off. The client of port 7003 goes away unnoticed by its peer, and comes again. `PORT.paths` has
+/// the state of a client's paths at its end, by socket options.
 const CAUSES: &str = "topology; path 10ms
     for ns in a b; do
         $ns sysctl -qw net.sctp.addip_enable=1 net.sctp.addip_noauth_enable=1 net.sctp.reconf_enable=1
@@ -119,7 +120,8 @@ fn check_forms(folder: &Path) -> Result<()> {
     same_by_kprobes(folder)
 }
 
-/// Each cause shows where it has to, the records are a chain, and the last of a path is what its socket says.
+/// Ensures that each client's records have the causes that its steps must give, that each record begins with the RTO
+/// that the record before has left, and that the last RTO is the one that the client's socket reports.
 fn check_causes(folder: &Path) -> Result<()> {
     let report = Report::read(folder, "rto")?;
     check_chain(&report)?;
@@ -134,7 +136,7 @@ fn check_causes(folder: &Path) -> Result<()> {
         let last = records.last().with_context(|| format!("no record of {port}"))?;
         ensure!(last["rto_ms"].as_f64() == paths[0]["rto_ms"].as_f64(), "{port}: {paths:?}, last {last}");
     }
-    // Each expiry sends the request again: ASCONF (RFC 5061) or RE-CONFIG (RFC 6525).
+    // At each expiry of the timer the kernel sends the request again: ASCONF (RFC 5061) or RE-CONFIG (RFC 6525).
     for (port, cause, kind) in [(7000, "t4", 0xc1), (7001, "reconf", 130)] {
         let sent = captured(folder, &["a0"])?
             .iter()
@@ -147,7 +149,7 @@ fn check_causes(folder: &Path) -> Result<()> {
     }
     let records = of_port("local", 7002);
     ensure!(times(&records, "heartbeat_demand") >= 1, "{records:?}");
-    // Each HEARTBEAT that is followed by another, unanswered, has a record: on demand or by the timer.
+    // An unanswered HEARTBEAT gives a record when the next HEARTBEAT is sent, on demand or by the timer.
     let unanswered = times(&records, "heartbeat_demand") + times(&records, "heartbeat_timeout");
     let mut since_answer = 0;
     for frame in captured(folder, &["a0"])?.iter() {

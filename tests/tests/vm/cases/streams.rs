@@ -130,7 +130,7 @@ fn check_wide(folder: &Path) -> Result<()> {
             let summary: Value = serde_json::from_str(summaries.next().context("no summary")?)?;
             let streams = summary["streams"].as_array().context("no streams")?;
             let chunks: u64 = streams.iter().filter_map(|stream| stream["chunks"].as_u64()).sum();
-            // The farewell, too.
+            // One message on each stream, and the farewell on stream 0.
             ensure!(
                 (streams.len(), chunks) == (65_535, 65_536),
                 "{} streams, {chunks} chunks",

@@ -1,5 +1,5 @@
-//! What `sctp-streamutil` says was not delivered, compared with what the applications and the peer saw: sends refused
-//! and chunks discarded, as there was no such stream; and messages given up by PR-SCTP.
+//! Compares what `sctp-streamutil` counts as not delivered with what the applications and the peer saw: sends refused
+//! and chunks discarded because their stream does not exist, and messages given up by PR-SCTP.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::compare::{no_loss, of_type, says_nothing};
 use crate::suite::Suite;
 
-/// `one PORT SERVER_FLAGS CLIENT_FLAGS`: an association from that port of a's.
+/// Shell function `one PORT SERVER_FLAGS CLIENT_FLAGS`: runs one association, whose client in a has the port PORT.
 const UNDELIVERED: &str = "
 topology 65535; path 10ms
 know r ra0 a a0 10.1.0.9
@@ -49,7 +49,7 @@ pub fn add(suite: &mut Suite) {
     }
 }
 
-/// The columns, in their order at the right end of CSV rows.
+/// The columns with what was not delivered, in the order in which they end a CSV row.
 const COUNTS: [&str; 4] =
     ["refused_invalid_stream", "discarded_invalid_stream", "abandoned_sent", "abandoned_unsent"];
 
@@ -101,7 +101,7 @@ fn check(folder: &Path) -> Result<()> {
     }
     ensure!(expected.keys().all(|ports| seen.contains_key(ports)), "{seen:?}");
 
-    // The intervals together are the whole.
+    // The counts of all intervals together must be those of the summary.
     let mut sums: BTreeMap<(u16, u16), [u64; 4]> = BTreeMap::new();
     let mut intervals = 0;
     for interval in of_type::<Value>(folder, "streamutil", "interval")? {
@@ -116,7 +116,7 @@ fn check(folder: &Path) -> Result<()> {
     }
     ensure!(intervals > expected.len() as u32, "only {intervals} intervals have any");
 
-    // Each row of an association has them in its last columns.
+    // In CSV, each row of an association ends with the association's counts.
     ensure!(says_nothing(&text(&folder.join("extended.err"))?), "extended.err");
     let rows = text(&folder.join("extended.out"))?;
     let mut rows = rows.lines();

@@ -286,7 +286,8 @@ fn lossy_path(run: &Run<'_>) -> Result<()> {
     let [Ok(primary), Ok(other)] = [primary, other].map(|path| numbers(path, "Retransmissions:")) else {
         anyhow::bail!("{output}")
     };
-    // The numbers of the line: by T3-rtx, the 3 of that name, fast, for the path MTU, chunks.
+    // The five numbers in the line: retransmissions by T3-rtx, the 3 of that name, fast retransmissions, those for the
+    // path MTU, and chunks.
     let [t3, _, fast, _, chunks] = primary[..] else { anyhow::bail!("{primary:?}") };
     ensure!(t3 == run.snmp("SctpT3Retransmits")? && fast == run.snmp("SctpFastRetransmits")?, "{output}");
     ensure!(fast > 5.0 && chunks == 0.0, "{output}");

@@ -1,4 +1,5 @@
-//! `--events`: begins, restarts and ends of associations, each with its reason, compared with what the two ends did.
+//! The flag `--events`: begins, restarts and ends of associations, each with its reason, are compared with what
+//! `sctp-ends` did at the two ends.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,14 +13,15 @@ use serde_json::{Value, json};
 use crate::compare::objects;
 use crate::suite::Suite;
 
-/// What the client writes into its ABORT: control characters, a change of direction, quotes, a formula, bytes that are
-/// not UTF-8, and more than what is kept.
+/// The text that the client writes into its ABORT: control characters, a change of direction, quotes, a formula, and
+/// bytes that are not UTF-8. The script makes the text longer than what the command keeps.
 const HOSTILE: &str = "=cmd\\x1b[2J\\x0a\\xe2\\x80\\xae</script>\\x22\\xff";
-/// The same, as it is printed.
+/// The same text, as the commands print it.
 const HARMLESS: &str = "\\x3dcmd\\u{1b}[2J\\n\\u{202e}\\x3c/script>\\\"\\xff";
 
-/// `ends PORT HOW` ends the association of that port of a's in that way. Those of ports below 6100 go by path 0, the
-/// others by path 1, which is down from some time on. `up NUMBER`: so many clients' associations are up.
+/// Shell function `ends PORT HOW`: a client in a, on the port PORT, begins an association and ends it in the way HOW.
+/// Associations of ports below 6100 take path 0. The others take path 1, which goes down in mid-run. Shell function `up
+/// NUMBER`: succeeds if NUMBER clients' associations are up.
 const ENDS: &str = "
 topology; path 10ms 0; path 10ms 1
 for address in 10.2.0.1 10.2.1.1; do b sctp-ends server --bind $address 2>server-$address.err & done
@@ -79,7 +81,7 @@ pub fn add(suite: &mut Suite) {
     }
 }
 
-/// The events of the association of this port of a's: those of a's end, or of b's.
+/// Returns the events of one end (`a` or `b`) of the association whose port in a is `port`.
 fn events_of(all: &[Value], end: &str, port: u16) -> Vec<Value> {
     let key = if end == "a" { "local" } else { "peer" };
     let is_of = |event: &&Value| event[key].as_str().is_some_and(|at| at.ends_with(&format!(":{port}")));
@@ -104,7 +106,7 @@ fn check(folder: &Path) -> Result<()> {
     let timeout = |limit: &str, left: u64| json!({ "event": "end", "reason": "timeout", "by": null, "limit": limit, "left_bytes": left });
     let up_here = json!({ "event": "up", "initiated": "here", "life": 1, "reason": null });
     let up_there = json!({ "event": "up", "initiated": "peer", "handshake_us": null, "inits": null });
-    // What each end of an association of a port says, in order.
+    // By a's port and by end (`a` or `b`): the events that this end must have, in order.
     let mut expected: BTreeMap<(u16, &str), Vec<Value>> = BTreeMap::new();
     let mut of = |port: u16, a: Vec<Value>, b: Vec<Value>| {
         expected.insert((port, "a"), a);
@@ -136,15 +138,16 @@ fn check(folder: &Path) -> Result<()> {
     of(6105, vec![unanswered], vec![]);
     of(6106, vec![failed("closed_here", json!("here"), Value::Null)], vec![]);
     let up_b = || vec![up_there.clone()];
-    // The first window has room for four of the five messages. Of the fifth the chunk's header counts, too.
+    // The peer's first window has room for four of the five messages. The fifth is never sent: so the header of its
+    // chunk, 16 bytes, counts, too.
     let left = 5 * 1000 + 16;
     of(6100, vec![up_here.clone(), timeout("assoc_max_retrans", left)], up_b());
     of(6101, vec![up_here.clone(), timeout("shutdown_guard", 0)], up_b());
-    // At close() none is in flight yet for which the window has no room.
+    // Of this association all five messages were sent at least once: so no header counts.
     let mut orphan = timeout("assoc_max_retrans", 5 * 1000);
     orphan["orphan"] = json!(true);
     of(6107, vec![up_here.clone(), orphan], up_b());
-    // Both of a's lives are associations; b has one, which was begun anew.
+    // a ends its association and makes another from the same port. In b this is a restart of the one that b has.
     let restart = json!({ "event": "restart", "life": 1, "reason": null });
     let mut second = shutdown("peer");
     second["life"] = json!(2);
@@ -168,14 +171,14 @@ fn check(folder: &Path) -> Result<()> {
                 check_common(event)?;
             }
         }
-        // The process is gone, and what it sent still waits.
+        // The process was killed, and its data is still unacknowledged: so no process has the socket.
         let killed = events_of(&all, "a", 6102);
         ensure!(killed.iter().skip(1).all(|event| event["orphan"] == true), "{tool}: {killed:#?}");
         let known: usize = expected.values().map(Vec::len).sum();
         let others = all.len() - known - killed.len() - events_of(&all, "b", 6102).len();
         ensure!(others == 0, "{tool}: {others} events that nothing has caused");
     }
-    // Each that ends by close() was refused three sends before.
+    // Before its close(), each client of `close` makes three sends that are refused.
     let rows: Vec<Value> = objects(&folder.join("bufmon.json"))?;
     for summary in rows.iter().filter(|row| row["type"] == "summary") {
         let closes = [":6000", ":6001"]
@@ -204,14 +207,14 @@ fn check(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What holds for each event.
+/// Ensures what is true of every event.
 fn check_common(event: &Value) -> Result<()> {
     let has_settings = event["event"] == "up" || event["event"] == "found";
     ensure!(has_settings == event["sndbuf_bytes"].is_u64(), "{event}");
     ensure!(has_settings == (event["paths"].as_array().map_or(0, Vec::len) == 1), "{event}");
     let is_up_here = event["event"] == "up" && event["initiated"] == "here";
     let handshake = event["handshake_us"].as_f64();
-    // Two round trips of 20 ms, and what the machine takes.
+    // A handshake takes two round trips of 20 ms, and the time that the machine needs.
     ensure!(is_up_here == handshake.is_some_and(|us| (40e3..60e3).contains(&us)), "{event}");
     if is_up_here {
         ensure_has(

@@ -1,5 +1,5 @@
-//! `--events`: ends that a peer outside the kernel makes, with hostile text; begins that fail in all ways; restarts and
-//! collisions.
+//! The flag `--events`, with a peer outside the kernel (`sctp-fuzz`): ABORTs with hostile text, handshakes that fail in
+//! each way, and a collision of two INITs. With the kernel's own ends: stale cookies, restarts and collisions.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,10 +13,12 @@ use serde_json::{Value, json};
 use crate::compare::objects;
 use crate::suite::Suite;
 
-/// Text of `sctp-fuzz`, as it is printed: its first 128 bytes, of which these take 24.
+/// The text that `sctp-fuzz` puts into its ABORTs, as the commands print it: the first 24 of the 128 bytes that are
+/// kept.
 const HARMLESS: &str = "\\x3dcmd\\u{1b}[2J\\n\\u{202e}\\x3c/script>\\\"\\xff\\u{0}";
-/// The name of a process, and the same as it is printed: the kernel keeps 15 bytes.
+/// The hostile name of a process, in the notation of printf(1). The kernel keeps 15 bytes of it.
 const NAME: &str = "=a\\033[2J<\\\"\\342\\200\\256\\n\\377bcd";
+/// The same name, as the commands print it.
 const HARMLESS_NAME: &str = "\\x3da\\u{1b}[2J\\x3c\\\\\\\"\\u{202e}\\n\\xffb";
 
 const START: &str = "
@@ -25,7 +27,7 @@ for tool in $TOOLS; do start $tool-text sctp-$tool FLAGS -e -q; done
 traced
 ";
 
-/// `refused PORT HOW` has b connect from that port to the raw peer's port which is higher by 34,000.
+/// b connects from the ports 7000 to 7006, each time to the port of the raw peer (10.1.0.9) that is higher by 34,000.
 const RAW: &str = "
 topology 65535; path 10ms
 know r ra0 a a0 10.1.0.9
@@ -116,11 +118,11 @@ pub fn add(suite: &mut Suite) {
     }
 }
 
-/// The events that must come, by the association's own port and the peer's.
+/// Events in order, by the association's local port and the peer's port.
 type Expected = BTreeMap<(u16, u16), Vec<Value>>;
 
-/// Ensures that each command has exactly these events, and that neither they nor its text have a character that could
-/// harm a terminal.
+/// Ensures that each command has exactly the events `expected`, and that neither its JSON nor its text output has a
+/// character that could harm a terminal.
 fn ensure_events(folder: &Path, expected: &Expected) -> Result<()> {
     for tool in TOOLS {
         let path = folder.join(format!("{tool}.json"));
@@ -197,7 +199,8 @@ fn check_raw(folder: &Path) -> Result<()> {
         (7001, failed("refused", peer.clone(), json!({ "cause_code": 12, "text": long }))),
         (7002, failed("refused", peer, json!({ "cause_code": 12, "text": "text" }))),
         (7003, failed("unreachable", Value::Null, json!({ "inits": 1 }))),
-        // Other codes than "protocol unreachable" do not count until INITs have been sent in vain (sctp_v4_err_handle()).
+        // ICMP with another code than "protocol unreachable" does not end a handshake at once: the INITs go on to their
+        // limit (sctp_v4_err_handle()).
         (7004, timeout()),
         (7005, timeout()),
     ] {

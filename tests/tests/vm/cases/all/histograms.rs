@@ -171,7 +171,8 @@ fn check_rto(folder: &Path, sender: &[Frame]) -> Result<()> {
         }
     }
     let times = times.into_values().max_by_key(Vec::len).context("no DATA")?;
-    // Each expiry doubles the RTO (RFC 9260 6.3.3 E2); a retransmission that comes sooner is by no expiry.
+    // Each expiry of T3-rtx doubles the RTO (RFC 9260 6.3.3 E2). A retransmission that comes sooner than the RTO has
+    // another cause.
     let (mut expected, mut rto_ms): (BTreeMap<u32, u64>, u64) = (BTreeMap::new(), RTO_MIN_MS);
     for (n, pair) in times.windows(2).enumerate() {
         if n > 0 && (pair[1] - pair[0]) / 1_000_000 < rto_ms * 9 / 10 {

@@ -246,14 +246,14 @@ fn check_churn(folder: &Path) -> Result<()> {
     eprintln!("    limits-churn: bufmon: {end}");
     let looks = sum(&objects, "summary", "util_samples") + sum(&objects, "summary", "recv_samples");
     ensure!(end["events"] == looks + sum_skipped(&end), "bufmon: {looks} in the rows: {end}");
-    // At least two samples for each association: its send, and the SACK of that.
+    // Each association has one message, which gives at least two samples: one at its send, one at its SACK.
     ensure!(end["events"].as_u64().is_some_and(|events| events >= 2 * truth), "bufmon: {end}");
 
     let [early, late] = ["early", "late"].map(|name| text(&folder.join(name)));
     for ((tool, early), late) in TOOLS.into_iter().zip(early?.lines()).zip(late?.lines()) {
         eprintln!("    limits-churn: {tool}: {early} kB after 16 s, {late} at the end");
         let (early, late): (u64, u64) = (early.parse()?, late.parse()?);
-        // To keep 48 bytes of each association that came since `early` would take more.
+        // If a command kept 48 bytes of each association that came since `early`, its memory would grow by more.
         ensure!(late <= early + 512, "{tool}: memory grew from {early} to {late} kB");
     }
     Ok(())
@@ -268,8 +268,8 @@ fn check_starts(folder: &Path) -> Result<()> {
         let grown = parse(after).zip(parse(before)).map(|(after, before)| after - before);
         let grown = grown.with_context(|| format!("{before}, {after}"))?;
         eprintln!("    limits-starts: {before} at first, {after} after 200 starts");
-        // A page kept of each start would be 800 kB; less may be caches of the allocator. The kernel's count
-        // of open files may be off by 32 per CPU.
+        // If each of the 200 starts left a page of memory behind, that would be 800 kB. Less may be caches of the
+        // allocator. The kernel's count of open files may be off by 32 per CPU.
         let limit = if before.starts_with("files") { 64 } else { 600 };
         ensure!(grown < limit, "grown by {grown}: {before}, {after}");
     }

@@ -170,7 +170,8 @@ fn check_senders(folder: &Path) -> Result<()> {
         let unseen = report.end["unseen"].as_u64().context("unseen")?;
         let first = clients.len() as u64;
         ensure!((unseen..=unseen + first).contains(&missing), "{tool}: {missing} missing: {}", report.end);
-        // All of it is in the bound of what the kernel ran neither copy of a program for.
+        // The command's upper limit, how often the kernel may have skipped both copies of a program, must cover all
+        // missing chunks.
         let bound = report.end["skipped"]["missed"].as_u64().context("missed")?;
         eprintln!("    {tool}: {missing} missing, at most {bound} by the count of the kernel");
         ensure!((missing..=10 * missing).contains(&bound), "{tool}: {missing} missing, a bound of {bound}");
@@ -180,7 +181,7 @@ fn check_senders(folder: &Path) -> Result<()> {
 
 fn check_pid_namespace(folder: &Path) -> Result<()> {
     let client = traffic(folder, "client.json")?.pop().context("no association")?;
-    // Not jitter, which shows the ends that receive: the client receives nothing.
+    // sctp-jitter is left out: it shows only ends that receive, and the client receives nothing.
     for tool in TOOLS.into_iter().filter(|tool| *tool != "jitter") {
         let report = Report::read(folder, tool)?;
         let summaries =

@@ -1,5 +1,5 @@
-//! Whose an association is: the columns `pid`, `comm`, `cgroup` and `owners`, and the filters `-p` and
-//! `--cgroup`, compared with `/proc` while sockets go from process to process.
+//! The processes that have an association's socket: the columns `pid`, `comm`, `cgroup` and `owners`, and the filters
+//! `-p` and `--cgroup`, are compared with `/proc` while sockets go from process to process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,9 +14,9 @@ use serde_json::Value;
 use crate::compare::{objects, of_type};
 use crate::suite::Suite;
 
-/// One client hands its sockets on before the commands start, another after that, in a pid namespace of its
-/// own. `owners` has, for each association and process that has its socket open, the association's id, and the
-/// process's number, name and cgroup.
+/// One client hands its sockets on before the commands start; another does so later, in a pid namespace of its own. The
+/// file `owners` has a line for each pair of an association and a process that has the association's socket open: the
+/// association's id, and the process's number, name and cgroup.
 const OWNERS: &str = "
 topology; path 10ms
 mkdir -p /sys/fs/cgroup/core.slice/amf.service
@@ -84,7 +84,7 @@ struct Process {
     cgroup: String,
 }
 
-/// By association id, the processes that have its socket.
+/// The processes that have an association's socket, by association id.
 type Truth = BTreeMap<u64, BTreeSet<Process>>;
 
 fn truth(folder: &Path) -> Result<Truth> {
@@ -99,13 +99,13 @@ fn truth(folder: &Path) -> Result<Truth> {
     Ok(truth)
 }
 
-/// The objects of the last whole interval, by association.
+/// Returns the `interval` objects of the last interval that the end of the run has not cut short, by association id.
 fn last_interval(folder: &Path, name: &str) -> Result<BTreeMap<u64, Value>> {
     let all: Vec<Value> = objects(&folder.join(format!("{name}.json")))?;
     let intervals = all.iter().filter(|object| object["type"] == "interval");
     let mut times: Vec<&str> = intervals.clone().filter_map(|object| object["time"].as_str()).collect();
     times.dedup();
-    // The last one is cut by the end of the run.
+    // The very last interval is cut short by the end of the run.
     let time = *times.len().checked_sub(2).and_then(|n| times.get(n)).context("no interval")?;
     intervals
         .filter(|object| object["time"] == time)
@@ -119,7 +119,7 @@ fn check_owners(folder: &Path, filtered: &str) -> Result<()> {
     let pids: Vec<u64> =
         text(&folder.join("pids"))?.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
     for tool in TOOLS {
-        // bufmon also shows ends that only receive.
+        // sctp-bufmon also shows associations that only receive: these are left out.
         let shown = last_interval(folder, tool)?;
         ensure!(shown.len() >= 12, "{tool}: {} associations", shown.len());
         for (id, row) in &shown {

@@ -1,4 +1,4 @@
-//! Stalls of each cause: `sctp-bufmon` says of each one once what the captures show.
+//! Stalls of each cause: `sctp-bufmon` must report each stall once, with the figures that the captures show.
 
 use std::mem;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::suite::Suite;
 
 /// Relative TSN of the chunk that is lost twice.
 const LOST: u32 = 50;
-/// Each client has a port of its own.
+/// The client's port for each kind of stall.
 const MISSING: u16 = 6001;
 const FULL: u16 = 6002;
 const CLOSED: u16 = 6003;
@@ -29,9 +29,10 @@ const FULL_SIZE: u32 = 100;
 /// Bytes per message of [`CLOSED`].
 const SIZE: u32 = 1000;
 
-/// The primary path of the association of port 6005 is given up after 2 s, and its RTO grows to 8 s by its
-/// HEARTBEATs. Later the other path is down for three seconds: that stall is longer than its own RTO, and shorter
-/// than the primary path's.
+/// The stalls, one client after the other. In the association of port 6005 the primary path goes down for good after 2
+/// s: the kernel gives the path up, and unanswered HEARTBEATs raise the path's RTO to 8 s. Later the other path is down
+/// for three seconds. The stall in that time is longer than the RTO of the other path, and shorter than the RTO of the
+/// primary path.
 const STALLS: &str = "
 topology; path 10ms 0; path 10ms 1
 capture a0 a1
@@ -72,15 +73,15 @@ pub fn add(suite: &mut Suite) {
 /// A time in which the cumulative TSN stood still while data was outstanding, by the captures.
 struct Standstill {
     lasted_ms: f64,
-    /// The SACKs that came in it, without moving the cumulative TSN.
+    /// The SACKs that came in that time, without moving the cumulative TSN.
     sacks: Vec<Sack>,
-    /// When packets of any kind came in it, in ms since its begin; the one that ended it left out.
+    /// When packets of any kind came in that time, in ms since its begin, without the packet that ended it.
     heard_ms: Vec<f64>,
-    /// Its first TSN that was not acknowledged.
+    /// The first TSN that was not acknowledged.
     missing: u32,
 }
 
-/// The standstills of a client, and the client's first TSN.
+/// Returns the standstills of the client of this port, and the client's first TSN.
 fn standstills(frames: &[&Frame], port: u16) -> Result<(Vec<Standstill>, u32)> {
     let (mut first, mut cum, mut top) = (None, 0, 0);
     let mut since: Option<u64> = None;
@@ -121,8 +122,9 @@ fn standstills(frames: &[&Frame], port: u16) -> Result<(Vec<Standstill>, u32)> {
     Ok((found, first.context("no data")?))
 }
 
-/// Ensures that a stall has the cause `path_silent`, and that nothing came in the time that its object is of. (The
-/// object is made while the stall lasts: once the path is back, packets may come that do not end it.)
+/// Ensures that a stall has the cause `path_silent`, and that nothing came from the peer in the time that the stall's
+/// object covers. (The object is written while the stall lasts: after that, once the path is back, packets may come
+/// that do not end the stall.)
 fn ensure_silent(stall: &Value, truth: &Standstill) -> Result<()> {
     let lasted_ms = stall["lasted_ms"].as_f64().context("lasted_ms")?;
     let heard = truth.heard_ms.iter().filter(|ms| **ms < lasted_ms).count();
@@ -130,12 +132,12 @@ fn ensure_silent(stall: &Value, truth: &Standstill) -> Result<()> {
     Ok(())
 }
 
-/// How many TSNs a SACK acknowledges by gap blocks.
+/// Returns how many TSNs a SACK acknowledges by gap blocks.
 fn gap_acked(sack: &Sack) -> u64 {
     sack.gaps.iter().map(|(first, last)| u64::from(last - first) + 1).sum()
 }
 
-/// The objects of the association of this port.
+/// Returns the objects of the association with this local port.
 fn of_port(objects: &[Value], port: u16) -> Vec<Value> {
     let is_of =
         |object: &&Value| object["local"].as_str().is_some_and(|at| at.ends_with(&format!(":{port}")));
@@ -167,7 +169,7 @@ fn check(folder: &Path) -> Result<()> {
         let summary = of_port(&summaries, port).pop().with_context(|| format!("no summary of {port}"))?;
         let stall_max = summary["stall_max_ms"].as_f64().context("stall_max_ms")?;
         ensure!((stall_max - longest.lasted_ms).abs() < 5.0, "{} ms: {summary}", longest.lasted_ms);
-        // The longest is the last one.
+        // Of several stalls, the last is the one to compare: it is the longest.
         let stall = of_port(&stalls, port).pop().with_context(|| format!("no stall of {port}"))?;
         ensure!([FAILOVER, FULL].contains(&port) || of_port(&stalls, port).len() == 1, "{port}: {stalls:?}");
         ensure!(stall["cause"] == summary["stall_cause"], "{stall}: {summary}");
@@ -188,7 +190,8 @@ fn check(folder: &Path) -> Result<()> {
     );
     ensure!(truth.sacks.iter().all(|sack| sack.a_rwnd > SIZE), "the window was open: {stall}");
 
-    // The chunks behind the missing one are missing, too, as the receiver has no room for them: one stall each.
+    // The chunks after the missing one are missing, too, as the receiver has no room for them. Each has a stall of its
+    // own.
     let (_, _, first) = of(FULL)?;
     let full = of_port(&stalls, FULL);
     let sacks = frames.iter().filter(|frame| frame.packet.destination == FULL);
@@ -199,7 +202,7 @@ fn check(folder: &Path) -> Result<()> {
             _ => None,
         })
         .collect();
-    // The last one may fill the gap.
+    // All SACKs but the last must have gap blocks: the last may come once the gap is filled.
     ensure!(closed.len() > 1 && closed.iter().rev().skip(1).all(|sack| !sack.gaps.is_empty()), "{closed:?}");
     ensure!(full[0]["missing_tsn"] == first.wrapping_add(LOST), "another chunk is missing: {full:?}");
     ensure!(full.iter().all(|stall| stall["cause"] == "window_full_of_gaps"), "{full:?}");
@@ -218,7 +221,7 @@ fn check(folder: &Path) -> Result<()> {
         truth.lasted_ms
     );
     ensure_silent(&stall, &truth)?;
-    // The others are those of the failover itself: data by the other path makes none.
+    // All other stalls are due to the failover: data on the other path makes none.
     let longer = standstills_of(FAILOVER)?.0.iter().filter(|all| all.lasted_ms > RTO_MS).count();
     ensure!(of_port(&stalls, FAILOVER).len() == longer, "{longer} standstills: {stalls:?}");
 
