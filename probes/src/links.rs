@@ -54,14 +54,14 @@ impl Links {
     }
 
     /// At most how often the kernel left out a program and, where it has one, its second copy, too (`hooks.h`). The
-    /// copies of the program `marked` counted `taken_over` events because the kernel left out the other.
-    pub(crate) fn missed_by_both(&self, object: &Object, marked: &str, taken_over: u64) -> u64 {
+    /// copies of the program `marked`, if there is one, counted `taken_over` events because the kernel left out the other.
+    pub(crate) fn missed_by_both(&self, object: &Object, marked: Option<&str>, taken_over: u64) -> u64 {
         let programs = object.progs_mut().filter(|p| p.autoload());
         let misses: HashMap<String, u64> =
             programs.map(|p| (p.name().to_string_lossy().into_owned(), recursion_misses(&p))).collect();
         let first = misses.iter().filter(|(name, _)| !name.ends_with(SECOND));
         let missed = first.map(|(name, count)| match misses.get(&format!("{name}{SECOND}")) {
-            Some(second) if name == marked => second.saturating_sub(taken_over),
+            Some(second) if marked == Some(name.as_str()) => second.saturating_sub(taken_over),
             Some(second) => *count.min(second),
             None => *count,
         });
