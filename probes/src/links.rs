@@ -59,14 +59,14 @@ impl Links {
 
     /// Returns an upper limit of how many events were missed: the kernel skipped the program and, if the
     /// program has a second copy (`hooks.h`), that copy, too. `taken_over`: how many events the first copy of
-    /// the program `marked` has counted because the kernel skipped the second.
-    pub(crate) fn missed_by_both(&self, object: &Object, marked: &str, taken_over: u64) -> u64 {
+    /// the program `marked`, if there is one, has counted because the kernel skipped the second.
+    pub(crate) fn missed_by_both(&self, object: &Object, marked: Option<&str>, taken_over: u64) -> u64 {
         let programs = object.progs_mut().filter(|p| p.autoload());
         let misses: HashMap<String, u64> =
             programs.map(|p| (p.name().to_string_lossy().into_owned(), recursion_misses(&p))).collect();
         let first = misses.iter().filter(|(name, _)| !name.ends_with(SECOND));
         let missed = first.map(|(name, count)| match misses.get(&format!("{name}{SECOND}")) {
-            Some(second) if name == marked => second.saturating_sub(taken_over),
+            Some(second) if marked == Some(name.as_str()) => second.saturating_sub(taken_over),
             Some(second) => *count.min(second),
             None => *count,
         });

@@ -87,7 +87,8 @@ pub trait Program: Sized + 'static {
     const NAME: &'static str;
     /// The BPF object file that the build script compiled.
     const OBJECT: &'static [u8];
-    /// The program with marks (`ON_ENTRY_MARKED` in `hooks.h`), where each fentry program that counts is attached twice, so that one copy runs where the kernel skips the other. `None`: no program has a second copy.
+    /// The program with marks (`ON_ENTRY_MARKED` in `hooks.h`), whose two copies say themselves which of them the kernel
+    /// skipped; `None`: there is none.
     const MARKED: Option<&'static str> = None;
 
     /// Sizes of the command's tables.

@@ -231,3 +231,77 @@ fn lasting(stats: RawRecvStats, hist: Option<&[u64; HIST]>, waiting: Waiting) ->
     let received = Received::new(&stats, hist, waiting);
     Received { wait: with_lasting(received.wait, waiting), ..received }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, io::Write};
+
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const NS: u64 = 1_000_000_000;
+
+    fn table<T: FromBytes>(words: &[u64], len: u32) -> Table<T> {
+        let mut file = File::from(memfd_create(c"table", MFdFlags::empty()).unwrap());
+        words.iter().for_each(|word| file.write_all(&word.to_ne_bytes()).unwrap());
+        Table::new(&file, len).unwrap()
+    }
+
+    /// The reader of the association whose entry has generation 4: it has read two messages after 2 and 3 seconds, one
+    /// of these in interval 7, in which one was thrown away. Two more wait since seconds 5 and 9, and one of another
+    /// association; one slot is free, and one is being written.
+    fn receivers() -> Receivers {
+        let (all, last) = ([2, 5 * NS, 2 * NS, 3 * NS, 1], [1, 3 * NS, 3 * NS, 3 * NS, 1]);
+        let none = [0, 0, u64::MAX, 0, 0];
+        let recv = [&[6_u64, 5][..], &all, &[6], &none, &[7], &last, &[6]].concat();
+        let slot = |key: u64, at: u64, generation: u64| [key, at * NS, generation << 32, 0];
+        let slots = [slot(9, 5, 4), slot(0, 1, 4), slot(SLOT_BUSY, 1, 4), slot(3, 9, 4), slot(5, 1, 3)];
+        Receivers::of_tables(table(&recv, 1), table(slots.as_flattened(), 5))
+    }
+
+    const OF: EntryRef = EntryRef { generation: 4, index: 0 };
+
+    fn dist(waits: &[Duration]) -> DurationDist {
+        DurationDist {
+            count: waits.len() as u64,
+            sum: waits.iter().sum(),
+            min: waits.iter().min().copied(),
+            max: waits.iter().max().copied(),
+            percentiles: None,
+        }
+    }
+
+    #[test]
+    fn what_waits_is_known_by_its_association() {
+        let waiting = receivers().waiting(10 * SECOND);
+        let found: Vec<_> = waiting.iter().map(|(of, waiting)| (of.generation, waiting.count)).collect();
+        assert_eq!(found, [(3, 1), (4, 2)]);
+    }
+
+    #[test]
+    fn a_total_has_what_waits_and_an_interval_has_what_was_read_in_it() {
+        let mut receivers = receivers();
+        let waiting = receivers.waiting(10 * SECOND)[&OF];
+        let total = receivers.total(OF, waiting).unwrap();
+        let waits = [2, 3, 5, 1].map(|n| n * SECOND);
+        assert_eq!(total, Received { wait: dist(&waits), read: 2, waiting: 2, unread: 1 });
+        let interval = receivers.interval(OF, 7, waiting).unwrap();
+        assert_eq!(interval, Received { wait: dist(&[3 * SECOND]), read: 1, waiting: 2, unread: 1 });
+        let later = receivers.interval(OF, 8, Waiting::default()).unwrap();
+        assert!(later.is_idle() && later.wait == dist(&[]));
+        assert_eq!((receivers.has_window(0, 7), receivers.has_window(0, 8)), (true, false));
+    }
+
+    /// Another association has the entry: what is there is not its own.
+    #[test]
+    fn no_association_has_what_anothers_reader_did() {
+        let mut receivers = receivers();
+        for generation in [3, 5] {
+            let of = EntryRef { generation, index: 0 };
+            assert!(receivers.total(of, Waiting::default()).unwrap().is_idle());
+            assert!(receivers.interval(of, 7, Waiting::default()).unwrap().is_idle());
+        }
+    }
+}

@@ -119,12 +119,12 @@ impl<P: Program> Trace<P> {
 
     /// At most how many events the kernel has run no program at.
     fn missed(&self) -> u64 {
-        match P::MARKED {
-            Some(marked) if self.hooks == HookKind::Fentry => {
+        match self.hooks {
+            HookKind::Fentry => {
                 let taken_over = self.shared.get().taken_over - self.taken_before;
-                self.links.missed_by_both(&self.object, marked, taken_over)
+                self.links.missed_by_both(&self.object, P::MARKED, taken_over)
             }
-            _ => self.links.missed(&self.object),
+            HookKind::Kprobe => self.links.missed(&self.object),
         }
     }
 

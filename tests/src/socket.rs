@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process;
 use std::ptr;
+use std::time::Duration;
 
 use libc::{c_int, sctp_rcvinfo, sctp_sndinfo};
 use serde::Serialize;
@@ -38,6 +39,8 @@ pub mod option {
     pub const DELAYED_SACK: i32 = 16;
     /// Whether parts of several messages may be delivered interleaved, which I-DATA needs: an `i32`.
     pub const FRAGMENT_INTERLEAVE: i32 = 18;
+    /// From how many bytes on a message is delivered in parts: a `u32`.
+    pub const PARTIAL_DELIVERY_POINT: i32 = 19;
     /// How many associations a one-to-many socket has: a `u32`.
     pub const GET_ASSOC_NUMBER: i32 = 28;
     /// Whether each received message comes with its association and stream (`sctp_rcvinfo`): an `i32`.
@@ -455,6 +458,17 @@ impl SctpSocket {
             libc::sendmsg(self.0.as_raw_fd(), &raw const header, flags)
         };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Waits until something can be received, at most for `at_most` (less than 24 days). Returns whether it can.
+    ///
+    /// # Errors
+    /// Those of `poll(2)`.
+    pub fn is_readable_within(&self, at_most: Duration) -> io::Result<bool> {
+        let mut one = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: the kernel writes to `one`, which is alive during the call, and is one element.
+        let ready = unsafe { libc::poll(&raw mut one, 1, at_most.as_millis() as i32) };
+        if ready < 0 { Err(io::Error::last_os_error()) } else { Ok(ready > 0) }
     }
 
     /// Receives the next message, or as much of it as fits into `buffer`.

@@ -6,7 +6,7 @@
  *
  * The kernel gives a socket its messages as events (struct sctp_ulpevent, in sk_buff.cb). The event
  * that has a message's last byte has MSG_EOR; the parts before it, in partial delivery, have events
- * of their own, which are not looked at. Nor are notifications.
+ * of their own, which are not looked at. Nor are notifications, whose events have no MSG_EOR.
  *
  * A wait begins where the event is put into the socket's receive queue: at the entry of
  * sctp_ulpq_tail_event() or, with I-DATA, of sctp_enqueue_event(). But while a message of another
@@ -110,9 +110,7 @@ static __always_inline __u64 next_event(struct list_walk *skbs)
 /* Returns whether an event has the last byte of a message. */
 static __always_inline bool is_message(__u64 event)
 {
-	__u16 flags = READ((struct sctp_ulpevent *)event, msg_flags);
-
-	return (flags & (MSG_EOR | MSG_NOTIFICATION)) == MSG_EOR;
+	return READ((struct sctp_ulpevent *)event, msg_flags) & MSG_EOR;
 }
 
 /* The message of an event can be read from now on. */

@@ -29,7 +29,9 @@ pub fn add(suite: &mut Suite) {
         "modprobe sctp
         for hooks in {}; do
             for tool in $TOOLS; do
-                start $tool-$hooks sctp-$tool --json -e -p $$ {HOOKS_FLAG} $hooks
+                more=
+                [ $tool != bufmon ] || more=--recv-wait
+                start $tool-$hooks sctp-$tool --json -e $more -p $$ {HOOKS_FLAG} $hooks
             done
             traced
             bpf-objects --verified >>costs
