@@ -133,6 +133,10 @@ pub struct Row {
     pub stall_max: Duration,
     /// Cause of the present stall, or else of the last one; `None` if there was none.
     pub stall_cause: Option<StallCause>,
+    /// For how long that cause has held up that stall.
+    pub stall_held: Duration,
+    /// T3-rtx expiries during that stall.
+    pub stall_t3_expiries: u32,
     /// How long the sender was limited by what, up to now; all zero unless extended. These add up to the time since
     /// the first event of the association.
     pub limited: Limited,
@@ -915,6 +919,8 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, now: Duration) ->
         stalled: lasting.stalled,
         stall_max: Duration::from_nanos(stats.stall_max_ns),
         stall_cause: stall.map(|evidence| cause(evidence, now).0),
+        stall_held: stall.map(|evidence| cause(evidence, now).1).unwrap_or_default(),
+        stall_t3_expiries: stall.map_or(0, |evidence| evidence.t3_expiries),
         limited: lasting.limited,
         received: None,
         buffers: (state.buffers_ns > 0).then_some(Buffers {

@@ -24,6 +24,11 @@ const BEHIND_PPM: u64 = 500_000;
 /// A message that waits so long for its reader waits longer than a scheduler makes a ready thread wait. (Our choice.)
 const LONG_WAIT: Duration = Duration::from_millis(100);
 
+/// A shorter silence may be a round trip and a SACK that is held back: see [`path_silent`].
+const SILENT: Duration = Duration::from_secs(1);
+/// So many expiries of T3-rtx take three times the first RTO (RFC 9260 6.3.3 E2).
+const SILENT_EXPIRIES: u32 = 2;
+
 /// What was measured of an association in an interval.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
@@ -47,6 +52,10 @@ pub struct Evidence {
     pub stalled: Duration,
     /// What held the stall up for the longest; of several, the last one.
     pub cause: Option<StallCause>,
+    /// For how long that has held it up.
+    pub held: Duration,
+    /// T3-rtx expiries during the stall.
+    pub t3_expiries: u32,
     /// What is known of that stall, if it was handed out and has the same cause.
     pub stall: Option<Stall>,
 }
@@ -93,14 +102,14 @@ pub const RULES: &[Rule<Evidence>] = &[
     Rule {
         words: Words {
             code: "path_silent",
-            premises: "the cumulative TSN stood still for longer than the RTO; for most of that time T3-rtx expired, and while \
-                it ran nothing came from the peer, on any path",
-            sentence: "The peer does not answer, on any path",
+            premises: "the cumulative TSN stood still for longer than the RTO; for most of that time, and at least 1 s, T3-rtx \
+                expired (at least twice in all), and while it ran nothing came from the peer, on any path",
+            sentence: "Nothing comes from the peer, on any path",
             cure: "the path, a middle box that has forgotten the association, or the peer's host",
             section: "RFC 9260 6.3.3, 8.1",
         },
         intervals: 1,
-        judge: |e| stalled(e, StallCause::PathSilent),
+        judge: path_silent,
     },
     Rule {
         words: Words {
@@ -260,20 +269,22 @@ fn reader_slow(e: &Evidence) -> Option<Figures> {
     (received.waiting > 0 && used >= BEHIND_PPM && is_long).then_some(figures)
 }
 
+/// A peer that may hold back a SACK for 500 ms (RFC 9260 6.2), over a path whose round trip takes no longer than the RTO, has
+/// answered within that time and two expiries.
+fn path_silent(e: &Evidence) -> Option<Figures> {
+    let is_long = e.held >= SILENT && e.t3_expiries >= SILENT_EXPIRIES;
+    stalled(e, StallCause::PathSilent).filter(|_| is_long)
+}
+
 /// The figures of a stall with this cause; `None` if there was no such stall.
 fn stalled(e: &Evidence, cause: StallCause) -> Option<Figures> {
     if e.stalled.is_zero() || e.cause != Some(cause) {
         return None;
     }
-    let mut figures = vec![("stalled_ms", ms(e.stalled))];
+    let mut figures =
+        vec![("stalled_ms", ms(e.stalled)), ("cause_ms", ms(e.held)), ("t3_expiries", e.t3_expiries.into())];
     let Some(stall) = e.stall.as_ref().filter(|stall| stall.cause == cause) else { return Some(figures) };
-    figures.extend([
-        ("lasted_ms", ms(stall.lasted)),
-        ("cause_ms", ms(stall.held)),
-        ("unacked_bytes", stall.bytes as f64),
-        ("sacks", stall.sacks.into()),
-        ("t3_expiries", stall.t3_expiries.into()),
-    ]);
+    figures.extend([("unacked_bytes", stall.bytes as f64), ("sacks", stall.sacks.into())]);
     figures.extend(stall.window.map(|window| ("window_bytes", window.into())));
     if let Some(gaps) = &stall.gaps {
         figures.extend([("missing_tsn", gaps.tsn.into()), ("gap_acked", gaps.acked.into())]);
@@ -318,6 +329,8 @@ mod tests {
         Evidence {
             stalled: Duration::from_millis(800),
             cause: Some(cause),
+            held: Duration::from_secs(1),
+            t3_expiries: 2,
             stall: Some(stall(cause)),
             ..Evidence::default()
         }
@@ -343,16 +356,23 @@ mod tests {
         }
     }
 
+    /// A SACK that is held back is no silent path.
+    #[test]
+    fn a_short_silence_is_none() {
+        let silent = evidence(StallCause::PathSilent);
+        assert_eq!(codes(&Evidence { t3_expiries: 1, ..silent.clone() }), [""; 0]);
+        assert_eq!(codes(&Evidence { held: Duration::from_millis(999), ..silent }), [""; 0]);
+    }
+
     #[test]
     fn figures_are_of_a_stall_with_this_cause() {
         let whole = stalled(&evidence(StallCause::OneMissing), StallCause::OneMissing).unwrap();
         let expected = [
             ("stalled_ms", 800.0),
-            ("lasted_ms", 2000.0),
-            ("cause_ms", 1500.0),
+            ("cause_ms", 1000.0),
+            ("t3_expiries", 2.0),
             ("unacked_bytes", 5000.0),
             ("sacks", 7.0),
-            ("t3_expiries", 1.0),
             ("window_bytes", 30.0),
             ("missing_tsn", 100.0),
             ("gap_acked", 6.0),
@@ -362,7 +382,7 @@ mod tests {
         // The stall was handed out while something else held it up.
         let before =
             Evidence { stall: Some(stall(StallCause::PathSilent)), ..evidence(StallCause::OneMissing) };
-        assert_eq!(stalled(&before, StallCause::OneMissing).unwrap(), expected[..1]);
+        assert_eq!(stalled(&before, StallCause::OneMissing).unwrap(), expected[..3]);
     }
 
     /// A sender that was limited for these times, in ms: by the application, the send buffer, Nagle's rule, cwnd, the

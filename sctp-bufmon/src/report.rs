@@ -483,6 +483,8 @@ impl cli::Report for Report {
                 rcvbuf_max_ppm: row.recv_ppm.max,
                 stalled: row.stalled,
                 cause: row.stall_cause,
+                held: row.stall_held,
+                t3_expiries: row.stall_t3_expiries,
                 stall,
             };
             self.findings.judge(RULES, Some(&row.id), &evidence);

@@ -71,6 +71,8 @@ fn probe() -> Fake<Record, Row> {
         stalled: Duration::from_secs(2),
         stall_max: Duration::from_secs(2),
         stall_cause: Some(StallCause::WindowClosed),
+        stall_held: Duration::from_secs(2),
+        stall_t3_expiries: 1,
         limited: Limited {
             app: Duration::from_millis(100),
             sndbuf: Duration::from_millis(200),
@@ -102,6 +104,8 @@ fn probe() -> Fake<Record, Row> {
         own_rwnd_bytes: values(&[65_536]),
         stalls: 0,
         stall_cause: None,
+        stall_held: Duration::ZERO,
+        stall_t3_expiries: 0,
         limited: Limited::default(),
         buffers: None,
         held_ppm: None,

@@ -45,9 +45,10 @@ pub const RULES: &[Rule<Evidence>] = &[
     Rule {
         words: Words {
             code: "real_loss",
-            premises: "SACKs reported chunks as missing, and had at least 2 sent again; longer ago than an answer takes; the \
-                peer has named no chunk of the association as a duplicate, and has acknowledged none too soon",
-            sentence: "Data of this path did not reach the peer until it was sent again",
+            premises: "SACKs reported chunks as missing, and had at least 2 sent again, longer ago than an answer takes; the \
+                peer has named no chunk of the association as a duplicate, and has acknowledged none too soon; T3-rtx did not \
+                expire, which also probes closed windows",
+            sentence: "Data of this path was lost on the way, or the peer's host had no room for it, and was sent again",
             cure: "look for what drops packets on the way there; until then make another path the primary one \
                 (SCTP_PRIMARY_ADDR)",
             section: "RFC 9260 7.2.4",
@@ -134,7 +135,7 @@ fn figures(e: &Evidence) -> Figures {
 
 fn real_loss(e: &Evidence) -> Option<Figures> {
     let is_settled = e.settled_fast > 0 && e.settled_rtx >= FEWEST;
-    (is_settled && e.assoc_needless == 0).then(|| {
+    (is_settled && e.assoc_needless == 0 && e.counts.t3_expiries == 0).then(|| {
         vec![
             ("fast_retransmits", e.counts.fast_retransmits as f64),
             ("rtx_for_path_chunks", e.counts.rtx_for_path as f64),
@@ -259,6 +260,7 @@ mod tests {
                 |e| e.settled_rtx = 1,
                 // On whatever path: it is not known then which transmission was lost.
                 |e| e.assoc_needless = 1,
+                |e| e.counts.t3_expiries = 1,
             ],
         );
     }

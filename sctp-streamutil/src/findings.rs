@@ -13,8 +13,6 @@ pub struct Evidence {
     pub active_streams: u64,
     /// Messages sent.
     pub messages: u64,
-    /// Chunks sent.
-    pub chunks: u64,
     /// Chunks sent unordered.
     pub unordered: u64,
     /// Chunks sent again.
@@ -110,14 +108,7 @@ mod tests {
     use super::*;
 
     fn one() -> Evidence {
-        Evidence {
-            total_streams: 10,
-            active_streams: 1,
-            messages: 10,
-            chunks: 12,
-            rtx_chunks: 1,
-            ..Evidence::default()
-        }
+        Evidence { total_streams: 10, active_streams: 1, messages: 10, rtx_chunks: 1, ..Evidence::default() }
     }
 
     fn blocked() -> Evidence {

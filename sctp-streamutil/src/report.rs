@@ -208,7 +208,6 @@ impl Assoc {
             total_streams: self.stats.total_streams.into(),
             active_streams: self.active,
             messages: self.sums.messages,
-            chunks: self.sums.chunks,
             unordered: self.sums.unordered,
             rtx_chunks: self.sums.rtx_chunks,
             hol_messages: self.sums.hol_messages,

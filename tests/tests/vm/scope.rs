@@ -37,7 +37,7 @@ const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths",
 
 /// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes long, or repeats another case with
 /// kprobes or with another command of the same family.
-const LONG: [&str; 25] = [
+const LONG: [&str; 26] = [
     "rto-paths-kprobe",
     "ends-begins-kprobe",
     "ends-kprobe",
@@ -63,6 +63,7 @@ const LONG: [&str; 25] = [
     "bufmon-memory-kprobe",
     "rtt-outstanding-kprobe",
     "undelivered-kprobe",
+    "findings-kprobe",
 ];
 
 /// Cases that [`Scope::Ci`] runs on kernels other than 6.12: their subject is what differs between kernels.
