@@ -14,7 +14,7 @@ use proptest::{prelude::*, sample::Index};
 use sctptrace_native::{
     Hook, Program,
     association::{AssocArgs, Receiver, Sack, Sender, before},
-    raw::{Dist, Entry, Filter, Settings, Shared, WANT_EVENTS, WANT_EXTENDED},
+    raw::{Dist, Entry, Filter, Settings, Shared, WANT_CHANGES_ONLY, WANT_EVENTS, WANT_EXTENDED},
     streams::ESTABLISHED,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -249,11 +249,20 @@ struct Setup {
     sets: u32,
     /// Only this path of the first association passes the filter (`--addr`).
     only_path: Option<u8>,
+    /// Whether updates have records, too.
+    samples: bool,
 }
 
 impl Setup {
-    const ROOMY: Self =
-        Self { kprobes: false, cast: true, paths: 256, assocs: 256, sets: 1024, only_path: None };
+    const ROOMY: Self = Self {
+        kprobes: false,
+        cast: true,
+        paths: 256,
+        assocs: 256,
+        sets: 1024,
+        only_path: None,
+        samples: true,
+    };
 }
 
 struct World {
@@ -282,7 +291,7 @@ impl World {
         }
         let settings = Settings {
             jiffy_ns: JIFFY,
-            wants: WANT_EVENTS | WANT_EXTENDED,
+            wants: WANT_EVENTS | WANT_EXTENDED | if setup.samples { 0 } else { WANT_CHANGES_ONLY },
             filter,
             want_filter: setup.only_path.is_some().into(),
             entry_mask: setup.paths - 1,
