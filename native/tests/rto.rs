@@ -14,7 +14,7 @@ use proptest::{prelude::*, sample::Index};
 use sctptrace_native::{
     Hook, Program,
     association::{AssocArgs, Receiver, Sack, Sender, before},
-    raw::{Dist, Entry, Filter, Settings, Shared, WANT_CHANGES_ONLY, WANT_EVENTS, WANT_EXTENDED},
+    raw::{Dist, Entry, Filter, Settings, Shared, WANT_EVENTS, WANT_EXTENDED},
     streams::ESTABLISHED,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -203,8 +203,8 @@ struct Note {
 /// A path of an association: its number, and the last byte of its address.
 type Address = (u32, u32);
 
-/// A chunk that was sent again: the path that its retransmissions are booked on, and how many of them the
-/// peer has not named as duplicates.
+/// A chunk that was sent again: the path for which its retransmissions count, and how many of them the peer
+/// has not named as duplicates yet.
 #[derive(Clone, Copy, Debug)]
 struct Again {
     path: Address,
@@ -249,20 +249,11 @@ struct Setup {
     sets: u32,
     /// Only this path of the first association passes the filter (`--addr`).
     only_path: Option<u8>,
-    /// Whether updates have records, too.
-    samples: bool,
 }
 
 impl Setup {
-    const ROOMY: Self = Self {
-        kprobes: false,
-        cast: true,
-        paths: 256,
-        assocs: 256,
-        sets: 1024,
-        only_path: None,
-        samples: true,
-    };
+    const ROOMY: Self =
+        Self { kprobes: false, cast: true, paths: 256, assocs: 256, sets: 1024, only_path: None };
 }
 
 struct World {
@@ -278,7 +269,7 @@ struct World {
     truth: Counts,
     /// Number of copies that arrived although their data had arrived before.
     needless: u64,
-    /// Whether `truth` has what is of removed paths, too.
+    /// True if `truth` also has the counts of removed paths.
     counts_removed: bool,
 }
 
@@ -291,7 +282,7 @@ impl World {
         }
         let settings = Settings {
             jiffy_ns: JIFFY,
-            wants: WANT_EVENTS | WANT_EXTENDED | if setup.samples { 0 } else { WANT_CHANGES_ONLY },
+            wants: WANT_EVENTS | WANT_EXTENDED,
             filter,
             want_filter: setup.only_path.is_some().into(),
             entry_mask: setup.paths - 1,
@@ -382,13 +373,13 @@ impl World {
         self.program.run(self.set_path, &args, &[]);
     }
 
-    /// A SACK of data gives the path a round-trip time of so many jiffies.
+    /// A SACK of data comes and gives the path a round-trip time, in jiffies.
     fn rtt(&mut self, index: usize, path: u32, jiffies: u32) {
         let sack = self.sack_bytes(index);
         self.call_with("update", index, path, jiffies, &sack);
     }
 
-    /// A HEARTBEAT ACK gives the path a round-trip time of so many jiffies.
+    /// A HEARTBEAT ACK comes and gives the path a round-trip time, in jiffies.
     fn heartbeat(&mut self, index: usize, path: u32, jiffies: u32) {
         self.call_with("update", index, path, jiffies, &[5, 0, 0, 4]);
     }
@@ -537,7 +528,7 @@ impl World {
         self.program.run(self.end, &args, &[]);
     }
 
-    /// Moves TSNs on as if so many chunks had been sent and acknowledged, of which no program saw anything.
+    /// Moves TSNs on, as if `chunks` chunks had been sent and acknowledged without any hook.
     fn skip(&mut self, index: usize, chunks: u32) {
         let assoc = &mut self.assocs[index];
         assoc.sender.skip(chunks);

@@ -421,7 +421,7 @@ pub struct Settings {
     /// Only samples above this have a record (`sctp-rtt`).
     pub above_ns: u64,
     /// Optional outputs, one bit each: [`WANT_WINDOWS`], [`WANT_EXTENDED`], [`WANT_EVENTS`], [`WANT_SIZES`],
-    /// [`WANT_OWNERS`], [`WANT_PATHS`], [`WANT_CHANGES_ONLY`].
+    /// [`WANT_OWNERS`], [`WANT_PATHS`].
     pub wants: u32,
     /// 1 if any member of `filter` is set, else 0.
     pub want_filter: u32,
@@ -451,9 +451,6 @@ pub const WANT_SIZES: u32 = 8;
 pub const WANT_OWNERS: u32 = 16;
 /// Bit of [`Settings::wants`]: the path that each chunk takes, not the primary path for all.
 pub const WANT_PATHS: u32 = 32;
-/// Bit of [`Settings::wants`]: of the events of [`WANT_EVENTS`] only changes of a path's state and of the primary path
-/// (`sctp-rto`).
-pub const WANT_CHANGES_ONLY: u32 = 64;
 
 /// Memory that user space and the programs read and write while these run: `struct shared` of `shared.h`.
 #[repr(C)]

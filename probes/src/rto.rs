@@ -12,7 +12,7 @@ use crate::{
     links::UNSEEN_LIVING,
     object::OpenPrograms,
     program::{Moment, Program},
-    raw::{self, SET_SLOTS, Settings, WANT_CHANGES_ONLY, same_layout},
+    raw::{self, SET_SLOTS, Settings, same_layout},
     table,
     trace::Trace,
 };
@@ -27,7 +27,7 @@ use skel::types;
 /// A running trace of retransmission timeouts.
 pub type Rto = Trace<Programs>;
 
-/// Sizes of the tables, each rounded up to a power of two, and which events are records.
+/// Sizes of the tables, each rounded up to a power of two.
 #[derive(Clone, Debug)]
 pub struct Sizes {
     /// Number of paths that fit. A new one beyond that evicts one that has ended, or else the longest silent
@@ -35,8 +35,6 @@ pub struct Sizes {
     pub max_paths: u32,
     /// Number of retransmitted chunks not yet acknowledged that fit, over all associations.
     pub max_retransmitted: u32,
-    /// False: only [`Cause::State`] and [`Cause::Primary`] are handed out as records. All are in the statistics.
-    pub samples: bool,
 }
 
 /// The largest value of [`Sizes::max_paths`].
@@ -448,9 +446,6 @@ impl Program for Programs {
         Entries::<RawState, RawStats>::configure(open, config, sizes.max_paths)?;
         let sets = sizes.max_retransmitted.div_ceil(SET_SLOTS).max(8).next_power_of_two();
         open.settings.set_mask = sets - 1;
-        if config.records && !sizes.samples {
-            open.settings.wants |= WANT_CHANGES_ONLY;
-        }
         if config.gathers_more() {
             open.set_table::<types::set>("inflight", sets);
             // Four times as many places as paths, and so as associations, since each has a path: a search

@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
 fn trace(flags: &Flags) -> Result<()> {
     let common = &flags.common;
     let Some(session) = Session::start(&BANNERS, common)? else { return Ok(()) };
-    let config = Config { records: common.json && common.has_samples(), ..common.config() };
+    let config = Config { records: common.json, ..common.config() };
     let sizes =
         Sizes { max_assocs: flags.max_assocs, max_unread: flags.recv_wait.then_some(flags.max_unread) };
     let probe = Bufmon::open(&config, &sizes)?;

@@ -59,8 +59,7 @@ fn trace(flags: &Flags) -> Result<()> {
     // Findings need the RTO before each expiry, which only records have.
     let records = matches!(common.format(), Format::Text | Format::Json) || common.has_findings();
     let config = Config { records, ..common.config() };
-    let Flags { max_paths, max_retransmitted, .. } = *flags;
-    let sizes = Sizes { max_paths, max_retransmitted, samples: common.has_samples() };
+    let sizes = Sizes { max_paths: flags.max_paths, max_retransmitted: flags.max_retransmitted };
     let probe = Rto::open(&config, &sizes)?;
     session.run(probe, Report::new(common))
 }

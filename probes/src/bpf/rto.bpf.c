@@ -265,8 +265,6 @@ static __always_inline void report(struct entry *path, __u8 cause, __u32 old_rto
 
 	if (!(settings.wants & WANT_EVENTS))
 		return;
-	if (settings.wants & WANT_CHANGES_ONLY && cause != CAUSE_STATE && cause != CAUSE_PRIMARY)
-		return;
 	event = reserve(sizeof(*event), &shared.accounting.lost);
 	if (!event)
 		return;

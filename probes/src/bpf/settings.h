@@ -26,8 +26,6 @@ struct filter {
 #define WANT_OWNERS 16	/* the processes that have each association's socket (owner.h) */
 #define WANT_PATHS                                                                                 \
 	32 /* the path that each chunk takes, not the primary path for all (rtt, streamutil) */
-#define WANT_CHANGES_ONLY                                                                          \
-	64 /* of WANT_EVENTS only changes of a path's state and of the primary path (rto) */
 
 /*
  * The verifier knows these constants, and leaves out the code that they switch off. Reading any of
