@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::{Timestamp, tz::TimeZone};
 use probes::kernel;
 
+use crate::digits::last_six;
+
 /// Turns times of `CLOCK_MONOTONIC`, by which the kernel side stamps events, into times of day. Callers make
 /// a new `Clock` for each batch of events, so that a step of the system clock shows in the next batch.
 pub struct Clock {
@@ -76,24 +78,23 @@ impl<'a> TimesOfDay<'a> {
 pub(crate) struct Times {
     /// The second of the last time, since 1970; `None` if that was out of range.
     second: Option<i64>,
-    text: String,
+    text: Vec<u8>,
 }
 
 impl Times {
     /// The time of day by `clock` at the moment `at` of `CLOCK_MONOTONIC`.
-    pub(crate) fn of(&mut self, clock: &Clock, at: Duration) -> &str {
+    pub(crate) fn of(&mut self, clock: &Clock, at: Duration) -> &[u8] {
         let since_1970 = i64::try_from(at.as_nanos() as i128 + clock.offset_ns).ok().filter(|ns| *ns >= 0);
         let second = since_1970.map(|ns| ns / NS_PER_S);
-        match since_1970.filter(|_| second == self.second) {
-            Some(ns) => {
-                let micros = ns % NS_PER_S / 1000;
-                self.text.truncate(self.text.len() - "000000Z".len());
-                self.text.push_str(&itoa::Buffer::new().format(1_000_000 + micros)[1..]);
-                self.text.push('Z');
+        let known = since_1970.filter(|_| second == self.second);
+        match known.zip(self.text.last_chunk_mut::<7>()) {
+            Some((ns, end)) => {
+                let [a, b, c, d, e, f] = last_six((ns % NS_PER_S / 1000) as u32);
+                *end = [a, b, c, d, e, f, b'Z'];
             }
             None => {
                 self.second = second;
-                self.text = clock.rfc3339(at);
+                self.text = clock.rfc3339(at).into_bytes();
             }
         }
         &self.text
@@ -117,7 +118,7 @@ mod tests {
             let clock = Clock { offset_ns: i128::from(offset_s) * 1_000_000_123, now: Timestamp::UNIX_EPOCH };
             let mut times = Times::default();
             for at in moments.into_iter().map(Duration::from_nanos) {
-                prop_assert_eq!(times.of(&clock, at), clock.rfc3339(at));
+                prop_assert_eq!(times.of(&clock, at).to_vec(), clock.rfc3339(at).into_bytes());
             }
         }
     }

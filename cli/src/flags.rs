@@ -46,6 +46,9 @@ pub struct Common {
     /// Print JSON Lines instead of text
     #[arg(long, conflicts_with_all = ["csv", "timestamp"], help_heading = "Output")]
     pub json: bool,
+    /// With --json: no object per sample
+    #[arg(long, help_heading = "Output", hide_short_help = true)]
+    pub no_samples: bool,
     /// CSV rows at every interval, with a first column `time`
     #[arg(short = 'T', long, help_heading = "Output")]
     pub timestamp: bool,
@@ -116,6 +119,12 @@ impl Common {
             Self { csv: true, .. } | Self { file: Some(_), .. } => Format::Csv,
             _ => Format::Text,
         }
+    }
+
+    /// Returns whether each sample is printed: in text, and in JSON without `--no-samples`.
+    #[must_use]
+    pub fn has_samples(&self) -> bool {
+        self.format() != Format::Csv && !self.no_samples
     }
 
     /// Returns whether the statistics of each interval are printed: with `--json` and with `--timestamp`.
@@ -266,6 +275,10 @@ fn try_parse<T: CommandFactory + FromArgMatches>(
     let c = common(&flags);
     if c.timestamp && c.format() != Format::Csv {
         let why = "--timestamp adds a column to CSV: use it with --csv or --file";
+        return Err(command.error(ErrorKind::MissingRequiredArgument, why));
+    }
+    if c.no_samples && !c.json {
+        let why = "--no-samples leaves out objects of JSON: use it with --json";
         return Err(command.error(ErrorKind::MissingRequiredArgument, why));
     }
     if c.events && c.csv && c.file.is_none() {
@@ -435,6 +448,8 @@ mod tests {
             &["-T"],
             &["-T", "--json"],
             &["-H", "--json"],
+            &["--no-samples"],
+            &["--no-samples", "-c"],
             &["-Hc"],
             &["-ec"],
             &["-eqcT"],
@@ -451,6 +466,13 @@ mod tests {
         for wrong in ["-1", "nan", "inf", "x", "", "3600001"] {
             assert!(milliseconds(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn samples_are_printed_in_text_and_json_unless_they_are_not_wanted() {
+        let has = |args| flags(args).unwrap().has_samples();
+        assert!(has(&[]) && has(&["-x"]) && has(&["--json"]) && has(&["--json", "-f", "x"]));
+        assert!(!has(&["-c"]) && !has(&["-f", "x"]) && !has(&["--json", "--no-samples"]));
     }
 
     #[test]

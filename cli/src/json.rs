@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::{
     Columns, Field,
     column::{Objects, Sink},
+    digits::last_six,
     sink::Pieces,
 };
 
@@ -38,10 +39,10 @@ impl<Row> Form<Row> {
     }
 
     /// Writes an object. `begin` is of [`begin`], and `time` as RFC 3339 has it.
-    pub(crate) fn write(&self, to: &mut Pieces<'_>, begin: &str, time: &str, row: &Row) {
+    pub(crate) fn write(&self, to: &mut Pieces<'_>, begin: &str, time: &[u8], row: &Row) {
         let bytes = to.bytes();
         bytes.extend_from_slice(begin.as_bytes());
-        bytes.extend_from_slice(time.as_bytes());
+        bytes.extend_from_slice(time);
         bytes.push(b'"');
         let (keys, kept) = &mut *self.texts.borrow_mut();
         let mut members = Members { to, keys: keys.iter_mut(), kept: Some(kept), begun: None };
@@ -60,7 +61,7 @@ struct Key {
     items: Vec<Key>,
     /// The bits of the number that the last object had.
     last: Option<u64>,
-    /// Key and value in the last object, if they fit in here, and their length.
+    /// Key and value in the last object, if they fit in here, and their length; else 0.
     member: ([u8; 48], usize),
 }
 
@@ -75,6 +76,30 @@ impl Key {
             _ => to.extend_from_slice(self.text.as_bytes()),
         }
         to.truncate(end);
+    }
+
+    /// Writes key and value of the last object.
+    fn write_member(&self, to: &mut Vec<u8>) {
+        let (member, len) = &self.member;
+        let end = to.len() + len;
+        to.extend_from_slice(member);
+        to.truncate(end);
+    }
+
+    /// Keeps `text`, key and value of this object, if it fits.
+    fn keep_member(&mut self, text: &[u8]) {
+        let (member, len) = &mut self.member;
+        let room = member.get_mut(..text.len());
+        *len = room.map_or(0, |member| {
+            member.copy_from_slice(text);
+            text.len()
+        });
+    }
+
+    /// The text in quotes that the last object had; `None` if it was not kept. An escape was not: see [`Members::text`].
+    fn last_text(&self) -> Option<&[u8]> {
+        let (member, len) = &self.member;
+        member.get(self.len + 1..len.checked_sub(1)?)
     }
 }
 
@@ -127,22 +152,17 @@ impl<'a> Members<'a, '_> {
         };
         let Some(key) = self.key() else { return };
         let to = self.to.bytes();
-        let start = to.len();
-        let (member, len) = &mut key.member;
-        if key.last == Some(bits) {
-            to.extend_from_slice(member);
-            to.truncate(start + *len);
+        let is_last = key.last == Some(bits);
+        if is_last && key.member.1 > 0 {
+            key.write_member(to);
             return;
         }
+        let start = to.len();
         key.write(to);
         write(to, bits);
-        key.last = None;
-        let text = &to[start..];
-        if let Some(member) = key.member.0.get_mut(..text.len()) {
-            member.copy_from_slice(text);
-            key.member.1 = text.len();
-            key.last = Some(bits);
-        }
+        // A number that comes once, as most do that change at all, need not be kept.
+        key.last = Some(bits);
+        key.keep_member(if is_last { &to[start..] } else { &[] });
     }
 
     /// Writes what needs no escapes.
@@ -168,10 +188,24 @@ impl Sink for Members<'_, '_> {
         self.float(value.map(|f| (f * scale).round() / scale));
     }
 
+    /// Writes a text; again, if the last object had the same.
     fn text(&mut self, value: Option<&str>) {
-        if let Some((to, text)) = self.next(value) {
-            string(to, text);
+        let Some(text) = value else {
+            self.next(None::<&str>);
+            return;
+        };
+        let Some(key) = self.key() else { return };
+        let to = self.to.bytes();
+        if key.last_text() == Some(text.as_bytes()) {
+            key.write_member(to);
+            return;
         }
+        let start = to.len();
+        key.write(to);
+        string(to, text);
+        // With an escape it would be longer. What is kept is the text itself.
+        let has_escape = to.len() > start + key.len + text.len() + 2;
+        key.keep_member(if has_escape { &[] } else { &to[start..] });
     }
 
     fn ip(&mut self, value: Option<IpAddr>) {
@@ -249,26 +283,27 @@ fn number(to: &mut Vec<u8>, f: f64) {
     // other one with so few digits parses as `f`.
     let millionths = (f * 1e6 + 0.5) as i64;
     // serde_json writes numbers below 0.00001 with an exponent, and -0.0 with its sign.
-    let is_plain = (10..1_000_000_000 * ONE).contains(&millionths) && millionths as f64 / 1e6 == f;
+    let is_plain = (10..1_000_000_000_000_000).contains(&millionths) && millionths as f64 / 1e6 == f;
     if !is_plain && f.to_bits() != 0 {
         // Writing to a vector cannot fail.
         let _ = serde_json::to_writer(to, &f);
         return;
     }
-    let mut digits = itoa::Buffer::new();
-    // A number below 1 gets a digit before its zeros, which is not written.
-    let digits = digits.format(if millionths < ONE { millionths + ONE } else { millionths }).as_bytes();
-    let Some((whole, decimals)) = digits.split_last_chunk::<6>() else { return };
-    let whole = if millionths < ONE { b"0" } else { whole };
-    to.extend_from_slice(whole);
-    to.push(b'.');
-    to.extend_from_slice(decimals);
-    let zeros = decimals[1..].iter().rev().take_while(|digit| **digit == b'0').count();
+    let millionths = millionths.unsigned_abs();
+    to.extend_from_slice(itoa::Buffer::new().format(millionths / ONE).as_bytes());
+    let decimals = (millionths % ONE) as u32;
+    if decimals == 0 {
+        to.extend_from_slice(b".0");
+        return;
+    }
+    let [a, b, c, d, e, f] = last_six(decimals);
+    to.extend_from_slice(&[b'.', a, b, c, d, e, f]);
+    let zeros = [f, e, d, c, b].into_iter().take_while(|digit| *digit == b'0').count();
     to.truncate(to.len() - zeros);
 }
 
 /// The number of millionths in 1.
-const ONE: i64 = 1_000_000;
+const ONE: u64 = 1_000_000;
 
 /// Appends a string.
 fn string(to: &mut Vec<u8>, text: &str) {
@@ -341,7 +376,7 @@ mod tests {
         let mut out = Out::new(Some(file.path())).unwrap();
         let form = Form::new(columns.to_vec());
         for row in rows {
-            out.object(|to| form.write(to, &begin("sample", "x"), "now", row)).unwrap();
+            out.object(|to| form.write(to, &begin("sample", "x"), b"now", row)).unwrap();
         }
         out.flush().unwrap();
         fs::read_to_string(file.path()).unwrap()
@@ -440,6 +475,7 @@ mod tests {
                 "",
                 Text(|r: &Mixed| r.text.as_deref()),
             ),
+            Column::label("text", "", Text(|r: &Mixed| r.text.as_deref())),
             Column::label("ip", "", Ip(|r: &Mixed| r.ip)),
             Column::label("socket", "", Socket(|r: &Mixed| r.socket)),
             Column::label("bool", "", Bool(|r: &Mixed| r.bool)),
@@ -469,6 +505,7 @@ mod tests {
             map.serialize_entry("shared_text", &self.shared.as_ref().map(|shared| &shared.0))?;
             map.serialize_entry("shared_float", &self.shared.as_ref().map(|shared| shared.1))?;
             map.serialize_entry("a \"name\" that is longer than the room of a key", &self.text)?;
+            map.serialize_entry("text", &self.text)?;
             map.serialize_entry("ip", &self.ip.map(|ip| ip.to_string()))?;
             map.serialize_entry("socket", &self.socket.map(|socket| socket.to_string()))?;
             map.serialize_entry("bool", &self.bool)?;

@@ -7,6 +7,7 @@ mod clock;
 mod column;
 mod confine;
 mod csv_line;
+mod digits;
 mod findings;
 mod flags;
 mod histogram;

@@ -73,6 +73,8 @@ pub struct Form {
     pub extended: bool,
     /// Read the statistics of each interval, to print them or to look for findings in them.
     pub intervals: bool,
+    /// Print each sample, where the format has samples.
+    pub samples: bool,
     /// Draw histograms at the end of the run.
     pub histograms: bool,
     /// The time zone in which text has times of day.
@@ -87,6 +89,7 @@ impl Form {
             format: common.format(),
             extended: common.is_extended(),
             intervals: common.has_interval_rows() || common.has_findings(),
+            samples: common.has_samples(),
             histograms: common.histogram,
             zone: TimeZone::system(),
         }

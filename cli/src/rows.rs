@@ -88,7 +88,7 @@ impl<Row> Rows<Row> {
 
     fn write(&self, out: &mut Out, period: Period, now: &str, row: &Row) -> Result<()> {
         if self.format == Format::Json {
-            return out.object(|to| self.json.write(to, &self.begins[period as usize], now, row));
+            return out.object(|to| self.json.write(to, &self.begins[period as usize], now.as_bytes(), row));
         }
         let first: &[&str] = if self.timestamp { &[now] } else { &[] };
         out.row(|line| csv_line::row(line, first, &self.columns, row))

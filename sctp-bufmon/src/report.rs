@@ -448,7 +448,7 @@ impl cli::Report for Report {
                 self.note(&record);
             }
             match (record, self.form.format) {
-                (Record::Wait(wait), Format::Json) => {
+                (Record::Wait(wait), Format::Json) if self.form.samples => {
                     self.waits.write(out, &clock, wait.at, &wait)?;
                 }
                 (Record::Stall(stall), Format::Json) => {

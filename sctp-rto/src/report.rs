@@ -338,6 +338,7 @@ impl cli::Report for Report {
             if self.form.format == Format::Json {
                 let events = match update.cause {
                     Cause::State { .. } | Cause::Primary => &mut self.changes,
+                    _ if !self.form.samples => continue,
                     _ => &mut self.samples,
                 };
                 events.write(out, &clock, update.at, &update)?;

@@ -7,7 +7,7 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
-use cli::{Banners, Common, Format, Manual, Session};
+use cli::{Banners, Common, Manual, Session};
 use probes::{
     Config,
     rtt::{self, Rtt, Sizes},
@@ -58,8 +58,7 @@ pub fn main() -> ExitCode {
 fn trace(flags: &Flags) -> Result<()> {
     let common = &flags.common;
     let Some(session) = Session::start(&BANNERS, common)? else { return Ok(()) };
-    let records = matches!(common.format(), Format::Text | Format::Json);
-    let config = Config { records, ..common.config() };
+    let config = Config { records: common.has_samples(), ..common.config() };
     let Flags { max_paths, max_outstanding, above, .. } = *flags;
     let sizes = Sizes { max_paths, max_outstanding, above };
     let probe = Rtt::open(&config, &sizes)?;

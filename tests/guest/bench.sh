@@ -11,9 +11,10 @@ own() { cut -d' ' -f1 "/proc/$1/schedstat"; }
 # bench NAME SERVE SEND [COMMAND...]: run a transfer while the COMMANDs trace it. SERVE and SEND are the flags
 # of sctp-traffic's server and client. Leaves NAME.json, the client's report, and for the N-th COMMAND
 # NAME.N.own, a number per line: its CPU time in ns once its hooks are attached, before the transfer, and
-# after it; then its peak memory and its kernel memory in bytes.
+# once it has written what the transfer left to write; then its peak memory and its kernel memory in bytes,
+# and how many samples it has written as JSON.
 bench() {
-	local name=$1 send=$3 command index=0 tracer before
+	local name=$1 send=$3 command index=0 tracer pid
 	serve $2
 	shift 3
 	for command in "$@"; do
@@ -23,19 +24,28 @@ bench() {
 	done
 	# Wait until the kernel has done the RCU work of attaching.
 	sleep 1
+	# For the client, which reports CPU times.
+	BUSY_OF=
 	for tracer in "$name".*.tracer; do
-		[ -e "$tracer" ] && own "$(cat "$tracer")" >>"${tracer%.tracer}.own"
+		[ -e "$tracer" ] || continue
+		pid=$(cat "$tracer")
+		own "$pid" >>"${tracer%.tracer}.own"
+		BUSY_OF="$BUSY_OF $pid"
 	done
+	export BUSY_OF
 	[ -z "$STATS" ] || bpf-objects --stats >"$name.before"
 	send $send
 	[ -z "$STATS" ] || bpf-objects --stats >"$name.after"
+	# An interval of a second, and more than a batch of records takes.
+	[ -z "$*" ] || sleep 1.5
 	for tracer in "$name".*.tracer; do
 		[ -e "$tracer" ] || continue
-		before=$(cat "$tracer")
+		pid=$(cat "$tracer")
 		{
-			own "$before"
-			awk '/^VmHWM:/ { print $2 * 1024 }' "/proc/$before/status"
-			locked "$before"
+			own "$pid"
+			awk '/^VmHWM:/ { print $2 * 1024 }' "/proc/$pid/status"
+			locked "$pid"
+			grep -c '"type":"sample"' "${tracer%.tracer}.out" || true
 		} >>"${tracer%.tracer}.own"
 	done
 	mv client.json "$name.json"

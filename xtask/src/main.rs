@@ -19,9 +19,12 @@ Usage: cargo xtask COMMAND
 
 Commands:
   demo [TOOL]     Show a command (default: sctp-rtt) on live SCTP traffic: 20 ms path, 2 % loss, in a VM
-  bench [OPTIONS] Measure what the commands cost, in instructions: a quarter of an hour
-      --quick          Only one transfer, once
+  bench [OPTIONS] Measure what the commands cost, in instructions: an hour or so
+      --quick          Only the two workloads of small messages, once, with CSV
+      --only CASE      Only cases whose name contains CASE: signalling, bulk, full, associations, large or growth
+      --rounds N       Measure each set of commands N times, in the place of one to five
       --write          Write the figures to docs/performance.md and README, and as the baseline
+      --tables         Measure nothing: write the tables anew, of the baseline
       --check          Fail if something is more than a tenth above the baseline
   docs [PAGE]     Run the commands that README and docs/ show (or the pages whose name contains PAGE), and write there what
                   they print

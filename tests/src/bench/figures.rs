@@ -3,31 +3,27 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use super::guest::{FLOOR_ROUNDS, bases, name};
-use super::measured::{Measured, per_tick, program_stats};
-use super::scenarios::{BUNDLED, FLOORS, GROWTH, Growth, IDLE, TABLE_SIZES, Transfer, tracers};
+use super::guest::{CAPTURE, FLOOR_ROUNDS, bases, name};
+use super::measured::{Measured, Traffic, per_tick, program_stats};
+use super::scenarios::{BULK, FLOORS, GROWTH, Growth, IDLE, SIGNALLING, TABLE_SIZES, Transfer, tracers};
 use crate::programs::TOOLS;
 
 /// Figures by name: costs in instructions, memory and sizes in bytes, numbers of lines and runs.
 pub type Figures = BTreeMap<String, f64>;
 
 /// Adds the figures of one transfer to `figures`, from the files in `folder`.
-pub(super) fn of_transfer(
-    transfer: &Transfer,
-    folder: &Path,
-    quick: bool,
-    figures: &mut Figures,
-) -> Result<()> {
+pub(super) fn of_transfer(transfer: &Transfer, folder: &Path, figures: &mut Figures) -> Result<()> {
     let Transfer { name: of, chunks, rounds, .. } = transfer;
+    of_capture(transfer, folder, figures)?;
     let read = |name: &str| Measured::read(folder, name, *chunks);
     let mut none = Vec::new();
     // Per round, the median of the transfers without commands. The kernel side's cost of a command is what a
     // transfer with the command takes beyond this median, without the command's own process.
     let mut bases_of_rounds = Vec::new();
     for round in 0..*rounds {
-        let of_round = bases(quick)
+        let of_round = bases(transfer)
             .map(|tracers| Ok(read(&name::base(round, tracers))?.busy))
             .collect::<Result<Vec<_>>>()?;
         none.extend(&of_round);
@@ -39,7 +35,7 @@ pub(super) fn of_transfer(
     let mut put = |name: String, value: f64| figures.insert(name, value);
     put(format!("none: {of}: instructions per chunk"), base);
     put(format!("none: {of}: spread"), spread);
-    for (number, tracers) in tracers(quick).iter().enumerate() {
+    for (number, tracers) in tracers(transfer.formats).iter().enumerate() {
         let runs =
             (0..*rounds).map(|round| read(&name::transfer(round, number))).collect::<Result<Vec<_>>>()?;
         let middle = |of: fn(&Measured) -> f64| median(runs.iter().map(of).collect());
@@ -47,14 +43,16 @@ pub(super) fn of_transfer(
         let name = &tracers.name;
         put(format!("{name}: {of}: kernel"), median(added.collect())?);
         put(format!("{name}: {of}: own"), middle(|m| m.own)?);
+        put(format!("{name}: {of}: after"), middle(|m| m.after)?);
+        put(format!("{name}: {of}: samples"), middle(|m| m.samples)?);
         put(format!("{name}: {of}: complaints"), middle(|m| m.complaints)?);
-        if *of == BUNDLED.name {
+        put(format!("{name}: {of}: peak"), middle(|m| m.peak_bytes)?);
+        if *of == BULK.name {
             put(format!("{name}: start"), middle(|m| m.start)?);
-            put(format!("{name}: peak"), middle(|m| m.peak_bytes)?);
             put(format!("{name}: kernel memory"), middle(|m| m.locked_bytes)?);
         }
     }
-    if *of == BUNDLED.name {
+    if *of == BULK.name {
         for (number, kind) in FLOORS.iter().enumerate() {
             let runs = (0..FLOOR_ROUNDS)
                 .map(|round| Ok(read(&name::floor(number, round))?.busy))
@@ -68,6 +66,23 @@ pub(super) fn of_transfer(
             }
         }
     }
+    Ok(())
+}
+
+/// Adds the numbers of packets and SACKs of a transfer to `figures`, from its capture. Fails if the transfer is not the
+/// workload that its name says.
+fn of_capture(transfer: &Transfer, folder: &Path, figures: &mut Figures) -> Result<()> {
+    let Traffic { chunks, packets, sacks } = Traffic::read(&folder.join(CAPTURE))?;
+    let of = transfer.name;
+    ensure!(chunks == transfer.chunks, "{of}: {chunks} chunks instead of {}", transfer.chunks);
+    if of == SIGNALLING.name {
+        ensure!(packets == chunks, "{of}: {packets} packets for {chunks} chunks");
+        // The receiver may send one that nobody waits for, as its window opens.
+        let pairs = packets / 2;
+        ensure!((pairs..=pairs + pairs / 100).contains(&sacks), "{of}: {sacks} SACKs for {packets} packets");
+    }
+    figures.insert(format!("none: {of}: packets"), packets.into());
+    figures.insert(format!("none: {of}: SACKs"), sacks.into());
     Ok(())
 }
 
@@ -103,7 +118,8 @@ fn median(mut values: Vec<f64>) -> Result<f64> {
 /// per run of a program are not compared.
 pub fn over(figures: &Figures, baseline: &Figures) -> Vec<String> {
     let grown = figures.iter().filter_map(|(name, value)| {
-        let noise = if name.ends_with(": kernel") || name.ends_with(": own") { 60.0 } else { 0.0 };
+        let is_time = [": kernel", ": own", ": after"].iter().any(|end| name.ends_with(end));
+        let noise = if is_time { 60.0 } else { 0.0 };
         let before = baseline.get(name)?;
         (*value > before * 1.1 + noise).then(|| format!("{name}: {value:.0}, was {before:.0}"))
     });

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::scenarios::{FLOORS, GROWTH, Growth, IDLE, Idle, Step, TABLE_SIZES, TICKS, Transfer, tracers};
+use super::scenarios::{
+    BULK, CSV, FLOORS, GROWTH, Growth, IDLE, Idle, JSON, Step, TABLE_SIZES, TICKS, Transfer, tracers,
+};
 use crate::programs::TOOLS;
 use crate::vm::Case;
 
@@ -16,9 +18,12 @@ pub(super) const FLOOR_ROUNDS: u32 = 2;
 
 /// Indices of the sets of commands (in [`tracers`]) before which the transfer is measured without commands,
 /// in each round.
-pub(super) fn bases(quick: bool) -> impl Iterator<Item = usize> {
-    (0..tracers(quick).len()).step_by(BASE_EVERY)
+pub(super) fn bases(transfer: &Transfer) -> impl Iterator<Item = usize> {
+    (0..tracers(transfer.formats).len()).step_by(BASE_EVERY)
 }
+
+/// The capture of each transfer, which is made before the first measurement.
+pub(super) const CAPTURE: &str = "a0.pcap";
 
 /// Names of measurements, with which the names of their files begin.
 pub(super) mod name {
@@ -49,14 +54,17 @@ pub(super) mod name {
     }
 }
 
-/// The case that measures a transfer with each set of commands and without. For the first transfer (`index`
-/// 0), the case also measures programs that do nothing, and each BPF program of the commands.
-pub(super) fn transfer(index: usize, transfer: &Transfer, quick: bool) -> Case {
+/// The case that captures a transfer, and measures it with each set of commands and without. That of [`BULK`]
+/// also measures programs that do nothing, and each BPF program of the commands.
+pub(super) fn transfer(transfer: &Transfer) -> Case {
     let ends = format!("'--bind 10.2.0.1 {}' '--bind 10.1.0.1 {}'", transfer.serve, transfer.send);
-    let mut script = format!(". /bench.sh\ntopology\nbench warm {ends}\n");
+    let mut script = format!(
+        ". /bench.sh\ntopology\ncapture a0\nbench captured {ends}\ncapture_stop\nbench warm {ends}\n"
+    );
+    let tracers = tracers(transfer.formats);
     for round in 0..transfer.rounds {
-        for (number, tracers) in tracers(quick).iter().enumerate() {
-            if bases(quick).any(|base| base == number) {
+        for (number, tracers) in tracers.iter().enumerate() {
+            if bases(transfer).any(|base| base == number) {
                 let _ = writeln!(script, "bench {} {ends}", name::base(round, number));
             }
             let commands: Vec<String> =
@@ -64,7 +72,7 @@ pub(super) fn transfer(index: usize, transfer: &Transfer, quick: bool) -> Case {
             let _ = writeln!(script, "bench {} {ends} {}", name::transfer(round, number), commands.join(" "));
         }
     }
-    if index == 0 {
+    if transfer.name == BULK.name {
         for (number, kind) in FLOORS.iter().enumerate() {
             for round in 0..FLOOR_ROUNDS {
                 let _ = writeln!(script, "floor {} {kind} {ends}", name::floor(number, round));
@@ -72,18 +80,21 @@ pub(super) fn transfer(index: usize, transfer: &Transfer, quick: bool) -> Case {
         }
         script.push_str("sysctl -qw kernel.bpf_stats_enabled=1; STATS=1\n");
         for (number, tool) in TOOLS.iter().enumerate() {
-            let _ = writeln!(script, "bench {} {ends} 'sctp-{tool} -c'", name::stats(number));
+            let _ = writeln!(script, "bench {} {ends} 'sctp-{tool} {}'", name::stats(number), CSV.1);
         }
     }
-    case(&format!("transfer-{index}"), &script)
+    case(transfer.case, &script)
 }
+
+/// Name of the case of [`growth`].
+pub(super) const GROWN: &str = "growth";
 
 /// The case that measures the steps of [`GROWTH`], and the ticks of [`IDLE`].
 pub(super) fn growth() -> Case {
     let mut script = String::from(". /bench.sh\ntopology\n");
     for (number, Idle { part, associations, .. }) in IDLE.iter().enumerate() {
         for (tool, flag, size) in TABLE_SIZES {
-            let command = format!("'sctp-{tool} -i 1 --json {flag} {}'", size / part);
+            let command = format!("'sctp-{tool} -i 1 {} {flag} {}'", JSON.1, size / part);
             let _ = writeln!(script, "ticks {} {TICKS} {associations} {command}", name::tick(tool, number));
         }
     }
@@ -92,12 +103,12 @@ pub(super) fn growth() -> Case {
             let ends = format!("'--bind 10.2.0.1 {serve}' '--bind 10.1.0.1 {send}'");
             let _ = writeln!(script, "{path}\nbench {} {ends}", name::growth("none", growth, step));
             for (tool, flag, size) in TABLE_SIZES {
-                let command = format!("'sctp-{tool} -c {flag} {size}'");
+                let command = format!("'sctp-{tool} {} {flag} {size}'", CSV.1);
                 let _ = writeln!(script, "bench {} {ends} {command}", name::growth(tool, growth, step));
             }
         }
     }
-    case("growth", &script)
+    case(GROWN, &script)
 }
 
 fn case(name: &str, script: &str) -> Case {

@@ -7,6 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::scenarios::TICKS;
+use crate::capture::{self, Frame};
+use crate::sctp::Chunk;
 use crate::vm::text;
 
 /// The costs of one transfer, with or without commands that trace it: the results of `bench` in the guest's
@@ -16,6 +18,11 @@ pub(super) struct Measured {
     pub busy: f64,
     /// CPU time of the commands' own processes during the transfer, in instructions per event.
     pub own: f64,
+    /// CPU time of these processes after the transfer until they had written what it left to write, in instructions per
+    /// event.
+    pub after: f64,
+    /// Objects of type `sample` that the commands wrote as JSON, per event.
+    pub samples: f64,
     /// Instructions that the processes ran from their start until all hooks were attached, summed over the
     /// commands.
     pub start: f64,
@@ -33,10 +40,14 @@ impl Measured {
     pub fn read(folder: &Path, name: &str, events: u32) -> Result<Self> {
         let truth: Value = serde_json::from_str(&text(&folder.join(format!("{name}.json")))?)?;
         let per_event = |ns: f64| ns / f64::from(events);
-        let busy = truth["busy_ns"].as_f64().context("this kernel does not count the time of its tasks")?;
+        let time =
+            |key: &str| truth[key].as_f64().context("this kernel does not count the time of its tasks");
+        let own = per_event(time("named_ns")?);
         let mut m = Self {
-            busy: per_event(busy),
-            own: 0.0,
+            busy: per_event(time("busy_ns")?),
+            own,
+            after: -own,
+            samples: 0.0,
             start: 0.0,
             peak_bytes: 0.0,
             locked_bytes: 0.0,
@@ -48,8 +59,11 @@ impl Measured {
                 break;
             }
             let numbers = numbers(&own)?;
-            let [start, before, after, peak, locked] = numbers[..] else { bail!("{name}: {numbers:?}") };
-            m.own += per_event(after - before);
+            let [start, before, after, peak, locked, samples] = numbers[..] else {
+                bail!("{name}: {numbers:?}")
+            };
+            m.after += per_event(after - before);
+            m.samples += per_event(samples);
             m.start += start;
             m.peak_bytes += peak;
             m.locked_bytes += locked;
@@ -58,6 +72,33 @@ impl Measured {
             ensure!(status.trim() == "0", "{name}: command {index} exited with {status}");
         }
         Ok(m)
+    }
+}
+
+/// What a capture of a transfer shows.
+pub(super) struct Traffic {
+    /// DATA chunks sent.
+    pub chunks: u32,
+    /// Packets that have them.
+    pub packets: u32,
+    /// SACK chunks.
+    pub sacks: u32,
+}
+
+impl Traffic {
+    /// Counts what is in the file `capture`.
+    pub fn read(capture: &Path) -> Result<Self> {
+        let frames = capture::read(&[capture])?;
+        let count = |frame: &Frame, is: fn(&Chunk) -> bool| {
+            frame.packet.chunks.iter().filter(|chunk| is(chunk)).count() as u32
+        };
+        let data = |frame: &Frame| count(frame, |chunk| matches!(chunk, Chunk::Data(_)));
+        let sacks = |frame: &Frame| count(frame, |chunk| matches!(chunk, Chunk::Sack(_)));
+        Ok(Self {
+            chunks: frames.iter().map(data).sum(),
+            packets: frames.iter().filter(|frame| data(frame) > 0).count() as u32,
+            sacks: frames.iter().map(sacks).sum(),
+        })
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod figures;
 mod guest;
+mod limits;
 mod measured;
 mod pages;
 mod scenarios;
@@ -16,40 +17,45 @@ use std::fs;
 use std::path::PathBuf;
 use std::thread;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 pub use self::figures::{Figures, over};
 pub use self::pages::{baseline, write};
 pub use self::tables::tables;
 
-use self::scenarios::TRANSFERS;
+use self::guest::GROWN;
+use self::scenarios::{CSV, TRANSFERS, WORKLOADS};
 use crate::arch::Arch;
 use crate::kernel::Series;
 use crate::programs::{self, TOOLS};
 use crate::vm::{self, Case, Mode, Vm, to_stderr};
 
-/// Runs all measurements, and returns their figures. With `quick`, only the first transfer, once, with CSV
-/// only.
+/// Runs the measurements whose case's name contains `only`, and returns their figures. With `quick`: of these only the
+/// workloads that are measured with every form of output, once, with CSV. `rounds`: how often each set of commands is
+/// measured in a transfer; `None`: as the transfer says.
 ///
 /// # Errors
-/// When the build, a virtual machine or a measurement fails.
-pub fn run(quick: bool) -> Result<Figures> {
-    let mut transfers = TRANSFERS.to_vec();
-    if quick {
-        transfers.truncate(1);
-        transfers[0].rounds = 1;
+/// When the build, a virtual machine or a measurement fails, or no case has such a name.
+pub fn run(quick: bool, only: &str, rounds: Option<u32>) -> Result<Figures> {
+    let mut transfers = if quick { WORKLOADS.to_vec() } else { TRANSFERS.to_vec() };
+    transfers.retain(|transfer| transfer.case.contains(only));
+    for transfer in &mut transfers {
+        if quick {
+            (transfer.rounds, transfer.formats) = (1, &[CSV]);
+        }
+        transfer.rounds = rounds.unwrap_or(transfer.rounds);
     }
     let programs = programs::build(Arch::X86_64)?;
     let _lock = vm::lock()?;
-    let mut cases: Vec<Case> =
-        transfers.iter().enumerate().map(|(index, t)| guest::transfer(index, t, quick)).collect();
-    if !quick {
+    let mut cases: Vec<Case> = transfers.iter().map(guest::transfer).collect();
+    if !quick && GROWN.contains(only) {
         cases.push(guest::growth());
     }
+    ensure!(!cases.is_empty(), "no case of the bench has {only} in its name");
     let folders = run_each(&cases, &programs)?;
     let mut figures = Figures::new();
     for (transfer, folder) in transfers.iter().zip(&folders) {
-        figures::of_transfer(transfer, folder, quick, &mut figures)?;
+        figures::of_transfer(transfer, folder, &mut figures)?;
     }
     if let Some(folder) = folders.get(transfers.len()) {
         figures::of_growth(folder, &mut figures)?;

@@ -6,7 +6,12 @@ use crate::programs::TOOLS;
 /// A transfer whose cost is measured.
 #[derive(Clone, Copy)]
 pub(super) struct Transfer {
+    /// The workload's name in tables.
     pub name: &'static str,
+    /// Name of the case that measures it.
+    pub case: &'static str,
+    /// Number and size of the messages, for the table of workloads.
+    pub messages: &'static str,
     /// Number of DATA chunks sent, including each association's farewell (see `sctp-traffic`).
     pub chunks: u32,
     /// Flags of `sctp-traffic server`.
@@ -15,42 +20,71 @@ pub(super) struct Transfer {
     pub send: &'static str,
     /// How often the transfer is measured with each set of commands.
     pub rounds: u32,
+    /// The forms of output with which it is measured.
+    pub formats: &'static [Format],
 }
 
-/// The transfer of small messages, in which most commands' kernel sides cost the largest share. The kernel
-/// bundles the messages into packets, so that the receiver sends about one SACK per 13 chunks.
-pub(super) const BUNDLED: Transfer = Transfer {
-    name: "20,000 x 100 B",
+/// A bulk of small messages, as fast as they go. The kernel bundles them into packets, so that the receiver
+/// sends about one SACK per 13 chunks.
+pub(super) const BULK: Transfer = Transfer {
+    name: "bulk of small messages",
+    case: "bulk",
+    messages: "20,000 x 100 B",
     chunks: 20_001,
     serve: "--streams 4",
     send: "--streams 4 --count 20000 --size 100",
-    rounds: 5,
+    rounds: 3,
+    formats: &FORMATS,
 };
 
-pub(super) const TRANSFERS: [Transfer; 4] = [
-    BUNDLED,
+/// Signalling: each message is a packet of its own, and the receiver sends a SACK for every second packet. The
+/// bench fails if the capture shows another number of either.
+pub(super) const SIGNALLING: Transfer = Transfer {
+    name: "signalling",
+    case: "signalling",
+    messages: "20,000 x 100 B, `SCTP_NODELAY`",
+    send: "--streams 4 --count 20000 --size 100 --nodelay",
+    ..BULK
+};
+
+/// Large messages, as iperf3 sends: the kernel fragments each into 46 chunks.
+pub(super) const LARGE: Transfer = Transfer {
+    name: "large messages",
+    case: "large",
+    messages: "400 x 64 KiB",
+    chunks: 400 * 46 + 1,
+    send: "--streams 4 --count 400 --size 65536",
+    rounds: 5,
+    formats: &[CSV],
+    ..BULK
+};
+
+/// The workloads that are measured with every form of output.
+pub(super) const WORKLOADS: [Transfer; 2] = [SIGNALLING, BULK];
+
+pub(super) const TRANSFERS: [Transfer; 5] = [
+    SIGNALLING,
+    BULK,
     Transfer {
-        name: "5,000 x 1,400 B",
+        name: "full packets",
+        case: "full",
+        messages: "5,000 x 1,400 B",
         chunks: 5_001,
-        serve: "--streams 4",
         send: "--streams 4 --count 5000 --size 1400",
-        rounds: 3,
+        formats: &[CSV],
+        ..BULK
     },
     Transfer {
-        name: "64 x 300 x 200 B",
+        name: "64 associations",
+        case: "associations",
+        messages: "64 at once, 300 x 200 B each",
         chunks: 64 * 301,
         serve: "--streams 4 --associations 64",
         send: "--streams 4 --associations 64 --count 300 --size 200",
         rounds: 1,
+        formats: &[CSV],
     },
-    // In bulk, as iperf3 sends: the kernel fragments each message into 46 chunks.
-    Transfer {
-        name: "400 x 64 KiB",
-        chunks: 400 * 46 + 1,
-        serve: "--streams 4",
-        send: "--streams 4 --count 400 --size 65536",
-        rounds: 5,
-    },
+    LARGE,
 ];
 
 /// A quantity that a cost may grow with, and transfers with more and more of it.
@@ -174,8 +208,15 @@ pub(super) const IDLE: [Idle; 3] = [
 /// Number of ticks in each measurement of [`IDLE`], a second apart.
 pub(super) const TICKS: f64 = 10.0;
 
-/// Output formats, each with the flag for it.
-pub(super) const FORMATS: [(&str, &str); 3] = [("CSV", "-c"), ("text", ""), ("JSON", "--json")];
+/// A form of output, and the flags for it.
+pub(super) type Format = (&'static str, &'static str);
+
+pub(super) const CSV: Format = ("CSV", "-c");
+/// Text with more columns.
+pub(super) const EXTENDED: Format = ("`-x`", "-x");
+pub(super) const JSON: Format = ("JSON", "--json");
+pub(super) const NO_SAMPLES: Format = ("JSON, `--no-samples`", "--json --no-samples");
+pub(super) const FORMATS: [Format; 5] = [CSV, ("text", ""), EXTENDED, JSON, NO_SAMPLES];
 
 /// Kinds of hook whose own cost is measured: `bpf-floor` attaches a program that does nothing.
 pub(super) const FLOORS: [&str; 4] = ["fentry", "fexit", "kprobe", "kretprobe"];
@@ -186,18 +227,22 @@ pub(super) struct Tracers {
     pub commands: Vec<String>,
 }
 
-/// All sets of commands with which transfers are measured; with `quick`, only those that print CSV.
-pub(super) fn tracers(quick: bool) -> Vec<Tracers> {
+/// The sets of commands with which a transfer is measured: each command by itself, with each of these forms of
+/// output, and all five at once with CSV.
+pub(super) fn tracers(formats: &[Format]) -> Vec<Tracers> {
     let mut all = Vec::new();
     for tool in TOOLS {
-        for (format, flags) in &FORMATS[..if quick { 1 } else { FORMATS.len() }] {
+        for (format, flags) in formats {
             all.push(Tracers {
                 name: format!("{tool} {format}"),
                 commands: vec![format!("sctp-{tool} {flags}")],
             });
         }
     }
-    let five = TOOLS.map(|tool| format!("sctp-{tool} -c")).to_vec();
-    all.push(Tracers { name: "all five CSV".to_owned(), commands: five });
+    let five = TOOLS.map(|tool| format!("sctp-{tool} {}", CSV.1)).to_vec();
+    all.push(Tracers { name: format!("{ALL_FIVE} {}", CSV.0), commands: five });
     all
 }
+
+/// Name of the set of all five commands.
+pub(super) const ALL_FIVE: &str = "all five";

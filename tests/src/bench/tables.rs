@@ -1,112 +1,162 @@
 //! Makes Markdown tables of figures.
 
 use super::figures::Figures;
-use super::scenarios::{BUNDLED, FLOORS, FORMATS, GROWTH, Growth, IDLE, TRANSFERS, tracers};
+use super::limits;
+use super::scenarios::{
+    ALL_FIVE, BULK, CSV, FLOORS, FORMATS, GROWTH, Growth, IDLE, NO_SAMPLES, TRANSFERS, Transfer, WORKLOADS,
+    tracers,
+};
 use crate::programs::TOOLS;
-
-/// By command: the highest acceptable cost of the kernel side, and the goal, in instructions per chunk of
-/// [`BUNDLED`] with CSV.
-const GOALS: [(&str, f64, f64); 5] = [
-    ("rtt", 800.0, 500.0),
-    ("rto", 150.0, 80.0),
-    ("bufmon", 900.0, 500.0),
-    ("jitter", 450.0, 320.0),
-    ("streamutil", 450.0, 320.0),
-];
 
 /// All tables of `docs/performance.md`; README has only the table of `summary`.
 pub fn tables(figures: &Figures) -> String {
-    let mut all = vec![
-        kernel_side(figures),
-        own_process(figures),
+    let mut all = vec![limits::table(figures), workloads(figures)];
+    for transfer in &WORKLOADS {
+        let parts = [
+            ("kernel side, per chunk", "kernel"),
+            ("own process during it, per chunk", "own"),
+            ("own process after it, per chunk", "after"),
+        ];
+        all.extend(parts.iter().map(|(what, figure)| by_format(figures, transfer, what, figure)));
+    }
+    all.extend([
         starts(figures),
         memory(figures),
+        peaks(figures),
         shares(figures),
         floors(figures),
         programs(figures),
-    ];
+    ]);
     all.extend(GROWTH.iter().map(|growth| grown(figures, growth)));
     all.push(idle(figures));
     all.join("\n")
 }
 
-/// The table of README: the cost of the kernel side with CSV, for each command and for all five together.
+/// The table of README: the cost of the kernel side in the two workloads of small messages, for each command and for all
+/// five together.
 pub(super) fn summary(figures: &Figures) -> String {
-    let of = BUNDLED.name;
-    let mut table =
-        Table::new([&format!("{of}, bundled"), "kernel side, per chunk", "% of all work", "sees"]);
-    for tracers in tracers(true) {
-        let name = &tracers.name;
-        let all = figures.get(&format!("{name}: {of}: complaints")) == Some(&0.0);
-        let commands = name.trim_end_matches(" CSV");
+    let mut names = vec!["kernel side, per chunk".to_owned()];
+    for transfer in &WORKLOADS {
+        names.extend([format!("*{}*, CSV", transfer.name), "% of all work".to_owned()]);
+        names.push(NO_SAMPLES.0.to_owned());
+    }
+    names.push("sees".to_owned());
+    let mut table = Table::new(names);
+    for commands in TOOLS.into_iter().chain([ALL_FIVE]) {
+        let csv = format!("{commands} {}", CSV.0);
+        let mut row =
+            vec![if commands == ALL_FIVE { commands.to_owned() } else { format!("`sctp-{commands}`") }];
+        for Transfer { name: of, .. } in &WORKLOADS {
+            row.push(number(figures, &format!("{csv}: {of}: kernel"), 1.0, 0));
+            row.push(percent(figures, &csv, of));
+            row.push(number(figures, &format!("{commands} {}: {of}: kernel", NO_SAMPLES.0), 1.0, 0));
+        }
+        let complaints = WORKLOADS.map(|of| figures.get(&format!("{csv}: {}: complaints", of.name)));
+        let sees = match complaints {
+            [Some(0.0), Some(0.0)] => "all",
+            [Some(_), Some(_)] => "not all",
+            _ => "-",
+        };
+        row.push(sees.to_owned());
+        table.row(row);
+    }
+    table.text
+}
+
+/// What each transfer has, by its capture, and what it takes without commands.
+fn workloads(figures: &Figures) -> String {
+    let mut table = Table::new([
+        "workload",
+        "messages",
+        "DATA chunks",
+        "packets with DATA",
+        "SACKs",
+        "without a tracer, per chunk",
+    ]);
+    for Transfer { name, messages, chunks, .. } in TRANSFERS {
+        let of = |what: &str| number(figures, &format!("none: {name}: {what}"), 1.0, 0);
         table.row([
-            if TOOLS.contains(&commands) { format!("`sctp-{commands}`") } else { commands.to_owned() },
-            number(figures, &format!("{name}: {of}: kernel"), 1.0, 0),
-            share(figures, name, of),
-            if all { "all" } else { "not all" }.to_owned(),
+            format!("*{name}*"),
+            messages.to_owned(),
+            chunks.to_string(),
+            of("packets"),
+            of("SACKs"),
+            of("instructions per chunk"),
         ]);
     }
     table.text
 }
 
-fn kernel_side(figures: &Figures) -> String {
-    let of = BUNDLED.name;
-    let first = format!("{of}, bundled: kernel side, per chunk");
-    let mut table = Table::new([&first, "at most", "goal", "CSV", "text", "JSON"]);
-    for (tool, most, goal) in GOALS {
-        let mut row = vec![tool.to_owned(), format!("{most:.0}"), format!("{goal:.0}")];
-        row.extend(by_format(figures, tool, &format!(": {of}: kernel"), 1.0, 0));
-        table.row(row);
-    }
-    table.text
-}
-
-fn own_process(figures: &Figures) -> String {
-    let of = BUNDLED.name;
-    let mut table = Table::new([&format!("{of}, bundled: own process, per chunk"), "CSV", "text", "JSON"]);
+/// A table of a figure of one workload, with a column for each form of output.
+fn by_format(figures: &Figures, transfer: &Transfer, what: &str, figure: &str) -> String {
+    let of = transfer.name;
+    let mut table = Table::new([format!("*{of}*: {what}")].into_iter().chain(formats()));
     for tool in TOOLS {
-        let mut row = vec![tool.to_owned()];
-        row.extend(by_format(figures, tool, &format!(": {of}: own"), 1.0, 0));
-        table.row(row);
+        let cells =
+            FORMATS.map(|(format, _)| number(figures, &format!("{tool} {format}: {of}: {figure}"), 1.0, 0));
+        table.row([tool.to_owned()].into_iter().chain(cells));
     }
     table.text
 }
 
 fn starts(figures: &Figures) -> String {
-    let mut table = Table::new(["start, M", "CSV", "text", "JSON", "peak memory with CSV, MB"]);
+    of_formats(figures, "start, M", "start", 1)
+}
+
+fn memory(figures: &Figures) -> String {
+    of_formats(figures, "tables and programs, MB", "kernel memory", 1)
+}
+
+/// A table of a figure in millions that is the same in each workload, with a column for each form of output.
+fn of_formats(figures: &Figures, what: &str, figure: &str, digits: usize) -> String {
+    let mut table = Table::new([what.to_owned()].into_iter().chain(formats()));
+    for tool in TOOLS {
+        let cells =
+            FORMATS.map(|(format, _)| number(figures, &format!("{tool} {format}: {figure}"), 1e6, digits));
+        table.row([tool.to_owned()].into_iter().chain(cells));
+    }
+    table.text
+}
+
+fn formats() -> impl Iterator<Item = String> {
+    FORMATS.iter().map(|(format, _)| (*format).to_owned())
+}
+
+fn peaks(figures: &Figures) -> String {
+    let mut names = vec!["peak memory, MB".to_owned()];
+    names.extend(
+        WORKLOADS.iter().flat_map(|of| formats().map(move |format| format!("*{}*, {format}", of.name))),
+    );
+    names.push("binary, MB".to_owned());
+    let mut table = Table::new(names);
     for tool in TOOLS {
         let mut row = vec![tool.to_owned()];
-        row.extend(by_format(figures, tool, ": start", 1e6, 1));
-        row.push(number(figures, &format!("{tool} CSV: peak"), 1e6, 1));
+        for Transfer { name: of, .. } in &WORKLOADS {
+            row.extend(
+                FORMATS.map(|(format, _)| number(figures, &format!("{tool} {format}: {of}: peak"), 1e6, 1)),
+            );
+        }
+        row.push(number(figures, &format!("{tool}: binary"), 1e6, 1));
         table.row(row);
     }
     table.text
 }
 
-fn memory(figures: &Figures) -> String {
-    let mut table = Table::new(["", "tables and programs with CSV, MB", "with JSON, MB", "binary, MB"]);
-    for tool in TOOLS {
-        let of = |name: &str| number(figures, &format!("{tool}{name}"), 1e6, 1);
-        table.row([tool.to_owned(), of(" CSV: kernel memory"), of(" JSON: kernel memory"), of(": binary")]);
-    }
-    table.text
-}
-
 fn shares(figures: &Figures) -> String {
-    let mut names = vec!["kernel side, % of all work"];
-    names.extend(TRANSFERS.map(|transfer| transfer.name));
+    let mut names = vec!["kernel side with CSV, % of all work".to_owned()];
+    names.extend(TRANSFERS.iter().map(|transfer| format!("*{}*", transfer.name)));
     let mut table = Table::new(names);
-    for tracers in tracers(true) {
-        let mut row = vec![tracers.name.clone()];
-        row.extend(TRANSFERS.map(|transfer| share(figures, &tracers.name, transfer.name)));
+    for tracers in tracers(&[CSV]) {
+        let mut row = vec![tracers.name.trim_end_matches(CSV.0).trim_end().to_owned()];
+        row.extend(TRANSFERS.map(|transfer| percent(figures, &tracers.name, transfer.name)));
         table.row(row);
     }
     table.text
 }
 
 fn floors(figures: &Figures) -> String {
-    let of = BUNDLED.name;
-    let first = format!("{of}, bundled: a program that does nothing, on a hook reached 2.2 times per chunk");
+    let of = BULK.name;
+    let first = format!("*{of}*: a program that does nothing, on a hook reached 2.2 times per chunk");
     let mut table = Table::new([&first, "per chunk"]);
     for kind in FLOORS {
         table.row([kind.to_owned(), number(figures, &format!("floor: {kind}"), 1.0, 0)]);
@@ -115,8 +165,8 @@ fn floors(figures: &Figures) -> String {
 }
 
 fn programs(figures: &Figures) -> String {
-    let of = BUNDLED.name;
-    let first = format!("{of}, bundled: program, with CSV");
+    let of = BULK.name;
+    let first = format!("*{of}*: program, with CSV");
     let mut table = Table::new([&first, "runs per chunk", "per run, with the kernel's own counting of it"]);
     for (name, runs) in figures {
         let Some(program) = name.strip_suffix(": runs per chunk") else { continue };
@@ -152,31 +202,31 @@ fn idle(figures: &Figures) -> String {
     table.text
 }
 
-/// A command's figure `name` for each output format, each divided by `by`.
-fn by_format(figures: &Figures, tool: &str, name: &str, by: f64, digits: usize) -> [String; FORMATS.len()] {
-    FORMATS.map(|(format, _)| number(figures, &format!("{tool} {format}{name}"), by, digits))
-}
-
 /// The figure `name` divided by `by`, with so many digits after the point; a dash if there is no such figure.
 fn number(figures: &Figures, name: &str, by: f64, digits: usize) -> String {
     figures.get(name).map_or("-".to_owned(), |value| format!("{:.digits$}", value / by))
 }
 
+/// The share of [`share`], as text; a dash if it was not measured.
+fn percent(figures: &Figures, tracers: &str, transfer: &str) -> String {
+    share(figures, tracers, transfer).map_or("-".to_owned(), |share| format!("{share:.1}"))
+}
+
 /// The kernel side's cost with a set of commands, in percent of all instructions of the transfer without
 /// commands.
-fn share(figures: &Figures, tracers: &str, transfer: &str) -> String {
-    let base = figures.get(&format!("none: {transfer}: instructions per chunk"));
-    let kernel = figures.get(&format!("{tracers}: {transfer}: kernel"));
-    base.zip(kernel).map_or("-".to_owned(), |(base, kernel)| format!("{:.1}", 100.0 * kernel / base))
+pub(super) fn share(figures: &Figures, tracers: &str, transfer: &str) -> Option<f64> {
+    let base = figures.get(&format!("none: {transfer}: instructions per chunk"))?;
+    let kernel = figures.get(&format!("{tracers}: {transfer}: kernel"))?;
+    Some(100.0 * kernel / base)
 }
 
 /// A Markdown table, to which rows are added.
-struct Table {
-    text: String,
+pub(super) struct Table {
+    pub text: String,
 }
 
 impl Table {
-    fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
+    pub fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
         let mut table = Self { text: String::new() };
         let columns = table.row(names);
         table.row(vec!["---"; columns]);
@@ -184,7 +234,7 @@ impl Table {
     }
 
     /// Adds a row; returns how many cells it has.
-    fn row<S: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = S>) -> usize {
+    pub fn row<S: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = S>) -> usize {
         let mut columns = 0;
         for cell in cells {
             self.text += "| ";

@@ -52,12 +52,22 @@ enum Action {
     },
     /// Measure what the commands cost.
     Bench {
-        /// Only one transfer, once, with CSV only; prints the figures.
+        /// Only the two workloads of small messages, once, with CSV only; prints the figures.
         #[arg(long)]
         quick: bool,
+        /// Only cases whose name contains this: signalling, bulk, full, associations, large or growth. With --write and
+        /// --check the other figures are those of the baseline.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        only: String,
+        /// Measure each set of commands so often. By default: as often as each transfer says, one to five times.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: Option<u32>,
         /// Write the tables of README and docs/performance.md, and the baseline, tests/bench.json.
         #[arg(long, conflicts_with = "quick")]
         write: bool,
+        /// Measure nothing: write the tables anew, of the baseline.
+        #[arg(long, conflicts_with_all = ["quick", "only", "write", "check"])]
+        tables: bool,
         /// Fail if something is more than a tenth above the baseline.
         #[arg(long, conflicts_with_all = ["quick", "write"])]
         check: bool,
@@ -111,13 +121,14 @@ fn main() -> Result<ExitCode> {
             eprintln!("results are in {}", vm::results_folder().join("run").display());
             Ok(code)
         }
-        Action::Bench { quick: true, .. } => {
-            for (name, value) in bench::run(true)? {
+        Action::Bench { tables: true, .. } => bench::write(&bench::baseline()?).map(|()| ExitCode::SUCCESS),
+        Action::Bench { quick: true, only, rounds, .. } => {
+            for (name, value) in bench::run(true, &only, rounds)? {
                 println!("{name}: {value:.1}");
             }
             Ok(ExitCode::SUCCESS)
         }
-        Action::Bench { write, check, .. } => measure(write, check),
+        Action::Bench { only, rounds, write, check, .. } => measure(&only, rounds, write, check),
         Action::Docs { page } => docs::refresh(&page).map(|()| ExitCode::SUCCESS),
         Action::Demo { command } => {
             let cases = [Case::new("demo", &DEMO.replace("COMMAND", &command))];
@@ -132,8 +143,9 @@ fn main() -> Result<ExitCode> {
     }
 }
 
-fn measure(write: bool, check: bool) -> Result<ExitCode> {
-    let figures = bench::run(false)?;
+fn measure(only: &str, rounds: Option<u32>, write: bool, check: bool) -> Result<ExitCode> {
+    let mut figures = if only.is_empty() { bench::Figures::new() } else { bench::baseline()? };
+    figures.extend(bench::run(false, only, rounds)?);
     let tables = bench::tables(&figures);
     println!("{tables}");
     if write {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use fastrand::Rng;
-use sctptrace_tests::busy::{busy_ns, busy_since};
+use sctptrace_tests::busy::Busy;
 use sctptrace_tests::hostile::{STREAMS, View, ask, attack};
 use sctptrace_tests::sctp::after;
 use sctptrace_tests::socket::{AssocValue, InitMessage, Outgoing, SackInfo, SctpSocket, option};
@@ -672,11 +672,11 @@ fn gaps(wire: &Wire, blocks: u16, rounds: u32) -> Result<()> {
     for size in 1..=MESSAGES {
         round(&mut association, size, 0)?;
     }
-    let begin = busy_ns();
+    let begin = Busy::now();
     for _ in 0..rounds {
         round(&mut association, MESSAGES, blocks)?;
     }
-    println!("{}", serde_json::json!({ "busy_ns": busy_since(begin), "sacks": 3 * rounds }));
+    println!("{}", serde_json::to_string(&Busy::since(begin))?);
     association.send(&chunk(6, 0, &[]))
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
-use sctptrace_tests::busy::{busy_ns, busy_since};
+use sctptrace_tests::busy::Busy;
 use sctptrace_tests::socket::{
     AssocStats, AssocValue, DefaultPrInfo, InitMessage, MoreStreams, Outgoing, Path, PathParameters, Policy,
     PrStatus, RtoInfo, SackInfo, SctpSocket, option,
@@ -194,11 +194,10 @@ struct Client {
 struct Truth {
     role: &'static str,
     pid: u32,
-    /// CPU time in ns of all tasks of the machine, including interrupts while a task ran: from before the
-    /// client connects until it is done; with `--crowd`, from the first message until all before the
-    /// farewells are acknowledged. Only in the client's line, and not with `--churn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    busy_ns: Option<u64>,
+    /// CPU times from before the client connects until it is done; with `--crowd`, from the first message until all
+    /// before the farewells are acknowledged. Only in the client's line, and not with `--churn`.
+    #[serde(flatten)]
+    busy: Option<Busy>,
     associations: Vec<Association>,
 }
 
@@ -390,7 +389,7 @@ fn serve(common: &Common, server: &Server) -> Result<Truth> {
             }));
         }
     }
-    Ok(Truth { role: "server", pid: std::process::id(), busy_ns: None, associations: gather(workers)? })
+    Ok(Truth { role: "server", pid: std::process::id(), busy: None, associations: gather(workers)? })
 }
 
 /// If `total` things are distributed in turn over `places` places: the number of things at place `index`.
@@ -471,7 +470,7 @@ fn run_client(common: &Common, client: &Client) -> Result<Truth> {
     if common.churn {
         return run_churn(common, client, family);
     }
-    let begin = busy_ns();
+    let begin = Busy::now();
     let mut workers = Vec::new();
     let mut shared: Option<Arc<Line>> = None;
     for index in 0..common.associations {
@@ -500,7 +499,7 @@ fn run_client(common: &Common, client: &Client) -> Result<Truth> {
         }));
     }
     let associations = gather(workers)?;
-    Ok(Truth { role: "client", pid: std::process::id(), busy_ns: busy_since(begin), associations })
+    Ok(Truth { role: "client", pid: std::process::id(), busy: Busy::since(begin), associations })
 }
 
 /// The client with `--crowd`: opens all associations, each on a socket of its own, then sends all messages of
@@ -516,7 +515,7 @@ fn run_crowd(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> 
         let assoc_id = socket.connect(&to)?;
         sockets.push((socket, assoc_id));
     }
-    let begin = busy_ns();
+    let begin = Busy::now();
     for (socket, assoc_id) in &sockets {
         for index in 0..client.count {
             let stream = (index % u64::from(common.streams)) as u16;
@@ -527,7 +526,7 @@ fn run_crowd(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> 
     for (socket, assoc_id) in &sockets {
         drain(socket, *assoc_id)?;
     }
-    let busy_ns = busy_since(begin);
+    let busy = Busy::since(begin);
     thread::sleep(Duration::from_millis(client.linger));
     for (socket, assoc_id) in &sockets {
         socket.send(b"bye!", Outgoing { assoc_id: *assoc_id, ppid: FAREWELL, ..Outgoing::default() })?;
@@ -535,7 +534,7 @@ fn run_crowd(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> 
     for (socket, assoc_id) in &sockets {
         drain(socket, *assoc_id)?;
     }
-    Ok(Truth { role: "client", pid: std::process::id(), busy_ns, associations: Vec::new() })
+    Ok(Truth { role: "client", pid: std::process::id(), busy, associations: Vec::new() })
 }
 
 /// The client with `--churn`: connects, sends one message and closes, again for each association.
@@ -549,7 +548,7 @@ fn run_churn(common: &Common, client: &Client, family: IpAddr) -> Result<Truth> 
         let assoc_id = socket.connect(&to)?;
         socket.send(&message, Outgoing { assoc_id, ppid: 1, ..Outgoing::default() })?;
     }
-    Ok(Truth { role: "client", pid: std::process::id(), busy_ns: None, associations: Vec::new() })
+    Ok(Truth { role: "client", pid: std::process::id(), busy: None, associations: Vec::new() })
 }
 
 /// Sleeps until the `index`-th message or association is due, at `rate` per second since `begin`. Without a
