@@ -6,11 +6,19 @@
 //! compares the calls that stay allowed with a list of its own. A call that is missing in [`calls`] fails
 //! with `EPERM`, which strace shows.
 
-use std::{collections::BTreeMap, env::consts::ARCH, process};
+use std::{
+    collections::BTreeMap,
+    env::consts::ARCH,
+    os::fd::{AsRawFd, RawFd},
+    process,
+};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use caps::CapSet;
-use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, Scope};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+    RulesetStatus, Scope,
+};
 use nix::{libc, sys::prctl::set_no_new_privs};
 use probes::{BPF_COMMANDS, IOCTL_REQUEST, MEMBARRIER_COMMAND};
 use seccompiler::{
@@ -18,12 +26,27 @@ use seccompiler::{
     SeccompFilter, SeccompRule, apply_filter,
 };
 
+use crate::metrics::textfile::{RENAME_EXCHANGE, TextFile};
+
+/// What metrics need after confinement, beside what every run needs.
+#[derive(Default)]
+pub(crate) struct Needs<'a> {
+    /// Sockets on which connections are accepted.
+    pub(crate) sockets: Vec<RawFd>,
+    /// The text file, whose two names are exchanged.
+    pub(crate) text_file: Option<&'a TextFile>,
+}
+
 /// Confines this process for good. Each step confines only the calling thread, so the process must have no
 /// other thread.
-pub(crate) fn confine() -> Result<()> {
+///
+/// # Errors
+/// Where the kernel refuses a step; and with a text file where it has no Landlock, as nothing else can allow to rename
+/// files in one folder and not elsewhere.
+pub(crate) fn confine(needs: &Needs<'_>) -> Result<()> {
     drop_privileges()?;
-    leave_files()?;
-    keep_calls()
+    leave_files(needs.text_file)?;
+    keep_calls(needs)
 }
 
 /// Gives up all capabilities. Attached programs stay attached, and the kernel lets any process use a map of
@@ -39,23 +62,32 @@ fn drop_privileges() -> Result<()> {
 /// Uses Landlock to forbid access to every path, to TCP ports and to other processes' abstract Unix sockets,
 /// and signals to other processes. Open descriptors can still be used. A kernel with an older version of
 /// Landlock forbids less of this; on a kernel without Landlock, [`keep_calls`] still confines the process.
-fn leave_files() -> Result<()> {
+///
+/// In the folder of a text file, files may be renamed, and so replaced; none can be read or written.
+fn leave_files(text_file: Option<&TextFile>) -> Result<()> {
     const KNOWN: ABI = ABI::V6;
-    Ruleset::default()
+    let rules = Ruleset::default()
         .handle_access(AccessFs::from_all(KNOWN))?
         .handle_access(AccessNet::from_all(KNOWN))?
         .scope(Scope::from_all(KNOWN))?
-        .create()?
-        .restrict_self()?;
+        .create()?;
+    // What Landlock asks for where a file gets the name of another in the same folder (`current_check_refer_path()`).
+    let rename = AccessFs::MakeReg | AccessFs::RemoveFile;
+    let folder = text_file.map(|file| Ok::<_, RulesetError>(PathBeneath::new(file.folder(), rename)));
+    let status = rules.add_rules(folder)?.restrict_self()?;
+    ensure!(
+        text_file.is_none() || status.ruleset != RulesetStatus::NotEnforced,
+        "--textfile needs Landlock, which this kernel has switched off (see /sys/kernel/security/lsm): use --listen"
+    );
     Ok(())
 }
 
 /// Makes every system call that [`calls`] does not allow fail with `EPERM`. The process is not killed at such
 /// a call: if a call is missing in the list by mistake, most code can do without it. An attacker gains
 /// nothing either way.
-fn keep_calls() -> Result<()> {
+fn keep_calls(needs: &Needs<'_>) -> Result<()> {
     let refused = SeccompAction::Errno(libc::EPERM as u32);
-    let filter = SeccompFilter::new(calls()?, refused, SeccompAction::Allow, ARCH.try_into()?)?;
+    let filter = SeccompFilter::new(calls(needs)?, refused, SeccompAction::Allow, ARCH.try_into()?)?;
     Ok(apply_filter(&BpfProgram::try_from(filter)?)?)
 }
 
@@ -63,7 +95,7 @@ type Calls = BTreeMap<libc::c_long, Vec<SeccompRule>>;
 
 /// Returns the system calls that the run loop and the end of a run need, each with conditions on its
 /// arguments. A call with an empty list of conditions is allowed with any arguments.
-fn calls() -> Result<Calls, BackendError> {
+fn calls(needs: &Needs<'_>) -> Result<Calls, BackendError> {
     let arg = |index, value: u32| SeccompCondition::new(index, Dword, SeccompCmpOp::Eq, value.into());
     let rule = |condition| SeccompRule::new(vec![condition?]);
     let data_only = || {
@@ -94,6 +126,20 @@ fn calls() -> Result<Calls, BackendError> {
         (libc::SYS_tgkill, vec![own_abort(0, 2)?]),
         (libc::SYS_tkill, vec![own_abort(0, 1)?]),
     ]);
+    // Descriptors are numbers that are not negative.
+    let of = |fd: RawFd| arg(0, fd.cast_unsigned());
+    if !needs.sockets.is_empty() {
+        let accept = needs.sockets.iter().map(|socket| rule(of(*socket)));
+        calls.insert(libc::SYS_accept4, accept.collect::<Result<_, _>>()?);
+    }
+    if let Some(file) = needs.text_file {
+        let files = file.descriptors().into_iter().map(|file| rule(of(file)));
+        calls.insert(libc::SYS_ftruncate, files.collect::<Result<_, _>>()?);
+        // Paths that do not begin in the folder are Landlock's to refuse.
+        let folder = file.folder().as_raw_fd().cast_unsigned();
+        let rename = |flags| SeccompRule::new(vec![arg(0, folder)?, arg(2, folder)?, arg(4, flags)?]);
+        calls.insert(libc::SYS_renameat2, vec![rename(0)?, rename(RENAME_EXCHANGE)?]);
+    }
     Ok(calls)
 }
 
@@ -140,7 +186,14 @@ const ANYHOW: &[libc::c_long] = &[
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashMap, fs, io, net::UdpSocket, thread, time::Duration};
+    use std::{
+        collections::HashMap,
+        fs, io,
+        net::{TcpListener, TcpStream, UdpSocket},
+        os::unix::fs::FileExt,
+        thread,
+        time::Duration,
+    };
 
     use super::*;
     use crate::Out;
@@ -153,7 +206,7 @@ mod tests {
         let path = folder.path().join("rows");
         let confined = thread::spawn(move || {
             let mut out = Out::new(Some(&path)).unwrap();
-            keep_calls().unwrap();
+            keep_calls(&Needs::default()).unwrap();
             out.json(&"row").unwrap();
             out.flush().unwrap();
             drop(out);
@@ -167,5 +220,57 @@ mod tests {
         });
         confined.join().unwrap();
         assert_eq!(fs::read_to_string(folder.path().join("rows")).unwrap(), "\"row\"\n");
+    }
+
+    /// With metrics, connections are accepted on the socket that serves them, and the text file is written; no other socket
+    /// or file can be used, nor any be opened or made.
+    #[test]
+    fn metrics_need_no_more_than_their_socket_and_their_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("metrics")).unwrap();
+        fs::create_dir(at("elsewhere")).unwrap();
+        fs::write(at("elsewhere/victim"), "precious").unwrap();
+        fs::write(at("host"), "first").unwrap();
+        let [path, victim, inside] =
+            ["metrics/x.prom", "elsewhere/victim", "metrics/victim"].map(|name| at(name));
+        let host = fs::File::open(at("host")).unwrap();
+        let [socket, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let clients =
+            [&socket, &other].map(|socket| TcpStream::connect(socket.local_addr().unwrap()).unwrap());
+        let confined = thread::spawn(move || {
+            let mut file = TextFile::open(&path).unwrap();
+            let needs = Needs { sockets: vec![socket.as_raw_fd()], text_file: Some(&file) };
+            set_no_new_privs().unwrap();
+            leave_files(needs.text_file).unwrap();
+            // Landlock alone, without the filter of calls.
+            let errno = |result: io::Result<()>| result.unwrap_err().raw_os_error();
+            assert_eq!(errno(fs::rename(&victim, &inside)), Some(libc::EACCES));
+            assert_eq!(errno(fs::rename(&path, &victim)), Some(libc::EACCES));
+            assert_eq!(errno(fs::read(&path).map(drop)), Some(libc::EACCES));
+            assert_eq!(errno(fs::write(&path, "")), Some(libc::EACCES));
+            keep_calls(&needs).unwrap();
+            for text in ["one", "two"] {
+                file.write(text).unwrap();
+            }
+            socket.accept().unwrap();
+            let mut first = [0; 5];
+            host.read_exact_at(&mut first, 0).unwrap();
+            assert_eq!(&first, b"first");
+            let eperm = Some(libc::EPERM);
+            assert_eq!(errno(other.accept().map(drop)), eperm);
+            assert_eq!(errno(TcpListener::bind("127.0.0.1:0").map(drop)), eperm);
+            assert_eq!(errno(fs::read(&path).map(drop)), eperm);
+            assert_eq!(errno(fs::write(&inside, "")), eperm);
+            assert_eq!(errno(fs::rename(&victim, &inside)), eperm);
+            assert_eq!(errno(fs::remove_file(&path)), eperm);
+            assert_eq!(errno(host.set_len(0)), eperm);
+            file.finish("end").unwrap();
+        });
+        confined.join().unwrap();
+        drop(clients);
+        assert_eq!(fs::read_to_string(at("metrics/x.prom")).unwrap(), "end");
+        assert_eq!(fs::read_to_string(at("elsewhere/victim")).unwrap(), "precious");
+        assert_eq!(fs::read_dir(at("metrics")).unwrap().count(), 1);
     }
 }

@@ -23,7 +23,7 @@ use nix::{
 };
 use probes::{Config, Filter, HookKind, kernel, streams};
 
-use crate::{Manual, version::VERSION};
+use crate::{Manual, MetricsFlags, version::VERSION};
 
 /// Flags common to all commands.
 #[derive(Args, Clone, Debug)]
@@ -88,6 +88,9 @@ pub struct Common {
     /// Use hooks of this kind only, and do not fall back
     #[arg(long, value_name = "fentry|kprobe", hide_short_help = true, hide_possible_values = true)]
     hooks: Option<HookKindName>,
+    /// Metrics for Prometheus.
+    #[command(flatten)]
+    pub metrics: MetricsFlags,
     /// Print the JSON schema of the objects, and end
     #[arg(long, hide_short_help = true, help_heading = "Output")]
     schema: bool,
@@ -121,10 +124,17 @@ impl Common {
         }
     }
 
-    /// Returns whether each sample is printed: in text, and in JSON without `--no-samples`.
+    /// Returns whether each sample is printed: in text, and in JSON without `--no-samples`; never where no rows are.
     #[must_use]
     pub fn has_samples(&self) -> bool {
-        self.format() != Format::Csv && !self.no_samples
+        self.has_rows() && self.format() != Format::Csv && !self.no_samples
+    }
+
+    /// Returns whether text lines, rows or objects are printed: without metrics always, with them only where `--csv`,
+    /// `--file`, `--json` or `--hist` asks for them, too.
+    #[must_use]
+    pub fn has_rows(&self) -> bool {
+        !self.metrics.is_on() || self.histogram || self.format() != Format::Text
     }
 
     /// Returns whether the statistics of each interval are printed: with `--json` and with `--timestamp`.
@@ -137,11 +147,12 @@ impl Common {
     /// and always in JSON.
     #[must_use]
     pub fn has_findings(&self) -> bool {
-        match self.format() {
-            Format::Json => true,
-            Format::Text => self.extended,
-            Format::Csv => self.extended && self.file.is_some(),
-        }
+        self.has_rows()
+            && match self.format() {
+                Format::Json => true,
+                Format::Text => self.extended,
+                Format::Csv => self.extended && self.file.is_some(),
+            }
     }
 
     /// Returns whether the output has more columns than the Python script: with `--extended`, and always in
@@ -181,9 +192,11 @@ impl Common {
             intervals: self.has_interval_rows() || self.has_findings(),
             extended: self.is_extended(),
             histograms: self.histogram,
-            owners: self.is_extended() || self.events,
-            lifecycle: self.events,
+            owners: self.is_extended() || self.events || self.metrics.is_on(),
+            lifecycle: self.events || self.metrics.is_on(),
             keep_ended: false,
+            metrics: self.metrics.is_on(),
+            rows: self.has_rows(),
             hooks: self.hooks.map(|hooks| match hooks {
                 HookKindName::Fentry => HookKind::Fentry,
                 HookKindName::Kprobe => HookKind::Kprobe,

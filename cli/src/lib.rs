@@ -15,6 +15,7 @@ mod host;
 mod json;
 mod lifecycle;
 mod manual;
+mod metrics;
 mod out;
 mod output_file;
 mod parts;
@@ -39,6 +40,7 @@ pub use flags::{Common, Format, TableSize, command, milliseconds, parse};
 pub use histogram::draw;
 pub use host::HOST_RULES;
 pub use manual::{Manual, Table};
+pub use metrics::{Labels, Metric, MetricField, Metrics, MetricsFlags, Unit, Values};
 pub use out::Out;
 pub use parts::{
     ASSOC_ID, DIST_FIXED_US, DIST_US, EXTREMES_MS, IDENTITY, OWNER, PATH, PERCENTILES_BYTES,

@@ -180,7 +180,21 @@ fn side(side: Side) -> &'static str {
     }
 }
 
-fn reason(reason: Reason) -> &'static str {
+/// The names of all reasons.
+pub(crate) const REASONS: [&str; 10] = [
+    "shutdown",
+    "abort_received",
+    "abort_sent",
+    "timeout",
+    "refused",
+    "unreachable",
+    "closed_here",
+    "no_memory",
+    "stale_cookie",
+    "unknown",
+];
+
+pub(crate) fn reason(reason: Reason) -> &'static str {
     match reason {
         Reason::Shutdown => "shutdown",
         Reason::AbortReceived => "abort_received",
@@ -342,6 +356,7 @@ mod tests {
                 peer: "10.2.0.1:5000".parse().ok(),
                 owner: Some(Rc::new(owner)),
                 life: 1,
+                began_here: true,
                 ..Identity::default()
             },
             happening: Happening::End,

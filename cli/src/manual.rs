@@ -2,7 +2,7 @@
 
 use clap::{Command, CommandFactory};
 
-use crate::{Columns, Field, command, findings, lifecycle};
+use crate::{Columns, Field, MetricField, Metrics, command, findings, lifecycle};
 
 /// The flags and columns of a command, from which its man page and JSON schema are made.
 pub struct Manual {
@@ -10,15 +10,17 @@ pub struct Manual {
     pub command: Command,
     /// The columns that the command prints, in groups.
     pub tables: Vec<Table>,
+    /// The metrics of `--listen` and `--textfile`.
+    pub metrics: Vec<MetricField>,
 }
 
 impl Manual {
-    /// The flags of `Flags`, and the columns of `tables` and those that all commands have.
+    /// The flags of `Flags`, the columns of `tables` and those that all commands have, and the metrics.
     #[must_use]
-    pub fn new<Flags: CommandFactory>(mut tables: Vec<Table>) -> Self {
+    pub fn new<Flags: CommandFactory>(mut tables: Vec<Table>, metrics: &Metrics<impl Sized>) -> Self {
         tables.extend(findings::tables());
         tables.extend(lifecycle::tables());
-        Self { command: command::<Flags>(), tables }
+        Self { command: command::<Flags>(), tables, metrics: metrics.fields() }
     }
 }
 

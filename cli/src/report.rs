@@ -4,14 +4,17 @@ use anyhow::Result;
 use jiff::tz::TimeZone;
 use probes::{Due, Error};
 
-use crate::{Common, Format, Out};
+use crate::{Common, Format, Metrics, Out};
 
 /// Turns a command's records and statistics into lines. Writing these lines is its only side effect.
 pub trait Report {
     /// A single event.
     type Record;
     /// Statistics of a path, an association or a stream.
-    type Row;
+    type Row: 'static;
+
+    /// The metrics that rows have.
+    fn metrics(&self) -> &'static Metrics<Self::Row>;
 
     /// Writes the header of text lines or of CSV, which follows the banner.
     ///

@@ -3,7 +3,7 @@
 use std::{
     future::pending,
     io::{self, ErrorKind, IsTerminal},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd, RawFd},
     path::Path,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
@@ -22,8 +22,14 @@ use tokio::{
 
 use crate::{
     Clock, Common, Events, Findings, Format, Out, Report,
+    confine::Needs,
     host::{Counters, HOST_RULES},
     lifecycle::{ASSOCIATION, line},
+    metrics::{
+        Exporter, TextFormat,
+        server::{Asked, Server},
+        textfile::TextFile,
+    },
     progress::Progress,
     signals::Signals,
     sink::{END_PATIENCE, Patience},
@@ -104,6 +110,9 @@ pub struct Run<'a, P: Probe, R> {
     hooks_off: bool,
     /// True once the probe has handed out a row, printed or not.
     has_rows: bool,
+    /// `None` unless metrics are asked for.
+    exporter: Option<Exporter<P::Row>>,
+    text_file: Option<TextFile>,
 }
 
 impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
@@ -126,6 +135,8 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
             findings: Findings::new(banners.tool(), common),
             hooks_off: false,
             has_rows: false,
+            exporter: None,
+            text_file: None,
         }
     }
 
@@ -133,6 +144,20 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     /// kernel's counters, and with a flag `stopped` that a signal sets.
     pub(crate) fn in_kernel(self, ftrace: Ftrace, stopped: Arc<AtomicBool>) -> Self {
         Self { ftrace: Some(ftrace), counters: Counters::open(), stopped, ..self }
+    }
+
+    /// Returns this run with metrics.
+    pub(crate) fn with_metrics(
+        self,
+        exporter: Option<Exporter<P::Row>>,
+        text_file: Option<TextFile>,
+    ) -> Self {
+        Self { exporter, text_file, ..self }
+    }
+
+    /// What this run needs after confinement, with these sockets.
+    pub(crate) fn needs(&self, sockets: Vec<RawFd>) -> Needs<'_> {
+        Needs { sockets, text_file: self.text_file.as_ref() }
     }
 
     /// When the run began.
@@ -154,7 +179,9 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
             let banner = self.banners.line(self.common.format(), self.common.file.as_deref());
             self.out.text(&banner)?;
         }
-        self.report.header(&mut self.out)?;
+        if self.common.has_rows() {
+            self.report.header(&mut self.out)?;
+        }
         self.out.flush()
     }
 
@@ -198,6 +225,12 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         let clock = Clock::now();
         for event in self.happenings.drain(..) {
             self.has_rows = true;
+            if let Some(exporter) = &mut self.exporter {
+                exporter.happened(&event);
+            }
+            if !self.common.events {
+                continue;
+            }
             if self.common.format() == Format::Json {
                 self.associations.write(&mut self.out, &clock, event.at, &event)?;
             } else {
@@ -214,6 +247,10 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     pub fn interval(&mut self) -> Result<()> {
         self.probe.end_interval();
         self.some_records()?;
+        self.look()?;
+        if let (Some(exporter), Some(file)) = (&self.exporter, &mut self.text_file) {
+            file.write(&exporter.text(TextFormat::Prometheus))?;
+        }
         let patience = self.patience(self.common.interval);
         self.out.set_patience(Some(&patience));
         self.statistics(false)?;
@@ -236,6 +273,10 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         self.probe.end_interval();
         self.rest(&patience(REST, REST))?;
         self.rest_of_lifecycle(&patience(REST, REST))?;
+        self.look()?;
+        if let (Some(exporter), Some(file)) = (&self.exporter, self.text_file.take()) {
+            file.finish(&exporter.text(TextFormat::Prometheus))?;
+        }
         self.out.set_patience(Some(&patience(END_PATIENCE, END)));
         self.statistics(true)?;
         let mut accounting = self.probe.accounting();
@@ -254,6 +295,32 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         }
         self.out.finish()?;
         Ok(accounting)
+    }
+
+    /// Adds to the metrics what has changed since the last look.
+    fn look(&mut self) -> Result<()> {
+        if self.exporter.is_none() {
+            return Ok(());
+        }
+        // First begins and ends: what they say of an association is in the labels of its rows.
+        for _ in 0..BATCHES {
+            if self.out.is_full() || !self.lifecycle()? {
+                break;
+            }
+        }
+        let Some(exporter) = &mut self.exporter else { return Ok(()) };
+        for change in self.probe.changed()? {
+            exporter.add(&change?);
+            self.has_rows = true;
+        }
+        exporter.account(&self.probe.accounting());
+        Ok(())
+    }
+
+    /// Returns the text of all metrics as of now.
+    fn exposition(&mut self, format: TextFormat) -> Result<String> {
+        self.look()?;
+        Ok(self.exporter.as_ref().map(|exporter| exporter.text(format)).unwrap_or_default())
     }
 
     /// Sentences for a person about the run that are not about counts of the accounting, a line each: that
@@ -321,6 +388,9 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     /// Writes the findings and rows of the interval that ended, and the totals that are due.
     fn statistics(&mut self, at_end: bool) -> Result<()> {
         self.host_findings()?;
+        if !self.common.has_rows() {
+            return Ok(());
+        }
         let has_rows = &mut self.has_rows;
         if self.report.form().intervals {
             let rows = self.probe.interval()?.inspect(|_| *has_rows = true);
@@ -362,6 +432,8 @@ pub(crate) struct Wakers {
     pub(crate) lifecycle: Option<AsyncFd<OwnedFd>>,
     /// Stdout, to notice that its reader has left; `None` where that cannot be noticed.
     pub(crate) stdout: Option<AsyncFd<OwnedFd>>,
+    /// Serves metrics; `None` without that.
+    pub(crate) server: Option<Server>,
 }
 
 /// Runs the loop until a signal comes, `--duration` ends, or the reader of stdout leaves.
@@ -372,7 +444,7 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
     progress: &mut Progress<'_>,
 ) -> Result<()> {
     let started = run.started();
-    let Wakers { mut signals, ring, lifecycle, stdout } = wakers;
+    let Wakers { mut signals, ring, lifecycle, stdout, mut server } = wakers;
     let mut ticks = interval_at((started + common.interval).into(), common.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut carries = interval_at((started + CARRY).into(), CARRY);
@@ -396,6 +468,10 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
             },
             _ = ticks.tick() => run.interval()?,
             _ = carries.tick() => run.probe.carry()?,
+            asked = asked(&mut server) => {
+                let text = run.exposition(asked.format)?;
+                server.iter_mut().for_each(|server| server.answer(&asked, &text));
+            }
             () = tick(&mut rounds) => run.probe.find_owners(false),
             () = progress.due() => progress.say(run.probe.accounting().events),
             () = run.out.writable(), if is_behind => {}
@@ -411,6 +487,14 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
             }
             () = sleep(LATEST), if !more && ring.is_some() => {}
         }
+    }
+}
+
+/// Waits for the next request for metrics; for ever if none are served.
+async fn asked(server: &mut Option<Server>) -> Asked {
+    match server {
+        Some(server) => server.asked().await,
+        None => pending().await,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, ErrorKind, Write},
+    net::TcpListener,
     os::fd::AsFd,
     process::ExitCode,
     sync::Arc,
@@ -24,6 +25,11 @@ use tokio::{
 use crate::{
     Common, Out, Report,
     confine::confine,
+    metrics::{
+        Exporter,
+        server::{self, Server},
+        textfile::TextFile,
+    },
     progress::Progress,
     run::{Banners, Run, Wakers, sentences, watch, watch_stdout},
     signals::Signals,
@@ -41,6 +47,8 @@ pub struct Session<'a> {
     signals: Signals,
     ftrace: Ftrace,
     out: Out,
+    sockets: Vec<TcpListener>,
+    text_file: Option<TextFile>,
 }
 
 impl<'a> Session<'a> {
@@ -62,7 +70,10 @@ impl<'a> Session<'a> {
         }
         kernel::can_trace().map_err(probes::Error::from)?;
         let out = Out::new(common.file.as_deref())?;
-        Ok(Some(Self { banners, common, runtime, signals, ftrace: Ftrace::open(), out }))
+        let sockets = server::open(common.metrics.listen)?;
+        let text_file = common.metrics.textfile.as_deref().map(TextFile::open).transpose()?;
+        let ftrace = Ftrace::open();
+        Ok(Some(Self { banners, common, runtime, signals, ftrace, out, sockets, text_file }))
     }
 
     /// Confines the process, and runs the command to its end.
@@ -74,17 +85,22 @@ impl<'a> Session<'a> {
         probe: P,
         report: R,
     ) -> Result<()> {
-        let Self { banners, common, runtime, signals, ftrace, mut out } = self;
+        let Self { banners, common, runtime, signals, ftrace, mut out, sockets, text_file } = self;
         runtime.block_on(async {
             let ring = probe.fd()?.map(|fd| async_fd(fd, Interest::READABLE)).transpose()?;
             let stopped = signals.flag();
             let lifecycle = probe.lifecycle_fd()?.map(|fd| async_fd(fd, Interest::READABLE)).transpose()?;
-            let wakers = Wakers { signals, ring, lifecycle, stdout: watch_stdout() };
+            let server = (!sockets.is_empty()).then(|| Server::new(sockets)).transpose()?;
+            let sockets = server.as_ref().map(Server::sockets).unwrap_or_default();
+            let wakers = Wakers { signals, ring, lifecycle, stdout: watch_stdout(), server };
             out.watch()?;
             let mut last_words = Sink::open("standard error".to_owned(), stderr()?)?;
-            let mut run = Run::new(banners, common, probe, report, out).in_kernel(ftrace, stopped);
+            let exporter = common.metrics.is_on().then(|| Exporter::new(report.metrics(), &common.metrics));
+            let mut run = Run::new(banners, common, probe, report, out)
+                .in_kernel(ftrace, stopped)
+                .with_metrics(exporter, text_file);
             let mut progress = Progress::new(banners, common, run.started());
-            confine().context("cannot confine itself")?;
+            confine(&run.needs(sockets)).context("cannot confine itself")?;
             run.begin()?;
             let watched = watch(&mut run, common, wakers, &mut progress).await;
             progress.end();

@@ -14,7 +14,7 @@ use clap_complete::{
     shells::{Bash, Fish, Zsh},
 };
 use clap_mangen::Man;
-use cli::{Manual, Table};
+use cli::{Manual, MetricField, Table};
 
 /// The text that all pages end with.
 const COMMON: &str = include_str!("common.roff");
@@ -72,6 +72,12 @@ impl Page {
         &self.manual.tables
     }
 
+    /// The metrics of `--listen` and `--textfile`.
+    #[must_use]
+    pub fn metrics(&self) -> &[MetricField] {
+        &self.manual.metrics
+    }
+
     /// The page in roff.
     ///
     /// # Errors
@@ -107,6 +113,7 @@ impl Page {
             &section(Man::render_options_section)?.replace("\n.SH ", "\n.SS "),
             output,
             &self.tables().iter().map(table).collect::<String>(),
+            &metrics(self.metrics()),
             rest,
             &COMMON.replace("@OTHERS@", &self.others()),
         ]
@@ -194,6 +201,46 @@ fn table(table: &Table) -> String {
         .map(|field| format!(".TP\n.B {}\n{}\n", escaped(&field.name), escaped(&field.doc)));
     format!(".SS {}\n{}", escaped(table.title), columns.collect::<String>())
 }
+
+fn metrics(metrics: &[MetricField]) -> String {
+    let metrics = metrics.iter().map(|metric| {
+        let labels = match metric.labels.join(", ") {
+            labels if labels.is_empty() => labels,
+            labels => format!("; {labels}"),
+        };
+        let help = escaped(metric.help);
+        format!(".TP\n.BR {} \" ({}{labels})\"\n{help}\n", escaped(metric.name), metric.kind)
+    });
+    format!(".SH METRICS\n{METRICS}{}", metrics.collect::<String>())
+}
+
+/// What the page says before the table of metrics.
+const METRICS: &str = "With
+.BR \\-\\-listen ,
+.BR \\-\\-textfile ,
+or a socket that
+.BR systemd.socket (5)
+hands over, the command has these metrics, and prints no rows unless
+.BR \\-c ,
+.BR \\-f ,
+.B \\-H
+or
+.B \\-\\-json
+asks for them.
+Each has the labels
+.I service_port
+(the port of the end that accepted the association) and
+.IR protocol ,
+with
+.BR \\-\\-labels
+.I peer
+also that, and with
+.I assoc
+also
+.IR assoc .
+.I path
+is a label with these two only.
+";
 
 /// Escapes a text for roff, so that roff prints its control characters as they are. (A point at the beginning
 /// of a line is not escaped, as no line here begins with one.)

@@ -1,5 +1,6 @@
 //! Man pages and help are complete and well formed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -120,5 +121,39 @@ fn pages_are_well_formed() {
     {
         let script = fs::read_to_string(dir.path().join("completions").join(path)).unwrap();
         assert!(script.contains("hist"), "{shell}: {script}");
+    }
+}
+
+/// The table of docs/metrics.md has each metric that a command has, and no other.
+#[test]
+fn every_metric_is_in_the_documentation() {
+    let pages = pages();
+    let mut expected = BTreeMap::new();
+    for page in &pages {
+        for metric in page.metrics() {
+            let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            let labels = if labels.is_empty() { String::new() } else { format!(" ({})", labels.join(", ")) };
+            let row = (format!("`{}`{labels}", metric.name), metric.kind, metric.help);
+            expected.entry(row).or_insert_with(Vec::new).push(page.name());
+        }
+    }
+    let mut expected: Vec<_> = expected
+        .into_iter()
+        .map(|((name, kind, help), commands)| {
+            let command = if commands.len() == pages.len() { "all" } else { commands[0] };
+            format!("| {name} | {kind} | {command} | {help} |")
+        })
+        .collect();
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+    let docs = fs::read_to_string(docs).unwrap();
+    let mut rows: Vec<_> =
+        docs.lines().filter(|line| line.starts_with("| `sctp")).map(str::to_owned).collect();
+    expected.sort();
+    rows.sort();
+    assert_eq!(rows, expected);
+    // Each is in the command's page, too.
+    for page in &pages {
+        let text = plain(page);
+        assert!(page.metrics().iter().all(|metric| text.contains(metric.help)), "{}", page.name());
     }
 }

@@ -78,6 +78,7 @@ struct State {
     min_ns: u64,
     /// `before_ns` of `struct min_rtt`: smallest round-trip time of the period before; all ones: none.
     min_before_ns: u64,
+    transitions: [u32; 4],
 }
 
 /// `struct accounting` (`rto.bpf.c`): counts of what was lost, evicted or left out.
@@ -1387,6 +1388,7 @@ fn a_t2_expiry_is_a_sample() {
             world.program.records::<Event>().into_iter().map(|e| (e.cause, e.old_rto)).collect();
         assert_eq!(rows, [(CAUSE_STATE, 50), (CAUSE_T2, 50)]);
         assert_eq!(world.entries()[0].state.last.rto, 100);
+        assert_eq!(world.entries()[0].state.transitions, [0, 1, 0, 0], "to potentially failed");
         assert_eq!(world.sum(|stats| stats.rto.count), 0, "no update of the script's");
     }
 }

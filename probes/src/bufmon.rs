@@ -12,7 +12,7 @@ use libbpf_rs::Object;
 use zerocopy::{FromBytes, FromZeros};
 
 use crate::{
-    Accounting, Config, Due, DurationDist, Error, Histogram, Identity, Skipped, ValueDist,
+    Accounting, Change, Config, Due, DurationDist, Error, Histogram, Identity, Skipped, ValueDist,
     accounting::{busy, missed},
     entries::{Entries, EntryRef, Snapshot, entry_ref, window},
     object::{OpenPrograms, map, table_map},
@@ -117,6 +117,8 @@ pub struct Row {
     pub zero_windows: u64,
     /// How long the peer's window was closed, up to now.
     pub zero_window: Duration,
+    /// The window in the peer's last SACK, in bytes; `None` before the first, and unless extended.
+    pub window_bytes: Option<u32>,
     /// Largest amount of user data in flight (sent and not acknowledged) at any sample, in bytes.
     pub in_flight_max_bytes: u64,
     /// Use of the receive buffer, in millionths of its size, at each SACK that this host sent; empty unless
@@ -401,6 +403,8 @@ same_layout!(types;
 /// Number of histograms per entry, `HISTS` of `bufmon.bpf.c`: of use of the send buffer, outqueue, peer's
 /// window and waits.
 const HISTS: usize = 4;
+/// Index of the histogram of waits.
+const WAITS: usize = 3;
 const _: () = assert!(size_of::<types::hist>() == HISTS * size_of::<crate::entries::Hist>());
 const _: () = assert!(size_of::<types::recv_hist>() == size_of::<crate::entries::Hist>());
 const _: () = assert!(size_of::<types::set>() == SET_SLOTS as usize * size_of::<raw::Slot>());
@@ -608,11 +612,8 @@ impl Program for Programs {
         let is_read = |index| self.receivers.as_ref().is_some_and(|r| r.has_window(index, moment.interval));
         // In an interval in which nothing but the application limits the sender, there may be no row: but then, too,
         // that time goes by, and the next row must not have it.
-        let lasts = |index| {
-            [NOW_SINCE, ZERO_WINDOW, LIMITED_SINCE].into_iter().any(|at| self.assocs.word(index, at) != 0)
-        };
         let changed = |index| {
-            lasts(index)
+            is_lasting(&self.assocs, index)
                 || waits.contains(&index)
                 || is_read(index)
                 || self.assocs.has_window(index, moment.interval)
@@ -653,6 +654,20 @@ impl Program for Programs {
             let unread = unread.get(&assoc.of).copied().unwrap_or_default();
             row.received = receivers.as_mut().map(|r| r.total(assoc.of, unread)).transpose()?;
             Ok(row)
+        }))
+    }
+
+    fn changed(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Change<Row>, Error>>, Error> {
+        let waiting = self.waiting(moment);
+        let waits: BTreeSet<_> = waiting.keys().map(|of| of.index).collect();
+        let lasts = move |assocs: &Entries<RawState, RawStats>, index: u32| {
+            is_lasting(assocs, index) || waits.contains(&index)
+        };
+        Ok(self.assocs.changed(&[WAITS], lasts).map(move |assoc| {
+            Ok(assoc?.with(|assoc| {
+                let waiting = waiting.get(&assoc.of).copied().unwrap_or_default();
+                row(assoc, lasting(&assoc.state, &assoc.stats, waiting, moment.now), moment.now)
+            }))
         }))
     }
 
@@ -795,6 +810,12 @@ impl Programs {
     }
 }
 
+/// Returns whether time goes by for the association at this index: its cumulative TSN may stand still, its peer's window is
+/// closed, or something limits its sender.
+fn is_lasting(assocs: &Entries<RawState, RawStats>, index: u32) -> bool {
+    [NOW_SINCE, ZERO_WINDOW, LIMITED_SINCE].into_iter().any(|at| assocs.word(index, at) != 0)
+}
+
 /// Reads until two reads in a row give the same value, so that no writer changed it between them; `None`
 /// after four attempts.
 pub(crate) fn stable<T: PartialEq>(read: impl Fn() -> Option<T>) -> Option<T> {
@@ -912,6 +933,7 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, now: Duration) ->
         memory_waits: stats.memory_waits,
         zero_windows: stats.zero_windows,
         zero_window: lasting.zero_window,
+        window_bytes: (state.now.has_window != 0).then_some(state.now.window),
         in_flight_max_bytes: stats.in_flight_max,
         recv_ppm: ValueDist::new::<u64>(&stats.recv, None),
         own_rwnd_bytes: ValueDist::new::<u64>(&stats.own_rwnd, None),

@@ -11,7 +11,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, Object};
 use zerocopy::FromBytes;
 
 use crate::{
-    Config, Due, Error, Identity,
+    Change, Config, Due, Error, Identity, Octaves,
     error::malformed,
     hist::BUCKETS,
     object::{OpenPrograms, map, table_map},
@@ -48,6 +48,27 @@ pub(crate) struct Snapshot<State, Stats> {
     pub(crate) hists: Vec<Counts>,
 }
 
+/// A copy of an entry that has changed.
+pub(crate) struct Changed<State, Stats> {
+    pub(crate) snapshot: Snapshot<State, Stats>,
+    pub(crate) octaves: Vec<Octaves>,
+    pub(crate) has_ended: bool,
+}
+
+impl<State, Stats> Changed<State, Stats> {
+    /// The change with a row that is made of the copy.
+    pub(crate) fn with<Row>(self, row: impl FnOnce(&Snapshot<State, Stats>) -> Row) -> Change<Row> {
+        let EntryRef { generation, index } = self.snapshot.of;
+        Change {
+            place: index,
+            serial: generation.into(),
+            has_ended: self.has_ended,
+            row: row(&self.snapshot),
+            octaves: self.octaves,
+        }
+    }
+}
+
 impl<State, Stats> Snapshot<State, Stats> {
     /// The entry's histogram number `which`; `None` unless the program gathers histograms.
     pub(crate) fn hist(&self, which: usize) -> Option<&Counts> {
@@ -75,6 +96,11 @@ pub(crate) struct Entries<State, Stats> {
     /// may be taken by other paths or associations.
     gone: Vec<u64>,
     hists: Option<Hists>,
+    /// By index: [`Entry::seq_tail`] of the entry as [`Entries::changed`] has handed it out last. Empty unless
+    /// [`Config::metrics`].
+    seen: Vec<u64>,
+    /// True if an ended entry is free once [`Entries::changed`] has handed it out, as nobody else wants it.
+    frees: bool,
 }
 
 impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
@@ -89,8 +115,9 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         let len = len.max(8).next_power_of_two();
         open.settings.entry_mask = len - 1;
         // With `--json`, an entry that has ended is handed out at the end of the interval, and is free after
-        // that: so the kernel side looks for such entries. (`-T` hands out none before the end of the run.)
-        open.settings.want_reuse = u32::from(config.intervals);
+        // that: so the kernel side looks for such entries. (`-T` hands out none before the end of the run.) So it is
+        // where `changed()` alone hands out entries.
+        open.settings.want_reuse = u32::from(config.intervals || !config.rows);
         if config.gathers_more() {
             open.settings.wants |= WANT_EXTENDED;
             open.resize("hists", len)?;
@@ -113,6 +140,8 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         let len = settings.entry_mask + 1;
         let mut entries = Self::map(&table_map(object, "entries")?, len)?;
         entries.owners = Owners::new(object, config)?;
+        entries.seen = vec![0; if config.metrics { len as usize } else { 0 }];
+        entries.frees = !config.rows;
         if config.gathers_more() {
             entries.hists = Some(Hists::new(object, "hists", len, hists, config)?);
         }
@@ -126,7 +155,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     pub(crate) fn map(table: &impl AsFd, len: u32) -> Result<Self, Error> {
         let (known, gone) = (vec![None; len as usize], vec![0; size_of::<Stats>() / 8]);
         let table = Table::writable(table, len)?;
-        Ok(Self { table, known, owners: None, gone, hists: None })
+        Ok(Self { table, known, owners: None, gone, hists: None, seen: Vec::new(), frees: false })
     }
 
     /// Returns the statistics since the start of every entry that was not idle since then and is due. With [`Due::All`]
@@ -144,6 +173,9 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
             }
             let entry = self.read(index)?;
             if due == Due::Ended && entry.ended == 0 {
+                return None;
+            }
+            if due != Due::All && entry.ended != 0 && !self.was_seen(index, &entry) {
                 return None;
             }
             let snapshot = (!is_idle(&entry)).then(|| self.snapshot(&entry));
@@ -193,6 +225,73 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
             let stats = window(&entry, number).filter(|stats| !is_idle(stats))?;
             Some(self.interval_snapshot(&entry, stats))
         })
+    }
+
+    /// Returns the statistics since the start of every entry that has changed since the last call, or in which
+    /// something `lasts`, with these of its histograms. (Percentiles are not computed.)
+    pub(crate) fn changed(
+        &mut self,
+        hists: &'static [usize],
+        lasts: impl Fn(&Self, u32) -> bool,
+    ) -> impl Iterator<Item = Result<Changed<State, Stats>, Error>> {
+        let seq_tail = offset_of!(Entry<State, Stats>, seq_tail);
+        let has_changed = |index| self.seen.get(index as usize) != Some(&self.word(index, seq_tail));
+        let indexes: Vec<_> =
+            self.in_use().filter(|index| has_changed(*index) || lasts(self, *index)).collect();
+        indexes.into_iter().filter_map(move |index| {
+            let entry = self.read(index)?;
+            self.change(&entry, hists).transpose()
+        })
+    }
+
+    /// Copies an entry for [`Entries::changed`]; `None` if another entry has taken its place meanwhile.
+    fn change(
+        &mut self,
+        entry: &Entry<State, Stats>,
+        hists: &[usize],
+    ) -> Result<Option<Changed<State, Stats>>, Error> {
+        let of = entry_ref(entry);
+        let octaves = match &self.hists {
+            Some(table) if !hists.is_empty() => table.octaves(of, hists)?,
+            _ => Vec::new(),
+        };
+        // The histograms may be the other entry's.
+        if self.generation(of.index) != of.generation {
+            return Ok(None);
+        }
+        if let Some(seen) = self.seen.get_mut(of.index as usize) {
+            *seen = entry.seq_tail;
+        }
+        let has_ended = entry.ended != 0;
+        if has_ended && self.frees {
+            self.report_end(of.index, entry);
+        }
+        let id = self.identity_with_protocol(entry);
+        let snapshot = Snapshot { of, id, state: entry.state, stats: entry.stats, hists: Vec::new() };
+        Ok(Some(Changed { snapshot, octaves, has_ended }))
+    }
+
+    /// The identity of an entry, which is looked up anew until a DATA chunk of the association was seen.
+    fn identity_with_protocol(&mut self, entry: &Entry<State, Stats>) -> Identity {
+        let of = entry_ref(entry);
+        if let Some(known) = self.identity(of)
+            && (known.payload_protocol.is_some() || self.owners.is_none())
+        {
+            return Identity::clone(&known);
+        }
+        let id = self.identify(entry.id);
+        if let Some(Some(known)) = self.known.get_mut(of.index as usize)
+            && known.generation == of.generation
+            && *known.id != id
+        {
+            known.id = Rc::new(id.clone());
+        }
+        id
+    }
+
+    /// Returns whether [`Entries::changed`] has handed out this state of an entry, or is not wanted.
+    fn was_seen(&self, index: u32, entry: &Entry<State, Stats>) -> bool {
+        self.seen.get(index as usize).is_none_or(|seen| *seen == entry.seq_tail)
     }
 
     /// Copies an entry, with its statistics and histograms since the start.
@@ -339,6 +438,14 @@ pub(crate) struct Hists {
 }
 
 impl Hists {
+    /// The octaves of some of an entry's histograms.
+    fn octaves(&self, of: EntryRef, which: &[usize]) -> Result<Vec<Octaves>, Error> {
+        let mut bytes = vec![0; self.hists * size_of::<Hist>()];
+        self.map.lookup_into(&of.index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
+        let hists = <[Hist]>::ref_from_bytes(&bytes).map_err(|_| malformed())?;
+        Ok(which.iter().filter_map(|which| hists.get(*which)).map(Octaves::of).collect())
+    }
+
     /// The histograms of `entries` entries, `hists` of each, in the map `name` of loaded programs.
     ///
     /// # Errors

@@ -82,6 +82,7 @@ fn read<P: Program>(program: Option<P>, bytes: &[u8]) {
         for interval in 0..3 {
             let moment = Moment { interval, now, pool_used: u32::MAX, sends_open: 1 };
             program.lasting(moment, &mut Vec::new());
+            program.changed(moment).into_iter().flatten().for_each(drop);
             program.interval(moment).into_iter().flatten().for_each(drop);
             program.totals(Due::EndedAndLiving, moment).into_iter().flatten().for_each(drop);
             program.totals(Due::All, moment).into_iter().flatten().for_each(drop);

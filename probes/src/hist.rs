@@ -1,6 +1,6 @@
 //! Percentiles, and histograms by powers of two, from the kernel side's log-linear histograms.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 const MIN_BITS: u32 = 12;
 const SUB_BITS: u32 = 4;
@@ -45,6 +45,47 @@ fn bucket_range(bucket: usize) -> (u64, u64) {
         ((1 << sub_bits) + sub) << (octave + first - sub_bits)
     };
     (if bucket == 0 { 0 } else { start(bucket) }, start(bucket + 1))
+}
+
+/// Number of octaves in [`Octaves`].
+const OCTAVES: usize = 30;
+const _: () = assert!(OCTAVES == (FINE >> SUB_BITS) + ((BUCKETS - FINE) >> COARSE_SUB_BITS));
+
+/// A kernel-side histogram of times by octaves, whose edges are powers of two of nanoseconds, and edges of the
+/// kernel's buckets. The counts are of 32 bits, and wrap: only differences count ([`Octaves::since`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Octaves([u32; OCTAVES]);
+
+impl Octaves {
+    /// The smallest and the largest edge are two to these powers. (The first bucket reaches beyond the edge before.)
+    pub const EDGES: RangeInclusive<u32> = MIN_BITS + 1..=MIN_BITS + OCTAVES as u32 - 1;
+
+    /// Adds up the buckets of a kernel-side histogram.
+    pub(crate) fn of(buckets: &[u32; BUCKETS]) -> Self {
+        let (fine, coarse) = buckets.split_at(FINE);
+        let octaves = fine.chunks_exact(1 << SUB_BITS).chain(coarse.chunks_exact(1 << COARSE_SUB_BITS));
+        let mut sums = [0; OCTAVES];
+        for (sum, octave) in sums.iter_mut().zip(octaves) {
+            *sum = octave.iter().fold(0, |sum: u32, count| sum.wrapping_add(*count));
+        }
+        Self(sums)
+    }
+
+    /// Octaves in which each of these times, in nanoseconds, counts once.
+    #[must_use]
+    pub fn of_times(times: &[u64]) -> Self {
+        let mut counts = [0; OCTAVES];
+        for ns in times {
+            counts[(bits(*ns).saturating_sub(MIN_BITS + 1) as usize).min(OCTAVES - 1)] += 1;
+        }
+        Self(counts)
+    }
+
+    /// Returns, for each octave, the number of times that came since `before`: fewer than 2^32. The first octave has all
+    /// times below the smallest edge, the last one all from the largest edge on.
+    pub fn since(&self, before: &Self) -> impl Iterator<Item = u64> + use<> {
+        self.0.into_iter().zip(before.0).map(|(now, before)| now.wrapping_sub(before).into())
+    }
 }
 
 /// Counts of values by powers of two: the first row begins at 0, and each further row is one octave.
@@ -168,6 +209,24 @@ mod tests {
                 };
                 prop_assert!(values.iter().filter(fits).count() as u64 >= count, "{low} {high} {count}");
             }
+        }
+
+        /// Below each edge are as many as there are times below it, whatever the counts were before.
+        #[test]
+        fn octaves_have_exact_edges(
+            values in prop::collection::vec(prop_oneof![0_u64..1 << 14, 0_u64..1 << 42], 0..50),
+            before: u32,
+        ) {
+            let mut buckets = [before; BUCKETS];
+            values.iter().for_each(|ns| buckets[bucket_of(*ns)] = buckets[bucket_of(*ns)].wrapping_add(1));
+            let (now, before) = (Octaves::of(&buckets), Octaves::of(&[before; BUCKETS]));
+            let counts: Vec<_> = now.since(&before).collect();
+            prop_assert_eq!(&Octaves::of_times(&values).since(&Octaves::default()).collect::<Vec<_>>(), &counts);
+            for (octave, edge) in Octaves::EDGES.enumerate() {
+                let below = values.iter().filter(|ns| **ns < 1 << edge).count() as u64;
+                prop_assert_eq!(counts[..=octave].iter().sum::<u64>(), below, "2^{}", edge);
+            }
+            prop_assert_eq!(counts.iter().sum::<u64>(), values.len() as u64);
         }
 
         #[test]

@@ -30,6 +30,8 @@ pub struct Identity {
     pub path: Option<IpAddr>,
     /// Number of the association's life: 1, and one more after each restart (RFC 9260 5.2.4) that was seen.
     pub life: u32,
+    /// True if this host has sent the INIT: the peer accepted the association.
+    pub began_here: bool,
     /// Payload protocol identifier of a DATA chunk of the association (RFC 9260 3.3.1), the first that was seen; `None`
     /// if none was.
     pub payload_protocol: Option<u32>,
@@ -64,6 +66,7 @@ impl From<raw::Identity> for Identity {
             peer,
             path,
             life: id.life,
+            began_here: id.began_here != 0,
             payload_protocol: None,
             owner: None,
         }

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub use crate::streams::Sizes;
 use crate::{
-    Accounting, Config, Due, DurationDist, Error, Histogram,
+    Accounting, Change, Config, Due, DurationDist, Error, Histogram, Octaves,
     entries::{Counts, Hist},
     error::malformed,
     hist::BUCKETS,
@@ -217,6 +217,23 @@ impl Program for Programs {
                 messages: arrivals(&stats.message, None),
                 reordered: stats.reordered,
             })
+        }))
+    }
+
+    fn changed(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Change<Row>, Error>>, Error> {
+        let Self { tables, hists, .. } = self;
+        Ok(tables.changed(moment, |_, _| false)?.map(|found| {
+            let stats = &found.stream.stats;
+            let hist = hists.as_ref().map(|hists| hists.read_raw(stats.hist)).transpose()?;
+            let row = Row {
+                association: found.association.clone(),
+                stream_id: found.stream.sid,
+                chunks: arrivals(&stats.chunk, None),
+                histogram: None,
+                messages: arrivals(&stats.message, None),
+                reordered: stats.reordered,
+            };
+            Ok(found.change(row, hist.iter().map(|hist| Octaves::of(&hist.chunk)).collect()))
         }))
     }
 

@@ -7,7 +7,7 @@ use libbpf_rs::Object;
 use zerocopy::FromBytes;
 
 use crate::{
-    Accounting, Error, Filter, HookKind, lifecycle::AssocEvent, object::OpenPrograms, raw::Settings,
+    Accounting, Error, Filter, HookKind, Octaves, lifecycle::AssocEvent, object::OpenPrograms, raw::Settings,
 };
 
 /// Which associations to trace, and which records and statistics to keep. All memory for them is allocated at
@@ -28,6 +28,11 @@ pub struct Config {
     pub owners: bool,
     /// Hand out begins, restarts and ends of associations ([`crate::lifecycle`]).
     pub lifecycle: bool,
+    /// Let [`Probe::changed`] say what has changed, and gather histograms.
+    pub metrics: bool,
+    /// Rows are handed out ([`Probe::interval`], [`Probe::totals`]). Otherwise an entry of an ended association is free
+    /// once [`Probe::changed`] has handed it out.
+    pub rows: bool,
     /// In `sctp-jitter` and `sctp-streamutil`: keep the entries of ended associations until their room is
     /// needed. Otherwise such an entry counts as free once a whole interval has passed after the one in which
     /// the association ended.
@@ -39,8 +44,23 @@ pub struct Config {
 impl Config {
     /// Returns whether the kernel side gathers histograms or the other figures of `-x`.
     pub(crate) fn gathers_more(&self) -> bool {
-        self.extended || self.histograms
+        self.extended || self.histograms || self.metrics
     }
+}
+
+/// Statistics since the start of a path, an association or a stream that have changed.
+#[derive(Clone, Debug)]
+pub struct Change<Row> {
+    /// Place of its entry in the table. Another one may take the place later.
+    pub place: u32,
+    /// A number that differs for each one that had this place.
+    pub serial: u64,
+    /// Whether it has ended. It will not change any more.
+    pub has_ended: bool,
+    /// Statistics since the start. Of a stream: those of its association, with no other stream.
+    pub row: Row,
+    /// Histograms of times since the start, as many as the program hands out.
+    pub octaves: Vec<Octaves>,
 }
 
 /// Which associations' totals are due, that is, to be handed out, at the end of an interval or of the run.
@@ -101,7 +121,7 @@ pub trait Program: Sized + 'static {
     /// A record: a single event, as it is handed out.
     type Record;
     /// Statistics of a path, an association or a stream, as they are handed out.
-    type Row;
+    type Row: 'static;
 
     /// Chooses, before loading, which programs to load, the sizes of their tables, and their settings.
     ///
@@ -149,6 +169,16 @@ pub trait Program: Sized + 'static {
         moment: Moment,
     ) -> Result<impl Iterator<Item = Result<Self::Row, Error>>, Error>;
 
+    /// Returns the statistics since the start of each path, association or stream in which anything has changed since the
+    /// last call. Needs [`Config::metrics`].
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    fn changed(
+        &mut self,
+        moment: Moment,
+    ) -> Result<impl Iterator<Item = Result<Change<Self::Row>, Error>>, Error>;
+
     /// Returns how many events were seen, and how many were not, by reason. `counted`: the programs' own
     /// counts. `missed`: how often the kernel left a program out.
     fn accounting(&self, counted: &Self::Accounting, missed: u64) -> Accounting;
@@ -159,7 +189,7 @@ pub trait Probe {
     /// A single event, with the identity of its path or association.
     type Record;
     /// Statistics of a path, an association or a stream.
-    type Row;
+    type Row: 'static;
 
     /// Returns a descriptor that becomes readable when the kernel side wakes this process; `None` if
     /// [`Config::records`] is not set.
@@ -233,6 +263,14 @@ pub trait Probe {
     /// # Errors
     /// Where the kernel does not let a table be read.
     fn totals(&mut self, due: Due) -> Result<impl Iterator<Item = Result<Self::Row, Error>>, Error>;
+
+    /// Returns the statistics since the start of each path, association or stream in which anything has changed since the
+    /// last call: an event, or time that something takes which lasts. Needs [`Config::metrics`]. To be called at least
+    /// once per interval, before [`Probe::totals`]: what ends is handed out here before its place is free.
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    fn changed(&mut self) -> Result<impl Iterator<Item = Result<Change<Self::Row>, Error>>, Error>;
 
     /// Returns how many events were seen so far, and how many were not, by reason.
     fn accounting(&self) -> Accounting;

@@ -33,6 +33,8 @@ pub struct Identity {
     pub path: EndpointAddr,
     /// Number of the association's life, from 1: each restart begins another.
     pub life: u32,
+    /// 1: this host has sent the INIT, and the peer accepted the association.
+    pub began_here: u32,
 }
 
 /// A process: `struct process` of `owner.h`.
@@ -501,7 +503,7 @@ macro_rules! same_layout {
     (@each $types:ident; @common; $($rest:tt)*) => {
         $crate::raw::same_layout!(@each $types;
             $crate::raw::EndpointAddr = endpoint_addr { ip, family, port };
-            $crate::raw::Identity = identity { assoc_id, netns, local, peer, path, life };
+            $crate::raw::Identity = identity { assoc_id, netns, local, peer, path, life, began_here };
             $crate::raw::Process = process { cgroup, tgid, pid, comm };
             $crate::raw::Owner = owner { last, other, last_round, wanted_round, round, owners, counted };
             $crate::raw::AssocOwner = assoc_owner { sk, last, owners, payload, has_payload };

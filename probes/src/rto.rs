@@ -6,7 +6,7 @@ use libbpf_rs::Object;
 use zerocopy::FromBytes;
 
 use crate::{
-    Accounting, Config, Due, DurationDist, Error, Histogram, Identity, Skipped,
+    Accounting, Change, Config, Due, DurationDist, Error, Histogram, Identity, Skipped,
     accounting::{busy, missed},
     entries::{Entries, EntryRef, Snapshot},
     links::UNSEEN_LIVING,
@@ -223,6 +223,17 @@ pub struct PathCounts {
     pub unconfirmed: u8,
 }
 
+/// Changes of a path's state, to each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathTransitions {
+    /// To [`PathState::Inactive`].
+    pub inactive: u32,
+    /// To [`PathState::PotentiallyFailed`].
+    pub potentially_failed: u32,
+    /// To [`PathState::Active`].
+    pub active: u32,
+}
+
 /// Times that a path's congestion window became smaller, by the reason that
 /// `sctp_transport_lower_cwnd()` was given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -303,6 +314,8 @@ pub struct Row {
     /// Length of the last failover to this path: from the last SACK on the path that failed to the first on this
     /// one; `None` if there was none.
     pub failover: Option<Duration>,
+    /// Changes of the path's state since the start, to each state; 0 unless extended. The removal of an address is none.
+    pub transitions: PathTransitions,
     /// Values of the path after its last event.
     pub last: Values,
 }
@@ -363,6 +376,7 @@ pub(crate) struct RawState {
     sack_ns: u64,
     failover_ns: u64,
     min_rtt: RawMinRtt,
+    transitions: [u32; 4],
 }
 
 /// The smallest round-trip time of a path lately, without the delay of SACKs: `struct min_rtt` of
@@ -414,7 +428,7 @@ same_layout!(types;
         rto, srtt, rttvar, rtt, cwnd, ssthresh, flight, pmtu, error_count, error_limit, assoc_errors,
         assoc_error_limit, path_state, primary, paths_known, paths
     };
-    RawState = state { last, payload_noted, cwnd_before, made_ns, sack_ns, failover_ns, min_rtt };
+    RawState = state { last, payload_noted, cwnd_before, made_ns, sack_ns, failover_ns, min_rtt, transitions };
     RawMinRtt = min_rtt { since_ns, ns, before_ns };
     RawEvent = event { time_ns, assoc_id, path, path_generation, cause, old_state, old_rto, values };
     RawAccounting = accounting {
@@ -483,6 +497,11 @@ impl Program for Programs {
         Ok(self.paths.totals(due, |path| is_idle(&path.stats)).map(|path| Ok(units.row(&path?))))
     }
 
+    fn changed(&mut self, _: Moment) -> Result<impl Iterator<Item = Result<Change<Row>, Error>>, Error> {
+        let units = self.units;
+        Ok(self.paths.changed(&[], |_, _| false).map(move |path| Ok(path?.with(|path| units.row(path)))))
+    }
+
     fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {
         let skipped = |reason, sentence, count| Skipped { reason, sentence, count };
         Accounting {
@@ -548,6 +567,11 @@ impl Units {
                 CwndCuts { t3, fast, ecn, inactive }
             },
             failover: Some(path.state.failover_ns).filter(|ns| *ns > 0).map(Duration::from_nanos),
+            transitions: {
+                // The kernel makes no path unconfirmed again.
+                let [inactive, potentially_failed, active, _] = path.state.transitions;
+                PathTransitions { inactive, potentially_failed, active }
+            },
             last: self.values(&path.state.last),
         }
     }

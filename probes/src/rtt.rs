@@ -7,7 +7,7 @@ use libbpf_rs::Object;
 use zerocopy::FromBytes;
 
 use crate::{
-    Accounting, Config, Due, DurationDist, Error, Histogram, Identity, Skipped,
+    Accounting, Change, Config, Due, DurationDist, Error, Histogram, Identity, Skipped,
     accounting::{busy, missed},
     entries::{Entries, EntryRef, Snapshot},
     object::{OpenPrograms, table_map},
@@ -211,6 +211,10 @@ impl Program for Programs {
 
     fn totals(&mut self, due: Due, _: Moment) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
         Ok(self.paths.totals(due, |path| is_idle(&path.stats)).map(|path| Ok(row(&path?))))
+    }
+
+    fn changed(&mut self, _: Moment) -> Result<impl Iterator<Item = Result<Change<Row>, Error>>, Error> {
+        Ok(self.paths.changed(&[0, 1], |_, _| false).map(|path| Ok(path?.with(row))))
     }
 
     fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {

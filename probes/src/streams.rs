@@ -13,7 +13,7 @@ use libbpf_rs::Object;
 use zerocopy::FromBytes;
 
 use crate::{
-    Accounting, Config, Due, Error, Identity, Skipped,
+    Accounting, Change, Config, Due, Error, Identity, Octaves, Skipped,
     accounting::{busy, missed},
     object::{OpenPrograms, table_map},
     owner::{Known, Owners},
@@ -87,6 +87,15 @@ fn may_have_events(ended: Option<u32>, interval: u32) -> bool {
     ended.is_none_or(|ended| interval <= ended.saturating_add(1))
 }
 
+impl Place {
+    /// A number that differs for each stream that had this entry: a stream that was evicted and got the same entry again
+    /// begins at zero.
+    pub(crate) fn serial(&self) -> u64 {
+        let (_, generation, sid) = self.key;
+        u64::from(self.made as u16) << 48 | u64::from(generation) << 16 | u64::from(sid)
+    }
+}
+
 /// Names the entry of a stream in the pool.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
@@ -105,6 +114,14 @@ pub(crate) struct Found<A, S> {
     pub(crate) association: Association,
     pub(crate) assoc: Assoc<A>,
     pub(crate) stream: Stream<S>,
+}
+
+impl<A, S> Found<A, S> {
+    /// The change of the stream, of which `row` was made.
+    pub(crate) fn change<Row>(&self, row: Row, octaves: Vec<Octaves>) -> Change<Row> {
+        let has_ended = self.association.ended.is_some();
+        Change { place: self.place.index, serial: self.place.serial(), has_ended, row, octaves }
+    }
 }
 
 /// Number of entries of the pool of streams that are mapped at start.
@@ -127,6 +144,9 @@ pub(crate) struct Tables<A, S> {
     /// What is known of the association that was found last, with the association's generation:
     /// streams of one association follow each other.
     last_owner: RefCell<Option<(u32, Known)>>,
+    /// By index of a stream: [`Stream::seq_tail`] of the entry as [`Tables::changed`] has handed it out last. Empty unless
+    /// [`Config::metrics`].
+    seen: Vec<u64>,
 }
 
 impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
@@ -154,7 +174,8 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
     pub(crate) fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error> {
         let (assocs, pool) = (table_map(object, "assocs")?, table_map(object, "streams")?);
         let tables = Self::map(&assocs, pool.as_fd().try_clone_to_owned()?, settings.stream_mask + 1)?;
-        Ok(Self { owners: Owners::new(object, config)?, ..tables })
+        let seen = vec![0; if config.metrics { tables.len as usize } else { 0 }];
+        Ok(Self { owners: Owners::new(object, config)?, seen, ..tables })
     }
 
     /// Maps the tables of associations and of streams, of `len` entries each.
@@ -170,6 +191,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
             places: vec![Place { key: (0, 0, u16::MAX), made: 0, index: 0 }; len as usize],
             owners: None,
             last_owner: RefCell::default(),
+            seen: Vec::new(),
         })
     }
 
@@ -195,17 +217,48 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         Ok((0..streams).filter_map(|n| self.get(n)))
     }
 
-    /// Fills `places` with the streams of the associations that are due, in a steady order: by association,
-    /// then by stream. `is_due` is given the interval in which an association ended (`None`: it lives). Only
-    /// the first `used` entries of the pool are looked at. Returns the number of streams.
-    fn sort(&mut self, used: u32, is_due: impl Fn(Option<u32>) -> bool) -> io::Result<usize> {
+    /// Returns the streams that have changed since the last call, or in which something `lasts`, as the words of their
+    /// entries say. Needs [`Config::metrics`].
+    ///
+    /// # Errors
+    /// Where more of the pool has to be mapped, and cannot be.
+    pub(crate) fn changed(
+        &mut self,
+        moment: Moment,
+        lasts: impl Fn(&Table<Stream<S>>, usize) -> bool,
+    ) -> Result<impl Iterator<Item = Found<A, S>>, Error> {
+        let used = self.map_used(moment.pool_used)?;
+        self.last_owner.take();
+        Ok((0..used).filter_map(move |index| {
+            let seq_tail = self.streams.word(index, offset_of!(Stream<S>, seq_tail))?;
+            if self.seen.get(index) == Some(&seq_tail) && !lasts(&self.streams, index) {
+                return None;
+            }
+            let mut found = self.at(index as u32)?;
+            *self.seen.get_mut(index)? = found.stream.seq_tail;
+            let id = &mut found.association.id;
+            (id.owner, id.payload_protocol) = self.owner(id.assoc_id, found.association.generation);
+            Some(found)
+        }))
+    }
+
+    /// Maps the first `used` entries of the pool of streams. Returns their number.
+    fn map_used(&mut self, used: u32) -> io::Result<usize> {
         let used = used.min(self.len);
         if self.streams.len() < used as usize {
             self.streams = Table::new(&self.pool, used.next_power_of_two().min(self.len))?;
         }
+        Ok(used as usize)
+    }
+
+    /// Fills `places` with the streams of the associations that are due, in a steady order: by association,
+    /// then by stream. `is_due` is given the interval in which an association ended (`None`: it lives). Only
+    /// the first `used` entries of the pool are looked at. Returns the number of streams.
+    fn sort(&mut self, used: u32, is_due: impl Fn(Option<u32>) -> bool) -> io::Result<usize> {
+        let used = self.map_used(used)?;
         let mut places = mem::take(&mut self.places);
         places.clear();
-        places.extend((0..used as usize).filter_map(|index| self.place(index, &is_due)));
+        places.extend((0..used).filter_map(|index| self.place(index, &is_due)));
         places.sort_unstable_by_key(|place| place.key);
         self.places = places;
         self.last_owner.take();
@@ -299,7 +352,7 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
 }
 
 /// Splits a word of an entry into its two members of 32 bits.
-fn halves(word: u64) -> [u32; 2] {
+pub(crate) fn halves(word: u64) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
     [[a, b, c, d], [e, f, g, h]].map(u32::from_ne_bytes)
 }

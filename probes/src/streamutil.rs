@@ -1,18 +1,23 @@
 //! Data sent on the streams of an association, and how long received messages waited in their order
 //! (`streamutil.bpf.c`).
 
-use std::{iter, mem, time::Duration};
+use std::{
+    iter,
+    mem::{self, offset_of},
+    time::Duration,
+};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object};
 use zerocopy::FromBytes;
 
 pub use crate::streams::Sizes;
 use crate::{
-    Accounting, Config, Due, Error, Histogram, kernel,
+    Accounting, Change, Config, Due, Error, Histogram, kernel,
     object::{OpenPrograms, map},
     program::{Moment, Program},
-    raw::{Settings, WANT_EXTENDED, WANT_PATHS, WANT_SIZES, same_layout},
-    streams::{Association, Found, Place, RawAccounting, Tables},
+    raw::{Settings, Stream as RawEntry, WANT_EXTENDED, WANT_PATHS, WANT_SIZES, same_layout},
+    streams::{Association, Found, RawAccounting, Tables, halves},
+    table::Table,
     trace::Trace,
 };
 
@@ -255,7 +260,7 @@ impl Program for Programs {
                 [0; UNDELIVERED]
             };
             let counters =
-                baseline.subtract(found.place.index, key(&found.place), counters(&found, moment.now));
+                baseline.subtract(found.place.index, found.place.serial(), counters(&found, moment.now));
             Part {
                 total_streams: found.assoc.stats.outcnt,
                 period,
@@ -286,6 +291,23 @@ impl Program for Programs {
             }
         });
         Ok(group(streams))
+    }
+
+    fn changed(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Change<Row>, Error>>, Error> {
+        let waits = |streams: &Table<RawEntry<RawStream>>, index| {
+            let waiting = offset_of!(RawEntry<RawStream>, stats) + offset_of!(RawStream, waiting);
+            streams.word(index, waiting).is_some_and(|word| halves(word)[0] != 0)
+        };
+        Ok(self.tables.changed(moment, waits)?.map(move |found| {
+            let row = Row {
+                association: found.association.clone(),
+                total_streams: found.assoc.stats.outcnt,
+                period: until(&found, moment.now).saturating_sub(found.association.first),
+                undelivered: Undelivered::of(undelivered(&found)),
+                streams: vec![named(found.stream.sid, counters(&found, moment.now))],
+            };
+            Ok(found.change(row, Vec::new()))
+        }))
     }
 
     fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {
@@ -328,13 +350,6 @@ impl<const N: usize> Baseline<N> {
         }
         counters
     }
-}
-
-/// Names a stream in a [`Baseline`]. A stream that was evicted and got the same entry again begins at zero: so
-/// `made` is part of the key.
-fn key(place: &Place) -> u64 {
-    let (_, generation, sid) = place.key;
-    u64::from(place.made as u16) << 48 | u64::from(generation) << 16 | u64::from(sid)
 }
 
 /// What the association of a stream did not deliver.
@@ -428,6 +443,7 @@ fn group(parts: impl Iterator<Item = Part>) -> impl Iterator<Item = Result<Row, 
 mod tests {
     use super::*;
     use crate::raw::{Assoc, Stream as Entry};
+    use crate::streams::Place;
 
     fn zeroed<T: FromBytes>() -> T {
         T::new_zeroed()
@@ -470,7 +486,7 @@ mod tests {
         let found = found(None);
         let share = |baseline: &mut Baseline<COUNTERS>, now| {
             let counters =
-                baseline.subtract(0, key(&found.place), counters(&found, Duration::from_secs(now)));
+                baseline.subtract(0, found.place.serial(), counters(&found, Duration::from_secs(now)));
             let stream = named(0, counters);
             (stream.is_idle(), stream.hol_wait.as_secs())
         };
@@ -486,7 +502,7 @@ mod tests {
         let mut baseline = Baseline::new(4);
         let mut chunks = |made, chunks| {
             let place = Place { key: (3, 9, 5), made, index: 2 };
-            baseline.subtract(place.index, key(&place), [chunks; COUNTERS])[1]
+            baseline.subtract(place.index, place.serial(), [chunks; COUNTERS])[1]
         };
         assert_eq!([chunks(1, 100), chunks(1, 150), chunks(2, 30), chunks(2, 35)], [100, 50, 30, 5]);
     }

@@ -6,7 +6,7 @@ use std::{io, os::fd::OwnedFd, time::Duration};
 use libbpf_rs::Object;
 
 use crate::{
-    Accounting, Config, Due, Error, HookKind, Probe,
+    Accounting, Change, Config, Due, Error, HookKind, Probe,
     hooks::attach_with_fallback,
     kernel,
     lifecycle::{self, AssocEvent, Lifecycle},
@@ -198,6 +198,10 @@ impl<P: Program> Probe for Trace<P> {
 
     fn totals(&mut self, due: Due) -> Result<impl Iterator<Item = Result<P::Row, Error>>, Error> {
         self.program.totals(due, self.moment())
+    }
+
+    fn changed(&mut self) -> Result<impl Iterator<Item = Result<Change<P::Row>, Error>>, Error> {
+        self.program.changed(self.moment())
     }
 
     fn accounting(&self) -> Accounting {

@@ -1,6 +1,7 @@
 //! `sctp-bufmon`: buffers of SCTP associations.
 
 pub mod findings;
+mod metrics;
 pub mod report;
 
 use std::process::ExitCode;
@@ -43,7 +44,7 @@ pub const BANNERS: Banners = Banners { command: "sctp-bufmon", text: BANNER, csv
 /// Flags and columns of `sctp-bufmon`, for its man page and JSON schema.
 #[must_use]
 pub fn manual() -> Manual {
-    Manual::new::<Flags>(report::tables())
+    Manual::new::<Flags>(report::tables(), &metrics::METRICS)
 }
 
 /// Parses the flags, traces until the end, and returns the exit code.

@@ -9,15 +9,18 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Events, Findings, Form, Format,
     Get::{Bool, Fixed, Float, Int, Text},
-    IDENTITY, OWNER, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Shared, Table, draw,
-    endpoints, ms, us,
+    IDENTITY, Metrics, OWNER, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Shared, Table,
+    draw, endpoints, ms, us,
 };
 use probes::{
     DurationDist, Error, Identity, ValueDist,
     bufmon::{Buffers, Gaps, Limited, Received, Record, Row, Stall, StallCause, Wait},
 };
 
-use crate::findings::{Evidence, RULES};
+use crate::{
+    findings::{Evidence, RULES},
+    metrics::METRICS,
+};
 
 /// The columns of CSV, which are those of the Python script. As in the script, a value without samples is 0.
 const CSV: &[Column<Row>] = &[
@@ -434,6 +437,10 @@ impl Report {
 impl cli::Report for Report {
     type Record = Record;
     type Row = Row;
+
+    fn metrics(&self) -> &'static Metrics<Row> {
+        &METRICS
+    }
 
     fn header(&mut self, out: &mut Out) -> Result<()> {
         self.rows.header(out)

@@ -23,6 +23,7 @@ fn id() -> Identity {
         local: "10.1.0.1:46956".parse().ok(),
         peer: "10.2.0.1:5000".parse().ok(),
         life: 1,
+        began_here: true,
         ..Identity::default()
     }
 }
@@ -64,6 +65,7 @@ fn probe() -> Fake<Record, Row> {
         memory_waits: 0,
         zero_windows: 1,
         zero_window: Duration::from_millis(1500),
+        window_bytes: Some(300),
         in_flight_max_bytes: 300,
         recv_ppm: values(&[]),
         own_rwnd_bytes: values(&[]),

@@ -1,5 +1,6 @@
 //! `sctp-jitter`: intervals between arrivals of SCTP DATA chunks and how they vary, per stream.
 
+mod metrics;
 pub mod report;
 
 use std::process::ExitCode;
@@ -32,7 +33,7 @@ pub const BANNERS: Banners = Banners { command: "sctp-jitter", text: BANNER, csv
 /// Flags and columns of `sctp-jitter`, for its man page and JSON schema.
 #[must_use]
 pub fn manual() -> Manual {
-    Manual::new::<Flags>(report::tables())
+    Manual::new::<Flags>(report::tables(), &metrics::METRICS)
 }
 
 /// Parses the flags, traces until the end, and returns the exit code.

@@ -6,9 +6,11 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Column, Columns, Common, DIST_FIXED_US, Form, Format,
     Get::{Fixed, Int},
-    IDENTITY, OWNER, Out, PERCENTILES_FIXED_US, Part, Period, Rows, Table, draw, endpoints, us,
+    IDENTITY, Metrics, OWNER, Out, PERCENTILES_FIXED_US, Part, Period, Rows, Table, draw, endpoints, us,
 };
 use probes::{Due, DurationDist, Error, Histogram, Identity, jitter::Row};
+
+use crate::metrics::METRICS;
 
 /// A line of output: one stream identifier over all associations (merged) or, extended, one stream of one
 /// association.
@@ -208,6 +210,10 @@ impl Report {
 impl cli::Report for Report {
     type Record = ();
     type Row = Row;
+
+    fn metrics(&self) -> &'static Metrics<Row> {
+        &METRICS
+    }
 
     fn header(&mut self, out: &mut Out) -> Result<()> {
         self.rows.header(out)

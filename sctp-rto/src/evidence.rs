@@ -272,7 +272,7 @@ mod tests {
 
     use probes::{
         DurationDist,
-        rto::{CwndCuts, More},
+        rto::{CwndCuts, More, PathTransitions},
     };
 
     use super::*;
@@ -325,6 +325,7 @@ mod tests {
             early_acks: 0,
             cwnd_cuts: CwndCuts::default(),
             failover: None,
+            transitions: PathTransitions::default(),
             last: values(PathState::Active, 0, [2, 0, 0, 0]),
         }
     }

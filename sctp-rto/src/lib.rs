@@ -2,6 +2,7 @@
 
 mod evidence;
 pub mod findings;
+mod metrics;
 pub mod report;
 
 use std::process::ExitCode;
@@ -44,7 +45,7 @@ pub const BANNERS: Banners = Banners {
 /// Flags and columns of `sctp-rto`, for its man page and JSON schema.
 #[must_use]
 pub fn manual() -> Manual {
-    Manual::new::<Flags>(report::tables())
+    Manual::new::<Flags>(report::tables(), &metrics::METRICS)
 }
 
 /// Parses the flags, traces until the end, and returns the exit code.
@@ -57,7 +58,8 @@ fn trace(flags: &Flags) -> Result<()> {
     let common = &flags.common;
     let Some(session) = Session::start(&BANNERS, common)? else { return Ok(()) };
     // Findings need the RTO before each expiry, which only records have.
-    let records = matches!(common.format(), Format::Text | Format::Json) || common.has_findings();
+    let records =
+        common.has_rows() && matches!(common.format(), Format::Text | Format::Json) || common.has_findings();
     let config = Config { records, ..common.config() };
     let sizes = Sizes { max_paths: flags.max_paths, max_retransmitted: flags.max_retransmitted };
     let probe = Rto::open(&config, &sizes)?;

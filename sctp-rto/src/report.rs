@@ -6,7 +6,7 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, EXTREMES_MS, Events, Findings, Form, Format,
     Get::{Bool, Fixed, Float, Int, Ip, Text},
-    IDENTITY, OWNER, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Shared, Table, TimesOfDay, draw,
+    IDENTITY, Metrics, OWNER, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Shared, Table, TimesOfDay, draw,
     endpoints, ms,
 };
 use probes::{
@@ -17,6 +17,7 @@ use probes::{
 use crate::{
     evidence::Evidences,
     findings::{LONGEST_SACK_DELAY, RULES},
+    metrics::METRICS,
 };
 
 /// The columns that the Python script has too. CSV on stdout has [`STDOUT`] instead.
@@ -302,6 +303,10 @@ impl cli::Report for Report {
     type Record = Update;
     type Row = Row;
 
+    fn metrics(&self) -> &'static Metrics<Row> {
+        &METRICS
+    }
+
     fn header(&mut self, out: &mut Out) -> Result<()> {
         if self.form.format != Format::Text {
             return self.rows.header(out);
@@ -560,6 +565,7 @@ mod tests {
             peer: Some("10.9.2.2:5000".parse().unwrap()),
             path: Some("10.9.2.2".parse().unwrap()),
             life: 1,
+            began_here: true,
             ..Identity::default()
         };
         assert_eq!(

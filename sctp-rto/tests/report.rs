@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use probes::{
     DurationDist, Identity,
-    rto::{Cause, CwndCuts, More, PathCounts, PathState, Row, Update, Values},
+    rto::{Cause, CwndCuts, More, PathCounts, PathState, PathTransitions, Row, Update, Values},
 };
 use sctp_rto::{BANNERS, Flags, manual, report::Report};
 use sctptrace_tests::report::{Fake, Tested, first_of};
@@ -19,6 +19,7 @@ const ID: Identity = Identity {
     peer: None,
     path: None,
     life: 1,
+    began_here: true,
     payload_protocol: None,
     owner: None,
 };
@@ -101,6 +102,7 @@ fn a_row() -> Row {
         early_acks: 0,
         cwnd_cuts: CwndCuts { t3: 4, fast: 5, ecn: 6, inactive: 7 },
         failover: None,
+        transitions: PathTransitions::default(),
         last: values(600),
     }
 }

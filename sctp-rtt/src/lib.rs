@@ -1,6 +1,7 @@
 //! `sctp-rtt`: round-trip time of SCTP DATA chunks, from transmission to the SACK that covers the TSN.
 
 pub mod findings;
+mod metrics;
 pub mod report;
 
 use std::{process::ExitCode, time::Duration};
@@ -46,7 +47,7 @@ pub const BANNERS: Banners = Banners {
 /// Flags and columns of `sctp-rtt`, for its man page and JSON schema.
 #[must_use]
 pub fn manual() -> Manual {
-    Manual::new::<Flags>(report::tables())
+    Manual::new::<Flags>(report::tables(), &metrics::METRICS)
 }
 
 /// Parses the flags, traces until the end, and returns the exit code.

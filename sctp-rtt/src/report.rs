@@ -4,7 +4,7 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Events, Findings, Form, Format,
     Get::{Bool, Float, Int},
-    IDENTITY, OWNER, Out, PATH, PERCENTILES_US, Part, Period, Rows, Shared, Table, TimesOfDay, draw,
+    IDENTITY, Metrics, OWNER, Out, PATH, PERCENTILES_US, Part, Period, Rows, Shared, Table, TimesOfDay, draw,
     endpoints, us,
 };
 use probes::{
@@ -12,7 +12,7 @@ use probes::{
     rtt::{Row, Sample},
 };
 
-use crate::findings::RULES;
+use crate::{findings::RULES, metrics::METRICS};
 
 const ASSOC: Part<Row, Identity> = Part { prefix: "", what: "", of: |r| Some(&r.id), columns: ASSOC_ID };
 const SAMPLES: &[Column<Row>] =
@@ -139,6 +139,10 @@ impl Report {
 impl cli::Report for Report {
     type Record = Sample;
     type Row = Row;
+
+    fn metrics(&self) -> &'static Metrics<Row> {
+        &METRICS
+    }
 
     fn header(&mut self, out: &mut Out) -> Result<()> {
         if self.form.format != Format::Text {

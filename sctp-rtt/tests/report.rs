@@ -26,6 +26,7 @@ fn id(path: &str) -> Identity {
         peer: "[fd00::2]:5000".parse().ok(),
         path: path.parse().ok(),
         life: 1,
+        began_here: true,
         payload_protocol: Some(60),
         owner: Some(Rc::new(owner)),
     }

@@ -1,6 +1,7 @@
 //! `sctp-streamutil`: what the streams of SCTP associations carry, and how evenly they are used.
 
 pub mod findings;
+mod metrics;
 pub mod report;
 
 use std::process::ExitCode;
@@ -40,7 +41,7 @@ pub const BANNERS: Banners = Banners {
 /// Flags and columns of `sctp-streamutil`, for its man page and JSON schema.
 #[must_use]
 pub fn manual() -> Manual {
-    Manual::new::<Flags>(report::tables())
+    Manual::new::<Flags>(report::tables(), &metrics::METRICS)
 }
 
 /// Parses the flags, traces until the end, and returns the exit code.

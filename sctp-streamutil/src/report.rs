@@ -6,14 +6,17 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Column, Columns, Common, Findings, Form, Format,
     Get::{Fixed, Int},
-    IDENTITY, List, OWNER, Out, Part, Period, Rows, Table, draw, endpoints, us,
+    IDENTITY, List, Metrics, OWNER, Out, Part, Period, Rows, Table, draw, endpoints, us,
 };
 use probes::{
     Due, Error, Identity,
     streamutil::{Row, Stream, Undelivered},
 };
 
-use crate::findings::{Evidence, RULES};
+use crate::{
+    findings::{Evidence, RULES},
+    metrics::METRICS,
+};
 
 /// A line of output: one association, or one stream of it.
 struct Line {
@@ -324,6 +327,10 @@ fn lines(
 impl cli::Report for Report {
     type Record = ();
     type Row = Row;
+
+    fn metrics(&self) -> &'static Metrics<Row> {
+        &METRICS
+    }
 
     fn header(&mut self, out: &mut Out) -> Result<()> {
         self.rows.header(out)

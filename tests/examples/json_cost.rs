@@ -18,7 +18,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use cli::{Banners, Common, Out, Report, Run};
 use probes::{
-    Accounting, Due, DurationDist, Error, Identity, Owner, Probe, bufmon, jitter, rto, rtt,
+    Accounting, Change, Due, DurationDist, Error, Identity, Owner, Probe, bufmon, jitter, rto, rtt,
     streams::Association, streamutil,
 };
 
@@ -72,7 +72,7 @@ struct Source<Record, Row> {
     id: Rc<Identity>,
 }
 
-impl<Record, Row> Probe for Source<Record, Row> {
+impl<Record, Row: 'static> Probe for Source<Record, Row> {
     type Record = Record;
     type Row = Row;
 
@@ -102,6 +102,10 @@ impl<Record, Row> Probe for Source<Record, Row> {
     fn totals(&mut self, _: Due) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
         let rows = self.row.into_iter().flat_map(|row| (0..self.left).map(row));
         Ok(rows.map(Ok))
+    }
+
+    fn changed(&mut self) -> Result<impl Iterator<Item = Result<Change<Row>, Error>>, Error> {
+        Ok(std::iter::empty())
     }
 
     fn accounting(&self) -> Accounting {
@@ -141,6 +145,7 @@ fn id() -> Identity {
         peer: "10.2.0.1:38412".parse().ok(),
         path: "10.2.0.1".parse().ok(),
         life: 1,
+        began_here: true,
         payload_protocol: Some(60),
         owner: Some(Rc::new(owner)),
     }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use clap::{CommandFactory, Parser};
 use cli::{Banners, Common, Format, Manual, Out, Report, Run};
-use probes::{Accounting, Due, Error, Probe, Skipped};
+use probes::{Accounting, Change, Due, Error, Probe, Skipped};
 use serde_json::Value;
 
 /// A probe without a kernel, which hands out the records, the intervals' rows and the totals that a test
@@ -33,7 +33,7 @@ impl<Record, Row> Fake<Record, Row> {
     }
 }
 
-impl<Record, Row: Clone> Probe for Fake<Record, Row> {
+impl<Record, Row: Clone + 'static> Probe for Fake<Record, Row> {
     type Record = Record;
     type Row = Row;
 
@@ -61,6 +61,10 @@ impl<Record, Row: Clone> Probe for Fake<Record, Row> {
         // This probe regards all associations as living, so that none is due as ended.
         let rows = if due == Due::Ended { Vec::new() } else { self.totals.clone() };
         Ok(rows.into_iter().map(Ok))
+    }
+
+    fn changed(&mut self) -> Result<impl Iterator<Item = Result<Change<Row>, Error>>, Error> {
+        Ok(std::iter::empty())
     }
 
     fn accounting(&self) -> Accounting {

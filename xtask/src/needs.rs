@@ -24,7 +24,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 ];
 
 /// Debian packages that building and testing need.
-const PACKAGES: [&str; 23] = [
+const PACKAGES: [&str; 24] = [
     "bsdutils",
     "busybox-static",
     "clang",
@@ -42,6 +42,7 @@ const PACKAGES: [&str; 23] = [
     "mandoc",
     "ncat",
     "pkg-config",
+    "prometheus",
     "python3",
     "qemu-system-x86",
     "sip-tester",

@@ -18,6 +18,7 @@ struct identity {
 	struct endpoint_addr peer;  /* the peer's address of the association's first path */
 	struct endpoint_addr path;  /* the peer's address that this path leads to */
 	__u32 life;		    /* 1, and one more after each restart of the association */
+	__u32 began_here;	    /* 1: this host has sent the INIT, and the peer accepted */
 };
 
 static __always_inline void read_addr(struct endpoint_addr *to, union sctp_addr *from, __u16 port)
@@ -68,6 +69,9 @@ static __always_inline void identify(struct identity *id, struct sctp_associatio
 	id->assoc_id = READ(asoc, assoc_id);
 	id->netns = netns_of(false, asoc);
 	id->life = 1;
+	/* The path that the INIT took may have been removed since (sctp_assoc_rm_peer()): but only
+	 * the end that began has echoed a cookie. */
+	id->began_here = READ(asoc, init_last_sent_to) || READ(asoc, peer.cookie_len) > 0;
 	if (settings.wants & WANT_OWNERS)
 		note_assoc(id->assoc_id, (__u64)READ(asoc, base.sk));
 	read_addr(&id->local, &first->saddr, lport);

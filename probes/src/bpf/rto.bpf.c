@@ -84,6 +84,7 @@ struct state {
 	__u64 sack_ns;	     /* the last SACK that came on this path while it was the active one */
 	__u64 failover_ns;   /* from the last SACK on the path that failed to the first on this */
 	struct min_rtt min_rtt;
+	__u32 transitions[4]; /* changes to each state, by enum sctp_spinfo_state */
 };
 
 /* Evicted entries, and events that were lost or left out; see accounting() in rto.rs. */
@@ -711,6 +712,7 @@ static __always_inline int on_change(__u64 transport, __u32 cause, __u8 new_stat
 	path->last_ns = bpf_ktime_get_ns();
 	if (cause == CAUSE_STATE) {
 		v->path_state = new_state;
+		path->state.transitions[new_state & 3]++;
 		v->paths += (1u << (new_state & 3) * 8) - (1u << (old_state & 3) * 8);
 	} else {
 		v->primary = true;

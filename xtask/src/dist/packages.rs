@@ -52,6 +52,7 @@ impl Dist {
             ("SUMMARY", summary(name)?),
             ("SCRIPT", script(name)),
             ("DEPENDS", depends),
+            ("PORT", port(name)?.to_string()),
         ]);
         let folder = self.stage("command", name, arch, &values)?;
         copy(program, &folder.join(name))?;
@@ -59,6 +60,7 @@ impl Dist {
         copy(&self.work.join(THIRD_PARTY), &folder.join(THIRD_PARTY))?;
         gzip(&folder.join(THIRD_PARTY))?;
         values.fill("unit.service", &folder.join(format!("{name}@.service")))?;
+        values.fill("unit.socket", &folder.join(format!("{name}@.socket")))?;
         for script in ["postinst", "prerm", "postrm"] {
             values.fill(&format!("deb/{script}"), &folder.join("scripts").join(script))?;
         }
@@ -158,6 +160,21 @@ fn deb_name(name: &str, arch: &Arch) -> String {
 fn script(name: &str) -> String {
     format!("{}.py", name.replace('-', "_"))
 }
+
+/// The port at which a command's socket unit serves metrics.
+fn port(name: &str) -> Result<u16, Failure> {
+    let found = METRICS_PORTS.iter().find(|(command, _)| *command == name);
+    found.map(|(_, port)| *port).ok_or_else(|| Failure(format!("{name} has no port for metrics")))
+}
+
+/// The ports of metrics. packaging/monitoring and docs/metrics.md have them, too.
+const METRICS_PORTS: [(&str, u16); 5] = [
+    ("sctp-rtt", 10_621),
+    ("sctp-rto", 10_622),
+    ("sctp-bufmon", 10_623),
+    ("sctp-jitter", 10_624),
+    ("sctp-streamutil", 10_625),
+];
 
 /// A command's `description` in its `Cargo.toml`.
 fn summary(name: &str) -> Result<String, Failure> {

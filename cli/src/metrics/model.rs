@@ -1,0 +1,459 @@
+//! Sums of what has changed, by label set.
+//!
+//! Each change has numbers since the start of its path, association or stream; what they exceed the last ones by is added
+//! to the sums of its label set. So a sum never falls, whoever ends or makes room.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+    net::IpAddr,
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
+
+use probes::{
+    Change, Identity, Octaves,
+    lifecycle::{AssocEvent, Happening, Side},
+};
+
+use super::{
+    Labels, Metrics, Unit, Values,
+    definition::{ASSOCIATIONS, ENDS, HANDSHAKES, INFO},
+    text::{Extra, Writer, escaped},
+};
+use crate::{
+    lifecycle::{REASONS, reason},
+    protocol::protocol_name,
+};
+
+/// For so long the series of an ended association keep their last values.
+const KEEP: Duration = Duration::from_secs(5 * 60);
+
+/// Of the label sets that there is room for, one in so many is for the rest of a service's peers or associations.
+const REST_PART: usize = 8;
+
+/// At least as many series as there are without labels of associations: losses, the kernel's own counters.
+const OF_HOST: usize = 64;
+
+/// Bounds of the histogram of handshakes: from 131 us to 4.3 s.
+const HANDSHAKE_EDGES: RangeInclusive<u32> = 17..=32;
+
+/// Value of a label of what has no series of its own.
+const OTHER: &str = "other";
+
+/// Sums and last values.
+pub(crate) struct Model<Row: 'static> {
+    metrics: &'static Metrics<Row>,
+    labels: Labels,
+    /// The most label sets.
+    room: usize,
+    /// The most series that metrics of paths may add.
+    room_of_paths: usize,
+    sets: Vec<Set>,
+    /// Label sets by their text.
+    by_text: HashMap<String, usize>,
+    /// By place in the kernel side's table: what was last seen there.
+    entries: BTreeMap<u32, Entry>,
+    /// By id: the associations that live.
+    living: HashMap<u32, Living>,
+    /// Associations that have no series of their own, as there was no room.
+    folded: u64,
+}
+
+/// A label set, with its sums.
+struct Set {
+    labels: String,
+    /// For each metric of rows as many as [`Values::sums`].
+    sums: Vec<u128>,
+    /// For each histogram of rows.
+    octaves: Vec<Vec<u64>>,
+    ends: [u64; REASONS.len()],
+    handshakes: Vec<u64>,
+    handshake_sum: u128,
+    /// Number of associations that live.
+    living: u64,
+    /// When it was used last.
+    used: Instant,
+}
+
+/// What was last seen of a path, an association or a stream.
+struct Entry {
+    serial: u64,
+    set: usize,
+    has_ended: bool,
+    path: Option<IpAddr>,
+    /// For each metric of rows: numbers since the start, as many as [`Values::sums`], or one value.
+    numbers: Vec<Option<u64>>,
+    octaves: Vec<Octaves>,
+}
+
+/// An association that lives.
+struct Living {
+    id: Identity,
+    began_here: bool,
+    set: usize,
+}
+
+impl<Row> Model<Row> {
+    pub(crate) fn new(metrics: &'static Metrics<Row>, labels: Labels, max_series: u32) -> Self {
+        let of_rows: usize = metrics.of_rows.iter().map(|metric| metric.values.series()).sum();
+        let handshakes = if metrics.of_host { HANDSHAKE_EDGES.count() + 3 } else { 0 };
+        let ends = if labels == Labels::Assoc { 1 } else { REASONS.len() };
+        let info = usize::from(labels == Labels::Assoc);
+        let has_paths = labels != Labels::Port
+            && metrics.of_rows.iter().any(|metric| matches!(metric.values, Values::LargestOfPaths(_)));
+        let room_of_paths = if has_paths { max_series as usize / REST_PART } else { 0 };
+        let room = (max_series as usize).saturating_sub(room_of_paths + OF_HOST)
+            / (1 + ends + info + handshakes + of_rows);
+        Self {
+            metrics,
+            labels,
+            room: room.max(1),
+            room_of_paths,
+            sets: Vec::new(),
+            by_text: HashMap::new(),
+            entries: BTreeMap::new(),
+            living: HashMap::new(),
+            folded: 0,
+        }
+    }
+
+    /// Number of associations that have no series of their own.
+    pub(crate) fn folded(&self) -> u64 {
+        self.folded
+    }
+
+    /// Adds what has changed.
+    pub(crate) fn add(&mut self, change: &Change<Row>) {
+        let id = (self.metrics.id)(&change.row);
+        let known = self.living.get(&id.assoc_id).map(|living| living.began_here);
+        let set = self.set(id, known.unwrap_or(id.began_here));
+        if let Some(living) = self.living.get_mut(&id.assoc_id) {
+            living.id.payload_protocol = id.payload_protocol.or(living.id.payload_protocol);
+            living.id.owner = id.owner.clone().or_else(|| living.id.owner.take());
+            if living.set != set {
+                self.sets[living.set].living -= 1;
+                self.sets[set].living += 1;
+                living.set = set;
+            }
+        }
+        let path = id.path;
+        let before = self.entries.remove(&change.place).filter(|entry| entry.serial == change.serial);
+        let sums = &mut self.sets[set];
+        let mut numbers = Vec::with_capacity(sums.sums.len());
+        let (mut at, mut histograms) = (0, 0);
+        for metric in self.metrics.of_rows {
+            let last = |at: usize| before.as_ref().and_then(|entry| *entry.numbers.get(at)?).unwrap_or(0);
+            let here = numbers.len();
+            match &metric.values {
+                Values::Counter(of) => numbers.push(grow(&mut sums.sums[at], of(&change.row), last(here))),
+                Values::Counters { of, .. } => {
+                    for (n, (_, of)) in of.iter().enumerate() {
+                        numbers.push(grow(&mut sums.sums[at + n], of(&change.row), last(here + n)));
+                    }
+                }
+                Values::Divided { of, .. } => {
+                    let (number, cause) = of(&change.row);
+                    numbers.push(grow(&mut sums.sums[at + cause], number, last(here)));
+                }
+                Values::LargestOfPaths(of) | Values::Least(of) => numbers.push(of(&change.row)),
+                Values::InState { of, .. } => numbers.push(of(&change.row).map(|state| state as u64)),
+                Values::Histogram { sum, .. } => {
+                    numbers.push(grow(&mut sums.sums[at], nanoseconds(sum(&change.row)), last(here)));
+                    if let Some(now) = change.octaves.get(histograms) {
+                        let before = before.as_ref().and_then(|entry| entry.octaves.get(histograms));
+                        let new = now.since(before.unwrap_or(&Octaves::default()));
+                        sums.octaves[histograms].iter_mut().zip(new).for_each(|(sum, new)| *sum += new);
+                    }
+                    histograms += 1;
+                }
+            }
+            at += metric.values.sums();
+        }
+        let Change { serial, has_ended, ref octaves, .. } = *change;
+        let entry = Entry { serial, set, has_ended, path, numbers, octaves: octaves.clone() };
+        self.entries.insert(change.place, entry);
+    }
+
+    /// Adds a begin, restart or end of an association.
+    pub(crate) fn happened(&mut self, event: &AssocEvent) {
+        let began_here = event.initiated == Side::Here;
+        let set = self.set(&event.id, began_here);
+        match event.happening {
+            Happening::Found | Happening::Up => {
+                self.folded += u64::from(self.is_rest(set));
+                self.sets[set].living += 1;
+                let living = Living { id: event.id.clone(), began_here, set };
+                if let Some(replaced) = self.living.insert(event.id.assoc_id, living) {
+                    self.sets[replaced.set].living -= 1;
+                }
+            }
+            Happening::Restart => {
+                if let Some(living) = self.living.get_mut(&event.id.assoc_id) {
+                    living.id = event.id.clone();
+                }
+            }
+            Happening::End => {
+                if let Some(gone) = self.living.remove(&event.id.assoc_id) {
+                    self.sets[gone.set].living -= 1;
+                }
+            }
+            Happening::Failed => {}
+        }
+        let set = &mut self.sets[set];
+        if let Some(ending) = &event.ending
+            && let Some(n) = REASONS.iter().position(|name| *name == reason(ending.reason))
+        {
+            set.ends[n] += 1;
+        }
+        if let Some(handshake) = event.handshake.map(nanoseconds) {
+            set.handshake_sum += u128::from(handshake);
+            let new = Octaves::of_times(&[handshake]);
+            set.handshakes.iter_mut().zip(new.since(&Octaves::default())).for_each(|(sum, new)| *sum += new);
+        }
+    }
+
+    /// Returns the label set of an association, which it makes if it is new.
+    fn set(&mut self, id: &Identity, began_here: bool) -> usize {
+        let accepted = if began_here { id.peer } else { id.local };
+        let port = accepted.map_or_else(|| "unknown".to_owned(), |addr| addr.port().to_string());
+        let protocol = match id.payload_protocol {
+            None => "unknown",
+            Some(0) => "unspecified",
+            Some(identifier) => protocol_name(identifier).unwrap_or(OTHER),
+        };
+        let service = format!("service_port=\"{port}\",protocol=\"{protocol}\"");
+        let peer = id.peer.map_or_else(|| "unknown".to_owned(), |addr| addr.ip().to_string());
+        let own = match self.labels {
+            Labels::Port => service.clone(),
+            Labels::Peer => format!("{service},peer=\"{peer}\""),
+            Labels::Assoc => format!("{service},peer=\"{peer}\",assoc=\"{}\"", id.assoc_id),
+        };
+        let rest_of = |service: &str| match self.labels {
+            Labels::Port => service.to_owned(),
+            Labels::Peer => format!("{service},peer=\"{OTHER}\""),
+            Labels::Assoc => format!("{service},peer=\"{OTHER}\",assoc=\"{OTHER}\""),
+        };
+        let rest = rest_of(&service);
+        let rest_of_all = rest_of(&format!("service_port=\"{OTHER}\",protocol=\"{OTHER}\""));
+        let for_rest = if self.labels == Labels::Port { 0 } else { self.room.div_ceil(REST_PART) };
+        let now = Instant::now();
+        let found = self
+            .find_or_make(own, self.room.saturating_sub(for_rest + 1), now)
+            .or_else(|| self.find_or_make(rest, self.room.saturating_sub(1), now))
+            .or_else(|| self.find_or_make(rest_of_all, usize::MAX, now));
+        found.unwrap_or_default()
+    }
+
+    /// Returns the label set with this text; `None` if it is new and there are as many as `room` already.
+    fn find_or_make(&mut self, labels: String, room: usize, now: Instant) -> Option<usize> {
+        if let Some(set) = self.by_text.get(&labels) {
+            self.sets[*set].used = now;
+            return Some(*set);
+        }
+        let octaves = vec![0; Octaves::EDGES.count() + 1];
+        let of_rows = self.metrics.of_rows.iter();
+        let histograms = of_rows.clone().filter(|metric| matches!(metric.values, Values::Histogram { .. }));
+        let set = Set {
+            labels: labels.clone(),
+            sums: vec![0; of_rows.map(|metric| metric.values.sums()).sum()],
+            octaves: vec![octaves.clone(); histograms.count()],
+            ends: [0; REASONS.len()],
+            handshakes: octaves,
+            handshake_sum: 0,
+            living: 0,
+            used: now,
+        };
+        let at = if self.sets.len() < room {
+            self.sets.push(set);
+            self.sets.len() - 1
+        } else {
+            let at = self.longest_unused(now)?;
+            let gone = mem::replace(&mut self.sets[at], set);
+            self.by_text.remove(&gone.labels);
+            // Their streams may not be known to have ended.
+            self.entries
+                .values_mut()
+                .filter(|entry| entry.set == at)
+                .for_each(|entry| entry.has_ended = true);
+            at
+        };
+        self.by_text.insert(labels, at);
+        Some(at)
+    }
+
+    /// The label set that is shown no more and was used before all others; `None` if all are shown.
+    fn longest_unused(&self, now: Instant) -> Option<usize> {
+        let hidden = self.sets.iter().enumerate().filter(|(_, set)| !self.is_shown(set, now));
+        hidden.min_by_key(|(_, set)| set.used).map(|(at, _)| at)
+    }
+
+    fn is_rest(&self, set: usize) -> bool {
+        let label = if self.labels == Labels::Port { "service_port" } else { "peer" };
+        self.sets[set].labels.contains(&format!("{label}=\"{OTHER}\""))
+    }
+
+    /// Services are shown for ever, peers and associations as long as any lives, and a while after that.
+    fn is_shown(&self, set: &Set, now: Instant) -> bool {
+        self.labels == Labels::Port || set.living > 0 || now.saturating_duration_since(set.used) < KEEP
+    }
+
+    /// Writes all series.
+    pub(crate) fn write(&self, to: &mut Writer) {
+        let now = Instant::now();
+        let mut shown: Vec<_> =
+            (0..self.sets.len()).filter(|set| self.is_shown(&self.sets[*set], now)).collect();
+        shown.sort_unstable_by(|a, b| self.sets[*a].labels.cmp(&self.sets[*b].labels));
+        self.write_associations(to, &shown);
+        let mut at = 0;
+        let (mut number, mut histogram) = (0, 0);
+        for metric in self.metrics.of_rows {
+            to.family(metric.name, metric.values.kind(), metric.help);
+            match &metric.values {
+                Values::Histogram { edges, .. } => {
+                    for set in shown.iter().map(|set| &self.sets[*set]) {
+                        let counts = &set.octaves[histogram];
+                        to.histogram(metric.name, &set.labels, counts, edges.clone(), set.sums[at]);
+                    }
+                    histogram += 1;
+                }
+                Values::LargestOfPaths(_) | Values::Least(_) | Values::InState { .. } => {
+                    self.write_gauge(to, metric.name, metric.unit, &metric.values, number);
+                }
+                values => {
+                    let own = values.own_label();
+                    for set in shown.iter().map(|set| &self.sets[*set]) {
+                        for (n, sum) in set.sums[at..at + values.sums()].iter().enumerate() {
+                            let extra = own.as_ref().map(|(label, names)| Extra(label, names[n]));
+                            to.sample(metric.name, "", &set.labels, extra, *sum, metric.unit);
+                        }
+                    }
+                }
+            }
+            at += metric.values.sums();
+            number += match &metric.values {
+                Values::Counters { of, .. } => of.len(),
+                _ => 1,
+            };
+        }
+    }
+
+    fn write_associations(&self, to: &mut Writer, shown: &[usize]) {
+        let sets = || shown.iter().map(|set| &self.sets[*set]);
+        to.head(&ASSOCIATIONS);
+        sets().for_each(|set| {
+            to.sample(ASSOCIATIONS.name, "", &set.labels, None, set.living.into(), Unit::One)
+        });
+        if self.labels == Labels::Assoc {
+            to.head(&INFO);
+            let mut living: Vec<_> =
+                self.living.values().filter(|living| !self.is_rest(living.set)).collect();
+            living.sort_unstable_by_key(|living| living.id.assoc_id);
+            for living in living {
+                to.sample(INFO.name, "", &info(&living.id), None, 1, Unit::One);
+            }
+        }
+        to.head(&ENDS);
+        for set in sets() {
+            for (reason, count) in REASONS.iter().zip(set.ends) {
+                if count > 0 || self.labels != Labels::Assoc {
+                    let extra = Some(Extra("reason", reason));
+                    to.sample(ENDS.name, "", &set.labels, extra, count.into(), Unit::One);
+                }
+            }
+        }
+        if self.metrics.of_host {
+            to.head(&HANDSHAKES);
+            for set in sets() {
+                to.histogram(
+                    HANDSHAKES.name,
+                    &set.labels,
+                    &set.handshakes,
+                    HANDSHAKE_EDGES,
+                    set.handshake_sum,
+                );
+            }
+        }
+    }
+
+    /// Writes a metric of what lives. `number`: the index of its values in [`Entry::numbers`].
+    fn write_gauge(&self, to: &mut Writer, name: &str, unit: Unit, values: &Values<Row>, number: usize) {
+        let living = self.entries.values().filter(|entry| !entry.has_ended);
+        let values_of = living.filter_map(|entry| Some((entry, (*entry.numbers.get(number)?)?)));
+        let mut found = BTreeMap::<(&str, Option<String>), u64>::new();
+        for (entry, value) in values_of {
+            let labels = self.sets[entry.set].labels.as_str();
+            match values {
+                Values::InState { names, .. } => {
+                    let mut count = |n: usize, more| {
+                        let key = (labels, Some(names[n].to_owned()));
+                        *found.entry(key).or_default() += more;
+                    };
+                    (0..names.len()).for_each(|n| count(n, 0));
+                    count((value as usize).min(names.len() - 1), 1);
+                }
+                Values::Least(_) => {
+                    let least = found.entry((labels, None)).or_insert(value);
+                    *least = value.min(*least);
+                }
+                _ => {
+                    let path = match self.labels {
+                        Labels::Port => None,
+                        _ => Some(entry.path.map_or_else(|| "unknown".to_owned(), |path| path.to_string())),
+                    };
+                    let path = match path {
+                        Some(path)
+                            if found.len() >= self.room_of_paths
+                                && !found.contains_key(&(labels, Some(path.clone()))) =>
+                        {
+                            Some(OTHER.to_owned())
+                        }
+                        path => path,
+                    };
+                    let largest = found.entry((labels, path)).or_insert(value);
+                    *largest = value.max(*largest);
+                }
+            }
+        }
+        let label = values.own_label().map_or("path", |(label, _)| label);
+        for ((labels, own), value) in found {
+            let extra = own.as_ref().map(|own| Extra(label, own));
+            to.sample(name, "", labels, extra, value.into(), unit);
+        }
+    }
+}
+
+/// Adds to a sum what a number exceeds its last value by. Returns the last value for the next time: a number that falls, as
+/// that of a send that only seemed to wait, counts again only beyond what it was.
+fn grow(sum: &mut u128, number: u64, last: u64) -> Option<u64> {
+    *sum += u128::from(number.saturating_sub(last));
+    Some(number.max(last))
+}
+
+/// The labels of `sctp_association_info`.
+fn info(id: &Identity) -> String {
+    let mut labels = format!("assoc=\"{}\",netns=\"{}\"", id.assoc_id, id.netns);
+    for (end, addr) in [("local", id.local), ("peer", id.peer)] {
+        if let Some(addr) = addr {
+            labels += &format!(",{end}=\"{}\",{end}_port=\"{}\"", addr.ip(), addr.port());
+        }
+    }
+    if let Some(owner) = &id.owner {
+        let texts = [
+            ("pid", owner.pid.map(|pid| pid.to_string())),
+            ("comm", owner.comm.clone()),
+            ("cgroup", owner.cgroup.clone()),
+        ];
+        for (label, text) in texts {
+            if let Some(text) = text {
+                labels += &format!(",{label}=\"{}\"", escaped(&text));
+            }
+        }
+    }
+    labels
+}
+
+/// A time of less than 584 years, in nanoseconds.
+fn nanoseconds(time: Duration) -> u64 {
+    time.as_nanos().try_into().unwrap_or(u64::MAX)
+}

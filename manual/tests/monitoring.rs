@@ -1,0 +1,67 @@
+//! What `packaging/monitoring` has for Prometheus and Grafana is valid, and asks for metrics that the commands have.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use sctptrace_manual::pages;
+use serde_json::Value;
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging/monitoring")
+}
+
+/// The alerts' unit tests are in `sctp.alerts.test.yml`.
+#[test]
+fn prometheus_takes_configuration_and_rules_and_the_alerts_fire_when_they_should() {
+    for arguments in [
+        &["check", "config", "prometheus.yml"][..],
+        &["check", "rules", "sctp.rules.yml", "sctp.alerts.yml"],
+        &["test", "rules", "sctp.alerts.test.yml"],
+    ] {
+        let promtool = Command::new("promtool").args(arguments).current_dir(folder()).output();
+        let output = promtool.expect("promtool of the Debian package prometheus");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// The names of metrics in an expression.
+fn names(expression: &str) -> Vec<&str> {
+    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
+    words.filter(|word| word.starts_with("sctp_") || word.starts_with("sctptrace_")).collect()
+}
+
+#[test]
+fn rules_and_dashboard_ask_for_metrics_that_there_are() {
+    let pages = pages();
+    let metrics: Vec<_> = pages.iter().flat_map(|page| page.metrics()).collect();
+    let is_known = |name: &str| {
+        metrics.iter().any(|metric| {
+            let endings: &[&str] =
+                if metric.kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+            name.strip_prefix(metric.name).is_some_and(|ending| endings.contains(&ending))
+        })
+    };
+    let mut asked = 0;
+    let mut check = |expression: &str| {
+        for name in names(expression) {
+            assert!(is_known(name), "{name}: {expression}");
+            asked += 1;
+        }
+    };
+    for file in ["sctp.rules.yml", "sctp.alerts.yml"] {
+        let text = fs::read_to_string(folder().join(file)).unwrap();
+        let is_said = |line: &&str| {
+            ["#", "summary:", "- record:"].iter().any(|begin| line.trim_start().starts_with(begin))
+        };
+        text.lines().filter(|line| !is_said(line)).for_each(&mut check);
+    }
+    let dashboard: Value =
+        serde_json::from_str(&fs::read_to_string(folder().join("dashboard.json")).unwrap()).unwrap();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            check(target["expr"].as_str().unwrap());
+        }
+    }
+    assert!(asked > 40, "{asked} names");
+}
