@@ -232,8 +232,7 @@ mod tests {
         fs::create_dir(at("elsewhere")).unwrap();
         fs::write(at("elsewhere/victim"), "precious").unwrap();
         fs::write(at("host"), "first").unwrap();
-        let [path, victim, inside] =
-            ["metrics/x.prom", "elsewhere/victim", "metrics/victim"].map(|name| at(name));
+        let [path, victim, inside] = ["metrics/x.prom", "elsewhere/victim", "metrics/victim"].map(&at);
         let host = fs::File::open(at("host")).unwrap();
         let [socket, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let clients =

@@ -35,6 +35,9 @@ pub enum Unit {
     Nanoseconds,
 }
 
+/// A value of a label, and the number that it has in a row.
+pub type Part<Row> = (&'static str, fn(&Row) -> u64);
+
 /// How a metric's values come from rows. Numbers of rows are since the start of the trace.
 pub enum Values<Row: 'static> {
     /// A sum over all rows that ever were.
@@ -44,7 +47,7 @@ pub enum Values<Row: 'static> {
         /// Name of the label.
         label: &'static str,
         /// Its values, and the number that each has in a row.
-        of: &'static [(&'static str, fn(&Row) -> u64)],
+        of: &'static [Part<Row>],
     },
     /// A sum, which is divided by what is going on when it grows.
     Divided {
