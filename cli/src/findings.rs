@@ -333,15 +333,15 @@ mod tests {
 
     #[test]
     fn a_finding_begins_once_and_is_over_once() {
-        let begin = ("above_1".to_owned(), false);
-        let end = ("above_1".to_owned(), true);
+        // Whether each object says that the finding is over.
+        let over = |numbers: &[f64]| -> Vec<bool> {
+            codes(numbers).into_iter().filter(|(code, _)| code == "above_1").map(|(_, over)| over).collect()
+        };
         assert!(codes(&[0.0, 1.0, f64::NAN]).is_empty());
-        assert_eq!(codes(&[2.0]), [begin.clone()]);
-        assert_eq!(codes(&[2.0, 2.0, 0.0, f64::NAN, 2.0, 0.0, 0.0]), [begin.clone()]);
-        let over = [begin.clone(), end.clone()];
-        assert_eq!(codes(&[0.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0]), over);
-        let again = [begin.clone(), end, begin];
-        assert_eq!(codes(&[2.0, 0.0, 0.0, f64::NAN, 3.0]), again);
+        assert_eq!(over(&[2.0]), [false]);
+        assert_eq!(over(&[2.0, 2.0, 0.0, f64::NAN, 2.0, 0.0, 0.0]), [false]);
+        assert_eq!(over(&[0.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0]), [false, true]);
+        assert_eq!(over(&[2.0, 0.0, 0.0, f64::NAN, 3.0]), [false, true, false]);
     }
 
     #[test]

@@ -76,6 +76,8 @@ struct Outqueue {
     idata: bool,
     /// Packets that may be sent at once; 0: any number (`Max.Burst`).
     max_burst: u32,
+    /// The stream of the queued chunks is being reset: none of them is sent.
+    reset: bool,
     used: u32,
 }
 
@@ -135,8 +137,8 @@ impl Outqueue {
         packet.size == OVERHEAD || packet.size + (chunk.bytes + self.header()).next_multiple_of(4) <= MTU
     }
 
-    /// What keeps the kernel from sending a chunk that it has stopped at for a reason of its own (Max.Burst, or one
-    /// packet after T3-rtx): a rule, if one holds, or else that reason.
+    /// What keeps the kernel from sending a chunk that it has stopped at for a reason of its own (Max.Burst, a
+    /// reset, or one packet after T3-rtx): a rule, if one holds, or else that reason.
     fn stopped_at(&self, chunk: &Chunk, path: usize, rest: u32) -> Limit {
         let packet = Packet { size: OVERHEAD };
         self.can_append(chunk, path, self.paths[path].cwnd, &packet, rest).err().unwrap_or(Limit::Other)
@@ -191,6 +193,9 @@ impl Outqueue {
             let chosen = chunk.chosen.filter(|path| self.paths[*path].state == ACTIVE);
             let path = chosen.unwrap_or(self.active);
             let rest = self.queued() - chunk.bytes - self.header();
+            if self.reset {
+                return Some(self.stopped_at(&chunk, path, rest));
+            }
             match self.can_append(&chunk, path, cwnd[path], &packets[path], rest) {
                 Err(Limit::Other) => return Some(self.stopped_at(&chunk, path, rest)),
                 Err(limit) => return Some(limit),
@@ -254,6 +259,7 @@ impl World {
             more: false,
             idata: false,
             max_burst: 0,
+            reset: false,
             used: 0,
         };
         let mut world = Self {
@@ -480,6 +486,10 @@ impl World {
             }
             Step::Idata(on) if self.q.queue.is_empty() && self.q.again.is_empty() => self.q.idata = on,
             Step::Burst(n) => self.q.max_burst = n,
+            Step::Reset(on) => {
+                self.q.reset = on;
+                self.flush(false, 0);
+            }
             Step::Active(path) => {
                 self.q.active = path;
                 self.flush(false, 0);
@@ -573,6 +583,7 @@ enum Step {
     Nodelay(bool),
     Idata(bool),
     Burst(u32),
+    Reset(bool),
     Active(usize),
     Path(usize, u32),
     State(u32),
@@ -604,6 +615,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Nodelay),
         1 => any::<bool>().prop_map(Step::Idata),
         1 => (0_u32..3).prop_map(Step::Burst),
+        2 => any::<bool>().prop_map(Step::Reset),
         1 => (0_usize..2).prop_map(Step::Active),
         1 => (0_usize..2, prop_oneof![2 => Just(ACTIVE), 1 => Just(INACTIVE), 1 => Just(UNCONFIRMED)])
             .prop_map(|(path, state)| Step::Path(path, state)),

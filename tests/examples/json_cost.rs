@@ -226,7 +226,12 @@ fn samples_of_bufmon(count: u32) -> Result<()> {
         })
     };
     let source = Source { left: count, record, row: None, id: id().into() };
-    write(&sctp_bufmon::BANNERS, |f: &sctp_bufmon::Flags| &f.common, sctp_bufmon::report::Report::new, source)
+    write(
+        &sctp_bufmon::BANNERS,
+        |f: &sctp_bufmon::Flags| &f.common,
+        |common| sctp_bufmon::report::Report::new(common, false),
+        source,
+    )
 }
 
 fn rows_of_rtt(count: u32) -> Result<()> {
