@@ -40,11 +40,10 @@ const SCENES: &[Scene] = &[
     // No SACK comes on the primary path any more.
     Scene {
         port: 7003,
-        script: "serve --bind 10.2.0.1,10.2.1.1
-            a sctp-traffic client --local-port 7003 --bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --count 200 --rate 10 \
-                --size 1000 --nodelay >client.json & client=$!
-            sleep 3; lose_sacks 100 3
-            wait $client $server; lose_stop",
+        script: "lose_sacks 100 3 20
+            one '--bind 10.2.0.1,10.2.1.1' '--bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --count 200 --rate 10 \
+                --size 1000 --nodelay'
+            lose_stop",
         found: &[["rto", "sacks_lost", "a"]],
     },
     // Data is lost, on the only path; one chunk so often that the association stalls.
