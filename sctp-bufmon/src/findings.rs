@@ -178,7 +178,7 @@ pub const RULES: &[Rule<Evidence>] = &[
     Rule {
         words: Words {
             code: "sndbuf_small",
-            premises: "for half of an interval or more, all data was sent and a send waited for room in the send buffer (or \
+            premises: "in two intervals: for half of it or more, all data was sent and a send waited for room in the send buffer (or \
                 was refused for want of it); the buffer was full at a look, no other association shares it, and the \
                 association was not stalled",
             sentence: "The send buffer is full of what is in flight: neither cwnd nor the peer's window limits the sender, its \
@@ -186,20 +186,20 @@ pub const RULES: &[Rule<Evidence>] = &[
             cure: "a larger send buffer (SO_SNDBUF, net.sctp.sctp_wmem)",
             section: "RFC 9260 6.1",
         },
-        intervals: 1,
+        intervals: 2,
         judge: sndbuf_small,
     },
     Rule {
         words: Words {
             code: "shared_sndbuf",
-            premises: "for half of an interval or more, all data was sent and a send waited for room in the send buffer (or \
+            premises: "in two intervals: for half of it or more, all data was sent and a send waited for room in the send buffer (or \
                 was refused for want of it); the buffer was full at a look, several associations share it, and more than \
                 half of what they held was not this one's",
             sentence: "Sends wait for room in a send buffer that other associations of the socket fill",
             cure: "net.sctp.sndbuf_policy=1, a socket for each association, or a larger send buffer (SO_SNDBUF)",
             section: "RFC 6458 3.1.4",
         },
-        intervals: 1,
+        intervals: 2,
         judge: shared_sndbuf,
     },
     Rule {

@@ -21,6 +21,8 @@ struct Scene {
     script: &'static str,
     /// Each finding: its command, its code, and the side whose association it is about.
     found: &'static [[&'static str; 3]],
+    /// Findings that are as true, and depend on which packets were on their way at what moment.
+    may: &'static [[&'static str; 3]],
 }
 
 const SCENES: &[Scene] = &[
@@ -29,6 +31,7 @@ const SCENES: &[Scene] = &[
         port: 7001,
         script: "one '--bind 10.2.0.1 --sack-delay 200' '--bind 10.1.0.1 --count 20 --rate 4 --size 4000'",
         found: &[["rtt", "delayed_sack", "a"]],
+        may: &[],
     },
     // The same, where RTO.Min is below that.
     Scene {
@@ -36,6 +39,7 @@ const SCENES: &[Scene] = &[
         script: "one '--bind 10.2.0.1 --sack-delay 200' \
             '--bind 10.1.0.1 --count 12 --rate 2 --size 4000 --rto-min 100 --rto-initial 300 --linger 1000'",
         found: &[["rto", "rto_below_sack_delay", "a"]],
+        may: &[],
     },
     // No SACK comes on the primary path any more.
     Scene {
@@ -44,7 +48,8 @@ const SCENES: &[Scene] = &[
             one '--bind 10.2.0.1,10.2.1.1' '--bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --count 200 --rate 10 \
                 --size 1000 --nodelay'
             lose_stop",
-        found: &[["rto", "sacks_lost", "a"]],
+        found: &[["rto", "sacks_lost", "a"], ["rto", "path_jumped", "a"]],
+        may: &[["bufmon", "path_silent", "a"]],
     },
     // Data is lost, on the only path; one chunk so often that the association stalls.
     Scene {
@@ -57,6 +62,7 @@ const SCENES: &[Scene] = &[
             ["bufmon", "one_missing", "a"],
             ["streamutil", "hol_blocking", "b"],
         ],
+        may: &[],
     },
     // The same, where RTO.Min is small as well: no retransmission is needless.
     Scene {
@@ -70,6 +76,7 @@ const SCENES: &[Scene] = &[
             ["bufmon", "one_missing", "a"],
             ["streamutil", "hol_blocking", "b"],
         ],
+        may: &[],
     },
     // One stream of ten, and all ten.
     Scene {
@@ -84,6 +91,7 @@ const SCENES: &[Scene] = &[
             ["streamutil", "one_stream", "a"],
             ["streamutil", "hol_blocking", "b"],
         ],
+        may: &[],
     },
     Scene {
         port: 7007,
@@ -95,12 +103,14 @@ const SCENES: &[Scene] = &[
             ["bufmon", "one_missing", "a"],
             ["streamutil", "hol_blocking", "b"],
         ],
+        may: &[],
     },
     Scene {
         port: 7008,
         script: "one '--bind 10.2.0.1 --streams 4' \
             '--bind 10.1.0.1 --streams 4 --count 50 --rate 25 --nodelay --invalid-streams 7'",
         found: &[["streamutil", "invalid_stream", "a"]],
+        may: &[],
     },
     // T3-rtx sends probes of a closed window again, and each is lost on purpose: that is no loss on the path.
     Scene {
@@ -108,6 +118,7 @@ const SCENES: &[Scene] = &[
         script: "one '--bind 10.2.0.1 --read-after 6000 --rcvbuf 30000' \
             '--bind 10.1.0.1 --count 100 --size 1000 --nodelay'",
         found: &[["bufmon", "window_closed", "a"]],
+        may: &[],
     },
     Scene {
         port: 7010,
@@ -115,6 +126,7 @@ const SCENES: &[Scene] = &[
             one '--bind 10.2.0.1' '--bind 10.1.0.1 --count 300 --rate 100 --size 200 --nodelay'
             lose_stop",
         found: &[["bufmon", "one_missing", "a"], ["streamutil", "hol_blocking", "b"]],
+        may: &[],
     },
     Scene {
         port: 7011,
@@ -122,12 +134,14 @@ const SCENES: &[Scene] = &[
             one '--bind 10.2.0.1 --rcvbuf 30000' '--bind 10.1.0.1 --count 600 --size 100 --nodelay'
             lose_stop",
         found: &[["bufmon", "window_full_of_gaps", "a"], ["streamutil", "hol_blocking", "b"]],
+        may: &[],
     },
     Scene {
         port: 7012,
         script: "(sleep 2; path_down 0; sleep 4; path 10ms 0) &
             one '--bind 10.2.0.1 --sack-delay 40' '--bind 10.1.0.1 --count 500 --rate 100 --size 200 --nodelay'",
         found: &[["bufmon", "path_silent", "a"]],
+        may: &[["rto", "real_loss", "a"]],
     },
     // The primary path fails for good.
     Scene {
@@ -141,6 +155,7 @@ const SCENES: &[Scene] = &[
             ["rto", "no_spare_path", "a"],
             ["bufmon", "path_silent", "a"],
         ],
+        may: &[],
     },
     // The second path does not work from the beginning: a gives it up, and b has never confirmed it.
     Scene {
@@ -150,6 +165,7 @@ const SCENES: &[Scene] = &[
                 --count 100 --rate 10 --rto-initial 300 --heartbeat 500 --path-retrans 1'
             path 10ms 1",
         found: &[["rto", "no_spare_path", "a"], ["rto", "no_spare_path", "b"]],
+        may: &[],
     },
     // It works, and is idle.
     Scene {
@@ -157,6 +173,7 @@ const SCENES: &[Scene] = &[
         script: "one '--bind 10.2.0.1,10.2.1.1 --sack-delay 40' '--bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 \
             --count 100 --rate 10 --rto-initial 300 --heartbeat 500'",
         found: &[],
+        may: &[],
     },
     // A round trip takes 200 ms.
     Scene {
@@ -165,12 +182,14 @@ const SCENES: &[Scene] = &[
             one '--bind 10.2.0.1' '--bind 10.1.0.1 --count 600 --rate 100 --size 1000 --nodelay'
             path 10ms",
         found: &[],
+        may: &[],
     },
     // Small messages, gathered by Nagle, while the peer holds back its SACKs.
     Scene {
         port: 7018,
         script: "one '--bind 10.2.0.1' '--bind 10.1.0.1 --count 300 --rate 100 --size 100'",
         found: &[["bufmon", "nagle_delayed_sack", "a"]],
+        may: &[],
     },
     Scene {
         port: 7017,
@@ -178,6 +197,7 @@ const SCENES: &[Scene] = &[
             a sctp-ends client --bind 10.1.0.1 --to 10.2.0.1 --own-port 7017 unanswered
             path 10ms 0",
         found: &[["bufmon", "handshake_unanswered", "a"]],
+        may: &[],
     },
 ];
 
@@ -230,7 +250,8 @@ fn check(folder: &Path) -> Result<()> {
             })
             .collect();
         let expected: BTreeSet<_> = scene.found.iter().copied().collect();
-        if found != expected {
+        let may: BTreeSet<_> = scene.may.iter().copied().collect();
+        if &found - &may != expected {
             wrong.push(format!("{}: {found:?}, not {expected:?}", scene.port));
         }
     }
