@@ -261,7 +261,9 @@ fn check(folder: &Path) -> Result<()> {
     let discards: Vec<_> = host.iter().filter(|f| f["code"] == "host_discards").collect();
     let [begin, end] = discards[..] else { anyhow::bail!("{discards:?}") };
     ensure!(
-        begin["evidence"]["out_of_the_blue"] == 1 && begin["end"].is_null() && !end["end"].is_null(),
+        begin["evidence"]["out_of_the_blue"].as_f64() == Some(1.0)
+            && begin["end"].is_null()
+            && !end["end"].is_null(),
         "{begin}"
     );
     lines(folder, &all)
