@@ -769,7 +769,7 @@ __noinline int note_limit(__u32 key, __u64 address, __u32 limit)
 }
 
 /* Looks at what limits an association where its queue has not changed, but its sends have. */
-__noinline int look_at_limit(__u32 key, __u64 address)
+__noinline int refresh_limit(__u32 key, __u64 address)
 {
 	return note_limit(
 		key, address,
@@ -1026,7 +1026,7 @@ __noinline int note_send(__u64 address, __u32 msg_bytes, bool full, bool closed)
 	if (full || !closed)
 		start_waiting(send, bpf_ktime_get_ns());
 	if (settings.wants & WANT_EXTENDED && entry)
-		look_at_limit(entry->key, address);
+		refresh_limit(entry->key, address);
 	return 0;
 }
 
@@ -1104,7 +1104,7 @@ static __always_inline void wait_ends(struct send *send, bool gone)
 	if (settings.wants & WANT_EXTENDED) {
 		entry = find_entry(send->asoc, send->assoc_id);
 		if (entry)
-			look_at_limit(entry->key, send->asoc);
+			refresh_limit(entry->key, send->asoc);
 	}
 }
 
@@ -1161,7 +1161,7 @@ static __always_inline int sample_send(bool trusted, struct sctp_association *as
 	if (want & WANT_EXTENDED &&
 	    (entry->state.refused != refused || !entry->state.limited_since_ns)) {
 		entry->state.refused = refused;
-		look_at_limit(entry->key, address);
+		refresh_limit(entry->key, address);
 	}
 	return 0;
 }
@@ -1527,7 +1527,7 @@ __noinline int stands_still(__u64 address)
 	walk.generation = entry->generation;
 	bpf_loop(MAX_STEPS, waiter_step, &walk, 0);
 	if (settings.wants & WANT_EXTENDED && !entry->state.limited_since_ns)
-		look_at_limit(entry->key, address);
+		refresh_limit(entry->key, address);
 	return 0;
 }
 
