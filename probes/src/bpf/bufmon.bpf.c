@@ -778,22 +778,23 @@ __noinline int refresh_limit(__u32 key, __u64 address)
 
 /*
  * At the return of sctp_outq_flush(). An association of which nothing else was seen, and that has
- * nothing to send, gets no entry.
+ * nothing to send, gets no entry; nor does one without an id, which one that this host begins has
+ * from the INIT ACK on at the latest (sctp_process_init()).
  */
 static __always_inline int on_flushed(__u64 queue)
 {
 	struct sctp_association *asoc = READ((struct sctp_outq *)queue, asoc);
 	__u64 address = (__u64)asoc;
+	__u32 assoc_id = READ(asoc, assoc_id), limit;
 	struct entry *entry;
-	__u32 limit;
 
-	if (!wanted(false, asoc, NULL))
+	if (!assoc_id || !wanted(false, asoc, NULL))
 		return 0;
 	limit = limit_of(queue);
 	if (limit == LIMITED_BY_APP || READ(asoc, base.dead))
-		entry = find_entry(address, READ(asoc, assoc_id));
+		entry = find_entry(address, assoc_id);
 	else
-		entry = entry_of_assoc(address, READ(asoc, assoc_id));
+		entry = entry_of_assoc(address, assoc_id);
 	return entry ? note_limit(entry->key, address, limit) : 0;
 }
 

@@ -135,18 +135,17 @@ const SCENARIOS: &[Scenario] = &[
         found: &[["bufmon", "path_silent", "a"]],
         may: &[["rto", "real_loss", "a"]],
     },
-    // The primary path fails for good.
+    // The primary path fails for good. b has confirmed the other one by then, so that its SACKs come there from the first
+    // retransmission on: else b sends these on the path that failed, and a hears nothing but answers to its HEARTBEATs.
     Scenario {
         port: 7013,
-        script: "(sleep 2; path_down 0; sleep 20; path 10ms 0) &
+        script: "b sysctl -qw net.sctp.hb_interval=500
+            (sleep 7; path_down 0; sleep 15; path 10ms 0) &
             one '--bind 10.2.0.1,10.2.1.1 --sack-delay 40' '--bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 \
                 --count 1200 --rate 100 --size 200 --nodelay --path-retrans 1 --rto-min 200 --heartbeat 500'
-            sleep 10",
-        found: &[
-            ["rto", "path_jumped", "a"],
-            ["rto", "no_spare_path", "a"],
-            ["bufmon", "path_silent", "a"],
-        ],
+            sleep 10
+            b sysctl -qw net.sctp.hb_interval=30000",
+        found: &[["rto", "path_jumped", "a"], ["rto", "no_spare_path", "a"]],
         may: &[],
     },
     // The second path does not work from the beginning: a gives it up, and b has never confirmed it.
