@@ -1,7 +1,7 @@
 //! Findings: what an expert would say of an association, from figures that the command has measured. A command's rules stand
 //! in its `findings.rs`; here are their form, when a finding begins and is over, and how it is printed.
 
-use std::{collections::BTreeMap, fmt::Write as _, mem};
+use std::{collections::BTreeMap, fmt::Write as _, mem, time::Duration};
 
 use anyhow::Result;
 use jiff::{Timestamp, tz::TimeZone};
@@ -15,6 +15,9 @@ use crate::{
 /// Intervals in a row without a finding after which that finding is over. What causes it need not show in each interval:
 /// T3-rtx, for one, doubles its time at each expiry (RFC 9260 6.3.3).
 const QUIET: u32 = 3;
+
+/// The longest time for which a receiver may hold back a SACK (RFC 9260 6.2).
+pub const LONGEST_SACK_DELAY: Duration = Duration::from_millis(500);
 
 /// What a finding says. docs/findings.md has the same words.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,7 +44,7 @@ pub struct Rule<Evidence> {
     /// In so many intervals the finding has to be true before it is reported, without [`QUIET`] others between.
     pub intervals: u32,
     /// Returns the figures of the finding; `None` unless each premise is measured, and true.
-    pub judge: fn(&Evidence) -> Option<Figures>,
+    pub evaluate: fn(&Evidence) -> Option<Figures>,
 }
 
 /// A finding about an association, or about the host.
@@ -100,19 +103,25 @@ impl Findings {
         }
     }
 
+    /// Returns whether findings are printed. If not, reports need not gather evidence.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.format.is_some()
+    }
+
     /// Looks for the finding of each rule in the evidence of an interval. `id` names the association that the evidence is
     /// of, and the path if it is of one.
-    pub fn judge<Evidence>(
+    pub fn evaluate<Evidence>(
         &mut self,
         rules: &'static [Rule<Evidence>],
         id: Option<&Identity>,
         evidence: &Evidence,
     ) {
-        if self.format.is_none() {
+        if !self.is_on() {
             return;
         }
         for rule in rules {
-            if let Some(figures) = (rule.judge)(evidence) {
+            if let Some(figures) = (rule.evaluate)(evidence) {
                 self.found(rule, id, figures);
             }
         }
@@ -121,7 +130,7 @@ impl Findings {
     /// Notes a finding of the current interval. Of several about one association the first counts.
     fn found<Evidence>(&mut self, rule: &'static Rule<Evidence>, id: Option<&Identity>, figures: Figures) {
         let words = &rule.words;
-        let key = (words.code, id.map(|id| [id.netns, id.assoc_id, id.life]));
+        let key = (words.code, id.map(Identity::life_key));
         let begin = self.began;
         let lasting = self.lasting.entry(key).or_insert_with(|| Lasting {
             finding: Finding { words, figures: Figures::new(), id: id.cloned(), begin, end: None },
@@ -256,11 +265,7 @@ fn line(finding: &Finding, zone: &TimeZone) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        cell::RefCell,
-        io::{self, Write},
-        rc::Rc,
-    };
+    use std::fs;
 
     use clap::Parser;
     use serde_json::Value;
@@ -273,20 +278,7 @@ mod tests {
         common: Common,
     }
 
-    #[derive(Clone, Default)]
-    struct Buffer(Rc<RefCell<Vec<u8>>>);
-
-    impl Write for Buffer {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.borrow_mut().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    const fn rule(code: &'static str, intervals: u32, judge: fn(&f64) -> Option<Figures>) -> Rule<f64> {
+    const fn rule(code: &'static str, intervals: u32, evaluate: fn(&f64) -> Option<Figures>) -> Rule<f64> {
         let words = Words {
             code,
             premises: "it is above",
@@ -294,7 +286,7 @@ mod tests {
             cure: "none",
             section: "RFC 9260 1",
         };
-        Rule { words, intervals, judge }
+        Rule { words, intervals, evaluate }
     }
 
     const ABOVE: &[Rule<f64>] = &[
@@ -305,20 +297,20 @@ mod tests {
     /// What is printed, if an association has these numbers in intervals of a second. With NaN it has none.
     fn printed(args: &[&str], assoc_id: u32, numbers: &[f64]) -> String {
         let common = Flags::parse_from(["x"].iter().chain(args)).common;
-        let buffer = Buffer::default();
-        let mut out = Out::to(buffer.clone(), common.file.as_deref()).unwrap();
+        let stdout = tempfile::NamedTempFile::new().unwrap();
+        let mut out = Out::to(stdout.reopen().unwrap(), common.file.as_deref()).unwrap();
         let mut findings = Findings::new("x", &common);
         (findings.zone, findings.began) = (TimeZone::UTC, Timestamp::UNIX_EPOCH);
         let id = Identity { assoc_id, life: 1, path: "10.2.0.1".parse().ok(), ..Identity::default() };
         for (number, second) in numbers.iter().zip(1..) {
             if !number.is_nan() {
-                findings.judge(ABOVE, Some(&id), number);
+                findings.evaluate(ABOVE, Some(&id), number);
             }
             findings.end_interval_at(Timestamp::from_second(second).unwrap(), &mut out).unwrap();
         }
         out.finish().unwrap();
         drop(out);
-        String::from_utf8(buffer.0.take()).unwrap()
+        fs::read_to_string(stdout.path()).unwrap()
     }
 
     fn objects(numbers: &[f64]) -> Vec<Value> {
@@ -397,6 +389,6 @@ mod tests {
         let file = folder.path().join("file");
         let lines = printed(&["-x", "-f", file.to_str().unwrap()], 3, &[2.0]);
         assert!(lines.starts_with("Finding above_1: "));
-        assert_eq!(std::fs::read_to_string(file).unwrap(), "");
+        assert_eq!(fs::read_to_string(file).unwrap(), "");
     }
 }

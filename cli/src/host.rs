@@ -24,7 +24,7 @@ pub const HOST_RULES: &[Rule<Discards>] = &[Rule {
         section: "RFC 9260 6.8, 8.4",
     },
     intervals: 1,
-    judge: host_discards,
+    evaluate: host_discards,
 }];
 
 /// Packets that the host has discarded.

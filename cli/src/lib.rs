@@ -32,7 +32,7 @@ mod version;
 
 pub use clock::{Clock, TimesOfDay};
 pub use column::{Column, Columns, Field, Get, Kind, List, Part, Shared, Type};
-pub use findings::{Figures, Findings, Rule, Words};
+pub use findings::{Figures, Findings, LONGEST_SACK_DELAY, Rule, Words};
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub use flags::fuzz_flags;

@@ -407,11 +407,11 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
 
     /// Writes findings about the host, of the interval that ended.
     fn host_findings(&mut self) -> Result<()> {
-        if !self.common.has_findings() {
+        if !self.findings.is_on() {
             return Ok(());
         }
         if let Some(discards) = self.counters.as_mut().and_then(Counters::grown) {
-            self.findings.judge(HOST_RULES, None, &discards);
+            self.findings.evaluate(HOST_RULES, None, &discards);
         }
         self.findings.end_interval(&mut self.out)
     }

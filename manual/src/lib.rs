@@ -164,12 +164,16 @@ impl Page {
     fn completion(&self, shell: impl Generator) -> Vec<u8> {
         let mut script = Vec::new();
         // bash would offer hidden flags.
-        let shown = self.command().get_arguments().filter(|flag| !flag.is_hide_set()).cloned();
+        let whole = self.command();
+        let shown: Vec<_> = whole.get_arguments().filter(|flag| !flag.is_hide_set()).cloned().collect();
+        let is_shown = |id| shown.iter().any(|flag| flag.get_id() == id);
+        let groups = whole.get_groups().filter(|group| group.get_args().all(is_shown)).cloned();
         let mut command = Command::default()
             .version(env!("CARGO_PKG_VERSION"))
             .disable_version_flag(true)
             .disable_help_flag(true)
-            .args(shown);
+            .groups(groups)
+            .args(&shown);
         generate(shell, &mut command, self.name(), &mut script);
         script
     }

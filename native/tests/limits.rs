@@ -670,6 +670,24 @@ fn a_shared_buffer_limits_who_holds_nothing_of_it() {
     }
 }
 
+/// An association that this host begins has no id before the INIT ACK. Until then it gets no entry, which would be of
+/// another id later.
+#[test]
+fn an_association_without_an_id_gets_no_entry() {
+    for kprobes in [false, true] {
+        let mut world = World::new(kprobes);
+        let flushed: Hook<Buffer> = world.program.hook("flushed");
+        let begun = Buffer { state: COOKIE_WAIT, queued: 1, ..Buffer::UP };
+        let mut without = begun;
+        without.assoc.assoc_id = 0;
+        world.program.run(flushed, &without, &[]);
+        assert_eq!(world.seen().len(), 0);
+        world.program.run(flushed, &begun, &[]);
+        world.pass(MS);
+        assert_eq!(world.seen().into_values().collect::<Vec<_>>(), [[0, 0, 0, 0, 0, MS]]);
+    }
+}
+
 /// What an association holds of the socket's send buffer is added up at each look, in total and by interval.
 #[test]
 fn what_an_association_holds_is_added_up() {

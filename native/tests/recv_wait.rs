@@ -331,11 +331,7 @@ impl World {
         let is_whole = flags[0] & NOTIFICATION != 0 || flags[0] & (FIRST | LAST) == FIRST | LAST;
         let to_lobby = !idata && to.pd_mode > 0 && if has_pd { is_whole } else { !to.frag_interleave };
         if !to_lobby {
-            for at in 0..events.len() {
-                let mut event = events[at].clone();
-                self.ready(&mut event);
-                events[at] = event;
-            }
+            events.iter_mut().for_each(|event| self.ready(event));
         }
         if self.sockets[socket].is_shut && flags[0] & NOTIFICATION == 0 {
             self.throw_away(events);

@@ -55,6 +55,14 @@ pub struct Owner {
     pub owners: Option<u32>,
 }
 
+impl Identity {
+    /// Names a life of an association, whichever path this is of: network namespace, association id, number of the life.
+    #[must_use]
+    pub const fn life_key(&self) -> [u32; 3] {
+        [self.netns, self.assoc_id, self.life]
+    }
+}
+
 impl From<raw::Identity> for Identity {
     fn from(id: raw::Identity) -> Self {
         let [local, peer, path] = [id.local, id.peer, id.path].map(socket_addr);

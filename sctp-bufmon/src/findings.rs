@@ -72,7 +72,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 6.1, 6.2.1",
         },
         intervals: 1,
-        judge: |e| stalled(e, StallCause::WindowClosed),
+        evaluate: |e| stalled(e, StallCause::WindowClosed),
     },
     Rule {
         words: Words {
@@ -85,7 +85,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 3.3.4, 6.1",
         },
         intervals: 1,
-        judge: |e| stalled(e, StallCause::WindowFullOfGaps),
+        evaluate: |e| stalled(e, StallCause::WindowFullOfGaps),
     },
     Rule {
         words: Words {
@@ -97,7 +97,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 3.3.4, 7.2.4",
         },
         intervals: 1,
-        judge: |e| stalled(e, StallCause::OneMissing),
+        evaluate: |e| stalled(e, StallCause::OneMissing),
     },
     Rule {
         words: Words {
@@ -109,7 +109,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 6.3.3, 8.1",
         },
         intervals: 1,
-        judge: path_silent,
+        evaluate: path_silent,
     },
     Rule {
         words: Words {
@@ -121,7 +121,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 5.1",
         },
         intervals: 1,
-        judge: |e| stalled(e, StallCause::HandshakeUnanswered),
+        evaluate: |e| stalled(e, StallCause::HandshakeUnanswered),
     },
     Rule {
         words: Words {
@@ -134,7 +134,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 6.2",
         },
         intervals: 1,
-        judge: reader_slow,
+        evaluate: reader_slow,
     },
     Rule {
         words: Words {
@@ -147,7 +147,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 3.3.2, 7.2.1",
         },
         intervals: 1,
-        judge: peer_buffer_small,
+        evaluate: peer_buffer_small,
     },
     Rule {
         words: Words {
@@ -160,7 +160,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 6.1, 6.9",
         },
         intervals: 1,
-        judge: message_above_window,
+        evaluate: message_above_window,
     },
     Rule {
         words: Words {
@@ -173,12 +173,12 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 6.1, 6.2",
         },
         intervals: 1,
-        judge: |e| limited_by(e, "limited_nagle_pct", |l| l.nagle),
+        evaluate: |e| limited_by(e, "limited_nagle_pct", |l| l.nagle),
     },
     Rule {
         words: Words {
             code: "sndbuf_small",
-            premises: "for half of an interval or more, all data was sent and a send waited for room in the send buffer (or \
+            premises: "in two intervals: for half of it or more, all data was sent and a send waited for room in the send buffer (or \
                 was refused for want of it); the buffer was full at a look, no other association shares it, and the \
                 association was not stalled",
             sentence: "The send buffer is full of what is in flight: neither cwnd nor the peer's window limits the sender, its \
@@ -186,21 +186,21 @@ pub const RULES: &[Rule<Evidence>] = &[
             cure: "a larger send buffer (SO_SNDBUF, net.sctp.sctp_wmem)",
             section: "RFC 9260 6.1",
         },
-        intervals: 1,
-        judge: sndbuf_small,
+        intervals: 2,
+        evaluate: sndbuf_small,
     },
     Rule {
         words: Words {
             code: "shared_sndbuf",
-            premises: "for half of an interval or more, all data was sent and a send waited for room in the send buffer (or \
+            premises: "in two intervals: for half of it or more, all data was sent and a send waited for room in the send buffer (or \
                 was refused for want of it); the buffer was full at a look, several associations share it, and more than \
                 half of what they held was not this one's",
             sentence: "Sends wait for room in a send buffer that other associations of the socket fill",
             cure: "net.sctp.sndbuf_policy=1, a socket for each association, or a larger send buffer (SO_SNDBUF)",
             section: "RFC 6458 3.1.4",
         },
-        intervals: 1,
-        judge: shared_sndbuf,
+        intervals: 2,
+        evaluate: shared_sndbuf,
     },
     Rule {
         words: Words {
@@ -211,7 +211,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 6.1",
         },
         intervals: 1,
-        judge: |e| (e.memory_waits > 0).then(|| vec![("memory_waits", e.memory_waits as f64)]),
+        evaluate: |e| (e.memory_waits > 0).then(|| vec![("memory_waits", e.memory_waits as f64)]),
     },
 ];
 
@@ -337,7 +337,7 @@ mod tests {
     }
 
     fn codes(e: &Evidence) -> Vec<&'static str> {
-        RULES.iter().filter(|rule| (rule.judge)(e).is_some()).map(|rule| rule.words.code).collect()
+        RULES.iter().filter(|rule| (rule.evaluate)(e).is_some()).map(|rule| rule.words.code).collect()
     }
 
     #[test]

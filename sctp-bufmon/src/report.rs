@@ -1,9 +1,6 @@
 //! The output of `sctp-bufmon`: its columns, and its text, CSV and JSON.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use cli::{
@@ -366,7 +363,7 @@ pub struct Report {
     waits: Events<Wait>,
     stalls: Events<Stall>,
     findings: Findings,
-    /// The last stall of each association that is stalled, by the association's key ([`key`]).
+    /// The last stall of each association that is stalled, by [`Identity::life_key`].
     stalled: BTreeMap<[u32; 3], Stall>,
     /// Length of the longest message in bytes, of each association with sends that waited in the current interval.
     longest: BTreeMap<[u32; 3], u32>,
@@ -408,14 +405,41 @@ impl Report {
     fn note(&mut self, record: &Record) {
         match record {
             Record::Stall(stall) => {
-                self.stalled.insert(key(&stall.id), stall.clone());
+                self.stalled.insert(stall.id.life_key(), stall.clone());
             }
             Record::Wait(Wait { id: Some(id), msg_bytes, .. }) => {
-                let longest = self.longest.entry(key(id)).or_default();
+                let longest = self.longest.entry(id.life_key()).or_default();
                 *longest = (*longest).max(*msg_bytes);
             }
             Record::Wait(_) => {}
         }
+    }
+
+    /// Looks for findings in the rows of an interval, and forgets what was noted of it.
+    fn find(&mut self, rows: &[Row]) {
+        for row in rows {
+            let stall = self.stalled.get(&row.id.life_key()).cloned();
+            let evidence = Evidence {
+                limited: row.limited,
+                buffers: row.buffers,
+                held_ppm: row.held_ppm,
+                sndbuf_max_ppm: row.util_ppm.max,
+                memory_waits: row.memory_waits,
+                longest_message: self.longest.get(&row.id.life_key()).copied(),
+                received: row.received.clone(),
+                rcvbuf_max_ppm: row.recv_ppm.max,
+                stalled: row.stalled,
+                cause: row.stall_cause,
+                held: row.stall_held,
+                t3_expiries: row.stall_t3_expiries,
+                stall,
+            };
+            self.findings.evaluate(RULES, Some(&row.id), &evidence);
+        }
+        let stalled: BTreeSet<_> =
+            rows.iter().filter(|row| !row.stalled.is_zero()).map(|row| row.id.life_key()).collect();
+        self.stalled.retain(|id, _| stalled.contains(id));
+        self.longest.clear();
     }
 
     /// Sorts the rows by association id, then by order of appearance. Unless extended, leaves out
@@ -451,7 +475,7 @@ impl cli::Report for Report {
     fn records(&mut self, out: &mut Out, records: &mut Vec<Record>) -> Result<()> {
         let clock = Clock::now();
         for record in records.drain(..) {
-            if self.form.intervals {
+            if self.findings.is_on() {
                 self.note(&record);
             }
             match (record, self.form.format) {
@@ -477,29 +501,9 @@ impl cli::Report for Report {
 
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
         let rows = self.sort(rows)?;
-        for row in &rows {
-            let stall = self.stalled.get(&key(&row.id)).cloned();
-            let evidence = Evidence {
-                limited: row.limited,
-                buffers: row.buffers,
-                held_ppm: row.held_ppm,
-                sndbuf_max_ppm: row.util_ppm.max,
-                memory_waits: row.memory_waits,
-                longest_message: self.longest.get(&key(&row.id)).copied(),
-                received: row.received.clone(),
-                rcvbuf_max_ppm: row.recv_ppm.max,
-                stalled: row.stalled,
-                cause: row.stall_cause,
-                held: row.stall_held,
-                t3_expiries: row.stall_t3_expiries,
-                stall,
-            };
-            self.findings.judge(RULES, Some(&row.id), &evidence);
+        if self.findings.is_on() {
+            self.find(&rows);
         }
-        let stalled: BTreeSet<_> =
-            rows.iter().filter(|row| !row.stalled.is_zero()).map(|row| key(&row.id)).collect();
-        self.stalled.retain(|id, _| stalled.contains(id));
-        self.longest.clear();
         self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))?;
         self.findings.end_interval(out)
     }
@@ -521,11 +525,6 @@ impl cli::Report for Report {
         }
         self.rows.print(out, Period::Summary, rows.into_iter().map(Ok))
     }
-}
-
-/// Names an association and its life.
-fn key(id: &Identity) -> [u32; 3] {
-    [id.netns, id.assoc_id, id.life]
 }
 
 fn percent(ppm: Option<f64>) -> Option<f64> {
@@ -677,7 +676,7 @@ fn limited_line(l: &Limited, out: &mut Out) -> Result<()> {
         ("peer's window", l.rwnd),
         ("other", l.other),
     ];
-    let all: Duration = parts.iter().map(|(_, time)| *time).sum();
+    let all = l.sum();
     if all.is_zero() {
         return Ok(());
     }

@@ -207,7 +207,7 @@ impl Evidences {
     fn associations(&self) -> BTreeMap<[u32; 3], Assoc> {
         let mut assocs = BTreeMap::<_, Assoc>::new();
         for path in self.paths.values() {
-            let assoc = assocs.entry(key(&path.id)).or_default();
+            let assoc = assocs.entry(path.id.life_key()).or_default();
             assoc.needless +=
                 path.window.iter().map(|p| p.counts.dup_tsns + p.counts.early_acks).sum::<u64>();
             let paths = path.last.as_ref().and_then(|last| last.more.as_ref()?.paths);
@@ -250,16 +250,12 @@ impl Path {
         }
         // A record may have been lost, or may come in the next interval.
         evidence.expiries = noted.expiries.filter(|_| noted.count >= evidence.counts.t3_expiries);
-        if let Some(assoc) = assocs.get(&key(&self.id)) {
+        if let Some(assoc) = assocs.get(&self.id.life_key()) {
             (evidence.assoc_needless, evidence.unanswered_paths) = (assoc.needless, assoc.unanswered);
             evidence.paths = assoc.paths;
         }
         evidence
     }
-}
-
-fn key(id: &Identity) -> [u32; 3] {
-    [id.netns, id.assoc_id, id.life]
 }
 
 fn usual_rtt(values: &Values) -> Duration {

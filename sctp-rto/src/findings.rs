@@ -1,13 +1,8 @@
 //! The findings of `sctp-rto`. Each rule is a pure function of the evidence.
 
-use std::time::Duration;
-
-use cli::{Figures, Rule, Words, ms};
+use cli::{Figures, LONGEST_SACK_DELAY, Rule, Words, ms};
 
 use crate::evidence::Evidence;
-
-/// The longest time for which a receiver may hold back a SACK (RFC 9260 6.2).
-pub const LONGEST_SACK_DELAY: Duration = Duration::from_millis(500);
 
 /// The fewest retransmissions from which a rule concludes anything. A single one may be an accident, such as a packet that
 /// the network duplicated. (Our choice: the smallest number that is not a single one.)
@@ -27,7 +22,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 6.2, 6.3.1",
         },
         intervals: 1,
-        judge: rto_below_sack_delay,
+        evaluate: rto_below_sack_delay,
     },
     Rule {
         words: Words {
@@ -40,7 +35,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 3.3.4, 6.2, 6.3.3",
         },
         intervals: 1,
-        judge: sacks_lost,
+        evaluate: sacks_lost,
     },
     Rule {
         words: Words {
@@ -54,7 +49,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 7.2.4",
         },
         intervals: 1,
-        judge: real_loss,
+        evaluate: real_loss,
     },
     Rule {
         words: Words {
@@ -66,7 +61,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 8.2, RFC 7829",
         },
         intervals: 1,
-        judge: path_jumped,
+        evaluate: path_jumped,
     },
     Rule {
         words: Words {
@@ -78,7 +73,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 5.4, 8.3",
         },
         intervals: 1,
-        judge: no_spare_path,
+        evaluate: no_spare_path,
     },
     Rule {
         words: Words {
@@ -89,7 +84,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 appendix A",
         },
         intervals: 1,
-        judge: ecn,
+        evaluate: ecn,
     },
 ];
 
@@ -169,6 +164,8 @@ fn ecn(e: &Evidence) -> Option<Figures> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use probes::rto::PathCounts;
 
     use super::*;
@@ -179,7 +176,7 @@ mod tests {
     }
 
     fn codes(e: &Evidence) -> Vec<&'static str> {
-        RULES.iter().filter(|rule| (rule.judge)(e).is_some()).map(|rule| rule.words.code).collect()
+        RULES.iter().filter(|rule| (rule.evaluate)(e).is_some()).map(|rule| rule.words.code).collect()
     }
 
     /// Nothing is said of the evidence that each of these changes makes.

@@ -6,19 +6,15 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, EXTREMES_MS, Events, Findings, Form, Format,
     Get::{Bool, Fixed, Float, Int, Ip, Text},
-    IDENTITY, Metrics, OWNER, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Shared, Table, TimesOfDay, draw,
-    endpoints, ms,
+    IDENTITY, LONGEST_SACK_DELAY, Metrics, OWNER, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Shared,
+    Table, TimesOfDay, draw, endpoints, ms,
 };
 use probes::{
     DurationDist, Error, Identity, kernel,
     rto::{Cause, CwndCuts, PathCounts, PathState, Row, Update, Values},
 };
 
-use crate::{
-    evidence::Evidences,
-    findings::{LONGEST_SACK_DELAY, RULES},
-    metrics::METRICS,
-};
+use crate::{evidence::Evidences, findings::RULES, metrics::METRICS};
 
 /// The columns that the Python script has too. CSV on stdout has [`STDOUT`] instead.
 const COLUMNS: &[&dyn Columns<Row>] = &[&TRANSPORT, &RTO_MEAN, &SRTT_MEAN, &RTTVAR_MEAN];
@@ -334,7 +330,7 @@ impl cli::Report for Report {
             self.form.extended || matches!(cause, Cause::Rtt { .. } | Cause::Heartbeat { .. } | Cause::T3)
         };
         for update in records.drain(..).filter(is_due) {
-            if self.form.intervals {
+            if self.findings.is_on() {
                 self.evidences.note(&update);
             }
             if self.form.format == Format::Csv {
@@ -364,8 +360,10 @@ impl cli::Report for Report {
 
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
         let rows = self.sort(rows)?;
-        for (id, evidence) in self.evidences.end_interval(&rows, kernel::now()) {
-            self.findings.judge(RULES, Some(&id), &evidence);
+        if self.findings.is_on() {
+            for (id, evidence) in self.evidences.end_interval(&rows, kernel::now()) {
+                self.findings.evaluate(RULES, Some(&id), &evidence);
+            }
         }
         self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))?;
         self.findings.end_interval(out)

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use cli::{Figures, Rule, Words, us};
+use cli::{Figures, LONGEST_SACK_DELAY, Rule, Words, us};
 use probes::rtt::Row;
 
-/// The longest time for which a receiver may hold back a SACK (RFC 9260 6.2).
-const LONGEST_SACK_DELAY: Duration = Duration::from_millis(500);
 /// A delay that is worth a finding: half of the 200 ms that RFC 9260 6.2 recommends as the most.
 const LEAST_SACK_DELAY: Duration = Duration::from_millis(100);
 
@@ -22,7 +20,7 @@ pub const RULES: &[Rule<Row>] = &[Rule {
         section: "RFC 9260 6.2, RFC 7053",
     },
     intervals: 2,
-    judge: delayed_sack,
+    evaluate: delayed_sack,
 }];
 
 fn delayed_sack(row: &Row) -> Option<Figures> {

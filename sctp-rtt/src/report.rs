@@ -178,7 +178,7 @@ impl cli::Report for Report {
 
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
         let rows = self.sort_and_merge(rows)?;
-        rows.iter().for_each(|row| self.findings.judge(RULES, Some(&row.id), row));
+        rows.iter().for_each(|row| self.findings.evaluate(RULES, Some(&row.id), row));
         self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))?;
         self.findings.end_interval(out)
     }

@@ -48,7 +48,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 1.5.3, 6.6",
         },
         intervals: 1,
-        judge: one_stream,
+        evaluate: one_stream,
     },
     Rule {
         words: Words {
@@ -59,7 +59,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 6.6",
         },
         intervals: 1,
-        judge: hol_blocking,
+        evaluate: hol_blocking,
     },
     Rule {
         words: Words {
@@ -71,7 +71,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             section: "RFC 9260 5.1.1, 6.5",
         },
         intervals: 1,
-        judge: invalid_stream,
+        evaluate: invalid_stream,
     },
 ];
 
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn each_finding_stands_alone() {
         let codes = |e: &Evidence| -> Vec<_> {
-            RULES.iter().filter(|rule| (rule.judge)(e).is_some()).map(|rule| rule.words.code).collect()
+            RULES.iter().filter(|rule| (rule.evaluate)(e).is_some()).map(|rule| rule.words.code).collect()
         };
         assert_eq!(codes(&one()), ["one_stream"]);
         assert_eq!(codes(&blocked()), ["hol_blocking"]);

@@ -343,8 +343,8 @@ impl cli::Report for Report {
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
         let mut lines = lines(&self.form, rows).inspect(|line| {
             // An association may have a line per stream.
-            if let Ok(Line { assoc, stream: None | Some(0) }) = line {
-                self.findings.judge(RULES, Some(&assoc.stats.association.id), &assoc.evidence());
+            if let (true, Ok(Line { assoc, stream: None | Some(0) })) = (self.findings.is_on(), line) {
+                self.findings.evaluate(RULES, Some(&assoc.stats.association.id), &assoc.evidence());
             }
         });
         self.rows.print(out, Period::Interval, &mut lines)?;

@@ -110,12 +110,13 @@ lose() {
 	until_true 10 grep -qs dropping losses.err
 }
 
-# lose_sacks PERCENT SEED: drop PERCENT % of the packets on path 0 that b sends and that begin with a SACK, as
-# `lose` does of those with DATA. The list goes to sack-losses.json.
+# lose_sacks PERCENT SEED [SPARED]: drop PERCENT % of the packets on path 0 that b sends and that begin with a SACK, as
+# `lose` does of those with DATA, but none of the first SPARED ones of each association. The list goes to
+# sack-losses.json.
 lose_sacks() {
 	modprobe sch_ingress
 	modprobe cls_bpf
-	/sbin/ip netns exec r sctp-drop rb0 --sacks --percent "$1" --seed "$2" >sack-losses.json 2>sack-losses.err &
+	/sbin/ip netns exec r sctp-drop rb0 --sacks --percent "$1" --seed "$2" --spare "${3:-0}" >sack-losses.json 2>sack-losses.err &
 	sack_dropper=$!
 	until_true 10 grep -qs dropping sack-losses.err
 }

@@ -769,7 +769,7 @@ __noinline int note_limit(__u32 key, __u64 address, __u32 limit)
 }
 
 /* Looks at what limits an association where its queue has not changed, but its sends have. */
-__noinline int look_at_limit(__u32 key, __u64 address)
+__noinline int refresh_limit(__u32 key, __u64 address)
 {
 	return note_limit(
 		key, address,
@@ -778,22 +778,23 @@ __noinline int look_at_limit(__u32 key, __u64 address)
 
 /*
  * At the return of sctp_outq_flush(). An association of which nothing else was seen, and that has
- * nothing to send, gets no entry.
+ * nothing to send, gets no entry; nor does one without an id, which one that this host begins has
+ * from the INIT ACK on at the latest (sctp_process_init()).
  */
 static __always_inline int on_flushed(__u64 queue)
 {
 	struct sctp_association *asoc = READ((struct sctp_outq *)queue, asoc);
 	__u64 address = (__u64)asoc;
+	__u32 assoc_id = READ(asoc, assoc_id), limit;
 	struct entry *entry;
-	__u32 limit;
 
-	if (!wanted(false, asoc, NULL))
+	if (!assoc_id || !wanted(false, asoc, NULL))
 		return 0;
 	limit = limit_of(queue);
 	if (limit == LIMITED_BY_APP || READ(asoc, base.dead))
-		entry = find_entry(address, READ(asoc, assoc_id));
+		entry = find_entry(address, assoc_id);
 	else
-		entry = entry_of_assoc(address, READ(asoc, assoc_id));
+		entry = entry_of_assoc(address, assoc_id);
 	return entry ? note_limit(entry->key, address, limit) : 0;
 }
 
@@ -1026,7 +1027,7 @@ __noinline int note_send(__u64 address, __u32 msg_bytes, bool full, bool closed)
 	if (full || !closed)
 		start_waiting(send, bpf_ktime_get_ns());
 	if (settings.wants & WANT_EXTENDED && entry)
-		look_at_limit(entry->key, address);
+		refresh_limit(entry->key, address);
 	return 0;
 }
 
@@ -1104,7 +1105,7 @@ static __always_inline void wait_ends(struct send *send, bool gone)
 	if (settings.wants & WANT_EXTENDED) {
 		entry = find_entry(send->asoc, send->assoc_id);
 		if (entry)
-			look_at_limit(entry->key, send->asoc);
+			refresh_limit(entry->key, send->asoc);
 	}
 }
 
@@ -1161,7 +1162,7 @@ static __always_inline int sample_send(bool trusted, struct sctp_association *as
 	if (want & WANT_EXTENDED &&
 	    (entry->state.refused != refused || !entry->state.limited_since_ns)) {
 		entry->state.refused = refused;
-		look_at_limit(entry->key, address);
+		refresh_limit(entry->key, address);
 	}
 	return 0;
 }
@@ -1527,7 +1528,7 @@ __noinline int stands_still(__u64 address)
 	walk.generation = entry->generation;
 	bpf_loop(MAX_STEPS, waiter_step, &walk, 0);
 	if (settings.wants & WANT_EXTENDED && !entry->state.limited_since_ns)
-		look_at_limit(entry->key, address);
+		refresh_limit(entry->key, address);
 	return 0;
 }
 

@@ -19,9 +19,6 @@
 #define LIMITED_BY_OTHER 5 /* for the handshake, Max.Burst, the reset of its stream, ... */
 #define LIMITS 6
 
-/* The length of a chunk has 16 bits: a window of so many bytes has room for any. */
-#define ANY_CHUNK 65536
-
 /*
  * Whether Nagle's rule in sctp_packet_can_append_data() holds a chunk back, where the packet is
  * empty. `header` is the length of a chunk's header; `waiting` that of all chunks queued and of
@@ -55,7 +52,7 @@ __noinline __u32 limit_of(__u64 queue)
 	struct list_walk again =
 		begin_list(queue + bpf_core_field_offset(struct sctp_outq, retransmit));
 	bool is_again = again.node != again.head; /* retransmissions come before new data */
-	__u32 waiting = READ(q, out_qlen), in_flight, rwnd, header;
+	__u32 waiting = READ(q, out_qlen), in_flight, header;
 	struct sctp_association *asoc;
 	union data_first data = {};
 	struct sctp_transport *path;
@@ -74,15 +71,11 @@ __noinline __u32 limit_of(__u64 queue)
 	if (is_again && READ(path, state) == SCTP_UNCONFIRMED)
 		return LIMITED_BY_OTHER;
 	in_flight = READ(q, outstanding_bytes);
-	rwnd = READ(asoc, peer.rwnd);
-	if (in_flight && rwnd < ANY_CHUNK) {
-		data.word = data_word(READ(chunk, chunk_hdr), 0);
-		if (data_bytes(data) > rwnd)
-			return LIMITED_BY_RWND;
-	}
+	data.word = data_word(READ(chunk, chunk_hdr), 0);
+	if (in_flight && data_bytes(data) > READ(asoc, peer.rwnd))
+		return LIMITED_BY_RWND;
 	if (READ(path, flight_size) >= READ(path, cwnd))
 		return LIMITED_BY_CWND;
-	data.word = data_word(READ(chunk, chunk_hdr), 0);
 	if (is_again) {
 		skb = READ(chunk, skb);
 		waiting += READ(skb, len);

@@ -351,8 +351,7 @@ static __always_inline int on_migrate(__u64 address, __u64 socket)
 	struct sctp_association *asoc = (struct sctp_association *)address;
 	struct sctp_sock *old = (struct sctp_sock *)READ(asoc, base.sk);
 	struct ready_walk walk = {
-		.skbs = begin_list(socket +
-				   bpf_core_field_offset(struct sctp_sock, sk.sk_receive_queue)),
+		.skbs = begin_list(socket + bpf_core_field_offset(struct sock, sk_receive_queue)),
 		.now = bpf_ktime_get_ns(),
 		.only_new = true,
 	};

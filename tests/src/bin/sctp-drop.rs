@@ -32,6 +32,9 @@ struct Flags {
     /// Another seed chooses others
     #[arg(long, default_value_t = 0)]
     seed: u32,
+    /// Spare the first ones of each association
+    #[arg(long, default_value_t = 0, requires = "sacks")]
+    spare: u32,
     /// Instead, drop the first copies of this TSN, relative to each association's first one
     #[arg(long, conflicts_with_all = ["percent", "seed", "sacks"])]
     tsn: Option<u32>,
@@ -49,6 +52,7 @@ fn main() -> Result<()> {
     settings.seed = choice.seed;
     settings.threshold = choice.threshold();
     settings.sacks = flags.sacks.into();
+    settings.spared = flags.spare;
     if let Some(tsn) = flags.tsn {
         (settings.only_tsn, settings.copies) = (tsn, flags.copies);
     }

@@ -32,6 +32,8 @@ const volatile __u32 seed;
 const volatile __u32 threshold;
 /* Whether to choose from the packets with a SACK. */
 const volatile __u32 sacks;
+/* The first ones of each association that are never chosen. */
+const volatile __u32 spared;
 /* If `copies` is not 0, that many transmissions of one TSN are chosen, from the first on, and no
  * others. */
 const volatile __u32 copies;
@@ -95,6 +97,8 @@ static __u32 mix(__u32 value)
 /* Choice::is_chosen() in tests/src/losses.rs is the same function in Rust. */
 static int is_chosen(const struct drop *chunk)
 {
+	if (chunk->tsn < spared)
+		return 0;
 	if (copies)
 		return chunk->tsn == only_tsn && chunk->copy < copies;
 	return mix(mix(mix(mix(seed) + chunk->association) + chunk->tsn) + chunk->copy) < threshold;

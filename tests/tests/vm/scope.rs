@@ -37,7 +37,10 @@ const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths",
 
 /// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes long, or repeats another case with
 /// kprobes or with another command of the same family.
-const LONG: [&str; 26] = [
+const LONG: [&str; 29] = [
+    "bufmon-limited-kprobe",
+    "recv-wait-kprobe",
+    "no-samples-kprobe",
     "rto-paths-kprobe",
     "ends-begins-kprobe",
     "ends-kprobe",

@@ -13,19 +13,20 @@ use crate::truth::bufmon::number;
 
 /// The parts of the time, by their names in the output.
 const PARTS: [&str; 6] = ["app_us", "sndbuf_us", "nagle_us", "cwnd_us", "rwnd_us", "other_us"];
-/// How far a share may be from the sampler's, in percent of the whole.
+/// How far a part may be from the sampler's, in percent of the sampler's whole time.
 const POINTS: f64 = 2.0;
 
-/// The senders, each by its port; and which part is at least so many percent of its time.
-const SENDERS: [(u16, &str, f64); 8] = [
-    (7000, "app_us", 90.0),
-    (7001, "sndbuf_us", 80.0),
-    (7002, "sndbuf_us", 80.0),
-    (7003, "nagle_us", 80.0),
-    (7004, "cwnd_us", 50.0),
-    (7005, "rwnd_us", 80.0),
-    (7006, "other_us", 20.0),
-    (7007, "nagle_us", 50.0),
+/// The senders, each by its port, with its round-trip time in ms; and which part is at least so many percent of its
+/// time.
+const SENDERS: [(u16, f64, &str, f64); 8] = [
+    (7000, 40.0, "app_us", 90.0),
+    (7001, 40.0, "sndbuf_us", 80.0),
+    (7002, 40.0, "sndbuf_us", 80.0),
+    (7003, 40.0, "nagle_us", 80.0),
+    (7004, 400.0, "cwnd_us", 50.0),
+    (7005, 40.0, "rwnd_us", 80.0),
+    (7006, 100.0, "other_us", 20.0),
+    (7007, 40.0, "nagle_us", 50.0),
 ];
 
 const SCRIPT: &str = "topology
@@ -60,38 +61,32 @@ pub fn add(suite: &mut Suite) {
     }
 }
 
-/// Each share of each sender is the sampler's, and the parts are the whole.
+/// Each part of each sender's time is the sampler's, and the intervals' parts are those of the summary.
 fn check(folder: &Path) -> Result<()> {
     let report = Report::read(folder, "bufmon")?;
     let mut wrong = Vec::new();
-    for (port, part, least) in SENDERS {
+    for (port, rtt_ms, part, least) in SENDERS {
         let local = format!("10.1.0.1:{port}");
         let of = |kind| report.objects(kind).filter(|object| object["local"] == local.as_str());
         let summary = of("summary").next().with_context(|| format!("no summary of {port}"))?;
-        let seen = shares(summary, "limited_")?;
         let sampled: Value = serde_json::from_str(&text(&folder.join(format!("{port}.json")))?)?;
-        let sampled = shares(&sampled, "")?;
-        for (n, name) in PARTS.iter().enumerate() {
-            let (ours, theirs) = (seen[n], sampled[n]);
-            if (ours - theirs).abs() > POINTS || (*name == part && theirs < least) {
+        let all: f64 = PARTS.iter().map(|name| number(&sampled, name)).sum::<Result<_>>()?;
+        for name in PARTS {
+            let ours = 100.0 * number(summary, &format!("limited_{name}"))? / all;
+            let theirs = 100.0 * number(&sampled, name)? / all;
+            // The sampler ends when all is acknowledged, the association a round trip later, by its SHUTDOWN.
+            let close = if name == "app_us" { 100.0 * 1e3 * rtt_ms / all } else { 0.0 };
+            if (ours - theirs - close).abs() > POINTS || (name == part && theirs < least) {
                 wrong.push(format!("{port} {name}: {ours:.2} %, by the sampler {theirs:.2} %"));
             }
             let parts: f64 =
                 of("interval").map(|row| number(row, &format!("limited_{name}"))).sum::<Result<_>>()?;
             let whole = number(summary, &format!("limited_{name}"))?;
             // An interval in which the application alone is the limit may have no row.
-            let is_whole = (parts - whole).abs() < 1.0 || (*name == "app_us" && parts < whole);
+            let is_whole = (parts - whole).abs() < 1.0 || (name == "app_us" && parts < whole);
             ensure!(is_whole, "{port} {name}: {parts} us in intervals, {whole} in all");
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
-}
-
-/// The parts of the time in percent.
-fn shares(object: &Value, prefix: &str) -> Result<Vec<f64>> {
-    let parts =
-        PARTS.iter().map(|part| number(object, &format!("{prefix}{part}"))).collect::<Result<Vec<_>>>()?;
-    let whole: f64 = parts.iter().sum();
-    Ok(parts.iter().map(|part| 100.0 * part / whole).collect())
 }

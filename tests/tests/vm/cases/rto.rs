@@ -65,7 +65,9 @@ const CAUSES: &str = "topology; path 10ms
     trace_stop; capture_stop; killall sctp-paths";
 
 /// What changes a congestion window or the active path. Of the client of port 7100 one packet is marked (CE, RFC 3168),
-/// once its window has grown; path 0 of that of port 7101 fails, and path 1 carries the data from then on.
+/// once its window has grown; path 0 of that of port 7101 fails: its first
+/// expiry makes it potentially failed, and path 1 carries the data from then on. (With Path.Max.Retrans 1 only the second
+/// expiry does that, and the first SACK on path 1 is of a retransmission before the failover.)
 const PATHS: &str = "topology; path 10ms 0; path 10ms 1
     b sctp-paths server --bind 10.2.0.1 2>server.err &
     until_true 10 grep -qs listening server.err
@@ -84,7 +86,7 @@ const PATHS: &str = "topology; path 10ms 0; path 10ms 1
     killall sctp-paths
     serve --bind 10.2.0.1,10.2.1.1
     (sleep 2; path_down 0; sleep 10; path 10ms 0) &
-    send --bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --local-port 7101 --count 200 --rate 20 --path-retrans 1 \
+    send --bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --local-port 7101 --count 200 --rate 20 --path-retrans 2 \
         --heartbeat 30000
     trace_stop; capture_stop";
 

@@ -119,7 +119,7 @@ const STAMPS_US: f64 = 20.0;
 /// backlog, between the tap and the hook, while the reader holds the socket's lock. The reader may be preempted
 /// meanwhile: two ticks of 4 ms are allowed. Such a wait moves the mean if it is the last packet's, and the
 /// jitter takes a sixteenth of it.
-const BACKLOG_US: f64 = 8_000.0;
+pub const BACKLOG_US: f64 = 8_000.0;
 
 /// Ensures that mean and jitter are close to those of the capture's intervals, `deltas`. The mean may be off
 /// by 0.1 %, or by [`STAMPS_US`] divided by the number of intervals, the jitter by 1 % or by [`STAMPS_US`].

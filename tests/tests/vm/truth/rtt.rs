@@ -210,7 +210,7 @@ impl Seen {
                 Some("sample") => samples.push(serde_json::from_value::<Sample>(object)?),
                 Some("summary") => summaries.push(serde_json::from_value(object)?),
                 Some("end") => ends.push(serde_json::from_value::<End>(object)?),
-                Some("interval") => {}
+                Some("interval" | "finding") => {}
                 _ => bail!("type: {object}"),
             }
         }

@@ -60,10 +60,11 @@ ip -n c route add 10.2.0.0/24 via 10.1.0.254
 know c c0 r rc0 10.1.0.254
 START
 b sctp-ends server --bind 10.2.0.1 2>server-0.err &
+# A socket takes the sysctl's value when it is made.
+until_true 10 grep -qs listening server-0.err
 b sysctl -qw net.sctp.valid_cookie_life=60
 b sctp-ends server --bind 10.2.0.1 --port 5001 2>server-1.err &
-listening() { [ $(cat server-*.err | grep -c listening) = 2 ]; }
-until_true 10 listening
+until_true 10 grep -qs listening server-1.err
 client() {
     local ns=$1 port=$2
     shift 2

@@ -14,66 +14,68 @@ use crate::compare::of_type;
 use crate::suite::Suite;
 
 /// Traffic of one or more associations from the same port of a's, and what the commands find in it.
-struct Scene {
+struct Scenario {
     /// The client's port.
     port: u16,
     /// Lines of shell. `one SERVER_FLAGS CLIENT_FLAGS` makes the traffic.
     script: &'static str,
     /// Each finding: its command, its code, and the side whose association it is about.
     found: &'static [[&'static str; 3]],
+    /// Findings that are as true, and depend on which packets were on their way at what moment.
+    may: &'static [[&'static str; 3]],
 }
 
-const SCENES: &[Scene] = &[
+/// What is found where chunks are lost, one of them so often that the association stalls.
+const LOSS: [[&str; 3]; 3] =
+    [["rto", "real_loss", "a"], ["bufmon", "one_missing", "a"], ["streamutil", "hol_blocking", "b"]];
+
+const SCENARIOS: &[Scenario] = &[
     // Messages of three packets: the SACK of the third is held back.
-    Scene {
+    Scenario {
         port: 7001,
         script: "one '--bind 10.2.0.1 --sack-delay 200' '--bind 10.1.0.1 --count 20 --rate 4 --size 4000'",
         found: &[["rtt", "delayed_sack", "a"]],
+        may: &[],
     },
     // The same, where RTO.Min is below that.
-    Scene {
+    Scenario {
         port: 7002,
         script: "one '--bind 10.2.0.1 --sack-delay 200' \
             '--bind 10.1.0.1 --count 12 --rate 2 --size 4000 --rto-min 100 --rto-initial 300 --linger 1000'",
         found: &[["rto", "rto_below_sack_delay", "a"]],
+        may: &[],
     },
     // No SACK comes on the primary path any more.
-    Scene {
+    Scenario {
         port: 7003,
-        script: "serve --bind 10.2.0.1,10.2.1.1
-            a sctp-traffic client --local-port 7003 --bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --count 200 --rate 10 \
-                --size 1000 --nodelay >client.json & client=$!
-            sleep 3; lose_sacks 100 3
-            wait $client $server; lose_stop",
-        found: &[["rto", "sacks_lost", "a"]],
+        script: "lose_sacks 100 3 20
+            one '--bind 10.2.0.1,10.2.1.1' '--bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 --count 200 --rate 10 \
+                --size 1000 --nodelay'
+            lose_stop",
+        found: &[["rto", "sacks_lost", "a"], ["rto", "path_jumped", "a"]],
+        may: &[["bufmon", "path_silent", "a"]],
     },
     // Data is lost, on the only path; one chunk so often that the association stalls.
-    Scene {
+    Scenario {
         port: 7004,
         script: "lose 5 4
             one '--bind 10.2.0.1' '--bind 10.1.0.1 --count 600 --rate 100 --size 200 --nodelay'
             lose_stop",
-        found: &[
-            ["rto", "real_loss", "a"],
-            ["bufmon", "one_missing", "a"],
-            ["streamutil", "hol_blocking", "b"],
-        ],
+        found: &LOSS,
+        may: &[],
     },
     // The same, where RTO.Min is small as well: no retransmission is needless.
-    Scene {
+    Scenario {
         port: 7005,
         script: "lose 5 4
             one '--bind 10.2.0.1 --sack-delay 40' \
                 '--bind 10.1.0.1 --count 600 --rate 100 --size 200 --nodelay --rto-min 100 --rto-initial 300'
             lose_stop",
-        found: &[
-            ["rto", "real_loss", "a"],
-            ["bufmon", "one_missing", "a"],
-            ["streamutil", "hol_blocking", "b"],
-        ],
+        found: &LOSS,
+        may: &[],
     },
     // One stream of ten, and all ten.
-    Scene {
+    Scenario {
         port: 7006,
         script: "lose 5 5
             one '--bind 10.2.0.1 --streams 10' \
@@ -85,100 +87,108 @@ const SCENES: &[Scene] = &[
             ["streamutil", "one_stream", "a"],
             ["streamutil", "hol_blocking", "b"],
         ],
+        may: &[],
     },
-    Scene {
+    Scenario {
         port: 7007,
         script: "lose 5 5
             one '--bind 10.2.0.1 --streams 10' '--bind 10.1.0.1 --streams 10 --count 600 --rate 100 --nodelay'
             lose_stop",
-        found: &[
-            ["rto", "real_loss", "a"],
-            ["bufmon", "one_missing", "a"],
-            ["streamutil", "hol_blocking", "b"],
-        ],
+        found: &LOSS,
+        may: &[],
     },
-    Scene {
+    Scenario {
         port: 7008,
         script: "one '--bind 10.2.0.1 --streams 4' \
             '--bind 10.1.0.1 --streams 4 --count 50 --rate 25 --nodelay --invalid-streams 7'",
         found: &[["streamutil", "invalid_stream", "a"]],
+        may: &[],
     },
     // T3-rtx sends probes of a closed window again, and each is lost on purpose: that is no loss on the path.
-    Scene {
+    Scenario {
         port: 7009,
         script: "one '--bind 10.2.0.1 --read-after 6000 --rcvbuf 30000' \
             '--bind 10.1.0.1 --count 100 --size 1000 --nodelay'",
         found: &[["bufmon", "window_closed", "a"]],
+        may: &[],
     },
-    Scene {
+    Scenario {
         port: 7010,
         script: "lose_tsn 50 2
             one '--bind 10.2.0.1' '--bind 10.1.0.1 --count 300 --rate 100 --size 200 --nodelay'
             lose_stop",
         found: &[["bufmon", "one_missing", "a"], ["streamutil", "hol_blocking", "b"]],
+        may: &[],
     },
-    Scene {
+    Scenario {
         port: 7011,
         script: "lose_tsn 50 2
             one '--bind 10.2.0.1 --rcvbuf 30000' '--bind 10.1.0.1 --count 600 --size 100 --nodelay'
             lose_stop",
         found: &[["bufmon", "window_full_of_gaps", "a"], ["streamutil", "hol_blocking", "b"]],
+        may: &[],
     },
-    Scene {
+    Scenario {
         port: 7012,
         script: "(sleep 2; path_down 0; sleep 4; path 10ms 0) &
             one '--bind 10.2.0.1 --sack-delay 40' '--bind 10.1.0.1 --count 500 --rate 100 --size 200 --nodelay'",
         found: &[["bufmon", "path_silent", "a"]],
+        may: &[["rto", "real_loss", "a"]],
     },
-    // The primary path fails for good.
-    Scene {
+    // The primary path fails for good. b has confirmed the other one by then, so that its SACKs come there from the first
+    // retransmission on: else b sends these on the path that failed, and a hears nothing but answers to its HEARTBEATs.
+    Scenario {
         port: 7013,
-        script: "(sleep 2; path_down 0; sleep 20; path 10ms 0) &
+        script: "b sysctl -qw net.sctp.hb_interval=500
+            (sleep 7; path_down 0; sleep 15; path 10ms 0) &
             one '--bind 10.2.0.1,10.2.1.1 --sack-delay 40' '--bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 \
                 --count 1200 --rate 100 --size 200 --nodelay --path-retrans 1 --rto-min 200 --heartbeat 500'
-            sleep 10",
-        found: &[
-            ["rto", "path_jumped", "a"],
-            ["rto", "no_spare_path", "a"],
-            ["bufmon", "path_silent", "a"],
-        ],
+            sleep 10
+            b sysctl -qw net.sctp.hb_interval=30000",
+        found: &[["rto", "path_jumped", "a"], ["rto", "no_spare_path", "a"]],
+        may: &[],
     },
     // The second path does not work from the beginning: a gives it up, and b has never confirmed it.
-    Scene {
+    Scenario {
         port: 7014,
         script: "path_down 1
             one '--bind 10.2.0.1,10.2.1.1 --sack-delay 40' '--bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 \
                 --count 100 --rate 10 --rto-initial 300 --heartbeat 500 --path-retrans 1'
             path 10ms 1",
         found: &[["rto", "no_spare_path", "a"], ["rto", "no_spare_path", "b"]],
+        may: &[],
     },
     // It works, and is idle.
-    Scene {
+    Scenario {
         port: 7015,
         script: "one '--bind 10.2.0.1,10.2.1.1 --sack-delay 40' '--bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 \
             --count 100 --rate 10 --rto-initial 300 --heartbeat 500'",
         found: &[],
+        may: &[],
     },
     // A round trip takes 200 ms.
-    Scene {
+    Scenario {
         port: 7016,
         script: "path 100ms
             one '--bind 10.2.0.1' '--bind 10.1.0.1 --count 600 --rate 100 --size 1000 --nodelay'
             path 10ms",
         found: &[],
+        may: &[],
     },
     // Small messages, gathered by Nagle, while the peer holds back its SACKs.
-    Scene {
+    Scenario {
         port: 7018,
         script: "one '--bind 10.2.0.1' '--bind 10.1.0.1 --count 300 --rate 100 --size 100'",
         found: &[["bufmon", "nagle_delayed_sack", "a"]],
+        may: &[],
     },
-    Scene {
+    Scenario {
         port: 7017,
         script: "path_down 0
             a sctp-ends client --bind 10.1.0.1 --to 10.2.0.1 --own-port 7017 unanswered
             path 10ms 0",
         found: &[["bufmon", "handshake_unanswered", "a"]],
+        may: &[],
     },
 ];
 
@@ -193,9 +203,9 @@ one() {
     serve $1
     send --local-port $port $2
 }
-scene() {
+play() {
     port=$1
-    . ./scene-$1
+    . ./lines-$1
     sleep 4
 }
 ";
@@ -204,8 +214,8 @@ scene() {
 pub fn add(suite: &mut Suite) {
     for (name, hooks) in [("findings", ""), ("findings-kprobe", "HOOKS=\"$HOOKS_FLAG kprobe\"\n")] {
         let mut script = format!("{hooks}{SCRIPT}");
-        for Scene { port, script: lines, .. } in SCENES {
-            script += &format!("cat >scene-{port} <<'END_OF_SCENE'\n{lines}\nEND_OF_SCENE\nscene {port}\n");
+        for Scenario { port, script: lines, .. } in SCENARIOS {
+            script += &format!("cat >lines-{port} <<'END_OF_LINES'\n{lines}\nEND_OF_LINES\nplay {port}\n");
         }
         script += "b sctp-traffic client --bind 10.2.0.1 --to 10.1.0.1 --port 5999 --count 1 && fail 'no server' || true
             sleep 4; trace_stop";
@@ -223,16 +233,17 @@ fn check(folder: &Path) -> Result<()> {
         all.extend(found.into_iter().map(|finding| (tool, finding)));
     }
     let mut wrong = Vec::new();
-    for scene in SCENES {
+    for scenario in SCENARIOS {
         let found: BTreeSet<_> = all
             .iter()
             .filter_map(|(tool, finding)| {
-                Some([*tool, finding["code"].as_str()?, side(finding, scene.port)?])
+                Some([*tool, finding["code"].as_str()?, side(finding, scenario.port)?])
             })
             .collect();
-        let expected: BTreeSet<_> = scene.found.iter().copied().collect();
-        if found != expected {
-            wrong.push(format!("{}: {found:?}, not {expected:?}", scene.port));
+        let expected: BTreeSet<_> = scenario.found.iter().copied().collect();
+        let may: BTreeSet<_> = scenario.may.iter().copied().collect();
+        if &found - &may != expected {
+            wrong.push(format!("{}: {found:?}, not {expected:?}", scenario.port));
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -241,7 +252,9 @@ fn check(folder: &Path) -> Result<()> {
     let discards: Vec<_> = host.iter().filter(|f| f["code"] == "host_discards").collect();
     let [begin, end] = discards[..] else { anyhow::bail!("{discards:?}") };
     ensure!(
-        begin["evidence"]["out_of_the_blue"] == 1 && begin["end"].is_null() && !end["end"].is_null(),
+        begin["evidence"]["out_of_the_blue"].as_f64() == Some(1.0)
+            && begin["end"].is_null()
+            && !end["end"].is_null(),
         "{begin}"
     );
     lines(folder, &all)
