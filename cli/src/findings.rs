@@ -47,6 +47,18 @@ pub struct Rule<Evidence> {
     pub evaluate: fn(&Evidence) -> Option<Figures>,
 }
 
+/// The codes of `rules`, of which there are `N`.
+#[must_use]
+pub const fn codes<Evidence, const N: usize>(rules: &[Rule<Evidence>]) -> [&'static str; N] {
+    let mut codes = [""; N];
+    let mut at = 0;
+    while at < N {
+        codes[at] = rules[at].words.code;
+        at += 1;
+    }
+    codes
+}
+
 /// A finding about an association, or about the host.
 #[derive(Clone)]
 struct Finding {
@@ -81,6 +93,8 @@ type Key = (&'static str, Option<[u32; 3]>);
 
 /// The findings of a command that last. Each is printed once when it begins, and once when it is over.
 pub struct Findings {
+    /// True if there are findings, printed or not.
+    is_on: bool,
     /// The format of findings; `None` if none are printed.
     format: Option<Format>,
     zone: TimeZone,
@@ -95,7 +109,8 @@ impl Findings {
     #[must_use]
     pub fn new(tool: &str, common: &Common) -> Self {
         Self {
-            format: common.has_findings().then(|| common.format()),
+            is_on: common.has_findings(),
+            format: common.prints_findings().then(|| common.format()),
             zone: TimeZone::system(),
             objects: Events::new(tool, "finding", FINDING),
             lasting: BTreeMap::new(),
@@ -103,10 +118,16 @@ impl Findings {
         }
     }
 
-    /// Returns whether findings are printed. If not, reports need not gather evidence.
+    /// Returns whether there are findings: printed, or as metrics. If not, reports need not gather evidence.
     #[must_use]
     pub const fn is_on(&self) -> bool {
-        self.format.is_some()
+        self.is_on
+    }
+
+    /// The findings that last, by code and association (`None`: the host), each as often as an association has it.
+    pub(crate) fn lasting(&self) -> impl Iterator<Item = (&'static str, Option<&Identity>)> {
+        let shown = self.lasting.values().filter(|lasting| lasting.intervals >= lasting.needed);
+        shown.map(|lasting| (lasting.finding.words.code, lasting.finding.id.as_ref()))
     }
 
     /// Looks for the finding of each rule in the evidence of an interval. `id` names the association that the evidence is
@@ -145,7 +166,7 @@ impl Findings {
         }
     }
 
-    /// Ends the current interval: prints the findings that began in it, and those that are over.
+    /// Ends the current interval: prints the findings that began in it, and those that are over, if any are printed.
     ///
     /// # Errors
     /// Where the output cannot be written.
@@ -155,7 +176,6 @@ impl Findings {
 
     fn end_interval_at(&mut self, now: Timestamp, out: &mut Out) -> Result<()> {
         self.began = now;
-        let Some(format) = self.format else { return Ok(()) };
         let mut due = Vec::new();
         self.lasting.retain(|_, lasting| {
             if mem::take(&mut lasting.found) {
@@ -174,11 +194,12 @@ impl Findings {
             !is_over
         });
         for finding in due {
-            match format {
-                Format::Json => {
+            match self.format {
+                Some(Format::Json) => {
                     self.objects.write(out, &Clock::now(), kernel::now(), &Object::new(finding))?
                 }
-                _ => out.text(&line(&finding, &self.zone))?,
+                Some(_) => out.text(&line(&finding, &self.zone))?,
+                None => {}
             }
         }
         Ok(())

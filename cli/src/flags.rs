@@ -143,10 +143,16 @@ impl Common {
         self.json || self.timestamp
     }
 
+    /// Returns whether findings are looked for: to print them, and for metrics always.
+    #[must_use]
+    pub fn has_findings(&self) -> bool {
+        self.metrics.is_on() || self.prints_findings()
+    }
+
     /// Returns whether findings are printed: with `--extended` as lines of text, so that CSV on standard output has none;
     /// and always in JSON.
     #[must_use]
-    pub fn has_findings(&self) -> bool {
+    pub fn prints_findings(&self) -> bool {
         self.has_rows()
             && match self.format() {
                 Format::Json => true,

@@ -1,16 +1,8 @@
 //! Packets that the kernel discards before they belong to an association: `host_discards`, the finding that all commands have.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    mem,
-    os::unix::fs::FileExt,
-};
+use std::mem;
 
-use crate::{Figures, Rule, Words};
-
-/// The kernel's SCTP counters of this process's network namespace (RFC 3873).
-const SNMP: &str = "/proc/net/sctp/snmp";
+use crate::{Figures, Rule, Words, snmp::Snmp};
 
 /// The rules about the host.
 pub const HOST_RULES: &[Rule<Discards>] = &[Rule {
@@ -46,10 +38,9 @@ fn host_discards(discards: &Discards) -> Option<Figures> {
 }
 
 impl Discards {
-    /// Reads the counters from the text of [`SNMP`]; `None` unless it has both.
-    fn parse(text: &str) -> Option<Self> {
-        let counter =
-            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    /// Picks both counters; `None` unless there are both.
+    fn of(counters: &[(String, u64)]) -> Option<Self> {
+        let counter = |wanted| counters.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
         Some(Self {
             checksum_errors: counter("SctpChecksumErrors")?,
             out_of_the_blue: counter("SctpOutOfBlues")?,
@@ -57,47 +48,28 @@ impl Discards {
     }
 }
 
-/// The kernel's counters, open, as the process is confined while it reads them.
+/// The kernel's counters of discarded packets.
 pub(crate) struct Counters {
-    file: File,
+    file: Snmp,
     before: Discards,
 }
 
 impl Counters {
     /// Opens the counters; `None` where there are none, as in a network namespace without SCTP.
     pub(crate) fn open() -> Option<Self> {
-        let mut text = String::new();
-        let mut file = File::open(SNMP).ok()?;
-        file.read_to_string(&mut text).ok()?;
-        Some(Self { before: Discards::parse(&text)?, file })
+        let file = Snmp::open()?;
+        Some(Self { before: Discards::of(&file.read())?, file })
     }
 
     /// Returns what was discarded since the last call, or since they were opened; `None` where they cannot be read.
     pub(crate) fn grown(&mut self) -> Option<Discards> {
-        let now = Discards::parse(&read_again(&self.file).ok()?)?;
+        let now = Discards::of(&self.file.read())?;
         let before = mem::replace(&mut self.before, now);
         Some(Discards {
             checksum_errors: now.checksum_errors.saturating_sub(before.checksum_errors),
             out_of_the_blue: now.out_of_the_blue.saturating_sub(before.out_of_the_blue),
         })
     }
-}
-
-/// Reads a file from its beginning.
-fn read_again(file: &File) -> io::Result<String> {
-    let mut text = vec![0; 4096];
-    let mut len = 0;
-    loop {
-        match file.read_at(&mut text[len..], len as u64)? {
-            0 => break,
-            more => len += more,
-        }
-        if len == text.len() {
-            text.resize(2 * len, 0);
-        }
-    }
-    text.truncate(len);
-    String::from_utf8(text).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]
@@ -117,9 +89,10 @@ mod tests {
     fn what_has_grown_is_found_and_nothing_else() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(snmp(3, 4).as_bytes()).unwrap();
-        let before = Discards::parse(&snmp(3, 4)).unwrap();
+        let snmp_file = Snmp::from(file.try_clone().unwrap());
+        let before = Discards::of(&snmp_file.read()).unwrap();
         assert_eq!(before, Discards { checksum_errors: 3, out_of_the_blue: 4 });
-        let mut counters = Counters { file: file.try_clone().unwrap(), before };
+        let mut counters = Counters { file: snmp_file, before };
         assert_eq!(counters.grown().map(|grown| host_discards(&grown)), Some(None));
         for (checksum, blue, expected) in [(5, 4, [2.0, 0.0]), (5, 7, [0.0, 3.0])] {
             file.set_len(0).unwrap();
@@ -133,7 +106,8 @@ mod tests {
 
     #[test]
     fn a_kernel_that_has_not_both_has_no_finding() {
-        assert_eq!(Discards::parse("SctpOutOfBlues \t4\n"), None);
-        assert_eq!(Discards::parse("SctpChecksumErrors \t4\n"), None);
+        for name in ["SctpOutOfBlues", "SctpChecksumErrors"] {
+            assert_eq!(Discards::of(&[(name.to_owned(), 4)]), None);
+        }
     }
 }

@@ -28,11 +28,12 @@ mod schema;
 mod session;
 mod signals;
 mod sink;
+mod snmp;
 mod version;
 
 pub use clock::{Clock, TimesOfDay};
 pub use column::{Column, Columns, Field, Get, Kind, List, Part, Shared, Type};
-pub use findings::{Figures, Findings, LONGEST_SACK_DELAY, Rule, Words};
+pub use findings::{Figures, Findings, LONGEST_SACK_DELAY, Rule, Words, codes};
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub use flags::fuzz_flags;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use jiff::tz::TimeZone;
 use probes::{Due, Error};
 
-use crate::{Common, Format, Metrics, Out};
+use crate::{Common, Findings, Format, Metrics, Out};
 
 /// Turns a command's records and statistics into lines. Writing these lines is its only side effect.
 pub trait Report {
@@ -15,6 +15,11 @@ pub trait Report {
 
     /// The metrics that rows have.
     fn metrics(&self) -> &'static Metrics<Self::Row>;
+
+    /// The findings about associations; `None` for a command that has none.
+    fn findings(&self) -> Option<&Findings> {
+        None
+    }
 
     /// Writes the header of text lines or of CSV, which follows the banner.
     ///
@@ -76,6 +81,8 @@ pub struct Form {
     pub extended: bool,
     /// Read the statistics of each interval, to print them or to look for findings in them.
     pub intervals: bool,
+    /// Print text lines, rows or objects; false where metrics are all that is asked for.
+    pub rows: bool,
     /// Print each sample, where the format has samples.
     pub samples: bool,
     /// Draw histograms at the end of the run.
@@ -92,6 +99,7 @@ impl Form {
             format: common.format(),
             extended: common.is_extended(),
             intervals: common.has_interval_rows() || common.has_findings(),
+            rows: common.has_rows(),
             samples: common.has_samples(),
             histograms: common.histogram,
             zone: TimeZone::system(),

@@ -248,8 +248,9 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         self.probe.end_interval();
         self.some_records()?;
         self.look()?;
-        if let (Some(exporter), Some(file)) = (&self.exporter, &mut self.text_file) {
-            file.write(&exporter.text(TextFormat::Prometheus))?;
+        if let Some(mut file) = self.text_file.take() {
+            file.write(&self.metrics(TextFormat::Prometheus))?;
+            self.text_file = Some(file);
         }
         let patience = self.patience(self.common.interval);
         self.out.set_patience(Some(&patience));
@@ -274,8 +275,8 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         self.rest(&patience(REST, REST))?;
         self.rest_of_lifecycle(&patience(REST, REST))?;
         self.look()?;
-        if let (Some(exporter), Some(file)) = (&self.exporter, self.text_file.take()) {
-            file.finish(&exporter.text(TextFormat::Prometheus))?;
+        if let Some(file) = self.text_file.take() {
+            file.finish(&self.metrics(TextFormat::Prometheus))?;
         }
         self.out.set_patience(Some(&patience(END_PATIENCE, END)));
         self.statistics(true)?;
@@ -320,7 +321,14 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     /// Returns the text of all metrics as of now.
     fn exposition(&mut self, format: TextFormat) -> Result<String> {
         self.look()?;
-        Ok(self.exporter.as_ref().map(|exporter| exporter.text(format)).unwrap_or_default())
+        Ok(self.metrics(format))
+    }
+
+    /// The text of all metrics as of the last look; empty without metrics.
+    fn metrics(&self, format: TextFormat) -> String {
+        let Some(exporter) = &self.exporter else { return String::new() };
+        let of_report = self.report.findings().into_iter().flat_map(Findings::lasting);
+        exporter.text(format, self.findings.lasting().chain(of_report))
     }
 
     /// Sentences for a person about the run that are not about counts of the accounting, a line each: that
@@ -388,13 +396,13 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     /// Writes the findings and rows of the interval that ended, and the totals that are due.
     fn statistics(&mut self, at_end: bool) -> Result<()> {
         self.host_findings()?;
-        if !self.common.has_rows() {
-            return Ok(());
-        }
         let has_rows = &mut self.has_rows;
         if self.report.form().intervals {
             let rows = self.probe.interval()?.inspect(|_| *has_rows = true);
             self.report.interval(&mut self.out, rows)?;
+        }
+        if !self.common.has_rows() {
+            return Ok(());
         }
         match self.report.due(at_end) {
             Some(due) => {

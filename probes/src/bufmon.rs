@@ -142,6 +142,9 @@ pub struct Row {
     /// How long the sender was limited by what, up to now; all zero unless extended. These add up to the time since
     /// the first event of the association.
     pub limited: Limited,
+    /// How much of the send buffer was used at the last look, and its size then, in bytes; `None` unless extended, and
+    /// before the first look.
+    pub sndbuf_used: Option<[u32; 2]>,
     /// The socket's buffers; `None` unless extended, and before the first look at them.
     pub buffers: Option<Buffers>,
     /// Part, in millionths, that the association held of the memory that all associations of its socket held for data
@@ -314,6 +317,8 @@ pub(crate) struct RawState {
     limited_by: u32,
     waiting: u32,
     refused: u32,
+    sndbuf_used: u32,
+    sndbuf_limit: u32,
     sndbuf: u32,
     rcvbuf: u32,
     peer_rwnd: u32,
@@ -389,7 +394,7 @@ same_layout!(types;
     RawStall = stall_event { entry, generation, id, evidence };
     RawState = state {
         now, last, rto_ns, zero_window_ns, sack_seen, payload_noted, limited_ns, limited_since_ns, limited_by, waiting,
-        refused, sndbuf, rcvbuf, peer_rwnd, sock_assocs, sndbuf_policy, buffers_ns
+        refused, sndbuf_used, sndbuf_limit, sndbuf, rcvbuf, peer_rwnd, sock_assocs, sndbuf_policy, buffers_ns
     };
     RawSend = send { tid, assoc_id, start_ns, nvcsw, asoc, entry, generation, msg_bytes, full, closed };
     RawEvent = event { time_ns, wait_ns, assoc_id, entry, generation, msg_bytes };
@@ -659,14 +664,22 @@ impl Program for Programs {
 
     fn changed(&mut self, moment: Moment) -> Result<impl Iterator<Item = Result<Change<Row>, Error>>, Error> {
         let waiting = self.waiting(moment);
-        let waits: BTreeSet<_> = waiting.keys().map(|of| of.index).collect();
+        let mut waits: BTreeSet<_> = waiting.keys().map(|of| of.index).collect();
+        waits.extend(self.receivers.iter_mut().flat_map(Receivers::changed));
+        let receivers = &self.receivers;
         let lasts = move |assocs: &Entries<RawState, RawStats>, index: u32| {
             is_lasting(assocs, index) || waits.contains(&index)
         };
         Ok(self.assocs.changed(&[WAITS], lasts).map(move |assoc| {
-            Ok(assoc?.with(|assoc| {
-                let waiting = waiting.get(&assoc.of).copied().unwrap_or_default();
-                row(assoc, lasting(&assoc.state, &assoc.stats, waiting, moment.now), moment.now)
+            let mut assoc = assoc?;
+            let of = assoc.snapshot.of;
+            let received = receivers.as_ref().map(|r| r.so_far(of)).transpose()?;
+            let (received, read) = received.flatten().unzip();
+            assoc.octaves.extend(read);
+            Ok(assoc.with(|assoc| {
+                let waiting = waiting.get(&of).copied().unwrap_or_default();
+                let lasting = lasting(&assoc.state, &assoc.stats, waiting, moment.now);
+                Row { received, ..row(assoc, lasting, moment.now) }
             }))
         }))
     }
@@ -944,6 +957,7 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, now: Duration) ->
         stall_held: stall.map(|evidence| cause(evidence, now).1).unwrap_or_default(),
         stall_t3_expiries: stall.map_or(0, |evidence| evidence.t3_expiries),
         limited: lasting.limited,
+        sndbuf_used: (state.sndbuf_limit > 0).then_some([state.sndbuf_used, state.sndbuf_limit]),
         received: None,
         buffers: (state.buffers_ns > 0).then_some(Buffers {
             sndbuf_bytes: state.sndbuf,

@@ -439,7 +439,7 @@ pub(crate) struct Hists {
 
 impl Hists {
     /// The octaves of some of an entry's histograms.
-    fn octaves(&self, of: EntryRef, which: &[usize]) -> Result<Vec<Octaves>, Error> {
+    pub(crate) fn octaves(&self, of: EntryRef, which: &[usize]) -> Result<Vec<Octaves>, Error> {
         let mut bytes = vec![0; self.hists * size_of::<Hist>()];
         self.map.lookup_into(&of.index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
         let hists = <[Hist]>::ref_from_bytes(&bytes).map_err(|_| malformed())?;

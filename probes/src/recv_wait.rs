@@ -1,12 +1,16 @@
 //! How long messages wait for the application (`recv_wait.h`): what `--recv-wait` adds to `sctp-bufmon`.
 
-use std::{collections::BTreeSet, mem::offset_of, time::Duration};
+use std::{
+    collections::BTreeSet,
+    mem::{self, offset_of},
+    time::Duration,
+};
 
 use libbpf_rs::Object;
 use zerocopy::FromBytes;
 
 use crate::{
-    Config, DurationDist, Error, Skipped,
+    Config, DurationDist, Error, Octaves, Skipped,
     bufmon::{AllWaiting, RawAccounting, Waiting, stable, with_lasting},
     entries::{EntryRef, Hist, Hists},
     object::{OpenPrograms, table_map},
@@ -86,6 +90,9 @@ pub(crate) struct Receivers {
     slots: Table<Slot>,
     /// Histograms of `RawRecvStats::wait`; `None` only in fuzzing.
     hists: Option<Hists>,
+    /// By index: [`RawRecv::seq_tail`] as [`Receivers::changed`] has seen it last. Empty without
+    /// [`Config::metrics`].
+    seen: Vec<u64>,
 }
 
 impl Receivers {
@@ -117,13 +124,14 @@ impl Receivers {
             recvs: Table::new(&table_map(object, "recvs")?, entries)?,
             slots: Table::new(&table_map(object, "inflight")?, SET_SLOTS * (settings.set_mask + 1))?,
             hists: Some(Hists::new(object, "recv_hists", entries, 1, config)?),
+            seen: vec![0; if config.metrics { entries as usize } else { 0 }],
         })
     }
 
     /// Tables without histograms.
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn of_tables(recvs: Table<RawRecv>, slots: Table<Slot>) -> Self {
-        Self { recvs, slots, hists: None }
+        Self { recvs, slots, hists: None, seen: Vec::new() }
     }
 
     /// The messages that wait at `now`, by the entry of their association.
@@ -182,6 +190,30 @@ impl Receivers {
         let Some(recv) = self.read(of) else { return Ok(lasting(RawRecvStats::NONE, None, waiting)) };
         let hist = self.hist(of)?;
         Ok(lasting(recv.stats, hist.as_ref(), waiting))
+    }
+
+    /// The indexes of entries whose association's reader has done something since the last call.
+    pub(crate) fn changed(&mut self) -> Vec<u32> {
+        let at = offset_of!(RawRecv, seq_tail);
+        let mut changed = Vec::new();
+        for (index, seen) in self.seen.iter_mut().enumerate() {
+            let now = self.recvs.word(index, at).unwrap_or_default();
+            if mem::replace(seen, now) != now {
+                changed.extend(u32::try_from(index));
+            }
+        }
+        changed
+    }
+
+    /// What an association's reader did since the start, with the octaves of the waits that are over; `None` if it did
+    /// nothing.
+    ///
+    /// # Errors
+    /// Where the kernel does not let a table be read.
+    pub(crate) fn so_far(&self, of: EntryRef) -> Result<Option<(Received, Octaves)>, Error> {
+        let (Some(recv), Some(hists)) = (self.read(of), &self.hists) else { return Ok(None) };
+        let octaves = hists.octaves(of, &[0])?.pop().unwrap_or_default();
+        Ok(Some((Received::new(&recv.stats, None, Waiting::default()), octaves)))
     }
 
     /// Reads the histograms of these entries, so that no count wraps more than once between two reads.

@@ -16,7 +16,7 @@ use probes::{
 
 use crate::{
     findings::{Evidence, RULES},
-    metrics::METRICS,
+    metrics::{METRICS, WITHOUT_RECEIVE_WAIT},
 };
 
 /// The columns of CSV, which are those of the Python script. As in the script, a value without samples is 0.
@@ -367,6 +367,7 @@ pub struct Report {
     stalled: BTreeMap<[u32; 3], Stall>,
     /// Length of the longest message in bytes, of each association with sends that waited in the current interval.
     longest: BTreeMap<[u32; 3], u32>,
+    has_receive_wait: bool,
     form: Form,
 }
 
@@ -397,6 +398,7 @@ impl Report {
             findings: Findings::new("bufmon", common),
             stalled: BTreeMap::new(),
             longest: BTreeMap::new(),
+            has_receive_wait: recv_wait,
             form,
         }
     }
@@ -442,11 +444,8 @@ impl Report {
         self.longest.clear();
     }
 
-    /// Sorts the rows by association id, then by order of appearance. Unless extended, leaves out
-    /// associations that only receive, and the percentiles of buffer, queue and window.
-    fn sort(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
-        let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
-        rows.sort_by_key(|row| (row.id.assoc_id, row.serial));
+    /// Unless extended, leaves out associations that only receive, and the percentiles of buffer, queue and window.
+    fn leave_out(&self, mut rows: Vec<Row>) -> Vec<Row> {
         if !self.form.extended {
             rows.retain(Row::is_sender);
             for row in &mut rows {
@@ -454,8 +453,15 @@ impl Report {
                 dists.into_iter().for_each(|dist| dist.percentiles = None);
             }
         }
-        Ok(rows)
+        rows
     }
+}
+
+/// The rows by association id, then by order of appearance.
+fn sorted(rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
+    let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+    rows.sort_by_key(|row| (row.id.assoc_id, row.serial));
+    Ok(rows)
 }
 
 impl cli::Report for Report {
@@ -463,7 +469,11 @@ impl cli::Report for Report {
     type Row = Row;
 
     fn metrics(&self) -> &'static Metrics<Row> {
-        &METRICS
+        if self.has_receive_wait { &METRICS } else { &WITHOUT_RECEIVE_WAIT }
+    }
+
+    fn findings(&self) -> Option<&Findings> {
+        Some(&self.findings)
     }
 
     fn header(&mut self, out: &mut Out) -> Result<()> {
@@ -486,7 +496,7 @@ impl cli::Report for Report {
                     self.stalls.write(out, &clock, stall.since, &stall)?;
                 }
                 // With `--hist` the kernel side also finds stalls, but only extended text prints them.
-                (Record::Stall(stall), Format::Text) if self.form.extended => {
+                (Record::Stall(stall), Format::Text) if self.form.extended && self.form.rows => {
                     out.text(&stall_line(&stall, &clock.time_of_day(stall.since, &self.form.zone)))?;
                 }
                 _ => {}
@@ -500,10 +510,11 @@ impl cli::Report for Report {
     }
 
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
-        let rows = self.sort(rows)?;
+        let rows = sorted(rows)?;
         if self.findings.is_on() {
             self.find(&rows);
         }
+        let rows = self.leave_out(rows);
         self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))?;
         self.findings.end_interval(out)
     }
@@ -514,7 +525,7 @@ impl cli::Report for Report {
         rows: impl Iterator<Item = Result<Row, Error>>,
         _at_end: bool,
     ) -> Result<()> {
-        let rows = self.sort(rows)?;
+        let rows = self.leave_out(sorted(rows)?);
         if self.form.format == Format::Text {
             for row in &rows {
                 text_summary(row, self.form.extended, out)?;

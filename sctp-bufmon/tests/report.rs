@@ -43,6 +43,7 @@ fn values(values: &[u64]) -> ValueDist {
 fn probe() -> Fake<Record, Row> {
     let wait = Duration::from_millis(20);
     let sender = Row {
+        sndbuf_used: None,
         serial: 0,
         id: id(),
         util_ppm: values(&[500_000, 1_000_000]),

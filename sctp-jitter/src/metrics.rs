@@ -13,5 +13,6 @@ pub(crate) const METRICS: Metrics<Row> = Metrics {
         unit: Unit::Nanoseconds,
         values: Values::Histogram { sum: |row| row.chunks.interval.sum, edges: 17..=32 },
     }],
+    findings: &[],
     of_host: false,
 };

@@ -58,8 +58,7 @@ fn trace(flags: &Flags) -> Result<()> {
     let common = &flags.common;
     let Some(session) = Session::start(&BANNERS, common)? else { return Ok(()) };
     // Findings need the RTO before each expiry, which only records have.
-    let records =
-        common.has_rows() && matches!(common.format(), Format::Text | Format::Json) || common.has_findings();
+    let records = common.format() != Format::Csv || common.has_findings();
     let config = Config { records, ..common.config() };
     let sizes = Sizes { max_paths: flags.max_paths, max_retransmitted: flags.max_retransmitted };
     let probe = Rto::open(&config, &sizes)?;

@@ -1,7 +1,9 @@
 //! What `sctp-rto` measures, as metrics.
 
-use cli::{Metric, Metrics, Unit, Values};
+use cli::{Metric, Metrics, Unit, Values, codes};
 use probes::{PathState, rto::Row};
+
+use crate::findings::RULES;
 
 /// The metrics of `sctp-rto`.
 pub(crate) const METRICS: Metrics<Row> = Metrics {
@@ -94,5 +96,6 @@ pub(crate) const METRICS: Metrics<Row> = Metrics {
             },
         },
     ],
+    findings: &codes::<_, { RULES.len() }>(RULES),
     of_host: true,
 };

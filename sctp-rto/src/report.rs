@@ -280,19 +280,23 @@ impl Report {
         }
     }
 
-    /// Sorts the rows by the order in which their paths appeared. Unless extended, leaves out paths without
-    /// an RTO update, and all percentiles.
-    fn sort(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
-        let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
-        rows.sort_by_key(|row| row.transport_id);
+    /// Unless extended, leaves out paths without an RTO update, and all percentiles.
+    fn leave_out(&self, mut rows: Vec<Row>) -> Vec<Row> {
         if !self.form.extended {
             rows.retain(|row| row.rto.count > 0);
             for dist in rows.iter_mut().flat_map(|row| [&mut row.rto, &mut row.srtt]) {
                 dist.percentiles = None;
             }
         }
-        Ok(rows)
+        rows
     }
+}
+
+/// The rows by the order in which their paths appeared.
+fn sorted(rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
+    let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+    rows.sort_by_key(|row| row.transport_id);
+    Ok(rows)
 }
 
 impl cli::Report for Report {
@@ -301,6 +305,10 @@ impl cli::Report for Report {
 
     fn metrics(&self) -> &'static Metrics<Row> {
         &METRICS
+    }
+
+    fn findings(&self) -> Option<&Findings> {
+        Some(&self.findings)
     }
 
     fn header(&mut self, out: &mut Out) -> Result<()> {
@@ -329,11 +337,11 @@ impl cli::Report for Report {
             let cause = &update.cause;
             self.form.extended || matches!(cause, Cause::Rtt { .. } | Cause::Heartbeat { .. } | Cause::T3)
         };
-        for update in records.drain(..).filter(is_due) {
+        for update in records.drain(..) {
             if self.findings.is_on() {
                 self.evidences.note(&update);
             }
-            if self.form.format == Format::Csv {
+            if self.form.format == Format::Csv || !self.form.rows || !is_due(&update) {
                 continue;
             }
             if self.form.format == Format::Json {
@@ -359,12 +367,13 @@ impl cli::Report for Report {
     }
 
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
-        let rows = self.sort(rows)?;
+        let rows = sorted(rows)?;
         if self.findings.is_on() {
             for (id, evidence) in self.evidences.end_interval(&rows, kernel::now()) {
                 self.findings.evaluate(RULES, Some(&id), &evidence);
             }
         }
+        let rows = self.leave_out(rows);
         self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))?;
         self.findings.end_interval(out)
     }
@@ -375,7 +384,7 @@ impl cli::Report for Report {
         rows: impl Iterator<Item = Result<Row, Error>>,
         at_end: bool,
     ) -> Result<()> {
-        let rows = self.sort(rows)?;
+        let rows = self.leave_out(sorted(rows)?);
         if !at_end {
             // Before the end of the run these are the totals of paths whose association has ended.
             rows.iter().for_each(|row| self.evidences.forget(row.transport_id));

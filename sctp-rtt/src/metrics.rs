@@ -1,7 +1,9 @@
 //! What `sctp-rtt` measures, as metrics.
 
-use cli::{Metric, Metrics, Unit, Values};
+use cli::{Metric, Metrics, Unit, Values, codes};
 use probes::rtt::Row;
+
+use crate::findings::RULES;
 
 /// The metrics of `sctp-rtt`.
 pub(crate) const METRICS: Metrics<Row> = Metrics {
@@ -21,5 +23,6 @@ pub(crate) const METRICS: Metrics<Row> = Metrics {
             values: Values::Histogram { sum: |row| row.prompt.sum, edges: 15..=30 },
         },
     ],
+    findings: &codes::<_, { RULES.len() }>(RULES),
     of_host: false,
 };

@@ -114,11 +114,9 @@ impl Report {
 
     /// Sorts the rows by association, life and path. Unless extended, leaves out rows without samples, and
     /// merges the rows of all paths of an association (of each of its lives) into one, without percentiles.
-    fn sort_and_merge(&self, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
-        let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
-        rows.sort_by_key(|row| (row.id.assoc_id, row.id.life, row.id.path));
+    fn merge(&self, mut rows: Vec<Row>) -> Vec<Row> {
         if self.form.extended {
-            return Ok(rows);
+            return rows;
         }
         rows.retain(|row| row.all.count > 0);
         rows.iter_mut().for_each(|row| row.all.percentiles = None);
@@ -132,8 +130,15 @@ impl Report {
             }
             same
         });
-        Ok(rows)
+        rows
     }
+}
+
+/// The rows by association, then by path.
+fn sorted(rows: impl Iterator<Item = Result<Row, Error>>) -> Result<Vec<Row>> {
+    let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+    rows.sort_by_key(|row| (row.id.assoc_id, row.id.life, row.id.path));
+    Ok(rows)
 }
 
 impl cli::Report for Report {
@@ -142,6 +147,10 @@ impl cli::Report for Report {
 
     fn metrics(&self) -> &'static Metrics<Row> {
         &METRICS
+    }
+
+    fn findings(&self) -> Option<&Findings> {
+        Some(&self.findings)
     }
 
     fn header(&mut self, out: &mut Out) -> Result<()> {
@@ -177,8 +186,9 @@ impl cli::Report for Report {
     }
 
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
-        let rows = self.sort_and_merge(rows)?;
+        let rows = sorted(rows)?;
         rows.iter().for_each(|row| self.findings.evaluate(RULES, Some(&row.id), row));
+        let rows = self.merge(rows);
         self.rows.print(out, Period::Interval, rows.into_iter().map(Ok))?;
         self.findings.end_interval(out)
     }
@@ -189,7 +199,7 @@ impl cli::Report for Report {
         rows: impl Iterator<Item = Result<Row, Error>>,
         _at_end: bool,
     ) -> Result<()> {
-        let rows = self.sort_and_merge(rows)?;
+        let rows = self.merge(sorted(rows)?);
         if self.text_summary {
             for row in &rows {
                 text_summary(row, self.form.extended, out)?;

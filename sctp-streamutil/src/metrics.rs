@@ -1,7 +1,9 @@
 //! What `sctp-streamutil` measures, as metrics.
 
-use cli::{Metric, Metrics, Unit, Values};
+use cli::{Metric, Metrics, Unit, Values, codes};
 use probes::streamutil::{Row, Stream};
+
+use crate::findings::RULES;
 
 /// The metrics of `sctp-streamutil`.
 pub(crate) const METRICS: Metrics<Row> = Metrics {
@@ -28,6 +30,7 @@ pub(crate) const METRICS: Metrics<Row> = Metrics {
             }),
         },
     ],
+    findings: &codes::<_, { RULES.len() }>(RULES),
     of_host: false,
 };
 

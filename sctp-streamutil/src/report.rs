@@ -304,11 +304,11 @@ impl Report {
 /// where nothing happened on any. Unless extended, leaves out associations that sent no data.
 fn lines(
     form: &Form,
-    rows: impl Iterator<Item = Result<Row, Error>>,
+    assocs: impl Iterator<Item = Result<Assoc, Error>>,
 ) -> impl Iterator<Item = Result<Line, Error>> {
     let per_stream = form.extended && form.format == Format::Csv;
-    let lines = rows.flat_map(move |row| {
-        let (assoc, error) = match row.map(Assoc::new) {
+    let lines = assocs.flat_map(move |assoc| {
+        let (assoc, error) = match assoc {
             Ok(assoc) => (Some(Rc::new(assoc)), None),
             Err(error) => (None, Some(error)),
         };
@@ -332,6 +332,10 @@ impl cli::Report for Report {
         &METRICS
     }
 
+    fn findings(&self) -> Option<&Findings> {
+        Some(&self.findings)
+    }
+
     fn header(&mut self, out: &mut Out) -> Result<()> {
         self.rows.header(out)
     }
@@ -341,15 +345,16 @@ impl cli::Report for Report {
     }
 
     fn interval(&mut self, out: &mut Out, rows: impl Iterator<Item = Result<Row, Error>>) -> Result<()> {
-        let mut lines = lines(&self.form, rows).inspect(|line| {
-            // An association may have a line per stream.
-            if let (true, Ok(Line { assoc, stream: None | Some(0) })) = (self.findings.is_on(), line) {
+        let assocs = rows.map(|row| row.map(Assoc::new)).inspect(|assoc| {
+            if let (true, Ok(assoc)) = (self.findings.is_on(), assoc) {
                 self.findings.evaluate(RULES, Some(&assoc.stats.association.id), &assoc.evidence());
             }
         });
+        let mut lines = lines(&self.form, assocs);
         self.rows.print(out, Period::Interval, &mut lines)?;
         // Text has no rows of intervals, but findings.
         lines.try_for_each(|line| line.map(drop))?;
+        drop(lines);
         self.findings.end_interval(out)
     }
 
@@ -372,7 +377,7 @@ impl cli::Report for Report {
         rows: impl Iterator<Item = Result<Row, Error>>,
         at_end: bool,
     ) -> Result<()> {
-        let mut lines = lines(&self.form, rows);
+        let mut lines = lines(&self.form, rows.map(|row| row.map(Assoc::new)));
         if self.form.format != Format::Text {
             return self.rows.print(out, Period::Summary, lines);
         }

@@ -10,6 +10,8 @@ pub struct Metrics<Row: 'static> {
     pub id: fn(&Row) -> &Identity,
     /// The metrics that rows have.
     pub of_rows: &'static [Metric<Row>],
+    /// The codes of the findings about associations.
+    pub findings: &'static [&'static str],
     /// True if this command has the metrics of handshakes, and of the whole host.
     pub of_host: bool,
 }
@@ -62,6 +64,13 @@ pub enum Values<Row: 'static> {
     LargestOfPaths(fn(&Row) -> Option<u64>),
     /// The smallest value of any row whose association lives.
     Least(fn(&Row) -> Option<u64>),
+    /// One of two numbers of the row whose first number is the largest part of its second one, of associations that live.
+    Fullest {
+        /// Both numbers: how much is used, and the limit of that.
+        of: fn(&Row) -> Option<[u32; 2]>,
+        /// True for the limit, false for what is used.
+        is_limit: bool,
+    },
     /// The number of rows in each state, of associations that live.
     InState {
         /// Name of the label.
@@ -130,6 +139,12 @@ pub(crate) const HOST: Head = Head {
     help: "The kernel's own counter in /proc/net/sctp/snmp, of this command's network namespace.",
     labels: &[],
 };
+pub(crate) const FINDINGS: Head = Head {
+    name: "sctp_findings",
+    kind: "gauge",
+    help: "Associations that have a finding, by its code; of host_discards, the host: 1.",
+    labels: &["code"],
+};
 pub(crate) const LOST: Head = Head {
     name: "sctptrace_lost_total",
     kind: "counter",
@@ -162,7 +177,7 @@ impl<Row> Metrics<Row> {
             },
         });
         let of_host = [&HANDSHAKES, &HOST].into_iter().filter(|_| self.of_host);
-        let all = [&ASSOCIATIONS, &INFO, &ENDS, &LOST, &BUILD].into_iter();
+        let all = [&ASSOCIATIONS, &INFO, &ENDS, &FINDINGS, &LOST, &BUILD].into_iter();
         of_rows.chain(of_host.map(of)).chain(all.map(of)).collect()
     }
 }
@@ -172,7 +187,7 @@ impl<Row> Values<Row> {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Counter(_) | Self::Counters { .. } | Self::Divided { .. } => "counter",
-            Self::LargestOfPaths(_) | Self::Least(_) | Self::InState { .. } => "gauge",
+            Self::LargestOfPaths(_) | Self::Least(_) | Self::Fullest { .. } | Self::InState { .. } => "gauge",
             Self::Histogram { .. } => "histogram",
         }
     }
@@ -194,7 +209,7 @@ impl<Row> Values<Row> {
             Self::Counter(_) | Self::Histogram { .. } => 1,
             Self::Counters { of, .. } => of.len(),
             Self::Divided { names, .. } => names.len(),
-            Self::LargestOfPaths(_) | Self::Least(_) | Self::InState { .. } => 0,
+            Self::LargestOfPaths(_) | Self::Least(_) | Self::Fullest { .. } | Self::InState { .. } => 0,
         }
     }
 

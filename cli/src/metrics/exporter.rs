@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use nix::sys::utsname::uname;
-use probes::{Accounting, Change, lifecycle::AssocEvent};
+use probes::{Accounting, Change, Identity, lifecycle::AssocEvent};
 
 use super::{
     Metrics, MetricsFlags, Unit,
@@ -61,10 +61,14 @@ impl<Row> Exporter<Row> {
         }
     }
 
-    /// Writes all metrics.
-    pub(crate) fn text(&self, format: TextFormat) -> String {
+    /// Writes all metrics. `findings`: those that last, each with its code and the association that has it.
+    pub(crate) fn text<'a>(
+        &self,
+        format: TextFormat,
+        findings: impl Iterator<Item = (&'static str, Option<&'a Identity>)>,
+    ) -> String {
         let mut to = Writer::new(format);
-        self.model.write(&mut to);
+        self.model.write(&mut to, findings);
         for (name, value) in self.host.iter().flat_map(HostCounters::read) {
             to.family(&name, HOST.kind, HOST.help);
             to.sample(&name, "", "", None, value.into(), Unit::One);

@@ -1,15 +1,11 @@
-//! The kernel's own counters of SCTP, which Linux has for each network namespace: those of this process's.
+//! The kernel's own counters of SCTP as metrics.
 
-use std::{
-    fs::{self, File},
-    os::unix::fs::FileExt,
-};
+use std::fs;
 
-/// Longer than the file: some 40 lines.
-const ROOM: usize = 8192;
+use crate::snmp::Snmp;
 
-/// The open file `/proc/net/sctp/snmp`.
-pub(crate) struct HostCounters(File);
+/// The kernel's own counters, open.
+pub(crate) struct HostCounters(Snmp);
 
 impl HostCounters {
     /// Opens the file. `None` where it is missing, and in a namespace that has no interface but lo, as that of a service
@@ -18,19 +14,15 @@ impl HostCounters {
         if !has_interface(&fs::read_to_string("/proc/net/dev").ok()?) {
             return None;
         }
-        File::open("/proc/net/sctp/snmp").ok().map(Self)
+        Snmp::open().map(Self)
     }
 
     /// Each counter's metric and value. `SctpCurrEstab` is no counter, and is left out.
     pub(crate) fn read(&self) -> Vec<(String, u64)> {
-        let mut bytes = vec![0; ROOM];
-        let len = self.0.read_at(&mut bytes, 0).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes[..len]);
-        let lines = text.lines().filter_map(|line| {
-            let (name, value) = line.split_once(char::is_whitespace)?;
-            Some((name.strip_prefix("Sctp").filter(|name| *name != "CurrEstab")?, value.trim().parse().ok()?))
-        });
-        lines.map(|(name, value)| (metric(name), value)).collect()
+        let of = |(name, value): (String, u64)| {
+            Some((metric(name.strip_prefix("Sctp").filter(|name| *name != "CurrEstab")?), value))
+        };
+        self.0.read().into_iter().filter_map(of).collect()
     }
 }
 
@@ -55,6 +47,8 @@ fn metric(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
@@ -70,7 +64,7 @@ mod tests {
         let text = "SctpCurrEstab                   \t3\nSctpActiveEstabs                \t5\n\
                     SctpT3RtxExpireds               \t7\nSctpInPktSoftirq                \t11\nSctpInSCTPPacks                 \t13\nnonsense\n";
         fs::write(file.path(), text).unwrap();
-        let found = HostCounters(File::open(file.path()).unwrap()).read();
+        let found = HostCounters(File::open(file.path()).unwrap().into()).read();
         let expected = [
             ("sctp_host_active_estabs_total", 5),
             ("sctp_host_t3_rtx_expireds_total", 7),

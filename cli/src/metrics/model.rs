@@ -18,7 +18,7 @@ use probes::{
 
 use super::{
     Labels, Metrics, Unit, Values,
-    definition::{ASSOCIATIONS, ENDS, HANDSHAKES, INFO},
+    definition::{ASSOCIATIONS, ENDS, FINDINGS, HANDSHAKES, INFO},
     text::{Extra, Writer, escaped},
 };
 use crate::{
@@ -37,6 +37,9 @@ const OF_HOST: usize = 64;
 
 /// Bounds of the histogram of handshakes: from 131 us to 4.3 s.
 const HANDSHAKE_EDGES: RangeInclusive<u32> = 17..=32;
+
+/// The finding about the host, which all commands have ([`crate::HOST_RULES`]).
+const HOST_FINDING: &str = "host_discards";
 
 /// Value of a label of what has no series of its own.
 const OTHER: &str = "other";
@@ -104,7 +107,7 @@ impl<Row> Model<Row> {
             && metrics.of_rows.iter().any(|metric| matches!(metric.values, Values::LargestOfPaths(_)));
         let room_of_paths = if has_paths { max_series as usize / REST_PART } else { 0 };
         let room = (max_series as usize).saturating_sub(room_of_paths + OF_HOST)
-            / (1 + ends + info + handshakes + of_rows);
+            / (1 + ends + info + metrics.findings.len() + handshakes + of_rows);
         Self {
             metrics,
             labels,
@@ -157,6 +160,7 @@ impl<Row> Model<Row> {
                     numbers.push(grow(&mut sums.sums[at + cause], number, last(here)));
                 }
                 Values::LargestOfPaths(of) | Values::Least(of) => numbers.push(of(&change.row)),
+                Values::Fullest { of, .. } => numbers.push(of(&change.row).map(pair)),
                 Values::InState { of, .. } => numbers.push(of(&change.row).map(|state| state as u64)),
                 Values::Histogram { sum, .. } => {
                     numbers.push(grow(&mut sums.sums[at], nanoseconds(sum(&change.row)), last(here)));
@@ -298,13 +302,18 @@ impl<Row> Model<Row> {
         self.labels == Labels::Port || set.living > 0 || now.saturating_duration_since(set.used) < KEEP
     }
 
-    /// Writes all series.
-    pub(crate) fn write(&self, to: &mut Writer) {
+    /// Writes all series. `findings`: those that last, each with its code and the association that has it.
+    pub(crate) fn write<'a>(
+        &self,
+        to: &mut Writer,
+        findings: impl Iterator<Item = (&'static str, Option<&'a Identity>)>,
+    ) {
         let now = Instant::now();
         let mut shown: Vec<_> =
             (0..self.sets.len()).filter(|set| self.is_shown(&self.sets[*set], now)).collect();
         shown.sort_unstable_by(|a, b| self.sets[*a].labels.cmp(&self.sets[*b].labels));
         self.write_associations(to, &shown);
+        self.write_findings(to, &shown, findings);
         let mut at = 0;
         let (mut number, mut histogram) = (0, 0);
         for metric in self.metrics.of_rows {
@@ -317,7 +326,10 @@ impl<Row> Model<Row> {
                     }
                     histogram += 1;
                 }
-                Values::LargestOfPaths(_) | Values::Least(_) | Values::InState { .. } => {
+                Values::LargestOfPaths(_)
+                | Values::Least(_)
+                | Values::Fullest { .. }
+                | Values::InState { .. } => {
                     self.write_gauge(to, metric.name, metric.unit, &metric.values, number);
                 }
                 values => {
@@ -376,6 +388,40 @@ impl<Row> Model<Row> {
         }
     }
 
+    /// Writes how many associations that live have each finding.
+    fn write_findings<'a>(
+        &self,
+        to: &mut Writer,
+        shown: &[usize],
+        findings: impl Iterator<Item = (&'static str, Option<&'a Identity>)>,
+    ) {
+        let mut of_host = BTreeMap::from([(HOST_FINDING, 0)]);
+        let mut of_sets = BTreeMap::<_, u64>::new();
+        for (code, id) in findings {
+            match id {
+                None => *of_host.entry(code).or_default() += 1,
+                Some(id) => {
+                    if let Some(living) = self.living.get(&id.assoc_id) {
+                        *of_sets.entry((living.set, code)).or_default() += 1;
+                    }
+                }
+            }
+        }
+        to.head(&FINDINGS);
+        for (code, count) in of_host {
+            to.sample(FINDINGS.name, "", "", Some(Extra("code", code)), count, Unit::One);
+        }
+        for set in shown {
+            for code in self.metrics.findings {
+                let count = of_sets.get(&(*set, *code)).copied().unwrap_or_default();
+                if count > 0 || self.labels == Labels::Port {
+                    let extra = Some(Extra("code", code));
+                    to.sample(FINDINGS.name, "", &self.sets[*set].labels, extra, count.into(), Unit::One);
+                }
+            }
+        }
+    }
+
     /// Writes a metric of what lives. `number`: the index of its values in [`Entry::numbers`].
     fn write_gauge(&self, to: &mut Writer, name: &str, unit: Unit, values: &Values<Row>, number: usize) {
         let living = self.entries.values().filter(|entry| !entry.has_ended);
@@ -395,6 +441,12 @@ impl<Row> Model<Row> {
                 Values::Least(_) => {
                     let least = found.entry((labels, None)).or_insert(value);
                     *least = value.min(*least);
+                }
+                Values::Fullest { .. } => {
+                    let fullest = found.entry((labels, None)).or_insert(value);
+                    if is_fuller(value, *fullest) {
+                        *fullest = value;
+                    }
                 }
                 _ => {
                     let path = match self.labels {
@@ -418,7 +470,11 @@ impl<Row> Model<Row> {
         let label = values.own_label().map_or("path", |(label, _)| label);
         for ((labels, own), value) in found {
             let extra = own.as_ref().map(|own| Extra(label, own));
-            to.sample(name, "", labels, extra, value.into(), unit);
+            let value = match values {
+                Values::Fullest { is_limit, .. } => unpair(value)[usize::from(*is_limit)].into(),
+                _ => value.into(),
+            };
+            to.sample(name, "", labels, extra, value, unit);
         }
     }
 }
@@ -428,6 +484,22 @@ impl<Row> Model<Row> {
 fn grow(sum: &mut u128, number: u64, last: u64) -> Option<u64> {
     *sum += u128::from(number.saturating_sub(last));
     Some(number.max(last))
+}
+
+/// Two numbers as one, for [`Entry::numbers`].
+fn pair([used, limit]: [u32; 2]) -> u64 {
+    u64::from(used) << 32 | u64::from(limit)
+}
+
+/// The two numbers of [`pair`].
+fn unpair(pair: u64) -> [u32; 2] {
+    [(pair >> 32) as u32, pair as u32]
+}
+
+/// Returns whether more is used of the limit of pair `a` than of that of pair `b`.
+fn is_fuller(a: u64, b: u64) -> bool {
+    let ([used_a, limit_a], [used_b, limit_b]) = (unpair(a), unpair(b));
+    u64::from(used_a) * u64::from(limit_b) > u64::from(used_b) * u64::from(limit_a)
 }
 
 /// The labels of `sctp_association_info`.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
+    iter,
     net::{SocketAddr, TcpStream},
     process::{Command, Stdio},
     thread,
@@ -31,6 +32,7 @@ struct Row {
     is_closed: bool,
     rto: u64,
     window: Option<u64>,
+    buffer: Option<[u32; 2]>,
     state: usize,
     times: Vec<u64>,
 }
@@ -85,6 +87,18 @@ const METRICS: Metrics<Row> = Metrics {
             values: Values::Least(|row| row.window),
         },
         Metric {
+            name: "sctp_buffer_used_bytes",
+            help: "A buffer.",
+            unit: Unit::One,
+            values: Values::Fullest { of: |row| row.buffer, is_limit: false },
+        },
+        Metric {
+            name: "sctp_buffer_limit_bytes",
+            help: "Its limit.",
+            unit: Unit::One,
+            values: Values::Fullest { of: |row| row.buffer, is_limit: true },
+        },
+        Metric {
             name: "sctp_states",
             help: "States.",
             unit: Unit::One,
@@ -95,11 +109,17 @@ const METRICS: Metrics<Row> = Metrics {
             },
         },
     ],
+    findings: &["slow", "lossy"],
     of_host: true,
 };
 
 fn flags(labels: Labels, max_series: u32) -> MetricsFlags {
     MetricsFlags { listen: None, textfile: None, labels, max_series }
+}
+
+/// The text of all metrics, without findings.
+fn text(exporter: &Exporter<Row>, format: TextFormat) -> String {
+    exporter.text(format, iter::empty())
 }
 
 /// Labels of a sample in the order of their names.
@@ -342,7 +362,7 @@ proptest! {
             if !matches!(step, Step::Look) {
                 continue;
             }
-            let samples = parse(&exporter.text(TextFormat::Prometheus));
+            let samples = parse(&text(&exporter, TextFormat::Prometheus));
             for (sample, value) in &before {
                 let is_sum = ["_total", "_bucket", "_sum", "_count"].iter().any(|end| sample.0.ends_with(end));
                 // The kernel's own counters are this machine's.
@@ -422,7 +442,7 @@ proptest! {
             exporter.add(&Change { place: n, serial: n.into(), has_ended: false, row, octaves });
         }
         exporter.account(&Accounting::default());
-        let samples = parse(&exporter.text(TextFormat::Prometheus));
+        let samples = parse(&text(&exporter, TextFormat::Prometheus));
         prop_assert!(samples.len() <= max_series as usize, "{}", samples.len());
         let sum = |name: &str| -> f64 {
             samples.iter().filter(|(sample, _)| sample.0 == name).map(|(_, value)| value).sum()
@@ -465,7 +485,7 @@ fn some() -> Exporter<Row> {
 
 #[test]
 fn labels_say_who_it_is() {
-    let text = some().text(TextFormat::Prometheus);
+    let text = text(&some(), TextFormat::Prometheus);
     let samples = parse(&text);
     let first =
         labels([("service_port", "2905"), ("protocol", "M3UA"), ("peer", "10.2.0.1"), ("assoc", "1")]);
@@ -481,16 +501,67 @@ fn labels_say_who_it_is() {
     assert_eq!(lost, [("max_series", 0.0), ("missed", 4.0), ("ring_buffer", 0.0), ("unseen", 1.0)]);
 }
 
+/// A finding counts for each association that lives and has it; of the host once.
+#[test]
+fn findings_are_those_of_associations_that_live() {
+    let mut exporter = Exporter::new(&METRICS, &flags(Labels::Port, 2000));
+    for n in 1..=4 {
+        exporter.happened(&event(n, Happening::Up, None));
+    }
+    exporter.happened(&event(3, Happening::End, Some(Reason::Shutdown)));
+    let ids: Vec<_> = (0..=5).map(identity).collect();
+    let found = [
+        ("slow", Some(&ids[1])),
+        ("slow", Some(&ids[2])),
+        ("slow", Some(&ids[3])),
+        ("slow", Some(&ids[4])),
+        ("lossy", Some(&ids[5])),
+        ("host_discards", None),
+    ];
+    let samples = parse(&exporter.text(TextFormat::Prometheus, found.into_iter()));
+    let findings: Vec<_> = samples
+        .iter()
+        .filter(|(sample, _)| sample.0 == "sctp_findings")
+        .map(|((_, labels), count)| {
+            (labels.get("service_port").map(String::as_str), &*labels["code"], *count)
+        })
+        .collect();
+    let expected = [
+        (None, "host_discards", 1.0),
+        (Some("2905"), "lossy", 0.0),
+        (Some("38412"), "lossy", 0.0),
+        (Some("2905"), "slow", 1.0),
+        (Some("38412"), "slow", 2.0),
+    ];
+    assert_eq!(findings, expected);
+}
+
+/// Both numbers are of one buffer: the one of which the largest part is used, whatever its size.
+#[test]
+fn the_fullest_buffer_is_shown() {
+    let mut exporter = Exporter::new(&METRICS, &flags(Labels::Port, 2000));
+    let buffers = [Some([50, 100]), Some([3, 4]), None, Some([700, 1000])];
+    for (n, buffer) in (1..).zip(buffers) {
+        // All odd: of one service.
+        let row = Row { id: identity(2 * n + 1), buffer, ..Row::default() };
+        let octaves = vec![Octaves::of_times(&[])];
+        exporter.add(&Change { place: n, serial: 1, has_ended: false, row, octaves });
+    }
+    let samples = parse(&text(&exporter, TextFormat::Prometheus));
+    let of = |name: &str| samples.iter().find(|(sample, _)| sample.0 == name).map(|(_, value)| *value);
+    assert_eq!([of("sctp_buffer_used_bytes"), of("sctp_buffer_limit_bytes")], [Some(3.0), Some(4.0)]);
+}
+
 /// OpenMetrics differs in the names of counters' families and in its end, and in nothing else.
 #[test]
 fn both_formats_have_the_same_samples() {
     let exporter = some();
     let samples = |format| {
-        let text = exporter.text(format);
+        let text = text(&exporter, format);
         text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(samples(TextFormat::OpenMetrics), samples(TextFormat::Prometheus));
-    let text = exporter.text(TextFormat::OpenMetrics);
+    let text = text(&exporter, TextFormat::OpenMetrics);
     assert!(text.ends_with("\n# EOF\n") && !text.contains("# TYPE sctp_count_total"));
     assert!(text.contains("# TYPE sctp_count counter\n"));
 }
@@ -505,7 +576,7 @@ fn promtool_agrees() {
         .stderr(Stdio::piped())
         .spawn();
     let mut promtool = promtool.expect("promtool of the Debian package prometheus");
-    promtool.stdin.take().unwrap().write_all(some().text(TextFormat::Prometheus).as_bytes()).unwrap();
+    promtool.stdin.take().unwrap().write_all(text(&some(), TextFormat::Prometheus).as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -104,6 +104,9 @@ struct state {
 	__u32 limited_by;
 	__u32 waiting; /* sends that wait for room, by `sends` */
 	__u32 refused; /* 1: the last send was refused, and since then there was no room */
+	/* With -x, at the last look at the send buffer, in bytes; 0: there was none */
+	__u32 sndbuf_used;
+	__u32 sndbuf_limit;
 	/* With -x, at the last look of note_buffers(): */
 	__u32 sndbuf; /* sizes of the socket's buffers, in bytes */
 	__u32 rcvbuf;
@@ -846,6 +849,8 @@ static __always_inline void sample_assoc(bool trusted, __u32 want, struct entry 
 		into_hist(entry->key, HIST_UTIL, util * HIST_UNIT);
 		into_hist(entry->key, HIST_OUTQUEUE, (__u64)queued * HIST_UNIT);
 		add_held(trusted, entry, window, asoc);
+		entry->state.sndbuf_used = used;
+		entry->state.sndbuf_limit = total;
 		if ((__u64)in_flight + queued > now->bytes)
 			now->bytes = (__u64)in_flight + queued;
 		now->is_idle = !in_flight;
