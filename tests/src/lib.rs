@@ -12,6 +12,7 @@ pub mod image;
 pub mod kernel;
 pub mod losses;
 pub mod programs;
+pub mod prometheus;
 pub mod report;
 pub mod sctp;
 pub mod socket;

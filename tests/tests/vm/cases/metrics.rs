@@ -18,6 +18,7 @@ use crate::suite::Suite;
 /// `plain` prints no rows. `held` keeps connections open until after the end.
 const SCRIPT: &str = "
 topology; path 20ms; lose 3 1; remember
+mkdir metrics
 ip link set lo up
 port=9980
 for tool in $TOOLS; do
@@ -34,7 +35,7 @@ capture a0; capture b0
 scrape() {
     local where=
     [ $1 != rto ] || where='nsenter --net=/run/netns/a'
-    $where wget -q -O $2 http://127.0.0.1:$(cat $1.port)/metrics
+    $where busybox wget -q -O $2 http://127.0.0.1:$(cat $1.port)/metrics
 }
 echo 9990 >plain.port
 scrape plain plain.before
@@ -52,7 +53,7 @@ for run in 1 2; do
 done
 sleep 1.5
 for tool in $TOOLS plain; do scrape $tool $tool.scrape; done
-nsenter --net=/run/netns/a cat /proc/net/sctp/snmp >snmp
+nsenter --net=/run/netns/a busybox cat /proc/net/sctp/snmp >snmp
 # Connections that are held, also one that has asked and does not read.
 (printf 'GET /metrics HTTP/1.1\\r\\n'; sleep 1000) | nc 127.0.0.1 $(cat rtt.port) >held &
 sleep 1000 | nc 127.0.0.1 $(cat bufmon.port) >>held &

@@ -1,0 +1,198 @@
+//! A real Prometheus, which takes what the commands wrote and answers queries about it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Labels of a series, its name as `__name__` among them.
+pub type Series = BTreeMap<String, String>;
+
+/// Metrics of one job over time, in Prometheus' text format.
+#[derive(Default)]
+pub struct History {
+    /// By family: `# HELP` and `# TYPE` without the names, and the values by series.
+    families: BTreeMap<String, (Vec<String>, BTreeMap<String, Vec<String>>)>,
+}
+
+impl History {
+    /// Adds the text of a file as it stood at `time`, in seconds since 1970. Times must not go back.
+    ///
+    /// # Errors
+    /// Where a line is none of the format.
+    pub fn add(&mut self, job: &str, time: u64, text: &str) -> Result<()> {
+        let mut family = String::new();
+        for line in text.lines() {
+            if let Some(head) = line.strip_prefix("# ") {
+                let mut words = head.splitn(3, ' ');
+                let (word, name, rest) = (words.next(), words.next(), words.next());
+                let (Some(word), Some(name), Some(rest)) = (word, name, rest) else { bail!("{line}") };
+                // In OpenMetrics `_total` belongs to the sample.
+                family = name.strip_suffix("_total").unwrap_or(name).to_owned();
+                let heads = &mut self.families.entry(family.clone()).or_default().0;
+                if !heads.iter().any(|head| head.starts_with(word)) {
+                    heads.push(format!("{word} {family} {rest}"));
+                }
+                continue;
+            }
+            let (series, value) = line.rsplit_once(' ').with_context(|| line.to_owned())?;
+            let series = match series.split_once('{') {
+                Some((name, labels)) => format!("{name}{{job=\"{job}\",instance=\"guest\",{labels}"),
+                None => format!("{series}{{job=\"{job}\",instance=\"guest\"}}"),
+            };
+            let values = &mut self.families.entry(family.clone()).or_default().1;
+            values.entry(series).or_default().push(format!("{value} {time}"));
+        }
+        Ok(())
+    }
+
+    fn open_metrics(&self) -> String {
+        let mut text = String::new();
+        for (heads, series) in self.families.values() {
+            heads.iter().for_each(|head| text += &format!("# {head}\n"));
+            for (series, values) in series {
+                for value in values {
+                    // Writing to a String cannot fail.
+                    let _ = writeln!(text, "{series} {value}");
+                }
+            }
+        }
+        text + "# EOF\n"
+    }
+}
+
+/// A server on a port of this host's, which ends with this value.
+pub struct Prometheus {
+    server: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+impl Prometheus {
+    /// Starts a server that has this history: `promtool` and `prometheus` of the Debian package `prometheus`.
+    ///
+    /// # Errors
+    /// Where a program is missing, or does not take the history.
+    pub fn start(history: &History) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let (metrics, data) = (folder.path().join("metrics"), folder.path().join("data"));
+        fs::write(&metrics, history.open_metrics())?;
+        let import = Command::new("promtool")
+            .args(["tsdb", "create-blocks-from", "openmetrics"])
+            .args([&metrics, &data])
+            .output()
+            .context("promtool of the Debian package prometheus")?;
+        ensure!(import.status.success(), "promtool: {}", String::from_utf8_lossy(&import.stderr));
+        fs::write(folder.path().join("prometheus.yml"), "{}\n")?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let flag = |name: &str, value: &str| format!("--{name}={value}");
+        let server = Command::new("prometheus")
+            .arg(flag("config.file", &folder.path().join("prometheus.yml").display().to_string()))
+            .arg(flag("storage.tsdb.path", &data.display().to_string()))
+            // Whatever the guest's clock says.
+            .arg(flag("storage.tsdb.retention.time", "100y"))
+            .arg(flag("web.listen-address", &format!("127.0.0.1:{port}")))
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(folder.path().join("log"))?)
+            .spawn()
+            .context("prometheus of the Debian package of that name")?;
+        let this = Self { server, port, _folder: folder };
+        let until = Instant::now() + Duration::from_secs(60);
+        while this.get("/-/ready").is_err() {
+            ensure!(Instant::now() < until, "prometheus does not get ready");
+            sleep(Duration::from_millis(100));
+        }
+        Ok(this)
+    }
+
+    /// The value of each series that an expression has at `time`, in seconds since 1970.
+    ///
+    /// # Errors
+    /// Where the server does not take the expression.
+    pub fn at(&self, expression: &str, time: u64) -> Result<BTreeMap<Series, f64>> {
+        let found = self.ask("query", &[("query", expression), ("time", &time.to_string())])?;
+        found.into_iter().map(|(series, found)| Ok((series, number(&found["value"][1])?))).collect()
+    }
+
+    /// The values of each series that an expression has from `from` to `to`, one every `step` seconds.
+    ///
+    /// # Errors
+    /// Where the server does not take the expression.
+    pub fn between(
+        &self,
+        expression: &str,
+        from: u64,
+        to: u64,
+        step: u64,
+    ) -> Result<BTreeMap<Series, Vec<f64>>> {
+        let [from, to, step] = [from, to, step].map(|number| number.to_string());
+        let arguments = [("query", expression), ("start", &from), ("end", &to), ("step", &step)];
+        let found = self.ask("query_range", &arguments)?;
+        let values = |found: &Value| {
+            let values = found["values"].as_array().context("no values")?;
+            values.iter().map(|pair| number(&pair[1])).collect::<Result<Vec<_>>>()
+        };
+        found.into_iter().map(|(series, found)| Ok((series, values(&found)?))).collect()
+    }
+
+    fn ask(&self, what: &str, arguments: &[(&str, &str)]) -> Result<Vec<(Series, Value)>> {
+        let arguments: Vec<_> =
+            arguments.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+        let body = self.get(&format!("/api/v1/{what}?{}", arguments.join("&")))?;
+        let answer: Value = serde_json::from_str(&body).with_context(|| body.clone())?;
+        ensure!(answer["status"] == "success", "{arguments:?}: {body}");
+        let results = answer["data"]["result"].as_array().context("no result")?;
+        results
+            .iter()
+            .map(|result| Ok((serde_json::from_value(result["metric"].clone())?, result.clone())))
+            .collect()
+    }
+
+    fn get(&self, path: &str) -> Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+        ensure!(head.contains(" 200 ") || path.starts_with("/api"), "{head}");
+        Ok(body.to_owned())
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn number(value: &Value) -> Result<f64> {
+    let text = value.as_str().context("no number")?;
+    match text {
+        "+Inf" => Ok(f64::INFINITY),
+        "-Inf" => Ok(f64::NEG_INFINITY),
+        text => Ok(text.parse()?),
+    }
+}
+
+/// Percent-encodes all but letters and digits.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => escaped.push(byte.into()),
+            // Writing to a String cannot fail.
+            _ => drop(write!(escaped, "%{byte:02X}")),
+        }
+    }
+    escaped
+}

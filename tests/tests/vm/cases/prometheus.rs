@@ -1,0 +1,287 @@
+//! What the commands write with `--textfile`, in a real Prometheus: each value comes back, each query of the dashboard has
+//! an answer, and each alert is about the scenario made for it and about no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use sctptrace_tests::kernel::Series;
+use sctptrace_tests::programs::TOOLS;
+use sctptrace_tests::prometheus::{History, Prometheus};
+use sctptrace_tests::truth::streams::flows;
+use sctptrace_tests::vm::{Case, Mode, text};
+use serde_json::Value;
+
+use crate::compare::captured;
+use crate::suite::Suite;
+
+/// A service for each scenario, by its port. 5000: all is well. 5001: chunks are lost. 5002: the reader does not read for
+/// minutes. 5003: the primary path fails for good. 5004: an association is aborted. 5005: T3-rtx expires before the SACK
+/// that the peer holds back. A copy of the files is made every five seconds.
+const SCRIPT: &str = "
+topology; path 10ms 0; path 10ms 1
+mkdir metrics snaps
+for tool in $TOOLS; do
+    where= more=
+    [ $tool != rto ] || where='nsenter --net=/run/netns/a'
+    [ $tool != bufmon ] || more=--recv-wait
+    start $tool $where sctp-$tool $more -q --textfile $PWD/metrics/$tool.prom
+done
+traced
+capture a0; capture a1
+snap() {
+    snaps=$((snaps + 1))
+    date +%s >snaps/$snaps.time
+    for tool in $TOOLS; do cp metrics/$tool.prom snaps/$snaps.$tool; done
+}
+(snaps=0; while [ ! -e done ]; do sleep 5; snap; done; touch snapped) &
+one() {
+    serve --port $1 $2
+    send --port $1 $3
+}
+sleep 8
+one 5000 '--bind 10.2.0.1 --streams 4' '--bind 10.1.0.1 --count 500 --rate 50 --nodelay --streams 4 --linger 10000'
+lose 5 4
+one 5001 '--bind 10.2.0.1' '--bind 10.1.0.1 --count 1000 --rate 50 --size 200 --nodelay'
+lose_stop
+one 5002 '--bind 10.2.0.1 --read-after 200000 --rcvbuf 30000' '--bind 10.1.0.1 --count 400 --size 1000 --nodelay --sndbuf 20000'
+one 5005 '--bind 10.2.0.1 --sack-delay 200' \\
+    '--bind 10.1.0.1 --count 40 --rate 2 --size 4000 --rto-min 100 --rto-initial 300 --linger 10000'
+b sctp-ends server --bind 10.2.0.1 --port 5004 2>server.err &
+until_true 10 grep -qs listening server.err
+touch go
+a sctp-ends client --bind 10.1.0.1 --to 10.2.0.1 --port 5004 --after go linger
+b sysctl -qw net.sctp.hb_interval=500
+(sleep 7; path_down 0) &
+one 5003 '--bind 10.2.0.1,10.2.1.1 --sack-delay 40' '--bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 \\
+    --count 900 --rate 20 --size 200 --nodelay --path-retrans 1 --rto-min 200 --heartbeat 500'
+sleep 10
+touch done
+until_true 10 [ -e snapped ]
+nsenter --net=/run/netns/a busybox cat /proc/net/sctp/snmp >snmp
+trace_stop; capture_stop
+killall sctp-ends || true
+for tool in $TOOLS; do cp metrics/$tool.prom $tool.prom; done
+";
+
+/// Adds the case.
+pub fn add(suite: &mut Suite) {
+    let mut case = Case::new("prometheus", SCRIPT);
+    case.limit = std::time::Duration::from_secs(600);
+    suite.add(Series::V6_12, Mode::Icount, case, check);
+}
+
+/// The commands' metrics over time, in a server.
+struct Taken {
+    prometheus: Prometheus,
+    from: u64,
+    to: u64,
+    /// The last copies of the files.
+    last: BTreeMap<&'static str, String>,
+}
+
+fn check(folder: &Path) -> Result<()> {
+    for name in TOOLS {
+        let [status, errors] = ["status", "err"].map(|end| text(&folder.join(format!("{name}.{end}"))));
+        ensure!(status? == "0\n", "{name}: {}", errors?);
+    }
+    let taken = take(folder)?;
+    each_value_comes_back(&taken)?;
+    values_are_true(folder, &taken)?;
+    let queries = dashboard(&taken)?;
+    let alerts = alerts(&taken)?;
+    eprintln!(
+        "    {queries} queries of the dashboard have an answer, {alerts} alerts are about their scenario"
+    );
+    Ok(())
+}
+
+fn take(folder: &Path) -> Result<Taken> {
+    let mut history = History::default();
+    let (mut times, mut last) = (Vec::new(), BTreeMap::new());
+    for n in 1.. {
+        let Ok(time) = fs::read_to_string(folder.join(format!("snaps/{n}.time"))) else { break };
+        let time: u64 = time.trim().parse()?;
+        times.push(time);
+        for tool in TOOLS {
+            let text = text(&folder.join(format!("snaps/{n}.{tool}")))?;
+            history.add(&format!("sctp-{tool}"), time, &text)?;
+            last.insert(tool, text);
+        }
+    }
+    let (Some(from), Some(to)) = (times.first(), times.last()) else { anyhow::bail!("no files") };
+    Ok(Taken { prometheus: Prometheus::start(&history)?, from: *from, to: *to, last })
+}
+
+/// All series of the last files are there, with their values, and no others.
+fn each_value_comes_back(taken: &Taken) -> Result<()> {
+    let found = taken.prometheus.at("{__name__=~\".+\"}", taken.to)?;
+    let mut compared = 0;
+    for (tool, text) in &taken.last {
+        let mut here: BTreeMap<String, usize> = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (series, value) = line.rsplit_once(' ').context("no value")?;
+            let value: f64 = value.parse()?;
+            let name = series.split('{').next().context("no name")?;
+            let is_it = |labels: &BTreeMap<String, String>| {
+                labels["__name__"] == name
+                    && labels["job"] == format!("sctp-{tool}")
+                    && labels
+                        .iter()
+                        .filter(|(label, _)| !["__name__", "job", "instance"].contains(&label.as_str()))
+                        .all(|(label, value)| series.contains(&format!("{label}=\"{value}\"")))
+                    && series.matches("=\"").count() + 3 == labels.len()
+            };
+            let matching: Vec<_> = found.iter().filter(|(labels, _)| is_it(labels)).collect();
+            ensure!(matching.len() == 1 && *matching[0].1 == value, "{tool}: {line}: {matching:?}");
+            *here.entry(name.to_owned()).or_default() += 1;
+            compared += 1;
+        }
+        ensure!(here.len() > 5, "{tool}: {} metrics", here.len());
+    }
+    ensure!(compared == found.len(), "{compared} series were written, {} are there", found.len());
+    eprintln!("    {compared} series came back");
+    Ok(())
+}
+
+/// What the scenarios did is what the values say: by the capture, and by the kernel's counters.
+fn values_are_true(folder: &Path, taken: &Taken) -> Result<()> {
+    let one = |expression: &str| -> Result<f64> {
+        let found = taken.prometheus.at(expression, taken.to)?;
+        let mut values = found.values();
+        let value = *values.next().with_context(|| expression.to_owned())?;
+        ensure!(values.next().is_none(), "{expression}: {found:?}");
+        Ok(value)
+    };
+    let sent = flows(&captured(folder, &["a0", "a1"])?);
+    for port in [5000, 5001, 5002, 5003, 5005] {
+        let streams = || {
+            sent.iter().filter(|flow| flow.destination_port == port).flat_map(|flow| flow.streams.values())
+        };
+        let (bytes, chunks): (u64, u64) =
+            (streams().map(|s| s.bytes).sum(), streams().map(|s| s.chunks).sum());
+        let again: u64 = streams().map(|s| s.rtx_chunks).sum();
+        for (name, job, expected) in [
+            ("sctp_sent_bytes_total", "sctp-streamutil", bytes),
+            ("sctp_sent_chunks_total", "sctp-streamutil", chunks),
+            ("sctp_retransmitted_chunks_total", "sctp-rto", again),
+        ] {
+            let found = one(&format!("{name}{{job=\"{job}\",service_port=\"{port}\"}}"))?;
+            ensure!(found == expected as f64 && chunks > 0, "{port}: {name} is {found}, not {expected}");
+        }
+        ensure!((again > 0) == (port != 5000), "{port}: {again} chunks were sent again");
+    }
+    let mut compared = 0;
+    for line in text(&folder.join("snmp"))?.lines() {
+        let (name, value) = line.split_once(char::is_whitespace).context("no counter")?;
+        let metric = match name {
+            "SctpActiveEstabs" => "sctp_host_active_estabs_total",
+            "SctpAborteds" => "sctp_host_aborteds_total",
+            "SctpShutdowns" => "sctp_host_shutdowns_total",
+            "SctpT3RtxExpireds" => "sctp_host_t3_rtx_expireds_total",
+            _ => continue,
+        };
+        let (found, value) = (one(metric)?, value.trim().parse::<f64>()?);
+        ensure!(found == value && value > 0.0, "{metric}: {found}, not {value}");
+        compared += 1;
+    }
+    ensure!(compared == 4, "{compared} counters of the kernel's");
+    // Nothing is wrong where all is well, at any time.
+    for metric in [
+        "sctp_retransmissions_total",
+        "sctp_t3_expiries_total",
+        "sctp_cwnd_cuts_total",
+        "sctp_send_refused_total",
+        "sctp_zero_window_seconds_total",
+        "sctp_stall_seconds_total",
+        "sctp_hol_wait_seconds_total",
+        "sctp_findings",
+    ] {
+        let expression = format!("{metric}{{service_port=\"5000\"}}");
+        for (series, values) in taken.prometheus.between(&expression, taken.from, taken.to, 5)? {
+            ensure!(values.iter().all(|value| *value == 0.0), "{series:?}: {values:?}");
+        }
+    }
+    // A closed window is there while it lasts.
+    let closed = "sctp_zero_window_seconds_total{service_port=\"5002\"}";
+    let closed = taken.prometheus.between(closed, taken.from, taken.to, 5)?;
+    let values = closed.values().next().context("no closed window")?;
+    let growing = values.windows(2).filter(|pair| pair[1] > pair[0]).count();
+    ensure!(growing > 30 && values.windows(2).all(|pair| pair[1] >= pair[0]), "{values:?}");
+    Ok(())
+}
+
+fn monitoring() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging/monitoring")
+}
+
+/// Each query of the dashboard has values. Returns how many there are.
+fn dashboard(taken: &Taken) -> Result<usize> {
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(monitoring().join("dashboard.json"))?)?;
+    let panels = dashboard["panels"].as_array().context("no panels")?;
+    let mut queries = 0;
+    for target in panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten() {
+        let expression = target["expr"].as_str().context("no expression")?;
+        let expression = expression
+            .replace("$instance", ".*")
+            .replace("$service_port", ".*")
+            .replace("$__rate_interval", "30s");
+        let found = taken.prometheus.between(&expression, taken.from, taken.to, 5)?;
+        let has_value = found.values().flatten().any(|value| value.is_finite());
+        ensure!(has_value, "no answer: {expression}");
+        queries += 1;
+    }
+    Ok(queries)
+}
+
+/// The services that each alert's expression is about, at any time. Returns how many alerts there are.
+fn alerts(taken: &Taken) -> Result<usize> {
+    let expected: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("SctpPathDown", &["5003"][..]),
+        ("SctpNoSparePath", &["5003"]),
+        ("SctpStalled", &["5002"]),
+        ("SctpNeedlessRetransmissions", &["5005"]),
+        ("SctpWindowsClosed", &["5002"]),
+        ("SctpReaderSlow", &["5002"]),
+        ("SctpSendsWaiting", &["5002"]),
+        ("SctpAssociationsLost", &["5004"]),
+        ("SctptraceLosesEvents", &[]),
+    ]);
+    let rules = fs::read_to_string(monitoring().join("sctp.rules.yml"))?;
+    let recorded = expressions(&rules, "record");
+    let alerts = expressions(&fs::read_to_string(monitoring().join("sctp.alerts.yml"))?, "alert");
+    ensure!(alerts.keys().eq(expected.keys()), "{:?}", alerts.keys());
+    for (alert, expression) in &alerts {
+        let mut expression = expression.clone();
+        for (name, recorded) in &recorded {
+            expression = expression.replace(name, &format!("({recorded})"));
+        }
+        let found = taken.prometheus.between(&expression, taken.from, taken.to, 5)?;
+        let about: BTreeSet<_> =
+            found.keys().map(|series| series.get("service_port").map_or("none", String::as_str)).collect();
+        ensure!(about.iter().eq(expected[alert.as_str()].iter()), "{alert}: {found:?}");
+    }
+    Ok(alerts.len())
+}
+
+/// The expression of each rule of a file, by its name. `kind`: `alert` or `record`.
+fn expressions(file: &str, kind: &str) -> BTreeMap<String, String> {
+    let mut rules = BTreeMap::<String, String>::new();
+    let (mut name, mut is_inside) = (String::new(), false);
+    for line in file.lines().map(str::trim) {
+        if let Some(found) = line.strip_prefix(&format!("- {kind}: ")) {
+            found.clone_into(&mut name);
+            is_inside = false;
+        } else if let Some(expression) = line.strip_prefix("expr: ") {
+            is_inside = expression == "|";
+            rules.insert(name.clone(), if is_inside { String::new() } else { expression.to_owned() });
+        } else if line.starts_with("for:") || line.starts_with("labels:") || line.starts_with('-') {
+            is_inside = false;
+        } else if is_inside {
+            let rule = rules.entry(name.clone()).or_default();
+            *rule = format!("{rule} {line}");
+        }
+    }
+    rules
+}
