@@ -21,7 +21,7 @@ use report::Report;
 /// decides whether a sender must wait. Extended, it also tells associations that stand still, and why.
 #[derive(Parser)]
 #[command(name = "sctp-bufmon", max_term_width = 100)]
-#[command(group(ArgGroup::new("more").args(["extended", "json"]).multiple(true)))]
+#[command(group(ArgGroup::new("more").args(["extended", "json", "listen", "textfile"]).multiple(true)))]
 pub struct Flags {
     /// The flags that all commands have.
     #[command(flatten)]
@@ -29,11 +29,11 @@ pub struct Flags {
     /// Room for this many associations; more evict one that has ended, or else the one that was silent longest
     #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(bufmon::MAX_ASSOCS)))]
     max_assocs: u32,
-    /// How long messages wait until they are read; needs -x or --json
+    /// How long messages wait until they are read; needs -x, --json, --listen or --textfile
     #[arg(long, requires = "more", hide_short_help = true, help_heading = "Output")]
     recv_wait: bool,
     /// Room for this many messages that wait to be read, over all associations (with --recv-wait)
-    #[arg(long, value_name = "N", default_value_t = 65_536, help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(bufmon::MAX_UNREAD)))]
+    #[arg(long, value_name = "N", default_value_t = 65_536, requires = "recv_wait", help_heading = "Memory", hide_short_help = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(bufmon::MAX_UNREAD)))]
     max_unread: u32,
 }
 

@@ -388,7 +388,7 @@ impl Report {
             }
             (_, false) => columns.push(&CSV),
         }
-        if recv_wait {
+        if recv_wait && form.extended {
             columns.extend(RECEIVED);
         }
         Self {

@@ -244,15 +244,26 @@ fn receive_waits_keep_the_schema() {
     RECV_WAIT.keeps_the_schema(&["--json", "--recv-wait"], receivers(), &manual());
 }
 
+/// Metrics may be asked for beside CSV: that stays as it is.
+#[test]
+fn receive_waits_for_metrics_are_in_no_row() {
+    let without = TESTED.play(&["-cq"], receivers());
+    let with = RECV_WAIT.play(&["-cq", "--recv-wait", "--textfile", "unused"], receivers());
+    assert_eq!(with, without);
+}
+
 /// The text of the Python script and its CSV have no place for more: there the flag is an error.
 #[test]
-fn receive_waits_need_extended_output() {
+fn receive_waits_need_extended_output_or_metrics() {
     for (args, is_right) in [
         (&["--recv-wait"][..], false),
         (&["--recv-wait", "-c"], false),
         (&["--recv-wait", "-x"], true),
         (&["--recv-wait", "-xc"], true),
         (&["--recv-wait", "--json"], true),
+        (&["--recv-wait", "--textfile", "x"], true),
+        (&["--recv-wait", "--listen", "[::1]:1"], true),
+        (&["-x", "--max-unread", "9"], false),
     ] {
         let parsed = Flags::try_parse_from([&["sctp-bufmon"][..], args].concat());
         assert_eq!(parsed.is_ok(), is_right, "{args:?}");

@@ -23,9 +23,10 @@ ip link set lo up
 port=9980
 for tool in $TOOLS; do
     port=$((port + 1))
-    where=
+    where= end=a
     [ $tool != rto ] || where='nsenter --net=/run/netns/a'
-    start $tool $where sctp-$tool FLAGS --netns /run/netns/a --json -f $tool.json \\
+    [ $tool != jitter ] || end=b
+    start $tool $where sctp-$tool FLAGS --netns /run/netns/$end --json -f $tool.json \\
         --listen 127.0.0.1:$port --textfile $PWD/metrics/$tool.prom
     echo $port >$tool.port
 done
@@ -41,7 +42,7 @@ echo 9990 >plain.port
 scrape plain plain.before
 for run in 1 2; do
     serve --bind 10.2.0.1 --associations 3
-    send --bind 10.1.0.1 --associations 3 --count 300 --rate 200 --streams 4 &
+    a sctp-traffic client --bind 10.1.0.1 --associations 3 --count 300 --rate 200 --streams 4 >client.json &
     sending=$!
     # Scrapes while data flows: none may disturb the trace.
     for n in $(seq 20); do
@@ -50,6 +51,7 @@ for run in 1 2; do
     done
     scrape plain plain.busy
     wait $sending
+    wait $server
 done
 sleep 1.5
 for tool in $TOOLS plain; do scrape $tool $tool.scrape; done
@@ -181,7 +183,8 @@ fn check_capture(folder: &Path) -> Result<()> {
         flows(&captured(folder, &["a0"])?).into_iter().filter(|f| f.destination_port == 5000).collect();
     let streams = || sent.iter().flat_map(|flow| flow.streams.values());
     let (bytes, chunks): (u64, u64) = (streams().map(|s| s.bytes).sum(), streams().map(|s| s.chunks).sum());
-    ensure!(chunks == 2 * 3 * 300, "{chunks} chunks in the capture");
+    // Each client ends with a farewell.
+    ensure!(chunks == 2 * 3 * (300 + 1), "{chunks} chunks in the capture");
     let found = ["sctp_sent_bytes_total", "sctp_sent_chunks_total"]
         .map(|name| file.sum(name, "service_port=\"5000\""));
     ensure!(found == [bytes as f64, chunks as f64], "sent {bytes} bytes in {chunks} chunks, not {found:?}");

@@ -26,7 +26,7 @@ for tool in $TOOLS; do
     where= more=
     [ $tool != rto ] || where='nsenter --net=/run/netns/a'
     [ $tool != bufmon ] || more=--recv-wait
-    start $tool $where sctp-$tool $more -q --textfile $PWD/metrics/$tool.prom
+    start $tool $where sctp-$tool $more -q -i 1 --textfile $PWD/metrics/$tool.prom
 done
 traced
 capture a0; capture a1
@@ -51,10 +51,10 @@ one 5005 '--bind 10.2.0.1 --sack-delay 200' \\
 b sctp-ends server --bind 10.2.0.1 --port 5004 2>server.err &
 until_true 10 grep -qs listening server.err
 touch go
-a sctp-ends client --bind 10.1.0.1 --to 10.2.0.1 --port 5004 --after go linger
+a sctp-ends client --bind 10.1.0.1 --to 10.2.0.1 --port 5004 --own-port 7004 --after go linger
 b sysctl -qw net.sctp.hb_interval=500
 (sleep 7; path_down 0) &
-one 5003 '--bind 10.2.0.1,10.2.1.1 --sack-delay 40' '--bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 \\
+one 5003 '--bind 10.2.0.1,10.2.1.1 --sack-delay 40' '--bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 \
     --count 900 --rate 20 --size 200 --nodelay --path-retrans 1 --rto-min 200 --heartbeat 500'
 sleep 10
 touch done
