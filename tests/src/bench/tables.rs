@@ -8,7 +8,7 @@ use super::scenarios::{
 };
 use crate::programs::TOOLS;
 
-/// The tables of `docs/performance.md`, but for the one at its top: [`summary`].
+/// The tables of `docs/performance.md`, but for the one at its top (`summary`).
 pub fn tables(figures: &Figures) -> String {
     let mut all = vec![limits::table(figures), workloads(figures)];
     for transfer in &WORKLOADS {
