@@ -23,7 +23,7 @@ Commands:
       --quick          Only the two workloads of small messages, once, with CSV
       --only CASE      Only cases whose name contains CASE: signalling, bulk, full, associations, large or growth
       --rounds N       Measure each set of commands N times, in the place of one to five
-      --write          Write the figures to docs/performance.md and README, and as the baseline
+      --write          Write the figures to docs/performance.md, and as the baseline
       --tables         Measure nothing: write the tables anew, of the baseline
       --check          Fail if something is more than a tenth above the baseline
   docs [PAGE]     Run the commands that README and docs/ show (or the pages whose name contains PAGE), and write there what
@@ -40,7 +40,7 @@ Commands:
       --kernel SERIES  Only VM tests of this kernel: 5.10, 6.1, 6.12, 7.3, 6.1rt or 6.12rt
       --arch ARCH      VM tests in guests of x86_64 (default) or aarch64: cross-built, comparisons only
       --case TEXT      Only VM tests whose name contains TEXT
-      --write          Write what VM tests compare with the last time: README's table of kernels, tests/verifier.csv
+      --write          Write what VM tests compare with the last time: the tables of docs/kernels.md, tests/verifier.csv
   help            Show this
 
 All install missing Debian packages first (as root, or through sudo) and say which.";

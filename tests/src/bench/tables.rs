@@ -8,7 +8,7 @@ use super::scenarios::{
 };
 use crate::programs::TOOLS;
 
-/// All tables of `docs/performance.md`; README has only the table of `summary`.
+/// The tables of `docs/performance.md`, but for the one at its top (`summary`).
 pub fn tables(figures: &Figures) -> String {
     let mut all = vec![limits::table(figures), workloads(figures)];
     for transfer in &WORKLOADS {
@@ -32,7 +32,7 @@ pub fn tables(figures: &Figures) -> String {
     all.join("\n")
 }
 
-/// The table of README: the cost of the kernel side in the two workloads of small messages, for each command and for all
+/// The table at the top of `docs/performance.md`: the cost of the kernel side in the two workloads of small messages, for each command and for all
 /// five together.
 pub(super) fn summary(figures: &Figures) -> String {
     let mut names = vec!["kernel side, per chunk".to_owned()];

@@ -62,7 +62,7 @@ enum Action {
         /// Measure each set of commands so often. By default: as often as each transfer says, one to five times.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: Option<u32>,
-        /// Write the tables of README and docs/performance.md, and the baseline, tests/bench.json.
+        /// Write the tables of docs/performance.md, and the baseline, tests/bench.json.
         #[arg(long, conflicts_with = "quick")]
         write: bool,
         /// Measure nothing: write the tables anew, of the baseline.
@@ -72,7 +72,7 @@ enum Action {
         #[arg(long, conflicts_with_all = ["quick", "write"])]
         check: bool,
     },
-    /// Run the commands that docs/ shows, and write there what they print.
+    /// Run the commands that README and docs/ show, and write there what they print.
     Docs {
         /// Only pages whose name contains this.
         #[arg(default_value = "")]

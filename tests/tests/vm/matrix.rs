@@ -1,4 +1,4 @@
-//! The matrix: README's table of how many comparisons agree, by kernel, kind of hooks and command.
+//! The matrix: the tables of docs/kernels.md, of how many comparisons agree, by kernel, kind of hooks and command.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use sctptrace_tests::programs::TOOLS;
 
 use crate::suite::{compared, writes};
 
-/// The lines in README before and after the table of an architecture.
+/// The lines in docs/kernels.md before and after the table of an architecture.
 const fn marks(arch: Arch) -> [&'static str; 2] {
     match arch {
         Arch::X86_64 => {
@@ -22,9 +22,9 @@ const fn marks(arch: Arch) -> [&'static str; 2] {
         ],
     }
 }
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+const KERNELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kernels.md");
 
-/// A cell of README's table.
+/// A cell of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cell {
     /// Kernel series.
@@ -35,7 +35,7 @@ pub struct Cell {
     pub tool: &'static str,
 }
 
-/// README's table of comparisons, for one architecture.
+/// The table of comparisons of one architecture.
 pub struct Matrix {
     arch: Arch,
     /// How many comparisons each cell has, whether this run makes them or not.
@@ -49,26 +49,25 @@ impl Matrix {
         Self { arch, comparisons, is_whole }
     }
 
-    /// To be called when no comparison has failed. Compares the table with README's; or writes it to README,
-    /// if that is asked for (`SCTPTRACE_WRITE`) and this run made all comparisons.
+    /// To be called when no comparison has failed. Compares the table with the one of docs/kernels.md; or writes it
+    /// there, if that is asked for (`SCTPTRACE_WRITE`) and this run made all comparisons.
     ///
     /// # Errors
-    /// Where README has another table, or none.
+    /// Where docs/kernels.md has another table, or none.
     pub fn conclude(&self) -> Result<()> {
-        let readme = fs::read_to_string(README).context("cannot read README.md")?;
+        let page = fs::read_to_string(KERNELS).context(KERNELS)?;
         let [begin, end] = marks(self.arch);
-        let parts = readme
+        let parts = page
             .split_once(begin)
             .and_then(|(before, rest)| rest.split_once(end).map(|(table, after)| (before, table, after)));
-        let Some((before, old, after)) = parts else { bail!("README.md has no place for the matrix") };
+        let Some((before, old, after)) = parts else { bail!("docs/kernels.md has no place for the matrix") };
         let table = self.table();
         if writes() && self.is_whole {
-            fs::write(README, [before, begin, &table, end, after].concat())
-                .context("cannot write README.md")?;
+            fs::write(KERNELS, [before, begin, &table, end, after].concat()).context(KERNELS)?;
         } else {
             ensure!(
                 table == old,
-                "README.md has another matrix: run `cargo xtask test --all --write`\n{table}"
+                "docs/kernels.md has another matrix: run `cargo xtask test --all --write`\n{table}"
             );
         }
         Ok(())

@@ -377,7 +377,7 @@ pub fn is_timed() -> bool {
     env::var_os("SCTPTRACE_TIMING").is_some()
 }
 
-/// Returns whether to update the stored results, `verifier.csv` and README's matrix, instead of comparing
+/// Returns whether to update the stored results, `verifier.csv` and the matrix of docs/kernels.md, instead of comparing
 /// with them (`SCTPTRACE_WRITE`).
 pub fn writes() -> bool {
     env::var_os("SCTPTRACE_WRITE").is_some()

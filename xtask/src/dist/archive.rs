@@ -5,12 +5,12 @@ use std::process::Command;
 use super::build::Linking;
 use super::licences::THIRD_PARTY;
 use super::{Arch, Dist, VERSION, workspace};
-use crate::files::{copy, gzip};
+use crate::files::{copy, entries, gzip};
 use crate::run::{Failure, run};
 
 impl Dist {
     /// Build the static commands for an architecture, and make their archive (`.tar.gz`), with man pages,
-    /// completions and licences.
+    /// completions, documentation and licences.
     pub fn archive(&self, arch: &Arch) -> Result<(), Failure> {
         let programs = self.build(arch, Linking::Static)?;
         let name = format!("sctptrace-{VERSION}-{}", arch.name);
@@ -19,8 +19,14 @@ impl Dist {
             copy(&programs.join(command), &folder.join("bin").join(command))?;
             self.copy_manual(command, &folder)?;
         }
-        for file in ["LICENSE", "CHANGELOG.md", "README.md"] {
+        for file in ["LICENSE", "CHANGELOG.md", "README.md", "SECURITY.md"] {
             copy(&workspace(file), &folder.join(file))?;
+        }
+        // README is a front page: what it links to comes with it.
+        for pages in ["docs", "docs/examples"] {
+            for page in entries(&workspace(pages))?.iter().filter(|page| page.is_file()) {
+                copy(page, &folder.join(pages).join(page.file_name().unwrap_or_default()))?;
+            }
         }
         copy(&self.work.join(THIRD_PARTY), &folder.join(THIRD_PARTY))?;
         let archive = self.out.join(format!("{name}.tar"));
