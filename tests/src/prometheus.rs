@@ -77,11 +77,12 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts a server that has this history: `promtool` and `prometheus` of the Debian package `prometheus`.
+    /// Starts a server that has this history: `promtool` and `prometheus` of the Debian package `prometheus`. A series
+    /// is gone `lookback` after its last value: files do not say so otherwise.
     ///
     /// # Errors
     /// Where a program is missing, or does not take the history.
-    pub fn start(history: &History) -> Result<Self> {
+    pub fn start(history: &History, lookback: Duration) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let (metrics, data) = (folder.path().join("metrics"), folder.path().join("data"));
         fs::write(&metrics, history.open_metrics())?;
@@ -99,6 +100,7 @@ impl Prometheus {
             .arg(flag("storage.tsdb.path", &data.display().to_string()))
             // Whatever the guest's clock says.
             .arg(flag("storage.tsdb.retention.time", "100y"))
+            .arg(flag("query.lookback-delta", &format!("{}s", lookback.as_secs())))
             .arg(flag("web.listen-address", &format!("127.0.0.1:{port}")))
             .stdout(Stdio::null())
             .stderr(fs::File::create(folder.path().join("log"))?)

@@ -82,6 +82,7 @@ struct Set {
 /// What was last seen of a path, an association or a stream.
 struct Entry {
     serial: u64,
+    assoc_id: u32,
     set: usize,
     has_ended: bool,
     path: Option<IpAddr>,
@@ -140,7 +141,7 @@ impl<Row> Model<Row> {
                 living.set = set;
             }
         }
-        let path = id.path;
+        let (path, assoc_id) = (id.path, id.assoc_id);
         let before = self.entries.remove(&change.place).filter(|entry| entry.serial == change.serial);
         let sums = &mut self.sets[set];
         let mut numbers = Vec::with_capacity(sums.sums.len());
@@ -175,7 +176,7 @@ impl<Row> Model<Row> {
             at += metric.values.sums();
         }
         let Change { serial, has_ended, ref octaves, .. } = *change;
-        let entry = Entry { serial, set, has_ended, path, numbers, octaves: octaves.clone() };
+        let entry = Entry { serial, assoc_id, set, has_ended, path, numbers, octaves: octaves.clone() };
         self.entries.insert(change.place, entry);
     }
 
@@ -424,7 +425,9 @@ impl<Row> Model<Row> {
 
     /// Writes a metric of what lives. `number`: the index of its values in [`Entry::numbers`].
     fn write_gauge(&self, to: &mut Writer, name: &str, unit: Unit, values: &Values<Row>, number: usize) {
-        let living = self.entries.values().filter(|entry| !entry.has_ended);
+        // The end of an association may be known before that of its paths.
+        let lives = |entry: &&Entry| !entry.has_ended && self.living.contains_key(&entry.assoc_id);
+        let living = self.entries.values().filter(lives);
         let values_of = living.filter_map(|entry| Some((entry, (*entry.numbers.get(number)?)?)));
         let mut found = BTreeMap::<(&str, Option<String>), u64>::new();
         for (entry, value) in values_of {

@@ -543,6 +543,7 @@ fn the_fullest_buffer_is_shown() {
     let buffers = [Some([50, 100]), Some([3, 4]), None, Some([700, 1000])];
     for (n, buffer) in (1..).zip(buffers) {
         // All odd: of one service.
+        exporter.happened(&event(2 * n + 1, Happening::Up, None));
         let row = Row { id: identity(2 * n + 1), buffer, ..Row::default() };
         let octaves = vec![Octaves::of_times(&[])];
         exporter.add(&Change { place: n, serial: 1, has_ended: false, row, octaves });
@@ -550,6 +551,23 @@ fn the_fullest_buffer_is_shown() {
     let samples = parse(&text(&exporter, TextFormat::Prometheus));
     let of = |name: &str| samples.iter().find(|(sample, _)| sample.0 == name).map(|(_, value)| *value);
     assert_eq!([of("sctp_buffer_used_bytes"), of("sctp_buffer_limit_bytes")], [Some(3.0), Some(4.0)]);
+}
+
+/// While the end of an association is known, and that of its paths is not yet, its paths are no more.
+#[test]
+fn what_has_ended_has_no_paths() {
+    let mut exporter = Exporter::new(&METRICS, &flags(Labels::Port, 2000));
+    exporter.happened(&event(1, Happening::Up, None));
+    let row = Row { id: identity(1), rto: 5, ..Row::default() };
+    let octaves = vec![Octaves::of_times(&[])];
+    exporter.add(&Change { place: 1, serial: 1, has_ended: false, row, octaves });
+    let states = |exporter: &Exporter<Row>| {
+        let samples = parse(&text(exporter, TextFormat::Prometheus));
+        samples.keys().filter(|sample| ["sctp_states", "sctp_rto_seconds"].contains(&&*sample.0)).count()
+    };
+    assert_eq!(states(&exporter), 3);
+    exporter.happened(&event(1, Happening::End, Some(Reason::Shutdown)));
+    assert_eq!(states(&exporter), 0);
 }
 
 /// OpenMetrics differs in the names of counters' families and in its end, and in nothing else.
