@@ -41,7 +41,7 @@ pub type Figures = Vec<(&'static str, f64)>;
 pub struct Rule<Evidence> {
     /// What the finding says.
     pub words: Words,
-    /// In so many intervals the finding has to be true before it is reported, without [`QUIET`] others between.
+    /// In so many intervals the finding has to be true before it is reported, without `QUIET` others between.
     pub intervals: u32,
     /// Returns the figures of the finding; `None` unless each premise is measured, and true.
     pub evaluate: fn(&Evidence) -> Option<Figures>,

@@ -202,7 +202,7 @@ pub trait Probe {
     /// call do not make it readable: take them after this call, and before waiting.
     fn wake_me(&mut self);
 
-    /// Moves at most `limit` records of events, and all records of [`Program::lasting`], into `into`. Returns
+    /// Moves at most `limit` records of events, and all records of `Program::lasting`, into `into`. Returns
     /// whether there may be more.
     ///
     /// # Errors

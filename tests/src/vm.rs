@@ -85,7 +85,7 @@ pub struct Case {
     pub script: String,
     /// Time limit of the script, in the guest's time. The sum of all cases' limits and of that for booting
     /// limits the CPU time of the virtual machine's whole run, so that it takes as long as it needs on a host
-    /// that is busy; the host's time is limited to [`PATIENCE`] times that.
+    /// that is busy; the host's time is limited to `PATIENCE` times that.
     pub limit: Duration,
     /// Further programs of Debian that the script runs, by name: they are put into the guest's `/sbin`.
     pub programs: &'static [&'static str],

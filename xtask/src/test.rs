@@ -10,7 +10,7 @@ use crate::run::{Failure, cargo, cargo_command, run};
 use crate::{dist, needs};
 
 /// The steps in the order in which they run, quick ones first.
-const STEPS: [(&str, Step); 10] = [
+const STEPS: [(&str, Step); 11] = [
     ("packages", |options| {
         needs::install(options.aarch64)?;
         // All crates are fetched here, so that the steps that compile need no network.
@@ -26,6 +26,11 @@ const STEPS: [(&str, Step); 10] = [
         // In the workspace's target folder, crates that both workspaces use are not checked twice.
         let target = target_folder()?.display().to_string();
         clippy(&["--manifest-path", FUZZ, "--no-default-features", "--locked", "--target-dir", &target])
+    }),
+    ("doc", |_| {
+        let mut doc = cargo_command();
+        doc.args(["doc", "--workspace", "--no-deps", "--all-features", "--quiet"]);
+        run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
     }),
     ("clang-format", |_| clang_format()),
     ("deny", |_| deny()),
@@ -114,7 +119,7 @@ impl Options {
         }
         if options.only.is_empty() {
             let steps = STEPS.iter().map(|(name, _)| *name).filter(|name| match options.scope {
-                Scope::Quick => !["clippy", "deny", "build", "staging", "dist"].contains(name),
+                Scope::Quick => !["clippy", "doc", "deny", "build", "staging", "dist"].contains(name),
                 // cargo-deny takes minutes to compile, and a unit test checks licences and sources, too.
                 Scope::Ci => !["deny", "dist"].contains(name),
                 // The step dist takes another quarter of an hour, more than half of it to install tools. So

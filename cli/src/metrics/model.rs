@@ -4,7 +4,7 @@
 //! to the sums of its label set. So a sum never falls, whoever ends or makes room.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     mem,
     net::IpAddr,
     ops::RangeInclusive,
@@ -85,6 +85,8 @@ struct Entry {
     assoc_id: u32,
     set: usize,
     has_ended: bool,
+    /// True while the association lives: its end may be known before that of its paths and streams.
+    lives: bool,
     path: Option<IpAddr>,
     /// For each metric of rows: numbers since the start, as many as [`Values::sums`], or one value.
     numbers: Vec<Option<u64>>,
@@ -176,7 +178,9 @@ impl<Row> Model<Row> {
             at += metric.values.sums();
         }
         let Change { serial, has_ended, ref octaves, .. } = *change;
-        let entry = Entry { serial, assoc_id, set, has_ended, path, numbers, octaves: octaves.clone() };
+        let lives = self.living.contains_key(&assoc_id);
+        let entry =
+            Entry { serial, assoc_id, set, has_ended, lives, path, numbers, octaves: octaves.clone() };
         self.entries.insert(change.place, entry);
     }
 
@@ -192,6 +196,7 @@ impl<Row> Model<Row> {
                 if let Some(replaced) = self.living.insert(event.id.assoc_id, living) {
                     self.sets[replaced.set].living -= 1;
                 }
+                self.set_lives(event.id.assoc_id, true);
             }
             Happening::Restart => {
                 if let Some(living) = self.living.get_mut(&event.id.assoc_id) {
@@ -202,6 +207,7 @@ impl<Row> Model<Row> {
                 if let Some(gone) = self.living.remove(&event.id.assoc_id) {
                     self.sets[gone.set].living -= 1;
                 }
+                self.set_lives(event.id.assoc_id, false);
             }
             Happening::Failed => {}
         }
@@ -216,6 +222,11 @@ impl<Row> Model<Row> {
             let new = Octaves::of_times(&[handshake]);
             set.handshakes.iter_mut().zip(new.since(&Octaves::default())).for_each(|(sum, new)| *sum += new);
         }
+    }
+
+    fn set_lives(&mut self, assoc_id: u32, lives: bool) {
+        let entries = self.entries.values_mut().filter(|entry| entry.assoc_id == assoc_id);
+        entries.for_each(|entry| entry.lives = lives);
     }
 
     /// Returns the label set of an association, which it makes if it is new.
@@ -425,54 +436,61 @@ impl<Row> Model<Row> {
 
     /// Writes a metric of what lives. `number`: the index of its values in [`Entry::numbers`].
     fn write_gauge(&self, to: &mut Writer, name: &str, unit: Unit, values: &Values<Row>, number: usize) {
-        // The end of an association may be known before that of its paths.
-        let lives = |entry: &&Entry| !entry.has_ended && self.living.contains_key(&entry.assoc_id);
-        let living = self.entries.values().filter(lives);
+        let living = self.entries.values().filter(|entry| entry.lives && !entry.has_ended);
         let values_of = living.filter_map(|entry| Some((entry, (*entry.numbers.get(number)?)?)));
-        let mut found = BTreeMap::<(&str, Option<String>), u64>::new();
+        // By label set.
+        let mut found = BTreeMap::<(usize, Own), u64>::new();
         for (entry, value) in values_of {
-            let labels = self.sets[entry.set].labels.as_str();
+            let set = entry.set;
             match values {
                 Values::InState { names, .. } => {
-                    let mut count = |n: usize, more| {
-                        let key = (labels, Some(names[n].to_owned()));
-                        *found.entry(key).or_default() += more;
-                    };
-                    (0..names.len()).for_each(|n| count(n, 0));
-                    count((value as usize).min(names.len() - 1), 1);
+                    let state = (value as usize).min(names.len() - 1);
+                    *found.entry((set, Own::State(state))).or_default() += 1;
                 }
                 Values::Least(_) => {
-                    let least = found.entry((labels, None)).or_insert(value);
+                    let least = found.entry((set, Own::None)).or_insert(value);
                     *least = value.min(*least);
                 }
                 Values::Fullest { .. } => {
-                    let fullest = found.entry((labels, None)).or_insert(value);
+                    let fullest = found.entry((set, Own::None)).or_insert(value);
                     if is_fuller(value, *fullest) {
                         *fullest = value;
                     }
                 }
                 _ => {
-                    let path = match self.labels {
-                        Labels::Port => None,
-                        _ => Some(entry.path.map_or_else(|| "unknown".to_owned(), |path| path.to_string())),
+                    let own = match self.labels {
+                        Labels::Port => Own::None,
+                        _ => Own::Path(entry.path),
                     };
-                    let path = match path {
-                        Some(path)
-                            if found.len() >= self.room_of_paths
-                                && !found.contains_key(&(labels, Some(path.clone()))) =>
-                        {
-                            Some(OTHER.to_owned())
-                        }
-                        path => path,
-                    };
-                    let largest = found.entry((labels, path)).or_insert(value);
+                    let is_full = found.len() >= self.room_of_paths && !found.contains_key(&(set, own));
+                    let own = if own != Own::None && is_full { Own::OtherPath } else { own };
+                    let largest = found.entry((set, own)).or_insert(value);
                     *largest = value.max(*largest);
                 }
             }
         }
-        let label = values.own_label().map_or("path", |(label, _)| label);
-        for ((labels, own), value) in found {
-            let extra = own.as_ref().map(|own| Extra(label, own));
+        if let Values::InState { names, .. } = values {
+            let sets: BTreeSet<_> = found.keys().map(|(set, _)| *set).collect();
+            for (set, state) in sets.into_iter().flat_map(|set| (0..names.len()).map(move |n| (set, n))) {
+                found.entry((set, Own::State(state))).or_default();
+            }
+        }
+        let mut found: Vec<_> =
+            found.into_iter().map(|((set, own), value)| (&*self.sets[set].labels, own, value)).collect();
+        found.sort_unstable_by_key(|(labels, own, _)| (*labels, *own));
+        let names = values.own_label();
+        for (labels, own, value) in found {
+            let path;
+            let extra = match own {
+                Own::None => None,
+                Own::State(state) => names.as_ref().map(|(label, names)| Extra(label, names[state])),
+                Own::Path(None) => Some(Extra("path", "unknown")),
+                Own::Path(Some(found)) => {
+                    path = found.to_string();
+                    Some(Extra("path", &path))
+                }
+                Own::OtherPath => Some(Extra("path", OTHER)),
+            };
             let value = match values {
                 Values::Fullest { is_limit, .. } => unpair(value)[usize::from(*is_limit)].into(),
                 _ => value.into(),
@@ -480,6 +498,19 @@ impl<Row> Model<Row> {
             to.sample(name, "", labels, extra, value, unit);
         }
     }
+}
+
+/// The value of the label that only one metric has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Own {
+    /// There is no such label.
+    None,
+    /// The index in the names of an [`Values::InState`].
+    State(usize),
+    /// A path; `None`: its address is not known.
+    Path(Option<IpAddr>),
+    /// Paths for which there is no room.
+    OtherPath,
 }
 
 /// Adds to a sum what a number exceeds its last value by. Returns the last value for the next time: a number that falls, as

@@ -570,6 +570,26 @@ fn what_has_ended_has_no_paths() {
     assert_eq!(states(&exporter), 0);
 }
 
+/// With the labels of services, a scrape's size does not grow with the number of associations.
+#[test]
+fn ten_thousand_associations_are_a_small_scrape() {
+    let mut exporter = Exporter::new(&METRICS, &flags(Labels::Port, 2000));
+    let change = |n: u32, count| {
+        let row = Row { id: identity(n), count, rto: n.into(), window: Some(n.into()), ..Row::default() };
+        Change { place: n, serial: n.into(), has_ended: false, row, octaves: vec![Octaves::of_times(&[])] }
+    };
+    for n in 1..=10_000 {
+        exporter.happened(&event(n, Happening::Up, None));
+        exporter.add(&change(n, 1));
+    }
+    (1..=100).for_each(|n| exporter.add(&change(n, 2)));
+    let text = text(&exporter, TextFormat::Prometheus);
+    assert!(text.len() < 30_000, "{}", text.len());
+    let count =
+        parse(&text).iter().filter(|(sample, _)| sample.0 == "sctp_count_total").map(|(_, n)| n).sum();
+    assert_eq!(10_100.0, count);
+}
+
 /// OpenMetrics differs in the names of counters' families and in its end, and in nothing else.
 #[test]
 fn both_formats_have_the_same_samples() {

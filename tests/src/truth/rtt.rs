@@ -54,7 +54,7 @@ pub struct Tsn {
     pub transmissions: u32,
     /// When the first SACK (or SHUTDOWN) that covers the TSN came, in ns since 1970.
     pub acknowledged_ns: Option<u64>,
-    /// While the TSN was outstanding, a SACK came with [`CROWD`] or more gap blocks and TSNs to look at, so
+    /// While the TSN was outstanding, a SACK came with `CROWD` or more gap blocks and TSNs to look at, so
     /// that `sctp-rtt` may have left the TSN out.
     pub crowded: bool,
 }

@@ -116,8 +116,8 @@ fn take(folder: &Path) -> Result<Taken> {
         }
     }
     let (Some(from), Some(to)) = (times.first(), times.last()) else { anyhow::bail!("no files") };
-    // Less than the time between three copies.
-    let prometheus = Prometheus::start(&history, Duration::from_secs(9))?;
+    // Less than the time between two copies, so that no copy has a part of the one before.
+    let prometheus = Prometheus::start(&history, Duration::from_secs(4))?;
     Ok(Taken { prometheus, from: *from, to: *to, last })
 }
 
@@ -206,13 +206,13 @@ fn values_are_true(folder: &Path, taken: &Taken) -> Result<()> {
         "sctp_findings",
     ] {
         let expression = format!("{metric}{{service_port=\"5000\"}}");
-        for (series, values) in taken.prometheus.between(&expression, taken.from, taken.to, 5)? {
+        for (series, values) in taken.prometheus.between(&expression, taken.from, taken.to, 2)? {
             ensure!(values.iter().all(|value| *value == 0.0), "{series:?}: {values:?}");
         }
     }
     // A closed window is there while it lasts.
     let closed = "sctp_zero_window_seconds_total{service_port=\"5002\"}";
-    let closed = taken.prometheus.between(closed, taken.from, taken.to, 5)?;
+    let closed = taken.prometheus.between(closed, taken.from, taken.to, 2)?;
     let values = closed.values().next().context("no closed window")?;
     let growing = values.windows(2).filter(|pair| pair[1] > pair[0]).count();
     ensure!(growing > 30 && values.windows(2).all(|pair| pair[1] >= pair[0]), "{values:?}");
@@ -234,7 +234,7 @@ fn dashboard(taken: &Taken) -> Result<usize> {
             .replace("$instance", ".*")
             .replace("$service_port", ".*")
             .replace("$__rate_interval", "30s");
-        let found = taken.prometheus.between(&expression, taken.from, taken.to, 5)?;
+        let found = taken.prometheus.between(&expression, taken.from, taken.to, 2)?;
         if !found.values().flatten().any(|value| value.is_finite()) {
             silent.push(expression);
         }
@@ -267,7 +267,7 @@ fn alerts(taken: &Taken) -> Result<usize> {
         for (name, recorded) in &recorded {
             expression = expression.replace(name, &format!("({recorded})"));
         }
-        let found = taken.prometheus.between(&expression, taken.from, taken.to, 5)?;
+        let found = taken.prometheus.between(&expression, taken.from, taken.to, 2)?;
         let about: BTreeSet<_> =
             found.keys().map(|series| series.get("service_port").map_or("none", String::as_str)).collect();
         if !about.iter().eq(expected[alert.as_str()].iter()) {

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use sctptrace_tests::capture::Frame;
 use sctptrace_tests::losses::Losses;
 use sctptrace_tests::programs::TOOLS;
 use sctptrace_tests::vm::{Case, text};
+use serde_json::Value;
 
-use crate::compare::{LeftOut, captured};
+use crate::compare::{LeftOut, captured, of_type};
 use crate::matrix::Cell;
 use crate::suite::{Compare, Suite};
 use crate::truth::{bufmon, jitter, rto, rtt, streamutil};
@@ -396,6 +397,7 @@ impl Scenario {
 
     fn check(&self, tool: &str, folder: &Path, cell: Cell) -> Result<()> {
         self.check_losses(folder, cell)?;
+        self.check_findings(folder, tool)?;
         let left_out = LeftOut::of(cell, folder, tool)?;
         match tool {
             "rtt" => rtt::check(folder, cell, self, left_out),
@@ -405,6 +407,36 @@ impl Scenario {
             _ => streamutil::check(folder, self, left_out),
         }?;
         self.more.iter().filter(|(of, _)| *of == tool).try_for_each(|(_, check)| check(folder, left_out))
+    }
+}
+
+impl Scenario {
+    /// Ensures that the command has found nothing that this traffic cannot have.
+    fn check_findings(&self, folder: &Path, tool: &str) -> Result<()> {
+        let findings: Vec<Value> = of_type(folder, tool, "finding")?;
+        for finding in &findings {
+            let code = finding["code"].as_str().context("no code")?;
+            ensure!(self.can_have(code), "{tool}: a finding that cannot be: {finding}");
+        }
+        Ok(())
+    }
+
+    /// Returns whether what a finding says can be so, by how the traffic is made.
+    fn can_have(&self, code: &str) -> bool {
+        let is_down = self.before.contains("path_down");
+        let is_lossy = self.network.contains("lose ") || self.before.contains("action drop") || is_down;
+        match code {
+            "real_loss" | "one_missing" | "hol_blocking" => is_lossy,
+            "sacks_lost" => self.network.contains("lose_sacks"),
+            "path_silent" => is_down,
+            "path_jumped" | "no_spare_path" => is_down && self.paths == 2,
+            "rto_below_sack_delay" => self.client.contains("--rto-min"),
+            // One to three packets a second: each SACK waits for its timer.
+            "delayed_sack" => ["--rate 1 ", "--rate 3 "].iter().any(|rate| self.client.contains(rate)),
+            "nagle_delayed_sack" => !self.client.contains("--nodelay"),
+            "window_closed" | "window_full_of_gaps" => self.server.contains("--read-"),
+            _ => false,
+        }
     }
 }
 
