@@ -123,20 +123,23 @@ impl Association {
         (!self.paths.is_empty()).then(|| self.paths.iter().map(Path::t3_expiries).sum())
     }
 
-    /// Number of stalls, and the length of the longest in milliseconds; `None` if `sctp-bufmon` has no line about it.
+    /// Number of stalls; `None` if `sctp-bufmon` has no line about it.
     #[must_use]
-    pub fn stall_figures(&self) -> Option<(u64, f64)> {
-        if self.buffers.is_empty() && self.stalls.is_empty() {
-            return None;
-        }
-        let longest = self.stalls.iter().map(|stall| stall.lasted_ms).fold(0.0, f64::max);
-        Some((self.stalls.len() as u64 + self.more_stalls, longest))
+    pub fn stall_count(&self) -> Option<u64> {
+        let is_measured = !self.buffers.is_empty() || !self.stalls.is_empty();
+        is_measured.then_some(self.stalls.len() as u64 + self.more_stalls)
+    }
+
+    /// The longest of the stalls that are kept.
+    #[must_use]
+    pub fn longest_stall(&self) -> Option<&Stall> {
+        self.stalls.iter().max_by(|a, b| a.lasted_ms.total_cmp(&b.lasted_ms))
     }
 
     /// How bad, then how active it is. The page draws the associations with the greatest first.
     #[must_use]
     pub fn rank(&self) -> [u64; 3] {
-        let (stalls, _) = self.stall_figures().unwrap_or_default();
+        let stalls = self.stall_count().unwrap_or(0);
         [self.findings, stalls + self.t3_expiries().unwrap_or(0), self.lines]
     }
 }

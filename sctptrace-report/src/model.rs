@@ -30,6 +30,9 @@ const MEMORY: usize = 40 << 20;
 /// After so many lines the memory is counted again.
 const CHECK_EACH: u64 = 1 << 14;
 
+/// Lines of intervals that are closer together, in microseconds, are of the same one.
+const SAME_INTERVAL: i64 = 50_000;
+
 /// The most characters of a text that is kept.
 const LONGEST_TEXT: usize = 300;
 
@@ -68,6 +71,8 @@ pub struct Model {
     /// Hashes of the associations that are left out.
     left_out: HashSet<u64>,
     most_buckets: usize,
+    /// For each of [`TOOLS`]: the shortest time between two of its intervals.
+    periods: [Option<i64>; 5],
 }
 
 /// A file, or standard input.
@@ -81,6 +86,8 @@ pub struct Source {
     pub is_cut: bool,
     /// For each of [`TOOLS`]: whether it has lines, and whether it has an `end` object.
     pub tools: [[bool; 2]; 5],
+    /// For each of [`TOOLS`]: when its last interval ended.
+    last_intervals: [Option<i64>; 5],
 }
 
 impl Model {
@@ -106,13 +113,20 @@ impl Model {
             by_id: HashMap::new(),
             left_out: HashSet::new(),
             most_buckets: MOST_BUCKETS,
+            periods: [None; 5],
         }
     }
 
     /// Adds a source of lines. Returns its number.
     pub fn add_source(&mut self, name: &str) -> usize {
         let name = self.names.name(Kind::Source, &short(name, LONGEST_TEXT));
-        self.sources.push(Source { name, lines: 0, is_cut: false, tools: [[false; 2]; 5] });
+        self.sources.push(Source {
+            name,
+            lines: 0,
+            is_cut: false,
+            tools: [[false; 2]; 5],
+            last_intervals: [None; 5],
+        });
         self.sources.len() - 1
     }
 
@@ -190,6 +204,9 @@ impl Model {
         if self.lines % CHECK_EACH == 0 {
             self.fit();
         }
+        if object.r#type == "interval" {
+            self.note_interval(source, tool, time);
+        }
         match &*object.r#type {
             "end" => {
                 self.sources[source].tools[tool][1] = true;
@@ -207,6 +224,23 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// The lines of an interval have nearly the same time.
+    fn note_interval(&mut self, source: usize, tool: usize, time: i64) {
+        if let Some(last) = self.sources[source].last_intervals[tool].replace(time)
+            && time - last >= SAME_INTERVAL
+        {
+            let period = &mut self.periods[tool];
+            *period = Some(period.map_or(time - last, |period| period.min(time - last)));
+        }
+    }
+
+    /// How long an interval of a command lasts, in microseconds: the shortest time between two. 0 if there is only one.
+    #[must_use]
+    pub fn period(&self, tool: &str) -> i64 {
+        let index = TOOLS.iter().position(|known| *known == tool);
+        index.and_then(|index| self.periods[index]).unwrap_or(0)
     }
 
     fn limits(&mut self, time: i64) -> [i64; 2] {
@@ -329,6 +363,7 @@ impl Model {
             ("sample" | "path" | "interval", "rto") => add_rto(association, &mut self.names, time, object),
             ("interval", "bufmon") => {
                 association.buffers.at(time).merge(&Buffers::of(object));
+                prolong_stall(association, time, object);
                 if let Some(limited) = Limited::of(object) {
                     association.limited.at(time).merge(&limited);
                 }
@@ -533,6 +568,22 @@ fn stall(time: i64, object: &Object<'_>) -> Stall {
         is_over: object.over == Some(true),
         text: short(object.cause_text.as_deref().unwrap_or(&cause), LONGEST_TEXT),
         cause,
+    }
+}
+
+/// A stall's line is printed once, while it lasts. How long it lasts is in the intervals: a stall that goes on counts up to
+/// the end of each, and its whole length is in the interval in which it is over.
+fn prolong_stall(association: &mut Association, time: i64, object: &Object<'_>) {
+    let Some(stall) = association.stalls.last_mut().filter(|stall| !stall.is_over) else { return };
+    match (object.stalls, object.stall_total_ms, object.stall_max_ms) {
+        (Some(0), Some(total), _) if total > 0.0 && time > stall.begin => {
+            stall.lasted_ms = stall.lasted_ms.max((time - stall.begin) as f64 / 1e3);
+        }
+        (Some(1), _, Some(max)) if max >= stall.lasted_ms - 1.0 => {
+            stall.lasted_ms = max;
+            stall.is_over = true;
+        }
+        _ => {}
     }
 }
 

@@ -124,14 +124,15 @@ fn losses(model: &Model) -> String {
     if sum.is_any() {
         let mut what = Vec::new();
         let counts = [
-            (sum.lost, "events lost (no room in the ring)"),
-            (sum.unseen, "chunks unseen (the kernel counted them, no program saw them)"),
-            (sum.evicted, "entries evicted (a table was full)"),
-            (sum.dropped_lines, "lines dropped (the reader of the output was too slow)"),
+            (sum.lost, "event", "lost (no room in the ring)"),
+            (sum.unseen, "chunk", "unseen (the kernel counted it, no program saw it)"),
+            (sum.evicted, "entry", "evicted (a table was full)"),
+            (sum.dropped_lines, "line", "dropped (the reader of the output was too slow)"),
         ];
-        for (count, words) in counts {
+        for (count, one, words) in counts {
             if let Some(count) = count.filter(|count| *count > 0) {
-                what.push(format!("{} {words}", number(count)));
+                let many = if one == "entry" { "entries".to_owned() } else { format!("{one}s") };
+                what.push(format!("{} {words}", plural(count, one, &many)));
             }
         }
         if sum.hooks_off {
@@ -303,20 +304,20 @@ fn table(model: &Model, sections: &[(usize, String)]) -> String {
             association.id.to_string()
         };
         let [p50, p99, round_trip] = latencies(association).map(charts::plot::cell);
-        let (stalls, longest) = match association.stall_figures() {
-            None => ("–".to_owned(), "–".to_owned()),
-            Some((0, _)) => ("0".to_owned(), String::new()),
-            Some((count, ms)) => (number(count), length(ms * 1e3)),
-        };
+        let longest = association.longest_stall().map_or(String::new(), |stall| {
+            let at_least = if stall.is_over { "" } else { "at least " };
+            format!("{at_least}{}", html(&length(stall.lasted_ms * 1e3)))
+        });
         let last = association.events.last().map_or(String::new(), |event| html(&short(&event.text, 80)));
         let _ = writeln!(
             text,
             "<tr id=\"row{n}\"><th scope=\"row\">{id}</th><td class=\"text\">{}</td><td class=\"text\">{}</td>\
-             <td>{p50}</td><td>{p99}</td><td>{round_trip}</td><td>{}</td><td>{stalls}</td><td>{longest}</td>\
+             <td>{p50}</td><td>{p99}</td><td>{round_trip}</td><td>{}</td><td>{}</td><td>{longest}</td>\
              <td>{}</td><td class=\"text\">{last}</td></tr>",
             ends(association),
             process(association),
             optional(association.t3_expiries()),
+            optional(association.stall_count()),
             number(association.findings),
         );
     }

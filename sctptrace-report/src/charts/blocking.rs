@@ -12,8 +12,8 @@ use crate::{
 
 const BLOCKED: Rgb = (0xCC, 0x79, 0xA8);
 
-/// The chart; `None` without data of `sctp-streamutil`, or if nothing was blocked.
-pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
+/// The chart, of intervals of `period` microseconds; `None` without data of `sctp-streamutil`, or if nothing was blocked.
+pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart> {
     let series = &association.blocking;
     if series.iter().all(|(_, blocking)| blocking.messages == 0) {
         return None;
@@ -29,7 +29,7 @@ pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
         "How long messages that had arrived waited for an earlier one of their stream, all together."
             .to_owned();
     Some(frame.draw(association, axis, |plot| {
-        let columns = columns(series);
+        let columns = columns(series, |_| period);
         let column =
             |(from, to, b): &(i64, i64, &crate::association::Blocking)| (*from, *to, 0.0, b.wait_us / 1e3);
         let waits = columns.iter().filter(|(_, _, b)| b.messages > 0).map(column);

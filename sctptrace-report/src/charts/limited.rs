@@ -42,7 +42,7 @@ pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
     );
     frame.description = "Stacked shares of each interval's time.".to_owned();
     Some(frame.draw(association, axis, |plot| {
-        let columns = columns(series);
+        let columns = columns(series, |limited| limited.total() as i64);
         for limit in 0..6 {
             let column = |(from, to, limited): &(i64, i64, &crate::association::Limited)| {
                 let total = limited.total();

@@ -86,6 +86,7 @@ pub fn of(model: &Model, index: usize) -> Vec<Chart> {
     let association = &model.associations[index];
     let Some(span) = association.span else { return Vec::new() };
     let axis = Axis::around(span);
+    let period = model.period("streamutil");
     let charts = [
         what_happened::chart(model, index, axis),
         latency::chart(association, axis),
@@ -94,8 +95,8 @@ pub fn of(model: &Model, index: usize) -> Vec<Chart> {
         buffers::chart(association, axis),
         windows::chart(association, axis),
         jitter::chart(association, axis),
-        streams::chart(association, axis),
-        blocking::chart(association, axis),
+        streams::chart(association, axis, period),
+        blocking::chart(association, axis, period),
     ];
     charts.into_iter().flatten().collect()
 }

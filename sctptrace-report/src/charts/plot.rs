@@ -406,17 +406,19 @@ pub fn gap<T: Bucket>(series: &Series<T>) -> i64 {
     (3 * step(series)).max(4 * series.width())
 }
 
-/// The buckets as columns: `(from, to, bucket)`. An interval's figures are of the time before its line.
-pub fn columns<T: Bucket>(series: &Series<T>) -> Vec<(i64, i64, &T)> {
-    let (step, width) = (step(series), series.width());
-    let column = |(time, bucket)| {
-        if step >= 2 * width {
-            (time - step, time, bucket)
-        } else {
-            (time - width / 2, time + width / 2, bucket)
-        }
-    };
-    series.iter().map(column).collect()
+/// The buckets as columns: `(from, to, bucket)`. An interval's figures are of the time before its line, which `length` gives
+/// in microseconds. Columns do not overlap, and a gap that comes from inexact times only is closed.
+pub fn columns<T: Bucket>(series: &Series<T>, length: impl Fn(&T) -> i64) -> Vec<(i64, i64, &T)> {
+    let width = series.width();
+    let mut columns: Vec<(i64, i64, &T)> = Vec::with_capacity(series.len());
+    for (time, bucket) in series.iter() {
+        let length = length(bucket);
+        let (from, to) =
+            if length >= 2 * width { (time - length, time) } else { (time - width / 2, time + width / 2) };
+        let before = columns.last().map(|(_, to, _)| *to).filter(|before| from - before < (to - from) / 4);
+        columns.push((before.unwrap_or(from), to, bucket));
+    }
+    columns
 }
 
 /// A table of numbers: the whole time, then the axis in equal slices, without those in which nothing was. `cells` makes the

@@ -22,8 +22,8 @@ const HOT: Rgb = (0x00, 0x72, 0xB3);
 /// How dark a cell is, from little to much.
 const SHADES: [f64; 5] = [0.12, 0.3, 0.5, 0.75, 1.0];
 
-/// The chart; `None` without data of `sctp-streamutil`.
-pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
+/// The chart, of intervals of `period` microseconds; `None` without data of `sctp-streamutil`.
+pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart> {
     let streams = &association.streams;
     let mut whole = StreamBytes::default();
     streams.bytes.iter().for_each(|(_, bytes)| crate::bins::Bucket::merge(&mut whole, bytes));
@@ -49,7 +49,7 @@ pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
     }
 
     // The cells: bytes per second, by row and column.
-    let columns = columns(&streams.bytes);
+    let columns = columns(&streams.bytes, |_| period);
     let longest = columns.iter().map(|(from, to, _)| to - from).max().unwrap_or(1);
     let width = longest.max((axis.to - axis.from) / MOST_COLUMNS).max(1);
     let last = columns.last().map_or(axis.to, |(_, to, _)| *to);

@@ -65,7 +65,7 @@ pub fn chart(model: &Model, index: usize, axis: Axis) -> Option<Chart> {
         let label = |row: usize, text: &str| {
             plot.canvas().text(text, (LEFT - 6, lane(row) + ROW / 2), Anchor::End, INK);
         };
-        label(0, "up");
+        label(0, if association.events.is_empty() { "seen" } else { "up" });
         for (from, to) in lives(association, axis) {
             bar(0, from, to, UP, 0.35);
         }
