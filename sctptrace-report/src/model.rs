@@ -201,7 +201,7 @@ impl Model {
         };
         self.sources[source].lines += 1;
         self.sources[source].tools[tool][0] = true;
-        if self.lines % CHECK_EACH == 0 {
+        if self.lines.is_multiple_of(CHECK_EACH) {
             self.fit();
         }
         if object.r#type == "interval" {

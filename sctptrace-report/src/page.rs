@@ -18,7 +18,7 @@ const STYLE: &str = include_str!("style.css");
 const STYLE_HASH: &str = "VP5PGIxogLz0za+1aPrCkqo5gjbPirJg16ULiNQ3b9Y=";
 
 /// Bytes that the charts of a page may take. When they are used up, the other associations are in the table only.
-const CHARTS: usize = 2_000_000;
+const CHARTS: usize = 1_500_000;
 
 /// The most findings that are listed. The others are counted.
 const MOST_FINDINGS: usize = 200;

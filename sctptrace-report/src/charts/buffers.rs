@@ -9,12 +9,15 @@ use crate::{
     },
 };
 
+/// Gets a figure of a bucket.
+type Get = fn(&Buffers) -> Option<f64>;
+
 /// The chart; `None` without data of `sctp-bufmon`.
 pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
-    const SERIES: [(&str, fn(&Buffers) -> Option<f64>); 2] =
+    const SERIES: [(&str, Get); 2] =
         [("send buffer", |b| b.util_pct), ("receive buffer", |b| b.recv_util_pct)];
     let series = &association.buffers;
-    let has = |get: fn(&Buffers) -> Option<f64>| series.iter().any(|(_, buffers)| get(buffers).is_some());
+    let has = |get: Get| series.iter().any(|(_, buffers)| get(buffers).is_some());
     if !SERIES.iter().any(|(_, get)| has(*get)) {
         return None;
     }

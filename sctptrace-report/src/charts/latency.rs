@@ -9,6 +9,9 @@ use crate::{
     time::thousands,
 };
 
+/// A time, and p50 and p99 of all samples, then of prompt ones, in milliseconds.
+type Point = (i64, [Option<f64>; 4]);
+
 /// The chart; `None` without data of `sctp-rtt`.
 pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
     let latency = &association.latency;
@@ -17,8 +20,7 @@ pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
     }
     let ms = |us: Option<f64>| us.map(|us| us / 1e3);
     let is_exact = latency.has_all_samples() && !latency.samples.is_empty() || latency.intervals.is_empty();
-    // For each time: p50 and p99 of all samples, then of prompt ones.
-    let (points, gap): (Vec<(i64, [Option<f64>; 4])>, i64) = if is_exact {
+    let (points, gap): (Vec<Point>, i64) = if is_exact {
         let figures = |(time, acks): (i64, &crate::association::Acks)| {
             let of = [acks.all.percentile(0.5), acks.all.percentile(0.99)];
             let prompt = [acks.prompt.percentile(0.5), acks.prompt.percentile(0.99)];

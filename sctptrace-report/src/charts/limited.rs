@@ -43,13 +43,13 @@ pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
     frame.description = "Stacked shares of each interval's time.".to_owned();
     Some(frame.draw(association, axis, |plot| {
         let columns = columns(series, |limited| limited.total() as i64);
-        for limit in 0..6 {
+        for (limit, rgb) in COLOURS.into_iter().enumerate() {
             let column = |(from, to, limited): &(i64, i64, &crate::association::Limited)| {
                 let total = limited.total();
                 let up_to = |n: usize| share(limited.us[..n].iter().sum(), total).unwrap_or(0.0);
                 (*from, *to, up_to(limit), up_to(limit + 1))
             };
-            plot.columns(&columns.iter().map(column).collect::<Vec<_>>(), COLOURS[limit], 1.0);
+            plot.columns(&columns.iter().map(column).collect::<Vec<_>>(), rgb, 1.0);
         }
     }))
 }

@@ -9,16 +9,19 @@ use crate::{
     },
 };
 
+/// Gets a figure of a bucket.
+type Get = fn(&Buffers) -> Option<f64>;
+
 /// The chart; `None` without data of `sctp-bufmon`.
 pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
-    const SERIES: [(&str, fn(&Buffers) -> Option<f64>); 4] = [
+    const SERIES: [(&str, Get); 4] = [
         ("peer's window, smallest", |b| b.rwnd),
         ("never sent yet, most", |b| b.outqueue),
         ("in flight, most", |b| b.in_flight),
         ("own window, smallest", |b| b.own_rwnd),
     ];
     let series = &association.buffers;
-    let has = |get: fn(&Buffers) -> Option<f64>| series.iter().any(|(_, buffers)| get(buffers).is_some());
+    let has = |get: Get| series.iter().any(|(_, buffers)| get(buffers).is_some());
     if !SERIES.iter().any(|(_, get)| has(*get)) {
         return None;
     }
