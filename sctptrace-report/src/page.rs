@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::{
-    association::{Association, MOST_PATHS, MOST_STREAMS, TOOLS},
-    charts,
+    association::{AckFigures, Association, MOST_PATHS, MOST_STREAMS, TOOLS},
+    bins::Bucket as _,
+    charts::{self, plot::cell},
     escape::{html, short},
     findings::{Finding, documented},
     model::{MOST_ASSOCIATIONS, Model},
@@ -303,7 +304,7 @@ fn table(model: &Model, sections: &[(usize, String)]) -> String {
         } else {
             association.id.to_string()
         };
-        let [p50, p99, round_trip] = latencies(association).map(charts::plot::cell);
+        let [p50, p99, round_trip] = latencies(association);
         let longest = association.longest_stall().map_or(String::new(), |stall| {
             let at_least = if stall.is_over { "" } else { "at least " };
             format!("{at_least}{}", html(&length(stall.lasted_ms * 1e3)))
@@ -322,18 +323,28 @@ fn table(model: &Model, sections: &[(usize, String)]) -> String {
         );
     }
     text.push_str("</tbody></table></div>\n");
+    if text.contains("<td>~") {
+        text.push_str(
+            "<p class=\"small\">~: by the figures of intervals, as there is no object for each sample: mean of their \
+             medians, and the largest of their 99th percentiles.</p>\n",
+        );
+    }
     text
 }
 
-/// Median and 99th percentile of the acknowledgement latency, and median of the round-trip time, in milliseconds. `None` if
-/// there is not an object for each sample: percentiles of intervals make none of the whole time.
-fn latencies(association: &Association) -> [Option<f64>; 3] {
-    if !association.latency.has_all_samples() {
-        return [None; 3];
+/// Median and 99th percentile of the acknowledgement latency, and median of the round-trip time, in milliseconds, as cells.
+/// Without an object for each sample they are made from the figures of intervals, and begin with `~`.
+fn latencies(association: &Association) -> [String; 3] {
+    let latency = &association.latency;
+    let acks = &latency.all;
+    if latency.has_all_samples() || latency.intervals.is_empty() {
+        let figures = [acks.all.percentile(0.5), acks.all.percentile(0.99), acks.prompt.percentile(0.5)];
+        return figures.map(|us| cell(us.map(|us| us / 1e3)));
     }
-    let acks = &association.latency.all;
-    let figures = [acks.all.percentile(0.5), acks.all.percentile(0.99), acks.prompt.percentile(0.5)];
-    figures.map(|us| us.map(|us| us / 1e3))
+    let mut whole = AckFigures::default();
+    latency.intervals.iter().for_each(|(_, figures)| whole.merge(figures));
+    [whole.p50(), whole.p99, whole.prompt_p50()]
+        .map(|us| us.map_or(cell(None), |us| format!("~{}", cell(Some(us / 1e3)))))
 }
 
 fn ends(association: &Association) -> String {

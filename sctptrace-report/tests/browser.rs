@@ -330,6 +330,12 @@ fn losses_of_packets_without_samples_are_drawn_by_intervals() {
     assert_eq!(cell(&cells, 0), intervals.iter().map(samples).sum::<f64>());
     let p99 = intervals.iter().filter_map(|i| i["rtt_p99_us"].as_f64()).fold(0.0, f64::max);
     assert_near(cell(&cells, 2), p99 / 1e3, 0.001);
+    // The table of associations says that its figures are of intervals.
+    let p50 = |i: &Value| Some(i["rtt_p50_us"].as_f64()? * samples(i));
+    let mean =
+        intervals.iter().filter_map(p50).sum::<f64>() / intervals.iter().map(samples).sum::<f64>() / 1e3;
+    let row = dom.split_once("<tr id=\"row1\">").unwrap().1.split_once("<td>~").unwrap().1;
+    assert_near(row.split('<').next().unwrap().parse().unwrap(), mean, 0.001);
     let jitters = objects(names[3], "interval", 8);
     let jitter = jitters.iter().filter_map(|i| i["jitter_us"].as_f64()).fold(0.0, f64::max);
     assert_near(cell(&first_row(&dom, "a2-jitter"), 0), jitter / 1e3, 0.001);
