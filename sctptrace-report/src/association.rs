@@ -120,7 +120,8 @@ impl Association {
     /// T3-rtx expiries in the time that is shown; `None` if `sctp-rto` has no line about it.
     #[must_use]
     pub fn t3_expiries(&self) -> Option<u64> {
-        (!self.paths.is_empty()).then(|| self.paths.iter().map(Path::t3_expiries).sum())
+        (!self.paths.is_empty())
+            .then(|| self.paths.iter().map(Path::t3_expiries).fold(0, u64::saturating_add))
     }
 
     /// Number of stalls; `None` if `sctp-bufmon` has no line about it.
@@ -140,7 +141,7 @@ impl Association {
     #[must_use]
     pub fn rank(&self) -> [u64; 3] {
         let stalls = self.stall_count().unwrap_or(0);
-        [self.findings, stalls + self.t3_expiries().unwrap_or(0), self.lines]
+        [self.findings, self.t3_expiries().unwrap_or(0).saturating_add(stalls), self.lines]
     }
 }
 
@@ -173,8 +174,6 @@ pub struct Latency {
     pub in_intervals: u64,
     /// Number of samples that `summary` objects count.
     pub in_summaries: u64,
-    /// Chunks retransmitted, by `interval` objects.
-    pub retransmitted: u64,
 }
 
 impl Latency {
@@ -237,11 +236,11 @@ impl AckFigures {
     /// Adds an interval.
     pub fn add(&mut self, object: &Object<'_>) {
         if let (Some(samples), Some(p50)) = (object.samples, object.rtt_p50_us) {
-            self.samples += samples;
+            self.samples = self.samples.saturating_add(samples);
             self.p50_sum += p50 * samples as f64;
         }
         if let (Some(samples), Some(p50)) = (object.prompt_samples, object.prompt_rtt_p50_us) {
-            self.prompt_samples += samples;
+            self.prompt_samples = self.prompt_samples.saturating_add(samples);
             self.prompt_p50_sum += p50 * samples as f64;
         }
         raise(&mut self.p99, object.rtt_p99_us);
@@ -264,9 +263,9 @@ impl AckFigures {
 
 impl Bucket for AckFigures {
     fn merge(&mut self, next: &Self) {
-        self.samples += next.samples;
+        self.samples = self.samples.saturating_add(next.samples);
         self.p50_sum += next.p50_sum;
-        self.prompt_samples += next.prompt_samples;
+        self.prompt_samples = self.prompt_samples.saturating_add(next.prompt_samples);
         self.prompt_p50_sum += next.prompt_p50_sum;
         raise(&mut self.p99, next.p99);
         raise(&mut self.max, next.max);
@@ -354,7 +353,7 @@ impl Path {
     /// T3-rtx expiries in the time that is shown.
     #[must_use]
     pub fn t3_expiries(&self) -> u64 {
-        self.series().iter().map(|(_, timeouts)| timeouts.t3_expiries).sum()
+        self.series().iter().map(|(_, timeouts)| timeouts.t3_expiries).fold(0, u64::saturating_add)
     }
 }
 
@@ -375,8 +374,8 @@ impl Bucket for Timeouts {
     fn merge(&mut self, next: &Self) {
         self.last_ms = next.last_ms.or(self.last_ms);
         raise(&mut self.max_ms, next.max_ms);
-        self.t3_expiries += next.t3_expiries;
-        self.heartbeat_timeouts += next.heartbeat_timeouts;
+        self.t3_expiries = self.t3_expiries.saturating_add(next.t3_expiries);
+        self.heartbeat_timeouts = self.heartbeat_timeouts.saturating_add(next.heartbeat_timeouts);
     }
 }
 
@@ -558,7 +557,7 @@ pub struct StreamBytes(pub Vec<(u8, u64)>);
 impl StreamBytes {
     fn add(&mut self, slot: u8, bytes: u64) {
         match self.0.iter_mut().find(|(known, _)| *known == slot) {
-            Some((_, sum)) => *sum += bytes,
+            Some((_, sum)) => *sum = sum.saturating_add(bytes),
             None => self.0.push((slot, bytes)),
         }
     }
@@ -585,7 +584,7 @@ pub struct Blocking {
 
 impl Bucket for Blocking {
     fn merge(&mut self, next: &Self) {
-        self.messages += next.messages;
+        self.messages = self.messages.saturating_add(next.messages);
         self.wait_us += next.wait_us;
     }
 }

@@ -33,6 +33,9 @@ const CHECK_EACH: u64 = 1 << 14;
 /// Lines of intervals that are closer together, in microseconds, are of the same one.
 const SAME_INTERVAL: i64 = 50_000;
 
+/// The longest stall that can be drawn, in milliseconds: about thirty years.
+const LONGEST_STALL: f64 = 1e12;
+
 /// The most characters of a text that is kept.
 const LONGEST_TEXT: usize = 300;
 
@@ -317,8 +320,12 @@ impl Model {
         let latency = &mut association.latency;
         match (&*object.r#type, TOOLS[tool]) {
             ("sample", "rtt") => latency.sample_objects += 1,
-            ("interval", "rtt") => latency.in_intervals += object.samples.unwrap_or(0),
-            ("summary", "rtt") => latency.in_summaries += object.samples.unwrap_or(0),
+            ("interval", "rtt") => {
+                latency.in_intervals = latency.in_intervals.saturating_add(object.samples.unwrap_or(0))
+            }
+            ("summary", "rtt") => {
+                latency.in_summaries = latency.in_summaries.saturating_add(object.samples.unwrap_or(0))
+            }
             _ => {}
         }
         // A summary is of the whole time, and has nothing that the intervals do not have.
@@ -358,7 +365,6 @@ impl Model {
             }
             ("interval", "rtt") => {
                 association.latency.intervals.at(time).add(object);
-                association.latency.retransmitted += object.retransmitted.unwrap_or(0);
             }
             ("sample" | "path" | "interval", "rto") => add_rto(association, &mut self.names, time, object),
             ("interval", "bufmon") => {
@@ -381,7 +387,7 @@ impl Model {
             ("interval", "streamutil") => {
                 association.streams.add(time, object.streams.as_deref().unwrap_or_default());
                 let blocking = association.blocking.at(time);
-                blocking.messages += object.hol_messages.unwrap_or(0);
+                blocking.messages = blocking.messages.saturating_add(object.hol_messages.unwrap_or(0));
                 blocking.wait_us += object.hol_wait_us.unwrap_or(0.0);
             }
             _ => {}
@@ -564,7 +570,7 @@ fn stall(time: i64, object: &Object<'_>) -> Stall {
     let cause = short(object.cause.as_deref().unwrap_or("unknown"), 40);
     Stall {
         begin: time,
-        lasted_ms: object.lasted_ms.unwrap_or(0.0).max(0.0),
+        lasted_ms: object.lasted_ms.unwrap_or(0.0).clamp(0.0, LONGEST_STALL),
         is_over: object.over == Some(true),
         text: short(object.cause_text.as_deref().unwrap_or(&cause), LONGEST_TEXT),
         cause,
@@ -580,7 +586,7 @@ fn prolong_stall(association: &mut Association, time: i64, object: &Object<'_>) 
             stall.lasted_ms = stall.lasted_ms.max((time - stall.begin) as f64 / 1e3);
         }
         (Some(1), _, Some(max)) if max >= stall.lasted_ms - 1.0 => {
-            stall.lasted_ms = max;
+            stall.lasted_ms = max.min(LONGEST_STALL);
             stall.is_over = true;
         }
         _ => {}

@@ -1,6 +1,6 @@
 //! Writes the page. Whatever comes from the input passes [`html`](crate::escape::html()).
 
-use std::fmt::Write as _;
+use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _};
 
 use crate::{
     association::{AckFigures, Association, MOST_PATHS, MOST_STREAMS, TOOLS},
@@ -16,7 +16,7 @@ use crate::{
 const STYLE: &str = include_str!("style.css");
 
 /// SHA-256 of [`STYLE`] in base64: the only style that the page allows. A test says what it has to be.
-const STYLE_HASH: &str = "VP5PGIxogLz0za+1aPrCkqo5gjbPirJg16ULiNQ3b9Y=";
+const STYLE_HASH: &str = "I+EayOT6fLshbXlhZXYj8C9dzPkVbC1FL+f3JqoHujQ=";
 
 /// Bytes that the charts of a page may take. When they are used up, the other associations are in the table only.
 const CHARTS: usize = 1_500_000;
@@ -30,14 +30,19 @@ pub fn drawn(model: &Model) -> Vec<usize> {
     sections(model).into_iter().map(|(index, _)| index).collect()
 }
 
-/// The sections of the associations that have charts, worst first.
-fn sections(model: &Model) -> Vec<(usize, String)> {
+/// The associations that are shown, worst first.
+fn order(model: &Model) -> Vec<usize> {
     let mut order: Vec<usize> = (0..model.associations.len()).collect();
     order.retain(|index| model.associations[*index].span.is_some());
-    order.sort_by_key(|index| std::cmp::Reverse(model.associations[*index].rank()));
+    order.sort_by_key(|index| Reverse(model.associations[*index].rank()));
+    order
+}
+
+/// The sections of the associations that have charts, worst first.
+fn sections(model: &Model) -> Vec<(usize, String)> {
     let mut bytes = 0;
     let mut sections = Vec::new();
-    for index in order {
+    for index in order(model) {
         let section = section(model, index);
         bytes += section.len();
         if bytes > CHARTS && !sections.is_empty() {
@@ -236,7 +241,7 @@ fn findings(model: &Model, sections: &[(usize, String)]) -> String {
         text.push_str(&item(model, finding, sections));
     }
     text.push_str("</ol>\n");
-    let mut more: std::collections::BTreeMap<&str, u64> =
+    let mut more: BTreeMap<&str, u64> =
         model.findings.more.iter().map(|(code, count)| (code.as_str(), *count)).collect();
     for finding in sorted.iter().skip(MOST_FINDINGS) {
         *more.entry(&finding.code).or_default() += 1;
@@ -283,7 +288,7 @@ fn item(model: &Model, finding: &Finding, sections: &[(usize, String)]) -> Strin
     text
 }
 
-/// The table of associations.
+/// The table of associations, worst first.
 fn table(model: &Model, sections: &[(usize, String)]) -> String {
     let mut text = "<h2 id=\"associations\">Associations</h2>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" \
                     aria-labelledby=\"associations\">\n<table><thead><tr><th scope=\"col\" class=\"text\">id</th>\
@@ -291,12 +296,10 @@ fn table(model: &Model, sections: &[(usize, String)]) -> String {
                     <th scope=\"col\">latency p50 ms</th><th scope=\"col\">p99 ms</th>\
                     <th scope=\"col\">round trip p50 ms</th><th scope=\"col\">T3-rtx expiries</th>\
                     <th scope=\"col\">stalls</th><th scope=\"col\">longest</th><th scope=\"col\">findings</th>\
-                    <th scope=\"col\" class=\"text\">what happened last</th></tr></thead>\n<tbody>\n"
+                    <th scope=\"col\" class=\"text last\">what happened last</th></tr></thead>\n<tbody>\n"
         .to_owned();
-    for (index, association) in model.associations.iter().enumerate() {
-        if association.span.is_none() {
-            continue;
-        }
+    for index in order(model) {
+        let association = &model.associations[index];
         let n = index + 1;
         let is_drawn = sections.iter().any(|(drawn, _)| *drawn == index);
         let id = if is_drawn {

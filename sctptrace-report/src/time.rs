@@ -90,6 +90,7 @@ pub fn length(us: f64) -> String {
 pub fn figures(number: f64) -> String {
     let magnitude = number.abs();
     let text = match magnitude {
+        _ if magnitude >= 1e15 => return format!("{number:.3e}"),
         _ if magnitude >= 10_000.0 => return thousands(number.round() as i64),
         _ if magnitude >= 100.0 => format!("{number:.1}"),
         _ if magnitude >= 10.0 => format!("{number:.2}"),

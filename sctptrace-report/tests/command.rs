@@ -312,3 +312,52 @@ fn each_input_of_the_test_data_makes_a_page() {
         assert_eq!(text(&output).1, "");
     }
 }
+
+#[test]
+fn no_number_stops_it() {
+    let big = u64::MAX;
+    let mut input = String::new();
+    for (second, number) in ["1e308", "-1e308", "0", "1e-308", "1e15"].iter().enumerate() {
+        for time in [format!("2026-01-01T12:00:0{second}Z"), format!("{second}001-01-01T00:00:00Z")] {
+            let line = |kind: &str, tool: &str, members: &str| {
+                format!(r#"{{"type":"{kind}","tool":"{tool}","time":"{time}","assoc_id":1,{members}}}"#)
+                    + "\n"
+            };
+            input += &line("sample", "rtt", &format!(r#""rtt_us":{number},"prompt":true"#));
+            input += &line(
+                "interval",
+                "rtt",
+                &format!(r#""samples":{big},"rtt_p50_us":{number},"rtt_p99_us":{number}"#),
+            );
+            input += &line(
+                "interval",
+                "rto",
+                &format!(r#""rto_last_ms":{number},"t3_expiries":{big},"state":"new""#),
+            );
+            input += &line("stall", "bufmon", &format!(r#""lasted_ms":{number}"#));
+            input +=
+                &line("interval", "bufmon", &format!(r#""util_max_pct":{number},"rwnd_min_bytes":{number}"#));
+            input += &line("interval", "jitter", &format!(r#""jitter_us":{number}"#));
+            let streams =
+                format!(r#""streams":[{{"stream_id":1,"bytes":{big}}},{{"stream_id":2,"bytes":{big}}}]"#);
+            input += &line(
+                "interval",
+                "streamutil",
+                &format!(r#"{streams},"hol_messages":{big},"hol_wait_us":{number}"#),
+            );
+            input += &line(
+                "finding",
+                "rto",
+                &format!(r#""code":"x","begin":"{time}","evidence":{{"n":{number}}}"#),
+            );
+            input += &line(
+                "end",
+                "rto",
+                &format!(r#""lost":{big},"duration_s":{number},"skipped":{{"a":{big}}}"#),
+            );
+        }
+    }
+    let (code, page, stderr) = run_on(input.as_bytes(), &[]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(page.ends_with("</html>\n"));
+}

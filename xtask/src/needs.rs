@@ -24,9 +24,10 @@ const PROGRAMS: [(&str, &str); 7] = [
 ];
 
 /// Debian packages that building and testing need.
-const PACKAGES: [&str; 23] = [
+const PACKAGES: [&str; 24] = [
     "bsdutils",
     "busybox-static",
+    "chromium",
     "clang",
     "clang-format",
     "ethtool",

@@ -30,7 +30,11 @@ pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
         .map(|(index, path)| Key::Line(index, format!("path {}", name(path))))
         .collect();
     let sum = |get: fn(&crate::association::Timeouts) -> u64| -> u64 {
-        paths.iter().flat_map(|path| path.series().iter()).map(|(_, timeouts)| get(timeouts)).sum()
+        paths
+            .iter()
+            .flat_map(|path| path.series().iter())
+            .map(|(_, timeouts)| get(timeouts))
+            .fold(0, u64::saturating_add)
     };
     if sum(|t| t.t3_expiries) > 0 {
         keys.push(Key::Triangle(EXPIRY, "T3-rtx expired".to_owned()));
@@ -128,7 +132,7 @@ fn table(association: &Association) -> Table {
             cell(of(|t| t.max_ms).reduce(f64::max)),
             cell(of(|t| t.last_ms).last()),
             thousands(path.t3_expiries() as i64),
-            thousands(series.iter().map(|(_, t)| t.heartbeat_timeouts).sum::<u64>() as i64),
+            thousands(series.iter().map(|(_, t)| t.heartbeat_timeouts).fold(0, u64::saturating_add) as i64),
             states,
         ]
     };

@@ -42,8 +42,11 @@ pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart
         .filter_map(|(slot, _)| streams.ids.get(usize::from(*slot)))
         .map(u32::to_string)
         .collect();
-    let others: u64 =
-        whole.0.iter().filter(|(slot, _)| row_of(*slot) == by_bytes.len()).map(|(_, b)| b).sum();
+    let others: u64 = whole
+        .0
+        .iter()
+        .filter(|(slot, _)| row_of(*slot) == by_bytes.len())
+        .fold(0, |sum, (_, b)| sum.saturating_add(*b));
     if others > 0 {
         names.push("others".to_owned());
     }
@@ -58,19 +61,20 @@ pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart
         // Columns are counted back from the last one, so that intervals and columns fall together.
         let column = (last - (from + to) / 2) / width;
         for (slot, bytes) in &bytes.0 {
-            *cells.entry((row_of(*slot), column)).or_default() += bytes;
+            let cell = cells.entry((row_of(*slot), column)).or_default();
+            *cell = cell.saturating_add(*bytes);
         }
     }
     let most = cells.values().copied().max().unwrap_or(1).max(1);
 
     let mut rows: Vec<Vec<String>> = Vec::new();
-    let total: u64 = whole.0.iter().map(|(_, bytes)| bytes).sum();
+    let total: f64 = whole.0.iter().map(|(_, bytes)| *bytes as f64).sum();
     for (index, name) in names.iter().enumerate() {
         let bytes = by_bytes.get(index).map_or(others, |(_, bytes)| *bytes);
         rows.push(vec![
             name.clone(),
             thousands(bytes as i64),
-            format!("{:.1}", 100.0 * bytes as f64 / total as f64),
+            format!("{:.1}", 100.0 * bytes as f64 / total),
         ]);
     }
     let head = ["stream", "bytes", "% of all"].map(str::to_owned).to_vec();
@@ -93,7 +97,7 @@ pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart
             let middle = plot.top + ROW * row as i32 + ROW / 2;
             plot.canvas().text(name, (LEFT - 6, middle), Anchor::End, INK);
         }
-        let shade_of = |bytes: u64| (bytes * 5).div_ceil(most).clamp(1, 5) as usize - 1;
+        let shade_of = |bytes: u64| (bytes.div_ceil(most.div_ceil(5)) as usize).clamp(1, 5) - 1;
         let mut cells = cells.iter().filter(|(_, bytes)| **bytes > 0).peekable();
         while let Some(((row, first), bytes)) = cells.next() {
             let shade = shade_of(*bytes);
