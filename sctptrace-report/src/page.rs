@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _};
 
 use crate::{
-    association::{AckFigures, Association, MOST_PATHS, MOST_STREAMS, TOOLS},
+    association::{AckFigures, Association, MOST_MARKS, MOST_PATHS, MOST_STREAMS, TOOLS},
     bins::Bucket as _,
     charts::{self, plot::cell},
     escape::{html, short},
@@ -16,10 +16,13 @@ use crate::{
 const STYLE: &str = include_str!("style.css");
 
 /// SHA-256 of [`STYLE`] in base64: the only style that the page allows. A test says what it has to be.
-const STYLE_HASH: &str = "I+EayOT6fLshbXlhZXYj8C9dzPkVbC1FL+f3JqoHujQ=";
+const STYLE_HASH: &str = "A8vWxrLbLc2qJVNcEbAwC6qpe1ihC35K5T2UBbadQu0=";
 
 /// Bytes that the charts of a page may take. When they are used up, the other associations are in the table only.
-const CHARTS: usize = 1_500_000;
+const CHARTS: usize = 1_200_000;
+
+/// The findings that are seen at once. The others are folded up.
+const OPEN_FINDINGS: usize = 10;
 
 /// The most findings that are listed. The others are counted.
 const MOST_FINDINGS: usize = 200;
@@ -237,10 +240,16 @@ fn findings(model: &Model, sections: &[(usize, String)]) -> String {
         return text;
     }
     text.push_str("<ol class=\"findings\">\n");
-    for finding in sorted.iter().take(MOST_FINDINGS) {
-        text.push_str(&item(model, finding, sections));
-    }
+    let listed = &sorted[..sorted.len().min(MOST_FINDINGS)];
+    let (open, folded) = listed.split_at(listed.len().min(OPEN_FINDINGS));
+    open.iter().for_each(|finding| text.push_str(&item(model, finding, sections)));
     text.push_str("</ol>\n");
+    if !folded.is_empty() {
+        let count = plural(folded.len() as u64, "more finding", "more findings");
+        let _ = writeln!(text, "<details><summary>{count}</summary><ol class=\"findings\">");
+        folded.iter().for_each(|finding| text.push_str(&item(model, finding, sections)));
+        text.push_str("</ol></details>\n");
+    }
     let mut more: BTreeMap<&str, u64> =
         model.findings.more.iter().map(|(code, count)| (code.as_str(), *count)).collect();
     for finding in sorted.iter().skip(MOST_FINDINGS) {
@@ -413,7 +422,7 @@ fn section(model: &Model, index: usize) -> String {
     );
     for chart in charts {
         let svg = chart.inline(&format!("a{n}"));
-        let numbers = chart.table.html(&format!("{} {}", chart.title, chart.description));
+        let numbers = chart.table.html(&format!("{}: {}", chart.title, chart.description));
         let _ = writeln!(
             text,
             "{svg}\n<details id=\"a{n}-{}-n\"><summary>Numbers: {}</summary>{numbers}</details>",
@@ -431,6 +440,15 @@ fn section(model: &Model, index: usize) -> String {
     }
     if association.more_paths > 0 {
         let _ = writeln!(text, "<p class=\"small\">The first {MOST_PATHS} paths are shown.</p>");
+    }
+    for (more, what) in [(association.more_events, "events"), (association.more_stalls, "stalls")] {
+        if more > 0 {
+            let _ = writeln!(
+                text,
+                "<p class=\"small\">The first {MOST_MARKS} {what} are shown, {} more are not.</p>",
+                number(more)
+            );
+        }
     }
     text.push_str("</section>\n");
     text

@@ -69,7 +69,12 @@ impl Table {
         let row = |cells: &Vec<String>| {
             let mut cells = cells.iter().map(|cell| html(cell));
             let first = cells.next().unwrap_or_default();
-            let rest: String = cells.map(|cell| format!("<td>{cell}</td>")).collect();
+            let is_number = |cell: &str| {
+                cell == "–"
+                    || cell.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && !cell.contains(' ')
+            };
+            let class = |cell: &str| if is_number(cell) { "" } else { " class=\"text\"" };
+            let rest: String = cells.map(|cell| format!("<td{}>{cell}</td>", class(&cell))).collect();
             format!("<tr><th scope=\"row\">{first}</th>{rest}</tr>")
         };
         let rows: String = self.rows.iter().map(row).collect();

@@ -4,7 +4,7 @@ use crate::{
     association::{Association, Path, State},
     charts::{
         Chart, Table,
-        plot::{Axis, Frame, Key, LEFT, Scale, cell},
+        plot::{Axis, Frame, Key, LEFT, RIGHT, Scale, cell},
         svg::{Anchor, INK, LETTER, Rgb},
     },
     escape::visible,
@@ -27,7 +27,7 @@ pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
     let mut keys: Vec<Key> = paths
         .iter()
         .enumerate()
-        .map(|(index, path)| Key::Line(index, format!("path {}", name(path))))
+        .map(|(index, path)| Key::Line(index, format!("path {}: {}", index + 1, name(path))))
         .collect();
     let sum = |get: fn(&crate::association::Timeouts) -> u64| -> u64 {
         paths
@@ -64,9 +64,11 @@ pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
             }
             let top = plot.bottom + 4 + LANE * index as i32;
             let middle = top + LANE / 2;
-            plot.canvas().text(&format!("state {}", index + 1), (LEFT - 6, middle), Anchor::End, INK);
+            plot.canvas().text(&format!("path {}", index + 1), (LEFT - 6, middle), Anchor::End, INK);
+            let mut end = LEFT;
             for (state, from, to) in spans(path, axis) {
                 let [left, right] = [from, to].map(|time| axis.x(time));
+                end = right;
                 let (rgb, opacity) = colour(state);
                 plot.canvas().rectangle(
                     [(left, top + 2), (right.max(left + 2), top + LANE - 2)],
@@ -78,6 +80,11 @@ pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
                 if f64::from(right - left) > text.len() as f64 * LETTER + 6.0 {
                     plot.canvas().text(text, (left + 4, middle), Anchor::Start, INK);
                 }
+            }
+            let more = format!("{} more changes are not kept", path.more_states);
+            let width = (more.len() as f64 * LETTER) as i32;
+            if path.more_states > 0 {
+                plot.canvas().text(&more, ((end + 4).min(RIGHT - width), middle), Anchor::Start, INK);
             }
         }
     }))
@@ -99,7 +106,9 @@ const fn colour(state: State) -> (Rgb, f64) {
 
 /// The states of a path, each with its begin and end.
 fn spans(path: &Path, axis: Axis) -> Vec<(State, i64, i64)> {
-    let ends = path.states.iter().skip(1).map(|(time, _)| *time).chain([axis.to]);
+    // If more changes came than are kept, nobody knows how long the last one lasted.
+    let last = (path.more_states == 0).then_some(axis.to);
+    let ends = path.states.iter().skip(1).map(|(time, _)| *time).chain(last);
     let spans = path.states.iter().zip(ends).map(|((from, state), to)| (*state, *from, to));
     spans.filter(|(_, from, to)| to > from).collect()
 }

@@ -12,8 +12,8 @@ use crate::{
 };
 
 const ROW: i32 = 18;
-/// The most findings that have a row.
-const MOST_FINDINGS: usize = 10;
+/// The most codes of findings that have a lane.
+const MOST_CODES: usize = 10;
 const UP: Rgb = (0x00, 0x9E, 0x74);
 const FOUND: Rgb = (0xE6, 0x9F, 0x01);
 
@@ -48,7 +48,14 @@ pub fn chart(model: &Model, index: usize, axis: Axis) -> Option<Chart> {
     }
     let table = Table { head: ["from", "to", "what"].map(str::to_owned).to_vec(), rows };
 
-    let shown = findings.len().min(MOST_FINDINGS);
+    // A lane for each code.
+    let mut codes: Vec<&str> = Vec::new();
+    for finding in &findings {
+        if !codes.contains(&&*finding.code) && codes.len() < MOST_CODES {
+            codes.push(&finding.code);
+        }
+    }
+    let shown = codes.len();
     let has_stalls = !association.stalls.is_empty();
     let lanes = 1 + usize::from(has_stalls) + shown;
     let mut frame = Frame::new("events", "What happened".to_owned(), Scale::percent(), Vec::new(), table);
@@ -90,20 +97,19 @@ pub fn chart(model: &Model, index: usize, axis: Axis) -> Option<Chart> {
                 bar(1, stall.begin, stall.end(), WRONG, 0.8);
             }
         }
-        for (row, finding) in findings.iter().take(shown).enumerate() {
+        for (row, code) in codes.iter().enumerate() {
             let row = row + 1 + usize::from(has_stalls);
             label(row, if row == 1 + usize::from(has_stalls) { "findings" } else { "" });
-            let (from, to) = (finding.begin.unwrap_or(finding.time), finding.end.unwrap_or(axis.to));
-            bar(row, from, to, FOUND, 0.5);
-            let text = visible(&finding.code);
-            let width = (text.chars().count() as f64 * LETTER) as i32 + 8;
-            let (left, right) = (axis.x(from), axis.x(to));
-            let middle = lane(row) + ROW / 2;
-            if left + width <= RIGHT {
-                plot.canvas().text(&text, (left + 4, middle), Anchor::Start, INK);
-            } else {
-                plot.canvas().text(&text, (right.min(RIGHT) - 4, middle), Anchor::End, INK);
+            let mut first = None;
+            for finding in findings.iter().filter(|finding| finding.code == *code) {
+                let (from, to) = (finding.begin.unwrap_or(finding.time), finding.end.unwrap_or(axis.to));
+                bar(row, from, to, FOUND, 0.5);
+                first.get_or_insert(axis.x(from));
             }
+            let text = visible(code);
+            let width = (text.chars().count() as f64 * LETTER) as i32;
+            let left = (first.unwrap_or(LEFT) + 4).min(RIGHT - width);
+            plot.canvas().text(&text, (left, lane(row) + ROW / 2), Anchor::Start, INK);
         }
     }))
 }
