@@ -608,3 +608,55 @@ fn add_stall(association: &mut Association, stall: Stall) {
         association.more_stalls += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::{Parsed, parse};
+
+    fn model_of(lines: &[&str]) -> Model {
+        let mut model = Model::new(&Args::default());
+        let source = model.add_source("x");
+        for line in lines {
+            let Ok(Parsed::Object(object)) = parse(line.as_bytes()) else { panic!("{line}") };
+            model.add(source, &object).unwrap();
+        }
+        model
+    }
+
+    #[test]
+    fn a_stall_lasts_as_long_as_the_intervals_say() {
+        let stall = r#"{"type":"stall","tool":"bufmon","time":"2026-01-01T12:00:00Z","assoc_id":7,"lasted_ms":1500.0,"over":false}"#;
+        let lasts = r#"{"type":"interval","tool":"bufmon","time":"2026-01-01T12:00:03Z","assoc_id":7,"stalls":0,"stall_total_ms":1000.0,"stall_max_ms":0.0}"#;
+        let over = r#"{"type":"interval","tool":"bufmon","time":"2026-01-01T12:00:04Z","assoc_id":7,"stalls":1,"stall_total_ms":100.0,"stall_max_ms":3100.5}"#;
+        let quiet = r#"{"type":"interval","tool":"bufmon","time":"2026-01-01T12:00:09Z","assoc_id":7,"stalls":0,"stall_total_ms":0.0,"stall_max_ms":0.0}"#;
+        let of = |lines: &[&str]| {
+            let model = model_of(lines);
+            let [stall] = &model.associations[0].stalls[..] else { panic!("one stall") };
+            (stall.lasted_ms, stall.is_over)
+        };
+        assert_eq!(of(&[stall]), (1500.0, false));
+        assert_eq!(of(&[stall, lasts]), (3000.0, false));
+        assert_eq!(of(&[stall, lasts, over, quiet]), (3100.5, true));
+        assert_eq!(of(&[stall, quiet]), (1500.0, false));
+    }
+
+    #[test]
+    fn samples_count_as_all_only_if_the_intervals_have_no_more() {
+        let sample =
+            r#"{"type":"sample","tool":"rtt","time":"2026-01-01T12:00:00Z","assoc_id":7,"rtt_us":5.0}"#;
+        let interval =
+            r#"{"type":"interval","tool":"rtt","time":"2026-01-01T12:00:01Z","assoc_id":7,"samples":2}"#;
+        let has_all = |lines: &[&str]| model_of(lines).associations[0].latency.has_all_samples();
+        assert!(has_all(&[sample]) && has_all(&[sample, sample, interval]));
+        assert!(!has_all(&[sample, interval]) && !has_all(&[interval]));
+    }
+
+    #[test]
+    fn a_line_without_ends_is_about_the_last_association_of_that_id() {
+        let whole = r#"{"type":"sample","tool":"rtt","time":"2026-01-01T12:00:00Z","assoc_id":7,"local":"10.1.0.1:1","peer":"10.2.0.1:2","netns":4,"rtt_us":5.0}"#;
+        let bare = r#"{"type":"sample","tool":"rtt","time":"2026-01-01T12:00:01Z","assoc_id":7,"local":null,"peer":null,"netns":null,"rtt_us":5.0}"#;
+        let model = model_of(&[whole, bare]);
+        assert_eq!((model.associations.len(), model.associations[0].lines), (1, 2));
+    }
+}

@@ -7,7 +7,7 @@ use crate::{
         plot::{Axis, Frame, Key, Scale, cell, columns, slices},
         svg::Rgb,
     },
-    time::thousands,
+    time::{length, thousands},
 };
 
 const BLOCKED: Rgb = (0xCC, 0x79, 0xA8);
@@ -23,7 +23,12 @@ pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart
     });
     let scale = Scale::linear(series.iter().map(|(_, blocking)| blocking.wait_us / 1e3));
     let keys = vec![Key::Area(BLOCKED, 0.8, "time that messages waited, all together".to_owned())];
-    let title = "Head-of-line blocking (ms of each interval)".to_owned();
+    // What is drawn is a sum over so long a time.
+    let step = match period {
+        0 => "interval".to_owned(),
+        _ => length(period.max(series.width()) as f64),
+    };
+    let title = format!("Head-of-line blocking (ms in each {step})");
     let mut frame = Frame::new("blocking", title, scale, keys, table);
     frame.description =
         "How long messages that had arrived waited for an earlier one of their stream, all together."

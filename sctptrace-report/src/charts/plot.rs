@@ -452,3 +452,42 @@ pub fn slices<T: Bucket>(
 pub fn cell(number: Option<f64>) -> String {
     number.map_or("–".to_owned(), time::figures)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn each_scale_has_some_marks(values in vec(1e-3..1e9_f64, 1..20)) {
+            for scale in [Scale::linear(values.iter().copied()), Scale::fitting(values.iter().copied())] {
+                let ticks = scale.ticks();
+                prop_assert!((2..=9).contains(&ticks.len()), "{scale:?}: {ticks:?}");
+                prop_assert!(ticks.iter().all(|tick| (0.0..=1.0).contains(&scale.part(*tick))));
+                prop_assert!(values.iter().all(|value| scale.part(*value) < 1.0));
+            }
+        }
+
+        #[test]
+        fn times_are_on_the_axis(first in 0..4_000_000_000_000_000_i64, length in 0..100_000_000_000_000_i64, part in 0.0..1.0_f64) {
+            let axis = Axis::around([first, first + length]);
+            let x = axis.x(first + (length as f64 * part) as i64);
+            prop_assert!((LEFT..=RIGHT).contains(&x));
+            prop_assert!(axis.slice(first) < SLICES as usize && axis.slice(first + length) < SLICES as usize);
+        }
+    }
+
+    #[test]
+    fn columns_do_not_overlap_and_small_gaps_are_closed() {
+        let mut series = Series::<u64>::default();
+        // Intervals of a second, whose lines come some milliseconds early or late.
+        [1_000_000, 2_020_000, 2_990_000, 6_000_000].iter().for_each(|time| *series.at(*time) += 1);
+        let columns: Vec<_> =
+            columns(&series, |_| 1_000_000).iter().map(|(from, to, _)| (*from, *to)).collect();
+        assert_eq!(columns[1].0, columns[0].1);
+        assert_eq!(columns[2].0, columns[1].1);
+        assert_eq!(columns[3].1 - columns[3].0, 1_000_000);
+    }
+}

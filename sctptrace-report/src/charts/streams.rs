@@ -65,7 +65,9 @@ pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart
             *cell = cell.saturating_add(*bytes);
         }
     }
-    let most = cells.values().copied().max().unwrap_or(1).max(1);
+    // The other streams together would make each single one pale.
+    let single = cells.iter().filter(|((row, _), _)| *row < by_bytes.len()).map(|(_, bytes)| *bytes);
+    let most = single.max().or_else(|| cells.values().copied().max()).unwrap_or(1).max(1);
 
     let mut rows: Vec<Vec<String>> = Vec::new();
     let total: f64 = whole.0.iter().map(|(_, bytes)| *bytes as f64).sum();
@@ -78,9 +80,12 @@ pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart
         ]);
     }
     let head = ["stream", "bytes", "% of all"].map(str::to_owned).to_vec();
-    let per_second = |shade: f64| thousands((most as f64 * shade / width as f64 * 1e6) as i64);
+    // How long the only interval was is not known.
+    let (unit, per) =
+        if period > 0 { ("bytes/s", 1e6 / width as f64) } else { ("bytes in the interval", 1.0) };
     let keys = [1, 3, 5].map(|n: usize| {
-        Key::Area(HOT, SHADES[n - 1], format!("up to {} bytes/s", per_second(n as f64 / 5.0)))
+        let bytes = thousands((most as f64 * n as f64 / 5.0 * per) as i64);
+        Key::Area(HOT, SHADES[n - 1], format!("up to {bytes} {unit}"))
     });
     let mut frame = Frame::new(
         "streams",
