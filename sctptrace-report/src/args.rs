@@ -34,8 +34,8 @@ pub struct Args {
     /// Show only associations with this peer: an address, or address:port (may be given several times)
     #[arg(long, value_name = "ADDR", value_parser = parse_peer)]
     pub peer: Vec<Peer>,
-    /// Show only what happened at this time or later: 2026-01-31T14:20:00Z, without Z the same, or 14:20[:00] of the
-    /// first line's day
+    /// Show only what happened at this time or later: 2026-01-31T14:20:00Z, without Z the same, or 14:20 of the first line's
+    /// day (UTC)
     #[arg(long, value_name = "TIME", value_parser = parse_bound)]
     pub from: Option<Bound>,
     /// Show only what happened before this time

@@ -60,6 +60,7 @@ pub fn main() -> ExitCode {
 pub fn run(args: &Args) -> Result<()> {
     let mut model = Model::new(args);
     read::all(&args.files, &mut model)?;
+    model.finish();
     if model.lines() == 0 {
         bail!("the input is empty: there is nothing to show");
     }

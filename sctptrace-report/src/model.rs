@@ -220,7 +220,14 @@ impl Model {
                 let Some(id) = object.assoc_id else {
                     return Err("it has no `assoc_id`".to_owned());
                 };
-                let is_shown = self.is_in_time(time);
+                let [from, to] = self.limits(time);
+                let last = match &*object.r#type {
+                    // A stall that lasts may be longer than its line says: `finish` sees to it.
+                    "stall" if object.over != Some(true) => i64::MAX,
+                    "stall" => stall(time, object).end(),
+                    _ => time,
+                };
+                let is_shown = time < to && last >= from;
                 if let Some(index) = self.find(source, id, object) {
                     self.add_to(index, tool, time, is_shown, object);
                 }
@@ -253,9 +260,20 @@ impl Model {
         })
     }
 
-    fn is_in_time(&mut self, time: i64) -> bool {
-        let [from, to] = self.limits(time);
-        (from..to).contains(&time)
+    /// Ends the input: leaves out the stalls that were over before the time that is shown.
+    pub fn finish(&mut self) {
+        let Some([from, to]) = self.limits else { return };
+        for association in &mut self.associations {
+            association.stalls.retain(|stall| stall.end() >= from);
+            let within = |time: i64| time.clamp(from, to.saturating_sub(1));
+            let times: Vec<i64> =
+                association.stalls.iter().flat_map(|stall| [stall.begin, stall.end()]).collect();
+            times.into_iter().for_each(|time| association.cover(within(time)));
+            if let Some([first, last]) = association.span {
+                let [from, to] = self.span.unwrap_or([first, last]);
+                self.span = Some([from.min(first), to.max(last)]);
+            }
+        }
     }
 
     /// The index of the association that an object is about; `None` if it is not shown.
@@ -333,7 +351,9 @@ impl Model {
             return;
         }
         association.lines += 1;
-        association.cover(time);
+        if object.r#type != "stall" {
+            association.cover(time);
+        }
         if association.comm.is_none()
             && let Some(comm) = object.comm.as_deref()
         {
@@ -375,9 +395,7 @@ impl Model {
                 }
             }
             ("stall", "bufmon") => {
-                let stall = stall(time, object);
-                association.cover(stall.end());
-                add_stall(association, stall);
+                add_stall(association, stall(time, object));
             }
             ("interval", "jitter") => {
                 if let Some(us) = object.jitter_us {
@@ -391,10 +409,6 @@ impl Model {
                 blocking.wait_us += object.hol_wait_us.unwrap_or(0.0);
             }
             _ => {}
-        }
-        if let Some([first, last]) = self.associations[index].span {
-            let [from, to] = self.span.unwrap_or([first, last]);
-            self.span = Some([from.min(first), to.max(last)]);
         }
     }
 
@@ -639,6 +653,25 @@ mod tests {
         assert_eq!(of(&[stall, lasts]), (3000.0, false));
         assert_eq!(of(&[stall, lasts, over, quiet]), (3100.5, true));
         assert_eq!(of(&[stall, quiet]), (1500.0, false));
+    }
+
+    #[test]
+    fn a_stall_is_shown_if_a_part_of_it_is_in_the_time_shown() {
+        let stall = r#"{"type":"stall","tool":"bufmon","time":"2026-01-01T12:00:00Z","assoc_id":7,"lasted_ms":1500.0,"over":OVER}"#;
+        let stalls = |over: &str, from: &str| {
+            let from = time::parse_bound(from).unwrap();
+            let mut model = Model::new(&Args { from: Some(from), ..Args::default() });
+            let source = model.add_source("x");
+            let line = stall.replace("OVER", over);
+            let Ok(Parsed::Object(object)) = parse(line.as_bytes()) else { panic!("{line}") };
+            model.add(source, &object).unwrap();
+            model.finish();
+            (model.associations[0].stalls.len(), model.has_something())
+        };
+        for over in ["true", "false"] {
+            assert_eq!(stalls(over, "12:00:01"), (1, true));
+            assert_eq!(stalls(over, "12:00:02"), (0, false));
+        }
     }
 
     #[test]

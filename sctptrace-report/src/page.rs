@@ -16,7 +16,7 @@ use crate::{
 const STYLE: &str = include_str!("style.css");
 
 /// SHA-256 of [`STYLE`] in base64: the only style that the page allows. A test says what it has to be.
-const STYLE_HASH: &str = "A8vWxrLbLc2qJVNcEbAwC6qpe1ihC35K5T2UBbadQu0=";
+const STYLE_HASH: &str = "a3XvDl7UU5iLTbV82/7F6CtAB8mQru4SiatqK+C5ot4=";
 
 /// Bytes that the charts of a page may take. When they are used up, the other associations are in the table only.
 const CHARTS: usize = 1_200_000;
@@ -361,7 +361,11 @@ fn latencies(association: &Association) -> [String; 3] {
 
 fn ends(association: &Association) -> String {
     let end = |end: &Option<String>| end.as_deref().map_or("?".to_owned(), html);
-    format!("{} → {}", end(&association.local), end(&association.peer))
+    format!(
+        "<span class=\"whole\">{}</span> → <span class=\"whole\">{}</span>",
+        end(&association.local),
+        end(&association.peer)
+    )
 }
 
 fn process(association: &Association) -> String {
@@ -505,6 +509,11 @@ fn accounting(model: &Model) -> String {
         );
     }
     text.push_str("</tbody></table></div>\n");
+    if !model.is_whole() {
+        text.push_str(
+            "<p class=\"small\">The accounting is of whole runs, whatever part of them is shown.</p>\n",
+        );
+    }
     if accounting.more > 0 {
         let _ = writeln!(
             text,

@@ -46,8 +46,7 @@ pub fn parse_bound(text: &str) -> Result<Bound, String> {
     {
         return Ok(Bound::At(time.timestamp().as_microsecond()));
     }
-    let time: civil::Time =
-        text.parse().map_err(|_| "neither 2026-01-31T14:20:00Z nor 14:20[:00]".to_owned())?;
+    let time: civil::Time = text.parse().map_err(|_| "neither 2026-01-31T14:20:00Z nor 14:20".to_owned())?;
     let since_midnight = time.duration_since(civil::Time::midnight());
     Ok(Bound::OfDay(i64::try_from(since_midnight.as_micros()).unwrap_or(0)))
 }

@@ -68,7 +68,7 @@ fn assert_is_harmless(Opened { dom, log, network, .. }: &Opened) {
     let known = [
         "!DOCTYPE", "html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "h3",
         "p", "a", "ol", "ul", "li", "strong", "code", "br", "div", "section", "table", "caption", "thead",
-        "tbody", "tr", "th", "td", "details", "summary", "svg", "desc", "text", "line", "polyline",
+        "tbody", "tr", "th", "td", "details", "summary", "span", "svg", "desc", "text", "line", "polyline",
         "polygon", "rect", "circle",
     ];
     for tag in tags(dom) {
