@@ -19,8 +19,8 @@ const COLOURS: [Rgb; 6] = [
     (0x99, 0x99, 0x99),
 ];
 
-/// The chart; `None` without data of `sctp-bufmon`.
-pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
+/// The chart, of intervals of `period` microseconds; `None` without data of `sctp-bufmon`.
+pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart> {
     let series = &association.limited;
     if series.iter().all(|(_, limited)| limited.total() <= 0.0) {
         return None;
@@ -42,7 +42,15 @@ pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
     );
     frame.description = "Stacked shares of each interval's time.".to_owned();
     Some(frame.draw(association, axis, |plot| {
-        let columns = columns(series, |limited| limited.total() as i64);
+        let mut columns = columns(series, |limited| limited.total() as i64);
+        // The times are counted without a gap up to the association's end, which comes before that of the last interval.
+        for index in 1..columns.len() {
+            let before = columns[index - 1].1;
+            let (from, to, _) = &mut columns[index];
+            if *from > before && *to - before <= period + period / 4 {
+                (*from, *to) = (before, before + *to - *from);
+            }
+        }
         for (limit, rgb) in COLOURS.into_iter().enumerate() {
             let column = |(from, to, limited): &(i64, i64, &crate::association::Limited)| {
                 let total = limited.total();

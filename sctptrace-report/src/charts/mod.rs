@@ -96,7 +96,7 @@ pub fn of(model: &Model, index: usize) -> Vec<Chart> {
         what_happened::chart(model, index, axis),
         latency::chart(association, axis),
         rto::chart(association, axis),
-        limited::chart(association, axis),
+        limited::chart(association, axis, model.period("bufmon")),
         buffers::chart(association, axis),
         windows::chart(association, axis),
         jitter::chart(association, axis),
