@@ -27,6 +27,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 const PACKAGES: [&str; 24] = [
     "bsdutils",
     "busybox-static",
+    "chromium",
     "clang",
     "clang-format",
     "ethtool",

@@ -587,7 +587,7 @@ fn ten_thousand_associations_are_a_small_scrape() {
     assert!(text.len() < 30_000, "{}", text.len());
     let count =
         parse(&text).iter().filter(|(sample, _)| sample.0 == "sctp_count_total").map(|(_, n)| n).sum();
-    assert_eq!(10_100.0, count);
+    assert_eq!(count, 10_100.0);
 }
 
 /// OpenMetrics differs in the names of counters' families and in its end, and in nothing else.
