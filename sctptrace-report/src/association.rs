@@ -350,10 +350,11 @@ impl Path {
         if self.samples.is_empty() { &self.intervals } else { &self.samples }
     }
 
-    /// T3-rtx expiries in the time that is shown.
+    /// T3-rtx expiries in the time that is shown: as intervals count them, or else those that have a line.
     #[must_use]
     pub fn t3_expiries(&self) -> u64 {
-        self.series().iter().map(|(_, timeouts)| timeouts.t3_expiries).fold(0, u64::saturating_add)
+        let counted = if self.intervals.is_empty() { &self.samples } else { &self.intervals };
+        counted.iter().map(|(_, timeouts)| timeouts.t3_expiries).fold(0, u64::saturating_add)
     }
 }
 

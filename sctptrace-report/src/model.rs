@@ -559,19 +559,23 @@ fn add_rto(association: &mut Association, names: &mut Names, time: i64, object: 
     };
     let since = association.span.map_or(time, |[first, _]| first);
     let path = &mut association.paths[index];
-    let is_interval = object.r#type == "interval";
-    let timeouts = if is_interval { path.intervals.at(time) } else { path.samples.at(time) };
-    let (last, max) =
-        if is_interval { (object.rto_last_ms, object.rto_max_ms) } else { (object.rto_ms, object.rto_ms) };
     let cause = object.cause.as_deref();
-    timeouts.merge(&Timeouts {
-        last_ms: last,
-        max_ms: max.or(last),
-        t3_expiries: object.t3_expiries.unwrap_or_else(|| u64::from(cause == Some("t3"))),
-        heartbeat_timeouts: object
-            .heartbeat_timeouts
-            .unwrap_or_else(|| u64::from(cause == Some("heartbeat_timeout"))),
-    });
+    match &*object.r#type {
+        "interval" => path.intervals.at(time).merge(&Timeouts {
+            last_ms: object.rto_last_ms,
+            max_ms: object.rto_max_ms.or(object.rto_last_ms),
+            t3_expiries: object.t3_expiries.unwrap_or(0),
+            heartbeat_timeouts: object.heartbeat_timeouts.unwrap_or(0),
+        }),
+        "sample" => path.samples.at(time).merge(&Timeouts {
+            last_ms: object.rto_ms,
+            max_ms: object.rto_ms,
+            t3_expiries: u64::from(cause == Some("t3")),
+            heartbeat_timeouts: u64::from(cause == Some("heartbeat_timeout")),
+        }),
+        // A change of the path's state has a line in runs without samples, too.
+        _ => {}
+    }
     if let Some(old) = object.old_state.as_deref().filter(|_| path.states.is_empty()) {
         path.is_in(since, State::of(old));
     }

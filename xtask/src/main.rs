@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask demo`, `bench`, `docs`, `dist` and `test`.
+//! The project's own commands: `cargo xtask demo`, `bench`, `docs`, `picture`, `dist` and `test`.
 //!
 //! On a newcomer's machine this crate is compiled first, so it uses only the standard library.
 
@@ -10,9 +10,10 @@ mod run;
 mod test;
 
 use std::env;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use crate::run::{Failure, cargo};
+use crate::files::{WORKSPACE, remove, target_folder};
+use crate::run::{Failure, cargo, cargo_command, run};
 
 const USAGE: &str = "\
 Usage: cargo xtask COMMAND
@@ -28,6 +29,7 @@ Commands:
       --check          Fail if something is more than a tenth above the baseline
   docs [PAGE]     Run the commands that README and docs/ show (or the pages whose name contains PAGE), and write there what
                   they print
+  picture         Make README's picture of a page of sctptrace-report, from its test data, with Chromium
   dist [OPTIONS]  Make packages, static programs, checksums and bills of materials, in target/dist
       --native         For this machine's architecture only
       --check          Make them again in another folder, and compare
@@ -35,7 +37,7 @@ Commands:
       --quick          Some minutes: formats, unit tests and a few VM tests
       --all            The whole matrix of kernels and kinds of hooks
       --timing         Say what each VM test took
-      --only STEP      Only this step; may be repeated. Steps: packages, fmt, clippy, clang-format, deny,
+      --only STEP      Only this step; may be repeated. Steps: packages, fmt, clippy, doc, clang-format, deny,
                        unit, build, staging, dist (only if named), vm
       --kernel SERIES  Only VM tests of this kernel: 5.10, 6.1, 6.12, 7.3, 6.1rt or 6.12rt
       --arch ARCH      VM tests in guests of x86_64 (default) or aarch64: cross-built, comparisons only
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => bench(options),
         ["docs"] => docs(""),
         ["docs", page] if !page.starts_with('-') => docs(page),
+        ["picture"] => picture(),
         ["dist", options @ ..] => match dist::Options::parse(options) {
             Ok(options) => dist::make(&options),
             Err(error) => return usage(&error),
@@ -91,6 +94,28 @@ fn bench(options: &[&str]) -> Result<(), Failure> {
 fn docs(page: &str) -> Result<(), Failure> {
     needs::install(false)?;
     cargo(&["run", "--package", "sctptrace-tests", "--bin", "bed", "--", "docs", page])
+}
+
+/// Makes a page of a failover, which the test bed has recorded, and takes a picture of it.
+fn picture() -> Result<(), Failure> {
+    needs::install(false)?;
+    let page = target_folder()?.join("picture.html");
+    let mut command = cargo_command();
+    command.args(["run", "--quiet", "--package", "sctptrace-report", "--", "--assoc", "57", "--output"]);
+    command.arg(&page);
+    for tool in ["rtt", "rto", "bufmon", "streamutil"] {
+        command.arg(format!("sctptrace-report/tests/data/failover-{tool}.jsonl"));
+    }
+    run(command.current_dir(WORKSPACE))?;
+    let profile = target_folder()?.join("picture-profile");
+    remove(&profile)?;
+    let mut chromium = Command::new("chromium");
+    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]);
+    chromium.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
+    chromium.args(["--window-size=1000,1950", "--screenshot=docs/images/report.png"]);
+    chromium.arg(format!("--user-data-dir={}", profile.display()));
+    chromium.arg(format!("file://{}", page.display()));
+    run(chromium.current_dir(WORKSPACE))
 }
 
 fn demo(tool: &str) -> Result<(), Failure> {
