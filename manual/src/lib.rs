@@ -1,6 +1,8 @@
 //! Man pages and shell completions of the commands. A page is made from the command's flags, its columns and
 //! a written part.
 
+mod report;
+
 use std::{
     fs::{create_dir_all, write},
     io,
@@ -15,6 +17,8 @@ use clap_complete::{
 };
 use clap_mangen::Man;
 use cli::{Manual, MetricField, Table};
+
+pub use report::{REPORT, report_command, report_roff, write_report};
 
 /// The text that all pages end with.
 const COMMON: &str = include_str!("common.roff");

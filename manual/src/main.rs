@@ -15,5 +15,6 @@ struct Flags {
 
 fn main() -> Result<()> {
     let Flags { dir } = Flags::parse();
-    sctptrace_manual::pages().iter().try_for_each(|page| page.write(&dir))
+    sctptrace_manual::pages().iter().try_for_each(|page| page.write(&dir))?;
+    sctptrace_manual::write_report(&dir)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use cli::Field;
-use sctptrace_manual::{Page, pages};
+use sctptrace_manual::{Page, REPORT, pages, report_command, report_roff, write_report};
 
 #[path = "../../xtask/src/commands.rs"]
 mod commands;
@@ -106,9 +106,13 @@ fn every_page_has_its_parts_and_examples() {
 #[test]
 fn pages_are_well_formed() {
     let dir = tempfile::tempdir().unwrap();
+    let mut files = vec![format!("{REPORT}.1")];
+    write_report(dir.path()).unwrap();
     for page in pages() {
         page.write(dir.path()).unwrap();
-        let path = dir.path().join("man").join(format!("{}.8", page.name()));
+        files.push(format!("{}.8", page.name()));
+    }
+    for path in files.iter().map(|file| dir.path().join("man").join(file)) {
         for linter in
             [&["mandoc", "-T", "lint", "-W", "warning"][..], &["groff", "-man", "-Tutf8", "-ww", "-z"]]
         {
@@ -117,10 +121,20 @@ fn pages_are_well_formed() {
             assert!(said.is_empty() && output.status.success(), "{}", String::from_utf8_lossy(&said));
         }
     }
-    for (shell, path) in [("bash", "bash/sctp-rtt"), ("fish", "fish/sctp-rtt.fish"), ("zsh", "zsh/_sctp-rtt")]
-    {
-        let script = fs::read_to_string(dir.path().join("completions").join(path)).unwrap();
-        assert!(script.contains("hist"), "{shell}: {script}");
+    for (name, flag) in [("sctp-rtt", "hist"), (REPORT, "anonymous")] {
+        for path in [format!("bash/{name}"), format!("fish/{name}.fish"), format!("zsh/_{name}")] {
+            let script = fs::read_to_string(dir.path().join("completions").join(&path)).unwrap();
+            assert!(script.contains(flag), "{path}: {script}");
+        }
+    }
+}
+
+/// The page of `sctptrace-report` has each of its flags.
+#[test]
+fn every_flag_of_the_report_is_in_its_page() {
+    let roff = report_roff().unwrap().replace("\\-", "-");
+    for flag in report_command().get_arguments().filter_map(|flag| flag.get_long()) {
+        assert!(roff.contains(&format!("--{flag}")), "{flag}");
     }
 }
 

@@ -45,7 +45,7 @@ pub fn dist() -> PathBuf {
 /// Every package's name.
 pub fn packages() -> Vec<String> {
     let commands = TOOLS.iter().map(|tool| format!("sctp-{tool}"));
-    commands.chain(["sctptrace", "sctptrace-compat"].map(str::to_owned)).collect()
+    commands.chain(["sctptrace", "sctptrace-compat", "sctptrace-report"].map(str::to_owned)).collect()
 }
 
 /// Returns the release's files whose names end with `end`, sorted. Fails if there are none.

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::build::Linking;
-use super::licences::THIRD_PARTY;
+use super::licences::{THIRD_PARTY, THIRD_PARTY_REPORT};
 use super::{Arch, Dist, VERSION, workspace};
 use crate::files::{copy, entries, gzip};
 use crate::run::{Failure, run};
@@ -15,7 +15,7 @@ impl Dist {
         let programs = self.build(arch, Linking::Static)?;
         let name = format!("sctptrace-{VERSION}-{}", arch.name);
         let folder = self.work.join(arch.name).join(&name);
-        for command in &self.commands {
+        for command in self.programs() {
             copy(&programs.join(command), &folder.join("bin").join(command))?;
             self.copy_manual(command, &folder)?;
         }
@@ -23,12 +23,14 @@ impl Dist {
             copy(&workspace(file), &folder.join(file))?;
         }
         // README is a front page: what it links to comes with it.
-        for pages in ["docs", "docs/examples"] {
+        for pages in ["docs", "docs/examples", "docs/images"] {
             for page in entries(&workspace(pages))?.iter().filter(|page| page.is_file()) {
                 copy(page, &folder.join(pages).join(page.file_name().unwrap_or_default()))?;
             }
         }
-        copy(&self.work.join(THIRD_PARTY), &folder.join(THIRD_PARTY))?;
+        for file in [THIRD_PARTY, THIRD_PARTY_REPORT] {
+            copy(&self.work.join(file), &folder.join(file))?;
+        }
         let archive = self.out.join(format!("{name}.tar"));
         let mut tar = Command::new("tar");
         tar.args(["--create", "--sort=name", "--format=gnu", "--owner=0", "--group=0", "--numeric-owner"])

@@ -38,7 +38,7 @@ impl Dist {
         let mut command = cargo_command();
         command.args(["build", "--release", "--locked", "--quiet", "--target", &target, "--target-dir"]);
         command.arg(&build).args(["--package", "probes"]);
-        for package in &self.commands {
+        for package in self.programs() {
             command.args(["--package", package]);
         }
         let mut flags = self.flags(arch)?;
@@ -65,7 +65,7 @@ impl Dist {
 
         let folder = self.work.join(arch.name).join(name);
         create(&folder)?;
-        for name in &self.commands {
+        for name in self.programs() {
             copy(&build.join(&target).join("release").join(name), &folder.join(name))?;
         }
         Ok(folder)

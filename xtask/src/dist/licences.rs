@@ -3,26 +3,33 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Dist, VERSION, X86_64, workspace};
+use super::{Dist, REPORT, VERSION, X86_64, workspace};
 use crate::files::{WORKSPACE, absolute, entries, failure, read, write};
 use crate::run::{Failure, cargo_command, run};
 
 /// Name of the file with the licences of the crates that are linked into the commands.
 pub const THIRD_PARTY: &str = "third-party.txt";
 
+/// The same of `sctptrace-report`.
+pub const THIRD_PARTY_REPORT: &str = "third-party-report.txt";
+
 /// Name of the bill of materials that cargo-cyclonedx writes beside each `Cargo.toml`.
 const BILL: &str = "dist.cdx.json";
 
 impl Dist {
-    /// Write [`THIRD_PARTY`]. The first command stands for all, as the same crates are linked into each.
+    /// Write [`THIRD_PARTY`], for which the first command stands for all, as the same crates are linked into each; and
+    /// [`THIRD_PARTY_REPORT`].
     pub fn licences(&self) -> Result<(), Failure> {
         println!("gathering licences");
-        let mut command = cargo_command();
-        command.args(["about", "generate", "--offline", "--locked"]);
-        command.arg("--manifest-path").arg(workspace(&self.commands[0]).join("Cargo.toml"));
-        command.arg("--config").arg(workspace("packaging/about.toml"));
-        command.arg("--output-file").arg(self.work.join(THIRD_PARTY));
-        run(command.arg(workspace("packaging/about.hbs")))
+        for (name, file) in [(self.commands[0].as_str(), THIRD_PARTY), (REPORT, THIRD_PARTY_REPORT)] {
+            let mut command = cargo_command();
+            command.args(["about", "generate", "--offline", "--locked"]);
+            command.arg("--manifest-path").arg(workspace(name).join("Cargo.toml"));
+            command.arg("--config").arg(workspace("packaging/about.toml"));
+            command.arg("--output-file").arg(self.work.join(file));
+            run(command.arg(workspace("packaging/about.hbs")))?;
+        }
+        Ok(())
     }
 
     /// Write each command's bill of materials in CycloneDX's format: a list of its crates, among them that of
@@ -35,7 +42,7 @@ impl Dist {
             .env("SOURCE_DATE_EPOCH", &self.epoch);
         run(&mut command)?;
         let workspace = absolute(Path::new(WORKSPACE))?;
-        for name in &self.commands {
+        for name in self.programs() {
             let bill = read(&workspace.join(name).join(BILL))?;
             let bill = bill.replace(&workspace.display().to_string(), "/sctptrace");
             write(&self.out.join(format!("{name}-{VERSION}.cdx.json")), &bill)?;

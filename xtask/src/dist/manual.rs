@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Dist;
+use super::{Dist, REPORT};
 use crate::files::{copy, create, gzip};
 use crate::run::{Failure, cargo_command, run};
 
@@ -15,14 +15,15 @@ impl Dist {
         for name in &self.commands {
             gzip(&folder.join(format!("man/{name}.8")))?;
         }
-        Ok(())
+        gzip(&folder.join(format!("man/{REPORT}.1")))
     }
 
     /// Copy a command's page and completions to where they belong below a prefix, such as `/usr`.
     pub fn copy_manual(&self, name: &str, prefix: &Path) -> Result<(), Failure> {
         let manual = self.work.join("manual");
+        let section = if name == REPORT { 1 } else { 8 };
         for (from, to) in [
-            (format!("man/{name}.8.gz"), format!("share/man/man8/{name}.8.gz")),
+            (format!("man/{name}.{section}.gz"), format!("share/man/man{section}/{name}.{section}.gz")),
             (format!("completions/bash/{name}"), format!("share/bash-completion/completions/{name}")),
             (format!("completions/zsh/_{name}"), format!("share/zsh/site-functions/_{name}")),
             (format!("completions/fish/{name}.fish"), format!("share/fish/vendor_completions.d/{name}.fish")),

@@ -14,10 +14,13 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use self::licences::THIRD_PARTY;
+use self::licences::{THIRD_PARTY, THIRD_PARTY_REPORT};
 use crate::files::{WORKSPACE, create, remove, target_folder, write};
 use crate::run::{Failure, output};
 use crate::{commands, needs};
+
+/// The command that traces nothing, and makes a page of what the others print.
+const REPORT: &str = "sctptrace-report";
 
 /// The version of all files of the release: the workspace's.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -93,6 +96,7 @@ pub fn check_staging() -> Result<(), Failure> {
     dist.manual()?;
     // An empty file instead of the licences, which take minutes to gather.
     write(&dist.work.join(THIRD_PARTY), "")?;
+    write(&dist.work.join(THIRD_PARTY_REPORT), "")?;
     dist.check_staged(&dist.target.join("release"))
 }
 
@@ -106,7 +110,7 @@ struct Dist {
     work: PathBuf,
     /// Seconds from 1970 to the commit ([`epoch`]): the time that every file gets.
     epoch: String,
-    /// The commands' names.
+    /// The names of the commands that trace.
     commands: Vec<String>,
 }
 
@@ -122,6 +126,11 @@ impl Dist {
         let commands = commands::names(Path::new(WORKSPACE));
         let commands = commands.map_err(|error| Failure::new("cannot read the workspace", error))?;
         Ok(Self { target, out, work, epoch, commands })
+    }
+
+    /// The names of all programs: the commands, and [`REPORT`].
+    fn programs(&self) -> impl Iterator<Item = &str> {
+        self.commands.iter().map(String::as_str).chain([REPORT])
     }
 }
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::build::Linking;
-use super::licences::THIRD_PARTY;
+use super::licences::{THIRD_PARTY, THIRD_PARTY_REPORT};
 use super::templates::Values;
-use super::{Arch, Dist, VERSION, X86_64, workspace};
+use super::{Arch, Dist, REPORT, VERSION, X86_64, workspace};
 use crate::files::{copy, gzip, read, write};
 use crate::run::{Failure, cargo_command, output, run};
 
@@ -29,6 +29,7 @@ impl Dist {
         for name in &self.commands {
             staged.push((name.clone(), self.stage_command(name, &programs.join(name), arch)?));
         }
+        staged.push((REPORT.to_owned(), self.stage_report(&programs.join(REPORT), arch)?));
         staged.push(("sctptrace-compat".to_owned(), self.stage_compat(arch)?));
         staged.push(("sctptrace".to_owned(), self.stage_meta(arch)?));
         Ok(staged)
@@ -36,15 +37,7 @@ impl Dist {
 
     /// Put together the files of a command's package. Returns their folder.
     fn stage_command(&self, name: &str, program: &Path, arch: &Arch) -> Result<PathBuf, Failure> {
-        // cargo-deb (`$auto`) finds the libraries' packages and their lowest versions only where these
-        // packages are installed: for x86-64. They are the same for arm64, which takes them from the package
-        // for x86-64.
-        let depends = if arch.name == X86_64.name {
-            "$auto, libgcc-s1".to_owned()
-        } else {
-            let package = self.out.join(deb_name(name, &X86_64));
-            output(Command::new("dpkg-deb").arg("--field").arg(package).arg("Depends"))?
-        };
+        let depends = self.depends(name, arch)?;
         let values = Values::new([
             ("NAME", name.to_owned()),
             ("VERSION", VERSION.to_owned()),
@@ -70,11 +63,39 @@ impl Dist {
         Ok(folder)
     }
 
+    /// The libraries' packages that a program needs. cargo-deb (`$auto`) finds them, and their lowest versions, only where
+    /// these packages are installed: for x86-64. They are the same for arm64, which takes them from the package for
+    /// x86-64.
+    fn depends(&self, name: &str, arch: &Arch) -> Result<String, Failure> {
+        if arch.name == X86_64.name {
+            return Ok("$auto, libgcc-s1".to_owned());
+        }
+        let package = self.out.join(deb_name(name, &X86_64));
+        output(Command::new("dpkg-deb").arg("--field").arg(package).arg("Depends"))
+    }
+
+    /// Put together the files of the package of [`REPORT`]. Returns their folder.
+    fn stage_report(&self, program: &Path, arch: &Arch) -> Result<PathBuf, Failure> {
+        let values = Values::new([
+            ("VERSION", VERSION.to_owned()),
+            ("MAINTAINER", MAINTAINER.to_owned()),
+            ("SUMMARY", summary(REPORT)?),
+            ("DEPENDS", self.depends(REPORT, arch)?),
+        ]);
+        let folder = self.stage("report", REPORT, arch, &values)?;
+        copy(program, &folder.join(REPORT))?;
+        self.copy_manual(REPORT, &folder)?;
+        copy(&self.work.join(THIRD_PARTY_REPORT), &folder.join(THIRD_PARTY))?;
+        gzip(&folder.join(THIRD_PARTY))?;
+        Ok(folder)
+    }
+
     /// Put together the files of the package that has the commands under the Python scripts' names. Returns
     /// their folder.
     fn stage_compat(&self, arch: &Arch) -> Result<PathBuf, Failure> {
         let scripts: Vec<_> = self.commands.iter().map(|name| format!("  {}", script(name))).collect();
-        let values = self.values_of_all([("SCRIPTS", scripts.join("\n"))]);
+        let commands = self.commands.iter().map(String::as_str);
+        let values = Self::values_of(commands, [("SCRIPTS", scripts.join("\n"))]);
         let folder = self.stage("compat", "sctptrace-compat", arch, &values)?;
         for name in &self.commands {
             let script = script(name);
@@ -88,17 +109,18 @@ impl Dist {
 
     /// Put together the files of the package that depends on all commands. Returns their folder.
     fn stage_meta(&self, arch: &Arch) -> Result<PathBuf, Failure> {
-        let lines = self.commands.iter().map(|name| Ok(format!("  {name}\n    {}", summary(name)?)));
+        let lines = self.programs().map(|name| Ok(format!("  {name}\n    {}", summary(name)?)));
         let summaries = lines.collect::<Result<Vec<_>, Failure>>()?.join("\n");
-        self.stage("meta", "sctptrace", arch, &self.values_of_all([("SUMMARIES", summaries)]))
+        let values = Self::values_of(self.programs(), [("SUMMARIES", summaries)]);
+        self.stage("meta", "sctptrace", arch, &values)
     }
 
-    /// The values for the template of a package that depends on all commands: version, maintainer,
+    /// The values for the template of a package that depends on these programs: version, maintainer,
     /// dependencies, and `more`.
-    fn values_of_all(&self, more: [(&'static str, String); 1]) -> Values {
-        let depends: Vec<_> = self.commands.iter().map(|name| format!("{name} (= {VERSION}-1)")).collect();
-        let requires: Vec<_> =
-            self.commands.iter().map(|name| format!("{name} = \"= {VERSION}-1\"")).collect();
+    fn values_of<'a>(programs: impl Iterator<Item = &'a str>, more: [(&'static str, String); 1]) -> Values {
+        let (depends, requires): (Vec<_>, Vec<_>) = programs
+            .map(|name| (format!("{name} (= {VERSION}-1)"), format!("{name} = \"= {VERSION}-1\"")))
+            .unzip();
         Values::new(
             [
                 ("VERSION", VERSION.to_owned()),
