@@ -28,7 +28,7 @@ Commands:
       --check          Fail if something is more than a tenth above the baseline
   docs [PAGE]     Run the commands that README and docs/ show (or the pages whose name contains PAGE), and write there what
                   they print
-  dist [OPTIONS]  Make packages, static programs, checksums and bills of materials, in target/dist
+  dist [OPTIONS]  Make packages, static programs, a container image, checksums and bills of materials, in target/dist
       --native         For this machine's architecture only
       --check          Make them again in another folder, and compare
   test [OPTIONS]  Check what every change has to pass: 6.12 whole, other kernels and kprobes in part

@@ -56,7 +56,7 @@ const AARCH64_PACKAGES: [&str; 3] =
     ["gcc-aarch64-linux-gnu", "linux-libc-dev-arm64-cross", "qemu-system-arm"];
 
 /// Debian packages that packing, and testing the packages, needs in addition.
-const DIST_PACKAGES: [&str; 6] = ["dpkg-dev", "git", "lintian", "mmdebstrap", "rpm", "systemd"];
+const DIST_PACKAGES: [&str; 7] = ["dpkg-dev", "git", "lintian", "mmdebstrap", "rpm", "skopeo", "systemd"];
 
 /// Subcommands of cargo that packing needs: name, version and features of each.
 const DIST_TOOLS: [(&str, &str, &str); 4] =

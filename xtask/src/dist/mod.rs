@@ -1,8 +1,9 @@
-//! `cargo xtask dist`: makes the files of a release in `dist` of the target folder: packages, archives, bills
-//! of materials and checksums. The same source gives the same bytes.
+//! `cargo xtask dist`: makes the files of a release in `dist` of the target folder: packages, archives, a
+//! container image, bills of materials and checksums. The same source gives the same bytes.
 
 mod archive;
 mod build;
+mod image;
 mod licences;
 mod manual;
 mod packages;
@@ -81,6 +82,7 @@ pub fn make(options: &Options) -> Result<(), Failure> {
         dist.packages(&AARCH64)?;
         dist.archive(&AARCH64)?;
     }
+    dist.image(if options.native { &[&X86_64] } else { &[&X86_64, &AARCH64] })?;
     dist.bills()?;
     dist.checksums()?;
     if options.twice { dist.compare_with_second(options) } else { Ok(()) }
@@ -122,6 +124,13 @@ impl Dist {
         let commands = commands::names(Path::new(WORKSPACE));
         let commands = commands.map_err(|error| Failure::new("cannot read the workspace", error))?;
         Ok(Self { target, out, work, epoch, commands })
+    }
+}
+
+impl Dist {
+    /// The time that every file gets, in a format of date(1), in UTC.
+    fn time(&self, format: &str) -> Result<String, Failure> {
+        output(Command::new("date").args(["-u", "-d", &format!("@{}", self.epoch), format]))
     }
 }
 

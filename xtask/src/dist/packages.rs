@@ -123,7 +123,7 @@ impl Dist {
         }
         copy(&folder.join("CHANGELOG.md"), &folder.join("changelog"))?;
         gzip(&folder.join("changelog"))?;
-        let date = output(Command::new("date").args(["-R", "-u", "-d", &format!("@{}", self.epoch)]))?;
+        let date = self.time("-R")?;
         let entry = format!(
             "{name} ({VERSION}-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- {MAINTAINER}  {date}\n"
         );
