@@ -10,6 +10,7 @@ pub mod docs;
 pub mod hostile;
 pub mod image;
 pub mod kernel;
+pub mod kubernetes;
 pub mod losses;
 pub mod programs;
 pub mod prometheus;

@@ -24,7 +24,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 ];
 
 /// Debian packages that building and testing need.
-const PACKAGES: [&str; 24] = [
+const PACKAGES: [&str; 25] = [
     "bsdutils",
     "busybox-static",
     "clang",
@@ -44,6 +44,7 @@ const PACKAGES: [&str; 24] = [
     "pkg-config",
     "prometheus",
     "python3",
+    "python3-yaml",
     "qemu-system-x86",
     "sip-tester",
     "socat",
