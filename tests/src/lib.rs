@@ -6,6 +6,7 @@ pub mod bench;
 pub mod busy;
 pub mod capture;
 pub mod command;
+pub mod container;
 pub mod docs;
 pub mod hostile;
 pub mod image;

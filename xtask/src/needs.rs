@@ -24,13 +24,15 @@ const PROGRAMS: [(&str, &str); 7] = [
 ];
 
 /// Debian packages that building and testing need.
-const PACKAGES: [&str; 25] = [
+const PACKAGES: [&str; 27] = [
     "bsdutils",
     "busybox-static",
     "clang",
     "clang-format",
+    "crun",
     "ethtool",
     "gcc",
+    "golang-github-containers-common",
     "groff-base",
     "iperf3",
     "iproute2",
