@@ -19,8 +19,14 @@ pub type Series = BTreeMap<String, String>;
 /// Metrics of one job over time, in Prometheus' text format.
 #[derive(Default)]
 pub struct History {
-    /// By family: `# HELP` and `# TYPE` without the names, and the values by series.
-    families: BTreeMap<String, (Vec<String>, BTreeMap<String, Vec<String>>)>,
+    families: BTreeMap<String, Family>,
+}
+
+/// A metric: its lines of help and type, and the values of each of its series, each with its time.
+#[derive(Default)]
+struct Family {
+    heads: Vec<String>,
+    series: BTreeMap<String, Vec<String>>,
 }
 
 impl History {
@@ -37,7 +43,7 @@ impl History {
                 let (Some(word), Some(name), Some(rest)) = (word, name, rest) else { bail!("{line}") };
                 // In OpenMetrics `_total` belongs to the sample.
                 family = name.strip_suffix("_total").unwrap_or(name).to_owned();
-                let heads = &mut self.families.entry(family.clone()).or_default().0;
+                let heads = &mut self.families.entry(family.clone()).or_default().heads;
                 if !heads.iter().any(|head| head.starts_with(word)) {
                     heads.push(format!("{word} {family} {rest}"));
                 }
@@ -48,7 +54,7 @@ impl History {
                 Some((name, labels)) => format!("{name}{{job=\"{job}\",instance=\"guest\",{labels}"),
                 None => format!("{series}{{job=\"{job}\",instance=\"guest\"}}"),
             };
-            let values = &mut self.families.entry(family.clone()).or_default().1;
+            let values = &mut self.families.entry(family.clone()).or_default().series;
             values.entry(series).or_default().push(format!("{value} {time}"));
         }
         Ok(())
@@ -56,7 +62,7 @@ impl History {
 
     fn open_metrics(&self) -> String {
         let mut text = String::new();
-        for (heads, series) in self.families.values() {
+        for Family { heads, series } in self.families.values() {
             heads.iter().for_each(|head| text += &format!("# {head}\n"));
             for (series, values) in series {
                 for value in values {

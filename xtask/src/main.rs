@@ -30,7 +30,7 @@ Commands:
   docs [PAGE]     Run the commands that README and docs/ show (or the pages whose name contains PAGE), and write there what
                   they print
   picture         Make README's picture of a page of sctptrace-report, from its test data, with Chromium
-  dist [OPTIONS]  Make packages, static programs, checksums and bills of materials, in target/dist
+  dist [OPTIONS]  Make packages, static programs, a container image, checksums and bills of materials, in target/dist
       --native         For this machine's architecture only
       --check          Make them again in another folder, and compare
   test [OPTIONS]  Check what every change has to pass: 6.12 whole, other kernels and kprobes in part

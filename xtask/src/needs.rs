@@ -24,14 +24,16 @@ const PROGRAMS: [(&str, &str); 7] = [
 ];
 
 /// Debian packages that building and testing need.
-const PACKAGES: [&str; 25] = [
+const PACKAGES: [&str; 28] = [
     "bsdutils",
     "busybox-static",
     "chromium",
     "clang",
     "clang-format",
+    "crun",
     "ethtool",
     "gcc",
+    "golang-github-containers-common",
     "groff-base",
     "iperf3",
     "iproute2",
@@ -45,6 +47,7 @@ const PACKAGES: [&str; 25] = [
     "pkg-config",
     "prometheus",
     "python3",
+    "python3-yaml",
     "qemu-system-x86",
     "sip-tester",
     "socat",
@@ -57,7 +60,7 @@ const AARCH64_PACKAGES: [&str; 3] =
     ["gcc-aarch64-linux-gnu", "linux-libc-dev-arm64-cross", "qemu-system-arm"];
 
 /// Debian packages that packing, and testing the packages, needs in addition.
-const DIST_PACKAGES: [&str; 6] = ["dpkg-dev", "git", "lintian", "mmdebstrap", "rpm", "systemd"];
+const DIST_PACKAGES: [&str; 7] = ["dpkg-dev", "git", "lintian", "mmdebstrap", "rpm", "skopeo", "systemd"];
 
 /// Subcommands of cargo that packing needs: name, version and features of each.
 const DIST_TOOLS: [(&str, &str, &str); 4] =

@@ -107,6 +107,24 @@ pub fn statics() -> Result<()> {
     Ok(())
 }
 
+/// The container image has the static programs of each architecture that was built. `oci.py` reads its archive as the
+/// specification has it, and so does skopeo, by which images get to registries.
+pub fn image() -> Result<()> {
+    let [archive] = ending(".oci.tar")?.try_into().ok().context("not one image")?;
+    let archives = ending(".tar.gz")?;
+    let is_built = |name: &str| archives.iter().any(|path| path.to_string_lossy().contains(name));
+    let built = [("x86_64", "amd64"), ("aarch64", "arm64")].into_iter().filter(|(name, _)| is_built(name));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/oci.py");
+    let mut check = Command::new("python3");
+    command::run(check.args([script, "--programs"]).arg(&archive).args(built.map(|(_, name)| name)))?;
+    let copy = tempfile::tempdir()?;
+    let flags = ["--insecure-policy", "copy", "--quiet", "--all"];
+    let [from, to] =
+        [format!("oci-archive:{}:{VERSION}", archive.display()), format!("dir:{}", copy.path().display())];
+    command::run(Command::new("skopeo").args(flags).args([from, to]))?;
+    Ok(())
+}
+
 /// Unpacks an archive into a temporary folder, without the one folder at the archive's top.
 pub fn unpack(archive: &Path) -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     add("bills", files::bills);
     add("third-party", files::third_party);
     add("static", files::statics);
+    add("image", files::image);
     add("lintian", files::lintian);
     add("bookworm", || install::debian(SUITES[0]));
     add("trixie", || install::debian(SUITES[1]));

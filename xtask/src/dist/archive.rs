@@ -1,5 +1,6 @@
 //! The archives of statically linked commands.
 
+use std::path::Path;
 use std::process::Command;
 
 use super::build::Linking;
@@ -15,7 +16,7 @@ impl Dist {
         let programs = self.build(arch, Linking::Static)?;
         let name = format!("sctptrace-{VERSION}-{}", arch.name);
         let folder = self.work.join(arch.name).join(&name);
-        for command in self.programs() {
+        for command in self.names() {
             copy(&programs.join(command), &folder.join("bin").join(command))?;
             self.copy_manual(command, &folder)?;
         }
@@ -32,14 +33,19 @@ impl Dist {
             copy(&self.work.join(file), &folder.join(file))?;
         }
         let archive = self.out.join(format!("{name}.tar"));
+        self.tar(&archive, &self.work.join(arch.name), &[&name])?;
+        gzip(&archive)
+    }
+
+    /// Make a tar archive that depends on nothing but these files' names, contents and right to be executed.
+    pub fn tar(&self, archive: &Path, folder: &Path, names: &[&str]) -> Result<(), Failure> {
         let mut tar = Command::new("tar");
         tar.args(["--create", "--sort=name", "--format=gnu", "--owner=0", "--group=0", "--numeric-owner"])
             .args(["--mode=u+rw,go=u-w", &format!("--mtime=@{}", self.epoch), "--directory"])
-            .arg(self.work.join(arch.name))
+            .arg(folder)
             .arg("--file")
-            .arg(&archive)
-            .arg(&name);
-        run(&mut tar)?;
-        gzip(&archive)
+            .arg(archive)
+            .args(names);
+        run(&mut tar)
     }
 }

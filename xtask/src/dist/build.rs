@@ -17,6 +17,16 @@ pub enum Linking {
     Static,
 }
 
+impl Linking {
+    /// The name of the folder of programs that are linked so.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dynamic => "dynamic",
+            Self::Static => "static",
+        }
+    }
+}
+
 /// Flags for rustc and for the C compiler, and the folder of the target's libraries.
 struct Flags {
     rust: Vec<String>,
@@ -27,8 +37,7 @@ struct Flags {
 impl Dist {
     /// Build the commands for an architecture. Returns their folder.
     pub fn build(&self, arch: &Arch, linking: Linking) -> Result<PathBuf, Failure> {
-        let name = if linking == Linking::Static { "static" } else { "dynamic" };
-        println!("building the {name} commands for {}", arch.name);
+        println!("building the {} commands for {}", linking.name(), arch.name);
         let target = arch.target();
         let variable = target.replace('-', "_");
         // A target folder for static builds alone: in a common one, Cargo would take the libraries of one
@@ -38,7 +47,7 @@ impl Dist {
         let mut command = cargo_command();
         command.args(["build", "--release", "--locked", "--quiet", "--target", &target, "--target-dir"]);
         command.arg(&build).args(["--package", "probes"]);
-        for package in self.programs() {
+        for package in self.names() {
             command.args(["--package", package]);
         }
         let mut flags = self.flags(arch)?;
@@ -63,12 +72,17 @@ impl Dist {
             .env("SOURCE_DATE_EPOCH", &self.epoch);
         run(&mut command)?;
 
-        let folder = self.work.join(arch.name).join(name);
+        let folder = self.programs(arch, linking);
         create(&folder)?;
-        for name in self.programs() {
+        for name in self.names() {
             copy(&build.join(&target).join("release").join(name), &folder.join(name))?;
         }
         Ok(folder)
+    }
+
+    /// The folder of the commands that [`build`](Self::build) has built for an architecture.
+    pub fn programs(&self, arch: &Arch, linking: Linking) -> PathBuf {
+        self.work.join(arch.name).join(linking.name())
     }
 
     /// Compiler flags that keep the names of this machine's folders out of the programs.

@@ -42,7 +42,7 @@ impl Dist {
             .env("SOURCE_DATE_EPOCH", &self.epoch);
         run(&mut command)?;
         let workspace = absolute(Path::new(WORKSPACE))?;
-        for name in self.programs() {
+        for name in self.names() {
             let bill = read(&workspace.join(name).join(BILL))?;
             let bill = bill.replace(&workspace.display().to_string(), "/sctptrace");
             write(&self.out.join(format!("{name}-{VERSION}.cdx.json")), &bill)?;

@@ -1,8 +1,9 @@
-//! `cargo xtask dist`: makes the files of a release in `dist` of the target folder: packages, archives, bills
-//! of materials and checksums. The same source gives the same bytes.
+//! `cargo xtask dist`: makes the files of a release in `dist` of the target folder: packages, archives, a
+//! container image, bills of materials and checksums. The same source gives the same bytes.
 
 mod archive;
 mod build;
+mod image;
 mod licences;
 mod manual;
 mod packages;
@@ -84,6 +85,7 @@ pub fn make(options: &Options) -> Result<(), Failure> {
         dist.packages(&AARCH64)?;
         dist.archive(&AARCH64)?;
     }
+    dist.image(if options.native { &[&X86_64] } else { &[&X86_64, &AARCH64] })?;
     dist.bills()?;
     dist.checksums()?;
     if options.twice { dist.compare_with_second(options) } else { Ok(()) }
@@ -129,8 +131,15 @@ impl Dist {
     }
 
     /// The names of all programs: the commands, and [`REPORT`].
-    fn programs(&self) -> impl Iterator<Item = &str> {
+    fn names(&self) -> impl Iterator<Item = &str> {
         self.commands.iter().map(String::as_str).chain([REPORT])
+    }
+}
+
+impl Dist {
+    /// The time that every file gets, in a format of date(1), in UTC.
+    fn time(&self, format: &str) -> Result<String, Failure> {
+        output(Command::new("date").args(["-u", "-d", &format!("@{}", self.epoch), format]))
     }
 }
 

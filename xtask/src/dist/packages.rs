@@ -109,9 +109,9 @@ impl Dist {
 
     /// Put together the files of the package that depends on all commands. Returns their folder.
     fn stage_meta(&self, arch: &Arch) -> Result<PathBuf, Failure> {
-        let lines = self.programs().map(|name| Ok(format!("  {name}\n    {}", summary(name)?)));
+        let lines = self.names().map(|name| Ok(format!("  {name}\n    {}", summary(name)?)));
         let summaries = lines.collect::<Result<Vec<_>, Failure>>()?.join("\n");
-        let values = Self::values_of(self.programs(), [("SUMMARIES", summaries)]);
+        let values = Self::values_of(self.names(), [("SUMMARIES", summaries)]);
         self.stage("meta", "sctptrace", arch, &values)
     }
 
@@ -145,7 +145,7 @@ impl Dist {
         }
         copy(&folder.join("CHANGELOG.md"), &folder.join("changelog"))?;
         gzip(&folder.join("changelog"))?;
-        let date = output(Command::new("date").args(["-R", "-u", "-d", &format!("@{}", self.epoch)]))?;
+        let date = self.time("-R")?;
         let entry = format!(
             "{name} ({VERSION}-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- {MAINTAINER}  {date}\n"
         );
