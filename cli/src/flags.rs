@@ -41,7 +41,7 @@ pub struct Common {
     #[arg(short = 'x', long, help_heading = "Output")]
     pub extended: bool,
     /// Draw histograms at the end, in powers of two
-    #[arg(short = 'H', long = "hist", help_heading = "Output")]
+    #[arg(short = 'H', long = "hist", help_heading = "Output", hide_short_help = true)]
     pub histogram: bool,
     /// Print JSON Lines instead of text
     #[arg(long, conflicts_with_all = ["csv", "timestamp"], help_heading = "Output")]

@@ -123,7 +123,8 @@ impl Out {
         &self.table
     }
 
-    /// Writes a frame, unless a part of the last one is still pending. Returns whether it did.
+    /// Writes as much of a frame as the terminal takes at once; nothing, if a part of the last one is still pending.
+    /// Returns whether it wrote.
     ///
     /// # Errors
     /// Where the terminal cannot be written to.
@@ -135,6 +136,7 @@ impl Out {
             to.extend_from_slice(frame.as_bytes());
             Ok(())
         })?;
+        self.text.flush()?;
         Ok(true)
     }
 

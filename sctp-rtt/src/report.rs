@@ -180,6 +180,10 @@ impl cli::Report for Report {
     }
 
     fn records(&mut self, out: &mut Out, records: &mut Vec<Sample>) -> Result<()> {
+        if !self.form.samples {
+            records.clear();
+            return Ok(());
+        }
         let clock = Clock::now();
         let mut times = TimesOfDay::new(&clock, &self.form.zone);
         let mut line = String::new();
