@@ -80,5 +80,5 @@ fn a_screen_has_a_row_per_stream_the_most_uneven_first() {
     let rows: Vec<Vec<_>> =
         screen[2..].iter().map(|line| line.split_whitespace().take(3).collect()).collect();
     assert_eq!(rows, [["4", "0", "400.000"], ["3", "0", "100.000"], ["3", "1", "-"]], "{screen:?}");
-    assert!(screen[0].contains("2 associations"), "{screen:?}");
+    assert!(screen[0].ends_with(", 2 "), "the rest is cut: {screen:?}");
 }

@@ -121,7 +121,7 @@ fn a_sample_of_a_path_that_is_gone_has_nulls() {
 fn a_screen_has_a_row_per_path_the_slowest_first() {
     let screen = TESTED.screen(&[], probe());
     assert!(screen[0].starts_with("sctp-rtt: events LOST: 1, table entries EVICTED: 2; "), "{screen:?}");
-    let names = "assoc_id path     rtt_p99_us rtt_p50_us rtt_max_us samples retransmitted prompt_r";
+    let names = "assoc_id path     rtt_p99_us rtt_p50_us rtt_max_us samples retransmitted prompt_";
     assert_eq!(screen[1], names);
     let rows = [
         "       3 10.3.0.1  70125.000  70125.000  70125.000       1             2",
