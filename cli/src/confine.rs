@@ -26,15 +26,20 @@ use seccompiler::{
     SeccompFilter, SeccompRule, apply_filter,
 };
 
-use crate::metrics::textfile::{RENAME_EXCHANGE, TextFile};
+use crate::{
+    live::terminal::IOCTLS,
+    metrics::textfile::{RENAME_EXCHANGE, TextFile},
+};
 
-/// What metrics need after confinement, beside what every run needs.
+/// What metrics and a screen need after confinement, beside what every run needs.
 #[derive(Default)]
 pub(crate) struct Needs<'a> {
     /// Sockets on which connections are accepted.
     pub(crate) sockets: Vec<RawFd>,
     /// The text file, whose two names are exchanged.
     pub(crate) text_file: Option<&'a TextFile>,
+    /// The terminal of a screen, whose size is read and whose modes are restored.
+    pub(crate) terminal: Option<RawFd>,
 }
 
 /// Confines this process for good. Each step confines only the calling thread, so the process must have no
@@ -128,6 +133,14 @@ fn calls(needs: &Needs<'_>) -> Result<Calls, BackendError> {
     ]);
     // Descriptors are numbers that are not negative.
     let of = |fd: RawFd| arg(0, fd.cast_unsigned());
+    if let Some(terminal) = needs.terminal {
+        for (request, third) in IOCTLS {
+            let third = third.map(|third| arg(2, third));
+            let conditions = [of(terminal), arg(1, request)].into_iter().chain(third);
+            let rule = SeccompRule::new(conditions.collect::<Result<_, _>>()?)?;
+            calls.entry(libc::SYS_ioctl).or_default().push(rule);
+        }
+    }
     if !needs.sockets.is_empty() {
         let accept = needs.sockets.iter().map(|socket| rule(of(*socket)));
         calls.insert(libc::SYS_accept4, accept.collect::<Result<_, _>>()?);
@@ -195,6 +208,15 @@ mod tests {
         time::Duration,
     };
 
+    use nix::pty::openpty;
+    use rustix::{
+        io::Errno,
+        termios::{
+            OptionalActions, QueueSelector, Winsize, tcflush, tcgetattr, tcgetwinsize, tcsetattr,
+            tcsetwinsize,
+        },
+    };
+
     use super::*;
     use crate::Out;
 
@@ -239,7 +261,8 @@ mod tests {
             [&socket, &other].map(|socket| TcpStream::connect(socket.local_addr().unwrap()).unwrap());
         let confined = thread::spawn(move || {
             let mut file = TextFile::open(&path).unwrap();
-            let needs = Needs { sockets: vec![socket.as_raw_fd()], text_file: Some(&file) };
+            let sockets = vec![socket.as_raw_fd()];
+            let needs = Needs { sockets, text_file: Some(&file), terminal: None };
             set_no_new_privs().unwrap();
             leave_files(needs.text_file).unwrap();
             // Landlock alone, without the filter of calls.
@@ -271,5 +294,30 @@ mod tests {
         assert_eq!(fs::read_to_string(at("metrics/x.prom")).unwrap(), "end");
         assert_eq!(fs::read_to_string(at("elsewhere/victim")).unwrap(), "precious");
         assert_eq!(fs::read_dir(at("metrics")).unwrap().count(), 1);
+    }
+
+    /// A screen reads its terminal's size, restores its modes and throws away typed keys. No other ioctl passes (TIOCSTI would
+    /// put keys into the terminal's input), and none on another terminal.
+    #[test]
+    fn a_screen_needs_no_more_than_its_terminal() {
+        let confined = thread::spawn(|| {
+            let [own, other] = [(); 2].map(|()| openpty(None, None).unwrap());
+            let modes = tcgetattr(&own.slave).unwrap();
+            let needs = Needs { terminal: Some(own.slave.as_raw_fd()), ..Needs::default() };
+            keep_calls(&needs).unwrap();
+            tcgetwinsize(&own.slave).unwrap();
+            tcsetattr(&own.slave, OptionalActions::Now, &modes).unwrap();
+            tcflush(&own.slave, QueueSelector::IFlush).unwrap();
+            assert_eq!(tcflush(&own.slave, QueueSelector::OFlush), Err(Errno::PERM));
+            assert_eq!(tcgetattr(&own.slave).map(drop), Err(Errno::PERM));
+            assert_eq!(tcsetattr(&own.slave, OptionalActions::Drain, &modes), Err(Errno::PERM));
+            assert_eq!(
+                tcsetwinsize(&own.slave, Winsize { ws_row: 1, ws_col: 1, ws_xpixel: 0, ws_ypixel: 0 }),
+                Err(Errno::PERM)
+            );
+            assert_eq!(tcgetwinsize(&other.slave).map(drop), Err(Errno::PERM));
+            assert_eq!(tcsetattr(&other.slave, OptionalActions::Now, &modes), Err(Errno::PERM));
+        });
+        confined.join().unwrap();
     }
 }

@@ -126,8 +126,17 @@ impl Findings {
 
     /// The findings that last, by code and association (`None`: the host), each as often as an association has it.
     pub(crate) fn lasting(&self) -> impl Iterator<Item = (&'static str, Option<&Identity>)> {
+        self.shown().map(|finding| (finding.words.code, finding.id.as_ref()))
+    }
+
+    /// A line for each finding that lasts.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
+        self.shown().map(|finding| line(finding, &self.zone))
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &Finding> {
         let shown = self.lasting.values().filter(|lasting| lasting.intervals >= lasting.needed);
-        shown.map(|lasting| (lasting.finding.words.code, lasting.finding.id.as_ref()))
+        shown.map(|lasting| &lasting.finding)
     }
 
     /// Looks for the finding of each rule in the evidence of an interval. `id` names the association that the evidence is

@@ -23,7 +23,7 @@ use nix::{
 };
 use probes::{Config, Filter, HookKind, kernel, streams};
 
-use crate::{Manual, MetricsFlags, version::VERSION};
+use crate::{Manual, MetricsFlags, live::terminal::hindrance, version::VERSION};
 
 /// Flags common to all commands.
 #[derive(Args, Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct Common {
     #[arg(short = 'x', long, help_heading = "Output")]
     pub extended: bool,
     /// Draw histograms at the end, in powers of two
-    #[arg(short = 'H', long = "hist", help_heading = "Output")]
+    #[arg(short = 'H', long = "hist", help_heading = "Output", hide_short_help = true)]
     pub histogram: bool,
     /// Print JSON Lines instead of text
     #[arg(long, conflicts_with_all = ["csv", "timestamp"], help_heading = "Output")]
@@ -52,6 +52,17 @@ pub struct Common {
     /// CSV rows at every interval, with a first column `time`
     #[arg(short = 'T', long, help_heading = "Output")]
     pub timestamp: bool,
+    /// One screen, redrawn at each interval, the worst first
+    #[arg(
+        short = 'L',
+        long,
+        conflicts_with_all = ["csv", "file", "json", "timestamp", "histogram", "events"],
+        help_heading = "Output"
+    )]
+    pub live: bool,
+    /// With --live: sort by this column
+    #[arg(long, value_name = "COLUMN", requires = "live", help_heading = "Output", hide_short_help = true)]
+    pub sort: Option<String>,
     /// Begins, restarts and ends of associations, and why
     #[arg(short, long, help_heading = "Output", hide_short_help = true)]
     pub events: bool,
@@ -111,6 +122,8 @@ pub enum Format {
     Csv,
     /// JSON Lines: one object per line.
     Json,
+    /// One screen on a terminal, redrawn at each interval.
+    Live,
 }
 
 impl Common {
@@ -119,6 +132,7 @@ impl Common {
     pub fn format(&self) -> Format {
         match self {
             Self { json: true, .. } => Format::Json,
+            Self { live: true, .. } => Format::Live,
             Self { csv: true, .. } | Self { file: Some(_), .. } => Format::Csv,
             _ => Format::Text,
         }
@@ -127,26 +141,27 @@ impl Common {
     /// Returns whether each sample is printed: in text, and in JSON without `--no-samples`; never where no rows are.
     #[must_use]
     pub fn has_samples(&self) -> bool {
-        self.has_rows() && self.format() != Format::Csv && !self.no_samples
+        self.has_rows() && matches!(self.format(), Format::Text | Format::Json) && !self.no_samples
     }
 
     /// Returns whether text lines, rows or objects are printed: without metrics always, with them only where `--csv`,
-    /// `--file`, `--json` or `--hist` asks for them, too.
+    /// `--file`, `--json`, `--live` or `--hist` asks for them, too.
     #[must_use]
     pub fn has_rows(&self) -> bool {
         !self.metrics.is_on() || self.histogram || self.format() != Format::Text
     }
 
-    /// Returns whether the statistics of each interval are printed: with `--json` and with `--timestamp`.
+    /// Returns whether the statistics of each interval are printed: with `--json`, `--timestamp` and `--live`.
     #[must_use]
     pub fn has_interval_rows(&self) -> bool {
-        self.json || self.timestamp
+        self.json || self.timestamp || self.live
     }
 
-    /// Returns whether findings are looked for: to print them, and for metrics always.
+    /// Returns whether findings are looked for: to print them, for metrics always, and for a screen, which has those that
+    /// last.
     #[must_use]
     pub fn has_findings(&self) -> bool {
-        self.metrics.is_on() || self.prints_findings()
+        self.metrics.is_on() || self.prints_findings() || self.live
     }
 
     /// Returns whether findings are printed: with `--extended` as lines of text, so that CSV on standard output has none;
@@ -158,14 +173,15 @@ impl Common {
                 Format::Json => true,
                 Format::Text => self.extended,
                 Format::Csv => self.extended && self.file.is_some(),
+                Format::Live => false,
             }
     }
 
     /// Returns whether the output has more columns than the Python script: with `--extended`, and always in
-    /// JSON.
+    /// JSON and on a screen.
     #[must_use]
     pub fn is_extended(&self) -> bool {
-        self.extended || self.json
+        self.extended || self.json || self.live
     }
 
     /// Returns whether some statistics are only printed when the run ends: histograms, and CSV rows without
@@ -271,8 +287,9 @@ fn beginnings(flag: Arg) -> Arg {
 }
 
 /// Returns the flags of the command line. Ends the process instead if the command line asks for help, version
-/// or JSON schema, which it prints (exit status 0), or has a usage error, which it reports (exit status 2).
-/// `common` finds the shared flags among the command's; the schema is printed from `manual`.
+/// or JSON schema, which it prints (exit status 0), or has a usage error, which it reports (exit status 2): so is
+/// `--live` where there is no terminal. `common` finds the shared flags among the command's; `manual` has the schema and
+/// the columns by which `--sort` sorts.
 pub fn parse<T: CommandFactory + FromArgMatches>(
     common: impl Fn(&T) -> &Common,
     manual: impl Fn() -> Manual,
@@ -282,7 +299,20 @@ pub fn parse<T: CommandFactory + FromArgMatches>(
         let written = writeln!(io::stdout(), "{}", manual().schema());
         process::exit(i32::from(written.is_err()));
     }
+    if common(&flags).live {
+        let sort = common(&flags).sort.as_deref();
+        let unknown = sort.and_then(|sort| unknown_column(sort, manual().live.columns));
+        if let Some(why) = unknown.or_else(|| hindrance().map(str::to_owned)) {
+            command::<T>().error(ErrorKind::InvalidValue, why).exit();
+        }
+    }
     flags
+}
+
+/// Returns what is wrong with `--sort`; `None` if it names one of the columns.
+fn unknown_column(sort: &str, columns: &[&str]) -> Option<String> {
+    let is_known = columns.contains(&sort);
+    (!is_known).then(|| format!("--sort: the screen has no column '{sort}'. It has {}", columns.join(", ")))
 }
 
 fn try_parse<T: CommandFactory + FromArgMatches>(
@@ -473,6 +503,13 @@ mod tests {
             &["-ec"],
             &["-eqcT"],
             &["-H", "-f", "x"],
+            &["-L", "-c"],
+            &["-L", "-f", "x"],
+            &["-L", "--json"],
+            &["-L", "-T"],
+            &["-LH"],
+            &["-Le"],
+            &["--sort", "samples"],
         ] {
             assert!(usage(args), "{args:?}");
         }
@@ -491,7 +528,25 @@ mod tests {
     fn samples_are_printed_in_text_and_json_unless_they_are_not_wanted() {
         let has = |args| flags(args).unwrap().has_samples();
         assert!(has(&[]) && has(&["-x"]) && has(&["--json"]) && has(&["--json", "-f", "x"]));
+        assert!(!has(&["-L"]) && !has(&["-Lx"]));
         assert!(!has(&["-c"]) && !has(&["-f", "x"]) && !has(&["--json", "--no-samples"]));
+    }
+
+    #[test]
+    fn a_screen_has_all_columns_of_each_interval_and_metrics_beside_it() {
+        for args in [&["-L"][..], &["-Lq"], &["--live", "--textfile", "x", "--sort", "y"]] {
+            let common = flags(args).unwrap();
+            assert_eq!(common.format(), Format::Live);
+            assert!(common.has_rows() && common.has_interval_rows() && common.is_extended());
+            assert!(common.has_findings() && !common.prints_findings() && !common.prints_at_end());
+        }
+    }
+
+    #[test]
+    fn who_sorts_by_an_unknown_column_is_told_the_known_ones() {
+        assert_eq!(unknown_column("b", &["a", "b"]), None);
+        let why = unknown_column("c", &["a", "b"]).unwrap();
+        assert!(why.ends_with("no column 'c'. It has a, b"), "{why}");
     }
 
     #[test]

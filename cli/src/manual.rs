@@ -2,7 +2,7 @@
 
 use clap::{Command, CommandFactory};
 
-use crate::{Columns, Field, MetricField, Metrics, command, findings, lifecycle};
+use crate::{Columns, Field, MetricField, Metrics, Shown, command, findings, lifecycle};
 
 /// The flags and columns of a command, from which its man page and JSON schema are made.
 pub struct Manual {
@@ -12,15 +12,21 @@ pub struct Manual {
     pub tables: Vec<Table>,
     /// The metrics of `--listen` and `--textfile`.
     pub metrics: Vec<MetricField>,
+    /// The columns of `--live`.
+    pub live: &'static Shown,
 }
 
 impl Manual {
-    /// The flags of `Flags`, the columns of `tables` and those that all commands have, and the metrics.
+    /// The flags of `Flags`, the columns of `tables` and those that all commands have, the metrics, and what a screen shows.
     #[must_use]
-    pub fn new<Flags: CommandFactory>(mut tables: Vec<Table>, metrics: &Metrics<impl Sized>) -> Self {
+    pub fn new<Flags: CommandFactory>(
+        mut tables: Vec<Table>,
+        metrics: &Metrics<impl Sized>,
+        live: &'static Shown,
+    ) -> Self {
         tables.extend(findings::tables());
         tables.extend(lifecycle::tables());
-        Self { command: command::<Flags>(), tables, metrics: metrics.fields() }
+        Self { command: command::<Flags>(), tables, metrics: metrics.fields(), live }
     }
 }
 

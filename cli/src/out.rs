@@ -13,6 +13,7 @@ use nix::fcntl::Flock;
 use serde::Serialize;
 
 use crate::{
+    live::Table,
     output_file::{self, create},
     sink::{Patience, Pieces, Sink},
 };
@@ -24,6 +25,10 @@ pub struct Out {
     /// The lock of FILE, held as long as this output exists; `None` without FILE, and if FILE cannot be
     /// locked.
     _lock: Option<Flock<File>>,
+    /// The rows that a screen shows.
+    table: Table,
+    /// True if `text` is a terminal that takes frames, and no lines.
+    has_frames: bool,
 }
 
 impl Out {
@@ -38,6 +43,15 @@ impl Out {
         Self::with(text, Some(stdout.as_fd()), file)
     }
 
+    /// Makes an output of frames to a terminal.
+    ///
+    /// # Errors
+    /// Where this process may open no more descriptors.
+    pub(crate) fn frames(terminal: File) -> Result<Self> {
+        let text = Sink::open("the terminal".to_owned(), terminal)?;
+        Ok(Self { text, rows: None, _lock: None, table: Table::default(), has_frames: true })
+    }
+
     /// Like [`Out::new`], with `writer` in place of stdout.
     ///
     /// # Errors
@@ -47,7 +61,8 @@ impl Out {
     }
 
     fn with(text: Sink, stdout: Option<BorrowedFd>, file: Option<&Path>) -> Result<Self> {
-        let Some(path) = file else { return Ok(Self { text, rows: None, _lock: None }) };
+        let none = Self { text, rows: None, _lock: None, table: Table::default(), has_frames: false };
+        let Some(path) = file else { return Ok(none) };
         let name = format!("'{}'", path.display());
         let made = || -> Result<_> {
             let file = create(path)?;
@@ -58,7 +73,7 @@ impl Out {
             Ok((Sink::open(name.clone(), file)?, lock))
         };
         let (rows, lock) = made().with_context(|| format!("cannot make the file {name}"))?;
-        Ok(Self { text, rows: Some(rows), _lock: lock })
+        Ok(Self { rows: Some(rows), _lock: lock, ..none })
     }
 
     /// Writes a line of text, always to stdout.
@@ -98,6 +113,33 @@ impl Out {
         self.rows.as_mut().unwrap_or(&mut self.text).object(write)
     }
 
+    /// Keeps the rows that the next frames show.
+    pub(crate) fn show(&mut self, table: Table) {
+        self.table = table;
+    }
+
+    /// The rows that frames show.
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Writes as much of a frame as the terminal takes at once; nothing, if a part of the last one is still pending.
+    /// Returns whether it wrote.
+    ///
+    /// # Errors
+    /// Where the terminal cannot be written to.
+    pub(crate) fn frame(&mut self, frame: &str) -> Result<bool> {
+        if self.text.is_behind() {
+            return Ok(false);
+        }
+        self.text.line(|to| {
+            to.extend_from_slice(frame.as_bytes());
+            Ok(())
+        })?;
+        self.text.flush()?;
+        Ok(true)
+    }
+
     /// Writes as many of the pending lines as can be written at once, without waiting for slow readers.
     ///
     /// # Errors
@@ -132,9 +174,9 @@ impl Out {
     }
 
     /// Returns whether a reader is slow (8 KiB or more are pending for it). If so, callers should write only
-    /// lines that cannot wait.
+    /// lines that cannot wait. A terminal never counts as slow: it has one frame at most, which nothing waits for.
     pub(crate) fn is_full(&self) -> bool {
-        self.text.is_full() || self.rows.as_ref().is_some_and(Sink::is_full)
+        !self.has_frames && self.text.is_full() || self.rows.as_ref().is_some_and(Sink::is_full)
     }
 
     /// Registers the destinations with the running tokio runtime, so that [`Out::writable`] can wait for

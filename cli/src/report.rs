@@ -50,11 +50,12 @@ pub trait Report {
     /// Returns which totals are due at the end of an interval or, with `at_end`, of the run; `None`: no
     /// totals. By default, text and CSV have all totals at the end of the run. JSON has the totals of an
     /// ended association at the end of the interval in which it ended, and those of the other associations at
-    /// the end of the run.
+    /// the end of the run. A screen has none.
     fn due(&self, at_end: bool) -> Option<Due> {
         match (self.form().format, at_end) {
             (Format::Json, true) => Some(Due::EndedAndLiving),
             (Format::Json, false) => Some(Due::Ended),
+            (Format::Live, _) => None,
             (_, true) => Some(Due::All),
             (_, false) => None,
         }
@@ -75,7 +76,7 @@ pub trait Report {
 /// The form of the output that the flags ask for.
 #[derive(Clone, Debug)]
 pub struct Form {
-    /// Text, CSV or JSON.
+    /// Text, CSV, JSON or a screen.
     pub format: Format,
     /// Print more columns, and in some commands a row per path or stream.
     pub extended: bool,

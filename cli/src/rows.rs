@@ -1,11 +1,11 @@
-//! Writes rows of statistics as CSV lines or JSON objects, and events as JSON objects.
+//! Writes rows of statistics as CSV lines, JSON objects or the table of a screen, and events as JSON objects.
 
 use std::{borrow::Borrow, time::Duration};
 
 use anyhow::Result;
 use probes::Error;
 
-use crate::{Clock, Columns, Common, Format, Out, clock::Times, csv_line, json};
+use crate::{Clock, Columns, Common, Format, Out, Shown, clock::Times, csv_line, json, live::Picker};
 
 /// The period of time whose statistics a row has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +33,23 @@ pub struct Rows<Row: 'static> {
     /// The first bytes of each JSON object, by [`Period`]: its type and the command's name.
     begins: [String; 2],
     json: json::Form<Row>,
+    picker: Picker,
 }
 
 impl<Row> Rows<Row> {
-    /// Makes a printer of rows with these columns. `tool`: the command's name without `sctp-`.
+    /// Makes a printer of rows with these columns. `tool`: the command's name without `sctp-`. `shown`: the columns of a
+    /// screen.
     #[must_use]
-    pub fn new(tool: &'static str, common: &Common, columns: Vec<&'static dyn Columns<Row>>) -> Self {
+    pub fn new(
+        tool: &'static str,
+        common: &Common,
+        columns: Vec<&'static dyn Columns<Row>>,
+        shown: &'static Shown,
+    ) -> Self {
         let begins = [Period::Interval, Period::Summary].map(|period| json::begin(period.name(), tool));
         let json = json::Form::new(columns.clone());
-        Self { format: common.format(), timestamp: common.timestamp, columns, begins, json }
+        let picker = Picker::new(&columns, shown, common.sort.as_deref());
+        Self { format: common.format(), timestamp: common.timestamp, columns, begins, json, picker }
     }
 
     /// Writes the header of CSV; nothing in other formats.
@@ -58,7 +66,7 @@ impl<Row> Rows<Row> {
 
     /// Writes the rows of a period, all with the same time stamp, if the format has rows of that period. CSV
     /// has rows of the whole run or, with `--timestamp`, of each interval instead, the last one included.
-    /// JSON has both. Text has neither: each command writes its own text.
+    /// JSON has both. Text has neither: each command writes its own text. A screen shows the worst rows of an interval.
     ///
     /// # Errors
     /// Where the output cannot be written, or the kernel does not let the rows be read.
@@ -69,6 +77,10 @@ impl<Row> Rows<Row> {
         rows: impl IntoIterator<Item = Result<Item, Error>>,
     ) -> Result<()> {
         if !self.prints(period) {
+            return Ok(());
+        }
+        if self.format == Format::Live {
+            out.show(self.picker.table(&self.columns, rows.into_iter())?);
             return Ok(());
         }
         let now = Clock::now().rfc3339_now();
@@ -83,6 +95,7 @@ impl<Row> Rows<Row> {
             Format::Text => false,
             Format::Csv => self.timestamp == (period == Period::Interval),
             Format::Json => true,
+            Format::Live => period == Period::Interval,
         }
     }
 

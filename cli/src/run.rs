@@ -10,12 +10,17 @@ use std::{
 };
 
 use anyhow::Result;
-use probes::{Accounting, Probe, ROUND_PERIOD, async_fd, kernel::Ftrace, lifecycle::AssocEvent};
+use probes::{
+    Accounting, Probe, ROUND_PERIOD, async_fd,
+    kernel::{self, Ftrace},
+    lifecycle::AssocEvent,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     select,
+    signal::unix::Signal,
     task::yield_now,
     time::{Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until},
 };
@@ -25,6 +30,7 @@ use crate::{
     confine::Needs,
     host::{Counters, HOST_RULES},
     lifecycle::{ASSOCIATION, line},
+    live::{Head, Screen, Size, Terminal, lost},
     metrics::{
         Exporter, TextFormat,
         server::{Asked, Server},
@@ -113,6 +119,8 @@ pub struct Run<'a, P: Probe, R> {
     /// `None` unless metrics are asked for.
     exporter: Option<Exporter<P::Row>>,
     text_file: Option<TextFile>,
+    /// `None` unless there is a screen.
+    screen: Option<Screen>,
 }
 
 impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
@@ -137,6 +145,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
             has_rows: false,
             exporter: None,
             text_file: None,
+            screen: common.live.then(Screen::new),
         }
     }
 
@@ -155,9 +164,9 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Self { exporter, text_file, ..self }
     }
 
-    /// What this run needs after confinement, with these sockets.
-    pub(crate) fn needs(&self, sockets: Vec<RawFd>) -> Needs<'_> {
-        Needs { sockets, text_file: self.text_file.as_ref() }
+    /// What this run needs after confinement, with these sockets and this terminal.
+    pub(crate) fn needs(&self, sockets: Vec<RawFd>, terminal: Option<RawFd>) -> Needs<'_> {
+        Needs { sockets, text_file: self.text_file.as_ref(), terminal }
     }
 
     /// When the run began.
@@ -182,6 +191,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         if self.common.has_rows() {
             self.report.header(&mut self.out)?;
         }
+        self.draw()?;
         self.out.flush()
     }
 
@@ -256,7 +266,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         self.out.set_patience(Some(&patience));
         self.statistics(false)?;
         self.out.set_patience(None);
-        Ok(())
+        self.draw()
     }
 
     /// Detaches the programs. Writes the remaining records, the statistics of the last interval, the totals
@@ -280,6 +290,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         }
         self.out.set_patience(Some(&patience(END_PATIENCE, END)));
         self.statistics(true)?;
+        self.draw()?;
         let mut accounting = self.probe.accounting();
         accounting.lost += self.unwritten;
         if self.common.format() == Format::Json {
@@ -296,6 +307,31 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         }
         self.out.finish()?;
         Ok(accounting)
+    }
+
+    /// Gives the screen, if there is one, another size. The next frame has it.
+    pub(crate) fn resize(&mut self, size: Size) {
+        if let Some(screen) = &mut self.screen {
+            screen.size = size;
+        }
+    }
+
+    /// Draws the screen, if there is one. Nothing waits for a terminal that has not taken the last frame yet: the next
+    /// interval is drawn.
+    fn draw(&mut self) -> Result<()> {
+        let Some(screen) = &mut self.screen else { return Ok(()) };
+        let head = Head {
+            command: self.banners.command,
+            time: Clock::now().time_of_day(kernel::now(), &self.report.form().zone),
+            up: self.started.elapsed(),
+            lost: lost(&self.probe.accounting(), screen.skipped),
+        };
+        let of_report = self.report.findings().into_iter().flat_map(Findings::lines);
+        let findings: Vec<String> = self.findings.lines().chain(of_report).collect();
+        if !self.out.frame(&screen.frame(&head, &findings, self.out.table()))? {
+            screen.skipped += 1;
+        }
+        Ok(())
     }
 
     /// Adds to the metrics what has changed since the last look.
@@ -425,14 +461,15 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
     }
 
     /// Returns whether the banner and the closing line are printed. JSON on stdout has neither, so that each
-    /// of its lines is an object.
+    /// of its lines is an object; nor has a screen.
     fn is_chatty(&self) -> bool {
-        !self.common.quiet && (self.common.format() != Format::Json || self.common.file.is_some())
+        let is_bare = matches!(self.common.format(), Format::Json | Format::Live);
+        !self.common.quiet && (!is_bare || self.common.file.is_some())
     }
 }
 
 /// The descriptors and signals that the run loop waits for.
-pub(crate) struct Wakers {
+pub(crate) struct Wakers<'t> {
     pub(crate) signals: Signals,
     /// The descriptor of the ring buffer; `None` without records.
     pub(crate) ring: Option<AsyncFd<OwnedFd>>,
@@ -442,17 +479,19 @@ pub(crate) struct Wakers {
     pub(crate) stdout: Option<AsyncFd<OwnedFd>>,
     /// Serves metrics; `None` without that.
     pub(crate) server: Option<Server>,
+    /// The terminal of a screen, and the signal that says that it has another size.
+    pub(crate) terminal: Option<(&'t Terminal, Signal)>,
 }
 
 /// Runs the loop until a signal comes, `--duration` ends, or the reader of stdout leaves.
 pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>(
     run: &mut Run<'_, P, R>,
     common: &Common,
-    wakers: Wakers,
+    wakers: Wakers<'_>,
     progress: &mut Progress<'_>,
 ) -> Result<()> {
     let started = run.started();
-    let Wakers { mut signals, ring, lifecycle, stdout, mut server } = wakers;
+    let Wakers { mut signals, ring, lifecycle, stdout, mut server, mut terminal } = wakers;
     let mut ticks = interval_at((started + common.interval).into(), common.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut carries = interval_at((started + CARRY).into(), CARRY);
@@ -481,6 +520,10 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
                 server.iter_mut().for_each(|server| server.answer(&asked, &text));
             }
             () = tick(&mut rounds) => run.probe.find_owners(false),
+            size = resized(&mut terminal) => {
+                run.resize(size);
+                run.draw()?;
+            }
             () = progress.due() => progress.say(run.probe.accounting().events),
             () = run.out.writable(), if is_behind => {}
             // Timers and signals are looked at before the next batches.
@@ -502,6 +545,19 @@ pub(crate) async fn watch<P: Probe, R: Report<Record = P::Record, Row = P::Row>>
 async fn asked(server: &mut Option<Server>) -> Asked {
     match server {
         Some(server) => server.asked().await,
+        None => pending().await,
+    }
+}
+
+/// Waits until the terminal has another size, and returns that; for ever without a screen.
+async fn resized(terminal: &mut Option<(&Terminal, Signal)>) -> Size {
+    match terminal {
+        Some((terminal, resized)) => {
+            if resized.recv().await.is_none() {
+                pending::<()>().await;
+            }
+            terminal.size()
+        }
         None => pending().await,
     }
 }

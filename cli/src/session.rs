@@ -19,12 +19,14 @@ use tokio::{
     io::Interest,
     runtime::{Builder, Runtime},
     select,
+    signal::unix::{Signal, SignalKind, signal},
     time::sleep,
 };
 
 use crate::{
     Common, Out, Report,
     confine::confine,
+    live::Terminal,
     metrics::{
         Exporter,
         server::{self, Server},
@@ -49,6 +51,8 @@ pub struct Session<'a> {
     out: Out,
     sockets: Vec<TcpListener>,
     text_file: Option<TextFile>,
+    /// The terminal of a screen, and the signal that says that it has another size.
+    terminal: Option<(Terminal, Signal)>,
 }
 
 impl<'a> Session<'a> {
@@ -69,11 +73,19 @@ impl<'a> Session<'a> {
             }
         }
         kernel::can_trace().map_err(probes::Error::from)?;
-        let out = Out::new(common.file.as_deref())?;
+        let terminal = common.live.then(Terminal::open).transpose()?;
+        let out = match &terminal {
+            Some(terminal) => Out::frames(terminal.file()?)?,
+            None => Out::new(common.file.as_deref())?,
+        };
+        let resized = |terminal| {
+            runtime.block_on(async { Ok::<_, io::Error>((terminal, signal(SignalKind::window_change())?)) })
+        };
+        let terminal = terminal.map(resized).transpose()?;
         let sockets = server::open(common.metrics.listen)?;
         let text_file = common.metrics.textfile.as_deref().map(TextFile::open).transpose()?;
         let ftrace = Ftrace::open();
-        Ok(Some(Self { banners, common, runtime, signals, ftrace, out, sockets, text_file }))
+        Ok(Some(Self { banners, common, runtime, signals, ftrace, out, sockets, text_file, terminal }))
     }
 
     /// Confines the process, and runs the command to its end.
@@ -85,14 +97,16 @@ impl<'a> Session<'a> {
         probe: P,
         report: R,
     ) -> Result<()> {
-        let Self { banners, common, runtime, signals, ftrace, mut out, sockets, text_file } = self;
+        let Self { banners, common, runtime, signals, ftrace, mut out, sockets, text_file, terminal } = self;
         runtime.block_on(async {
             let ring = probe.fd()?.map(|fd| async_fd(fd, Interest::READABLE)).transpose()?;
             let stopped = signals.flag();
             let lifecycle = probe.lifecycle_fd()?.map(|fd| async_fd(fd, Interest::READABLE)).transpose()?;
             let server = (!sockets.is_empty()).then(|| Server::new(sockets)).transpose()?;
             let sockets = server.as_ref().map(Server::sockets).unwrap_or_default();
-            let wakers = Wakers { signals, ring, lifecycle, stdout: watch_stdout(), server };
+            let (screen, resized) = terminal.unzip();
+            let terminal = screen.as_ref().zip(resized);
+            let wakers = Wakers { signals, ring, lifecycle, stdout: watch_stdout(), server, terminal };
             out.watch()?;
             let mut last_words = Sink::open("standard error".to_owned(), stderr()?)?;
             let exporter = common.metrics.is_on().then(|| Exporter::new(report.metrics(), &common.metrics));
@@ -100,12 +114,19 @@ impl<'a> Session<'a> {
                 .in_kernel(ftrace, stopped)
                 .with_metrics(exporter, text_file);
             let mut progress = Progress::new(banners, common, run.started());
-            confine(&run.needs(sockets)).context("cannot confine itself")?;
+            let descriptor = screen.as_ref().map(Terminal::descriptor);
+            confine(&run.needs(sockets, descriptor)).context("cannot confine itself")?;
+            if let Some(screen) = &screen {
+                screen.enter()?;
+                run.resize(screen.size());
+            }
             run.begin()?;
             let watched = watch(&mut run, common, wakers, &mut progress).await;
             progress.end();
             watched?;
             let accounting = run.end()?;
+            // From here on there are lines again.
+            drop(screen);
             let lines = sentences(&accounting).into_iter().chain(run.remarks(&accounting));
             // An error is ignored: the run has ended well, even if nobody reads stderr.
             let _ = say_in_time(&mut last_words, banners, lines);

@@ -15,9 +15,11 @@ use signal_hook::{
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::live::terminal::leave_now;
+
 /// The signals that end a command cleanly: SIGINT, SIGTERM, and SIGHUP unless the process ignored SIGHUP at
 /// its start (`nohup`). A second signal ends the command at once, whatever the command waits for
-/// ([`end_at_second`]).
+/// ([`end_at_second`]), after it has left its screen.
 pub(crate) struct Signals {
     signals: Vec<Signal>,
     received: Arc<AtomicBool>,
@@ -32,7 +34,7 @@ impl Signals {
                 continue;
             }
             signals.push(signal(SignalKind::from_raw(number))?);
-            end_at_second(number)?;
+            end_at_second(number, leave_now)?;
             flag::register(number, Arc::clone(&received))?;
         }
         Ok(Self { signals, received })

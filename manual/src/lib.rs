@@ -16,7 +16,7 @@ use clap_complete::{
     shells::{Bash, Fish, Zsh},
 };
 use clap_mangen::Man;
-use cli::{Manual, MetricField, Table};
+use cli::{Manual, MetricField, Shown, Table};
 
 pub use report::{REPORT, report_command, report_roff, write_report};
 
@@ -76,6 +76,12 @@ impl Page {
         &self.manual.tables
     }
 
+    /// The columns of `--live`.
+    #[must_use]
+    pub fn live(&self) -> &'static Shown {
+        self.manual.live
+    }
+
     /// The metrics of `--listen` and `--textfile`.
     #[must_use]
     pub fn metrics(&self) -> &[MetricField] {
@@ -117,6 +123,7 @@ impl Page {
             &section(Man::render_options_section)?.replace("\n.SH ", "\n.SS "),
             output,
             &self.tables().iter().map(table).collect::<String>(),
+            &live(self.manual.live),
             &metrics(self.metrics()),
             rest,
             &COMMON.replace("@OTHERS@", &self.others()),
@@ -208,6 +215,17 @@ fn table(table: &Table) -> String {
         .iter()
         .map(|field| format!(".TP\n.B {}\n{}\n", escaped(&field.name), escaped(&field.doc)));
     format!(".SS {}\n{}", escaped(table.title), columns.collect::<String>())
+}
+
+/// The columns of a screen, which the tables explain.
+fn live(shown: &Shown) -> String {
+    let list =
+        |names: &[&str]| names.iter().map(|name| format!(".I {}\n", escaped(name))).collect::<String>();
+    format!(
+        ".SS Columns of \\-\\-live\nFrom left to right:\n{}.br\nSorted by, the worst first:\n{}",
+        list(shown.columns),
+        list(shown.worst)
+    )
 }
 
 fn metrics(metrics: &[MetricField]) -> String {

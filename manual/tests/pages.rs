@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use cli::Field;
+use cli::{Field, Table};
 use sctptrace_manual::{Page, REPORT, pages, report_command, report_roff, write_report};
 
 #[path = "../../xtask/src/commands.rs"]
@@ -75,6 +75,29 @@ fn every_column_is_in_the_page() {
             assert!(!doc.is_empty() && text.contains(&format!(".TP .B {name} {doc}")), "{name}");
         }
     }
+}
+
+#[test]
+fn a_screen_shows_columns_that_there_are_and_sorts_by_those_it_shows() {
+    for page in pages() {
+        let live = page.live();
+        assert!((6..=10).contains(&live.columns.len()), "{}", page.name());
+        assert!(live.columns.contains(&"assoc_id") && !live.worst.is_empty(), "{}", page.name());
+        for name in live.columns {
+            let of_table =
+                page.tables().iter().filter(|table| table.objects.is_empty() || is_statistics(table));
+            let found = of_table.flat_map(|table| &table.fields).any(|field| field.name == *name);
+            assert!(found, "{}: {name}", page.name());
+            assert_eq!(live.columns.iter().filter(|other| *other == name).count(), 1, "{name}");
+        }
+        for name in live.worst.iter().chain(live.low) {
+            assert!(live.columns.contains(name), "{}: {name}", page.name());
+        }
+    }
+}
+
+fn is_statistics(table: &Table) -> bool {
+    table.objects.contains(&"interval")
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub const BANNERS: Banners = Banners { command: "sctp-bufmon", text: BANNER, csv
 /// Flags and columns of `sctp-bufmon`, for its man page and JSON schema.
 #[must_use]
 pub fn manual() -> Manual {
-    Manual::new::<Flags>(report::tables(), &metrics::METRICS)
+    Manual::new::<Flags>(report::tables(), &metrics::METRICS, &report::LIVE)
 }
 
 /// Parses the flags, traces until the end, and returns the exit code.

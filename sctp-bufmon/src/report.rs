@@ -6,8 +6,8 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Events, Findings, Form, Format,
     Get::{Bool, Fixed, Float, Int, Text},
-    IDENTITY, Metrics, OWNER, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Shared, Table,
-    draw, endpoints, ms, us,
+    IDENTITY, Metrics, OWNER, Out, PERCENTILES_BYTES, PERCENTILES_US, Part, Period, Rows, Shared, Shown,
+    Table, draw, endpoints, ms, us,
 };
 use probes::{
     DurationDist, Error, Identity, ValueDist,
@@ -219,6 +219,24 @@ const LIMITED: &[Column<Limited>] = &[
     ),
 ];
 
+/// What a screen shows: what stands still, what waits, and what limits the sender.
+pub const LIVE: Shown = Shown {
+    columns: &[
+        "assoc_id",
+        "peer",
+        "stall_total_ms",
+        "wait_total_us",
+        "limited_rwnd_us",
+        "limited_cwnd_us",
+        "util_max_pct",
+        "rwnd_min_bytes",
+        "rwnd_samples",
+        "comm",
+    ],
+    worst: &["stall_total_ms", "wait_total_us", "limited_rwnd_us", "limited_cwnd_us", "util_max_pct"],
+    low: &["rwnd_min_bytes"],
+};
+
 /// The columns that `--recv-wait` adds at the right end.
 const RECEIVED: &[&dyn Columns<Row>] = &[
     &Part { prefix: "recv_wait_", what: UNTIL_READ, of: |r: &Row| wait_of(r), columns: DIST_US },
@@ -378,7 +396,7 @@ impl Report {
         let form = Form::new(common);
         let mut columns: Vec<&'static dyn Columns<Row>> = Vec::new();
         match (form.format, form.extended) {
-            (Format::Json, _) => {
+            (Format::Json | Format::Live, _) => {
                 columns.extend::<[&dyn Columns<Row>; 2]>([&ASSOC, &ENDS]);
                 columns.extend([JSON, MORE].concat());
             }
@@ -392,7 +410,7 @@ impl Report {
             columns.extend(RECEIVED);
         }
         Self {
-            rows: Rows::new("bufmon", common, columns),
+            rows: Rows::new("bufmon", common, columns, &LIVE),
             waits: Events::new("bufmon", "sample", SAMPLE),
             stalls: Events::new("bufmon", "stall", STALL),
             findings: Findings::new("bufmon", common),

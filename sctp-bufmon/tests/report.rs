@@ -350,3 +350,16 @@ fn extended_text_has_the_largest_window() {
     assert_eq!(window("-q"), ["Average: 200.0 bytes", "Minimum: 100 bytes", "Samples: 2"]);
     assert_eq!(window("-qx"), ["Average: 200.0 bytes", "Minimum: 100 bytes", "Maximum: 300 bytes"]);
 }
+
+#[test]
+fn a_screen_begins_with_what_stands_still() {
+    let screen = TESTED.screen(&[], probe());
+    let table = screen.iter().position(|line| line.starts_with("assoc_id peer")).unwrap();
+    let row: Vec<_> = screen[table + 1].split_whitespace().collect();
+    // stall_total_ms, wait_total_us, limited_rwnd_us
+    assert_eq!(row[2..5], ["2000.000", "20000.000", "1500000.000"], "{screen:?}");
+    let lasts = screen[1..table].iter().any(|line| line.starts_with("Finding window_closed: association "));
+    assert!(lasts, "{screen:?}");
+    let sorted = TESTED.screen(&["--sort", "assoc_id"], probe());
+    assert_eq!(sorted.len(), screen.len());
+}

@@ -6,7 +6,8 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Column, Columns, Common, DIST_FIXED_US, Form, Format,
     Get::{Fixed, Int},
-    IDENTITY, Metrics, OWNER, Out, PERCENTILES_FIXED_US, Part, Period, Rows, Table, draw, endpoints, us,
+    IDENTITY, Metrics, OWNER, Out, PERCENTILES_FIXED_US, Part, Period, Rows, Shown, Table, draw, endpoints,
+    us,
 };
 use probes::{Due, DurationDist, Error, Histogram, Identity, jitter::Row};
 
@@ -152,6 +153,24 @@ impl Merged {
     }
 }
 
+/// What a screen shows: a row per stream of an association.
+pub const LIVE: Shown = Shown {
+    columns: &[
+        "assoc_id",
+        "stream_id",
+        "jitter_us",
+        "delta_p99_us",
+        "delta_max_us",
+        "samples",
+        "reordered",
+        "chunks",
+        "peer",
+        "comm",
+    ],
+    worst: &["jitter_us", "delta_max_us"],
+    low: &[],
+};
+
 /// Prints statistics in the form that the flags ask for.
 pub struct Report {
     rows: Rows<Line>,
@@ -180,7 +199,7 @@ impl Report {
         if form.extended {
             columns.extend(MORE);
         }
-        Self { rows: Rows::new("jitter", common, columns), form, ended: Merged::default() }
+        Self { rows: Rows::new("jitter", common, columns, &LIVE), form, ended: Merged::default() }
     }
 
     /// Prints lines of totals. In CSV these come only at the end of the run.
@@ -193,6 +212,7 @@ impl Report {
         match self.form.format {
             Format::Text => lines.try_for_each(|line| self.text(out, &line?, at_end)),
             Format::Csv if !at_end => Ok(()),
+            Format::Live => Ok(()),
             Format::Csv | Format::Json => self.rows.print(out, Period::Summary, lines),
         }
     }
@@ -242,6 +262,7 @@ impl cli::Report for Report {
     fn due(&self, at_end: bool) -> Option<Due> {
         let Form { format, extended, .. } = self.form;
         match format {
+            Format::Live => None,
             // Not for merged lines: these add the totals of ended associations at every interval.
             Format::Csv if extended && !at_end => None,
             Format::Text | Format::Csv if extended && at_end => Some(Due::All),

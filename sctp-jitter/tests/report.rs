@@ -73,3 +73,12 @@ fn text_comes_at_every_interval_and_at_the_end() {
     let text = TESTED.play(&["-q"], probe());
     assert_eq!(text.matches("Stream 0:\n  Samples: 5\n").count(), 2, "{text}");
 }
+
+#[test]
+fn a_screen_has_a_row_per_stream_the_most_uneven_first() {
+    let screen = TESTED.screen(&[], probe());
+    let rows: Vec<Vec<_>> =
+        screen[2..].iter().map(|line| line.split_whitespace().take(3).collect()).collect();
+    assert_eq!(rows, [["4", "0", "400.000"], ["3", "0", "100.000"], ["3", "1", "-"]], "{screen:?}");
+    assert!(screen[0].ends_with(", 2 "), "the rest is cut: {screen:?}");
+}

@@ -7,7 +7,7 @@ use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, EXTREMES_MS, Events, Findings, Form, Format,
     Get::{Bool, Fixed, Float, Int, Ip, Text},
     IDENTITY, LONGEST_SACK_DELAY, Metrics, OWNER, Out, PATH, PERCENTILES_MS, Part, Period, Rows, Shared,
-    Table, TimesOfDay, draw, endpoints, ms,
+    Shown, Table, TimesOfDay, draw, endpoints, ms,
 };
 use probes::{
     DurationDist, Error, Identity, kernel,
@@ -242,6 +242,24 @@ const STATES: &[Column<Update>] = &[
 const UPDATE_VALUES: Part<Update, Values> =
     Part { prefix: "", what: "", of: |u| Some(&u.values), columns: VALUES };
 
+/// What a screen shows: a row per path.
+pub const LIVE: Shown = Shown {
+    columns: &[
+        "assoc_id",
+        "path",
+        "rto_last_ms",
+        "t3_expiries",
+        "error_count",
+        "state",
+        "srtt_last_ms",
+        "samples",
+        "rtx_chunks",
+        "comm",
+    ],
+    worst: &["rto_last_ms", "t3_expiries", "error_count"],
+    low: &[],
+};
+
 /// The tables of all columns, for man page and JSON schema.
 pub fn tables() -> Vec<Table> {
     vec![
@@ -271,7 +289,7 @@ impl Report {
         let columns = if on_stdout { STDOUT } else { COLUMNS };
         let columns = [columns, if form.extended { MORE } else { &[] }].concat();
         Self {
-            rows: Rows::new("rto", common, columns),
+            rows: Rows::new("rto", common, columns, &LIVE),
             samples: Events::new("rto", "sample", SAMPLE),
             changes: Events::new("rto", "path", CHANGE),
             evidences: Evidences::default(),
@@ -341,7 +359,8 @@ impl cli::Report for Report {
             if self.findings.is_on() {
                 self.evidences.note(&update);
             }
-            if self.form.format == Format::Csv || !self.form.rows || !is_due(&update) {
+            let has_lines = matches!(self.form.format, Format::Text | Format::Json);
+            if !has_lines || !self.form.rows || !is_due(&update) {
                 continue;
             }
             if self.form.format == Format::Json {

@@ -235,3 +235,13 @@ fn an_expiry_has_its_old_rto_and_no_round_trip() {
     let change = first_of(&json, "path");
     assert_eq!((&change["old_state"], &change["new_state"]), (&"active".into(), &"pf".into()));
 }
+
+#[test]
+fn a_screen_has_a_row_per_path_with_the_last_rto() {
+    let screen = TESTED.screen(&[], probe());
+    let table = screen.iter().position(|line| line.starts_with("assoc_id path")).unwrap();
+    let names: Vec<_> = screen[table].split_whitespace().collect();
+    let row: Vec<_> = screen[table + 1].split_whitespace().collect();
+    let of = |name| row[names.iter().position(|other| *other == name).unwrap()];
+    assert_eq!((of("rto_last_ms"), of("t3_expiries"), of("samples")), ("600.000", "1", "2"), "{screen:?}");
+}

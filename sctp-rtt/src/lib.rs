@@ -47,7 +47,7 @@ pub const BANNERS: Banners = Banners {
 /// Flags and columns of `sctp-rtt`, for its man page and JSON schema.
 #[must_use]
 pub fn manual() -> Manual {
-    Manual::new::<Flags>(report::tables(), &metrics::METRICS)
+    Manual::new::<Flags>(report::tables(), &metrics::METRICS, &report::LIVE)
 }
 
 /// Parses the flags, traces until the end, and returns the exit code.

@@ -4,8 +4,8 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Clock, Column, Columns, Common, DIST_US, Events, Findings, Form, Format,
     Get::{Bool, Float, Int},
-    IDENTITY, Metrics, OWNER, Out, PATH, PERCENTILES_US, Part, Period, Rows, Shared, Table, TimesOfDay, draw,
-    endpoints, us,
+    IDENTITY, Metrics, OWNER, Out, PATH, PERCENTILES_US, Part, Period, Rows, Shared, Shown, Table,
+    TimesOfDay, draw, endpoints, us,
 };
 use probes::{
     DurationDist, Error, Identity,
@@ -78,6 +78,24 @@ const SAMPLE_VALUES: &[Column<Sample>] = &[
     Column::label("prompt", "the SACK was due at once", Bool(|s| Some(s.prompt))),
 ];
 
+/// What a screen shows: a row per path, as `-x` has it. Percentiles of an association's paths cannot be merged.
+pub const LIVE: Shown = Shown {
+    columns: &[
+        "assoc_id",
+        "path",
+        "rtt_p99_us",
+        "rtt_p50_us",
+        "rtt_max_us",
+        "samples",
+        "retransmitted",
+        "prompt_rtt_p99_us",
+        "comm",
+        "peer",
+    ],
+    worst: &["rtt_p99_us", "retransmitted"],
+    low: &[],
+};
+
 /// The tables of all columns, for man page and JSON schema.
 pub fn tables() -> Vec<Table> {
     vec![
@@ -104,7 +122,7 @@ impl Report {
         let form = Form::new(common);
         let columns = if form.extended { [COLUMNS, MORE].concat() } else { COLUMNS.to_vec() };
         Self {
-            rows: Rows::new("rtt", common, columns),
+            rows: Rows::new("rtt", common, columns, &LIVE),
             samples: Events::new("rtt", "sample", SAMPLE),
             findings: Findings::new("rtt", common),
             form,
@@ -162,6 +180,10 @@ impl cli::Report for Report {
     }
 
     fn records(&mut self, out: &mut Out, records: &mut Vec<Sample>) -> Result<()> {
+        if !self.form.samples {
+            records.clear();
+            return Ok(());
+        }
         let clock = Clock::now();
         let mut times = TimesOfDay::new(&clock, &self.form.zone);
         let mut line = String::new();

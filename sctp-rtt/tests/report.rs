@@ -116,3 +116,19 @@ fn a_sample_of_a_path_that_is_gone_has_nulls() {
     assert!(gone.contains(r#""local":null,"peer":null,"netns":null,"path":null,"tsn":0,"#), "{gone}");
     assert_eq!(first_of(&json, "end")["skipped"]["missed"], 3);
 }
+
+#[test]
+fn a_screen_has_a_row_per_path_the_slowest_first() {
+    let screen = TESTED.screen(&[], probe());
+    assert!(screen[0].starts_with("sctp-rtt: events LOST: 1, table entries EVICTED: 2; "), "{screen:?}");
+    let names = "assoc_id path     rtt_p99_us rtt_p50_us rtt_max_us samples retransmitted prompt_";
+    assert_eq!(screen[1], names);
+    let rows = [
+        "       3 10.3.0.1  70125.000  70125.000  70125.000       1             2",
+        "       3 10.2.0.1  20500.000  20500.000  20500.000       2             2",
+    ];
+    assert!(screen[2].starts_with(rows[0]) && screen[3].starts_with(rows[1]), "{screen:?}");
+    assert_eq!(screen.len(), 4);
+    let sorted = TESTED.screen(&["--sort", "samples"], probe());
+    assert!(sorted[2].starts_with(rows[1]) && sorted[3].starts_with(rows[0]), "{sorted:?}");
+}

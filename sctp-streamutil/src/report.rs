@@ -6,7 +6,7 @@ use anyhow::Result;
 use cli::{
     ASSOC_ID, Column, Columns, Common, Findings, Form, Format,
     Get::{Fixed, Int},
-    IDENTITY, List, Metrics, OWNER, Out, Part, Period, Rows, Table, draw, endpoints, us,
+    IDENTITY, List, Metrics, OWNER, Out, Part, Period, Rows, Shown, Table, draw, endpoints, us,
 };
 use probes::{
     Due, Error, Identity,
@@ -252,6 +252,24 @@ fn evenness(bytes: impl Iterator<Item = u64>) -> f64 {
     entropy / (shares.len() as f64).log2()
 }
 
+/// What a screen shows: a row per stream, as `-x` has it in CSV.
+pub const LIVE: Shown = Shown {
+    columns: &[
+        "assoc_id",
+        "stream_id",
+        "stream_hol_blocked_us",
+        "stream_hol_blocked_pct",
+        "stream_hol_messages",
+        "stream_chunks",
+        "stream_rtx_chunks",
+        "stream_bytes_per_s",
+        "peer",
+        "comm",
+    ],
+    worst: &["stream_hol_blocked_us", "stream_hol_messages", "stream_rtx_chunks", "stream_bytes_per_s"],
+    low: &[],
+};
+
 /// Prints statistics in the form that the flags ask for.
 pub struct Report {
     rows: Rows<Line>,
@@ -293,20 +311,20 @@ impl Report {
             _ => {}
         }
         Self {
-            rows: Rows::new("streamutil", common, columns),
+            rows: Rows::new("streamutil", common, columns, &LIVE),
             findings: Findings::new("streamutil", common),
             form,
         }
     }
 }
 
-/// Makes the lines to print: one per association, in extended CSV one per stream, or one without a stream
+/// Makes the lines to print: one per association, in extended CSV and on a screen one per stream, or one without a stream
 /// where nothing happened on any. Unless extended, leaves out associations that sent no data.
 fn lines(
     form: &Form,
     assocs: impl Iterator<Item = Result<Assoc, Error>>,
 ) -> impl Iterator<Item = Result<Line, Error>> {
-    let per_stream = form.extended && form.format == Format::Csv;
+    let per_stream = form.extended && matches!(form.format, Format::Csv | Format::Live);
     let lines = assocs.flat_map(move |assoc| {
         let (assoc, error) = match assoc {
             Ok(assoc) => (Some(Rc::new(assoc)), None),
@@ -365,6 +383,7 @@ impl cli::Report for Report {
     fn due(&self, at_end: bool) -> Option<Due> {
         match self.form.format {
             Format::Csv if !at_end => None,
+            Format::Live => None,
             Format::Text | Format::Csv if at_end => Some(Due::All),
             Format::Json if !at_end => Some(Due::Ended),
             _ => Some(Due::EndedAndLiving),

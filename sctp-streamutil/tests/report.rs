@@ -149,3 +149,12 @@ fn each_life_has_a_block_of_its_own() {
     assert!(blocks[0] > 0 && blocks[0] == blocks[1], "{text}");
     assert_eq!(plain.matches("Association 3:").count(), blocks.iter().sum::<usize>(), "{plain}");
 }
+
+#[test]
+fn a_screen_has_a_row_per_stream_the_blocked_first() {
+    let screen = TESTED.screen(&[], probe());
+    let rows: Vec<Vec<_>> =
+        screen[2..].iter().map(|line| line.split_whitespace().take(3).collect()).collect();
+    let expected = [["4", "1", "20000.000"], ["3", "65535", "0.000"], ["3", "0", "0.000"]];
+    assert_eq!(rows, expected, "{screen:?}");
+}

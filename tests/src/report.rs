@@ -122,6 +122,19 @@ impl<Flags: Parser + CommandFactory, R: Report<Row: Clone>> Tested<'_, Flags, R>
         String::from_utf8(buffer.0.take()).expect("text")
     }
 
+    /// Runs the command's report for a screen of 80 columns, with further flags. Returns the screen's lines after the first
+    /// interval, without control sequences.
+    ///
+    /// # Panics
+    /// Where the flags are wrong, or there is no such screen.
+    pub fn screen(&self, args: &[&str], probe: Fake<R::Record, R::Row>) -> Vec<String> {
+        let output = self.play(&[&["-L"], args].concat(), probe);
+        // One at the begin, one for each of two intervals.
+        let frames: Vec<_> = output.split("\x1b[H").skip(1).collect();
+        assert_eq!(frames.len(), 3, "{output:?}");
+        frames[1].lines().map(plain).filter(|line| !line.is_empty()).collect()
+    }
+
     /// Runs the command's report in each form of output, and has `contract.py` check each output: a script
     /// that shares no code with the commands. `probe` makes a new probe for each form.
     ///
@@ -157,6 +170,17 @@ impl<Flags: Parser + CommandFactory, R: Report<Row: Clone>> Tested<'_, Flags, R>
         fs::write(&output, self.play(args, probe)).expect("the output is kept");
         contract("json", &output, Some(&schema));
     }
+}
+
+/// A line without control sequences.
+fn plain(line: &str) -> String {
+    let mut parts = line.split('\x1b');
+    let first = parts.next().unwrap_or_default().to_owned();
+    let text = |part: &'_ str| {
+        part.split_once(|c: char| c.is_ascii_alphabetic())
+            .map_or_else(String::new, |(_, text)| text.to_owned())
+    };
+    parts.fold(first, |line, part| line + &text(part))
 }
 
 /// Has `contract.py` check an output of the given form. `file` is the file that `-f` wrote, or with JSON the
