@@ -585,8 +585,9 @@ fn ten_thousand_associations_are_a_small_scrape() {
     (1..=100).for_each(|n| exporter.add(&change(n, 2)));
     let text = text(&exporter, TextFormat::Prometheus);
     assert!(text.len() < 30_000, "{}", text.len());
-    let count =
-        parse(&text).iter().filter(|(sample, _)| sample.0 == "sctp_count_total").map(|(_, n)| n).sum();
+    let samples = parse(&text);
+    let counts = samples.iter().filter(|(sample, _)| sample.0 == "sctp_count_total");
+    let count: f64 = counts.map(|(_, n)| n).sum();
     assert_eq!(count, 10_100.0);
 }
 
