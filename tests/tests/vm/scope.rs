@@ -37,7 +37,9 @@ const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths",
 
 /// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes long, or repeats another case with
 /// kprobes or with another command of the same family.
-const LONG: [&str; 30] = [
+const LONG: [&str; 32] = [
+    "containers",
+    "live",
     "metrics-kprobe",
     "bufmon-limited-kprobe",
     "recv-wait-kprobe",
