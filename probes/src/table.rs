@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn a_writer_that_does_not_finish_costs_its_entry_and_no_other() {
         let mut memory: File = memfd_create("entries", MFdFlags::empty()).unwrap().into();
-        memory.write_all(&bytes(&[[2, 7, 1], [5, 8, 5]])).unwrap();
+        memory.write_all(&bytes(&[[1, 7, 2], [5, 8, 5]])).unwrap();
         let table: Table<Entry> = Table::new(&memory, 2).unwrap();
         assert_eq!(table.read(0, is_consistent), None);
         assert_eq!(table.busy(), 1);
@@ -317,11 +317,13 @@ mod tests {
     #[test]
     fn a_writer_that_pauses_is_waited_for() {
         let mut memory: File = memfd_create("entries", MFdFlags::empty()).unwrap().into();
-        memory.write_all(&bytes(&[[2, 7, 1]])).unwrap();
+        // A writer raises `seq_head` first, and `seq_tail` last.
+        memory.write_all(&bytes(&[[1, 7, 2]])).unwrap();
         let table: Table<Entry> = Table::new(&memory, 1).unwrap();
         let writer = thread::spawn(move || {
             thread::sleep(PAUSE * 20);
-            memory.write_all_at(&bytes(&[[2, 9, 2]]), 0).unwrap();
+            memory.write_all_at(&9_u64.to_ne_bytes(), 8).unwrap();
+            memory.write_all_at(&2_u64.to_ne_bytes(), 0).unwrap();
         });
         assert_eq!(table.read(0, is_consistent), Some([2, 9, 2]));
         assert_eq!(table.busy(), 0);

@@ -37,7 +37,7 @@ for tool in $TOOLS; do
     echo $status >live-$tool.status
 done
 trace_stop
-{ TERM=xterm sctp-rtt -L 2>pipe.err; echo $? >pipe.status; } | cat >pipe.out
+{ TERM=xterm sctp-rtt -L 2>pipe.err || echo $? >pipe.status; } | cat >pipe.out
 for tool in $TOOLS; do exits 2 file-$tool env TERM=xterm sctp-$tool -L; done
 term=dumb
 on_terminal sctp-rtt -L >dumb.out && status=0 || status=$?
