@@ -665,6 +665,7 @@ fn a_shared_buffer_limits_who_holds_nothing_of_it() {
         let (stats, state) = (entry.stats, entry.state);
         assert_eq!((stats.held, stats.held_by_all), (0, SNDBUF.into()));
         assert_eq!((state.sndbuf, state.rcvbuf), (SNDBUF, Buffer::UP.rcvbuf as u32));
+        assert_eq!([state.sndbuf_used, state.sndbuf_limit], [SNDBUF; 2], "full at the last look");
         assert_eq!((state.sock_assocs, state.peer_rwnd), (2, Buffer::UP.peer_rwnd));
         assert_eq!(state.sndbuf_policy, 0);
     }

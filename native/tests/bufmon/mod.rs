@@ -49,6 +49,8 @@ pub struct State {
     pub limited_by: u32,
     pub waiting: u32,
     pub refused: u32,
+    pub sndbuf_used: u32,
+    pub sndbuf_limit: u32,
     pub sndbuf: u32,
     pub rcvbuf: u32,
     pub peer_rwnd: u32,
