@@ -67,7 +67,7 @@ sleep 3
 for tool in TOOLS_AND_PORTS; do scrape ${tool%:*} ${tool#*:}; done
 for ns in a b; do
     ip netns exec $ns cat /proc/net/sctp/assocs | awk -v ns=$(stat -L -c %i /run/netns/$ns) -v name=$ns \\
-        '$7 > 0 { print $7, name, ns, $12, $13 }'
+        '$7 + 0 > 0 { print $7, name, ns, $12, $13 }'
 done >assocs
 for pid in $(pidof sctp-traffic); do
     echo $pid $(cat /proc/$pid/comm) $(stat -L -c %i /proc/$pid/ns/net) $(sed -n 's/^0:://p' /proc/$pid/cgroup) \\
