@@ -1,6 +1,6 @@
 //! Reads the files that a case left, and has the checks that several cases share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +21,17 @@ use crate::suite::KPROBE;
 pub fn captured(folder: &Path, interfaces: &[&str]) -> Result<Vec<Frame>> {
     let paths: Vec<_> = interfaces.iter().map(|interface| folder.join(format!("{interface}.pcap"))).collect();
     capture::read(&paths)
+}
+
+/// Returns the kernel's counters that the case has left in the file `snmp`, by their names in /proc/net/sctp/snmp.
+pub fn kernel_counters(folder: &Path) -> Result<HashMap<String, u64>> {
+    text(&folder.join("snmp"))?
+        .lines()
+        .map(|line| {
+            let (name, value) = line.split_once(char::is_whitespace).context("snmp")?;
+            Ok((name.to_owned(), value.trim().parse()?))
+        })
+        .collect()
 }
 
 /// Returns the objects of a JSON Lines file.

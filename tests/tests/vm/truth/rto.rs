@@ -7,11 +7,10 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::sctp::Chunk;
 use sctptrace_tests::truth::rtt::Flow;
-use sctptrace_tests::vm::text;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::compare::{LeftOut, Report, captured, traffic};
+use crate::compare::{LeftOut, Report, captured, kernel_counters, traffic};
 
 /// A jiffy in ms: 1000 / `CONFIG_HZ` of the guests' kernels.
 const JIFFY_MS: f64 = 4.0;
@@ -70,7 +69,7 @@ pub fn check(folder: &Path, left_out: LeftOut) -> Result<()> {
     if left_out.is_nothing() {
         check_chain(&report)?;
     }
-    let snmp = counters(&text(&folder.join("snmp"))?)?;
+    let snmp = kernel_counters(folder)?;
     let expiries: Vec<_> = paths.values().flatten().filter(|sample| sample.cause == "t3").cloned().collect();
     ensure!(
         left_out.explains(expiries.len() as u64, snmp["SctpT3RtxExpireds"]),
@@ -175,15 +174,6 @@ fn check_arithmetic(before: Option<&Sample>, sample: &Sample) -> Result<()> {
         ensure!(sample.rto_ms >= rto, "RTO: {sample:?}");
     }
     Ok(())
-}
-
-fn counters(snmp: &str) -> Result<HashMap<String, u64>> {
-    snmp.lines()
-        .map(|line| {
-            let (name, value) = line.split_once(char::is_whitespace).context("snmp")?;
-            Ok((name.to_owned(), value.trim().parse()?))
-        })
-        .collect()
 }
 
 /// Scenarios `clean` and `full-speed`: round-trip times are the only cause of samples, and no retransmission
@@ -379,7 +369,7 @@ pub fn check_chain(report: &Report) -> Result<()> {
 /// shows that the path becomes potentially failed.
 pub fn check_shutdown(folder: &Path, left_out: LeftOut) -> Result<()> {
     let report = Report::read(folder, "rto")?;
-    let snmp = counters(&text(&folder.join("snmp"))?)?;
+    let snmp = kernel_counters(folder)?;
     let samples = report.of::<Sample>("sample")?;
     let expiries = samples.iter().filter(|sample| sample.cause == "t2").count() as u64;
     ensure!(expiries >= 3, "{expiries} expiries");
