@@ -246,16 +246,23 @@ fn blocks(text: &str) -> Result<Vec<Block>> {
 
 /// Returns the lines of an output without all that may differ from run to run. Every number becomes 0, and
 /// successive blanks become one. A line that begins with a digit is a table's row: only its number of fields
-/// remains. Successive equal lines become one, as the number of rows may differ.
+/// remains. Successive equal lines become one, as the number of rows may differ. A command's findings come after its other
+/// lines: between which rows they are printed depends on when an interval ends.
 fn shape(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = text
-        .lines()
-        .map(
-            |line| {
-                if line.starts_with(|char: char| char.is_ascii_digit()) { fields(line) } else { mask(line) }
-            },
-        )
-        .collect();
+    let (mut lines, mut findings) = (Vec::new(), Vec::new());
+    for line in text.lines() {
+        if line.starts_with("# ") {
+            lines.append(&mut findings);
+        }
+        if line.starts_with("Finding ") {
+            findings.push(mask(line));
+        } else if line.starts_with(|char: char| char.is_ascii_digit()) {
+            lines.push(fields(line));
+        } else {
+            lines.push(mask(line));
+        }
+    }
+    lines.append(&mut findings);
     lines.dedup();
     lines
 }
@@ -319,6 +326,14 @@ mod tests {
         assert_ne!(shape("1,2,3"), shape("1,2"));
         assert_ne!(shape("RTO: 1 ms"), shape("RTO: - ms"));
         assert_ne!(shape("a 1\nb 1"), shape("b 1\na 1"));
+        let [early, late] = ["1 2\nFinding x: 3\n4 5\nend", "1 2\n3 4\n4 5\nFinding x: 7\nend"];
+        assert_eq!(shape(early), shape(late), "between which rows");
+        assert_ne!(shape(early), shape("1 2\n4 5\nend"), "none");
+        assert_ne!(
+            shape("# a\nFinding x: 3\n# b\nend"),
+            shape("# a\n# b\nFinding x: 3\nend"),
+            "of the other command"
+        );
     }
 
     #[test]
