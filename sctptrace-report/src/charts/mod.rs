@@ -2,6 +2,7 @@
 
 mod blocking;
 mod buffers;
+mod figures;
 mod jitter;
 mod latency;
 mod limited;
