@@ -12,6 +12,7 @@ use std::ptr;
 use std::time::Duration;
 
 use libc::{c_int, sctp_rcvinfo, sctp_sndinfo};
+use nix::sys::socket::{setsockopt, sockopt};
 use serde::Serialize;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -262,6 +263,8 @@ pub struct Received {
     pub stream: u16,
     /// The message's payload protocol identifier, in host byte order.
     pub ppid: u32,
+    /// When the packet arrived, on `CLOCK_REALTIME`; `None` without [`SctpSocket::note_arrivals`].
+    pub arrived: Option<Duration>,
 }
 
 /// How to send a message: the arguments of [`SctpSocket::send`].
@@ -471,6 +474,14 @@ impl SctpSocket {
         if ready < 0 { Err(io::Error::last_os_error()) } else { Ok(ready > 0) }
     }
 
+    /// Has the kernel note when packets arrive ([`Received::arrived`]).
+    ///
+    /// # Errors
+    /// Those of `setsockopt(2)`.
+    pub fn note_arrivals(&self) -> io::Result<()> {
+        setsockopt(&self.0, sockopt::ReceiveTimestampns, &true).map_err(io::Error::from)
+    }
+
     /// Receives the next message, or as much of it as fits into `buffer`.
     ///
     /// # Errors
@@ -489,16 +500,26 @@ impl SctpSocket {
         let length = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut header, 0) };
         let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
         let complete = header.msg_flags & libc::MSG_EOR != 0;
-        let mut received = Received { length, complete, assoc_id: 0, stream: 0, ppid: 0 };
-        // SAFETY: CMSG_FIRSTHDR gives null or a header that the kernel wrote inside `control`; its type says
-        // that `sctp_rcvinfo` follows.
+        let mut received = Received { length, complete, assoc_id: 0, stream: 0, ppid: 0, arrived: None };
+        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give null or a header that the kernel wrote inside `control`; its type
+        // says what follows.
         unsafe {
-            let first = libc::CMSG_FIRSTHDR(&raw const header);
-            if !first.is_null() && (*first).cmsg_level == LEVEL && (*first).cmsg_type == libc::SCTP_RCVINFO {
-                let info: sctp_rcvinfo = ptr::read_unaligned(libc::CMSG_DATA(first).cast());
-                received.assoc_id = info.rcv_assoc_id;
-                received.stream = info.rcv_sid;
-                received.ppid = u32::from_be(info.rcv_ppid);
+            let mut next = libc::CMSG_FIRSTHDR(&raw const header);
+            while !next.is_null() {
+                match ((*next).cmsg_level, (*next).cmsg_type) {
+                    (LEVEL, libc::SCTP_RCVINFO) => {
+                        let info: sctp_rcvinfo = ptr::read_unaligned(libc::CMSG_DATA(next).cast());
+                        received.assoc_id = info.rcv_assoc_id;
+                        received.stream = info.rcv_sid;
+                        received.ppid = u32::from_be(info.rcv_ppid);
+                    }
+                    (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                        let time: libc::timespec = ptr::read_unaligned(libc::CMSG_DATA(next).cast());
+                        received.arrived = Some(Duration::new(time.tv_sec as u64, time.tv_nsec as u32));
+                    }
+                    _ => {}
+                }
+                next = libc::CMSG_NXTHDR(&raw const header, next);
             }
         }
         Ok(received)
