@@ -113,7 +113,7 @@ impl<'a> Session<'a> {
             let mut run = Run::new(banners, common, probe, report, out)
                 .in_kernel(ftrace, stopped)
                 .with_metrics(exporter, text_file);
-            let mut progress = Progress::new(banners, common, run.started());
+            let mut progress = Progress::new(banners, common, run.started(), stderr()?);
             let descriptor = screen.as_ref().map(Terminal::descriptor);
             confine(&run.needs(sockets, descriptor)).context("cannot confine itself")?;
             if let Some(screen) = &screen {

@@ -3,19 +3,24 @@
 //! intervals and its end.
 
 use std::{
-    fs::File,
-    io::{self, Write},
-    os::fd::{AsFd, OwnedFd},
+    fs::{File, OpenOptions},
+    io::{self, IsTerminal, Write},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread::sleep,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use nix::{
     errno::Errno,
+    libc,
     sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
 };
 use probes::async_fd;
@@ -36,6 +41,22 @@ const PIPE_BUF: usize = 4096;
 
 /// While [`Sink::write`] waits for a slow reader, it checks this often whether a signal has come.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long to sleep where a stream counts as ready and takes nothing, so that asking again does not take a whole CPU.
+const NOT_READY: Duration = Duration::from_millis(1);
+
+/// Opens a terminal anew, so that a write to it does not wait: a terminal that is stopped (Ctrl-S), or whose other end
+/// nobody reads, may be ready for a few bytes, and a longer write waits for good. Only a description of one's own can be
+/// non-blocking, as the shell needs a blocking one. Returns the file itself where it is no terminal, and where it cannot be
+/// opened: it belongs to another user (`su`), or /proc is missing.
+pub(crate) fn unblocked(file: File) -> File {
+    if !file.is_terminal() {
+        return file;
+    }
+    let mut anew = OpenOptions::new();
+    anew.write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    anew.open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or(file)
+}
 
 /// A destination of lines, with the pending lines: those not written yet.
 pub(crate) struct Sink {
@@ -352,9 +373,9 @@ impl Write for Pieces<'_> {
     }
 }
 
-/// A pipe, socket or terminal. Stays in blocking mode, as other processes that have it open expect. A write
-/// must not block all the same: so each write waits until the stream is ready, and has at most [`PIPE_BUF`]
-/// bytes.
+/// A pipe, socket or terminal. A pipe or socket stays in blocking mode, as other processes that have it open expect. A
+/// write must not block all the same: so each write waits until the stream is ready, and has at most [`PIPE_BUF`] bytes. A
+/// terminal, which may be ready for fewer bytes, is opened anew: see [`unblocked`].
 struct Stream {
     file: File,
     /// An epoll instance with only the stream's descriptor, level-triggered: it shows whether the stream is
@@ -367,6 +388,7 @@ impl To {
     /// Makes a [`To::Stream`], or a [`To::File`] if the descriptor cannot be polled, such as that of a
     /// regular file.
     fn open(file: File) -> Result<Self> {
+        let file = unblocked(file);
         let ready = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         match ready.add(&file, EpollEvent::new(EpollFlags::EPOLLOUT, 0)) {
             Ok(()) => Ok(Self::Stream(Stream { file, ready, watch: None })),
@@ -387,8 +409,12 @@ impl Stream {
             match self.file.write(&most[..lines]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => *written += n,
-                // Another process has set the stream to non-blocking mode.
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // A terminal that has room for one byte is ready, and does not take a line's end, which is two. Or another
+                // process has set the stream to non-blocking mode.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    sleep(NOT_READY);
+                    return Ok(());
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
@@ -408,11 +434,39 @@ fn is_ready(epoll: &Epoll, within: Duration) -> bool {
 mod tests {
     use std::io::Read;
 
-    use nix::unistd::pipe;
+    use nix::{pty::openpty, unistd::pipe};
+    use rustix::termios::{Action, tcflow};
 
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Writes more than a terminal holds, to one whose other end nobody reads. Returns the lines that were dropped.
+    fn dropped_by_a_terminal(stop: bool) -> u64 {
+        let pty = openpty(None, None).unwrap();
+        if stop {
+            tcflow(&pty.slave, Action::OOff).unwrap();
+        }
+        let mut sink = Sink::open("the terminal".to_owned(), pty.slave.into()).unwrap();
+        let patience = Duration::from_millis(20);
+        sink.set_patience(Some(Patience {
+            within: patience,
+            until: Instant::now() + HOUR,
+            stopped: Arc::default(),
+        }));
+        for number in 0..20_000 {
+            sink.line(|line| Ok(writeln!(line, "line {number}")?)).unwrap();
+        }
+        sink.finish().unwrap();
+        sink.dropped()
+    }
+
+    /// Without a description of its own, the sink waited here for good.
+    #[test]
+    fn a_terminal_that_nobody_reads_is_not_waited_for() {
+        assert!((1..20_000).contains(&dropped_by_a_terminal(false)));
+        assert_eq!(dropped_by_a_terminal(true), 20_000);
+    }
 
     fn pipe_sink() -> (File, Sink) {
         let (reader, writer) = pipe().unwrap();

@@ -3,12 +3,9 @@
 
 use std::{
     env,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, ErrorKind, IsTerminal, Write},
-    os::{
-        fd::{AsFd, AsRawFd, RawFd},
-        unix::fs::OpenOptionsExt,
-    },
+    os::fd::{AsFd, AsRawFd, RawFd},
     panic::{set_hook, take_hook},
     sync::{
         Once, OnceLock,
@@ -29,7 +26,7 @@ use rustix::termios::{
 };
 
 use super::{Size, screen::USUAL};
-use crate::sink::END_PATIENCE;
+use crate::sink::{END_PATIENCE, unblocked};
 
 /// The alternate screen, empty, without a cursor.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[2J";
@@ -73,7 +70,7 @@ impl Terminal {
     /// # Errors
     /// Where standard output is no terminal.
     pub(crate) fn open() -> Result<Self> {
-        let file = open()?;
+        let file = unblocked(io::stdout().as_fd().try_clone_to_owned()?.into());
         let modes = tcgetattr(&file).context("cannot read the terminal's modes")?;
         let (file, modes) = SAVED.get_or_init(|| (file, modes));
         Ok(Self { file, modes })
@@ -146,14 +143,6 @@ fn leave(patience: Duration) {
     // Nothing can be done about an error: the terminal is gone.
     let _ = tcflush(file, QueueSelector::IFlush);
     let _ = tcsetattr(file, OptionalActions::Now, modes);
-}
-
-/// Opens the terminal anew: only its own description can be non-blocking, and the shell keeps a blocking one. Where the
-/// terminal belongs to another user (`su`), the shell's has to do.
-fn open() -> io::Result<File> {
-    let mut anew = OpenOptions::new();
-    anew.write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    anew.open("/proc/self/fd/1").or_else(|_| Ok(io::stdout().as_fd().try_clone_to_owned()?.into()))
 }
 
 /// Writes to the terminal; gives up where it takes nothing for longer than `patience`.

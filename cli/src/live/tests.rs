@@ -360,7 +360,8 @@ fn child() {
         let rows = Rows::new("x", &common, COLUMNS.to_vec(), &SHOWN);
         let report = Simple { rows, form: Form::new(&common) };
         let mut run = Run::new(&BANNERS, &common, Fake { mode, ended: 0 }, report, out);
-        let mut progress = Progress::new(&BANNERS, &common, run.started());
+        let stderr = io::stderr().as_fd().try_clone_to_owned().unwrap();
+        let mut progress = Progress::new(&BANNERS, &common, run.started(), stderr.into());
         confine(&run.needs(Vec::new(), Some(terminal.descriptor()))).unwrap();
         terminal.enter().unwrap();
         run.resize(terminal.size());

@@ -2,14 +2,14 @@
 //! process has which socket, by `/proc`, with what the commands report. All associations go on sending until
 //! the end.
 
-use std::env::{args_os, current_exe};
+use std::env::{args_os, current_exe, var};
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, id};
 use std::thread;
 use std::time::Duration;
 
@@ -17,18 +17,33 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use nix::fcntl::{F_SETFD, FdFlag, fcntl};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::unistd::pause;
 use sctptrace_tests::socket::{Outgoing, SctpSocket, fork};
 
 /// The payload protocol of all messages: NGAP.
 const PPID: u32 = 60;
 /// Time between two messages of an association.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The first descriptor that a service gets from systemd (sd_listen_fds(3)).
+const LISTEN_FD: RawFd = 3;
 
 #[derive(Parser)]
 #[command(about, version)]
 enum Role {
     /// Accepts associations, each for a child process; at the next port, peels associations off
     Server {
+        /// Own address
+        #[arg(long)]
+        bind: IpAddr,
+        /// Own port
+        #[arg(long)]
+        port: u16,
+        /// Accept on a socket that this process has got as a service gets it from systemd (sd_listen_fds(3))
+        #[arg(long)]
+        activated: bool,
+    },
+    /// Listens as systemd does for a service's socket unit, starts the service, and keeps the socket open
+    Activate {
         /// Own address
         #[arg(long)]
         bind: IpAddr,
@@ -60,16 +75,14 @@ enum Role {
 
 fn main() -> Result<()> {
     match Role::parse_from(args_os()) {
-        Role::Server { bind, port } => serve(bind, port),
+        Role::Server { bind, port, activated } => serve(bind, port, activated),
+        Role::Activate { bind, port } => activate(bind, port),
         Role::Client { bind, to, port, delay } => {
             let ends = |offset| [SocketAddr::new(bind, 0), SocketAddr::new(to, port + offset)];
             make(&ends(0), &ends(1), Duration::from_millis(delay))
         }
         Role::Hold { descriptor } => {
-            // SAFETY: by the contract of the command line nothing else has this descriptor.
-            #[allow(unsafe_code)]
-            let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
-            keep_sending(&SctpSocket::of(socket));
+            keep_sending(&inherited(descriptor));
             Ok(())
         }
     }
@@ -96,16 +109,55 @@ fn echo(socket: &SctpSocket) {
     }
 }
 
-fn serve(bind: IpAddr, port: u16) -> Result<()> {
+/// A socket that this process had before exec(2).
+fn inherited(descriptor: RawFd) -> SctpSocket {
+    // SAFETY: by the contract of the command line nothing else has this descriptor.
+    #[allow(unsafe_code)]
+    let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    SctpSocket::of(socket)
+}
+
+fn listen(bind: IpAddr, port: u16) -> Result<SctpSocket> {
+    let listener = SctpSocket::new(SocketAddr::new(bind, 0), false)?;
+    listener.bind(&[SocketAddr::new(bind, port)])?;
+    listener.plain().listen(16)?;
+    Ok(listener)
+}
+
+fn activate(bind: IpAddr, port: u16) -> Result<()> {
+    let listener = listen(bind, port)?;
+    let addresses = ["--bind".to_owned(), bind.to_string(), "--port".to_owned(), port.to_string()];
+    let program = current_exe()?;
+    ensure!(listener.plain().as_raw_fd() == LISTEN_FD, "another descriptor than {LISTEN_FD}");
+    fcntl(listener.plain(), F_SETFD(FdFlag::empty()))?;
+    fork(|| {
+        let mut service = Command::new(program);
+        service.args(["server", "--activated"]).args(&addresses);
+        let error = service.env("LISTEN_FDS", "1").env("LISTEN_PID", id().to_string()).exec();
+        eprintln!("cannot run the service: {error}");
+    })?;
+    loop {
+        pause();
+    }
+}
+
+fn serve(bind: IpAddr, port: u16, activated: bool) -> Result<()> {
     let many = SctpSocket::new(SocketAddr::new(bind, 0), true)?;
     many.bind(&[SocketAddr::new(bind, port + 1)])?;
     many.plain().listen(16)?;
     fork(|| peel(&many))?;
     drop(many);
 
-    let listener = SctpSocket::new(SocketAddr::new(bind, 0), false)?;
-    listener.bind(&[SocketAddr::new(bind, port)])?;
-    listener.plain().listen(16)?;
+    let listener = if activated {
+        let is_mine = |name, value: String| var(name).as_deref() == Ok(&value);
+        ensure!(
+            is_mine("LISTEN_FDS", "1".to_owned()) && is_mine("LISTEN_PID", id().to_string()),
+            "no socket"
+        );
+        inherited(LISTEN_FD)
+    } else {
+        listen(bind, port)?
+    };
     eprintln!("listening");
     loop {
         let socket = listener.accept()?;

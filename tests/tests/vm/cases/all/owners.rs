@@ -14,13 +14,14 @@ use serde_json::Value;
 use crate::compare::{objects, of_type};
 use crate::suite::Suite;
 
+/// The server has its listening socket from another process, as a service has one from systemd; that process keeps it open.
 /// One client hands its sockets on before the commands start; another does so later, in a pid namespace of its own. The
 /// file `owners` has a line for each pair of an association and a process that has the association's socket open: the
 /// association's id, and the process's number, name and cgroup.
 const OWNERS: &str = "
 topology; path 10ms
 mkdir -p /sys/fs/cgroup/core.slice/amf.service
-b sctp-owners server --bind 10.2.0.1 --port 5000 2>server.err &
+b sctp-owners activate --bind 10.2.0.1 --port 5000 2>server.err &
 until_true 10 grep -qs listening server.err
 /sbin/ip netns exec a sctp-owners client --bind 10.1.0.1 --to 10.2.0.1 --port 5000 2>early.err &
 early=$!
