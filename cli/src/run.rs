@@ -258,14 +258,15 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         self.probe.end_interval();
         self.some_records()?;
         self.look()?;
-        if let Some(mut file) = self.text_file.take() {
-            file.write(&self.metrics(TextFormat::Prometheus))?;
-            self.text_file = Some(file);
-        }
         let patience = self.patience(self.common.interval);
         self.out.set_patience(Some(&patience));
         self.statistics(false)?;
         self.out.set_patience(None);
+        // With the findings of this interval.
+        if let Some(mut file) = self.text_file.take() {
+            file.write(&self.metrics(TextFormat::Prometheus))?;
+            self.text_file = Some(file);
+        }
         self.draw()
     }
 
@@ -285,11 +286,11 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         self.rest(&patience(REST, REST))?;
         self.rest_of_lifecycle(&patience(REST, REST))?;
         self.look()?;
+        self.out.set_patience(Some(&patience(END_PATIENCE, END)));
+        self.statistics(true)?;
         if let Some(file) = self.text_file.take() {
             file.finish(&self.metrics(TextFormat::Prometheus))?;
         }
-        self.out.set_patience(Some(&patience(END_PATIENCE, END)));
-        self.statistics(true)?;
         self.draw()?;
         let mut accounting = self.probe.accounting();
         accounting.lost += self.unwritten;
