@@ -24,7 +24,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 ];
 
 /// Debian packages that building and testing need.
-const PACKAGES: [&str; 28] = [
+const PACKAGES: [&str; 29] = [
     "bsdutils",
     "busybox-static",
     "chromium",
@@ -52,6 +52,7 @@ const PACKAGES: [&str; 28] = [
     "sip-tester",
     "socat",
     "tcpdump",
+    "tmux",
     "zlib1g-dev",
 ];
 

@@ -1,6 +1,8 @@
 //! `--live`: the screen shows what JSON has, and the terminal is left as it was.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
@@ -48,9 +50,82 @@ echo $status >sort.status
 on_terminal "stty -g >before; sctp-rtt -L -d 2; stty -g >after" >modes.out
 "#;
 
-/// Adds the case.
+/// Each command in tmux, upon 80 x 24 and then 200 x 50, ended by Ctrl-C and by SIGTERM. Beside the screens: what tmux says of
+/// the pane (the alternate screen, the cursor, the column), the terminal's modes, and the shell's exit status.
+const IN_TMUX: &str = r#"
+topology; path 10ms
+tm() { tmux -L bed "$@"; }
+pane() { tm display-message -p '#{alternate_on} #{cursor_flag} #{cursor_x}'; }
+tm -f /dev/null new-session -d -x 80 -y 24 sh
+tm send-keys "PS1='> '; clear; echo before the screen" Enter
+serve --bind 10.2.0.1 --sack-delay 40 --associations 5
+a sctp-traffic client --bind 10.1.0.1 --associations 5 --count 20000 --rate 50 --size 100 --nodelay >client.json &
+for tool in $TOOLS; do
+    # Arrivals are at b.
+    ns=a; [ $tool != jitter ] || ns=b
+    for how in INT TERM; do
+        tm resize-window -x 80 -y 24
+        tm send-keys "stty -g >$tool-$how.modes; sctp-$tool -L -i 1 --netns /run/netns/$ns; echo \$? >$tool-$how.status; stty -g >>$tool-$how.modes" Enter
+        until_true 30 pidof sctp-$tool
+        until_true 60 attached $(pidof sctp-$tool)
+        sleep 2.5
+        tm capture-pane -p >$tool-$how.80
+        pane >$tool-$how.panes
+        tm resize-window -x 200 -y 50
+        sleep 2.5
+        tm capture-pane -p >$tool-$how.200
+        if [ $how = INT ]; then tm send-keys C-c; else kill -TERM $(pidof sctp-$tool); fi
+        until_true 30 test -s $tool-$how.status
+        sleep 0.5
+        tm capture-pane -p >$tool-$how.after
+        pane >>$tool-$how.panes
+    done
+done
+tm kill-server
+killall -KILL sctp-traffic
+wait || true
+"#;
+
+/// Adds the cases.
 pub fn add(suite: &mut Suite) {
     suite.add(Series::V6_12, Mode::Icount, Case::new("live", SCRIPT), check);
+    let limit = Duration::from_secs(300);
+    let case = Case { limit, programs: &["tmux"], ..Case::new("live-tmux", IN_TMUX) };
+    suite.add(Series::V6_12, Mode::Icount, case, check_in_tmux);
+}
+
+fn check_in_tmux(folder: &Path) -> Result<()> {
+    for run in TOOLS.iter().flat_map(|tool| ["INT", "TERM"].map(|how| format!("{tool}-{how}"))) {
+        let file = |end: &str| text(&folder.join(format!("{run}.{end}")));
+        let (tool, _) = run.split_once('-').context("a run")?;
+        for (width, height) in [(80, 24), (200, 50)] {
+            let screen = file(&width.to_string())?;
+            let lines: Vec<_> = screen.trim_end().lines().collect();
+            ensure!(lines.len() <= height && lines.iter().all(|line| line.len() <= width), "{run}: {screen}");
+            let head = lines.first().is_some_and(|line| {
+                line.starts_with(&format!("sctp-{tool}: ")) && line.contains("5 associations, nothing lost")
+            });
+            let names = lines.iter().position(|line| line.starts_with("assoc_id"));
+            let names = names.with_context(|| format!("{run}: no names: {screen}"))?;
+            let ids: BTreeSet<_> =
+                lines[names + 1..].iter().filter_map(|line| line.split_whitespace().next()).collect();
+            ensure!(head && (ids.len() == 5 || lines.len() == height), "{run}: {screen}");
+            ensure!(width == 80 || lines[names].contains(" comm"), "{run}: {screen}");
+        }
+        // While the command ran: the alternate screen without a cursor. After it: the shell's, at its prompt.
+        ensure!(
+            file("panes")?.lines().map(|pane| &pane[..3]).eq(["1 0", "0 1"]),
+            "{run}: {}",
+            file("panes")?
+        );
+        let after = file("after")?;
+        ensure!(after.contains("before the screen") && !after.contains("assoc_id"), "{run}: {after}");
+        ensure!(file("status")? == "0\n", "{run}: {}", file("status")?);
+        let modes = file("modes")?;
+        let modes: Vec<_> = modes.lines().collect();
+        ensure!(modes.len() == 2 && modes[0] == modes[1], "{run}: {modes:?}");
+    }
+    Ok(())
 }
 
 /// Of each command: a column of the screen that counts, and its name in `summary` objects.
