@@ -39,7 +39,7 @@ pub struct Table {
     pub objects: &'static [&'static str],
     /// The columns.
     pub fields: Vec<Field>,
-    /// True if a flag of its own asks for these columns: without that, no row and no object has them.
+    /// True if these columns need a flag of their own: without that flag, no row and no object has them.
     pub optional: bool,
 }
 

@@ -115,8 +115,8 @@ impl Sink {
     }
 
     /// Adds a line, which `write` appends to the pending bytes, with its newline. If 32 KiB are pending then,
-    /// writes what the reader takes. If more than 32 KiB stay pending and the patience is over, drops the new
-    /// line.
+    /// writes as much as the reader takes. If more than 32 KiB stay pending and the patience is over, drops the
+    /// new line.
     ///
     /// # Errors
     /// Where the destination cannot be written to.
@@ -294,7 +294,8 @@ impl Sink {
     }
 }
 
-/// Adds a line to a sink piece by piece: whenever [`PIECE`] bytes were added, writes what the reader takes.
+/// Adds a line to a sink piece by piece. Whenever [`PIECE`] bytes were added, writes as many of them as the reader
+/// takes without waiting.
 pub(crate) struct Pieces<'a> {
     sink: &'a mut Sink,
     /// Where in the pending bytes the current piece begins.
@@ -324,7 +325,7 @@ impl Pieces<'_> {
         self.sink.pending.len() - self.begin
     }
 
-    /// Ends the current piece, and writes what the reader takes. Does not wait for the reader:
+    /// Ends the current piece, and writes as much as the reader takes. Does not wait for the reader:
     /// [`Sink::added`] does, after the whole line.
     fn end(&mut self) -> io::Result<()> {
         self.length += self.current();

@@ -310,8 +310,8 @@ __noinline int see_path(__u64 transport)
 }
 
 /*
- * At the entry of sctp_transport_update_rto(). Mostly the path's last event has left the RTO as it
- * is.
+ * At the entry of sctp_transport_update_rto(). Mostly the RTO has not changed since the path's last
+ * event.
  */
 static __always_inline int before_update(__u64 transport)
 {
@@ -332,9 +332,9 @@ static __always_inline bool is_double(__u64 transport, __u32 rto, __u32 before)
 }
 
 /*
- * Returns a path's RTO before it was doubled (sctp_do_8_2_transport_strike()): mostly the one that
- * its last event left. `seen` is the RTO that the timer's function found: but the socket was not
- * locked yet, and a SACK may have changed the RTO since.
+ * Returns a path's RTO before it was doubled (sctp_do_8_2_transport_strike()): mostly the RTO after
+ * its last event. `seen` is the RTO that the timer's function found: but the socket was not locked
+ * yet, and a SACK may have changed the RTO since.
  */
 static __always_inline __u32 rto_before(__u64 transport, __u32 seen)
 {
@@ -346,7 +346,10 @@ static __always_inline __u32 rto_before(__u64 transport, __u32 seen)
 	return is_double(transport, rto, seen) ? seen : rto / 2;
 }
 
-/* Whether an event is one of those after which the scripts, too, count an RTO. */
+/*
+ * Returns whether an RTO is counted after this event: those after which the Python scripts count
+ * one, too.
+ */
 static __always_inline bool is_counted(__u32 cause)
 {
 	return cause == CAUSE_RTT || cause == CAUSE_HEARTBEAT || cause == CAUSE_T3;

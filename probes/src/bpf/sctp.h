@@ -36,7 +36,10 @@
 #define SCTP_DATA_LAST_FRAG 0x01
 #define SCTP_DATA_FIRST_FRAG 0x02
 #define SCTP_DATA_UNORDERED 0x04
-/* Both of these first bits: the chunk is a whole message (include/net/sctp/ulpevent.h). */
+/*
+ * The mask of the fragment bits, and their value in a chunk that is a whole message
+ * (include/net/sctp/ulpevent.h).
+ */
 #define SCTP_DATA_FRAG_MASK 0x03
 #define SCTP_DATA_NOT_FRAG 0x03
 /* The I-bit of DATA and I-DATA chunks (RFC 9260 3.3.1): the sender asks for the SACK at once. */
