@@ -119,7 +119,7 @@ pub(crate) const ASSOCIATIONS: Head =
 pub(crate) const INFO: Head = Head {
     name: "sctp_association_info",
     kind: "gauge",
-    help: "What is known of an association that is up: always 1, with --labels assoc only.",
+    help: "What is known of an association that is up, as labels of the value 1; with --labels assoc only.",
     labels: &["assoc", "local", "local_port", "peer", "peer_port", "netns", "pid", "comm", "cgroup"],
 };
 pub(crate) const ENDS: Head = Head {
@@ -131,7 +131,7 @@ pub(crate) const ENDS: Head = Head {
 pub(crate) const HANDSHAKES: Head = Head {
     name: "sctp_handshake_seconds",
     kind: "histogram",
-    help: "From the first INIT to the end of the handshake, of associations that this host began.",
+    help: "Time from the first INIT to the end of the handshake, for associations that this host began.",
     labels: &[],
 };
 /// The metrics of `/proc/net/sctp/snmp` have names of their own.
@@ -144,19 +144,19 @@ pub(crate) const HOST: Head = Head {
 pub(crate) const FINDINGS: Head = Head {
     name: "sctp_findings",
     kind: "gauge",
-    help: "Associations that have a finding, by its code; of host_discards, the host: 1.",
+    help: "Associations that have a finding, by its code; 1 for host_discards, which is about the host.",
     labels: &["code"],
 };
 pub(crate) const LOST: Head = Head {
     name: "sctptrace_lost_total",
     kind: "counter",
-    help: "What this command has not seen or not kept.",
+    help: "What this command has not seen or not kept, by reason.",
     labels: &["reason"],
 };
 pub(crate) const BUILD: Head = Head {
     name: "sctptrace_build_info",
     kind: "gauge",
-    help: "Version of this command, and of the kernel: always 1.",
+    help: "Versions of this command and of the kernel, as labels of the value 1.",
     labels: &["version", "kernel"],
 };
 
