@@ -84,7 +84,7 @@ pub struct Prometheus {
 
 impl Prometheus {
     /// Starts a server that has this history: `promtool` and `prometheus` of the Debian package `prometheus`. A series
-    /// is gone `lookback` after its last value: files do not say so otherwise.
+    /// counts as gone `lookback` after its last value, as files have no other sign of that.
     ///
     /// # Errors
     /// Where a program is missing, or does not take the history.
