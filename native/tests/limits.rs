@@ -225,7 +225,7 @@ struct World {
     now: u64,
     q: Outqueue,
     life: u32,
-    /// By thread; thread 0 is none.
+    /// The sleeping send of each thread; there is no thread 0.
     sleepers: [Option<Sleeper>; 4],
     switches: [u64; 4],
     /// Whether the last send was refused, and the buffer has been full since.

@@ -326,7 +326,7 @@ fn read_sizes(map: &MapHandle, index: u32) -> Option<Histogram> {
 /// The counters of streams, or of associations, as they stood at the last interval, by the index of the entry.
 /// Resident from the start, so that memory does not grow with traffic; empty without intervals.
 pub(crate) struct Baseline<const N: usize> {
-    /// Of each entry: a key that names who has it, and the counters.
+    /// By index of an entry: a key that names the stream or association that has it, and the counters.
     entries: Vec<(u64, [u64; N])>,
 }
 

@@ -76,7 +76,7 @@ const ALL: &[Metric<Row>] = &[
     },
     Metric {
         name: "sctp_limited_seconds_total",
-        help: "How long each limit held senders up, or the application did. One of them applies to an association at a time.",
+        help: "How long each limit applied to senders; app: the application sent no more. One limit at a time applies to an association.",
         unit: Unit::Nanoseconds,
         values: Values::Counters {
             label: "by",

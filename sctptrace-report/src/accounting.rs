@@ -61,7 +61,7 @@ impl Losses {
     }
 }
 
-/// The runs.
+/// The runs of commands in the input, and what they lost.
 #[derive(Debug, Default)]
 pub struct Accounting {
     /// The runs in the order of the input.

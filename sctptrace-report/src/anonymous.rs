@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-/// What a text is.
+/// What a text names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// An IP address, or address:port. The port stays.
@@ -23,7 +23,7 @@ pub enum Kind {
 /// At most this many names are given. Further texts have one name in common.
 const MOST: usize = 100_000;
 
-/// Gives names.
+/// Gives numbered names to texts.
 #[derive(Debug, Default)]
 pub struct Names {
     is_on: bool,

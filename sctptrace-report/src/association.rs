@@ -196,7 +196,7 @@ impl Latency {
 /// Acknowledgement latencies in microseconds.
 #[derive(Debug, Default)]
 pub struct Acks {
-    /// Of all chunks.
+    /// Latencies of all chunks.
     pub all: Histogram,
     /// Latencies of chunks whose SACK was due at once.
     pub prompt: Histogram,
@@ -413,7 +413,7 @@ impl Limited {
         Some(Self { us })
     }
 
-    /// All together.
+    /// The sum of the times of all limits.
     #[must_use]
     pub fn total(&self) -> f64 {
         self.us.iter().sum()
@@ -426,7 +426,7 @@ impl Bucket for Limited {
     }
 }
 
-/// Buffers and windows.
+/// How full the buffers were, and how wide the windows, in a bucket of time.
 #[derive(Debug, Default)]
 pub struct Buffers {
     /// Largest use of the send buffer, in percent.
@@ -575,7 +575,7 @@ impl Bucket for StreamBytes {
     }
 }
 
-/// Head-of-line blocking.
+/// Head-of-line blocking in a bucket of time.
 #[derive(Debug, Default)]
 pub struct Blocking {
     /// Messages that waited for an earlier one of their stream.

@@ -92,7 +92,7 @@ impl<T: Bucket> Series<T> {
         }
     }
 
-    /// Bytes on the heap.
+    /// Bytes on the heap that the buckets take.
     #[must_use]
     pub fn heap(&self) -> usize {
         let buckets: usize = self.buckets.iter().map(|(_, bucket)| bucket.heap()).sum();

@@ -42,7 +42,7 @@ const LONGEST_TEXT: usize = 300;
 /// Beyond [`MOST_ASSOCIATIONS`], at most this many further associations are told apart, to count them.
 const MOST_LEFT_OUT: usize = 100_000;
 
-/// The gathered input.
+/// What the input says, gathered line by line.
 #[derive(Debug)]
 pub struct Model {
     /// The names of files, or of hosts if lines name them.
@@ -247,7 +247,8 @@ impl Model {
         }
     }
 
-    /// How long an interval of a command lasts, in microseconds: the shortest time between two. 0 if there is only one.
+    /// How long an interval of a command lasts, in microseconds: the shortest time between the ends of two intervals. 0
+    /// if there is only one.
     #[must_use]
     pub fn period(&self, tool: &str) -> i64 {
         let index = TOOLS.iter().position(|known| *known == tool);

@@ -56,7 +56,7 @@ fn sections(model: &Model) -> Vec<(usize, String)> {
     sections
 }
 
-/// The page.
+/// Returns the page as HTML.
 #[must_use]
 pub fn page(model: &Model) -> String {
     let sections = sections(model);

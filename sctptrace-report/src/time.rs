@@ -6,7 +6,7 @@ use jiff::{Timestamp, civil, tz::TimeZone};
 pub const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 
-/// Parses a time in RFC 3339, as the commands print it. `None` if `text` is none.
+/// Parses a time in the format of RFC 3339, as the commands print it. `None` if `text` is not such a time.
 #[must_use]
 pub fn parse(text: &str) -> Option<i64> {
     text.parse::<Timestamp>().ok().map(Timestamp::as_microsecond)

@@ -33,7 +33,7 @@ impl History {
     /// Adds the text of a file as it stood at `time`, in seconds since 1970. Times must not go back.
     ///
     /// # Errors
-    /// Where a line is none of the format.
+    /// Where a line is not of the format.
     pub fn add(&mut self, job: &str, time: u64, text: &str) -> Result<()> {
         let mut family = String::new();
         for line in text.lines() {

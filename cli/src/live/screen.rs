@@ -19,7 +19,7 @@ const ERASE_REST: &str = "\x1b[J";
 /// Ends all stress.
 const PLAIN: &str = "\x1b[0m";
 
-/// A screen.
+/// Makes frames for a screen of a size, with colours or without.
 pub(crate) struct Screen {
     pub(crate) size: Size,
     colour: bool,

@@ -135,7 +135,7 @@ fn what_does_not_fit_is_counted() {
     let screen = texts(&["a", "b", "c", "d"], &table(&some(), None), 80, 8);
     assert_eq!(screen[1..4], ["a", "... 3 more findings", "assoc_id    rtt_us samples window comm"]);
     assert_eq!(screen[7], "       2         -       9     91 mme");
-    // Of very many, only the worst are kept.
+    // There are very many rows, of which only the worst are kept.
     let many: Vec<_> = (1..=5000).map(|n| row(n, Some(n.into()), 1, "x")).collect();
     let many = table(&many, None);
     assert_eq!((many.rows.len(), many.total, many.associations), (1000, 5000, 5000));

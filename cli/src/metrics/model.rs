@@ -45,7 +45,7 @@ const HOST_FINDING: &str = "host_discards";
 /// The value of a label for all that have no series of their own.
 const OTHER: &str = "other";
 
-/// Sums and last values.
+/// The sums of each label set, and the last values from which the next increase is computed.
 pub(crate) struct Model<Row: 'static> {
     metrics: &'static Metrics<Row>,
     labels: Labels,

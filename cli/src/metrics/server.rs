@@ -47,7 +47,7 @@ pub(crate) fn open(listen: Option<SocketAddr>) -> Result<Vec<StdListener>> {
     Ok(sockets)
 }
 
-/// The sockets and connections.
+/// A server: its listening sockets and its connections.
 pub(crate) struct Server {
     sockets: Vec<TcpListener>,
     connections: Vec<Connection>,

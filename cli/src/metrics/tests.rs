@@ -125,8 +125,8 @@ fn text(exporter: &Exporter<Row>, format: TextFormat) -> String {
 /// Labels of a sample in the order of their names.
 type Sample = (String, BTreeMap<String, String>);
 
-/// Reads Prometheus' text format. Fails where a line is none of it, a series is there twice, or a metric's samples do not
-/// stand together under its type.
+/// Reads Prometheus' text format. Fails where a line is not of this format, a series is there twice, or a metric's
+/// samples do not stand together under its type.
 fn parse(text: &str) -> BTreeMap<Sample, f64> {
     let mut samples = BTreeMap::new();
     let mut families = Vec::new();

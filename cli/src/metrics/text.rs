@@ -6,7 +6,7 @@ use probes::Octaves;
 
 use super::{Unit, definition::Head};
 
-/// A text format.
+/// A format of the metrics' text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TextFormat {
     /// `text/plain; version=0.0.4`
@@ -110,7 +110,7 @@ impl Writer {
         self.sample(name, "_count", labels, None, all, Unit::One);
     }
 
-    /// The text.
+    /// Ends the text, and returns it.
     pub(crate) fn finish(mut self) -> String {
         if self.format == TextFormat::OpenMetrics {
             self.text += "# EOF\n";

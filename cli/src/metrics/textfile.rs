@@ -27,7 +27,7 @@ use crate::output_file;
 /// Bits of the flags of renameat2(2) that [`TextFile`] uses.
 pub(crate) const RENAME_EXCHANGE: u32 = RenameFlags::EXCHANGE.bits();
 
-/// The two files.
+/// The file of metrics that readers see, and the spare file.
 pub(crate) struct TextFile {
     path: PathBuf,
     folder: OwnedFd,

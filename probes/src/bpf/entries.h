@@ -40,7 +40,7 @@ struct entry {
 	__u32 generation; /* running number among all entries ever made, from 0 */
 	__u32 key;	  /* index of this entry */
 	__u32 ended;	  /* epoch in which the entry ended; 0: it lives */
-	__u32 reach;	  /* most steps from this place to an entry whose search begins at it */
+	__u32 reach;	  /* most steps from here to an entry whose search begins here */
 	__u32 mark;	  /* generation, and whether the ended entry was shown: see MARK_OF() */
 	__u32 pad;
 	struct identity id;

@@ -32,8 +32,8 @@ struct stats {
 	__u64 fast_retransmits;
 	__u64 pmtud_retransmits;
 	__u64 rtx_chunks; /* chunks sent again on this path */
-	/* Of chunks that this path carried before their first retransmission, on any path: */
-	__u64 rtx_for_path; /* retransmissions */
+	/* The next four are about chunks that this path carried first. */
+	__u64 rtx_for_path; /* their retransmissions, on any path */
 	__u64 spurious;	    /* retransmissions that the peer has named as duplicates */
 	__u64 dup_tsns;	    /* how often the peer has named such a chunk as a duplicate */
 	__u64 early_acks; /* chunks acknowledged too soon after a retransmission: see is_early() */

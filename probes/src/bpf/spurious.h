@@ -309,7 +309,10 @@ static __always_inline struct outstanding read_outstanding(bool trusted,
 	return all;
 }
 
-/* Returns a TSN's place among the outstanding ones, from 0; all.count or more if it is none. */
+/*
+ * Returns a TSN's place among the outstanding ones, from 0; all.count or more if the TSN is not
+ * outstanding.
+ */
 static __always_inline __u32 place_of(struct outstanding all, __u32 tsn)
 {
 	return tsn - all.acked - 1;

@@ -12,7 +12,7 @@ use crate::{
 
 /// Left end of the axis of time, in pixels.
 pub const LEFT: i32 = 70;
-/// Right end.
+/// Right end of the axis of time, in pixels.
 pub const RIGHT: i32 = WIDTH - 14;
 /// Height of the title and of the legend, in pixels each.
 const BAND: i32 = 18;

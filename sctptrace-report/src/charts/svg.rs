@@ -17,13 +17,13 @@ pub const WIDTH: i32 = 900;
 /// A colour. In dark mode the style sheet replaces some colours, which it finds by their values.
 pub type Rgb = (u8, u8, u8);
 
-/// Text and axes.
+/// Colour of text and axes.
 pub const INK: Rgb = (0x33, 0x33, 0x33);
-/// Lines of the grid.
+/// Colour of the lines of the grid.
 pub const GRID: Rgb = (0xDD, 0xDD, 0xDD);
-/// Marks that belong to no series.
+/// Colour of marks that belong to no series.
 pub const MARK: Rgb = (0x77, 0x77, 0x77);
-/// Marks of something wrong, such as stalls.
+/// Colour of marks of something wrong, such as stalls.
 pub const WRONG: Rgb = (0xD5, 0x5E, 0x01);
 
 /// A line's colour and dashes.
@@ -56,7 +56,7 @@ const FONT: f64 = 14.88;
 /// Pixels that a letter takes on average. Plotters cannot measure text without its font libraries.
 pub const LETTER: f64 = 6.6;
 
-/// Where a text stands.
+/// Where a text stands, seen from its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
     /// Right of the point.
@@ -96,12 +96,12 @@ impl Canvas<'_> {
         let _ = self.0.draw(&Polygon::new(points, color(rgb).mix(opacity).filled()));
     }
 
-    /// A filled rectangle.
+    /// Draws a filled rectangle.
     pub fn rectangle(&self, corners: [(i32, i32); 2], rgb: Rgb, opacity: f64) {
         let _ = self.0.draw(&Rectangle::new(corners, color(rgb).mix(opacity).filled()));
     }
 
-    /// A dot.
+    /// Draws a dot.
     pub fn dot(&self, at: (i32, i32), rgb: Rgb) {
         let _ = self.0.draw(&Circle::new(at, 2, color(rgb).filled()));
     }

@@ -51,7 +51,7 @@ enum Role {
 enum How {
     /// One message after the other
     Single,
-    /// The same with I-DATA
+    /// One message after the other, with I-DATA
     Idata,
     /// The first of 51 messages is lost: all can be read once it has come again
     Loss,

@@ -143,7 +143,7 @@ fn check(folder: &Path) -> Result<()> {
     let left = 5 * 1000 + 16;
     of(6100, vec![up_here.clone(), timeout("assoc_max_retrans", left)], up_b());
     of(6101, vec![up_here.clone(), timeout("shutdown_guard", 0)], up_b());
-    // Of this association all five messages were sent at least once: so no header counts.
+    // All five messages of this association were sent at least once: so no header counts.
     let mut orphan = timeout("assoc_max_retrans", 5 * 1000);
     orphan["orphan"] = json!(true);
     of(6107, vec![up_here.clone(), orphan], up_b());
