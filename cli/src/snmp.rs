@@ -12,7 +12,7 @@ const ROOM: usize = 8192;
 pub(crate) struct Snmp(File);
 
 impl Snmp {
-    /// Opens the file; `None` where there is none, as without the module.
+    /// Opens the file; `None` where there is none, as without the sctp module.
     pub(crate) fn open() -> Option<Self> {
         File::open(PATH).ok().map(Self)
     }

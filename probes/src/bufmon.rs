@@ -939,7 +939,7 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, now: Duration) ->
         wait: DurationDist::new(&stats.wait, assoc.hist(3)),
         wait_events: lasting.wait_events,
         waited: lasting.waited,
-        // The histogram takes a millionth of the buffer for 1 us. So a percent is 10,000 us.
+        // In the histogram a millionth of the buffer counts as 1 us. So a percent is 10,000 us.
         util_histogram: assoc.hist(0).map(|counts| Histogram::of(counts, 10_000_000)),
         wait_histogram: assoc.hist(3).map(|counts| Histogram::of(counts, 1000)),
         refused: stats.refused,

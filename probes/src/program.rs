@@ -103,7 +103,7 @@ pub struct Moment {
 
 /// The kernel-side programs of one command: the part of a [`crate::trace::Trace`] that differs from command to command.
 pub trait Program: Sized + 'static {
-    /// Name of the BPF object, as libbpf is given it.
+    /// Name of the BPF object, which is given to libbpf.
     const NAME: &'static str;
     /// The BPF object file that the build script compiled.
     const OBJECT: &'static [u8];

@@ -38,7 +38,7 @@ impl<Row> Exporter<Row> {
         }
     }
 
-    /// Adds what has changed.
+    /// Adds a change to the sums of its label set.
     pub(crate) fn add(&mut self, change: &Change<Row>) {
         self.model.add(change);
     }

@@ -131,7 +131,7 @@ impl<Row> Model<Row> {
         self.folded
     }
 
-    /// Adds what has changed.
+    /// Adds a change to the sums of its label set.
     pub(crate) fn add(&mut self, change: &Change<Row>) {
         let id = (self.metrics.id)(&change.row);
         let known = self.living.get(&id.assoc_id).map(|living| living.began_here);

@@ -95,7 +95,7 @@ struct evidence {
 };
 
 struct state {
-	struct evidence now;  /* since the TSN moved last, while data is outstanding or queued */
+	struct evidence now;  /* the time since the TSN moved last; data is outstanding or queued */
 	struct evidence last; /* the last stall that has ended; see Stall in bufmon.rs */
 	__u64 rto_ns;	      /* RTO of the active path at now.since_ns: a stall lasts longer */
 	__u64 zero_window_ns; /* when the peer's window became zero; 0: it is open */
@@ -105,7 +105,7 @@ struct state {
 	 * How long each limit, LIMITED_BY_*, applied to the sender, without the present one's time.
 	 */
 	__u64 limited_ns[LIMITS];
-	__u64 limited_since_ns; /* since when limited_by holds; 0: not looked at yet, or ended */
+	__u64 limited_since_ns; /* when limited_by began to hold; 0: not looked at yet, or ended */
 	__u32 limited_by;
 	__u32 waiting; /* sends that wait for room, by `sends` */
 	__u32 refused; /* 1: the last send was refused, and since then there was no room */
@@ -138,7 +138,7 @@ struct accounting {
 #define HIST_OUTQUEUE 1
 #define HIST_RWND 2
 #define HIST_WAIT 3
-/* A histogram takes a byte, or a millionth of a buffer's size, for a microsecond. */
+/* In a histogram a byte, or a millionth of a buffer's size, counts as a microsecond. */
 #define HIST_UNIT 1000
 
 #include "assocs.h"
@@ -596,7 +596,7 @@ __noinline int stall_sack(__u32 key, __u64 address, struct sack_seen *sack)
 	if (!stands && e->since_ns && e->has_gaps && now - e->since_ns > state->rto_ns)
 		note_missing(key, address, STALL_CHUNKS);
 	if (!stands || (sack->cum_tsn == READ(asoc, next_tsn) - 1 && !queued))
-		stall_end(key, now); /* in the latter case, no data is outstanding or queued */
+		stall_end(key, now); /* if the TSN stands, no data is outstanding or queued */
 	if (sack->cum_tsn == READ(asoc, next_tsn) - 1 && !queued) {
 		if (sack->is_sack) {
 			e->window = sack->window;

@@ -142,8 +142,8 @@ struct entry_search {
 	__u32 key;   /* place at which the search begins */
 	__u32 step;  /* see entry_step() */
 	__u32 found; /* index of the entry found, or NO_INDEX */
-	__u32 steps; /* from `key` to the entry found */
-	__u32 rank;  /* of the entry found. 2: it lives; 1: it has ended; 0: free, or shown */
+	__u32 steps; /* number of steps from `key` to the entry found */
+	__u32 rank;  /* rank of the entry found. 2: it lives; 1: it has ended; 0: free, or shown */
 };
 
 static long find_entry_step(__u32 n, struct entry_search *search)

@@ -57,10 +57,10 @@ struct recv_window {
  */
 struct recv {
 	__u64 seq_tail;	  /* see begin_update() */
-	__u32 generation; /* of the association's entry, plus 1; 0: none */
+	__u32 generation; /* the entry's generation, plus 1; 0: none */
 	__u32 pad;
 	struct recv_stats stats;      /* since the start */
-	struct recv_window window[2]; /* of the last even and the last odd interval */
+	struct recv_window window[2]; /* statistics of the last even and the last odd interval */
 	__u64 seq_head;
 };
 

@@ -82,7 +82,7 @@ struct state {
 	__u32 cwnd_before;   /* at the entry of sctp_transport_lower_cwnd(); else 0 */
 	__u64 made_ns;	     /* when the entry was made: before any slot or probe that names it */
 	__u64 sack_ns;	     /* the last SACK that came on this path while it was the active one */
-	__u64 failover_ns;   /* from the last SACK on the path that failed to the first on this */
+	__u64 failover_ns;   /* time from the last SACK on the path that failed to the first here */
 	struct min_rtt min_rtt;
 	__u32 transitions[4]; /* changes to each state, by enum sctp_spinfo_state */
 };

@@ -267,7 +267,7 @@ struct hlist_node {
 };
 
 struct timer_list {
-	struct hlist_node entry; /* in a list while the timer runs */
+	struct hlist_node entry; /* node in a list while the timer runs */
 	unsigned long expires;
 };
 
@@ -398,7 +398,7 @@ struct sctp_association {
 		__u16 auth_capable : 1;
 		struct sctp_inithdr_host i;
 		__u32 rwnd;	/* the peer's window, less what is in flight */
-		int cookie_len; /* of the peer's cookie: 0 where the peer began the association */
+		int cookie_len; /* length of the peer's cookie; 0: the peer began */
 	} peer;
 	struct sctp_cookie c;
 	enum sctp_state state;

@@ -459,7 +459,7 @@ static __always_inline int on_sent_first(bool trusted, struct sctp_association *
 	path = path_of((__u64)READ(transport, packet.transport));
 	if (!path)
 		return 0;
-	tsn = GET(trusted, asoc, next_tsn); /* which the chunk is about to get */
+	tsn = GET(trusted, asoc, next_tsn); /* the TSN that the chunk is about to get */
 	a->last_ns = bpf_ktime_get_ns();
 	if (!a->probing) {
 		a->probing = true;
