@@ -233,7 +233,7 @@ pub struct AckFigures {
 }
 
 impl AckFigures {
-    /// Adds an interval.
+    /// Adds the figures of an `interval` object.
     pub fn add(&mut self, object: &Object<'_>) {
         if let (Some(samples), Some(p50)) = (object.samples, object.rtt_p50_us) {
             self.samples = self.samples.saturating_add(samples);
@@ -535,7 +535,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Adds an interval.
+    /// Adds what the streams carried in an interval, which ended at `time`.
     pub fn add(&mut self, time: i64, streams: &[Stream]) {
         let bucket = self.bytes.at(time);
         for stream in streams.iter().filter(|stream| stream.bytes > 0) {

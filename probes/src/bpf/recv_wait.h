@@ -393,7 +393,7 @@ static long purge_step(__u32 n, struct ready_walk *walk)
 			count_message(seen.path, seen.path_generation, 0, true);
 		return 0;
 	}
-	/* It was in the lobby, or there was no room for it. */
+	/* The message has no slot: it was in the lobby, or there was no room for it. */
 	asoc = wanted_of(event);
 	if (!asoc)
 		return 0;
