@@ -22,13 +22,13 @@ impl Clock {
         Self { offset_ns: now.as_nanosecond() - kernel::now().as_nanos() as i128, now }
     }
 
-    /// The moment at which this `Clock` was made, as RFC 3339 has it, in UTC with microseconds.
+    /// The moment at which this `Clock` was made, in the format of RFC 3339, in UTC with microseconds.
     #[must_use]
     pub fn rfc3339_now(&self) -> String {
         format!("{:.6}", self.now)
     }
 
-    /// The time of day at the moment `at` of `CLOCK_MONOTONIC`, as RFC 3339 has it, in UTC with microseconds.
+    /// The time of day at the moment `at` of `CLOCK_MONOTONIC`, in the format of RFC 3339, in UTC with microseconds.
     fn rfc3339(&self, at: Duration) -> String {
         format!("{:.6}", self.timestamp(at))
     }
@@ -72,8 +72,8 @@ impl<'a> TimesOfDay<'a> {
     }
 }
 
-/// Times of events as RFC 3339 has them, in UTC with microseconds. Many events are in the same second: its text is kept
-/// and used again.
+/// Times of events in the format of RFC 3339, in UTC with microseconds. Many events are in the same second: its text is
+/// kept and used again.
 #[derive(Default)]
 pub(crate) struct Times {
     /// The second of the last time, since 1970; `None` if that was out of range.

@@ -58,7 +58,7 @@ pub enum Type {
 }
 
 impl<T> Get<T> {
-    /// Writes the value that `from` has, or that there is none.
+    /// Writes the column's value in `from`; without a value, writes that the value is unknown.
     fn write(&self, from: Option<&T>, sink: &mut dyn Sink) {
         match self {
             Self::Int(get) => sink.int(from.and_then(get)),
@@ -173,13 +173,14 @@ pub trait Sink {
     /// Writes an object of numbers. CSV has an empty field in its place.
     fn numbers(&mut self, numbers: &[(&'static str, f64)]);
 
-    /// Writes all values of a [`Shared`] and returns true, if their text was kept. `at`: the addresses of the part and of
-    /// the columns.
+    /// If the text of all values of a [`Shared`] was kept, writes that text and returns true. `at` identifies the text:
+    /// the addresses of the part and of its columns.
     fn write_kept(&mut self, _at: [usize; 2]) -> bool {
         false
     }
 
-    /// Keeps the text that was written since [`Sink::write_kept`], with the part: so no other part gets its address.
+    /// Keeps the text that was written since the call of [`Sink::write_kept`]. Also keeps the part, so that no other
+    /// part gets its address.
     fn keep(&mut self, _at: [usize; 2], _part: Rc<dyn Any>) {}
 }
 
@@ -227,8 +228,9 @@ impl<Row, T> Columns<Row> for Part<Row, T> {
     }
 }
 
-/// Columns of a part `T` that many rows share, as the samples of a path share its identity. The part never changes, and the
-/// values follow from it alone: in JSON only the first of these rows takes the work of making text.
+/// Columns of a part `T` that many rows have in common: all samples of a path, for example, have the identity of the
+/// path. The part never changes, and its values depend on nothing else. So JSON makes the text of the values once, for
+/// the first of these rows, and copies it for the others.
 pub struct Shared<Row: 'static, T: 'static> {
     /// Gets the part of a row; `None` if the row has none.
     pub of: fn(&Row) -> Option<&Rc<T>>,

@@ -31,7 +31,7 @@ use crate::{
     metrics::textfile::{RENAME_EXCHANGE, TextFile},
 };
 
-/// What metrics and a screen need after confinement, beside what every run needs.
+/// The descriptors that metrics and a screen use after confinement: each is allowed by a rule of its own.
 #[derive(Default)]
 pub(crate) struct Needs<'a> {
     /// Sockets on which connections are accepted.
@@ -42,12 +42,12 @@ pub(crate) struct Needs<'a> {
     pub(crate) terminal: Option<RawFd>,
 }
 
-/// Confines this process for good. Each step confines only the calling thread, so the process must have no
-/// other thread.
+/// Confines this process for good. Each step confines only the calling thread, so the process must have no other
+/// thread.
 ///
 /// # Errors
-/// Where the kernel refuses a step; and with a text file where it has no Landlock, as nothing else can allow to rename
-/// files in one folder and not elsewhere.
+/// Where the kernel refuses a step. With a text file, also where the kernel has no Landlock: nothing else can allow
+/// renames in one folder and forbid them elsewhere.
 pub(crate) fn confine(needs: &Needs<'_>) -> Result<()> {
     drop_privileges()?;
     leave_files(needs.text_file)?;
@@ -76,7 +76,8 @@ fn leave_files(text_file: Option<&TextFile>) -> Result<()> {
         .handle_access(AccessNet::from_all(KNOWN))?
         .scope(Scope::from_all(KNOWN))?
         .create()?;
-    // What Landlock asks for where a file gets the name of another in the same folder (`current_check_refer_path()`).
+    // The rights that Landlock demands before a file may take the name of another file in the same folder
+    // (`current_check_refer_path()`).
     let rename = AccessFs::MakeReg | AccessFs::RemoveFile;
     let folder = text_file.map(|file| Ok::<_, RulesetError>(PathBeneath::new(file.folder(), rename)));
     let status = rules.add_rules(folder)?.restrict_self()?;
@@ -118,7 +119,7 @@ fn calls(needs: &Needs<'_>) -> Result<Calls, BackendError> {
             libc::SYS_bpf,
             BPF_COMMANDS.map(|command| rule(arg(0, command))).into_iter().collect::<Result<_, _>>()?,
         ),
-        // Waiting for programs at work, before the last look at the tables.
+        // Waiting until no program is running any more, before the tables are read for the last time.
         (libc::SYS_membarrier, vec![rule(arg(0, MEMBARRIER_COMMAND))?]),
         // Detaching kprobes.
         (libc::SYS_ioctl, vec![rule(arg(1, IOCTL_REQUEST))?]),
@@ -148,7 +149,8 @@ fn calls(needs: &Needs<'_>) -> Result<Calls, BackendError> {
     if let Some(file) = needs.text_file {
         let files = file.descriptors().into_iter().map(|file| rule(of(file)));
         calls.insert(libc::SYS_ftruncate, files.collect::<Result<_, _>>()?);
-        // Paths that do not begin in the folder are Landlock's to refuse.
+        // This rule sees only the folder's descriptor. Landlock refuses absolute paths, and those that lead out of the
+        // folder.
         let folder = file.folder().as_raw_fd().cast_unsigned();
         let rename = |flags| SeccompRule::new(vec![arg(0, folder)?, arg(2, folder)?, arg(4, flags)?]);
         calls.insert(libc::SYS_renameat2, vec![rename(0)?, rename(RENAME_EXCHANGE)?]);
@@ -161,7 +163,7 @@ const ANYHOW: &[libc::c_long] = &[
     // Open descriptors: the output, the pair of sockets by which a signal handler wakes tokio, and all that
     // the process closes at the end.
     libc::SYS_read,
-    // The kernel's counters, from their beginning again.
+    // Reading the file of the kernel's counters again, from its beginning.
     libc::SYS_pread64,
     libc::SYS_recvfrom,
     libc::SYS_write,

@@ -1,4 +1,4 @@
-//! Decimal digits of small numbers, without the work that those of any number take.
+//! Decimal digits of small numbers, made faster than those of numbers of any size.
 
 /// The two digits of each number below 100.
 const PAIRS: [[u8; 2]; 100] = {

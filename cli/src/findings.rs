@@ -1,5 +1,6 @@
-//! Findings: what an expert would say of an association, from figures that the command has measured. A command's rules stand
-//! in its `findings.rs`; here are their form, when a finding begins and is over, and how it is printed.
+//! Findings: what an expert would say about an association, from figures that the command has measured. The rules of a
+//! command are in its own `findings.rs`. This file defines the form of a rule, decides when a finding begins and when
+//! it is over, and prints it.
 
 use std::{collections::BTreeMap, fmt::Write as _, mem, time::Duration};
 
@@ -12,8 +13,8 @@ use crate::{
     column::Numbers, endpoints, parts::ASSOC_ID,
 };
 
-/// Intervals in a row without a finding after which that finding is over. What causes it need not show in each interval:
-/// T3-rtx, for one, doubles its time at each expiry (RFC 9260 6.3.3).
+/// A finding is over after this many intervals in a row without it. Its cause need not show in each interval: T3-rtx,
+/// for one, doubles its time at each expiry (RFC 9260 6.3.3).
 const QUIET: u32 = 3;
 
 /// The longest time for which a receiver may hold back a SACK (RFC 9260 6.2).
@@ -24,30 +25,31 @@ pub const LONGEST_SACK_DELAY: Duration = Duration::from_millis(500);
 pub struct Words {
     /// The finding as one word.
     pub code: &'static str,
-    /// What was measured, if there is the finding.
+    /// What must have been measured for this finding.
     pub premises: &'static str,
-    /// What that means. It says no more than the premises do.
+    /// What these premises mean. The sentence says no more than they do.
     pub sentence: &'static str,
     /// What to do about it.
     pub cure: &'static str,
-    /// Where the standards say why.
+    /// The section of a standard that gives the reason.
     pub section: &'static str,
 }
 
-/// The figures on which a finding rests, with their names, which have the unit.
+/// The figures on which a finding rests: names and values. Each name has the unit.
 pub type Figures = Vec<(&'static str, f64)>;
 
 /// A row of a command's table of findings.
 pub struct Rule<Evidence> {
     /// What the finding says.
     pub words: Words,
-    /// In so many intervals the finding has to be true before it is reported, without `QUIET` others between.
+    /// A finding is reported once it was true in this many intervals. It may be absent between them, but for fewer than
+    /// `QUIET` intervals in a row.
     pub intervals: u32,
     /// Returns the figures of the finding; `None` unless each premise is measured, and true.
     pub evaluate: fn(&Evidence) -> Option<Figures>,
 }
 
-/// The codes of `rules`, of which there are `N`.
+/// The codes of the `N` rules in `rules`.
 #[must_use]
 pub const fn codes<Evidence, const N: usize>(rules: &[Rule<Evidence>]) -> [&'static str; N] {
     let mut codes = [""; N];
@@ -65,7 +67,7 @@ struct Finding {
     words: &'static Words,
     /// The figures of the last interval in which it was found.
     figures: Figures,
-    /// The association, and the path if the figures are of one; `None` for a finding about the host.
+    /// The association, and the path if the figures are about one; `None` for a finding about the host.
     id: Option<Identity>,
     /// The begin of the first interval in which it was found.
     begin: Timestamp,
@@ -91,7 +93,7 @@ struct Lasting {
 /// The code, and the association: its network namespace, its id and its life.
 type Key = (&'static str, Option<[u32; 3]>);
 
-/// The findings of a command that last. Each is printed once when it begins, and once when it is over.
+/// The present findings of a command. Each is printed once when it begins, and once when it is over.
 pub struct Findings {
     /// True if there are findings, printed or not.
     is_on: bool,
@@ -105,7 +107,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// No findings yet. `tool` is the command's name without `sctp-`. The first interval begins now.
+    /// Makes an object without findings. `tool` is the command's name without `sctp-`. The first interval begins now.
     #[must_use]
     pub fn new(tool: &str, common: &Common) -> Self {
         Self {
@@ -124,12 +126,13 @@ impl Findings {
         self.is_on
     }
 
-    /// The findings that last, by code and association (`None`: the host), each as often as an association has it.
+    /// The present findings: the code, and the association that has it (`None`: the host). A code comes once for each
+    /// association that has it.
     pub(crate) fn lasting(&self) -> impl Iterator<Item = (&'static str, Option<&Identity>)> {
         self.shown().map(|finding| (finding.words.code, finding.id.as_ref()))
     }
 
-    /// A line for each finding that lasts.
+    /// A line of text for each present finding.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         self.shown().map(|finding| line(finding, &self.zone))
     }
@@ -139,8 +142,8 @@ impl Findings {
         shown.map(|lasting| &lasting.finding)
     }
 
-    /// Looks for the finding of each rule in the evidence of an interval. `id` names the association that the evidence is
-    /// of, and the path if it is of one.
+    /// Looks for the finding of each rule in the evidence of an interval. `id` names the association that the evidence
+    /// is about, and the path if it is about one path.
     pub fn evaluate<Evidence>(
         &mut self,
         rules: &'static [Rule<Evidence>],
@@ -157,7 +160,8 @@ impl Findings {
         }
     }
 
-    /// Notes a finding of the current interval. Of several about one association the first counts.
+    /// Notes a finding of the current interval. If the same finding comes several times for one association, the
+    /// figures of the first count.
     fn found<Evidence>(&mut self, rule: &'static Rule<Evidence>, id: Option<&Identity>, figures: Figures) {
         let words = &rule.words;
         let key = (words.code, id.map(Identity::life_key));

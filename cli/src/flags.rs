@@ -138,7 +138,8 @@ impl Common {
         }
     }
 
-    /// Returns whether each sample is printed: in text, and in JSON without `--no-samples`; never where no rows are.
+    /// Returns whether each sample is printed: in text, and in JSON without `--no-samples`; but not if no rows are
+    /// printed.
     #[must_use]
     pub fn has_samples(&self) -> bool {
         self.has_rows() && matches!(self.format(), Format::Text | Format::Json) && !self.no_samples
@@ -157,8 +158,8 @@ impl Common {
         self.json || self.timestamp || self.live
     }
 
-    /// Returns whether findings are looked for: to print them, for metrics always, and for a screen, which has those that
-    /// last.
+    /// Returns whether findings are looked for: to print them, to count them in metrics, or to show the present ones on
+    /// a screen.
     #[must_use]
     pub fn has_findings(&self) -> bool {
         self.metrics.is_on() || self.prints_findings() || self.live
@@ -177,8 +178,8 @@ impl Common {
             }
     }
 
-    /// Returns whether the output has more columns than the Python script: with `--extended`, and always in
-    /// JSON and on a screen.
+    /// Returns whether the output has more columns than that of the Python script which this command replaces:
+    /// with `--extended`, and always in JSON and on a screen.
     #[must_use]
     pub fn is_extended(&self) -> bool {
         self.extended || self.json || self.live
@@ -276,7 +277,7 @@ pub fn command<T: CommandFactory>() -> Command {
         )
 }
 
-/// Names of the long flags that the Python scripts have.
+/// Names of the long flags that the Python scripts have: the scripts that these commands replace.
 const SCRIPTS: [&str; 5] = ["csv", "file", "help", "interval", "pid"];
 
 /// If the flag is one of [`SCRIPTS`], makes each beginning of its name an alias, because the scripts accept
@@ -286,10 +287,10 @@ fn beginnings(flag: Arg) -> Arg {
     flag.aliases((1..name.len()).map(|len| &name[..len]))
 }
 
-/// Returns the flags of the command line. Ends the process instead if the command line asks for help, version
-/// or JSON schema, which it prints (exit status 0), or has a usage error, which it reports (exit status 2): so is
-/// `--live` where there is no terminal. `common` finds the shared flags among the command's; `manual` has the schema and
-/// the columns by which `--sort` sorts.
+/// Returns the flags of the command line. Ends the process instead if the command line asks for help, version or JSON
+/// schema, which it prints (exit status 0), or has a usage error, which it reports (exit status 2); `--live` without a
+/// terminal is such an error. `common` finds the shared flags among the command's; `manual` has the schema and the
+/// columns by which `--sort` sorts.
 pub fn parse<T: CommandFactory + FromArgMatches>(
     common: impl Fn(&T) -> &Common,
     manual: impl Fn() -> Manual,

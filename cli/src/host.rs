@@ -38,7 +38,7 @@ fn host_discards(discards: &Discards) -> Option<Figures> {
 }
 
 impl Discards {
-    /// Picks both counters; `None` unless there are both.
+    /// Takes the two counters from a list of counters; `None` if either is missing.
     fn of(counters: &[(String, u64)]) -> Option<Self> {
         let counter = |wanted| counters.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
         Some(Self {
@@ -61,7 +61,8 @@ impl Counters {
         Some(Self { before: Discards::of(&file.read())?, file })
     }
 
-    /// Returns what was discarded since the last call, or since they were opened; `None` where they cannot be read.
+    /// Returns how many packets were discarded since the last call, at first since [`Counters::open`]; `None` if the
+    /// counters cannot be read.
     pub(crate) fn grown(&mut self) -> Option<Discards> {
         let now = Discards::of(&self.file.read())?;
         let before = mem::replace(&mut self.before, now);

@@ -38,7 +38,7 @@ impl<Row> Form<Row> {
         Self { columns, texts: RefCell::new((keys(&fields, ","), Kept::default())) }
     }
 
-    /// Writes an object. `begin` is of [`begin`], and `time` as RFC 3339 has it.
+    /// Writes an object. `begin`: the text that [`begin`] has made. `time`: in the format of RFC 3339.
     pub(crate) fn write(&self, to: &mut Pieces<'_>, begin: &str, time: &[u8], row: &Row) {
         let bytes = to.bytes();
         bytes.extend_from_slice(begin.as_bytes());
@@ -51,7 +51,7 @@ impl<Row> Form<Row> {
     }
 }
 
-/// What stands before a member's value.
+/// The text that comes before a member's value, and what is kept of the value in the last object.
 struct Key {
     /// A comma or a bracket, the name as JSON, and a colon; then, up to [`Key::ROOM`] bytes, spaces.
     text: String,
@@ -59,14 +59,15 @@ struct Key {
     len: usize,
     /// The names of the members of the listed objects, if the member is a list of objects; else empty.
     items: Vec<Key>,
-    /// The bits of the number that the last object had.
+    /// The bits of the number that this member had in the last object.
     last: Option<u64>,
-    /// Key and value in the last object, if they fit in here, and their length; else 0.
+    /// Key and value as the last object had them, and their length; the length is 0 if they did not fit.
     member: ([u8; 48], usize),
 }
 
 impl Key {
-    /// To copy so many bytes is cheaper than to copy as many as a name has, as the compiler knows the number.
+    /// Keys are padded and copied in this fixed length: the compiler knows the length, and the copy is cheaper than one
+    /// of the key's own length.
     const ROOM: usize = 32;
 
     fn write(&self, to: &mut Vec<u8>) {
@@ -96,7 +97,8 @@ impl Key {
         });
     }
 
-    /// The text in quotes that the last object had; `None` if it was not kept. An escape was not: see [`Members::text`].
+    /// The text that the last object had between the quotes; `None` if it was not kept. A text with escapes is not
+    /// kept: see [`Members::text`].
     fn last_text(&self) -> Option<&[u8]> {
         let (member, len) = &self.member;
         member.get(self.len + 1..len.checked_sub(1)?)
@@ -122,7 +124,7 @@ struct Members<'a, 'b> {
     keys: slice::IterMut<'a, Key>,
     /// Texts that were kept; `None` in an object of a list.
     kept: Option<&'a mut Kept>,
-    /// Where the text of a part begins that is to be kept, and how many keys were left there.
+    /// Where the text of a part begins, if that text is to be kept; and how many keys were left at that point.
     begun: Option<[usize; 2]>,
 }
 
@@ -144,7 +146,7 @@ impl<'a> Members<'a, '_> {
         key
     }
 
-    /// Writes a number of these bits; again, if the last object had the same, as it often is.
+    /// Writes the number with these bits. The last object often had the same number: then copies its text.
     fn number(&mut self, bits: Option<u64>, write: impl FnOnce(&mut Vec<u8>, u64)) {
         let Some(bits) = bits else {
             self.next(None::<u64>);
@@ -165,7 +167,7 @@ impl<'a> Members<'a, '_> {
         key.keep_member(if is_last { &to[start..] } else { &[] });
     }
 
-    /// Writes what needs no escapes.
+    /// Writes a value whose text needs no escapes.
     fn display(&mut self, value: Option<impl Display>) {
         if let Some((to, value)) = self.next(value) {
             // Writing to a vector cannot fail.
@@ -188,7 +190,7 @@ impl Sink for Members<'_, '_> {
         self.float(value.map(|f| (f * scale).round() / scale));
     }
 
-    /// Writes a text; again, if the last object had the same.
+    /// Writes a text. If the last object had the same one, copies it from there.
     fn text(&mut self, value: Option<&str>) {
         let Some(text) = value else {
             self.next(None::<&str>);
@@ -203,7 +205,7 @@ impl Sink for Members<'_, '_> {
         let start = to.len();
         key.write(to);
         string(to, text);
-        // With an escape it would be longer. What is kept is the text itself.
+        // Escapes make the written text longer. A text with escapes is not kept, as `last_text()` could not compare it.
         let has_escape = to.len() > start + key.len + text.len() + 2;
         key.keep_member(if has_escape { &[] } else { &to[start..] });
     }
@@ -239,7 +241,7 @@ impl Sink for Members<'_, '_> {
             }
         }
         self.to.bytes().push(b']');
-        // Pieces of the text may be written and gone.
+        // A part of the text may be written already, and gone from the buffer.
         self.begun = None;
     }
 
@@ -265,7 +267,7 @@ impl Sink for Members<'_, '_> {
             return false;
         };
         bytes.extend_from_slice(&found.text);
-        // The text has the keys, too.
+        // The kept text has the keys as well: they are skipped.
         let _ = found.members.checked_sub(1).map(|members| self.keys.nth(members));
         true
     }
@@ -317,8 +319,8 @@ fn string(to: &mut Vec<u8>, text: &str) {
     to.push(b'"');
 }
 
-/// Texts of [`Shared`](crate::Shared) columns: at most [`Kept::PLACES`], in places that follow from their addresses. A text
-/// takes the place of another, which is made again when it is needed.
+/// Texts of [`Shared`](crate::Shared) columns: at most [`Kept::PLACES`]. The addresses of a text decide its place. A
+/// new text overwrites the one in its place, which is made again when it is needed.
 #[derive(Default)]
 struct Kept(Vec<Option<Text>>);
 

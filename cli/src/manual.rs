@@ -39,7 +39,7 @@ pub struct Table {
     pub objects: &'static [&'static str],
     /// The columns.
     pub fields: Vec<Field>,
-    /// True if a flag of its own asks for these columns: without that, no row and no object has them.
+    /// True if these columns need a flag of their own: without that flag, no row and no object has them.
     pub optional: bool,
 }
 
@@ -60,7 +60,7 @@ impl Table {
         Self::new(title, STATISTICS, columns)
     }
 
-    /// A table of columns as with [`Table::statistics`], for which there is a flag of its own.
+    /// A table as [`Table::statistics`] makes it, of columns that need a flag of their own.
     #[must_use]
     pub fn optional<Row>(title: &'static str, columns: &[&dyn Columns<Row>]) -> Self {
         Self { optional: true, ..Self::statistics(title, columns) }

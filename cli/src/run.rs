@@ -335,12 +335,12 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Ok(())
     }
 
-    /// Adds to the metrics what has changed since the last look.
+    /// Adds to the metrics what has changed since the last look at the probe.
     fn look(&mut self) -> Result<()> {
         if self.exporter.is_none() {
             return Ok(());
         }
-        // First begins and ends: what they say of an association is in the labels of its rows.
+        // Begins and ends come first, as the labels of an association's rows need what they say.
         for _ in 0..BATCHES {
             if self.out.is_full() || !self.lifecycle()? {
                 break;
@@ -368,8 +368,8 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         exporter.text(format, self.findings.lasting().chain(of_report))
     }
 
-    /// Sentences for a person about the run that are not about counts of the accounting, a line each: that
-    /// nothing was seen, that lines were dropped, that function tracing was switched off.
+    /// Sentences for a person about the run, a line each, apart from those about the counts of the accounting:
+    /// that nothing was seen, that lines were dropped, that function tracing was switched off.
     pub(crate) fn remarks(&self, accounting: &Accounting) -> Vec<String> {
         let mut lines = Vec::new();
         if !self.has_rows && !self.hooks_off {
@@ -422,8 +422,8 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         }
     }
 
-    /// Patience with slow readers that is over after the time `within`, or [`END_PATIENCE`] after the end of
-    /// `--duration`. It notices signals, too ([`Patience::stopped`]).
+    /// How long to wait for slow readers: for the time `within`, or until [`END_PATIENCE`] after the end of
+    /// `--duration`. A signal shortens the wait ([`Patience::stopped`]).
     fn patience(&self, within: Duration) -> Patience {
         let until = Instant::now() + within;
         let until = self.due().map_or(until, |end| until.min(end + END_PATIENCE));
@@ -650,8 +650,9 @@ impl<'a> End<'a> {
     }
 }
 
-/// Returns the sentence that says that nothing was seen; `None` if any count of the accounting is above zero. (That
-/// the filter left out events is true though a program may have been left out, too.)
+/// Returns the sentence that says that nothing was seen; `None` if any count of the accounting is above zero. (If the
+/// filter left out events, upper bounds do not count: what the kernel skipped was probably left out by the filter as
+/// well.)
 fn nothing(a: &Accounting) -> Option<&'static str> {
     let counts = [a.events, a.lost, a.evicted, a.outstanding.unwrap_or(0), a.unseen.unwrap_or(0)];
     let skipped = a.skipped.iter().filter(|s| !(a.passed_over && s.is_bound()));

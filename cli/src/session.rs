@@ -125,7 +125,7 @@ impl<'a> Session<'a> {
             progress.end();
             watched?;
             let accounting = run.end()?;
-            // From here on there are lines again.
+            // The screen is left here: from now on lines can be printed again.
             drop(screen);
             let lines = sentences(&accounting).into_iter().chain(run.remarks(&accounting));
             // An error is ignored: the run has ended well, even if nobody reads stderr.

@@ -45,10 +45,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long to sleep where a stream counts as ready and takes nothing, so that asking again does not take a whole CPU.
 const NOT_READY: Duration = Duration::from_millis(1);
 
-/// Opens a terminal anew, so that a write to it does not wait: a terminal that is stopped (Ctrl-S), or whose other end
-/// nobody reads, may be ready for a few bytes, and a longer write waits for good. Only a description of one's own can be
-/// non-blocking, as the shell needs a blocking one. Returns the file itself where it is no terminal, and where it cannot be
-/// opened: it belongs to another user (`su`), or /proc is missing.
+/// Opens a terminal anew, so that a write to it does not wait. A terminal that is stopped (Ctrl-S), or whose other end
+/// nobody reads, may be ready for a few bytes only: a longer write then waits for good. Non-blocking mode belongs to the
+/// open file description, and the shell needs a blocking one: so this command needs a description of its own. Returns
+/// `file` itself if it is no terminal, or cannot be opened: the terminal belongs to another user (`su`), or /proc is missing.
 pub(crate) fn unblocked(file: File) -> File {
     if !file.is_terminal() {
         return file;
@@ -136,8 +136,8 @@ impl Sink {
     }
 
     /// Adds a line, which `write` appends to the pending bytes, with its newline. If 32 KiB are pending then,
-    /// writes what the reader takes. If more than 32 KiB stay pending and the patience is over, drops the new
-    /// line.
+    /// writes as much as the reader takes. If more than 32 KiB stay pending and the patience is over, drops the
+    /// new line.
     ///
     /// # Errors
     /// Where the destination cannot be written to.
@@ -315,7 +315,8 @@ impl Sink {
     }
 }
 
-/// Adds a line to a sink piece by piece: whenever [`PIECE`] bytes were added, writes what the reader takes.
+/// Adds a line to a sink piece by piece. Whenever [`PIECE`] bytes were added, writes as many of them as the reader
+/// takes without waiting.
 pub(crate) struct Pieces<'a> {
     sink: &'a mut Sink,
     /// Where in the pending bytes the current piece begins.
@@ -345,7 +346,7 @@ impl Pieces<'_> {
         self.sink.pending.len() - self.begin
     }
 
-    /// Ends the current piece, and writes what the reader takes. Does not wait for the reader:
+    /// Ends the current piece, and writes as much as the reader takes. Does not wait for the reader:
     /// [`Sink::added`] does, after the whole line.
     fn end(&mut self) -> io::Result<()> {
         self.length += self.current();

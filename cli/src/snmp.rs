@@ -1,17 +1,18 @@
-//! The kernel's own counters of SCTP, which Linux has for each network namespace (RFC 3873): those of this process's.
+//! The kernel's own counters of SCTP (RFC 3873). Linux has them for each network namespace: these are the counters of
+//! this process's namespace.
 
 use std::{fs::File, os::unix::fs::FileExt, str};
 
 const PATH: &str = "/proc/net/sctp/snmp";
 
-/// Longer than the file: some 40 lines of 40 bytes.
+/// Size of the buffer into which the file is read. The file is shorter: some 40 lines of 40 bytes.
 const ROOM: usize = 8192;
 
-/// The open file `/proc/net/sctp/snmp`, as the process is confined while it reads it.
+/// The open file `/proc/net/sctp/snmp`. It stays open, as a confined process cannot open it.
 pub(crate) struct Snmp(File);
 
 impl Snmp {
-    /// Opens the file; `None` where there is none, as without the module.
+    /// Opens the file; `None` where there is none, as without the sctp module.
     pub(crate) fn open() -> Option<Self> {
         File::open(PATH).ok().map(Self)
     }

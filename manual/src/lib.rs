@@ -260,12 +260,16 @@ Each has the labels
 with
 .BR \\-\\-labels
 .I peer
-also that, and with
-.I assoc
 also
+.IR peer ,
+and with
+.I assoc
+both
+.I peer
+and
 .IR assoc .
 .I path
-is a label with these two only.
+is a label only with one of these two.
 ";
 
 /// Escapes a text for roff, so that roff prints its control characters as they are. (A point at the beginning

@@ -28,7 +28,7 @@ struct buffer_args {
 	__u32 own_rwnd;
 	__u32 memcg;	     /* 1: the socket belongs to a memory cgroup */
 	__u32 pressure;	     /* 1: all SCTP sockets together have too much memory */
-	__u32 tid;	     /* of the current thread, below THREADS; 0: a softirq */
+	__u32 tid;	     /* number of the current thread, below THREADS; 0: a softirq */
 	__u32 active;	     /* number of the active path */
 	__u32 primary_rto;   /* jiffies, of the primary path, if that is not the active one */
 	__u32 missing_bytes; /* user data of the first outstanding chunk; 0: there is none */
@@ -52,7 +52,7 @@ struct buffer_args {
 	__u8 idata;
 	__u8 nodelay;
 	__u8 more;	/* the application will send more (MSG_MORE) */
-	__u8 can_delay; /* of the first chunk's message: Nagle's rule may hold it */
+	__u8 can_delay; /* 1: Nagle's rule may hold the first chunk's message */
 };
 
 struct send_args {
@@ -402,7 +402,7 @@ struct sctp_sock socket_memory[SOCKETS];
 
 struct recv_args {
 	struct assoc_args assoc;
-	__u32 socket;  /* of the association, before a peel-off */
+	__u32 socket;  /* number of the association's socket, before a peel-off */
 	__u32 other;   /* the socket that a peel-off makes */
 	__u32 pd_mode; /* associations of the socket of which a message is delivered in parts */
 	__u32 has_pd;  /* 1: the association is one of them */

@@ -50,8 +50,8 @@ struct node {
 
 struct map {
 	struct map_def def;
-	char *array;	     /* of an array map: its elements */
-	struct node **nodes; /* of a hash map: its elements, the first `len` of these */
+	char *array;	     /* the elements of an array map */
+	struct node **nodes; /* a hash map's elements: the first `len` of these */
 	__u32 len;
 };
 

@@ -22,8 +22,8 @@ struct life_args {
 	struct assoc_args assoc;
 	__u32 state; /* enum sctp_state */
 	__u32 tag;
-	__u32 new_tag;	  /* of the association that sctp_assoc_update() makes of it */
-	__u32 cookie_len; /* of the peer's cookie */
+	__u32 new_tag;	  /* `tag` after sctp_assoc_update() */
+	__u32 cookie_len; /* length of the peer's cookie */
 	__u32 error_count;
 	__u32 error_limit;
 	__u32 init_sent; /* 1: an INIT was given a path */

@@ -59,7 +59,7 @@ struct update_args {
 	struct assoc_args assoc;
 	struct counters counters;
 	__u32 state;	/* enum sctp_state, before the update */
-	__u32 next_tsn; /* of the new life */
+	__u32 next_tsn; /* first TSN of the new life */
 };
 
 /* Runs the program at the entry of sctp_chunk_assign_tsn(): a chunk is sent. */

@@ -21,14 +21,14 @@
 /* The arguments of most hooks. Keep in step with streams.rs. */
 struct stream_args {
 	struct assoc_args assoc;
-	__u32 copies; /* that run: COPY_* */
-	__u32 depth;  /* of nested calls; decides the stack pointer */
+	__u32 copies; /* copies that run: COPY_* */
+	__u32 depth;  /* depth of nested calls; decides the stack pointer */
 	__u32 times;  /* how often the chunk was sent before */
 	__u32 stream;
 	__u32 state; /* enum sctp_state */
 	__u32 pd_mode;
 	__u32 counted;	/* chunks that the kernel has counted as sent so far */
-	__u32 function; /* that changes the lobby in unknown ways: see streamutil.c */
+	__u32 function; /* number of a function in lobby_programs: see streamutil.c */
 	__u32 flags;	/* sctp_sndrcvinfo.sinfo_flags of a send */
 };
 

@@ -718,7 +718,7 @@ fn those_there_at_the_start_are_found_once() {
         world.run("found", 0, &all);
         world.assocs.remove(&0);
         world.check();
-        // Of the associations found, neither the time of their begin nor of their coming up is known.
+        // It is not known when the associations found began, nor when they came up.
         for index in 10..40 {
             world.end(index);
             world.free(index);

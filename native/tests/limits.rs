@@ -225,7 +225,7 @@ struct World {
     now: u64,
     q: Outqueue,
     life: u32,
-    /// By thread; thread 0 is none.
+    /// The sleeping send of each thread; there is no thread 0.
     sleepers: [Option<Sleeper>; 4],
     switches: [u64; 4],
     /// Whether the last send was refused, and the buffer has been full since.
@@ -515,7 +515,7 @@ impl World {
         }
     }
 
-    /// The times of each life, up to now.
+    /// The true times of each life, up to now.
     fn truth(&self) -> BTreeMap<u32, [u64; 6]> {
         let mut truth = self.truth.clone();
         if let Some((limit, since)) = self.since {
@@ -525,7 +525,7 @@ impl World {
         truth
     }
 
-    /// The same, by the program's table.
+    /// The times of each life in the program's table, up to now.
     fn seen(&self) -> BTreeMap<u32, [u64; 6]> {
         let mut seen = BTreeMap::new();
         for entry in self.program.table::<Entry>("entries").iter().filter(|entry| entry.object != 0) {
@@ -535,7 +535,7 @@ impl World {
                 times[state.limited_by as usize] += self.now - state.limited_since_ns;
             }
             assert_eq!(entry.seq_tail, entry.seq_head);
-            // After a restart the number of the life; after an end another association begins at life 1.
+            // The lives of an association are numbered in the order of their generations.
             seen.insert(entry.generation, times);
         }
         let seen: BTreeMap<_, _> = seen.into_values().filter(|times| *times != [0; 6]).enumerate().collect();

@@ -1310,8 +1310,8 @@ fn chunks_of_the_old_life_are_not_evicted() {
     }
 }
 
-/// After a restart to TSNs of the old life, a SACK covers a TSN that was sent again in the old life only: that
-/// is none of the new life's retransmissions, which are all still looked for.
+/// After a restart to TSNs of the old life, a SACK covers a TSN that was sent again in the old life only. That
+/// acknowledges no retransmission of the new life: all of these are still looked for.
 #[test]
 fn after_a_restart_no_chunk_of_the_old_life_is_acknowledged() {
     let mut world = World::new(Setup::ROOMY, &[100]);

@@ -1281,7 +1281,7 @@ fn a_temporary_association_has_no_entry() {
     assert_eq!(world.accounting(), Accounting { slots_evicted: 1, ..Accounting::default() });
 }
 
-/// Of the chunks that a SACK leaves unscanned, those that have given a sample before are not counted.
+/// Chunks that a SACK leaves unscanned are counted, but not those that have given a sample before.
 #[test]
 fn sampled_chunks_do_not_count_as_unscanned() {
     let mut world = World::new(Setup { sets: 8192, ..Setup::ROOMY }, &[(0, 0)]);

@@ -37,8 +37,8 @@ pub struct Skipped {
 }
 
 impl Skipped {
-    /// Returns whether [`Skipped::count`] is only an upper bound: some of the events counted may be such as
-    /// give no sample.
+    /// Returns whether [`Skipped::count`] is only an upper bound: some of the counted events might have given
+    /// no sample anyway.
     #[must_use]
     pub fn is_bound(&self) -> bool {
         self.reason == MISSED

@@ -43,8 +43,8 @@ pub struct Sizes {
     /// Number of associations that fit. A new one beyond that evicts one that has ended, or else the longest
     /// silent of a few.
     pub max_assocs: u32,
-    /// Number of messages that wait to be read that fit, over all associations; `None`: how long messages wait
-    /// is not measured ([`Row::received`]).
+    /// Largest number of messages that may wait to be read, over all associations; `None`: how long messages
+    /// wait is not measured ([`Row::received`]).
     pub max_unread: Option<u32>,
 }
 
@@ -135,28 +135,28 @@ pub struct Row {
     pub stall_max: Duration,
     /// Cause of the present stall, or else of the last one; `None` if there was none.
     pub stall_cause: Option<StallCause>,
-    /// For how long that cause has held up that stall.
+    /// For how long that cause held during that stall.
     pub stall_held: Duration,
     /// T3-rtx expiries during that stall.
     pub stall_t3_expiries: u32,
-    /// How long the sender was limited by what, up to now; all zero unless extended. These add up to the time since
-    /// the first event of the association.
+    /// How long each limit applied to the sender, up to now; all zero unless extended. The times add up to the time
+    /// since the first event of the association.
     pub limited: Limited,
     /// How much of the send buffer was used at the last look, and its size then, in bytes; `None` unless extended, and
     /// before the first look.
     pub sndbuf_used: Option<[u32; 2]>,
     /// The socket's buffers; `None` unless extended, and before the first look at them.
     pub buffers: Option<Buffers>,
-    /// Part, in millionths, that the association held of the memory that all associations of its socket held for data
-    /// to be sent, or sent and not acknowledged: the mean over the looks at the send buffer, weighted by that memory.
-    /// `None` unless extended, and where they held nothing.
+    /// The association's share, in millionths, of the memory that all associations of its socket hold for data that is
+    /// to be sent, or sent and not acknowledged. The mean over the looks at the send buffer, weighted by that memory.
+    /// `None` unless extended, and where the associations held no memory.
     pub held_ppm: Option<u64>,
     /// What the association's reader did; `None` unless that is measured ([`Sizes::max_unread`]).
     pub received: Option<Received>,
 }
 
-/// The buffers of an association's socket, and who shares them, at the last look: one a second at most, when what
-/// limits the sender changes.
+/// The buffers of an association's socket, and how many associations share them, at the last look. There is a look when
+/// the limit of the sender changes, but at most one a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffers {
     /// Size of the send buffer in bytes, as the kernel counts: twice what `SO_SNDBUF` was set to.
@@ -171,8 +171,8 @@ pub struct Buffers {
     pub is_shared: bool,
 }
 
-/// For how long something has kept an association from sending more data. Where data waits to be sent, the first
-/// of `rwnd`, `cwnd`, `nagle` and `other` that applies has the time.
+/// For how long something has kept an association from sending more data. While data waits to be sent, the time counts
+/// for the first of `rwnd`, `cwnd`, `nagle` and `other` that applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limited {
     /// All data was sent, and no send waited for room.
@@ -190,7 +190,7 @@ pub struct Limited {
 }
 
 impl Limited {
-    /// Makes it of the times by `LIMITED_BY_*` (`limits.h`), in ns.
+    /// Converts the times that the kernel side keeps by `LIMITED_BY_*` (`limits.h`), in ns.
     fn new([app, sndbuf, nagle, cwnd, rwnd, other]: [u64; LIMITS]) -> Self {
         let [app, sndbuf, nagle, cwnd, rwnd, other] =
             [app, sndbuf, nagle, cwnd, rwnd, other].map(Duration::from_nanos);
@@ -215,7 +215,7 @@ impl Limited {
         }
     }
 
-    /// Returns whether nothing but the application has limited the sender.
+    /// Returns whether only the application has limited the sender.
     fn is_idle(self) -> bool {
         Self { app: Duration::ZERO, ..self } == Self::default()
     }
@@ -261,7 +261,7 @@ pub struct Stall {
     pub waiting: u32,
     /// What held the association up for the longest.
     pub cause: StallCause,
-    /// For how long that held, up to now.
+    /// For how long that cause has held, up to now.
     pub held: Duration,
 }
 
@@ -419,7 +419,7 @@ const _: () = assert!(size_of::<types::set>() == SET_SLOTS as usize * size_of::<
 const NOW_SINCE: usize = STATE + offset_of!(RawState, now.since_ns);
 /// Offset in an entry of the time, in ns, at which the peer closed its window; 0 while it is open.
 const ZERO_WINDOW: usize = STATE + offset_of!(RawState, zero_window_ns);
-/// Offset in an entry of the time, in ns, since which the sender has been limited by the same; 0: not known yet.
+/// Offset in an entry of the time, in ns, since which the present limit of the sender holds; 0: not known yet.
 const LIMITED_SINCE: usize = STATE + offset_of!(RawState, limited_since_ns);
 /// Offset in an entry of the program's own state.
 const STATE: usize = offset_of!(Entry<RawState, RawStats>, state);
@@ -427,13 +427,13 @@ const STATE: usize = offset_of!(Entry<RawState, RawStats>, state);
 /// Number of places in the table `sends`, for sends that may have to wait: `SENDS` of `bufmon.bpf.c`.
 const SENDS: u32 = 8192;
 
-/// A send that did not find the send buffer full counts as waiting once it has lasted so long. Before that,
-/// its thread may simply be running.
+/// A send that did not find the send buffer full counts as waiting once it has lasted for this long. Before
+/// that, its thread may simply be running.
 const WAITS_FROM: Duration = Duration::from_millis(10);
 
 /// Size of the ring buffer of stalls in bytes: room for at least 2,000 stalls that end within one interval.
 const STALL_RING_BYTES: u32 = 1 << 19;
-/// How many of them are taken at a time.
+/// How many records of stalls are taken from that ring buffer at a time.
 const STALL_BATCH: usize = 256;
 const _: () = assert!(STALL_RING_BYTES as usize / (size_of::<RawStall>() + 16) > 2000);
 
@@ -452,7 +452,7 @@ pub struct Programs {
     pub(crate) receivers: Option<Receivers>,
 }
 
-/// The present waits of an association's sends, or of messages that it received, which have not ended.
+/// Waits of an association that have not ended: waits of its sends, or of messages that it has received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Waiting {
     /// Number of sends or messages that wait.
@@ -478,7 +478,7 @@ pub(crate) type AllWaiting = BTreeMap<EntryRef, Waiting>;
 /// The stalls and sums of an association that were handed out already.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Reported {
-    /// When the last stall that was handed out while it lasted began, in ns; 0: no stall was.
+    /// When a stall began that was handed out while it lasted: the last such stall, in ns; 0: there was none.
     stall_ns: u64,
     /// Generation of the entry to which that stall belongs.
     stall_generation: u32,
@@ -506,7 +506,7 @@ struct Lasting {
     wait_events: u64,
     /// Sum of the times that sends waited for room.
     waited: Duration,
-    /// How long the sender was limited by what.
+    /// How long each limit applied to the sender.
     limited: Limited,
 }
 
@@ -595,7 +595,8 @@ impl Program for Programs {
     /// Adds the stalls that were not handed out before: those that have ended, and those that last.
     ///
     /// The ended ones come first, each through the ring buffer. So a stall that ends meanwhile is found here or
-    /// there in the next call. One that was handed out while it lasted is known by its entry and its beginning.
+    /// there in the next call. A stall that was handed out while it lasted is recognised by its entry and its
+    /// beginning.
     fn lasting(&mut self, moment: Moment, records: &mut Vec<Record>) {
         if !self.extended {
             return;
@@ -615,8 +616,9 @@ impl Program for Programs {
         let unread = self.unread(moment);
         let waits: BTreeSet<_> = waiting.keys().chain(unread.keys()).map(|of| of.index).collect();
         let is_read = |index| self.receivers.as_ref().is_some_and(|r| r.has_window(index, moment.interval));
-        // In an interval in which nothing but the application limits the sender, there may be no row: but then, too,
-        // that time goes by, and the next row must not have it.
+        // There is a row for each association that may be limited by more than its application. Where only the
+        // application limits the sender, there may be no row; but the time of that interval must not count in the next
+        // row.
         let changed = |index| {
             is_lasting(&self.assocs, index)
                 || waits.contains(&index)
@@ -715,7 +717,7 @@ impl Program for Programs {
 }
 
 impl Programs {
-    /// Adds the stalls that were not handed out before, of those that have `ended` and those that last.
+    /// Adds the stalls that were not handed out before: first those in `ended`, then those that last.
     fn hand_out_stalls(&mut self, ended: &[RawStall], moment: Moment, records: &mut Vec<Record>) {
         let waiting = self.waiting(moment);
         let waits = |of| waiting.get(&of).map_or(0, |waiting: &Waiting| waiting.count);
@@ -755,7 +757,7 @@ impl Programs {
     /// The messages that wait to be read at `moment`, by the entry of their association.
     fn unread(&self, moment: Moment) -> AllWaiting {
         let mut all = self.receivers.as_ref().map(|r| r.waiting(moment.now)).unwrap_or_default();
-        // The last words on these are said.
+        // An association whose end was handed out is never reported again.
         all.retain(|of, _| !self.assocs.is_reported(of.index));
         all
     }
@@ -764,13 +766,13 @@ impl Programs {
     fn ended_stalls(&self) -> Vec<RawStall> {
         let mut ended = Vec::new();
         if let Some(ring) = &self.stalls {
-            // A failure leaves them there for the next interval.
+            // If reading fails, the stalls stay in the ring until the next interval.
             while ring.take(&mut ended, STALL_BATCH).unwrap_or(false) {}
         }
         ended
     }
 
-    /// The waits of sends that last at `moment`, by the entry of the sends' association.
+    /// The waits of sends that have not ended at `moment`, by the entry of the send's association.
     fn waiting(&self, moment: Moment) -> AllWaiting {
         let mut all = AllWaiting::new();
         let Some(sends) = self.sends.as_ref().filter(|_| moment.sends_open > 0) else { return all };
@@ -893,8 +895,8 @@ fn stalled_for(state: &RawState, now: Duration) -> Option<Duration> {
     (state.now.since_ns > 0 && lasts > Duration::from_nanos(state.rto_ns)).then_some(lasts)
 }
 
-/// An association's sums since the start: of its statistics, and of the closed window, stall and waits that
-/// still last.
+/// An association's sums since the start: of its statistics, plus the closed window, the stall and the waits
+/// that still last.
 fn lasting(state: &RawState, stats: &RawStats, waiting: Waiting, now: Duration) -> Lasting {
     let closed = match state.zero_window_ns {
         0 => Duration::ZERO,
@@ -910,7 +912,7 @@ fn lasting(state: &RawState, stats: &RawStats, waiting: Waiting, now: Duration) 
     }
 }
 
-/// How long a sender was limited by what, up to `now`.
+/// How long each limit applied to a sender, up to `now`.
 fn limited(state: &RawState, now: Duration) -> Limited {
     let mut ns = state.limited_ns;
     if state.limited_since_ns > 0
@@ -937,7 +939,7 @@ fn row(assoc: &Snapshot<RawState, RawStats>, lasting: Lasting, now: Duration) ->
         wait: DurationDist::new(&stats.wait, assoc.hist(3)),
         wait_events: lasting.wait_events,
         waited: lasting.waited,
-        // The histogram takes a millionth of the buffer for 1 us. So a percent is 10,000 us.
+        // In the histogram a millionth of the buffer counts as 1 us. So a percent is 10,000 us.
         util_histogram: assoc.hist(0).map(|counts| Histogram::of(counts, 10_000_000)),
         wait_histogram: assoc.hist(3).map(|counts| Histogram::of(counts, 1000)),
         refused: stats.refused,
@@ -1059,7 +1061,7 @@ mod tests {
         assert_eq!(records.len(), 1, "a stall is handed out once");
     }
 
-    /// Of the stalls that end in one interval each is handed out, but for the one that was while it lasted.
+    /// Each stall that ends in an interval is handed out, but not one that was handed out while it lasted.
     #[test]
     fn each_stall_is_handed_out_once() {
         let mut programs = standing_still();
@@ -1104,7 +1106,8 @@ mod tests {
         assert_eq!((part.wait_events, part.waited), (1, 2 * SECOND));
     }
 
-    /// A sum that shrinks, as clocks of CPUs differ or what lasted is over, gives an interval 0 and no less.
+    /// A sum may shrink: clocks of CPUs differ, and a send may only have seemed to wait. Then its increase in an
+    /// interval is 0, and never negative.
     #[test]
     fn no_interval_has_less_than_nothing() {
         let sums = |n: u32| Lasting {

@@ -96,10 +96,10 @@ pub(crate) struct Entries<State, Stats> {
     /// may be taken by other paths or associations.
     gone: Vec<u64>,
     hists: Option<Hists>,
-    /// By index: [`Entry::seq_tail`] of the entry as [`Entries::changed`] has handed it out last. Empty unless
+    /// By index of an entry: its [`Entry::seq_tail`] when [`Entries::changed`] last handed it out. Empty unless
     /// [`Config::metrics`].
     seen: Vec<u64>,
-    /// True if an ended entry is free once [`Entries::changed`] has handed it out, as nobody else wants it.
+    /// True if an ended entry is free as soon as [`Entries::changed`] has handed it out, as no rows are handed out.
     frees: bool,
 }
 
@@ -114,8 +114,8 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     pub(crate) fn configure(open: &mut OpenPrograms, config: &Config, len: u32) -> Result<(), Error> {
         let len = len.max(8).next_power_of_two();
         open.settings.entry_mask = len - 1;
-        // With `--json`, an entry that has ended is handed out at the end of the interval, and is free after
-        // that: so the kernel side looks for such entries. (`-T` hands out none before the end of the run.) So it is
+        // With `--json`, an entry that has ended is handed out at the end of the interval, and is free after that: so
+        // the kernel side looks for such entries. (`-T` hands out none before the end of the run.) The same is true
         // where `changed()` alone hands out entries.
         open.settings.want_reuse = u32::from(config.intervals || !config.rows);
         if config.gathers_more() {
@@ -228,7 +228,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
     }
 
     /// Returns the statistics since the start of every entry that has changed since the last call, or in which
-    /// something `lasts`, with these of its histograms. (Percentiles are not computed.)
+    /// something `lasts`; with the histograms whose numbers are in `hists`. (Percentiles are not computed.)
     pub(crate) fn changed(
         &mut self,
         hists: &'static [usize],
@@ -271,7 +271,8 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         Ok(Some(Changed { snapshot, octaves, has_ended }))
     }
 
-    /// The identity of an entry, which is looked up anew until a DATA chunk of the association was seen.
+    /// The identity of an entry. As long as the payload protocol is unknown, the identity is looked up anew in each
+    /// call.
     fn identity_with_protocol(&mut self, entry: &Entry<State, Stats>) -> Identity {
         let of = entry_ref(entry);
         if let Some(known) = self.identity(of)
@@ -289,7 +290,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         id
     }
 
-    /// Returns whether [`Entries::changed`] has handed out this state of an entry, or is not wanted.
+    /// Returns whether [`Entries::changed`] need not hand out this state of an entry: it has done so, or is not in use.
     fn was_seen(&self, index: u32, entry: &Entry<State, Stats>) -> bool {
         self.seen.get(index as usize).is_none_or(|seen| *seen == entry.seq_tail)
     }
@@ -401,7 +402,7 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         Some(id)
     }
 
-    /// The identity with the association's owner.
+    /// Converts an identity of the kernel side, and adds the association's owner and payload protocol.
     pub(crate) fn identify(&self, id: raw::Identity) -> Identity {
         let (owner, payload_protocol) =
             self.owners.as_ref().map_or((None, None), |owners| owners.of(id.assoc_id));
@@ -532,7 +533,7 @@ impl Carried {
         }
     }
 
-    /// Carries on counts of 32 bits, which may have wrapped once since the last call, in 64 bits.
+    /// Makes counts of 64 bits from counts of 32 bits, which may have wrapped once since the last call.
     pub(crate) fn carry(&mut self, of: EntryRef, wrapped: &[u32], counts: &mut [u64]) {
         let Some(at) = self.begin(of) else {
             counts.iter_mut().zip(wrapped).for_each(|(count, low)| *count = (*low).into());
@@ -545,8 +546,8 @@ impl Carried {
         }
     }
 
-    /// Subtracts from an entry's counts since the start those of the last call, and keeps the new ones for
-    /// the next.
+    /// Subtracts from an entry's counts since the start the counts that the last call was given. Keeps the new
+    /// ones for the next call.
     pub(crate) fn subtract(&mut self, of: EntryRef, counts: &mut [u64]) {
         let Some(at) = self.begin(of) else { return };
         for (n, count) in counts.iter_mut().take(self.each).enumerate() {

@@ -56,7 +56,8 @@ pub struct Owner {
 }
 
 impl Identity {
-    /// Names a life of an association, whichever path this is of: network namespace, association id, number of the life.
+    /// Names a life of an association, in the same way for all its paths: network namespace, association id, number of
+    /// the life.
     #[must_use]
     pub const fn life_key(&self) -> [u32; 3] {
         [self.netns, self.assoc_id, self.life]

@@ -23,7 +23,7 @@ pub fn inherited_sockets() -> RawFd {
 /// Returns the listening sockets that were handed over, each duplicated.
 ///
 /// # Errors
-/// Where a descriptor is none of a listening socket.
+/// Where a descriptor is not that of a listening socket.
 pub fn inherited_listeners() -> io::Result<Vec<TcpListener>> {
     (FIRST..FIRST.saturating_add(inherited_sockets()))
         .map(|number| {

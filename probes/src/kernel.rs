@@ -347,7 +347,7 @@ mod tests {
         assert!(matches!(missing(&[live, proc_net]), Some(Unsupported::NoModuleBtf)));
     }
 
-    /// Of built-in SCTP the kernel makes a folder in `/sys/module`, for the parameters
+    /// For built-in SCTP the kernel makes a folder in `/sys/module`, for the parameters
     /// (`param_sysfs_builtin()`), but no `initstate`; its types are in vmlinux.
     #[test]
     fn sctp_may_be_built_in() {

@@ -34,8 +34,8 @@ pub const BPF_COMMANDS: [bpf_cmd; 4] =
 /// `PERF_EVENT_IOC_DISABLE`, by which libbpf detaches kprobes.
 pub const IOCTL_REQUEST: u32 = 0x2401;
 
-/// The most memory, in bytes, that loading takes beside the tables: that of the programs, and that of this
-/// process while it reads the kernel's types.
+/// Largest amount of memory, in bytes, that loading takes besides the tables: the memory of the programs, and
+/// of this process while it reads the kernel's types.
 const PROGRAMS: u64 = 16 << 20;
 
 /// Programs and maps that are not loaded yet.

@@ -83,7 +83,7 @@ pub(crate) struct Owners {
     paths: RefCell<HashMap<u64, String>>,
 }
 
-/// The most paths of cgroups in this process's cache.
+/// At most this many paths of cgroups are in this process's cache.
 const KEPT_PATHS: usize = 4096;
 
 impl Owners {

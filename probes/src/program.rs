@@ -48,16 +48,16 @@ impl Config {
     }
 }
 
-/// Statistics since the start of a path, an association or a stream that have changed.
+/// What has changed since the last look: the statistics of a path, an association or a stream.
 #[derive(Clone, Debug)]
 pub struct Change<Row> {
-    /// Place of its entry in the table. Another one may take the place later.
+    /// Place of the entry in the table. Another path, association or stream may take this place later.
     pub place: u32,
-    /// A number that differs for each one that had this place.
+    /// A number that tells apart the paths, associations or streams that had this place one after the other.
     pub serial: u64,
-    /// Whether it has ended. It will not change any more.
+    /// Whether the path, association or stream has ended: then its statistics will not change any more.
     pub has_ended: bool,
-    /// Statistics since the start. Of a stream: those of its association, with no other stream.
+    /// Statistics since the start. For a stream: the row of its association, with this stream alone.
     pub row: Row,
     /// Histograms of times since the start, as many as the program hands out.
     pub octaves: Vec<Octaves>,
@@ -103,7 +103,7 @@ pub struct Moment {
 
 /// The kernel-side programs of one command: the part of a [`crate::trace::Trace`] that differs from command to command.
 pub trait Program: Sized + 'static {
-    /// Name of the BPF object, as libbpf is given it.
+    /// Name of the BPF object, which is given to libbpf.
     const NAME: &'static str;
     /// The BPF object file that the build script compiled.
     const OBJECT: &'static [u8];
@@ -236,9 +236,9 @@ pub trait Probe {
         Ok(())
     }
 
-    /// Finds out which processes have which sockets now; unless it has to be `certain`, only if that may have
-    /// changed. To be called every [`crate::ROUND_PERIOD`] if [`Probe::wants_owners`]. Where the kernel refuses
-    /// (too many open files, out of memory), what was known before stays.
+    /// Finds out which processes have which sockets now. Unless `certain` is true, does so only if that may
+    /// have changed. To be called every [`crate::ROUND_PERIOD`] if [`Probe::wants_owners`]. Where the kernel
+    /// refuses (too many open files, out of memory), what was known before stays.
     fn find_owners(&mut self, _certain: bool) {}
 
     /// Returns whether the filter or [`Config::owners`] asks for the owners of sockets.
@@ -264,9 +264,10 @@ pub trait Probe {
     /// Where the kernel does not let a table be read.
     fn totals(&mut self, due: Due) -> Result<impl Iterator<Item = Result<Self::Row, Error>>, Error>;
 
-    /// Returns the statistics since the start of each path, association or stream in which anything has changed since the
-    /// last call: an event, or time that something takes which lasts. Needs [`Config::metrics`]. To be called at least
-    /// once per interval, before [`Probe::totals`]: what ends is handed out here before its place is free.
+    /// Returns the statistics since the start of each path, association or stream in which anything has changed since
+    /// the last call: by an event, or because something lasts and its time goes by. Needs [`Config::metrics`]. To be
+    /// called at least once per interval, before [`Probe::totals`]: what ends is handed out here before its place is
+    /// free.
     ///
     /// # Errors
     /// Where the kernel does not let a table be read.

@@ -310,7 +310,7 @@ pub struct LifeSettings {
     /// Window in the peer's INIT or INIT ACK, and in our own, in bytes.
     pub peer_rwnd: u32,
     pub own_rwnd: u32,
-    /// In jiffies, as the next two, `sack_delay` and `hb_interval`.
+    /// `rto_initial` is in jiffies, as are `rto_min`, `rto_max`, `sack_delay` and `hb_interval`.
     pub rto_initial: u32,
     pub rto_min: u32,
     pub rto_max: u32,
@@ -376,10 +376,10 @@ pub struct LifeEvent {
     pub by_t5: u8,
     /// 1: the T5-shutdown-guard timer runs: this host has sent a SHUTDOWN.
     pub t5_runs: u8,
-    /// 1: no INIT of this host has got a path to take.
+    /// 1: the kernel has not chosen a path for any INIT of this host.
     pub no_init: u8,
     pub pad: [u8; 3],
-    /// One of these processes, or the last that had it.
+    /// One of the processes that have the socket, or the last process that had it.
     pub owner: Process,
     pub id: Identity,
     pub cause: Cause,
@@ -388,7 +388,7 @@ pub struct LifeEvent {
 }
 
 impl LifeEvent {
-    /// [`LifeEvent::owners`] where they are unknown.
+    /// The value of [`LifeEvent::owners`] if their number is unknown.
     pub const NO_OWNER: u32 = u32::MAX;
 }
 
@@ -416,7 +416,7 @@ pub struct Filter {
 #[derive(Clone, Copy, Debug, Default, Immutable, IntoBytes)]
 pub struct Settings {
     pub filter: Filter,
-    /// Inode number of the pid namespace that numbers of processes are of.
+    /// Inode number of the pid namespace in which numbers of processes count.
     pub pidns: u64,
     /// Length of a jiffy in nanoseconds.
     pub jiffy_ns: u64,

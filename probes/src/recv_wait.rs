@@ -90,7 +90,7 @@ pub(crate) struct Receivers {
     slots: Table<Slot>,
     /// Histograms of `RawRecvStats::wait`; `None` only in fuzzing.
     hists: Option<Hists>,
-    /// By index: [`RawRecv::seq_tail`] as [`Receivers::changed`] has seen it last. Empty without
+    /// By index of an entry: its [`RawRecv::seq_tail`] when [`Receivers::changed`] last looked. Empty without
     /// [`Config::metrics`].
     seen: Vec<u64>,
 }
@@ -247,7 +247,8 @@ impl Receivers {
         ]
     }
 
-    /// A copy of what the reader of an association did; `None` if nothing, or if it is another's.
+    /// A copy of what the reader of an association did; `None` if the reader did nothing, or if the place holds what
+    /// another association's did.
     fn read(&self, of: EntryRef) -> Option<RawRecv> {
         let recv = self.recvs.read(of.index as usize, |recv| recv.seq_tail == recv.seq_head)?;
         (recv.generation == of.generation.wrapping_add(1)).then_some(recv)
@@ -326,7 +327,7 @@ mod tests {
         assert_eq!((receivers.has_window(0, 7), receivers.has_window(0, 8)), (true, false));
     }
 
-    /// Another association has the entry: what is there is not its own.
+    /// Another association has the entry. What the reader did there is not reported for it.
     #[test]
     fn no_association_has_what_anothers_reader_did() {
         let mut receivers = receivers();

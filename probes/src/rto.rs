@@ -314,7 +314,8 @@ pub struct Row {
     /// Length of the last failover to this path: from the last SACK on the path that failed to the first on this
     /// one; `None` if there was none.
     pub failover: Option<Duration>,
-    /// Changes of the path's state since the start, to each state; 0 unless extended. The removal of an address is none.
+    /// Changes of the path's state since the start, to each state; 0 unless extended. The removal of an address does
+    /// not count.
     pub transitions: PathTransitions,
     /// Values of the path after its last event.
     pub last: Values,
@@ -361,7 +362,7 @@ pub(crate) struct RawValues {
     primary: u8,
     paths_known: u8,
     pad: u8,
-    /// Number of the association's paths by state, a byte for each: see [`PathCounts`], in that order.
+    /// Number of the association's paths by state: a byte for each state, in the order of [`PathCounts`].
     paths: u32,
 }
 

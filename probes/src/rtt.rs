@@ -294,7 +294,8 @@ mod tests {
         file
     }
 
-    /// Chunks that wait are counted from their slots; those whose association ended or began anew are said to.
+    /// Chunks that wait are counted from their slots. Chunks whose association ended or began anew have counts of their
+    /// own.
     #[test]
     fn each_chunk_without_a_sample_is_in_a_count() {
         let mut slots = vec![0_u8; 4 * size_of::<Slot>()];

@@ -28,9 +28,9 @@ pub const MAX_STREAMS: u32 = 1 << 20;
 /// Size of the tables.
 #[derive(Clone, Debug)]
 pub struct Sizes {
-    /// Number of streams, over all associations, that fit (rounded up to a power of two). A new one beyond
-    /// that evicts one of an ended association; else one of an association that has half of all; else the
-    /// longest silent of a few.
+    /// Number of streams, over all associations, that fit (rounded up to a power of two). A new stream beyond
+    /// that evicts a stream of an ended association; if there is none, a stream of an association that has half
+    /// of all streams; else the longest silent of a few.
     pub max_streams: u32,
 }
 
@@ -144,8 +144,8 @@ pub(crate) struct Tables<A, S> {
     /// What is known of the association that was found last, with the association's generation:
     /// streams of one association follow each other.
     last_owner: RefCell<Option<(u32, Known)>>,
-    /// By index of a stream: [`Stream::seq_tail`] of the entry as [`Tables::changed`] has handed it out last. Empty unless
-    /// [`Config::metrics`].
+    /// By index of a stream: the [`Stream::seq_tail`] of its entry when [`Tables::changed`] last handed it out. Empty
+    /// unless [`Config::metrics`].
     seen: Vec<u64>,
 }
 
@@ -217,8 +217,8 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         Ok((0..streams).filter_map(|n| self.get(n)))
     }
 
-    /// Returns the streams that have changed since the last call, or in which something `lasts`, as the words of their
-    /// entries say. Needs [`Config::metrics`].
+    /// Returns the streams that have changed since the last call, or in which something `lasts`, which that function
+    /// finds out from a few words of an entry. Needs [`Config::metrics`].
     ///
     /// # Errors
     /// Where more of the pool has to be mapped, and cannot be.

@@ -189,7 +189,7 @@ same_layout!(types;
 const COUNTERS: usize = 9;
 /// Number of counters of an association, as `undelivered()` returns them.
 const UNDELIVERED: usize = 4;
-/// The key of an entry in a [`Baseline`] that nobody has used yet.
+/// The key of an element of a [`Baseline`] that was never used.
 const NOBODY: u64 = u64::MAX;
 
 /// The tables of the loaded programs of `sctp-streamutil`.
@@ -198,7 +198,7 @@ pub struct Programs {
     /// The map of the histograms of the lengths of messages; `None` unless they are gathered.
     pub(crate) sizes: Option<MapHandle>,
     pub(crate) baseline: Baseline<COUNTERS>,
-    /// Of what associations did not deliver; empty unless [`Config::extended`].
+    /// The baseline of what associations did not deliver; empty unless [`Config::extended`].
     pub(crate) undelivered: Baseline<UNDELIVERED>,
     /// When the current interval began, on `CLOCK_MONOTONIC`.
     pub(crate) interval_began: Duration,
@@ -326,7 +326,7 @@ fn read_sizes(map: &MapHandle, index: u32) -> Option<Histogram> {
 /// The counters of streams, or of associations, as they stood at the last interval, by the index of the entry.
 /// Resident from the start, so that memory does not grow with traffic; empty without intervals.
 pub(crate) struct Baseline<const N: usize> {
-    /// Of each entry: a key that names who has it, and the counters.
+    /// By index of an entry: a key that names the stream or association that has it, and the counters.
     entries: Vec<(u64, [u64; N])>,
 }
 
@@ -401,8 +401,8 @@ fn named(stream_id: u16, counters: [u64; COUNTERS]) -> Stream {
     }
 }
 
-/// A stream, and what its row says of its association. The `undelivered` of the first stream of an association
-/// is the row's.
+/// A stream, and what the row says about the association. The row takes `undelivered` from the first stream of
+/// the association.
 struct Part {
     association: Association,
     total_streams: u32,

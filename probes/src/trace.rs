@@ -52,7 +52,8 @@ pub struct Trace<P: Program> {
     /// [`raw::Shared::taken_over`](crate::raw::Shared::taken_over) once all programs were attached: before that, one
     /// copy of a program was there without the other.
     taken_before: u64,
-    /// At most how many events the kernel ran no program at, up to the end of the run; `None` before that.
+    /// An upper bound of the number of events at which the kernel ran no program, up to the end of the run; `None`
+    /// before the end.
     missed: Option<u64>,
     /// When the programs were detached, on `CLOCK_MONOTONIC`; `None` before that.
     detached: Option<Duration>,
@@ -117,7 +118,7 @@ impl<P: Program> Trace<P> {
         })
     }
 
-    /// At most how many events the kernel has run no program at.
+    /// An upper bound of the number of events at which the kernel has run no program.
     fn missed(&self) -> u64 {
         match self.hooks {
             HookKind::Fentry => {
@@ -222,7 +223,7 @@ impl<P: Program> Probe for Trace<P> {
 
     fn detach(&mut self) {
         let before = self.accounting().unseen;
-        // Without the iterator less is known to be unseen.
+        // Without the iterator, unseen chunks of living associations are not counted.
         if self.living.as_ref().is_some_and(|living| living.run().is_ok()) {
             self.unseen = before.map_or(0, |before| before + self.shared.get().unseen_living);
         }
@@ -236,12 +237,12 @@ impl<P: Program> Probe for Trace<P> {
 /// Records of [`Program::lasting`] that were not taken yet.
 struct Lasting<Record> {
     records: Vec<Record>,
-    /// Number of records that made room, as nobody took them.
+    /// Number of records that were dropped, as nobody took them.
     lost: u64,
 }
 
 impl<Record> Lasting<Record> {
-    /// If so many records wait, they make room for those of the next interval.
+    /// If this many records wait, all of them are dropped before the next interval's records are added.
     const MAX: usize = 16_384;
 
     /// To be called before an interval's records are added. While nobody reads the output, nobody takes them.

@@ -5,54 +5,56 @@ use std::time::Duration;
 use cli::{Figures, Rule, Words, ms, us};
 use probes::bufmon::{Buffers, Limited, Received, Stall, StallCause};
 
-/// The least part of an interval in which something has to limit a sender before it is a finding: more than anything
-/// else did. (Our choice.)
+/// A limit is a finding only if it held the sender up for at least this part of an interval: then for longer than all
+/// other limits together. (Our choice.)
 const LEAST_SHARE: f64 = 0.5;
-/// The least time of that: an association that began just before the end of an interval was not limited for long.
-/// (Our choice: half of the shortest interval of any command.)
+/// The limit must also have lasted for at least this long: an association that began just before the end of an interval
+/// was not limited for long. (Our choice: half of the shortest interval of any command.)
 const LEAST_LIMITED: Duration = Duration::from_millis(500);
-/// The use of a buffer at which it is full, in millionths.
+/// A buffer is full from this use on, in millionths of its size.
 const FULL_PPM: u64 = 1_000_000;
-/// A window in which the first flight does not fit: the least initial cwnd, in bytes, of a path that can have it
-/// (RFC 9260 7.2.1).
+/// A window smaller than this has no room for the first flight: the smallest initial cwnd, in bytes, that a path may
+/// have (RFC 9260 7.2.1).
 const FIRST_FLIGHT: u32 = 4380;
-/// Whoever holds less than that of a shared buffer, in millionths, has not filled it. (More than half is another's.)
+/// An association that holds less than this share of a shared buffer, in millionths, has not filled the buffer: the
+/// others hold more than half of it.
 const LEAST_HELD_PPM: u64 = 500_000;
-/// The use of the receive buffer, in millionths, from which a reader falls behind: the kernel advertises less than
+/// A reader falls behind from this use of the receive buffer on, in millionths: the kernel then advertises less than
 /// half of the window. (Our choice.)
 const BEHIND_PPM: u64 = 500_000;
-/// A message that waits so long for its reader waits longer than a scheduler makes a ready thread wait. (Our choice.)
+/// A message that waits for this long waits for a reader that is busy: no scheduler makes a ready thread wait for so
+/// long. (Our choice.)
 const LONG_WAIT: Duration = Duration::from_millis(100);
 
-/// A shorter silence may be a round trip and a SACK that is held back: see [`path_silent`].
+/// A silence shorter than this may be a round trip and a SACK that is held back: see [`path_silent`].
 const SILENT: Duration = Duration::from_secs(1);
-/// So many expiries of T3-rtx take three times the first RTO (RFC 9260 6.3.3 E2).
+/// This many expiries of T3-rtx take three times the first RTO (RFC 9260 6.3.3 E2).
 const SILENT_EXPIRIES: u32 = 2;
 
 /// What was measured of an association in an interval.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// For how long the sender was limited by what.
+    /// How long each limit applied to the sender.
     pub limited: Limited,
     /// The socket's buffers, at the last look.
     pub buffers: Option<Buffers>,
-    /// Part of what all associations of the socket held in its send buffer that was this one's, in millionths.
+    /// This association's share, in millionths, of what all associations of the socket held in the send buffer.
     pub held_ppm: Option<u64>,
-    /// Most of the send buffer that was in use at a look, in millionths.
+    /// Largest use of the send buffer at any look, in millionths of its size.
     pub sndbuf_max_ppm: Option<u64>,
-    /// Sends that waited though the send buffer had room: for memory.
+    /// Sends that waited for memory, though the send buffer had room.
     pub memory_waits: u64,
     /// Length of the longest message whose send had to wait, in bytes.
     pub longest_message: Option<u32>,
     /// What the reader did; `None` unless that is measured.
     pub received: Option<Received>,
-    /// Most of the receive buffer that was in use at a SACK, in millionths.
+    /// Largest use of the receive buffer at any SACK, in millionths of its size.
     pub rcvbuf_max_ppm: Option<u64>,
-    /// How long it was stalled in the interval.
+    /// How long the association was stalled in the interval.
     pub stalled: Duration,
-    /// What held the stall up for the longest; of several, the last one.
+    /// The cause that held for the longest part of the stall; with several stalls, of the last one.
     pub cause: Option<StallCause>,
-    /// For how long that has held it up.
+    /// For how long that cause has held.
     pub held: Duration,
     /// T3-rtx expiries during the stall.
     pub t3_expiries: u32,
@@ -215,7 +217,7 @@ pub const RULES: &[Rule<Evidence>] = &[
     },
 ];
 
-/// The share of a limit, in percent; `None` unless it was the greatest for long enough.
+/// The share of the time in which one limit held, in percent; `None` if the limit did not hold for long enough.
 fn limited_by(e: &Evidence, name: &'static str, of: fn(&Limited) -> Duration) -> Option<Figures> {
     let (limited, all) = (of(&e.limited), e.limited.sum());
     let share = limited.div_duration_f64(all);
@@ -269,8 +271,8 @@ fn reader_slow(e: &Evidence) -> Option<Figures> {
     (received.waiting > 0 && used >= BEHIND_PPM && is_long).then_some(figures)
 }
 
-/// A peer that may hold back a SACK for 500 ms (RFC 9260 6.2), over a path whose round trip takes no longer than the RTO, has
-/// answered within that time and two expiries.
+/// If a peer may hold back a SACK for 500 ms (RFC 9260 6.2), and the path's round trip takes no longer than the RTO,
+/// the peer answers within [`SILENT`] and before the second expiry.
 fn path_silent(e: &Evidence) -> Option<Figures> {
     let is_long = e.held >= SILENT && e.t3_expiries >= SILENT_EXPIRIES;
     stalled(e, StallCause::PathSilent).filter(|_| is_long)
@@ -356,7 +358,7 @@ mod tests {
         }
     }
 
-    /// A SACK that is held back is no silent path.
+    /// A SACK that is held back does not make a path silent.
     #[test]
     fn a_short_silence_is_none() {
         let silent = evidence(StallCause::PathSilent);

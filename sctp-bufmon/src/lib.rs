@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
 fn trace(flags: &Flags) -> Result<()> {
     let common = &flags.common;
     let Some(session) = Session::start(&BANNERS, common)? else { return Ok(()) };
-    // Findings say of a stall more than rows have.
+    // Findings need more about a stall than rows have: its record.
     let config = Config { records: common.json || common.metrics.is_on(), ..common.config() };
     let sizes =
         Sizes { max_assocs: flags.max_assocs, max_unread: flags.recv_wait.then_some(flags.max_unread) };

@@ -28,7 +28,7 @@ const ALL: &[Metric<Row>] = &[
     // Bounds from 131 us to 4.3 s.
     Metric {
         name: "sctp_send_wait_seconds",
-        help: "How long sends waited for room in the send buffer, of the waits that are over.",
+        help: "How long sends waited for room in the send buffer. Only waits that are over count.",
         unit: Unit::Nanoseconds,
         values: Values::Histogram { sum: |row| row.wait.sum, edges: 17..=32 },
     },
@@ -47,7 +47,7 @@ const ALL: &[Metric<Row>] = &[
     },
     Metric {
         name: "sctp_peer_window_bytes",
-        help: "The window in a peer's last SACK: the least.",
+        help: "Smallest window in a peer's last SACK.",
         unit: Unit::One,
         values: Values::Least(|row| row.window_bytes.map(u64::from)),
     },
@@ -76,7 +76,7 @@ const ALL: &[Metric<Row>] = &[
     },
     Metric {
         name: "sctp_limited_seconds_total",
-        help: "How long senders were limited, by what: an association is limited by one thing at a time.",
+        help: "How long each limit applied to senders; app: the application sent no more. One limit at a time applies to an association.",
         unit: Unit::Nanoseconds,
         values: Values::Counters {
             label: "by",
@@ -105,7 +105,7 @@ const ALL: &[Metric<Row>] = &[
     // The last one: see WITHOUT_RECEIVE_WAIT. Bounds from 131 us to 4.3 s.
     Metric {
         name: "sctp_receive_wait_seconds",
-        help: "How long messages waited until they were read, of those that were read; with --recv-wait.",
+        help: "How long messages waited until they were read; with --recv-wait.",
         unit: Unit::Nanoseconds,
         values: Values::Histogram {
             sum: |row| row.received.as_ref().map(|received| received.wait.sum).unwrap_or_default(),

@@ -19,7 +19,8 @@ use crate::{
     metrics::{METRICS, WITHOUT_RECEIVE_WAIT},
 };
 
-/// The columns of CSV, which are those of the Python script. As in the script, a value without samples is 0.
+/// The columns of CSV, which are those of the Python script that this command replaces. As in the script, a value
+/// without samples is 0.
 const CSV: &[Column<Row>] = &[
     Column::label("Association ID", "association id", Int(|r| Some(r.id.assoc_id.into()))),
     Column::distribution(
@@ -219,7 +220,7 @@ const LIMITED: &[Column<Limited>] = &[
     ),
 ];
 
-/// What a screen shows: what stands still, what waits, and what limits the sender.
+/// What `--live` shows: associations that stand still, what waits, and what limits the sender.
 pub const LIVE: Shown = Shown {
     columns: &[
         "assoc_id",
@@ -421,7 +422,7 @@ impl Report {
         }
     }
 
-    /// Notes of a record what a finding may need at the end of the interval.
+    /// Keeps from a record what a finding may need at the end of the interval.
     fn note(&mut self, record: &Record) {
         match record {
             Record::Stall(stall) => {
@@ -575,7 +576,7 @@ fn cause(cause: StallCause) -> &'static str {
     }
 }
 
-/// What a cause says, and no more than its premises ([`StallCause`]).
+/// The sentence for a cause. It says no more than the premises of the cause ([`StallCause`]).
 fn words(cause: StallCause) -> &'static str {
     match cause {
         StallCause::Unknown => "no cause is proven",
@@ -695,7 +696,7 @@ fn text_summary(s: &Row, extended: bool, out: &mut Out) -> Result<()> {
     s.received.as_ref().map_or(Ok(()), |received| received_block(received, out))
 }
 
-/// Shares of the time by what limited the sender, in percent.
+/// Writes the share of the time, in percent, for which each limit applied to the sender.
 fn limited_line(l: &Limited, out: &mut Out) -> Result<()> {
     let parts = [
         ("application", l.app),

@@ -12,7 +12,7 @@ use sctptrace_tests::report::{Fake, Tested, first_of};
 
 const TESTED: Tested<'static, Flags, Report> =
     Tested { banners: &BANNERS, common: |flags| &flags.common, report: |common| Report::new(common, false) };
-/// The same with `--recv-wait`.
+/// The tested command, with `--recv-wait`.
 const RECV_WAIT: Tested<'static, Flags, Report> =
     Tested { report: |common| Report::new(common, true), ..TESTED };
 

@@ -13,7 +13,7 @@ use report::Report;
 
 /// Intervals between arrivals of SCTP DATA chunks and their jitter, per stream.
 ///
-/// An arrival is a chunk that was accepted: duplicates are none. The jitter is J += (|D - Dprev| - J) / 16 over the
+/// An arrival is a chunk that was accepted: duplicates do not count. The jitter is J += (|D - Dprev| - J) / 16 over the
 /// intervals D, after RFC 3550 section 6.4.1. No interval is taken across two associations; unless extended, those of
 /// all associations are merged per stream identifier.
 #[derive(Parser)]

@@ -31,7 +31,7 @@ const STREAM: &[Column<Line>] =
     &[Column::label("stream_id", "stream identifier", Int(|l| Some(l.stream_id.into())))];
 const SAMPLES: &[Column<Line>] =
     &[Column::counter("samples", "intervals between arrivals", Int(|l| Some(l.interval.count)))];
-/// The column of [`SAMPLES`], by the name that the Python script gives it in FILE.
+/// The column of [`SAMPLES`], by the name that it has in FILE: that of the Python script which this command replaces.
 const SAMPLE_COUNT: &[Column<Line>] =
     &[Column::counter("sample_count", "intervals between arrivals", Int(|l| Some(l.interval.count)))];
 const INTERVAL: Part<Line, DurationDist> = Part {
@@ -153,7 +153,7 @@ impl Merged {
     }
 }
 
-/// What a screen shows: a row per stream of an association.
+/// What `--live` shows: a row per stream of an association.
 pub const LIVE: Shown = Shown {
     columns: &[
         "assoc_id",
@@ -263,7 +263,8 @@ impl cli::Report for Report {
         let Form { format, extended, .. } = self.form;
         match format {
             Format::Live => None,
-            // Not for merged lines: these add the totals of ended associations at every interval.
+            // Extended CSV needs no totals before the end. Merged lines do: they add the totals of ended associations
+            // to their sums at every interval.
             Format::Csv if extended && !at_end => None,
             Format::Text | Format::Csv if extended && at_end => Some(Due::All),
             _ if format == Format::Text || at_end => Some(Due::EndedAndLiving),

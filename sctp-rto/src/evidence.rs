@@ -1,4 +1,4 @@
-//! What was measured of a path lately, as its findings need it: sums over the last intervals, and figures of single events.
+//! What was measured of a path lately, for the findings: sums over the last intervals, and figures of single events.
 
 use std::{
     cmp::Ordering,
@@ -12,12 +12,12 @@ use probes::{
     rto::{Cause, PathCounts, PathState, Row, Update, Values},
 };
 
-/// Number of intervals that evidence is of. What belongs together may lie in several: T3-rtx expires in one, and the peer
+/// Evidence covers this many intervals. What belongs together may be in several: T3-rtx expires in one, and the peer
 /// names the duplicates in the next.
 const WINDOW: usize = 3;
 
-/// A path without an event for so long is forgotten: twice RTO.Max, the longest time between two HEARTBEATs of a path that
-/// does not answer (RFC 9260 8.3, 16).
+/// A path is forgotten after this long without an event: twice RTO.Max, the longest time between two HEARTBEATs of a
+/// path that does not answer (RFC 9260 8.3, 16).
 const FORGOTTEN: Duration = Duration::from_secs(120);
 
 /// What was measured of a path in the last [`WINDOW`] intervals.
@@ -25,9 +25,9 @@ const FORGOTTEN: Duration = Duration::from_secs(120);
 pub struct Evidence {
     /// Counts of the window.
     pub counts: Counts,
-    /// Fast retransmissions so long ago that the peer would have named duplicates since.
+    /// Fast retransmissions that are so long ago that the peer would have named their duplicates by now.
     pub settled_fast: u64,
-    /// Chunks of the path that were sent again as long ago.
+    /// Chunks of the path whose retransmission is as long ago as that.
     pub settled_rtx: u64,
     /// Chunks of any path of the association that the peer has named as duplicates, or has acknowledged too soon after they
     /// were sent again.
@@ -38,7 +38,7 @@ pub struct Evidence {
     pub answer: Option<Duration>,
     /// Length of a failover to this path that ended in the last interval.
     pub failover: Option<Duration>,
-    /// The association's paths by state; `None` if its paths do not agree about that.
+    /// The association's paths by state; `None` if two of its paths have counted them differently.
     pub paths: Option<PathCounts>,
     /// Unconfirmed paths of the association of which a HEARTBEAT was not answered.
     pub unanswered_paths: u64,
@@ -49,13 +49,13 @@ pub struct Evidence {
 pub struct Counts {
     /// T3-rtx expiries.
     pub t3_expiries: u64,
-    /// Times that missing reports had data sent again.
+    /// Times that data was sent again because SACKs reported it missing.
     pub fast_retransmits: u64,
     /// Chunks that this path had sent first, and that were sent again.
     pub rtx_for_path: u64,
     /// Retransmissions that the peer has named as duplicates.
     pub spurious: u64,
-    /// Times that the peer has named such chunks.
+    /// How often the peer has named retransmitted chunks as duplicates.
     pub dup_tsns: u64,
     /// Chunks that were acknowledged too soon after they were sent again.
     pub early_acks: u64,
@@ -68,7 +68,8 @@ pub struct Counts {
 pub struct Expiries {
     /// The shortest RTO that expired.
     pub shortest: Duration,
-    /// How long an answer took at most then, by the path's round-trip times: SRTT + 4 RTTVAR (RFC 9260 6.3.1).
+    /// The longest time that an answer should have taken when the RTO expired, by the path's round-trip times: SRTT + 4
+    /// RTTVAR (RFC 9260 6.3.1).
     pub usual_rtt: Duration,
 }
 
@@ -99,7 +100,7 @@ impl Counts {
 /// The evidence of all paths.
 #[derive(Default)]
 pub struct Evidences {
-    /// By the number of a path.
+    /// The paths by their numbers ([`Row::transport_id`]).
     paths: BTreeMap<u32, Path>,
 }
 
@@ -109,7 +110,7 @@ struct Path {
     id: Identity,
     /// The last intervals, the latest at the end.
     window: VecDeque<Part>,
-    /// T3-rtx expiries of the current interval, of each of which there was a record.
+    /// T3-rtx expiries of the current interval, as far as records came.
     noted: Noted,
     answer: Option<Duration>,
     last: Option<Values>,
@@ -120,7 +121,7 @@ struct Path {
     seen: Duration,
 }
 
-/// An interval of a path.
+/// What was measured of a path in one interval.
 #[derive(Default)]
 struct Part {
     counts: Counts,
@@ -129,10 +130,10 @@ struct Part {
     ended: Duration,
 }
 
-/// T3-rtx expiries by their records.
+/// What records have said about T3-rtx expiries.
 #[derive(Clone, Copy, Debug, Default)]
 struct Noted {
-    /// Expiries of which the RTO before is known.
+    /// Number of expiries before which the RTO is known.
     count: u64,
     expiries: Option<Expiries>,
 }
@@ -173,8 +174,8 @@ impl Evidences {
         self.paths.remove(&transport_id);
     }
 
-    /// Ends an interval, which has these rows. Returns the evidence of each path that has a row in the window, with the
-    /// path's identity. `now`: the end of the interval, on `CLOCK_MONOTONIC`.
+    /// Ends an interval, whose rows are `rows`. Returns the evidence of each path that has a row in the window, with
+    /// the path's identity. `now`: the end of the interval, on `CLOCK_MONOTONIC`.
     pub fn end_interval(&mut self, rows: &[Row], now: Duration) -> Vec<(Identity, Evidence)> {
         for path in self.paths.values_mut() {
             let noted = mem::take(&mut path.noted);
@@ -203,7 +204,7 @@ impl Evidences {
         paths.map(|path| (path.id.clone(), path.evidence(&assocs, now))).collect()
     }
 
-    /// What the paths of each association have together.
+    /// Makes, for each association, what is common to its paths.
     fn associations(&self) -> BTreeMap<[u32; 3], Assoc> {
         let mut assocs = BTreeMap::<_, Assoc>::new();
         for path in self.paths.values() {
@@ -224,12 +225,13 @@ impl Evidences {
     }
 }
 
-/// What the paths of an association have together.
+/// What is common to the paths of an association.
 #[derive(Default)]
 struct Assoc {
     needless: u64,
     unanswered: u64,
-    /// Its paths by state, after the last event; `None` if two paths had events in that interval and do not agree.
+    /// The association's paths by state, after the last event; `None` if two paths had events in that interval and have
+    /// different counts.
     paths: Option<PathCounts>,
     seen: Duration,
 }
@@ -248,7 +250,7 @@ impl Path {
                 evidence.settled_rtx += part.counts.rtx_for_path;
             }
         }
-        // A record may have been lost, or may come in the next interval.
+        // `None` if any expiry lacks its record: it may be lost, or come in the next interval.
         evidence.expiries = noted.expiries.filter(|_| noted.count >= evidence.counts.t3_expiries);
         if let Some(assoc) = assocs.get(&self.id.life_key()) {
             (evidence.assoc_needless, evidence.unanswered_paths) = (assoc.needless, assoc.unanswered);
@@ -357,7 +359,7 @@ mod tests {
         evidences.note(&update(0, answer, None));
         let later = of(&mut evidences, &[], 2, 0);
         assert_eq!((later.expiries, later.answer), (Some(expiries), Some(Duration::from_millis(21))));
-        // Of the second expiry there was no record.
+        // The second expiry has no record.
         assert_eq!(of(&mut evidences, &[expired(1)], 3, 0).expiries, None);
         let mut evidences = Evidences::default();
         evidences.note(&update(0, Cause::T3, None));
@@ -404,7 +406,7 @@ mod tests {
         assert_eq!(of(&mut evidences, &rows, 1, 0).paths, None, "which came last is not known");
         let later = of(&mut evidences, &[with(1, [1, 0, 1, 0])], 2, 0);
         assert_eq!(later.paths, Some(one));
-        // An idle association is the same for long, but not for ever.
+        // The evidence of an idle association stays the same for a while, and is then forgotten.
         assert_eq!(of(&mut evidences, &[], 100, 0).paths, Some(one));
         assert!(evidences.end_interval(&[], 200 * SECOND).is_empty());
     }

@@ -179,7 +179,7 @@ mod tests {
         RULES.iter().filter(|rule| (rule.evaluate)(e).is_some()).map(|rule| rule.words.code).collect()
     }
 
-    /// Nothing is said of the evidence that each of these changes makes.
+    /// No rule finds anything in the evidence after any one of these changes.
     fn silent(base: fn() -> Evidence, changes: &[fn(&mut Evidence)]) {
         for (number, change) in changes.iter().enumerate() {
             let mut evidence = base();
@@ -188,7 +188,7 @@ mod tests {
         }
     }
 
-    /// T3-rtx has had data sent again that the peer had, on a path that is well.
+    /// T3-rtx has expired, and data that the peer had already was sent again, on a path that works well.
     fn needless(rto: Duration) -> Evidence {
         let counts =
             Counts { t3_expiries: 2, rtx_for_path: 4, spurious: 2, dup_tsns: 2, ..Counts::default() };
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn the_rto_tells_a_delayed_sack_from_one_that_is_lost() {
         assert_eq!(codes(&short_rto()), ["rto_below_sack_delay"]);
-        // Either may be: an answer that was held back for 500 ms, or one that was lost.
+        // Both are possible: the answer was held back for 500 ms, or was lost.
         silent(|| needless(millis(501)), &[|_| ()]);
         silent(|| needless(millis(552)), &[|_| ()]);
         assert_eq!(codes(&lost_sacks()), ["sacks_lost"]);
@@ -258,7 +258,8 @@ mod tests {
             &[
                 |e| e.settled_fast = 0,
                 |e| e.settled_rtx = 1,
-                // On whatever path: it is not known then which transmission was lost.
+                // A needless retransmission on any path of the association: then it is not known which transmission was
+                // lost.
                 |e| e.assoc_needless = 1,
                 |e| e.counts.t3_expiries = 1,
             ],
@@ -280,10 +281,10 @@ mod tests {
         };
         silent_if(|p| p.active = 2);
         silent_if(|p| p.potentially_failed = 1);
-        // One path only, as its owner wants it.
+        // The association has a single path: that is what its owner wants.
         silent_if(|p| (p.inactive, p.unconfirmed) = (0, 0));
         silent_if(|p| (p.active, p.inactive, p.unconfirmed) = (0, 0, 1));
-        // Not answered yet is not unanswered.
+        // One of the two unconfirmed paths has not had to answer yet.
         silent_if(|p| p.unconfirmed = 2);
         silent(alone, &[|e| e.paths = None, |e| e.unanswered_paths = 0]);
     }

@@ -11,13 +11,13 @@ pub(crate) const METRICS: Metrics<Row> = Metrics {
     of_rows: &[
         Metric {
             name: "sctp_rto_seconds",
-            help: "Retransmission timeout of a path: the largest.",
+            help: "Largest retransmission timeout of a path.",
             unit: Unit::Nanoseconds,
             values: Values::LargestOfPaths(|row| u64::try_from(row.last.rto.as_nanos()).ok()),
         },
         Metric {
             name: "sctp_paths",
-            help: "Paths by state, as far as any event of them was seen.",
+            help: "Paths by state. Only paths of which an event was seen count.",
             unit: Unit::One,
             values: Values::InState {
                 label: "state",
@@ -77,7 +77,7 @@ pub(crate) const METRICS: Metrics<Row> = Metrics {
         },
         Metric {
             name: "sctp_duplicate_tsns_total",
-            help: "Retransmissions of chunks that the peer had already, as it has named them as duplicates.",
+            help: "Retransmissions of chunks that the peer had already: it has named them as duplicates.",
             unit: Unit::One,
             values: Values::Counter(|row| row.spurious),
         },

@@ -16,7 +16,7 @@ use probes::{
 
 use crate::{evidence::Evidences, findings::RULES, metrics::METRICS};
 
-/// The columns that the Python script has too. CSV on stdout has [`STDOUT`] instead.
+/// The columns that the Python script, which this command replaces, has too. CSV on stdout has [`STDOUT`] instead.
 const COLUMNS: &[&dyn Columns<Row>] = &[&TRANSPORT, &RTO_MEAN, &SRTT_MEAN, &RTTVAR_MEAN];
 /// The columns of CSV on stdout: [`COLUMNS`], with other names for the three means, which people's chart
 /// scripts read.
@@ -242,7 +242,7 @@ const STATES: &[Column<Update>] = &[
 const UPDATE_VALUES: Part<Update, Values> =
     Part { prefix: "", what: "", of: |u| Some(&u.values), columns: VALUES };
 
-/// What a screen shows: a row per path.
+/// What `--live` shows: a row per path.
 pub const LIVE: Shown = Shown {
     columns: &[
         "assoc_id",

@@ -75,10 +75,10 @@ mod tests {
             Row { prompt: DurationDist::default(), ..delayed() },
             Row { all: DurationDist::default(), ..delayed() },
             Row { retransmitted: 1, ..delayed() },
-            // The path's round-trip time is as long in some packets.
+            // Prompt samples are long, too: so the path itself may be slow, without a delay by the receiver.
             Row { prompt: dist(21, 121), ..delayed() },
             Row { prompt: dist(230, 240), ..delayed() },
-            // No receiver may hold back a SACK for so long.
+            // The delay is longer than any receiver may hold back a SACK.
             Row { all: dist(523, 600), ..delayed() },
         ];
         for row in without {

@@ -12,13 +12,13 @@ pub(crate) const METRICS: Metrics<Row> = Metrics {
     of_rows: &[
         Metric {
             name: "sctp_rtt_seconds",
-            help: "From a chunk's only transmission to the SACK that covers its TSN.",
+            help: "Time from a chunk's only transmission to the SACK that covers its TSN.",
             unit: Unit::Nanoseconds,
             values: Values::Histogram { sum: |row| row.all.sum, edges: 15..=30 },
         },
         Metric {
             name: "sctp_prompt_rtt_seconds",
-            help: "The same, of chunks whose SACK was due at once: the path's round-trip time.",
+            help: "Time from a chunk's only transmission to its SACK, for chunks whose SACK was due at once: the path's round-trip time.",
             unit: Unit::Nanoseconds,
             values: Values::Histogram { sum: |row| row.prompt.sum, edges: 15..=30 },
         },

@@ -20,7 +20,7 @@ const SAMPLES: &[Column<Row>] =
 const RTT: Part<Row, DurationDist> =
     Part { prefix: "rtt_", what: "acknowledgement latency", of: |r| Some(&r.all), columns: DIST_US };
 
-/// The columns that the Python script has too.
+/// The columns that the Python script, which this command replaces, has too.
 const COLUMNS: &[&dyn Columns<Row>] = &[&ASSOC, &SAMPLES, &RTT];
 
 /// The columns that `--extended` and `--json` add.
@@ -78,7 +78,7 @@ const SAMPLE_VALUES: &[Column<Sample>] = &[
     Column::label("prompt", "the SACK was due at once", Bool(|s| Some(s.prompt))),
 ];
 
-/// What a screen shows: a row per path, as `-x` has it. Percentiles of an association's paths cannot be merged.
+/// What `--live` shows: a row per path, as `-x` has it. Percentiles of an association's paths cannot be merged.
 pub const LIVE: Shown = Shown {
     columns: &[
         "assoc_id",
@@ -235,8 +235,8 @@ impl cli::Report for Report {
     }
 }
 
-/// Writes the line of a sample into `row`, in the script's format `%-8d %-10u %-10.3f %-8s`. There are many
-/// samples, and `format!` takes several times as long.
+/// Writes the line of a sample into `row`, in the Python script's format `%-8d %-10u %-10.3f %-8s`. There are
+/// many samples, and `format!` takes several times as long.
 fn text_row(row: &mut String, sample: &Sample, time_of_day: &str) {
     let rtt_us = (sample.rtt.as_nanos() as u64 + 500) / 1000;
     let mut digits = itoa::Buffer::new();

@@ -17,22 +17,22 @@ pub struct Evidence {
     pub unordered: u64,
     /// Chunks sent again.
     pub rtx_chunks: u64,
-    /// Received messages that waited for one before them.
+    /// Received messages that waited for an earlier message of their stream.
     pub hol_messages: u64,
-    /// How long these waited, all together.
+    /// Sum of the times that these messages waited.
     pub hol_wait: Duration,
-    /// Of the stream on which most of the time a received message waited: in how much of the interval, in percent.
+    /// In how much of the interval a received message of a stream waited, in percent: the largest value of any stream.
     pub hol_blocked_pct: f64,
-    /// Sends refused, as there is no such stream.
+    /// Sends that were refused because the stream does not exist.
     pub refused: u64,
-    /// Received chunks discarded, as there is no such stream.
+    /// Received chunks that were discarded because the stream does not exist.
     pub discarded: u64,
 }
 
-/// Fewer messages say nothing about how an application uses its streams. (Our choice.)
+/// The fewest messages that show how an application uses its streams. (Our choice.)
 const FEWEST_MESSAGES: u64 = 10;
-/// A stream that waits in a smaller part of the time delays few messages: less than a percentile that people look at,
-/// p95, shows. (Our choice.)
+/// In a stream that is blocked for a smaller part of the time, few messages are late: too few to show in p95, a
+/// percentile that people look at. (Our choice.)
 const LEAST_BLOCKED_PCT: f64 = 5.0;
 
 /// The rules.

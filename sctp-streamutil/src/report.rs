@@ -57,7 +57,7 @@ const ENDS: Part<Line, Identity> =
 const LIVES: Part<Line, Identity> =
     Part { prefix: "", what: "", of: |l| Some(&l.assoc.stats.association.id), columns: OWNER };
 
-/// The columns that the Python script has too, after the association's id.
+/// The columns that the Python script, which this command replaces, has too. They come after the association's id.
 const COLUMNS: &[Column<Line>] = &[
     Column::gauge(
         "total_streams",
@@ -252,7 +252,7 @@ fn evenness(bytes: impl Iterator<Item = u64>) -> f64 {
     entropy / (shares.len() as f64).log2()
 }
 
-/// What a screen shows: a row per stream, as `-x` has it in CSV.
+/// What `--live` shows: a row per stream, as `-x` has it in CSV.
 pub const LIVE: Shown = Shown {
     columns: &[
         "assoc_id",
@@ -337,7 +337,7 @@ fn lines(
         });
         lines.map(Ok).chain(error.map(Err))
     });
-    // The Python script shows only associations that sent data.
+    // Unless extended, the command shows only associations that sent data, as the Python script that it replaces does.
     let all = form.extended;
     lines.filter(move |line| all || line.as_ref().map_or(true, |line| line.assoc.active > 0))
 }
@@ -370,7 +370,7 @@ impl cli::Report for Report {
         });
         let mut lines = lines(&self.form, assocs);
         self.rows.print(out, Period::Interval, &mut lines)?;
-        // Text has no rows of intervals, but findings.
+        // In text, the lines of an interval are made only for the findings.
         lines.try_for_each(|line| line.map(drop))?;
         drop(lines);
         self.findings.end_interval(out)

@@ -2,7 +2,7 @@
 
 use crate::object::Object;
 
-/// The most runs that are kept. Of the others the losses are summed up.
+/// At most this many runs are kept. Of further ones, only the sum of the losses is kept.
 const MOST_RUNS: usize = 200;
 
 /// A run of a command, at its end.
@@ -33,9 +33,9 @@ pub struct Losses {
     pub evicted: Option<u64>,
     /// Chunks that the kernel counted and no program saw.
     pub unseen: Option<u64>,
-    /// Lines that the reader of the output was too slow for.
+    /// Lines that were dropped because the reader of the output was too slow.
     pub dropped_lines: Option<u64>,
-    /// The kernel's function tracing was switched off meanwhile.
+    /// True if the kernel's function tracing was switched off during the run.
     pub hooks_off: bool,
 }
 
@@ -61,10 +61,10 @@ impl Losses {
     }
 }
 
-/// The runs.
+/// The runs of commands in the input, and what they lost.
 #[derive(Debug, Default)]
 pub struct Accounting {
-    /// In the order of the input.
+    /// The runs in the order of the input.
     pub runs: Vec<Run>,
     /// Number of runs that are not kept.
     pub more: u64,

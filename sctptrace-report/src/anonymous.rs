@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-/// What a text is.
+/// What a text names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// An IP address, or address:port. The port stays.
@@ -20,10 +20,10 @@ pub enum Kind {
     Source,
 }
 
-/// The most names. Texts beyond have one name in common.
+/// At most this many names are given. Further texts have one name in common.
 const MOST: usize = 100_000;
 
-/// Gives names.
+/// Gives numbered names to texts.
 #[derive(Debug, Default)]
 pub struct Names {
     is_on: bool,
@@ -50,7 +50,8 @@ impl Names {
             return text.to_owned();
         }
         if kind == Kind::Address {
-            // Of an address with a port the address alone is replaced: paths have the same one without a port.
+            // If an address has a port, only the address is replaced: so it has the same name as the address of a path,
+            // which has no port.
             if let Ok(address) = text.parse::<SocketAddr>() {
                 return format!("{}:{}", self.number(kind, &address.ip().to_string()), address.port());
             }

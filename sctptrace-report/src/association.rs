@@ -8,13 +8,13 @@ use crate::{
     object::{Object, Stream},
 };
 
-/// The most stalls, events and state changes that are kept of an association. The others are counted.
+/// At most this many stalls, events and state changes of an association are kept. Further ones are counted.
 pub const MOST_MARKS: usize = 64;
 
-/// The most paths that are kept of an association.
+/// At most this many paths of an association are kept.
 pub const MOST_PATHS: usize = 8;
 
-/// The most streams that are told apart. The bytes of the others are summed up.
+/// At most this many streams are told apart. The bytes of further ones are summed up.
 pub const MOST_STREAMS: usize = 63;
 
 /// The slot of the streams that are not told apart.
@@ -48,7 +48,7 @@ pub struct Association {
     pub sndbuf_bytes: Option<u64>,
     /// Size of the receive buffer, in bytes.
     pub rcvbuf_bytes: Option<u64>,
-    /// Sources that have lines about it, by their numbers.
+    /// The numbers of the sources that have lines about the association.
     pub sources: BTreeSet<usize>,
     /// First and last time that is shown; `None` if no line is in the time that is shown.
     pub span: Option<[i64; 2]>,
@@ -88,7 +88,7 @@ impl Association {
         self.span = Some(self.span.map_or([time; 2], |[first, last]| [first.min(time), last.max(time)]));
     }
 
-    /// Bytes on the heap that its series take.
+    /// Bytes on the heap that the association's series take.
     #[must_use]
     pub fn heap(&self) -> usize {
         let paths: usize = self.paths.iter().map(|path| path.samples.heap() + path.intervals.heap()).sum();
@@ -102,7 +102,7 @@ impl Association {
             + self.blocking.heap()
     }
 
-    /// Takes each series down to `most` buckets.
+    /// Reduces each series to at most `most` buckets.
     pub fn limit(&mut self, most: usize) {
         self.latency.samples.limit(most);
         self.latency.intervals.limit(most);
@@ -137,7 +137,7 @@ impl Association {
         self.stalls.iter().max_by(|a, b| a.lasted_ms.total_cmp(&b.lasted_ms))
     }
 
-    /// How bad, then how active it is. The page draws the associations with the greatest first.
+    /// How bad the association is, then how active. The page draws the associations with the greatest rank first.
     #[must_use]
     pub fn rank(&self) -> [u64; 3] {
         let stalls = self.stall_count().unwrap_or(0);
@@ -168,17 +168,17 @@ pub struct Latency {
     pub intervals: Series<AckFigures>,
     /// All `sample` objects in the time that is shown.
     pub all: Acks,
-    /// Number of `sample` objects, in whatever time.
+    /// Number of `sample` objects, inside and outside the time that is shown.
     pub sample_objects: u64,
-    /// Number of samples that `interval` objects count, in whatever time.
+    /// Number of samples that `interval` objects count, inside and outside the time that is shown.
     pub in_intervals: u64,
     /// Number of samples that `summary` objects count.
     pub in_summaries: u64,
 }
 
 impl Latency {
-    /// Whether there is a `sample` object for each sample. It is not so with `--no-samples` or `--above`, or if lines were
-    /// dropped: then charts are of the figures in `interval` objects.
+    /// Whether there is a `sample` object for each sample. With `--no-samples` or `--above`, or if lines were dropped,
+    /// there is not: then charts are made of the figures in `interval` objects.
     #[must_use]
     pub const fn has_all_samples(&self) -> bool {
         self.sample_objects > 0
@@ -196,9 +196,9 @@ impl Latency {
 /// Acknowledgement latencies in microseconds.
 #[derive(Debug, Default)]
 pub struct Acks {
-    /// Of all chunks.
+    /// Latencies of all chunks.
     pub all: Histogram,
-    /// Of chunks whose SACK was due at once.
+    /// Latencies of chunks whose SACK was due at once.
     pub prompt: Histogram,
 }
 
@@ -213,12 +213,12 @@ impl Bucket for Acks {
     }
 }
 
-/// What `interval` objects say of the acknowledgement latency. In microseconds.
+/// What `interval` objects say about the acknowledgement latency, in microseconds.
 #[derive(Debug, Default)]
 pub struct AckFigures {
     /// Number of samples.
     pub samples: u64,
-    /// Medians of intervals, each times its number of samples.
+    /// Sum over intervals: the median times the number of samples.
     pub p50_sum: f64,
     /// The largest 99th percentile of an interval.
     pub p99: Option<f64>,
@@ -226,14 +226,14 @@ pub struct AckFigures {
     pub max: Option<f64>,
     /// Number of prompt samples.
     pub prompt_samples: u64,
-    /// Medians of prompt samples, each times the interval's number of prompt samples.
+    /// Sum over intervals: the median of prompt samples times their number.
     pub prompt_p50_sum: f64,
     /// The largest 99th percentile of an interval's prompt samples.
     pub prompt_p99: Option<f64>,
 }
 
 impl AckFigures {
-    /// Adds an interval.
+    /// Adds the figures of an `interval` object.
     pub fn add(&mut self, object: &Object<'_>) {
         if let (Some(samples), Some(p50)) = (object.samples, object.rtt_p50_us) {
             self.samples = self.samples.saturating_add(samples);
@@ -254,7 +254,7 @@ impl AckFigures {
         (self.samples > 0).then(|| self.p50_sum / self.samples as f64)
     }
 
-    /// The same of prompt samples.
+    /// Mean of the intervals' medians of prompt samples, by their numbers of prompt samples.
     #[must_use]
     pub fn prompt_p50(&self) -> Option<f64> {
         (self.prompt_samples > 0).then(|| self.prompt_p50_sum / self.prompt_samples as f64)
@@ -325,7 +325,8 @@ pub struct Path {
     pub samples: Series<Timeouts>,
     /// `interval` objects.
     pub intervals: Series<Timeouts>,
-    /// When the path was in a state first, in order: the first [`MOST_MARKS`].
+    /// Each state of the path, with the time at which it was first seen in that state; in order of time, the first
+    /// [`MOST_MARKS`].
     pub states: Vec<(i64, State)>,
     /// Number of other changes of state.
     pub more_states: u64,
@@ -380,14 +381,14 @@ impl Bucket for Timeouts {
     }
 }
 
-/// For how long each thing limited the sender, in microseconds: [`LIMITS`].
+/// How long each of [`LIMITS`] applied to the sender, in microseconds.
 #[derive(Debug, Default)]
 pub struct Limited {
     /// Time of each of [`LIMITS`].
     pub us: [f64; 6],
 }
 
-/// What may limit the sender: the member of JSON, and what that means.
+/// What may limit the sender: the member of the JSON object, and its meaning.
 pub const LIMITS: [(&str, &str); 6] = [
     ("app", "application: nothing to send"),
     ("sndbuf", "send buffer full"),
@@ -398,7 +399,7 @@ pub const LIMITS: [(&str, &str); 6] = [
 ];
 
 impl Limited {
-    /// The times of an interval; `None` if it has none.
+    /// The times in an `interval` object; `None` if it has none.
     #[must_use]
     pub fn of(object: &Object<'_>) -> Option<Self> {
         let us = [
@@ -412,7 +413,7 @@ impl Limited {
         Some(Self { us })
     }
 
-    /// All together.
+    /// The sum of the times of all limits.
     #[must_use]
     pub fn total(&self) -> f64 {
         self.us.iter().sum()
@@ -425,7 +426,7 @@ impl Bucket for Limited {
     }
 }
 
-/// Buffers and windows.
+/// How full the buffers were, and how wide the windows, in a bucket of time.
 #[derive(Debug, Default)]
 pub struct Buffers {
     /// Largest use of the send buffer, in percent.
@@ -477,9 +478,9 @@ pub struct Stall {
     pub lasted_ms: f64,
     /// Whether it was over when its last line was printed.
     pub is_over: bool,
-    /// What held it up for the longest: a word.
+    /// The cause that held for the longest part of the stall, as one word.
     pub cause: String,
-    /// The same as a sentence.
+    /// That cause as a sentence.
     pub text: String,
 }
 
@@ -494,9 +495,9 @@ impl Stall {
 /// Jitter of all streams, in microseconds.
 #[derive(Debug, Default)]
 pub struct Jitter {
-    /// Of the stream with the most.
+    /// The jitter of the stream that has the largest.
     pub max: Option<f64>,
-    /// Sum over streams and intervals.
+    /// Sum of the jitters, over streams and intervals.
     pub sum: f64,
     /// Number of summands.
     pub count: u64,
@@ -534,7 +535,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Adds an interval.
+    /// Adds what the streams carried in an interval, which ended at `time`.
     pub fn add(&mut self, time: i64, streams: &[Stream]) {
         let bucket = self.bytes.at(time);
         for stream in streams.iter().filter(|stream| stream.bytes > 0) {
@@ -574,7 +575,7 @@ impl Bucket for StreamBytes {
     }
 }
 
-/// Head-of-line blocking.
+/// Head-of-line blocking in a bucket of time.
 #[derive(Debug, Default)]
 pub struct Blocking {
     /// Messages that waited for an earlier one of their stream.

@@ -3,10 +3,10 @@
 /// Length of the first buckets, in microseconds. Doubled, it becomes 0.25, 0.5, 1, 2 s and so on.
 pub const FIRST_WIDTH: i64 = 15_625;
 
-/// The most buckets of one series, if there are few associations.
+/// Largest number of buckets of one series, if there are few associations.
 pub const MOST_BUCKETS: usize = 512;
 
-/// The fewest buckets to which a lack of memory takes a series.
+/// A series keeps at least this many buckets, even if memory is short.
 pub const FEWEST_BUCKETS: usize = 8;
 
 /// What a bucket holds.
@@ -82,7 +82,7 @@ impl<T: Bucket> Series<T> {
         self.buckets = merged;
     }
 
-    /// Takes the number of buckets down to `most`.
+    /// Reduces the number of buckets to at most `most`.
     pub fn limit(&mut self, most: usize) {
         self.most = self.most.min(most.max(1));
         while let (Some((first, _)), Some((last, _))) = (self.buckets.first(), self.buckets.last())
@@ -92,7 +92,7 @@ impl<T: Bucket> Series<T> {
         }
     }
 
-    /// Bytes on the heap.
+    /// Bytes on the heap that the buckets take.
     #[must_use]
     pub fn heap(&self) -> usize {
         let buckets: usize = self.buckets.iter().map(|(_, bucket)| bucket.heap()).sum();

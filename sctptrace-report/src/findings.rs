@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// The most findings that are kept. The others are counted by their codes.
+/// At most this many findings are kept. Further ones are counted by their codes.
 const MOST: usize = 500;
 
 /// The page of the documentation, which is part of the program.
@@ -59,7 +59,7 @@ impl Findings {
             self.kept.push(finding);
             return true;
         }
-        // That one is over is not counted again.
+        // The line that says that a finding is over does not count as another finding.
         if finding.end.is_none() && (self.more.len() < 100 || self.more.contains_key(&finding.code)) {
             *self.more.entry(finding.code).or_default() += 1;
             return true;
@@ -67,7 +67,8 @@ impl Findings {
         false
     }
 
-    /// The findings: first those that last, then the one that began last first.
+    /// The findings in the order of the page: first those that last, then those that are over; in each group the latest
+    /// begin first.
     #[must_use]
     pub fn sorted(&self) -> Vec<&Finding> {
         let mut sorted: Vec<_> = self.kept.iter().collect();
@@ -75,7 +76,7 @@ impl Findings {
         sorted
     }
 
-    /// Those of an association, in order of their begin.
+    /// The findings of an association, in order of their begin.
     #[must_use]
     pub fn of(&self, association: usize) -> Vec<&Finding> {
         let mut of: Vec<_> = self.kept.iter().filter(|f| f.association == Some(association)).collect();

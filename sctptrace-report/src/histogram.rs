@@ -16,7 +16,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Adds a value of at least 0. Values up to 3.6e9 are told from each other: in microseconds, an hour.
+    /// Adds a value of at least 0. Percentiles do not tell values above 3.6e9 apart (in microseconds, an hour).
     pub fn add(&mut self, value: f64) {
         let bin = if value < 1.0 { 0 } else { (1.0 + value.log2() * PER_OCTAVE).min(255.0) as u8 };
         self.min = if self.count == 0 { value } else { self.min.min(value) };
@@ -44,7 +44,8 @@ impl Histogram {
         (self.count > 0).then_some(self.max)
     }
 
-    /// The value that `part` (0 to 1) of the values are not above, at most 4.5 % off; `None` if there is none.
+    /// The percentile `part` (0 to 1): this part of all values is not above it. At most 4.5 % off; `None` if there are
+    /// no values.
     #[must_use]
     pub fn percentile(&self, part: f64) -> Option<f64> {
         let rank = (part * self.count as f64).ceil().max(1.0) as u64;

@@ -21,28 +21,28 @@ use crate::{
     time::{self, Bound},
 };
 
-/// The most associations that are kept. Of the others lines are counted, and findings listed.
+/// At most this many associations are kept. Of further ones only lines are counted and findings listed.
 pub const MOST_ASSOCIATIONS: usize = 1000;
 
-/// Bytes that the series of all associations may take. Beyond, all get fewer buckets.
+/// The series of all associations may take this many bytes. If they take more, all get fewer buckets.
 const MEMORY: usize = 40 << 20;
 
-/// After so many lines the memory is counted again.
+/// The memory is counted again after each time this many lines.
 const CHECK_EACH: u64 = 1 << 14;
 
-/// Lines of intervals that are closer together, in microseconds, are of the same one.
+/// Lines of intervals belong to the same interval if their times are closer together than this, in microseconds.
 const SAME_INTERVAL: i64 = 50_000;
 
 /// The longest stall that can be drawn, in milliseconds: about thirty years.
 const LONGEST_STALL: f64 = 1e12;
 
-/// The most characters of a text that is kept.
+/// A text is kept up to this many characters.
 const LONGEST_TEXT: usize = 300;
 
-/// The most associations beyond [`MOST_ASSOCIATIONS`] that are told apart.
+/// Beyond [`MOST_ASSOCIATIONS`], at most this many further associations are told apart, to count them.
 const MOST_LEFT_OUT: usize = 100_000;
 
-/// The gathered input.
+/// What the input says, gathered line by line.
 #[derive(Debug)]
 pub struct Model {
     /// The names of files, or of hosts if lines name them.
@@ -165,7 +165,7 @@ impl Model {
         self.assoc.is_empty() && self.peer.is_empty() && self.bounds == [None; 2]
     }
 
-    /// Number of associations that are left out, and whether it is exact; else there are more.
+    /// Number of associations that are left out, and whether the number is exact. If it is not, there are more.
     #[must_use]
     pub fn left_out(&self) -> (usize, bool) {
         (self.left_out.len(), self.left_out.len() < MOST_LEFT_OUT)
@@ -177,7 +177,8 @@ impl Model {
         self.names.is_on()
     }
 
-    /// The association at the other end of this one: whose addresses and ports are the same, the other way round.
+    /// The index of the same association as its peer saw it, if the input has that end, too: its addresses and ports
+    /// are the same, but local and peer are swapped.
     #[must_use]
     pub fn other_end(&self, index: usize) -> Option<usize> {
         let this = &self.associations[index];
@@ -192,7 +193,7 @@ impl Model {
     /// Adds an object.
     ///
     /// # Errors
-    /// Where it lacks what each object of its type has, in words.
+    /// Where the object lacks a member that each object of its type has. The error is the sentence that says so.
     pub fn add(&mut self, source: usize, object: &Object<'_>) -> Result<(), String> {
         let Some(time) = time::parse(&object.time) else {
             return Err(format!("`time` is not a time: {:?}", short(&object.time, 40)));
@@ -246,7 +247,8 @@ impl Model {
         }
     }
 
-    /// How long an interval of a command lasts, in microseconds: the shortest time between two. 0 if there is only one.
+    /// How long an interval of a command lasts, in microseconds: the shortest time between the ends of two intervals. 0
+    /// if there is only one.
     #[must_use]
     pub fn period(&self, tool: &str) -> i64 {
         let index = TOOLS.iter().position(|known| *known == tool);

@@ -16,7 +16,8 @@ pub struct Head<'a> {
 pub const TYPES: &[&str] =
     &["sample", "interval", "summary", "path", "stall", "finding", "association", "end"];
 
-/// The most bytes that a line may have. The longest are `sctp-streamutil`'s, of an association of 65,535 streams.
+/// A line may have at most this many bytes. The longest lines are those of `sctp-streamutil` about an association of
+/// 65,535 streams.
 pub const MAX_LINE: usize = 32 << 20;
 
 /// Makes a struct with these members, all of which may be missing or null.

@@ -15,7 +15,7 @@ use crate::{
 /// The style sheet.
 const STYLE: &str = include_str!("style.css");
 
-/// SHA-256 of [`STYLE`] in base64: the only style that the page allows. A test says what it has to be.
+/// SHA-256 of [`STYLE`] in base64: the page allows no other style. If the style changes, a test prints the new value.
 const STYLE_HASH: &str = "a3XvDl7UU5iLTbV82/7F6CtAB8mQru4SiatqK+C5ot4=";
 
 /// Bytes that the charts of a page may take. When they are used up, the other associations are in the table only.
@@ -24,7 +24,7 @@ const CHARTS: usize = 1_200_000;
 /// The findings that are seen at once. The others are folded up.
 const OPEN_FINDINGS: usize = 10;
 
-/// The most findings that are listed. The others are counted.
+/// At most this many findings are listed. Further ones are counted.
 const MOST_FINDINGS: usize = 200;
 
 /// The associations that have charts: indexes, worst first.
@@ -56,7 +56,7 @@ fn sections(model: &Model) -> Vec<(usize, String)> {
     sections
 }
 
-/// The page.
+/// Returns the page as HTML.
 #[must_use]
 pub fn page(model: &Model) -> String {
     let sections = sections(model);
@@ -126,7 +126,7 @@ fn head(model: &Model) -> String {
     text
 }
 
-/// What was lost: loudly, if anything was.
+/// The paragraph about what was lost, which stands out if anything was.
 fn losses(model: &Model) -> String {
     let sum = &model.accounting.sum;
     let mut text = String::new();
@@ -188,7 +188,7 @@ fn losses(model: &Model) -> String {
     text
 }
 
-/// What the page does not show.
+/// The paragraph about what the page leaves out.
 fn left_out(model: &Model, drawn: usize) -> String {
     let mut notes = Vec::new();
     if !model.is_whole() {
@@ -458,7 +458,8 @@ fn section(model: &Model, index: usize) -> String {
     text
 }
 
-/// That the input has the other end of the association, too, and what that says of times.
+/// The sentence that the input has the other end of the association, too, and whether times of the two ends can be
+/// compared.
 fn other_end(model: &Model, index: usize, other: usize) -> String {
     let [this, that] = [index, other].map(|index| &model.associations[index]);
     let link = format!("<a href=\"#row{}\">association {}</a>", other + 1, that.id);

@@ -6,7 +6,7 @@ use jiff::{Timestamp, civil, tz::TimeZone};
 pub const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 
-/// Parses a time in RFC 3339, as the commands print it. `None` if `text` is none.
+/// Parses a time in the format of RFC 3339, as the commands print it. `None` if `text` is not such a time.
 #[must_use]
 pub fn parse(text: &str) -> Option<i64> {
     text.parse::<Timestamp>().ok().map(Timestamp::as_microsecond)
@@ -57,7 +57,7 @@ pub fn date_time(time: i64) -> String {
     strftime(time, "%Y-%m-%d %H:%M:%S%.3f")
 }
 
-/// Time of day, with as many decimals of a second as tell times `step` apart from each other.
+/// Time of day, with as many decimals of a second as show a difference of `step`.
 #[must_use]
 pub fn of_day(time: i64, step: i64) -> String {
     match step {
@@ -72,7 +72,7 @@ fn strftime(time: i64, format: &str) -> String {
     Timestamp::from_microsecond(time).map_or_else(|_| "?".to_owned(), |t| t.strftime(format).to_string())
 }
 
-/// A length of time for people: `12.3 ms`, `4.5 s`, `2 h 5 min`.
+/// A length of time in a form for people: `12.3 ms`, `4.5 s`, `2 h 5 min`.
 #[must_use]
 pub fn length(us: f64) -> String {
     match us {
@@ -84,7 +84,7 @@ pub fn length(us: f64) -> String {
     }
 }
 
-/// A number with about four significant digits, and thousands set apart from 10,000 on.
+/// A number with about four significant digits; from 10,000 on, with commas between thousands.
 #[must_use]
 pub fn figures(number: f64) -> String {
     let magnitude = number.abs();

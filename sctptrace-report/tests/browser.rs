@@ -174,7 +174,7 @@ fn time(object: &Value) -> i64 {
     (((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + fraction * 10_i64.pow(6 - digits)
 }
 
-/// The value that `part` of the values are not above.
+/// The percentile `part` (0 to 1): this part of the values is not above it.
 fn percentile(values: &mut [f64], part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     values[((values.len() as f64 * part).ceil() as usize).max(1) - 1]
@@ -325,7 +325,8 @@ fn a_failover_without_samples_has_the_expiries_of_its_intervals() {
         let intervals: Vec<_> =
             objects(names[0], "interval", 57).into_iter().filter(|i| i["path"] == path).collect();
         let sum = |key: &str| intervals.iter().filter_map(|i| i[key].as_f64()).sum::<f64>();
-        // Expiries raise the last RTO, but are no updates, of which the largest is.
+        // An expiry raises `rto_last_ms`. It is no update: `rto_max_ms`, the largest RTO of the updates, does not count
+        // it.
         let rtos = intervals.iter().flat_map(|i| [&i["rto_max_ms"], &i["rto_last_ms"]]);
         let largest = rtos.filter_map(Value::as_f64).fold(0.0, f64::max);
         let seen = [2, 4, 5].map(|column| cell(row, column));

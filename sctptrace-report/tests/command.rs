@@ -120,7 +120,7 @@ fn losses_are_at_the_top() {
     let page = fs::read_to_string(page.path()).unwrap();
     let loud = "<strong>Not all is here:</strong> 3 events lost (no room in the ring); 1 line dropped";
     assert!(page.find(loud).unwrap() < page.find("<h2 id=\"findings\">").unwrap());
-    // Not measured is not 0.
+    // What was not measured is shown as a dash, not as 0.
     assert!(page.contains("<td>10</td><td>3</td><td>–</td><td>0</td><td>1</td>"));
 
     let (_, page, _) = run_on(GOOD.as_bytes(), &[]);
@@ -289,7 +289,7 @@ fn peak_memory(samples: u64, associations: u64) -> (u64, String) {
     (peak, page)
 }
 
-/// Half a million samples here. That more take no more memory holds by construction: a series has at most `MOST_BUCKETS`
+/// Runs half a million samples. By construction, more samples take no more memory: a series has at most `MOST_BUCKETS`
 /// buckets, and all of them together at most `MEMORY` bytes. `SCTPTRACE_REPORT_SAMPLES` sets another number.
 #[test]
 fn memory_is_bounded() {

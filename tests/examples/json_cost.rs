@@ -22,7 +22,7 @@ use probes::{
     streams::Association, streamutil,
 };
 
-/// Writes so many objects.
+/// Writes this number of objects.
 type Write = fn(u32) -> Result<()>;
 
 /// Each kind of object, with its command and what writes it.
@@ -64,7 +64,7 @@ fn instructions(which: usize, count: u32) -> Result<u64> {
     Ok(collected.1.trim().parse()?)
 }
 
-/// A probe without a kernel, which hands out `left` records, or so many rows of totals.
+/// A probe without a kernel, which hands out `left` records, or `left` rows of totals.
 struct Source<Record, Row> {
     left: u32,
     record: fn(u32, &Rc<Identity>) -> Record,

@@ -11,9 +11,9 @@ use serde::Serialize;
 /// CPU times in ns.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Busy {
-    /// Of all tasks, on all CPUs together, including interrupts while a task ran.
+    /// CPU time of all tasks, on all CPUs together, including interrupts while a task ran.
     busy_ns: u64,
-    /// Of the processes whose numbers the environment variable `BUSY_OF` has, with a space between two.
+    /// CPU time of the processes whose numbers are in the environment variable `BUSY_OF`, with a space between two.
     named_ns: u64,
 }
 

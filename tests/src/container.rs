@@ -23,7 +23,7 @@ const MASKED: [&str; 8] = [
     "/sys/firmware",
 ];
 
-/// What containerd makes read-only there.
+/// What containerd makes read-only in a container's `/proc` and `/sys`.
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Where a container stands among the others of its host.

@@ -244,9 +244,9 @@ fn blocks(text: &str) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// Returns the lines of an output without all that may differ from run to run. Every number becomes 0, and
-/// successive blanks become one. A line that begins with a digit is a table's row: only its number of fields
-/// remains. Successive equal lines become one, as the number of rows may differ. A command's findings come after its other
+/// Returns the lines of an output, without the parts that may differ from run to run. Every number becomes 0, and
+/// successive blanks become one. A line that begins with a digit is a table's row: only its number of fields remains.
+/// Successive equal lines become one, as the number of rows may differ. A command's findings come after its other
 /// lines: between which rows they are printed depends on when an interval ends.
 fn shape(text: &str) -> Vec<String> {
     let (mut lines, mut findings) = (Vec::new(), Vec::new());

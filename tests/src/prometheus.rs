@@ -33,7 +33,7 @@ impl History {
     /// Adds the text of a file as it stood at `time`, in seconds since 1970. Times must not go back.
     ///
     /// # Errors
-    /// Where a line is none of the format.
+    /// Where a line is not of the format.
     pub fn add(&mut self, job: &str, time: u64, text: &str) -> Result<()> {
         let mut family = String::new();
         for line in text.lines() {
@@ -84,7 +84,7 @@ pub struct Prometheus {
 
 impl Prometheus {
     /// Starts a server that has this history: `promtool` and `prometheus` of the Debian package `prometheus`. A series
-    /// is gone `lookback` after its last value: files do not say so otherwise.
+    /// counts as gone `lookback` after its last value, as files have no other sign of that.
     ///
     /// # Errors
     /// Where a program is missing, or does not take the history.

@@ -189,9 +189,9 @@ impl PrStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 #[repr(u16)]
 pub enum Policy {
-    /// After so many ms.
+    /// After this many ms.
     Ttl = 0x10,
-    /// After so many retransmissions of a chunk.
+    /// After this many retransmissions of a chunk.
     Rtx = 0x20,
     /// When a message of a lower number needs room in the send buffer.
     Prio = 0x30,

@@ -308,8 +308,9 @@ fn cpu_s(pid: u32) -> Option<f64> {
     Some(ticks / 100.0)
 }
 
-/// What the random numbers of virtual machines begin with: the same in every run, so that a run that counts instructions can
-/// be had again. `$SCTPTRACE_SEED`, if it is set: HEARTBEATs and the like then come at other times, which no case may mind.
+/// The seed of the random numbers of virtual machines: the same in every run, so that a run that counts instructions
+/// can be repeated. `$SCTPTRACE_SEED` sets another one: HEARTBEATs and the like then come at other times, and each case
+/// must still pass.
 fn seed() -> String {
     env::var("SCTPTRACE_SEED").unwrap_or_else(|_| "1".to_owned())
 }

@@ -26,7 +26,7 @@ pub(crate) struct Head {
     pub(crate) lost: String,
 }
 
-/// How a line is stressed. Its text says all the same.
+/// How a line is stressed. The text alone says everything as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stress {
     None,
@@ -44,9 +44,9 @@ pub(crate) struct Line {
     pub(crate) stress: Stress,
 }
 
-/// Findings take this part of a screen's lines at most.
+/// At most a third of a screen's lines are findings.
 const FINDINGS_PART: usize = 3;
-/// Columns of text are narrowed to so many characters where a row is wider than the screen.
+/// Where a row is wider than the screen, columns of text are narrowed, but to no fewer than this many characters.
 const NARROWEST: usize = 15;
 /// Between two columns.
 const GAP: usize = 1;
@@ -152,8 +152,9 @@ fn narrow(table: &Table, widths: &mut [usize], width: usize) {
     }
 }
 
-/// Escapes what is not printable ASCII: control characters, and what may take two columns of a terminal or none. What could
-/// harm a terminal is escaped already in names and ABORT texts; this also holds for whatever text comes.
+/// Escapes characters that are not printable ASCII: control characters, and characters that may take two columns of a
+/// terminal or none. In names and ABORT texts, what could harm a terminal is escaped already; this function makes any
+/// other text safe, too.
 fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {

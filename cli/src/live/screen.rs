@@ -7,10 +7,10 @@ use super::{
     layout::{Stress, lines},
 };
 
-/// The size of a terminal that does not know its own.
+/// The size that is used where a terminal does not report its own.
 pub(crate) const USUAL: Size = Size { width: 80, height: 24 };
 
-/// The cursor to the first line and column.
+/// Moves the cursor to the first line and column.
 const HOME: &str = "\x1b[H";
 /// Erases from the cursor to the end of the line.
 const ERASE_LINE: &str = "\x1b[K";
@@ -19,7 +19,7 @@ const ERASE_REST: &str = "\x1b[J";
 /// Ends all stress.
 const PLAIN: &str = "\x1b[0m";
 
-/// A screen.
+/// Makes frames for a screen of a size, with colours or without.
 pub(crate) struct Screen {
     pub(crate) size: Size,
     colour: bool,
@@ -51,7 +51,7 @@ impl Screen {
             let _ = write!(frame, "{end}{stress}{}{plain}{rest}", line.text);
         }
         let below = "\r\n";
-        // Below the last line is nothing to erase, if it is the screen's last.
+        // If the last line is also the screen's last, there is nothing below it to erase.
         if frame.matches('\n').count() + 1 < self.size.height {
             frame += below;
             frame += ERASE_REST;

@@ -15,7 +15,7 @@ use crate::{
     column::{Objects, Sink},
 };
 
-/// The most rows that are kept. No screen has more lines.
+/// At most this many rows are kept. No screen has more lines.
 const MOST: usize = 1000;
 
 /// The value of a column in a row.
@@ -29,7 +29,8 @@ pub(crate) enum Value {
     Text(String),
 }
 
-/// Decimals of numbers that other output has all decimals of: those of a microsecond show nanoseconds.
+/// Number of decimals that a screen shows of numbers that other output has with all decimals. Three decimals of a
+/// microsecond are nanoseconds.
 const DECIMALS: usize = 3;
 
 impl fmt::Display for Value {
@@ -83,14 +84,14 @@ pub(crate) struct Table {
     pub(crate) rows: Vec<Vec<Value>>,
     /// Number of all rows.
     pub(crate) total: usize,
-    /// Number of associations that the rows are of.
+    /// Number of different associations among the rows.
     pub(crate) associations: usize,
 }
 
 /// Makes a [`Table`] of rows.
 pub(crate) struct Picker {
     headings: Vec<Heading>,
-    /// By the place of each column of a row: where it is shown.
+    /// For each column of a row: its place on the screen; `None` if it is not shown.
     slots: Vec<Option<usize>>,
     /// By which columns rows are sorted, and whether the highest value comes first.
     keys: Vec<(usize, bool)>,
@@ -99,7 +100,7 @@ pub(crate) struct Picker {
 }
 
 impl Picker {
-    /// Picks of rows with these columns what `shown` says. `sort`: sort by this column first.
+    /// Makes a picker of the columns in `shown` from rows that have `columns`. `sort`: sort by this column first.
     pub(crate) fn new<Row>(columns: &[&dyn Columns<Row>], shown: &Shown, sort: Option<&str>) -> Self {
         let fields: Vec<_> = columns.iter().flat_map(|columns| columns.fields()).collect();
         let slot = |name: &str| shown.columns.iter().position(|shown| *shown == name);
@@ -163,7 +164,7 @@ impl Picker {
     }
 }
 
-/// Takes the values that are shown out of all values of a row.
+/// Receives all values of a row, and keeps those that are shown.
 struct Picked<'a> {
     slots: slice::Iter<'a, Option<usize>>,
     values: Vec<Value>,

@@ -28,9 +28,9 @@ use rustix::termios::{
 use super::{Size, screen::USUAL};
 use crate::sink::{END_PATIENCE, unblocked};
 
-/// The alternate screen, empty, without a cursor.
+/// Switches to the alternate screen, hides the cursor, and erases the screen.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[2J";
-/// No stress, the cursor, and the screen that was there before.
+/// Ends all stress, shows the cursor, and brings back the screen that was there before.
 const LEAVE: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1049l";
 
 /// The ioctls of a confined process on the terminal's descriptor, each with its third argument if that is a number: to read
@@ -133,7 +133,7 @@ pub(crate) fn leave_now() {
     leave(Duration::ZERO);
 }
 
-/// Leaves the screen, if it was begun. Waits for a terminal that takes nothing as long as `patience` says.
+/// Leaves the screen, if it was begun. If the terminal takes no bytes, waits for it no longer than `patience`.
 fn leave(patience: Duration) {
     if !ENTERED.swap(false, Ordering::Relaxed) {
         return;

@@ -135,7 +135,7 @@ fn what_does_not_fit_is_counted() {
     let screen = texts(&["a", "b", "c", "d"], &table(&some(), None), 80, 8);
     assert_eq!(screen[1..4], ["a", "... 3 more findings", "assoc_id    rtt_us samples window comm"]);
     assert_eq!(screen[7], "       2         -       9     91 mme");
-    // Of very many, only the worst are kept.
+    // There are very many rows, of which only the worst are kept.
     let many: Vec<_> = (1..=5000).map(|n| row(n, Some(n.into()), 1, "x")).collect();
     let many = table(&many, None);
     assert_eq!((many.rows.len(), many.total, many.associations), (1000, 5000, 5000));
@@ -346,7 +346,7 @@ const BANNERS: Banners = Banners { command: "sctp-x", text: "", csv: "", file: N
 #[ignore = "the other tests start it"]
 fn child() {
     let Ok(mode) = env::var("SCREEN_MODE") else { return };
-    // More than a pseudo terminal holds for a reader that does not read.
+    // In mode "stuck" the run writes more than a pseudo terminal can hold while nobody reads it.
     let [interval, duration] = if mode == "stuck" { ["0.001", "2"] } else { ["0.05", "60"] };
     let common = Flags::parse_from(["sctp-x", "-L", "-i", interval, "-d", duration]).common;
     let is_stuck = mode == "stuck";
@@ -373,7 +373,7 @@ fn child() {
         run.end().unwrap();
     });
     if is_stuck {
-        // The harness would wait for the terminal, to say that this test has passed.
+        // The harness would print that this test has passed, and would wait for the terminal that nobody reads.
         signal_hook::low_level::exit(0);
     }
 }
@@ -476,7 +476,7 @@ fn a_run_on_a_terminal_fits_it_and_leaves_it_as_it_was() {
     let (status, text) = on.end();
     assert!(status.success(), "{text:?}");
     let frames: Vec<_> = text.split("\x1b[H").collect();
-    // The last frame ends where the terminal is left.
+    // The command leaves the screen after the last frame.
     assert!(frames[frames.len() - 1].contains(LEAVE) && frames.len() > 3, "{text:?}");
     assert!(text.contains("The first interval is not over yet."), "{text:?}");
 }
@@ -509,7 +509,7 @@ fn a_terminal_that_takes_nothing_keeps_nobody() {
     assert!(status.success());
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert!(on.echoes());
-    // It did get stuck: the end of the screen did not go through either.
+    // The run did get stuck: not even the bytes that leave the screen reached the terminal.
     on.read();
     on.wait_for(ENTER);
     sleep(Duration::from_millis(300));

@@ -40,38 +40,40 @@ pub enum Unit {
 /// A value of a label, and the number that it has in a row.
 pub type Part<Row> = (&'static str, fn(&Row) -> u64);
 
-/// How a metric's values come from rows. Numbers of rows are since the start of the trace.
+/// How a metric's values are computed from rows. The numbers in rows count from the start of the trace.
 pub enum Values<Row: 'static> {
-    /// A sum over all rows that ever were.
+    /// A sum over all rows, also over those of ended associations.
     Counter(fn(&Row) -> u64),
     /// Sums, one for each value of a label.
     Counters {
         /// Name of the label.
         label: &'static str,
-        /// Its values, and the number that each has in a row.
+        /// The values of the label, each with the function that reads its number from a row.
         of: &'static [Part<Row>],
     },
-    /// A sum, which is divided by what is going on when it grows.
+    /// A sum that is divided among the values of a label: an increase counts for the value that is current when the sum
+    /// grows.
     Divided {
         /// Name of the label.
         label: &'static str,
         /// Its values.
         names: &'static [&'static str],
-        /// The number that grows, and the index in `names` of what is going on.
+        /// Reads from a row the number that grows, and the index in `names` of the label's current value.
         of: fn(&Row) -> (u64, usize),
     },
     /// The largest value of any row whose association lives. With `--labels peer` and `assoc`: of each path.
     LargestOfPaths(fn(&Row) -> Option<u64>),
     /// The smallest value of any row whose association lives.
     Least(fn(&Row) -> Option<u64>),
-    /// One of two numbers of the row whose first number is the largest part of its second one, of associations that live.
+    /// One of two numbers of a row: how much of a limit is used, or the limit. The row is the one that uses the largest
+    /// part of its limit, among those whose association lives.
     Fullest {
-        /// Both numbers: how much is used, and the limit of that.
+        /// Reads both numbers: how much is used, and the limit.
         of: fn(&Row) -> Option<[u32; 2]>,
         /// True for the limit, false for what is used.
         is_limit: bool,
     },
-    /// The number of rows in each state, of associations that live.
+    /// The number of rows in each state, among those whose association lives.
     InState {
         /// Name of the label.
         label: &'static str,
@@ -80,21 +82,21 @@ pub enum Values<Row: 'static> {
         /// The index in `names` of a row's state; `None` if the row counts nowhere.
         of: fn(&Row) -> Option<usize>,
     },
-    /// Times. Their numbers are the row's octaves ([`probes::Change::octaves`]), the first histogram of a command those
-    /// at the first place.
+    /// A histogram of times. Its counts are an element of the row's octaves ([`probes::Change::octaves`]): the first
+    /// element for the first histogram of the command, and so on.
     Histogram {
         /// Sum of the times.
         sum: fn(&Row) -> Duration,
-        /// The bounds are two to these powers, less one nanosecond: a bound counts as inside, an edge of the kernel's
-        /// buckets does not.
+        /// The bounds are two to these powers, less one nanosecond: a bound of Prometheus is inclusive, the upper edge
+        /// of a kernel-side bucket is not.
         edges: RangeInclusive<u32>,
     },
 }
 
-/// Name, type, meaning and own label of a metric, as documents have them.
+/// Name, type, meaning and own label of a metric, for documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricField {
-    /// Name, as samples have it but for the endings of a histogram's.
+    /// Name. The samples of a histogram add endings to it.
     pub name: &'static str,
     /// Type: counter, gauge or histogram.
     pub kind: &'static str,
@@ -104,7 +106,7 @@ pub struct MetricField {
     pub labels: Vec<&'static str>,
 }
 
-/// A metric that is not of rows.
+/// A metric that is not computed from rows.
 pub(crate) struct Head {
     pub(crate) name: &'static str,
     pub(crate) kind: &'static str,
@@ -117,7 +119,7 @@ pub(crate) const ASSOCIATIONS: Head =
 pub(crate) const INFO: Head = Head {
     name: "sctp_association_info",
     kind: "gauge",
-    help: "What is known of an association that is up: always 1, with --labels assoc only.",
+    help: "What is known of an association that is up, as labels of the value 1; with --labels assoc only.",
     labels: &["assoc", "local", "local_port", "peer", "peer_port", "netns", "pid", "comm", "cgroup"],
 };
 pub(crate) const ENDS: Head = Head {
@@ -129,7 +131,7 @@ pub(crate) const ENDS: Head = Head {
 pub(crate) const HANDSHAKES: Head = Head {
     name: "sctp_handshake_seconds",
     kind: "histogram",
-    help: "From the first INIT to the end of the handshake, of associations that this host began.",
+    help: "Time from the first INIT to the end of the handshake, for associations that this host began.",
     labels: &[],
 };
 /// The metrics of `/proc/net/sctp/snmp` have names of their own.
@@ -142,19 +144,19 @@ pub(crate) const HOST: Head = Head {
 pub(crate) const FINDINGS: Head = Head {
     name: "sctp_findings",
     kind: "gauge",
-    help: "Associations that have a finding, by its code; of host_discards, the host: 1.",
+    help: "Associations that have a finding, by its code; 1 for host_discards, which is about the host.",
     labels: &["code"],
 };
 pub(crate) const LOST: Head = Head {
     name: "sctptrace_lost_total",
     kind: "counter",
-    help: "What this command has not seen or not kept.",
+    help: "What this command has not seen or not kept, by reason.",
     labels: &["reason"],
 };
 pub(crate) const BUILD: Head = Head {
     name: "sctptrace_build_info",
     kind: "gauge",
-    help: "Version of this command, and of the kernel: always 1.",
+    help: "Versions of this command and of the kernel, as labels of the value 1.",
     labels: &["version", "kernel"],
 };
 
@@ -183,7 +185,7 @@ impl<Row> Metrics<Row> {
 }
 
 impl<Row> Values<Row> {
-    /// The type of the metric, as the text has it.
+    /// The type of the metric, by the word that the text has for it.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Counter(_) | Self::Counters { .. } | Self::Divided { .. } => "counter",

@@ -14,8 +14,7 @@ use super::{
 };
 use crate::version::VERSION;
 
-/// Reasons in [`Accounting::skipped`] for which nothing is missing in metrics: such events have no sample, by what they
-/// are.
+/// Reasons in [`Accounting::skipped`] that are no loss: an event of this kind never gives a sample.
 const NO_LOSS: [&str; 6] = ["retransmitted", "before_start", "abandoned", "ended", "restarted", "no_id"];
 
 /// Adds up what happens, and writes it as text.
@@ -39,7 +38,7 @@ impl<Row> Exporter<Row> {
         }
     }
 
-    /// Adds what has changed.
+    /// Adds a change to the sums of its label set.
     pub(crate) fn add(&mut self, change: &Change<Row>) {
         self.model.add(change);
     }
@@ -49,19 +48,19 @@ impl<Row> Exporter<Row> {
         self.model.happened(event);
     }
 
-    /// Takes over what was lost up to now.
+    /// Copies from the accounting how many events were lost up to now.
     pub(crate) fn account(&mut self, accounting: &Accounting) {
         let skipped = accounting.skipped.iter().filter(|skipped| !NO_LOSS.contains(&skipped.reason));
         let skipped = skipped.map(|skipped| (skipped.reason, skipped.count));
         let own = [("ring_buffer", accounting.lost), ("max_series", self.model.folded())];
         for (reason, count) in skipped.chain(own).chain(accounting.unseen.map(|count| ("unseen", count))) {
             let lost = self.lost.entry(reason).or_default();
-            // A bound may become smaller.
+            // Some of these counts are upper bounds, which may fall. A counter must not.
             *lost = count.max(*lost);
         }
     }
 
-    /// Writes all metrics. `findings`: those that last, each with its code and the association that has it.
+    /// Writes all metrics. `findings`: the present findings, each with its code and the association that has it.
     pub(crate) fn text<'a>(
         &self,
         format: TextFormat,

@@ -29,7 +29,7 @@ pub struct MetricsFlags {
     pub max_series: u32,
 }
 
-/// What has series of its own.
+/// The level at which metrics have series of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Labels {
     /// The port of a service, with its protocol.

@@ -8,8 +8,8 @@ use crate::snmp::Snmp;
 pub(crate) struct HostCounters(Snmp);
 
 impl HostCounters {
-    /// Opens the file. `None` where it is missing, and in a namespace that has no interface but lo, as that of a service
-    /// with `PrivateNetwork=yes`: nothing is ever counted there.
+    /// Opens the file. `None` where it is missing, and in a namespace that has no interface but lo, such as the
+    /// namespace of a service with `PrivateNetwork=yes`: nothing is ever counted there.
     pub(crate) fn open() -> Option<Self> {
         if !has_interface(&fs::read_to_string("/proc/net/dev").ok()?) {
             return None;
@@ -36,7 +36,7 @@ fn metric(name: &str) -> String {
     let is_upper = |at: usize| name.as_bytes().get(at).is_some_and(u8::is_ascii_uppercase);
     let mut text = "sctp_host".to_owned();
     for (at, c) in name.char_indices() {
-        // A word begins, also after one of capitals alone.
+        // A word begins: after a small letter or digit, or where a word of capitals alone ends.
         if is_upper(at) && (at == 0 || !is_upper(at - 1) || at + 1 < name.len() && !is_upper(at + 1)) {
             text.push('_');
         }

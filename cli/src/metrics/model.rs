@@ -1,7 +1,7 @@
 //! Sums of what has changed, by label set.
 //!
-//! Each change has numbers since the start of its path, association or stream; what they exceed the last ones by is added
-//! to the sums of its label set. So a sum never falls, whoever ends or makes room.
+//! The numbers in a change count from the start of its path, association or stream. The increase of each number since
+//! the last change is added to a sum of the label set. So a sum never falls, whatever ends or is evicted.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -26,13 +26,14 @@ use crate::{
     protocol::protocol_name,
 };
 
-/// For so long the series of an ended association keep their last values.
+/// After its end, the series of an association keep their last values for this long.
 const KEEP: Duration = Duration::from_secs(5 * 60);
 
-/// Of the label sets that there is room for, one in so many is for the rest of a service's peers or associations.
+/// An eighth of the room is reserved: of the label sets, for those of peers or associations that get no series of their
+/// own; and of all series, for those of paths.
 const REST_PART: usize = 8;
 
-/// At least as many series as there are without labels of associations: losses, the kernel's own counters.
+/// An upper bound of the number of series without labels of associations: losses, the kernel's own counters.
 const OF_HOST: usize = 64;
 
 /// Bounds of the histogram of handshakes: from 131 us to 4.3 s.
@@ -41,10 +42,10 @@ const HANDSHAKE_EDGES: RangeInclusive<u32> = 17..=32;
 /// The finding about the host, which all commands have ([`crate::HOST_RULES`]).
 const HOST_FINDING: &str = "host_discards";
 
-/// Value of a label of what has no series of its own.
+/// The value of a label for all that have no series of their own.
 const OTHER: &str = "other";
 
-/// Sums and last values.
+/// The sums of each label set, and the last values from which the next increase is computed.
 pub(crate) struct Model<Row: 'static> {
     metrics: &'static Metrics<Row>,
     labels: Labels,
@@ -53,11 +54,11 @@ pub(crate) struct Model<Row: 'static> {
     /// The most series that metrics of paths may add.
     room_of_paths: usize,
     sets: Vec<Set>,
-    /// Label sets by their text.
+    /// Index of each label set, by its text.
     by_text: HashMap<String, usize>,
-    /// By place in the kernel side's table: what was last seen there.
+    /// What was last seen of each path, association or stream, by its place in the kernel side's table.
     entries: BTreeMap<u32, Entry>,
-    /// By id: the associations that live.
+    /// The associations that live, by their ids.
     living: HashMap<u32, Living>,
     /// Associations that have no series of their own, as there was no room.
     folded: u64,
@@ -66,16 +67,16 @@ pub(crate) struct Model<Row: 'static> {
 /// A label set, with its sums.
 struct Set {
     labels: String,
-    /// For each metric of rows as many as [`Values::sums`].
+    /// The sums of each metric of rows, one after the other: [`Values::sums`] of them for each.
     sums: Vec<u128>,
-    /// For each histogram of rows.
+    /// The counts of each histogram of rows.
     octaves: Vec<Vec<u64>>,
     ends: [u64; REASONS.len()],
     handshakes: Vec<u64>,
     handshake_sum: u128,
     /// Number of associations that live.
     living: u64,
-    /// When it was used last.
+    /// When the label set was last used.
     used: Instant,
 }
 
@@ -88,7 +89,8 @@ struct Entry {
     /// True while the association lives: its end may be known before that of its paths and streams.
     lives: bool,
     path: Option<IpAddr>,
-    /// For each metric of rows: numbers since the start, as many as [`Values::sums`], or one value.
+    /// The last numbers of each metric of rows, one after the other: [`Values::sums`] numbers since the start, or one
+    /// value.
     numbers: Vec<Option<u64>>,
     octaves: Vec<Octaves>,
 }
@@ -129,7 +131,7 @@ impl<Row> Model<Row> {
         self.folded
     }
 
-    /// Adds what has changed.
+    /// Adds a change to the sums of its label set.
     pub(crate) fn add(&mut self, change: &Change<Row>) {
         let id = (self.metrics.id)(&change.row);
         let known = self.living.get(&id.assoc_id).map(|living| living.began_here);
@@ -287,7 +289,7 @@ impl<Row> Model<Row> {
             let at = self.longest_unused(now)?;
             let gone = mem::replace(&mut self.sets[at], set);
             self.by_text.remove(&gone.labels);
-            // Their streams may not be known to have ended.
+            // Paths and streams of this label set may not have ended, as far as the model knows.
             self.entries
                 .values_mut()
                 .filter(|entry| entry.set == at)
@@ -298,7 +300,7 @@ impl<Row> Model<Row> {
         Some(at)
     }
 
-    /// The label set that is shown no more and was used before all others; `None` if all are shown.
+    /// Of the label sets that are no longer shown, the one whose last use is longest ago; `None` if all are shown.
     fn longest_unused(&self, now: Instant) -> Option<usize> {
         let hidden = self.sets.iter().enumerate().filter(|(_, set)| !self.is_shown(set, now));
         hidden.min_by_key(|(_, set)| set.used).map(|(at, _)| at)
@@ -314,7 +316,7 @@ impl<Row> Model<Row> {
         self.labels == Labels::Port || set.living > 0 || now.saturating_duration_since(set.used) < KEEP
     }
 
-    /// Writes all series. `findings`: those that last, each with its code and the association that has it.
+    /// Writes all series. `findings`: the present findings, each with its code and the association that has it.
     pub(crate) fn write<'a>(
         &self,
         to: &mut Writer,
@@ -434,7 +436,8 @@ impl<Row> Model<Row> {
         }
     }
 
-    /// Writes a metric of what lives. `number`: the index of its values in [`Entry::numbers`].
+    /// Writes a gauge, in which only paths and associations that live count. `number`: the index of its values in
+    /// [`Entry::numbers`].
     fn write_gauge(&self, to: &mut Writer, name: &str, unit: Unit, values: &Values<Row>, number: usize) {
         let living = self.entries.values().filter(|entry| entry.lives && !entry.has_ended);
         let values_of = living.filter_map(|entry| Some((entry, (*entry.numbers.get(number)?)?)));
@@ -513,8 +516,9 @@ enum Own {
     OtherPath,
 }
 
-/// Adds to a sum what a number exceeds its last value by. Returns the last value for the next time: a number that falls, as
-/// that of a send that only seemed to wait, counts again only beyond what it was.
+/// Adds to `sum` by how much `number` exceeds its last value. Returns the value to compare with the next time: the
+/// larger of the two. A number may fall, as when a send only seemed to wait: then it counts again only once it exceeds
+/// its old value.
 fn grow(sum: &mut u128, number: u64, last: u64) -> Option<u64> {
     *sum += u128::from(number.saturating_sub(last));
     Some(number.max(last))

@@ -4,12 +4,12 @@ use httparse::{EMPTY_HEADER, Header, Status};
 
 use super::TextFormat;
 
-/// The most bytes of a request's line and headers.
+/// Largest length of a request's line and headers together, in bytes.
 pub(crate) const MAX_REQUEST: usize = 8192;
-/// The most headers of a request.
+/// Largest number of headers of a request.
 const MAX_HEADERS: usize = 64;
 
-/// A request, as far as its bytes say.
+/// What the bytes of an HTTP request say, as far as they have come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     /// More bytes have to come.
@@ -20,7 +20,7 @@ pub(crate) enum Request {
         /// HEAD: without the text.
         is_head: bool,
     },
-    /// An answer that needs no metrics: status line and text.
+    /// A request that is answered without metrics: status line and text of the answer.
     Refused(&'static str, &'static str),
 }
 

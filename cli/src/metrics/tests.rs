@@ -125,8 +125,8 @@ fn text(exporter: &Exporter<Row>, format: TextFormat) -> String {
 /// Labels of a sample in the order of their names.
 type Sample = (String, BTreeMap<String, String>);
 
-/// Reads Prometheus' text format. Fails where a line is none of it, a series is there twice, or a metric's samples do not
-/// stand together under its type.
+/// Reads Prometheus' text format. Fails where a line is not of this format, a series is there twice, or a metric's
+/// samples do not stand together under its type.
 fn parse(text: &str) -> BTreeMap<Sample, f64> {
     let mut samples = BTreeMap::new();
     let mut families = Vec::new();
@@ -205,7 +205,7 @@ fn event(assoc_id: u32, happening: Happening, reason: Option<Reason>) -> AssocEv
     }
 }
 
-/// What happens between two looks.
+/// What happens between two looks of the command.
 #[derive(Clone, Debug)]
 enum Step {
     /// An association comes up. Its entry takes the place of another one.
@@ -351,7 +351,7 @@ fn is_near(found: f64, expected: f64) -> bool {
 }
 
 proptest! {
-    /// Whatever begins, restarts, makes room and ends: no counter falls, and each has what the samples were.
+    /// Whatever begins, restarts, makes room and ends: no counter falls, and each is the sum over all samples.
     #[test]
     fn sums_are_those_of_the_samples_and_never_fall(steps in steps()) {
         let mut exporter = Exporter::new(&METRICS, &flags(Labels::Port, 2000));

@@ -6,7 +6,7 @@ use probes::Octaves;
 
 use super::{Unit, definition::Head};
 
-/// A text format.
+/// A format of the metrics' text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TextFormat {
     /// `text/plain; version=0.0.4`
@@ -39,7 +39,7 @@ impl Writer {
         Self { format, text: String::new() }
     }
 
-    /// Begins a metric that is not of rows. All its samples follow.
+    /// Begins a metric that is not computed from rows. All its samples follow.
     pub(crate) fn head(&mut self, head: &Head) {
         self.family(head.name, head.kind, head.help);
     }
@@ -110,7 +110,7 @@ impl Writer {
         self.sample(name, "_count", labels, None, all, Unit::One);
     }
 
-    /// The text.
+    /// Ends the text, and returns it.
     pub(crate) fn finish(mut self) -> String {
         if self.format == TextFormat::OpenMetrics {
             self.text += "# EOF\n";
@@ -129,7 +129,7 @@ fn number(to: &mut String, value: u128, unit: Unit) {
             to.push_str(digits.format(value / SECOND));
             let rest = value % SECOND;
             if rest > 0 {
-                // The first digit keeps the zeros that follow it.
+                // A second is added and its digit cut off: so the zeros at the beginning of the fraction stay.
                 let rest = &digits.format(SECOND + rest)[1..];
                 to.push('.');
                 to.push_str(rest.trim_end_matches('0'));

@@ -27,7 +27,7 @@ use crate::output_file;
 /// Bits of the flags of renameat2(2) that [`TextFile`] uses.
 pub(crate) const RENAME_EXCHANGE: u32 = RenameFlags::EXCHANGE.bits();
 
-/// The two files.
+/// The file of metrics that readers see, and the spare file.
 pub(crate) struct TextFile {
     path: PathBuf,
     folder: OwnedFd,
@@ -70,7 +70,7 @@ impl TextFile {
             ensure!(is_at(file, &folder, name)?, "{} is no regular file", quoted(name));
         }
         let locks = [output_file::claim(&files[0])?, output_file::claim(&files[1])?];
-        // Its reader is another user.
+        // Another user reads the files: node_exporter's.
         files.iter().try_for_each(|file| file.set_permissions(Permissions::from_mode(0o644)))?;
         let mut text_file = Self { path: path.to_owned(), folder, name, spare, files, _locks: locks };
         text_file.write("")?;
@@ -87,7 +87,7 @@ impl TextFile {
         [self.files[0].as_raw_fd(), self.files[1].as_raw_fd()]
     }
 
-    /// Puts this text in the place of what readers see.
+    /// Replaces the text that readers see by this one.
     ///
     /// # Errors
     /// Where the file system is full, or somebody has taken a file away.
@@ -98,7 +98,7 @@ impl TextFile {
         Ok(())
     }
 
-    /// Writes the text for the last time, and leaves no other file than that.
+    /// Writes the text for the last time: the spare file takes the place of the other, and no second file is left.
     ///
     /// # Errors
     /// As [`TextFile::write`].

@@ -105,7 +105,7 @@ pub struct Buffer {
     pub primary_rto: u32,
     /// User data of the chunk after `ctsn_ack_point`, which was sent on the active path; 0: none was sent.
     pub missing_bytes: u32,
-    /// How often it was sent.
+    /// How often that chunk was sent.
     pub missing_sent: u32,
     pub nvcsw: u64,
     pub waiters: u64,
@@ -128,7 +128,7 @@ pub struct Buffer {
     pub again_bytes: u32,
     /// 1: the socket's associations share its send buffer (`net.sctp.sndbuf_policy` 0).
     pub shared: u32,
-    /// Bytes of the send buffer that they use together.
+    /// Bytes of the send buffer that all associations of the socket use together.
     pub used_by_all: i32,
     /// How many they are.
     pub sock_assocs: u32,

@@ -352,7 +352,8 @@ proptest! {
         for at in 0..4 {
             let mut last = None;
             for (_, cause, before, rto) in seen.iter().filter(|record| record.0 == at) {
-                // A change that no hook has seen is none of the old life's, if the peer restarts.
+                // At a restart the RTO before may differ from that of the last record: a change that no hook saw is not
+                // reported for the old life.
                 prop_assert!(*cause == CAUSE_RESTART || last.is_none_or(|last| last == *before), "{:?}", seen);
                 last = Some(*rto);
             }

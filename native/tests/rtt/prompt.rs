@@ -491,7 +491,7 @@ fn an_unseen_retransmission_makes_none_prompt() {
     assert_eq!(prompt_of(&mut world, &[true, true]), 1);
 }
 
-/// After a restart the receiver counts packets anew: those of the old life that were outstanding are none.
+/// After a restart the receiver counts packets anew: packets of the old life that were outstanding do not count.
 #[test]
 fn packets_of_the_old_life_make_none_prompt() {
     let mut world = known(Setup::ROOMY, &[(1, 0)]);

@@ -17,12 +17,13 @@
  * that last in the table `sends`. An iterator (bufmon_at_start()) enters those that began before
  * the start.
  *
- * What limits a sender, with -x, is looked at where sctp_outq_flush() returns, since each change of
- * queue, flight and windows ends in that; and where a send begins or ends to wait for room, or is
- * refused. What was found lasts until the next look.
+ * With -x, the programs look at what limits a sender where sctp_outq_flush() returns, since the
+ * kernel calls that function after each change of the queue, of the data in flight and of the
+ * windows; and where a send begins or ceases to wait for room, or is refused. What a look finds
+ * counts until the next look.
  *
- * The records of events are those of waits, if they are wanted, in the ring buffer of ring.h; and
- * those of stalls that have ended, with -x, in a ring buffer of their own.
+ * There are two kinds of records: those of waits, if they are wanted, in the ring buffer of ring.h;
+ * and with -x those of stalls that have ended, in a ring buffer of their own.
  */
 #include "limits.h"
 #include "stats.h"
@@ -43,16 +44,18 @@ struct stats {
 	__u64 stall_max_ns;
 	__u64 refused_einval; /* sends that failed with EINVAL: of no such stream, mostly */
 	__u64 refused_other;  /* sends that failed with EMSGSIZE */
-	/* Sums over the looks at the send buffer, with -x: bytes that the association held of what
-	 * its socket's associations held together. */
+	/*
+	 * With -x, two sums over the looks at the send buffer, in bytes: what the association held,
+	 * and what all associations of its socket held together.
+	 */
 	__u64 held;
 	__u64 held_by_all;
 	__u64 memory_waits; /* sends that waited though the buffer had room: for memory; with -x */
 };
 
 /*
- * What an association is held up by: enum StallCause in stall.rs, which says what each one claims.
- * what_holds() has their premises.
+ * What holds an association up: enum StallCause in stall.rs, which says what each value means.
+ * what_holds() has the premises.
  */
 #define HELD_BY_NOTHING_KNOWN 0
 #define HELD_BY_HANDSHAKE 1
@@ -92,15 +95,17 @@ struct evidence {
 };
 
 struct state {
-	struct evidence now;  /* since the TSN moved last, while data is outstanding or queued */
+	struct evidence now;  /* the time since the TSN moved last; data is outstanding or queued */
 	struct evidence last; /* the last stall that has ended; see Stall in bufmon.rs */
 	__u64 rto_ns;	      /* RTO of the active path at now.since_ns: a stall lasts longer */
 	__u64 zero_window_ns; /* when the peer's window became zero; 0: it is open */
 	__u32 sack_seen;      /* 1: a SACK has come */
 	__u32 payload_noted;  /* 1: note_queued_payload() has found a chunk */
-	/* How long the sender was limited by what, LIMITED_BY_*, as far as that is over. */
+	/*
+	 * How long each limit, LIMITED_BY_*, applied to the sender, without the present one's time.
+	 */
 	__u64 limited_ns[LIMITS];
-	__u64 limited_since_ns; /* since when limited_by holds; 0: not looked at yet, or ended */
+	__u64 limited_since_ns; /* when limited_by began to hold; 0: not looked at yet, or ended */
 	__u32 limited_by;
 	__u32 waiting; /* sends that wait for room, by `sends` */
 	__u32 refused; /* 1: the last send was refused, and since then there was no room */
@@ -133,7 +138,7 @@ struct accounting {
 #define HIST_OUTQUEUE 1
 #define HIST_RWND 2
 #define HIST_WAIT 3
-/* A histogram takes a byte, or a millionth of a buffer's size, for a microsecond. */
+/* In a histogram a byte, or a millionth of a buffer's size, counts as a microsecond. */
 #define HIST_UNIT 1000
 
 #include "assocs.h"
@@ -266,8 +271,8 @@ static __always_inline void drop_send(struct send *send)
 }
 
 /*
- * Takes a place in `sends` for a thread's send: a free one, or else that of the send whose wait
- * began first, of a few. Returns the index of the place.
+ * Takes a place in `sends` for a thread's send: a free place; or else, of a few places, that of the
+ * send whose wait began first. Returns the index of the place.
  */
 __noinline __u32 new_send_of(__u32 tid)
 {
@@ -400,8 +405,8 @@ __noinline int stall_end(__u32 key, __u64 now)
 }
 
 /*
- * The cumulative TSN has moved, or data was queued: from now on the TSN may stand still. What the
- * last SACK said goes on to hold.
+ * The cumulative TSN has moved, or data was queued: from now on the TSN may stand still. The window
+ * in the last SACK stays valid.
  */
 __noinline int stall_begin(__u32 key, __u64 address, __u64 now)
 {
@@ -439,7 +444,10 @@ __noinline __u64 last_heard(__u64 address)
 		if (at > heard)
 			heard = at;
 	}
-	/* Of more paths the others may have been heard of. */
+	/*
+	 * The association has more paths than were looked at: the peer may have been heard of on
+	 * one.
+	 */
 	return next_node(&paths) ? ~0ull : heard;
 }
 
@@ -517,7 +525,10 @@ static long gap_step(__u32 n, struct gap_walk *walk)
 		return 1;
 	start = bpf_ntohs(block.start);
 	end = bpf_ntohs(block.end);
-	/* What is in order, and was sent. Others only peers that err have in their SACKs. */
+	/*
+	 * Ignores the rest from a block on that is out of order, or covers what was never sent:
+	 * only peers that err send such blocks.
+	 */
 	if (start <= walk->top || end < start || end > walk->sent)
 		return 1;
 	walk->acked += end - start + 1;
@@ -525,7 +536,7 @@ static long gap_step(__u32 n, struct gap_walk *walk)
 	return 0;
 }
 
-/* A SACK as stall_sack() takes it. */
+/* What stall_sack() needs of a SACK. */
 struct sack_seen {
 	__u64 blocks; /* address of its gap blocks */
 	__u32 cum_tsn;
@@ -535,7 +546,7 @@ struct sack_seen {
 	__u8 pad;
 };
 
-/* A SACK has come, by which the cumulative TSN stands still, or goes on to. */
+/* Notes a SACK after which the cumulative TSN stands still, as before or from now on. */
 static __always_inline void note_sack(struct evidence *e, __u64 address, struct sack_seen *sack)
 {
 	struct sctp_association *asoc = (struct sctp_association *)address;
@@ -559,8 +570,9 @@ static __always_inline void note_sack(struct evidence *e, __u64 address, struct 
 }
 
 /*
- * At each SACK and SHUTDOWN, with WANT_EXTENDED. Any other cumulative TSN means that the TSN has
- * moved on: the kernel drops SACKs that were overtaken. Or the TSNs were renumbered.
+ * At each SACK and SHUTDOWN, with WANT_EXTENDED. If the cumulative TSN is not the last one, it has
+ * moved on, or the TSNs were renumbered: the kernel drops SACKs that were overtaken, so that it
+ * never moves back.
  */
 __noinline int stall_sack(__u32 key, __u64 address, struct sack_seen *sack)
 {
@@ -577,11 +589,14 @@ __noinline int stall_sack(__u32 key, __u64 address, struct sack_seen *sack)
 		return 0;
 	stands = sack->cum_tsn == e->missing_tsn - 1;
 	state->sack_seen = 1;
-	/* The chunk that was missing is still there: it is acknowledged only after this hook. */
+	/*
+	 * The chunk that was missing is still in its list: the kernel acknowledges it after this
+	 * hook.
+	 */
 	if (!stands && e->since_ns && e->has_gaps && now - e->since_ns > state->rto_ns)
 		note_missing(key, address, STALL_CHUNKS);
 	if (!stands || (sack->cum_tsn == READ(asoc, next_tsn) - 1 && !queued))
-		stall_end(key, now); /* in the latter case, no data is outstanding or queued */
+		stall_end(key, now); /* if the TSN stands, no data is outstanding or queued */
 	if (sack->cum_tsn == READ(asoc, next_tsn) - 1 && !queued) {
 		if (sack->is_sack) {
 			e->window = sack->window;
@@ -599,7 +614,7 @@ __noinline int stall_sack(__u32 key, __u64 address, struct sack_seen *sack)
 	}
 	e->state = SCTP_STATE_ESTABLISHED;
 	note_sack(e, address, sack);
-	/* The length of the chunk matters only where the window might be smaller. */
+	/* The length of that chunk matters only if the window may be smaller. */
 	e->missing_bytes = 0;
 	if (e->has_gaps || (e->window && e->window < READ(active, pathmtu)))
 		note_missing(key, address, 1);
@@ -621,9 +636,11 @@ __noinline int stall_t3(__u32 key, __u64 address, __u64 path_address)
 	__u64 now = entry->last_ns, heard = last_heard(address);
 	__u64 rto = READ(path, rto), armed;
 
-	/* The timer's time: the RTO before. At rto_max that is not known: at most the RTO now. A
-	 * timer of whole jiffies may run out one jiffy early, and a send starts it before it
-	 * returns. */
+	/*
+	 * The timer ran for the RTO before it was doubled. If the RTO is rto_max now, that time is
+	 * not known, but it was at most the RTO now. A timer of whole jiffies may run out one jiffy
+	 * early, and a send starts it before it returns.
+	 */
 	if (rto < READ(asoc, rto_max))
 		rto /= 2;
 	armed = now - (rto - 2) * settings.jiffy_ns;
@@ -641,7 +658,7 @@ __noinline int stall_t3(__u32 key, __u64 address, __u64 path_address)
 	e->unanswered++;
 	if (bytes > e->bytes)
 		e->bytes = bytes;
-	/* What was heard was no SACK. It ends a silence. */
+	/* Something came from the peer since, but no SACK: a silence ends there. */
 	if (heard <= now)
 		part_end(e, heard);
 	e->is_silent = heard <= armed;
@@ -719,8 +736,8 @@ __noinline int note_buffers(__u32 key, __u64 address, __u64 now)
 /* --- what limits the sender --- */
 
 /*
- * Returns by what the association of an entry is limited where all its data was sent: the send
- * buffer, if a send waits for room, or the last one was refused and there is still no room.
+ * Returns the limit of an association all of whose data was sent: the send buffer, if a send waits
+ * for room, or if the last one was refused and there is still no room; else the application.
  */
 static __always_inline __u32 limit_of_empty_queue(struct state *state,
 						  struct sctp_association *asoc)
@@ -735,7 +752,7 @@ static __always_inline __u32 limit_of_empty_queue(struct state *state,
 	return used >= total ? LIMITED_BY_SNDBUF : LIMITED_BY_APP;
 }
 
-/* Ends the time since which the sender was limited by the same. */
+/* Adds the time since limited_since_ns to the sum of the limit that has held since then. */
 static __always_inline void limit_end(struct state *state, __u64 now)
 {
 	__u32 limit = state->limited_by;
@@ -771,7 +788,7 @@ __noinline int note_limit(__u32 key, __u64 address, __u32 limit)
 	return 0;
 }
 
-/* Looks at what limits an association where its queue has not changed, but its sends have. */
+/* Looks again at what limits an association: its sends have changed, its queue has not. */
 __noinline int refresh_limit(__u32 key, __u64 address)
 {
 	return note_limit(
@@ -781,8 +798,8 @@ __noinline int refresh_limit(__u32 key, __u64 address)
 
 /*
  * At the return of sctp_outq_flush(). An association of which nothing else was seen, and that has
- * nothing to send, gets no entry; nor does one without an id, which one that this host begins has
- * from the INIT ACK on at the latest (sctp_process_init()).
+ * nothing to send, gets no entry; nor does an association without an id. (If this host begins an
+ * association, the id comes with the INIT ACK at the latest: sctp_process_init().)
  */
 static __always_inline int on_flushed(__u64 queue)
 {
@@ -812,7 +829,10 @@ static __always_inline void add_sample(struct stats *stats, __u64 util, __u32 qu
 		stats->in_flight_max = in_flight;
 }
 
-/* Adds a look at how much of what the socket's associations hold the association holds. */
+/*
+ * Adds to the two sums (struct stats) what this look finds: what the association holds of the send
+ * buffer, and what all associations of its socket hold.
+ */
 static __always_inline void add_held(bool trusted, struct entry *entry, struct stats *window,
 				     struct sctp_association *asoc)
 {
@@ -905,7 +925,7 @@ __noinline int on_life_end(__u64 asoc);
 
 /*
  * The process that the filter names has handed an association's socket on: ends the entry as at the
- * end of a life. It would seem to be stalled, as it sees no more SACKs.
+ * end of a life. Otherwise the association would seem to be stalled, as no more of its SACKs count.
  */
 static __noinline void disown(__u64 asoc, __u32 assoc_id)
 {
@@ -968,8 +988,8 @@ static __always_inline struct task_struct *current(void)
 }
 
 /*
- * Counts the wait of the send at `place` in the entry `key`, and makes a record of it: the wait is
- * over, or the life of the association in which the wait began.
+ * Counts the wait of the send at `place` in the entry `key`, and makes a record of it. The wait is
+ * over; or the life of the association is, in which the wait began.
  */
 __noinline int book_wait(__u32 key, __u32 place, __u64 now)
 {
@@ -983,7 +1003,7 @@ __noinline int book_wait(__u32 key, __u32 place, __u64 now)
 	for_stats(stats, entry) add(&stats->wait, wait_ns);
 	if (settings.wants & WANT_EXTENDED) {
 		into_hist(entry->key, HIST_WAIT, wait_ns);
-		/* Before an association is up, its sends wait for that. */
+		/* Sends to an association that is not up yet wait for its setup, not for memory. */
 		if (!send->full && !send->closed)
 			for_stats(stats, entry) stats->memory_waits++;
 	}
@@ -1037,9 +1057,9 @@ __noinline int note_send(__u64 address, __u32 msg_bytes, bool full, bool closed)
 }
 
 /*
- * Returns whether __sk_mem_raise_allocated() may refuse a socket more memory. That can be if the
- * socket has a memory cgroup, which may be at its limit; else only if all SCTP sockets together
- * have more than the second number of net.sctp.sctp_mem (memory_pressure).
+ * Returns whether __sk_mem_raise_allocated() may refuse a socket more memory. It may if the socket
+ * has a memory cgroup, which can be at its limit; else only if all SCTP sockets together have more
+ * than the second number of net.sctp.sctp_mem (memory_pressure).
  */
 static __always_inline bool may_lack_memory(bool trusted, struct sock *sk)
 {

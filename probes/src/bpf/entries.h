@@ -40,7 +40,7 @@ struct entry {
 	__u32 generation; /* running number among all entries ever made, from 0 */
 	__u32 key;	  /* index of this entry */
 	__u32 ended;	  /* epoch in which the entry ended; 0: it lives */
-	__u32 reach;	  /* most steps from this place to an entry whose search begins at it */
+	__u32 reach;	  /* most steps from here to an entry whose search begins here */
 	__u32 mark;	  /* generation, and whether the ended entry was shown: see MARK_OF() */
 	__u32 pad;
 	struct identity id;
@@ -142,8 +142,8 @@ struct entry_search {
 	__u32 key;   /* place at which the search begins */
 	__u32 step;  /* see entry_step() */
 	__u32 found; /* index of the entry found, or NO_INDEX */
-	__u32 steps; /* from `key` to the entry found */
-	__u32 rank;  /* of the entry found. 2: it lives; 1: it has ended; 0: free, or shown */
+	__u32 steps; /* number of steps from `key` to the entry found */
+	__u32 rank;  /* rank of the entry found. 2: it lives; 1: it has ended; 0: free, or shown */
 };
 
 static long find_entry_step(__u32 n, struct entry_search *search)

@@ -26,7 +26,7 @@ struct assoc_stats {
 /* Statistics of the arrivals of chunks, or of whole messages, on a stream. */
 struct arrivals {
 	__u64 last_ns;		/* time of the last arrival, CLOCK_MONOTONIC; 0: none yet */
-	__u64 last_interval_ns; /* between the last two arrivals */
+	__u64 last_interval_ns; /* time between the last two arrivals */
 	__u64 jitter16_ns;	/* 16 times the jitter, as RFC 3550 A.8 keeps it */
 	struct dist interval;	/* all intervals, ns */
 };

@@ -8,7 +8,9 @@
 
 #include "sctp.h"
 
-/* All data was sent: limit_of() returns the first; a send that has no room makes the second of it.
+/*
+ * All data was sent: limit_of() returns LIMITED_BY_APP. If a send then has no room,
+ * LIMITED_BY_SNDBUF takes its place.
  */
 #define LIMITED_BY_APP 0
 #define LIMITED_BY_SNDBUF 1

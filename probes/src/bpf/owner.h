@@ -252,7 +252,7 @@ static __noinline int socket_made(__u64 sk, __u64 address)
 	if (is_wanted(task)) {
 		owner.wanted_round = done + 1;
 	} else if (!(settings.wants & WANT_OWNERS)) {
-		bpf_map_delete_elem(&owners, &sk); /* of an earlier socket at this address */
+		bpf_map_delete_elem(&owners, &sk); /* an earlier socket's, at this address */
 		return 0;
 	}
 	describe(&owner.last, task, READ(task, tgid));

@@ -31,9 +31,9 @@
 #include "hooks.h"
 
 /*
- * Limit of the messages that close(2) throws away that are looked at. A receive buffer of 1 GB, the
- * largest, has room for fewer: each takes a struct sk_buff and its data. The kernel does far more
- * for each of them.
+ * When close(2) throws messages away, at most this many of them are looked at. A receive buffer of
+ * 1 GB, the largest, has room for fewer: each takes a struct sk_buff and its data. The kernel does
+ * far more for each of them.
  */
 #define PURGE_STEPS (1 << 21)
 
@@ -51,27 +51,27 @@ struct recv_window {
 #define RECV_TAKEN (~0u)
 
 /*
- * What an association's reader did. A message may be read after its association has ended, whose
- * entry may then be another's: so each association takes this struct by its generation, and who
- * exchanges that for RECV_TAKEN may write.
+ * What an association's reader did. A message may be read after its association has ended, when
+ * another association may have the entry. So each association claims this struct by its generation;
+ * only the CPU that has exchanged the generation for RECV_TAKEN may write.
  */
 struct recv {
 	__u64 seq_tail;	  /* see begin_update() */
-	__u32 generation; /* of the association's entry, plus 1; 0: none */
+	__u32 generation; /* the entry's generation, plus 1; 0: none */
 	__u32 pad;
 	struct recv_stats stats;      /* since the start */
-	struct recv_window window[2]; /* of the last even and the last odd interval */
+	struct recv_window window[2]; /* statistics of the last even and the last odd interval */
 	__u64 seq_head;
 };
 
-/* With the indexes of `entries`. */
+/* Has the same indexes as `entries`. */
 TABLE(struct recv, recvs);
 
 struct recv_hist {
 	__u32 counts[HIST_BUCKETS];
 };
 
-/* Histograms of recv_stats.wait, with the indexes of `entries`. */
+/* Histograms of recv_stats.wait, with the same indexes as `entries`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1); /* set before load */
@@ -217,11 +217,11 @@ __noinline int count_message(__u32 key, __u32 generation, __u64 wait_ns, bool un
 /* A walk along a queue of events that can be read from now on. */
 struct ready_walk {
 	struct list_walk skbs;
-	__u64 asoc; /* only events of this association; 0: of all */
+	__u64 asoc; /* look only at events of this association; 0: at all */
 	__u64 now;
-	__u32 entry; /* of the association of all events, with its generation */
+	__u32 entry; /* entry of the events' association, and its generation */
 	__u32 generation;
-	bool only_new; /* not events that have a slot */
+	bool only_new; /* pass over events that have a slot */
 };
 
 static long ready_step(__u32 n, struct ready_walk *walk)
@@ -237,7 +237,7 @@ static long ready_step(__u32 n, struct ready_walk *walk)
 
 /*
  * Returns whether sctp_ulpq_tail_event() puts its events, of which `event` is the first, into the
- * socket's lobby. There is a partial delivery on the socket.
+ * socket's lobby. To be called while a partial delivery goes on on the socket.
  */
 __noinline int is_for_lobby(__u64 ulpq_address, __u64 socket, __u64 event)
 {
@@ -393,7 +393,7 @@ static long purge_step(__u32 n, struct ready_walk *walk)
 			count_message(seen.path, seen.path_generation, 0, true);
 		return 0;
 	}
-	/* It was in the lobby, or there was no room for it. */
+	/* The message has no slot: it was in the lobby, or there was no room for it. */
 	asoc = wanted_of(event);
 	if (!asoc)
 		return 0;

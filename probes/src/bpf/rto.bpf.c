@@ -32,8 +32,8 @@ struct stats {
 	__u64 fast_retransmits;
 	__u64 pmtud_retransmits;
 	__u64 rtx_chunks; /* chunks sent again on this path */
-	/* Of chunks that this path carried before their first retransmission, on any path: */
-	__u64 rtx_for_path; /* retransmissions */
+	/* The next four are about chunks that this path carried first. */
+	__u64 rtx_for_path; /* their retransmissions, on any path */
 	__u64 spurious;	    /* retransmissions that the peer has named as duplicates */
 	__u64 dup_tsns;	    /* how often the peer has named such a chunk as a duplicate */
 	__u64 early_acks; /* chunks acknowledged too soon after a retransmission: see is_early() */
@@ -82,7 +82,7 @@ struct state {
 	__u32 cwnd_before;   /* at the entry of sctp_transport_lower_cwnd(); else 0 */
 	__u64 made_ns;	     /* when the entry was made: before any slot or probe that names it */
 	__u64 sack_ns;	     /* the last SACK that came on this path while it was the active one */
-	__u64 failover_ns;   /* from the last SACK on the path that failed to the first on this */
+	__u64 failover_ns;   /* time from the last SACK on the path that failed to the first here */
 	struct min_rtt min_rtt;
 	__u32 transitions[4]; /* changes to each state, by enum sctp_spinfo_state */
 };
@@ -310,8 +310,8 @@ __noinline int see_path(__u64 transport)
 }
 
 /*
- * At the entry of sctp_transport_update_rto(). Mostly the path's last event has left the RTO as it
- * is.
+ * At the entry of sctp_transport_update_rto(). Mostly the RTO has not changed since the path's last
+ * event.
  */
 static __always_inline int before_update(__u64 transport)
 {
@@ -332,9 +332,9 @@ static __always_inline bool is_double(__u64 transport, __u32 rto, __u32 before)
 }
 
 /*
- * Returns a path's RTO before it was doubled (sctp_do_8_2_transport_strike()): mostly the one that
- * its last event left. `seen` is the RTO that the timer's function found: but the socket was not
- * locked yet, and a SACK may have changed the RTO since.
+ * Returns a path's RTO before it was doubled (sctp_do_8_2_transport_strike()): mostly the RTO after
+ * its last event. `seen` is the RTO that the timer's function found: but the socket was not locked
+ * yet, and a SACK may have changed the RTO since.
  */
 static __always_inline __u32 rto_before(__u64 transport, __u32 seen)
 {
@@ -346,7 +346,10 @@ static __always_inline __u32 rto_before(__u64 transport, __u32 seen)
 	return is_double(transport, rto, seen) ? seen : rto / 2;
 }
 
-/* Whether an event is one of those after which the scripts, too, count an RTO. */
+/*
+ * Returns whether an RTO is counted after this event: those after which the Python scripts count
+ * one, too.
+ */
 static __always_inline bool is_counted(__u32 cause)
 {
 	return cause == CAUSE_RTT || cause == CAUSE_HEARTBEAT || cause == CAUSE_T3;

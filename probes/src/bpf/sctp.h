@@ -36,7 +36,10 @@
 #define SCTP_DATA_LAST_FRAG 0x01
 #define SCTP_DATA_FIRST_FRAG 0x02
 #define SCTP_DATA_UNORDERED 0x04
-/* Both of these first bits: the chunk is a whole message (include/net/sctp/ulpevent.h). */
+/*
+ * The mask of the fragment bits, and their value in a chunk that is a whole message
+ * (include/net/sctp/ulpevent.h).
+ */
 #define SCTP_DATA_FRAG_MASK 0x03
 #define SCTP_DATA_NOT_FRAG 0x03
 /* The I-bit of DATA and I-DATA chunks (RFC 9260 3.3.1): the sender asks for the SACK at once. */
@@ -264,7 +267,7 @@ struct hlist_node {
 };
 
 struct timer_list {
-	struct hlist_node entry; /* in a list while the timer runs */
+	struct hlist_node entry; /* node in a list while the timer runs */
 	unsigned long expires;
 };
 
@@ -395,7 +398,7 @@ struct sctp_association {
 		__u16 auth_capable : 1;
 		struct sctp_inithdr_host i;
 		__u32 rwnd;	/* the peer's window, less what is in flight */
-		int cookie_len; /* of the peer's cookie: 0 where the peer began the association */
+		int cookie_len; /* length of the peer's cookie; 0: the peer began */
 	} peer;
 	struct sctp_cookie c;
 	enum sctp_state state;

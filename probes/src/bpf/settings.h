@@ -12,7 +12,7 @@ struct filter {
 	__u32 tgid; /* number of a process in the pid namespace settings.pidns */
 	__u16 lport;
 	__u16 rport;
-	__u16 family; /* of `ip` */
+	__u16 family; /* address family of `ip` */
 	__u8 ip[16];  /* an address of the path, the peer's or our own */
 	__u8 pad[6];
 	__u64 cgroup; /* id of a cgroup of cgroup v2; its descendants count as itself */

@@ -309,7 +309,10 @@ static __always_inline struct outstanding read_outstanding(bool trusted,
 	return all;
 }
 
-/* Returns a TSN's place among the outstanding ones, from 0; all.count or more if it is none. */
+/*
+ * Returns a TSN's place among the outstanding ones, from 0; all.count or more if the TSN is not
+ * outstanding.
+ */
 static __always_inline __u32 place_of(struct outstanding all, __u32 tsn)
 {
 	return tsn - all.acked - 1;
@@ -456,7 +459,7 @@ static __always_inline int on_sent_first(bool trusted, struct sctp_association *
 	path = path_of((__u64)READ(transport, packet.transport));
 	if (!path)
 		return 0;
-	tsn = GET(trusted, asoc, next_tsn); /* which the chunk is about to get */
+	tsn = GET(trusted, asoc, next_tsn); /* the TSN that the chunk is about to get */
 	a->last_ns = bpf_ktime_get_ns();
 	if (!a->probing) {
 		a->probing = true;

@@ -21,7 +21,7 @@ struct assoc_stats {
 	__u64 unseen;	      /* chunks that the kernel has counted since and no program saw */
 	__u64 refused;	      /* sends on streams that do not exist */
 	__u64 discarded;      /* DATA chunks received on streams that do not exist */
-	struct abandoned abandoned;	   /* since this entry was made */
+	struct abandoned abandoned;	   /* counts since this entry was made */
 	struct abandoned abandoned_before; /* abandoned_of() when this entry was made */
 	__u32 outcnt;			   /* number of outbound streams */
 	__u32 lobby;		/* messages in the lobby after the last event, of all streams */
@@ -692,7 +692,7 @@ static __always_inline bool wanted_sent(bool trusted, struct sctp_association *a
 static __always_inline int on_assign(bool trusted, struct sctp_chunk *chunk)
 {
 	struct sctp_association *asoc = GET(trusted, chunk, asoc);
-	__u32 times = GET(trusted, chunk, sent_count); /* that the chunk was sent before */
+	__u32 times = GET(trusted, chunk, sent_count); /* how often it was sent before */
 	union data_first data;
 	struct stream *s;
 	struct assoc *a;

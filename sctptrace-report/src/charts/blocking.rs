@@ -12,7 +12,8 @@ use crate::{
 
 const BLOCKED: Rgb = (0xCC, 0x79, 0xA8);
 
-/// The chart, of intervals of `period` microseconds; `None` without data of `sctp-streamutil`, or if nothing was blocked.
+/// Draws the chart of head-of-line blocking. `period`: length of an interval, in microseconds. `None` without data of
+/// `sctp-streamutil`, or if nothing was blocked.
 pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart> {
     let series = &association.blocking;
     if series.iter().all(|(_, blocking)| blocking.messages == 0) {
@@ -23,7 +24,7 @@ pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart
     });
     let scale = Scale::linear(series.iter().map(|(_, blocking)| blocking.wait_us / 1e3));
     let keys = vec![Key::Area(BLOCKED, 0.8, "time that messages waited, all together".to_owned())];
-    // What is drawn is a sum over so long a time.
+    // The chart shows sums over this length of time.
     let step = match period {
         0 => "interval".to_owned(),
         _ => length(period.max(series.width()) as f64),

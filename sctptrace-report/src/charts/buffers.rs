@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// The chart; `None` without data of `sctp-bufmon`.
+/// Draws the chart of how full the buffers were; `None` without data of `sctp-bufmon`.
 pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
     const FIGURES: [Figure; 2] =
         [("send buffer, largest", |b| b.util_pct), ("receive buffer, largest", |b| b.recv_util_pct)];

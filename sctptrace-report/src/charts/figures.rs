@@ -9,10 +9,10 @@ use crate::{
     },
 };
 
-/// A figure's name, and how it is read from a bucket.
+/// A figure's name, and the function that reads it from a bucket.
 pub type Figure = (&'static str, fn(&Buffers) -> Option<f64>);
 
-/// The table and the keys of the chart of these figures; `None` if nothing of any was measured. `unit` stands behind each
+/// The table and the keys for a chart of these figures; `None` if none of the figures was measured. `unit` follows each
 /// name in the table.
 pub fn table_and_keys(
     association: &Association,

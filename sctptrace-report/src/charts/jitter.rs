@@ -8,7 +8,7 @@ use crate::{
     },
 };
 
-/// The chart; `None` without data of `sctp-jitter`.
+/// Draws the chart of the jitter; `None` without data of `sctp-jitter`.
 pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
     let series = &association.jitter;
     if series.is_empty() {

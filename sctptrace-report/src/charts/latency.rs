@@ -9,10 +9,10 @@ use crate::{
     time::thousands,
 };
 
-/// A time, and p50 and p99 of all samples, then of prompt ones, in milliseconds.
+/// A time; and in milliseconds p50 and p99 of all samples, then of prompt samples.
 type Point = (i64, [Option<f64>; 4]);
 
-/// The chart; `None` without data of `sctp-rtt`.
+/// Draws the chart of the acknowledgement latency; `None` without data of `sctp-rtt`.
 pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
     let latency = &association.latency;
     if latency.is_empty() {

@@ -19,7 +19,8 @@ const COLOURS: [Rgb; 6] = [
     (0x99, 0x99, 0x99),
 ];
 
-/// The chart, of intervals of `period` microseconds; `None` without data of `sctp-bufmon`.
+/// Draws the chart of what limited the sender. `period`: length of an interval, in microseconds. `None` without data of
+/// `sctp-bufmon`.
 pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart> {
     let series = &association.limited;
     if series.iter().all(|(_, limited)| limited.total() <= 0.0) {
@@ -43,7 +44,8 @@ pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart
     frame.description = "Stacked shares of each interval's time.".to_owned();
     Some(frame.draw(association, axis, |plot| {
         let mut columns = columns(series, |limited| limited.total() as i64);
-        // The times are counted without a gap up to the association's end, which comes before that of the last interval.
+        // The times of successive intervals follow each other without a gap. The last one ends with the association,
+        // which may be before the end of its interval.
         for index in 1..columns.len() {
             let before = columns[index - 1].1;
             let (from, to, _) = &mut columns[index];

@@ -22,7 +22,7 @@ pub struct Chart {
     pub name: &'static str,
     /// Title with unit.
     pub title: String,
-    /// What it shows, for who does not see it.
+    /// What the chart shows, in words, for people who cannot see it.
     pub description: String,
     /// SVG as plotters made it.
     body: String,
@@ -42,14 +42,14 @@ pub struct Table {
 }
 
 impl Chart {
-    /// SVG for the page. `prefix` and the chart's name are its id.
+    /// Returns the chart as SVG to put into the page. The id of the SVG is `prefix` and the chart's name.
     #[must_use]
     pub fn inline(&self, prefix: &str) -> String {
         let id = format!("{prefix}-{}", self.name);
         svg::finish(&self.body, &id, &self.title, &self.description, &self.attributes)
     }
 
-    /// A file of its own, on white.
+    /// Returns the chart as an SVG file of its own, on a white ground.
     #[must_use]
     pub fn file(&self) -> String {
         let svg = svg::finish(&self.body, self.name, &self.title, &self.description, &self.attributes);
@@ -86,7 +86,7 @@ impl Table {
     }
 }
 
-/// The charts of the association with this index. None if it has nothing in the time that is shown.
+/// The charts of the association with this index. Empty if the association has nothing in the time that is shown.
 #[must_use]
 pub fn of(model: &Model, index: usize) -> Vec<Chart> {
     let association = &model.associations[index];

@@ -12,7 +12,7 @@ use crate::{
 
 /// Left end of the axis of time, in pixels.
 pub const LEFT: i32 = 70;
-/// Right end.
+/// Right end of the axis of time, in pixels.
 pub const RIGHT: i32 = WIDTH - 14;
 /// Height of the title and of the legend, in pixels each.
 const BAND: i32 = 18;
@@ -33,14 +33,14 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// An axis that has these times, and a little more on both sides.
+    /// Makes an axis from the first of these times to the last, and a little further on both sides.
     #[must_use]
     pub const fn around([first, last]: [i64; 2]) -> Self {
         let margin = if last - first > 100_000 { (last - first) / 50 } else { 50_000 };
         Self { from: first - margin, to: last + margin }
     }
 
-    /// The pixel of a time. A time beyond an end is there.
+    /// The pixel of a time. A time beyond an end of the axis has the pixel of that end.
     #[must_use]
     pub fn x(&self, time: i64) -> i32 {
         let time = time.clamp(self.from, self.to);
@@ -48,7 +48,7 @@ impl Axis {
         LEFT + (part * f64::from(RIGHT - LEFT)).round() as i32
     }
 
-    /// The axis in equal slices: how many, and the slice that has `time`.
+    /// The number of the slice that has `time`, if the axis is cut into [`SLICES`] equal slices.
     fn slice(&self, time: i64) -> usize {
         ((time - self.from) * SLICES / (self.to - self.from)).clamp(0, SLICES - 1) as usize
     }
@@ -63,13 +63,13 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// From 0 to the largest of the values.
+    /// Makes a linear scale from 0 to the largest of the values.
     pub fn linear(values: impl IntoIterator<Item = f64>) -> Self {
         let max = values.into_iter().fold(0.0, f64::max);
         Self { min: 0.0, max: if max > 0.0 { max * 1.08 } else { 1.0 }, is_log: false }
     }
 
-    /// As [`Self::linear`], or logarithmic if the values are of different magnitudes.
+    /// Makes a linear scale, as [`Self::linear`] does, or a logarithmic one if the values are of different magnitudes.
     pub fn fitting(values: impl IntoIterator<Item = f64>) -> Self {
         let values: Vec<f64> = values.into_iter().filter(|value| *value > 0.0).collect();
         let max = values.iter().copied().fold(0.0, f64::max);
@@ -80,7 +80,7 @@ impl Scale {
         Self::linear(values)
     }
 
-    /// From 0 to 100 %.
+    /// A linear scale from 0 to 100 %.
     #[must_use]
     pub const fn percent() -> Self {
         Self { min: 0.0, max: 100.0, is_log: false }
@@ -95,7 +95,7 @@ impl Scale {
         part.clamp(0.0, 1.0)
     }
 
-    /// Round values to mark: about four.
+    /// The values at which the scale has marks: about four, all of them round.
     fn ticks(&self) -> Vec<f64> {
         if self.is_log {
             let decades = (self.max / self.min).log10();
@@ -138,13 +138,13 @@ pub struct Plot<'a, 'b> {
     pub bottom: i32,
 }
 
-/// What a chart has besides its lines.
+/// The parts of a chart around its lines: title, scale, legend and table.
 pub struct Frame {
     /// Name in ids and names of files.
     pub name: &'static str,
     /// Title with unit.
     pub title: String,
-    /// What it shows, for who does not see it.
+    /// What the chart shows, in words, for people who cannot see it.
     pub description: String,
     /// Axis of values.
     pub scale: Scale,
@@ -163,7 +163,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A frame with these, and the usual height.
+    /// Makes a frame with these members, and with defaults for the others.
     #[must_use]
     pub const fn new(name: &'static str, title: String, scale: Scale, keys: Vec<Key>, table: Table) -> Self {
         Self {
@@ -298,7 +298,7 @@ impl<'b> Plot<'_, 'b> {
         }
     }
 
-    /// A line through points, in parts where two of them are further apart than `gap`.
+    /// Draws a line through points. The line is interrupted where two points are further apart than `gap`.
     pub fn line(&self, points: impl IntoIterator<Item = (i64, f64)>, gap: i64, stroke: usize) {
         let rgb = STROKES[stroke].rgb;
         let mut part: Vec<(i32, i32)> = Vec::new();
@@ -318,7 +318,7 @@ impl<'b> Plot<'_, 'b> {
         end(&mut part);
     }
 
-    /// A line that stays at a value until the next: `(time, largest, last)` of each bucket.
+    /// Draws a line that keeps a value until the next one. Each point is `(time, largest, last)`: values of a bucket.
     pub fn steps(&self, points: impl IntoIterator<Item = (i64, f64, f64)>, stroke: usize) {
         let mut line: Vec<(i32, i32)> = Vec::new();
         for (time, max, last) in points {
@@ -329,7 +329,7 @@ impl<'b> Plot<'_, 'b> {
             line.extend([(x, self.y(max)), (x, self.y(last))]);
         }
         line.dedup();
-        // The middle one of three points on a level says nothing.
+        // Of three points at the same height, the middle one is left out.
         let mut kept: Vec<(i32, i32)> = Vec::with_capacity(line.len());
         for point in line {
             if let [.., (_, a), (_, b)] = kept[..]
@@ -347,7 +347,7 @@ impl<'b> Plot<'_, 'b> {
         }
     }
 
-    /// Areas of columns: each is `(from, to, low, high)`. Columns that touch become one polygon.
+    /// Draws columns as filled areas. Each column is `(from, to, low, high)`. Columns that touch become one polygon.
     pub fn columns(&self, columns: &[(i64, i64, f64, f64)], rgb: Rgb, opacity: f64) {
         let mut rest = columns;
         while !rest.is_empty() {
@@ -373,7 +373,7 @@ impl<'b> Plot<'_, 'b> {
         }
     }
 
-    /// A mark at the top of the plot.
+    /// Draws a triangle at the top of the plot.
     pub fn triangle(&self, time: i64, rgb: Rgb) {
         self.triangle_at((self.axis.x(time), self.top + 5), rgb);
     }
@@ -382,7 +382,7 @@ impl<'b> Plot<'_, 'b> {
         self.canvas.polygon(vec![(x - 5, y - 5), (x + 5, y - 5), (x, y + 5)], rgb, 1.0);
     }
 
-    /// Another mark, below the first.
+    /// Draws a cross, lower than [`Plot::triangle`] draws.
     pub fn cross(&self, time: i64, rgb: Rgb) {
         self.cross_at((self.axis.x(time), self.top + 17), rgb);
     }
@@ -401,13 +401,14 @@ pub fn step<T: Bucket>(series: &Series<T>) -> i64 {
     gaps.get(gaps.len() / 2).copied().unwrap_or(series.width())
 }
 
-/// The time between two points from which on a line is interrupted.
+/// A line is interrupted where two points are further apart than this.
 pub fn gap<T: Bucket>(series: &Series<T>) -> i64 {
     (3 * step(series)).max(4 * series.width())
 }
 
-/// The buckets as columns: `(from, to, bucket)`. An interval's figures are of the time before its line, which `length` gives
-/// in microseconds. Columns do not overlap, and a gap that comes from inexact times only is closed.
+/// The buckets as columns: `(from, to, bucket)`. The figures of an interval are about the time before its line;
+/// `length` returns that time in microseconds. Columns do not overlap. Small gaps, which come from inexact times, are
+/// closed.
 pub fn columns<T: Bucket>(series: &Series<T>, length: impl Fn(&T) -> i64) -> Vec<(i64, i64, &T)> {
     let width = series.width();
     let mut columns: Vec<(i64, i64, &T)> = Vec::with_capacity(series.len());
@@ -421,8 +422,8 @@ pub fn columns<T: Bucket>(series: &Series<T>, length: impl Fn(&T) -> i64) -> Vec
     columns
 }
 
-/// A table of numbers: the whole time, then the axis in equal slices, without those in which nothing was. `cells` makes the
-/// cells of a row from the merged buckets.
+/// A table of numbers: the whole time, then equal slices of the axis, without slices in which nothing happened. `cells`
+/// makes the cells of a row from the merged buckets.
 pub fn slices<T: Bucket>(
     series: &Series<T>,
     axis: Axis,

@@ -16,7 +16,7 @@ const LANE: i32 = 16;
 const EXPIRY: Rgb = (0xD5, 0x5E, 0x01);
 const HEARTBEAT: Rgb = (0x66, 0x66, 0x67);
 
-/// The chart; `None` without data of `sctp-rto`.
+/// Draws the chart of the retransmission timeouts and states of paths; `None` without data of `sctp-rto`.
 pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
     let paths = &association.paths;
     if paths.iter().all(|path| path.series().is_empty()) {

@@ -12,7 +12,7 @@ use crate::{
     time::thousands,
 };
 
-/// The most rows besides that of the other streams.
+/// At most this many streams have a row. One more row has all other streams.
 const MOST_ROWS: usize = 16;
 /// Height of a row in pixels.
 const ROW: i32 = 16;
@@ -22,7 +22,8 @@ const HOT: Rgb = (0x00, 0x72, 0xB3);
 /// How dark a cell is, from little to much.
 const SHADES: [f64; 5] = [0.12, 0.3, 0.5, 0.75, 1.0];
 
-/// The chart, of intervals of `period` microseconds; `None` without data of `sctp-streamutil`.
+/// Draws the heat map of streams. `period`: length of an interval, in microseconds. `None` without data of
+/// `sctp-streamutil`.
 pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart> {
     let streams = &association.streams;
     let mut whole = StreamBytes::default();

@@ -1,4 +1,4 @@
-//! A canvas for charts, and what plotters cannot say in SVG.
+//! A canvas for charts, and the parts of SVG that plotters cannot write.
 
 use plotters::{
     coord::Shift,
@@ -14,16 +14,16 @@ use crate::escape::html;
 /// Width of each chart in pixels.
 pub const WIDTH: i32 = 900;
 
-/// A colour. The style sheet replaces some in dark mode, by their values.
+/// A colour. In dark mode the style sheet replaces some colours, which it finds by their values.
 pub type Rgb = (u8, u8, u8);
 
-/// Text and axes.
+/// Colour of text and axes.
 pub const INK: Rgb = (0x33, 0x33, 0x33);
-/// Lines of the grid.
+/// Colour of the lines of the grid.
 pub const GRID: Rgb = (0xDD, 0xDD, 0xDD);
-/// Marks that belong to no series.
+/// Colour of marks that belong to no series.
 pub const MARK: Rgb = (0x77, 0x77, 0x77);
-/// What is wrong: stalls.
+/// Colour of marks of something wrong, such as stalls.
 pub const WRONG: Rgb = (0xD5, 0x5E, 0x01);
 
 /// A line's colour and dashes.
@@ -56,7 +56,7 @@ const FONT: f64 = 14.88;
 /// Pixels that a letter takes on average. Plotters cannot measure text without its font libraries.
 pub const LETTER: f64 = 6.6;
 
-/// Where a text stands.
+/// Where a text stands, seen from its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
     /// Right of the point.
@@ -86,27 +86,28 @@ fn color((r, g, b): Rgb) -> RGBColor {
 }
 
 impl Canvas<'_> {
-    /// A line through points, `width` pixels wide.
+    /// Draws a line through points, `width` pixels wide.
     pub fn line(&self, points: Vec<(i32, i32)>, rgb: Rgb, width: u32) {
         let _ = self.0.draw(&PathElement::new(points, ShapeStyle::from(color(rgb)).stroke_width(width)));
     }
 
-    /// A filled polygon; `opacity` from 0 to 1.
+    /// Draws a filled polygon; `opacity` from 0 to 1.
     pub fn polygon(&self, points: Vec<(i32, i32)>, rgb: Rgb, opacity: f64) {
         let _ = self.0.draw(&Polygon::new(points, color(rgb).mix(opacity).filled()));
     }
 
-    /// A filled rectangle.
+    /// Draws a filled rectangle.
     pub fn rectangle(&self, corners: [(i32, i32); 2], rgb: Rgb, opacity: f64) {
         let _ = self.0.draw(&Rectangle::new(corners, color(rgb).mix(opacity).filled()));
     }
 
-    /// A dot.
+    /// Draws a dot.
     pub fn dot(&self, at: (i32, i32), rgb: Rgb) {
         let _ = self.0.draw(&Circle::new(at, 2, color(rgb).filled()));
     }
 
-    /// A text. Characters that cannot be seen have to be replaced before; plotters escapes the others.
+    /// Writes a text. The caller replaces characters that cannot be seen; plotters escapes those that SVG needs
+    /// escaped.
     pub fn text(&self, text: &str, at: (i32, i32), anchor: Anchor, rgb: Rgb) {
         let h = match anchor {
             Anchor::Start => HPos::Left,

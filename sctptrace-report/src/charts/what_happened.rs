@@ -12,12 +12,12 @@ use crate::{
 };
 
 const ROW: i32 = 18;
-/// The most codes of findings that have a lane.
+/// At most this many codes of findings have a lane.
 const MOST_CODES: usize = 10;
 const UP: Rgb = (0x00, 0x9E, 0x74);
 const FOUND: Rgb = (0xE6, 0x9F, 0x01);
 
-/// The chart; `None` if there is no event, stall or finding.
+/// Draws the chart of events, stalls and findings; `None` if there is none of these.
 pub fn chart(model: &Model, index: usize, axis: Axis) -> Option<Chart> {
     let association = &model.associations[index];
     let findings = model.findings.of(index);

@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// The chart; `None` without data of `sctp-bufmon`.
+/// Draws the chart of windows and of data that waits for them; `None` without data of `sctp-bufmon`.
 pub fn chart(association: &Association, axis: Axis) -> Option<Chart> {
     const FIGURES: [Figure; 4] = [
         ("peer's window, smallest", |b| b.rwnd),

@@ -9,8 +9,8 @@ use super::scenarios::{
 use crate::programs::TOOLS;
 use crate::vm::Case;
 
-/// A transfer without commands is measured before the first set of commands, and again after every so many
-/// sets: the cost of the transfer itself changes while the guest runs.
+/// A transfer without commands is measured before the first set of commands, and again after each time this
+/// many sets: the cost of the transfer itself changes while the guest runs.
 const BASE_EVERY: usize = 3;
 
 /// How often a transfer is measured with a program that does nothing, on each kind of hook.

@@ -16,7 +16,7 @@ struct Limit {
     /// In the order of [`TOOLS`], in the unit of the figure; `None`: no limit.
     at_most: [Option<f64>; TOOLS.len()],
     measured: Measured,
-    /// The figure is divided by this, and has so many digits after the point.
+    /// The figure is divided by the first number, and has as many digits after the point as the second says.
     unit: (f64, usize),
 }
 
@@ -117,7 +117,7 @@ pub(super) fn table(figures: &Figures) -> String {
     format!("{}\n{}", table.text, all_five.text)
 }
 
-/// What was measured, of how much, and whether the limit is met.
+/// A cell of the table: what was measured, the limit, and whether the limit is met.
 fn cell(measured: f64, at_most: f64, (by, digits): (f64, usize)) -> String {
     let met = if measured <= at_most { "met" } else { "**not met**" };
     format!("{:.digits$} of {}, {met}", measured / by, at_most / by)

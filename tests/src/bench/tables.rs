@@ -202,7 +202,7 @@ fn idle(figures: &Figures) -> String {
     table.text
 }
 
-/// The figure `name` divided by `by`, with so many digits after the point; a dash if there is no such figure.
+/// The figure `name` divided by `by`, with `digits` digits after the point; a dash if there is no such figure.
 fn number(figures: &Figures, name: &str, by: f64, digits: usize) -> String {
     figures.get(name).map_or("-".to_owned(), |value| format!("{:.digits$}", value / by))
 }

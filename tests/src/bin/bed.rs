@@ -59,7 +59,8 @@ enum Action {
         /// --check the other figures are those of the baseline.
         #[arg(long, default_value = "", hide_default_value = true)]
         only: String,
-        /// Measure each set of commands so often. By default: as often as each transfer says, one to five times.
+        /// How many times to measure each set of commands. By default: as often as each transfer says, one to five
+        /// times.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: Option<u32>,
         /// Write the tables of docs/performance.md, and the baseline, tests/bench.json.

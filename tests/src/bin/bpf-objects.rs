@@ -67,7 +67,7 @@ fn verified() -> Result<()> {
 /// Returns a program's name as in its source. The kernel cuts programs' names to 15 bytes, but the program's
 /// BTF has the whole name of the program's first function, which is the same.
 fn full_name(program: &ProgramInfo) -> Result<String> {
-    // A program without BTF is none of this project's.
+    // A program without BTF does not belong to this project.
     let Some(first) = program.func_info.first() else {
         return Ok(program.name.to_string_lossy().into_owned());
     };

@@ -53,7 +53,7 @@ struct Flags {
     nodelay: bool,
 }
 
-/// For how long what limited the sender, in microseconds.
+/// How long each limit applied to the sender, in microseconds.
 #[derive(Default, Serialize)]
 struct Limited {
     app_us: u128,
@@ -127,7 +127,7 @@ fn send_all(socket: &SctpSocket, flags: &Flags, fragment: u64, sent: &Sent) -> R
     Ok(())
 }
 
-/// Asks the socket again and again. What was found holds until the next time.
+/// Asks the socket again and again. Each answer counts until the next one.
 fn sample(socket: &SctpSocket, flags: &Flags, fragment: u64, sent: &Sent) -> Result<Limited> {
     let chunk = fragment.min(flags.size as u64);
     let mut limited = Limited::default();

@@ -51,7 +51,7 @@ enum Role {
 enum How {
     /// One message after the other
     Single,
-    /// The same with I-DATA
+    /// One message after the other, with I-DATA
     Idata,
     /// The first of 51 messages is lost: all can be read once it has come again
     Loss,
@@ -85,7 +85,7 @@ const LARGE: usize = 13 * CHUNK + 100;
 struct Done {
     /// How long each message of the first association had waited when it was read, in us.
     waits_us: Vec<f64>,
-    /// The same of the second association.
+    /// How long each message of the second association had waited when it was read, in us.
     others_us: Vec<f64>,
     /// Messages that were there and were not read.
     unread: u32,
@@ -154,7 +154,8 @@ fn new_socket(own: SocketAddr, how: How, many: bool) -> Result<SctpSocket> {
     Ok(socket)
 }
 
-/// Has the kernel note when messages arrive, where each can be read then.
+/// Has the kernel note when messages arrive, unless a message may have to wait after it has arrived, until it can be
+/// read.
 fn note_arrivals(socket: &SctpSocket, how: How) -> io::Result<()> {
     if matches!(how, How::Loss | How::Partial) { Ok(()) } else { socket.note_arrivals() }
 }

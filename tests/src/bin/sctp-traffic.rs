@@ -100,7 +100,7 @@ struct Common {
     /// Delay of acknowledgements, in ms.
     #[arg(long)]
     sack_delay: Option<u32>,
-    /// Acknowledge at latest after so many packets.
+    /// Acknowledge at latest after this many packets.
     #[arg(long)]
     sack_every: Option<u32>,
     /// Interval of heartbeats, in ms.
@@ -151,10 +151,10 @@ struct Client {
     /// Half of the messages on stream 0, a quarter on 1, and so on, instead of round robin.
     #[arg(long)]
     skew: bool,
-    /// Use only so many of the streams.
+    /// Use only this many of the streams.
     #[arg(long, value_name = "N")]
     used_streams: Option<u16>,
-    /// Half-way, add so many streams and use them too (RFC 6525, with net.sctp.reconf_enable=1 in both namespaces).
+    /// Half-way, add this many streams and use them too (RFC 6525, with net.sctp.reconf_enable=1 in both namespaces).
     #[arg(long, default_value_t = 0, value_name = "N")]
     add_streams: u16,
     /// Do not wait for room in the send buffer: count refusals and try again after a millisecond.
@@ -169,7 +169,7 @@ struct Client {
     /// Limit of the policy: ms, or retransmissions; of priorities, the largest, as messages take turns.
     #[arg(long, default_value_t = 0)]
     limit: u32,
-    /// First send so many messages on streams that were not negotiated, which the kernel has to refuse.
+    /// First send this many messages on streams that were not negotiated, which the kernel has to refuse.
     #[arg(long, default_value_t = 0, value_name = "N")]
     invalid_streams: u16,
     /// Expect the server to send each message back.

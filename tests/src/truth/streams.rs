@@ -44,7 +44,7 @@ pub struct Stream {
     pending: BTreeMap<u32, Message>,
     /// The next stream sequence number to deliver.
     next: u32,
-    /// Of each ordered message that waited for one before it: when the wait began and when it ended, in ns
+    /// For each ordered message that waited for one before it: when the wait began and when it ended, in ns
     /// since 1970.
     pub waits_ns: Vec<(u64, u64)>,
 }

@@ -90,7 +90,7 @@ struct Member {
 struct Part {
     cases: Vec<Case>,
     scenarios: Vec<Case>,
-    /// Of each trial: its name, the name of its case, and its check.
+    /// For each trial: its name, the name of its case, and its check.
     trials: Vec<(String, String, Check)>,
 }
 

@@ -18,7 +18,7 @@ pub enum Linking {
 }
 
 impl Linking {
-    /// The name of the folder of programs that are linked so.
+    /// The name of the folder of programs that are linked in this way.
     fn name(self) -> &'static str {
         match self {
             Self::Dynamic => "dynamic",

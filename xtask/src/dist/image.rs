@@ -103,8 +103,8 @@ impl Dist {
     }
 }
 
-/// An image's configuration. The user is root, because a runtime gives capabilities to nobody else. What is run without
-/// arguments needs none: help.
+/// An image's configuration. The user is root, because a runtime gives capabilities to nobody else. Without arguments
+/// the image prints help, which needs no capability.
 fn config(arch: &Arch, created: &str, labels: &str, diff_id: &str) -> String {
     let process = object([
         ("Cmd", array([text("/usr/bin/sctp-rto"), text("--help")])),

@@ -10,7 +10,7 @@ use crate::run::{Failure, cargo_command, run};
 /// Name of the file with the licences of the crates that are linked into the commands.
 pub const THIRD_PARTY: &str = "third-party.txt";
 
-/// The same of `sctptrace-report`.
+/// Name of the file with the licences of the crates that are linked into `sctptrace-report`.
 pub const THIRD_PARTY_REPORT: &str = "third-party-report.txt";
 
 /// Name of the bill of materials that cargo-cyclonedx writes beside each `Cargo.toml`.

@@ -16,8 +16,8 @@ const PARTS: [&str; 6] = ["app_us", "sndbuf_us", "nagle_us", "cwnd_us", "rwnd_us
 /// How far a part may be from the sampler's, in percent of the sampler's whole time.
 const POINTS: f64 = 2.0;
 
-/// The senders, each by its port, with its round-trip time in ms; and which part is at least so many percent of its
-/// time.
+/// For each sender: its port, its round-trip time in ms, a part of its time, and the least share of that part in
+/// percent.
 const SENDERS: [(u16, f64, &str, f64); 8] = [
     (7000, 40.0, "app_us", 90.0),
     (7001, 40.0, "sndbuf_us", 80.0),

@@ -211,7 +211,7 @@ fn check_kernel(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Without rows, and with a series for each association.
+/// The output of `plain`: without rows, and with a series for each association.
 fn check_plain(folder: &Path) -> Result<()> {
     let output = text(&folder.join("plain.out"))?;
     ensure!(output.is_empty(), "rows: {output}");

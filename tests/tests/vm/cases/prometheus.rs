@@ -116,7 +116,7 @@ fn take(folder: &Path) -> Result<Taken> {
         }
     }
     let (Some(from), Some(to)) = (times.first(), times.last()) else { anyhow::bail!("no files") };
-    // Less than the time between two copies, so that no copy has a part of the one before.
+    // The lookback is less than the time between two copies, so that no copy has a part of the one before.
     let prometheus = Prometheus::start(&history, Duration::from_secs(4))?;
     Ok(Taken { prometheus, from: *from, to: *to, last })
 }

@@ -13,7 +13,7 @@ use crate::compare::{Report, percentile};
 use crate::suite::Suite;
 use crate::truth::bufmon::number;
 
-/// The ways to read, in the order of their senders' ports: 7000, 7010 and so on.
+/// The ways to read: the first is that of the sender with port 7000, the second that of 7010, and so on.
 const WAYS: [&str; 9] =
     ["single", "idata", "loss", "peek", "two-parts", "peel-off", "close", "late", "partial"];
 
@@ -115,7 +115,7 @@ fn check(folder: &Path) -> Result<()> {
     check_small(folder, &report)
 }
 
-/// With too little room for the messages behind the loss, what is missing is counted.
+/// If the table has too little room for the messages behind the loss, those that are missing are counted.
 fn check_small(folder: &Path, whole: &Report) -> Result<()> {
     let objects: Vec<Value> = crate::compare::objects(&folder.join("small.json"))?;
     let end = objects.last().context("no objects")?;

@@ -64,10 +64,10 @@ const CAUSES: &str = "topology; path 10ms
     sleep 1
     trace_stop; capture_stop; killall sctp-paths";
 
-/// What changes a congestion window or the active path. Of the client of port 7100 one packet is marked (CE, RFC 3168),
-/// once its window has grown; path 0 of that of port 7101 fails: its first
-/// expiry makes it potentially failed, and path 1 carries the data from then on. (With Path.Max.Retrans 1 only the second
-/// expiry does that, and the first SACK on path 1 is of a retransmission before the failover.)
+/// What changes a congestion window or the active path. One packet of the client of port 7100 is marked (CE, RFC 3168),
+/// once the client's window has grown. Path 0 of the client of port 7101 fails: the first expiry makes the path
+/// potentially failed, and path 1 carries the data from then on. (With Path.Max.Retrans 1 only the second expiry does
+/// that, and the first SACK on path 1 is of a retransmission before the failover.)
 const PATHS: &str = "topology; path 10ms 0; path 10ms 1
     b sctp-paths server --bind 10.2.0.1 2>server.err &
     until_true 10 grep -qs listening server.err

@@ -60,7 +60,7 @@ usage
 trace_stop
 ";
 
-/// An association of 65,535 streams, which has a message on each, in every form of output.
+/// An association of 65,535 streams, with a message on each, in every form of output.
 const WIDE: &str = "
 topology
 serve --bind 10.2.0.1 --streams 65535
@@ -89,7 +89,8 @@ kill $watcher || true
 ";
 
 /// How much a command's own memory may grow, in kB: for output that is gathered before it is written, and for
-/// the allocator's spare room. None of it is state of associations: with a single one it is as much.
+/// the allocator's spare room. None of it is state of associations: with a single association the growth is the
+/// same.
 const BATCHES_KB: f64 = 100.0;
 
 /// Adds the cases.
@@ -130,7 +131,8 @@ fn check_wide(folder: &Path) -> Result<()> {
             let summary: Value = serde_json::from_str(summaries.next().context("no summary")?)?;
             let streams = summary["streams"].as_array().context("no streams")?;
             let chunks: u64 = streams.iter().filter_map(|stream| stream["chunks"].as_u64()).sum();
-            // One message on each stream, and the farewell on stream 0.
+            // Each stream has one message. Stream 0 has one more: the client's last message, the farewell
+            // (`sctp-traffic`).
             ensure!(
                 (streams.len(), chunks) == (65_535, 65_536),
                 "{} streams, {chunks} chunks",

@@ -92,7 +92,7 @@ wait
 pub fn add(suite: &mut Suite) {
     let script = script();
     for series in [Series::V6_12, Series::V6_1] {
-        // What is wrong with the manifest, the case says when it is run.
+        // If something is wrong with the manifest, the case says so when it is run.
         let text = script
             .as_ref()
             .map_or_else(|error| format!("fail '{}'", format!("{error:#}").replace('\'', "")), Clone::clone);
@@ -145,13 +145,13 @@ fn script() -> Result<String> {
 #[derive(Debug)]
 struct End {
     netns: String,
-    /// Of the process whose container has to have the association's socket.
+    /// The process whose container has the association's socket, by the truth.
     pid: String,
     comm: String,
     cgroup: String,
 }
 
-/// The ends of associations, by the association's id. Which container an end belongs to, its ports say.
+/// The ends of associations, by the association's id. The ports of an end show which container it belongs to.
 fn truth(folder: &Path) -> Result<BTreeMap<String, End>> {
     let owners = text(&folder.join("owners"))?;
     let owners: Vec<Vec<&str>> = owners.lines().map(|line| line.split(' ').collect()).collect();
@@ -260,7 +260,7 @@ fn check_rights(tool: &str, status: &str) -> Result<()> {
     Ok(())
 }
 
-/// Ensures that the manifest's limit of memory was set; that the command serves says that it is enough.
+/// Ensures that the manifest's limit of memory was set. The limit is enough if the command serves its metrics.
 fn check_memory(tool: &str, memory: &str, limit: u64) -> Result<()> {
     let figures: Vec<u64> = memory.lines().map(str::parse).collect::<Result<_, _>>()?;
     ensure!(figures.first() == Some(&limit), "{tool}: the limit is {figures:?}, not {limit}");

@@ -20,8 +20,8 @@ const HOSTILE: &str = "=cmd\\x1b[2J\\x0a\\xe2\\x80\\xae</script>\\x22\\xff";
 const HARMLESS: &str = "\\x3dcmd\\u{1b}[2J\\n\\u{202e}\\x3c/script>\\\"\\xff";
 
 /// Shell function `ends PORT HOW`: a client in a, on the port PORT, begins an association and ends it in the way HOW.
-/// Associations of ports below 6100 take path 0. The others take path 1, which goes down in mid-run. Shell function `up
-/// NUMBER`: succeeds if NUMBER clients' associations are up.
+/// Associations of ports below 6100 take path 0. The others take path 1, which goes down in the middle of the run.
+/// Shell function `up NUMBER`: succeeds if NUMBER clients' associations are up.
 const ENDS: &str = "
 topology; path 10ms 0; path 10ms 1
 for address in 10.2.0.1 10.2.1.1; do b sctp-ends server --bind $address 2>server-$address.err & done
@@ -143,7 +143,7 @@ fn check(folder: &Path) -> Result<()> {
     let left = 5 * 1000 + 16;
     of(6100, vec![up_here.clone(), timeout("assoc_max_retrans", left)], up_b());
     of(6101, vec![up_here.clone(), timeout("shutdown_guard", 0)], up_b());
-    // Of this association all five messages were sent at least once: so no header counts.
+    // All five messages of this association were sent at least once: so no header counts.
     let mut orphan = timeout("assoc_max_retrans", 5 * 1000);
     orphan["orphan"] = json!(true);
     of(6107, vec![up_here.clone(), orphan], up_b());

@@ -234,7 +234,7 @@ fn check_begins(folder: &Path) -> Result<()> {
         ((6401, 5001), vec![stale]),
         ((6500, 6501), vec![up("here"), unread]),
         ((6501, 6500), vec![up("here"), aborted]),
-        // Of a, and of c, which took a's place.
+        // Associations of a, and of c, which took a's place.
         ((6300, 5000), vec![up("here"), up("here"), shutdown("here", 1), linger]),
         ((5000, 6300), vec![up("peer"), restart, shutdown("peer", 2)]),
     ]);

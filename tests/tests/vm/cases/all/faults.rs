@@ -327,7 +327,8 @@ fn check_netns(folder: &Path) -> Result<()> {
         ensure!(!summaries.is_empty(), "{tool}: no summary");
         let right = |s: &&Value| s["netns"] == inode && s["assoc_id"] == client.assoc_id;
         ensure!(summaries.iter().all(right), "{tool}: not {client:?} in {inode}: {summaries:?}");
-        // The client's chunks: sent, with the farewell; for sctp-jitter received, which are the echoes.
+        // The chunks that the client sent, its last message included; for sctp-jitter the chunks that it received,
+        // which are echoes.
         let (key, chunks) = match tool {
             "rtt" => ("samples", client.stats.data_sent),
             "jitter" => ("chunks", client.stats.data_received),

@@ -1,4 +1,4 @@
-//! Findings of all commands: traffic that brings each one out, and traffic that looks alike and must not.
+//! Findings of all commands: traffic that causes each finding, and traffic that looks similar and must not cause it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,7 +21,8 @@ struct Scenario {
     script: &'static str,
     /// Each finding: its command, its code, and the side whose association it is about.
     found: &'static [[&'static str; 3]],
-    /// Findings that are as true, and depend on which packets were on their way at what moment.
+    /// Findings that may be there or not: they would be true as well, and depend on which packets were under way at
+    /// what moment.
     may: &'static [[&'static str; 3]],
 }
 
@@ -37,7 +38,7 @@ const SCENARIOS: &[Scenario] = &[
         found: &[["rtt", "delayed_sack", "a"]],
         may: &[],
     },
-    // The same, where RTO.Min is below that.
+    // Messages of three packets, and RTO.Min is below the delay of the third packet's SACK.
     Scenario {
         port: 7002,
         script: "one '--bind 10.2.0.1 --sack-delay 200' \
@@ -45,8 +46,8 @@ const SCENARIOS: &[Scenario] = &[
         found: &[["rto", "rto_below_sack_delay", "a"]],
         may: &[],
     },
-    // No SACK comes on the primary path any more. Messages are small, so that an expiry sends several again: whether there
-    // is more than one expiry in the time that evidence is of depends on HEARTBEATs, which come at random times.
+    // No SACK comes on the primary path any more. Messages are small, so that an expiry sends several again: whether
+    // several expiries fall into the intervals that evidence covers depends on HEARTBEATs, which come at random times.
     Scenario {
         port: 7003,
         script: "lose_sacks 100 3 20
@@ -65,7 +66,7 @@ const SCENARIOS: &[Scenario] = &[
         found: &LOSS,
         may: &[],
     },
-    // The same, where RTO.Min is small as well: no retransmission is needless.
+    // Data is lost as above, and RTO.Min is small as well: no retransmission is needless.
     Scenario {
         port: 7005,
         script: "lose 5 4
@@ -159,7 +160,7 @@ const SCENARIOS: &[Scenario] = &[
         found: &[["rto", "no_spare_path", "a"], ["rto", "no_spare_path", "b"]],
         may: &[],
     },
-    // It works, and is idle.
+    // The second path works, and is idle.
     Scenario {
         port: 7015,
         script: "one '--bind 10.2.0.1,10.2.1.1 --sack-delay 40' '--bind 10.1.0.1,10.1.1.1 --to 10.2.0.1,10.2.1.1 \
@@ -291,7 +292,8 @@ fn begins_and_ends(all: &[(&str, Value)]) -> Result<()> {
             Some(_) => ensure!(open.remove(&key), "over, and never began: {finding}"),
         }
     }
-    // After each scenario nothing happens until its findings are over; but of a spare path nothing more is heard.
+    // After each scenario nothing happens until its findings are over; but no event of a spare path comes that would
+    // end its finding.
     ensure!(open.iter().all(|([_, code], ..)| code == "no_spare_path"), "not over: {open:?}");
     Ok(())
 }

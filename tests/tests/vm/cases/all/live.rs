@@ -13,8 +13,9 @@ use serde_json::Value;
 use crate::compare::of_type;
 use crate::suite::Suite;
 
-/// Each command draws on a terminal of its own, and writes JSON beside that. The path is down for two seconds. Then: without
-/// a terminal, on one without a cursor, sorted by what is no column, and the terminal's modes before and after.
+/// Each command draws on a terminal of its own, and writes JSON beside that. The path is down for two seconds. Then
+/// each command runs without a terminal, on a terminal without a cursor, and with `--sort` and a name that is no
+/// column; and the terminal's modes before and after are compared.
 const SCRIPT: &str = r#"
 topology; path 10ms
 term=xterm
@@ -128,7 +129,8 @@ fn check_in_tmux(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Of each command: a column of the screen that counts, and its name in `summary` objects.
+/// For each command: a column of the screen that is a count, and the member of `summary` objects that has the same
+/// count.
 const COUNTED: [(&str, &str, &str); 5] = [
     ("rtt", "samples", "samples"),
     ("rto", "samples", "samples"),
@@ -153,7 +155,7 @@ fn check(folder: &Path) -> Result<()> {
         ensure!(!after.contains('\x1b'), "{tool}: after the screen: {after:?}");
         ensure!(!drawn.contains("SKIPPED"), "{tool}: {drawn:?}");
         let frames: Vec<_> = drawn.split("\x1b[H").skip(1).collect();
-        // The first before an interval is over, the last at the end.
+        // The first frame comes before the first interval is over, the last one at the end.
         ensure!(frames.len() >= 6, "{tool}: {} frames", frames.len());
         ensure!(frames[0].contains("The first interval is not over yet."), "{tool}: {:?}", frames[0]);
         ensure!(

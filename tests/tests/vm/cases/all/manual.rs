@@ -59,7 +59,7 @@ pub fn add(suite: &mut Suite) {
                 let folder = folder.join(format!("{}-{n}", page.name()));
                 let status = text(&folder.join("status"))?;
                 let errors = text(&folder.join("err"))?;
-                // So many commands on one CPU miss some events. Only messages about these are allowed.
+                // With this many commands on one CPU, some events are missed. Only messages about these are allowed.
                 let accounted =
                     [" samples skipped: ", " chunks unseen: "].map(|words| errors.matches(words).count());
                 let accounted = accounted.iter().sum::<usize>() == errors.lines().count();

@@ -31,7 +31,8 @@ pub fn add(suite: &mut Suite) {
     }
 }
 
-/// The columns of objects that are the same whoever traces, by type. An interval begins when its command did.
+/// For each type of object: the columns that are the same in both runs of a command. (An interval begins when its
+/// command did.)
 const COMPARED: [(&str, &[&str]); 3] = [
     (
         "summary",

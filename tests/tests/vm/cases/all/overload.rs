@@ -109,7 +109,7 @@ fn check_no_reader(folder: &Path) -> Result<()> {
         eprintln!("    {how}: {took:.2} s to end");
         ensure!(status == "0" && took < END_S, "{how}: status {status} after {took} s: {errors}");
     }
-    // The lines of 3,000 samples are more than a FIFO holds.
+    // The lines of 3,000 samples are more than a FIFO holds: so events and lines are lost.
     let errors = text(&folder.join("rttINT.err"))?;
     ensure!(errors.contains("events lost") && errors.contains("lines dropped"), "{errors}");
     ensure!(text(&folder.join("text.out"))?.contains("Tracing completed."), "text");
