@@ -8,6 +8,8 @@ mod column;
 mod confine;
 mod csv_line;
 mod digits;
+#[cfg(test)]
+mod fake;
 mod findings;
 mod flags;
 mod histogram;

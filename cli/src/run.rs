@@ -688,9 +688,13 @@ pub(crate) fn sentences(a: &Accounting) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use clap::Parser;
     use probes::Skipped;
 
     use super::*;
+    use crate::fake::{BANNERS, Fake, Flags, Simple};
 
     #[test]
     fn only_what_is_not_zero_is_said() {
@@ -724,6 +728,25 @@ mod tests {
         let skipped = vec![Skipped { reason: "r", sentence: "because", count: 1 }];
         assert_eq!(nothing(&Accounting { skipped, ..Accounting::default() }), None);
         assert_eq!(nothing(&Accounting { outstanding: Some(1), ..Accounting::default() }), None);
+    }
+
+    #[test]
+    fn a_text_file_has_the_findings_of_its_interval() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.prom");
+        let common = Flags::parse_from(["sctp-x", "--json", "--textfile", path.to_str().unwrap()]).common;
+        let report = Simple::new(&common);
+        let exporter = Exporter::new(report.metrics(), &common.metrics);
+        let file = TextFile::open(&path).unwrap();
+        let probe = Fake { mode: String::new(), ended: 0 };
+        let out = Out::to(io::sink(), None).unwrap();
+        let mut run =
+            Run::new(&BANNERS, &common, probe, report, out).with_metrics(Some(exporter), Some(file));
+        run.begin().unwrap();
+        let found = || fs::read_to_string(&path).unwrap().contains("sctp_findings{code=\"many\"} 1\n");
+        assert!(!found());
+        run.interval().unwrap();
+        assert!(found());
     }
 
     #[test]

@@ -9,7 +9,6 @@ use std::{
         unix::process::ExitStatusExt,
     },
     process::{Child, Command, ExitStatus},
-    rc::Rc,
     sync::{Arc, Mutex},
     thread::{self, sleep},
     time::{Duration, Instant},
@@ -21,7 +20,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use probes::{Accounting, Change, Due, Error, Identity, Owner, Probe};
+use probes::{Accounting, Error};
 use proptest::prelude::*;
 use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 use tokio::{
@@ -30,49 +29,17 @@ use tokio::{
 };
 
 use super::{
-    Head, Picker, Screen, Shown, Size, Table, Terminal,
+    Head, Picker, Screen, Size, Table, Terminal,
     layout::{Stress, lines, lost},
 };
 use crate::{
-    ASSOC_ID, Banners, Column, Columns, Common, Form,
-    Get::{Float, Int},
-    Metrics, OWNER, Out, Part, Period, Report, Rows, Run,
+    Out, Run,
     confine::confine,
+    fake::{BANNERS, COLUMNS, Fake, Flags, Row, SHOWN, Simple, row, some},
     progress::Progress,
     run::{Wakers, watch},
     signals::Signals,
 };
-
-#[derive(Clone, Debug, Default)]
-struct Row {
-    id: Identity,
-    samples: u64,
-    rtt_us: Option<f64>,
-    window: u64,
-}
-
-const COLUMNS: &[&dyn Columns<Row>] = &[
-    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: ASSOC_ID },
-    &VALUES,
-    &Part { prefix: "", what: "", of: |r: &Row| Some(&r.id), columns: OWNER },
-];
-const VALUES: &[Column<Row>] = &[
-    Column::counter("unused", "not shown", Int(|_| Some(7))),
-    Column::counter("samples", "samples", Int(|r| Some(r.samples))),
-    Column::distribution("rtt_us", "latency", Float(|r| r.rtt_us)),
-    Column::gauge("window", "window", Int(|r| Some(r.window))),
-];
-const SHOWN: Shown = Shown {
-    columns: &["assoc_id", "rtt_us", "samples", "window", "comm"],
-    worst: &["rtt_us", "samples"],
-    low: &["window"],
-};
-
-fn row(assoc_id: u32, rtt_us: Option<f64>, samples: u64, comm: &str) -> Row {
-    let owner = Owner { comm: Some(comm.to_owned()), ..Owner::default() };
-    let id = Identity { assoc_id, owner: Some(Rc::new(owner)), ..Identity::default() };
-    Row { id, samples, rtt_us, window: 100 - samples.min(100) }
-}
 
 fn table(rows: &[Row], sort: Option<&str>) -> Table {
     Picker::new(COLUMNS, &SHOWN, sort).table(COLUMNS, rows.iter().map(Ok::<_, Error>)).unwrap()
@@ -88,16 +55,6 @@ fn texts(findings: &[&str], table: &Table, width: usize, height: usize) -> Vec<S
     let findings: Vec<_> = findings.iter().map(|text| (*text).to_owned()).collect();
     let lines = lines(&head, &findings, table, Size { width, height });
     lines.into_iter().map(|line| line.text).collect()
-}
-
-/// Rows of four associations.
-fn some() -> Vec<Row> {
-    vec![
-        row(1, Some(20.5), 4, "amf"),
-        row(2, None, 9, "mme"),
-        row(3, Some(30_000.125), 1, "a-longer-name-of-a-process"),
-        row(4, Some(20.5), 5, "hss"),
-    ]
 }
 
 #[test]
@@ -244,103 +201,6 @@ proptest! {
     }
 }
 
-/// A probe without a kernel, of which each interval has rows of four associations.
-struct Fake {
-    mode: String,
-    ended: u32,
-}
-
-impl Probe for Fake {
-    type Record = ();
-    type Row = Row;
-
-    fn fd(&self) -> io::Result<Option<OwnedFd>> {
-        Ok(None)
-    }
-
-    fn wake_me(&mut self) {}
-
-    fn take(&mut self, _: &mut Vec<()>, _: usize) -> Result<bool, Error> {
-        Ok(false)
-    }
-
-    fn end_interval(&mut self) {
-        self.ended += 1;
-        assert!(self.mode != "panic" || self.ended < 3, "as the test wants");
-    }
-
-    fn interval(&mut self) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
-        Ok(some().into_iter().map(Ok))
-    }
-
-    fn totals(&mut self, _: Due) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
-        Ok(std::iter::empty())
-    }
-
-    fn changed(&mut self) -> Result<impl Iterator<Item = Result<Change<Row>, Error>>, Error> {
-        Ok(std::iter::empty())
-    }
-
-    fn accounting(&self) -> Accounting {
-        Accounting { events: 9, ..Accounting::default() }
-    }
-
-    fn detach(&mut self) {
-        if self.mode == "second" {
-            sleep(Duration::from_secs(60));
-        }
-    }
-}
-
-struct Simple {
-    rows: Rows<Row>,
-    form: Form,
-}
-
-impl Report for Simple {
-    type Record = ();
-    type Row = Row;
-
-    fn metrics(&self) -> &'static Metrics<Row> {
-        const METRICS: &Metrics<Row> =
-            &Metrics { id: |r| &r.id, of_rows: &[], findings: &[], of_host: false };
-        METRICS
-    }
-
-    fn header(&mut self, out: &mut Out) -> anyhow::Result<()> {
-        self.rows.header(out)
-    }
-
-    fn form(&self) -> &Form {
-        &self.form
-    }
-
-    fn interval(
-        &mut self,
-        out: &mut Out,
-        rows: impl Iterator<Item = Result<Row, Error>>,
-    ) -> anyhow::Result<()> {
-        self.rows.print(out, Period::Interval, rows)
-    }
-
-    fn totals(
-        &mut self,
-        _: &mut Out,
-        _: impl Iterator<Item = Result<Row, Error>>,
-        _: bool,
-    ) -> anyhow::Result<()> {
-        panic!("a screen has no totals");
-    }
-}
-
-#[derive(Parser)]
-struct Flags {
-    #[command(flatten)]
-    common: Common,
-}
-
-const BANNERS: Banners = Banners { command: "sctp-x", text: "", csv: "", file: None };
-
 /// The run of a command as `Session::run()` does it, confined, in a process that [`OnTerminal`] starts.
 #[test]
 #[ignore = "the other tests start it"]
@@ -357,9 +217,7 @@ fn child() {
         let resized = signal(SignalKind::window_change()).unwrap();
         let mut out = Out::frames(terminal.file().unwrap()).unwrap();
         out.watch().unwrap();
-        let rows = Rows::new("x", &common, COLUMNS.to_vec(), &SHOWN);
-        let report = Simple { rows, form: Form::new(&common) };
-        let mut run = Run::new(&BANNERS, &common, Fake { mode, ended: 0 }, report, out);
+        let mut run = Run::new(&BANNERS, &common, Fake { mode, ended: 0 }, Simple::new(&common), out);
         let stderr = io::stderr().as_fd().try_clone_to_owned().unwrap();
         let mut progress = Progress::new(&BANNERS, &common, run.started(), stderr.into());
         confine(&run.needs(Vec::new(), Some(terminal.descriptor()))).unwrap();
