@@ -4,6 +4,7 @@ export PATH=/sbin:/bin HOME=/root
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
+mount -t securityfs security /sys/kernel/security
 mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /run/netns
 mount -t devpts pts /dev/pts

@@ -34,6 +34,12 @@ pub enum Mode {
     Icount,
     /// As [`Icount`](Self::Icount), on a kernel that may be preempted anywhere (`preempt=full`).
     Preempt,
+    /// As [`Icount`](Self::Icount), on a kernel as hardening guides set it: locked down against changes of itself
+    /// (`lockdown=integrity`), memory is poisoned when it is freed and wiped when it is taken, interrupts have threads.
+    /// Scenarios set sysctls, too ([`Mode::settings`]).
+    Hardened,
+    /// As [`Icount`](Self::Icount), on a kernel that hides its memory from programs (`lockdown=confidentiality`).
+    Locked,
     /// Two CPUs that run in the host's time: for races, and for checks of how long a person would wait.
     Smp,
 }
@@ -44,6 +50,8 @@ impl Mode {
         match self {
             Self::Icount => "icount",
             Self::Preempt => "preempt",
+            Self::Hardened => "hardened",
+            Self::Locked => "locked",
             Self::Smp => "smp",
         }
     }
@@ -53,13 +61,28 @@ impl Mode {
         match self {
             Self::Icount | Self::Smp => "",
             Self::Preempt => " preempt=full",
+            Self::Hardened => {
+                " lockdown=integrity init_on_alloc=1 init_on_free=1 slub_debug=FZP page_poison=1 threadirqs"
+            }
+            Self::Locked => " lockdown=confidentiality",
+        }
+    }
+
+    /// Lines of shell with which a script begins that needs the mode's sysctls.
+    pub const fn settings(self) -> &'static str {
+        match self {
+            Self::Hardened => {
+                "sysctl -qw kernel.kptr_restrict=2 kernel.perf_event_paranoid=4 net.core.bpf_jit_harden=2\n\
+                sysctl -qw kernel.bpf_stats_enabled=1\n"
+            }
+            Self::Icount | Self::Preempt | Self::Locked | Self::Smp => "",
         }
     }
 
     const fn arguments(self) -> &'static [&'static str] {
         match self {
             // The virtual machine's clock is the same in every run, too.
-            Self::Icount | Self::Preempt => &[
+            Self::Icount | Self::Preempt | Self::Hardened | Self::Locked => &[
                 "-accel",
                 "tcg",
                 "-icount",

@@ -30,15 +30,16 @@ const QUICK_CASES: [&str; 2] = ["rtt-forms", "privilege-file"];
 const ELSEWHERE_WITH: [(Series, &str); 3] =
     [(Series::V6_1, FENTRY), (Series::V6_12, KPROBE), (Series::V7_3, FENTRY)];
 
-/// Scenarios that [`Scope::Ci`] runs on [`ELSEWHERE_WITH`]: losses, bundled messages at full speed, messages
+/// Scenarios that [`Scope::Ci`] runs on [`ELSEWHERE_WITH`], and [`Scope::All`] on a hardened kernel: losses, bundled messages at full speed, messages
 /// in several chunks, two paths of which one fails, a full send buffer, and messages that wait for an earlier
 /// one.
 const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths", "slow-reader", "blocked"];
 
 /// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes long, or repeats another case with
 /// kprobes or with another command of the same family.
-const LONG: [&str; 33] = [
+const LONG: [&str; 34] = [
     "containers",
+    "lockdown",
     "live",
     "live-tmux",
     "metrics-kprobe",
@@ -102,6 +103,11 @@ impl Scope {
             Self::Ci => main || (ELSEWHERE_WITH.contains(&(series, hooks)) && SUBSET.contains(&name)),
             Self::All => true,
         }
+    }
+
+    /// Returns whether this scope runs a scenario on 6.12 in [`Mode::Hardened`](sctptrace_tests::vm::Mode::Hardened).
+    pub fn has_hardened_scenario(self, name: &str) -> bool {
+        self == Self::All && SUBSET.contains(&name)
     }
 
     /// Returns whether this scope runs a case, which is no scenario, on a kernel.

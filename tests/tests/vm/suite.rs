@@ -134,19 +134,17 @@ impl Suite {
                 self.left_out += 1;
                 continue;
             }
-            let trials = checks
-                .iter()
-                .map(|(tool, check)| {
-                    let cell = Cell { series: series.name(), hooks, tool };
-                    let (check, name) = (Arc::clone(check), case.name.clone());
-                    let check: Check =
-                        Box::new(move |folder| check(&session::folder_of(folder, &name)?, cell));
-                    (format!("{}-{tool}", case.name), check)
-                })
-                .collect();
             let name = format!("{}{}-{hooks}", series.name(), self.arch.suffix());
-            let member = Member { case: case.clone(), is_scenario: true, trials };
-            self.push(&name, series, Mode::Icount, member);
+            self.push(&name, series, Mode::Icount, scenario(case, checks, series, hooks));
+        }
+        for hooks in HOOK_KINDS {
+            if self.arch != Arch::X86_64 || !self.scope.has_hardened_scenario(&case.name) {
+                self.left_out += 1;
+                continue;
+            }
+            let (series, mode) = (Series::V6_12, Mode::Hardened);
+            let name = format!("{}-{}-{hooks}", series.name(), mode.name());
+            self.push(&name, series, mode, scenario(case, checks, series, hooks));
         }
     }
 
@@ -191,7 +189,8 @@ impl Suite {
                     let kinds =
                         compared(self.arch).iter().filter(|(series, _)| *series == group.series).count();
                     let flag = if kinds == 1 { "" } else { hooks };
-                    cases.push(session::case(&scenarios, &format!("HOOKS='{}'\n", hooks_flag(flag))));
+                    let head = format!("HOOKS='{}'\n{}", hooks_flag(flag), group.mode.settings());
+                    cases.push(session::case(&scenarios, &head));
                 }
                 let name = if number == 1 { group.name.clone() } else { format!("{}-{number}", group.name) };
                 let machine = Arc::new(Machine {
@@ -219,6 +218,20 @@ impl Suite {
         pool.machines().extend(machines.into_iter().map(|(_, machine)| machine));
         Run { trials, matrix: Matrix::new(self.arch, self.comparisons, is_whole), pool }
     }
+}
+
+/// A scenario of a machine, and for each command a check that compares it with the truth.
+fn scenario(case: &Case, checks: &[(&'static str, Compare)], series: Series, hooks: &'static str) -> Member {
+    let trials = checks
+        .iter()
+        .map(|(tool, check)| {
+            let cell = Cell { series: series.name(), hooks, tool };
+            let (check, name) = (Arc::clone(check), case.name.clone());
+            let check: Check = Box::new(move |folder| check(&session::folder_of(folder, &name)?, cell));
+            (format!("{}-{tool}", case.name), check)
+        })
+        .collect();
+    Member { case: case.clone(), is_scenario: true, trials }
 }
 
 /// The trials of a suite, and what is needed after they have run.

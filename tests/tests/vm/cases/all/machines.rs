@@ -113,6 +113,13 @@ for tool in $TOOLS; do
 done
 ";
 
+/// The kernel is booted with `lockdown=confidentiality`, and lets no program read its memory.
+const LOCKDOWN: &str = "
+cat /sys/kernel/security/lockdown >lockdown
+modprobe sctp
+for tool in $TOOLS; do exits 3 $tool sctp-$tool; done
+";
+
 /// Adds the cases.
 pub fn add(suite: &mut Suite) {
     // `preempt=full`, with which several distributions boot, and PREEMPT_RT.
@@ -136,6 +143,9 @@ pub fn add(suite: &mut Suite) {
         add("ftrace-off-later", FTRACE_OFF_LATER, check_ftrace_off_later);
     }
     suite.add(Series::V6_12, Mode::Icount, Case::new("memory", MEMORY), check_memory);
+    for series in [Series::V6_12, Series::V6_1] {
+        suite.add(series, Mode::Locked, Case::new("lockdown", LOCKDOWN), check_lockdown);
+    }
 }
 
 /// The share of sent chunks that the command at either end may fail to count: when a third task comes to a
@@ -187,6 +197,17 @@ fn check_pid_namespace(folder: &Path) -> Result<()> {
         let summaries =
             report.objects("summary").filter(|summary| summary["assoc_id"] == client.assoc_id).count();
         ensure!(summaries > 0, "{tool}: no samples of the process: {}", report.end);
+    }
+    Ok(())
+}
+
+fn check_lockdown(folder: &Path) -> Result<()> {
+    ensure!(text(&folder.join("lockdown"))?.contains("[confidentiality]"), "the kernel is not locked down");
+    for tool in TOOLS {
+        let said = text(&folder.join(format!("{tool}.err")))?;
+        let sentence =
+            said.contains("lockdown=confidentiality") && said.contains("lockdown=integrity, or without");
+        ensure!(sentence && said.trim_end().lines().count() == 1, "{tool}: {said}");
     }
     Ok(())
 }
