@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -79,7 +80,7 @@ impl History {
 pub struct Prometheus {
     server: Child,
     port: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Prometheus {
@@ -98,21 +99,33 @@ impl Prometheus {
             .output()
             .context("promtool of the Debian package prometheus")?;
         ensure!(import.status.success(), "promtool: {}", String::from_utf8_lossy(&import.stderr));
-        fs::write(folder.path().join("prometheus.yml"), "{}\n")?;
+        Self::serve(folder, "{}\n", &[flag("query.lookback-delta", &format!("{}s", lookback.as_secs()))])
+    }
+
+    /// Starts a server without data, which scrapes as `configuration` says.
+    ///
+    /// # Errors
+    /// Where the program is missing, or does not take the configuration.
+    pub fn scrape(configuration: &str) -> Result<Self> {
+        Self::serve(tempfile::tempdir()?, configuration, &["--web.enable-admin-api".to_owned()])
+    }
+
+    /// Starts a server upon the folder `data` in `folder`.
+    fn serve(folder: TempDir, configuration: &str, flags: &[String]) -> Result<Self> {
+        fs::write(folder.path().join("prometheus.yml"), configuration)?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let flag = |name: &str, value: &str| format!("--{name}={value}");
         let server = Command::new("prometheus")
             .arg(flag("config.file", &folder.path().join("prometheus.yml").display().to_string()))
-            .arg(flag("storage.tsdb.path", &data.display().to_string()))
+            .arg(flag("storage.tsdb.path", &folder.path().join("data").display().to_string()))
             // Whatever the guest's clock says.
             .arg(flag("storage.tsdb.retention.time", "100y"))
-            .arg(flag("query.lookback-delta", &format!("{}s", lookback.as_secs())))
+            .args(flags)
             .arg(flag("web.listen-address", &format!("127.0.0.1:{port}")))
             .stdout(Stdio::null())
             .stderr(fs::File::create(folder.path().join("log"))?)
             .spawn()
             .context("prometheus of the Debian package of that name")?;
-        let this = Self { server, port, _folder: folder };
+        let this = Self { server, port, folder };
         let until = Instant::now() + Duration::from_secs(60);
         while this.get("/-/ready").is_err() {
             ensure!(Instant::now() < until, "prometheus does not get ready");
@@ -151,6 +164,34 @@ impl Prometheus {
         found.into_iter().map(|(series, found)| Ok((series, values(&found)?))).collect()
     }
 
+    /// The value of each series that an expression has now.
+    ///
+    /// # Errors
+    /// Where the server does not take the expression.
+    pub fn now(&self, expression: &str) -> Result<BTreeMap<Series, f64>> {
+        let found = self.ask("query", &[("query", expression)])?;
+        found.into_iter().map(|(series, found)| Ok((series, number(&found["value"][1])?))).collect()
+    }
+
+    /// The value of one of the server's metrics of itself, which has no labels.
+    ///
+    /// # Errors
+    /// Where it has no such metric.
+    pub fn own(&self, name: &str) -> Result<f64> {
+        let metrics = self.get("/metrics")?;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.with_context(|| format!("no metric {name}"))?.parse()?)
+    }
+
+    /// Has the server write what it has as blocks, and returns their size in bytes.
+    ///
+    /// # Errors
+    /// Where the disk is full.
+    pub fn snapshot(&self) -> Result<u64> {
+        self.request("POST", "/api/v1/admin/tsdb/snapshot")?;
+        size(&self.folder.path().join("data/snapshots"))
+    }
+
     fn ask(&self, what: &str, arguments: &[(&str, &str)]) -> Result<Vec<(Series, Value)>> {
         let arguments: Vec<_> =
             arguments.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
@@ -165,8 +206,12 @@ impl Prometheus {
     }
 
     fn get(&self, path: &str) -> Result<String> {
+        self.request("GET", path)
+    }
+
+    fn request(&self, method: &str, path: &str) -> Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
@@ -181,6 +226,43 @@ impl Drop for Prometheus {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+fn flag(name: &str, value: &str) -> String {
+    format!("--{name}={value}")
+}
+
+/// The size of all files in a folder and its folders, in bytes.
+fn size(folder: &Path) -> Result<u64> {
+    let mut size = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        size +=
+            if entry.file_type()?.is_dir() { self::size(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(size)
+}
+
+/// The folder with what the project has for Prometheus.
+pub fn monitoring() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/monitoring")
+}
+
+/// The queries of the dashboard, for the instances that a regular expression fits and all services, with this interval for
+/// rates.
+///
+/// # Errors
+/// Where the dashboard cannot be read.
+pub fn dashboard_queries(instance: &str, rate_interval: &str) -> Result<Vec<String>> {
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(monitoring().join("dashboard.json"))?)?;
+    let panels = dashboard["panels"].as_array().context("no panels")?;
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let expression = |target: &Value| {
+        let expression = target["expr"].as_str().context("no expression")?;
+        let expression = expression.replace("$instance", instance).replace("$service_port", ".*");
+        Ok(expression.replace("$__rate_interval", rate_interval))
+    };
+    targets.map(expression).collect()
 }
 
 fn number(value: &Value) -> Result<f64> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use sctptrace_tests::kernel::Series;
 use sctptrace_tests::programs::TOOLS;
-use sctptrace_tests::prometheus::{History, Prometheus};
+use sctptrace_tests::prometheus::{History, Prometheus, dashboard_queries, monitoring};
 use sctptrace_tests::truth::streams::flows;
 use sctptrace_tests::vm::{Case, Mode, text};
 use serde_json::Value;
@@ -214,21 +214,10 @@ fn values_are_true(folder: &Path, taken: &Taken) -> Result<()> {
     Ok(())
 }
 
-fn monitoring() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging/monitoring")
-}
-
 /// Each query of the dashboard has values. Returns how many there are.
 fn dashboard(taken: &Taken) -> Result<usize> {
-    let dashboard: Value = serde_json::from_str(&fs::read_to_string(monitoring().join("dashboard.json"))?)?;
-    let panels = dashboard["panels"].as_array().context("no panels")?;
     let (mut queries, mut silent) = (0, Vec::new());
-    for target in panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten() {
-        let expression = target["expr"].as_str().context("no expression")?;
-        let expression = expression
-            .replace("$instance", ".*")
-            .replace("$service_port", ".*")
-            .replace("$__rate_interval", "30s");
+    for expression in dashboard_queries(".*", "30s")? {
         let found = taken.prometheus.between(&expression, taken.from, taken.to, 2)?;
         if !found.values().flatten().any(|value| value.is_finite()) {
             silent.push(expression);
