@@ -80,7 +80,7 @@ impl Sack {
 pub struct Chunk<Note> {
     /// TSN of the chunk.
     pub tsn: u32,
-    /// How often it was sent.
+    /// How often the chunk was sent.
     pub sent_count: u32,
     /// True if the last SACK has acknowledged the chunk by a gap block.
     pub gap_acked: bool,

@@ -127,7 +127,7 @@ struct Assoc {
     socket: usize,
     /// I-DATA was negotiated.
     idata: bool,
-    /// A message of it is delivered in parts.
+    /// True if a message of the association is delivered in parts.
     has_pd: bool,
     is_alive: bool,
 }
@@ -138,7 +138,7 @@ struct Socket {
     lobby: Vec<Event>,
     pd_mode: u32,
     frag_interleave: bool,
-    /// No process can receive from it any more.
+    /// True if no process can receive from the socket any more.
     is_shut: bool,
     is_closed: bool,
 }

@@ -377,7 +377,7 @@ impl World {
         self.program.run(self.assign, &sent, &header);
     }
 
-    /// Sends a packet of new chunks and returns their TSNs. `run` tells for each chunk whether its hook runs.
+    /// Sends a packet of new chunks and returns their TSNs. `run` returns for each chunk whether its hook runs.
     fn send(&mut self, index: usize, path: u32, chunks: u32, run: impl Fn(u32) -> bool) -> Vec<u32> {
         let mut tsns = Vec::new();
         for place in 0..chunks {

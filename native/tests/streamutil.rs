@@ -597,8 +597,8 @@ fn the_last_stream_entry_has_one_writer() {
     assert!(met > 2, "the rival came {met} times");
 }
 
-/// A stream that lost its entry and gets the same one back begins at zero; the entry's `made` has changed, by
-/// which user space can tell.
+/// A stream that lost its entry and gets the same one back begins at zero. User space notices that by the
+/// entry's `made`, which has changed.
 #[test]
 fn a_stream_that_comes_back_is_made_anew() {
     let mut world = World::new(Setup { len: 64, ..Setup::ROOMY });

@@ -182,7 +182,7 @@ pub struct AssocSettings {
     pub paths: Vec<LifePath>,
 }
 
-/// A begin, restart or end of an association.
+/// A begin, restart or end of an association: see [`Happening`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssocEvent {
     /// When the event happened, on `CLOCK_MONOTONIC`.

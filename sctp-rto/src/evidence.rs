@@ -104,7 +104,7 @@ pub struct Evidences {
     paths: BTreeMap<u32, Path>,
 }
 
-/// A path.
+/// The evidence of a path.
 #[derive(Default)]
 struct Path {
     id: Identity,

@@ -81,7 +81,7 @@ pub struct Model {
 /// A file, or standard input.
 #[derive(Debug)]
 pub struct Source {
-    /// What the page calls it.
+    /// The name on the page.
     pub name: String,
     /// Lines that the page uses.
     pub lines: u64,
@@ -150,7 +150,8 @@ impl Model {
         self.lines
     }
 
-    /// Whether there is anything to show.
+    /// Whether the page has anything to show: an association, a finding or, if nothing is filtered, the accounting
+    /// of a run.
     #[must_use]
     pub fn has_something(&self) -> bool {
         let is_shown = |association: &Association| association.span.is_some();
@@ -171,7 +172,7 @@ impl Model {
         (self.left_out.len(), self.left_out.len() < MOST_LEFT_OUT)
     }
 
-    /// Whether names are replaced.
+    /// Whether numbered names replace those of the input (`--anonymous`).
     #[must_use]
     pub const fn is_anonymous(&self) -> bool {
         self.names.is_on()
@@ -190,7 +191,7 @@ impl Model {
             .position(|other| other.span.is_some() && other.local == this.peer && other.peer == this.local)
     }
 
-    /// Adds an object.
+    /// Adds an object of the input.
     ///
     /// # Errors
     /// Where the object lacks a member that each object of its type has. The error is the sentence that says so.
@@ -262,7 +263,8 @@ impl Model {
         })
     }
 
-    /// Ends the input: leaves out the stalls that were over before the time that is shown.
+    /// Ends the input. If only a part of the time is shown, leaves out the stalls that were over before it, and extends
+    /// the span of each association to the stalls that remain.
     pub fn finish(&mut self) {
         let Some([from, to]) = self.limits else { return };
         for association in &mut self.associations {

@@ -15,7 +15,7 @@ pub fn parse(text: &str) -> Option<i64> {
 /// The time that `--from` or `--to` gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// A time.
+    /// A date and time.
     At(i64),
     /// A time of the day (UTC) of the input's first line, in microseconds since midnight.
     OfDay(i64),

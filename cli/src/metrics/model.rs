@@ -49,9 +49,9 @@ const OTHER: &str = "other";
 pub(crate) struct Model<Row: 'static> {
     metrics: &'static Metrics<Row>,
     labels: Labels,
-    /// The most label sets.
+    /// The largest number of label sets.
     room: usize,
-    /// The most series that metrics of paths may add.
+    /// The largest number of series that metrics of paths may add.
     room_of_paths: usize,
     sets: Vec<Set>,
     /// Index of each label set, by its text.

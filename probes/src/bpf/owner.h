@@ -192,7 +192,7 @@ static __always_inline void note_cgroup(__u64 id, struct kernfs_node *node)
 	if (bpf_map_lookup_elem(&cgroups, &id))
 		return;
 	if (bpf_map_update_elem(&cgroups, &id, &no_path, BPF_NOEXIST))
-		return; /* another CPU is just noting it */
+		return; /* another CPU is just noting the cgroup */
 	walk.path = bpf_map_lookup_elem(&cgroups, &id);
 	if (walk.path)
 		bpf_loop(CGROUP_LEVELS, add_name_step, &walk, 0);

@@ -51,7 +51,7 @@ struct pool {
 
 /* The last association that has got half of the pool or more. */
 struct greedy {
-	__u32 assoc; /* index of its entry in assocs */
+	__u32 assoc; /* index of the association's entry in assocs */
 	__u32 hand;  /* index in streams at which the next search for one of its streams begins */
 } greedy = {};
 

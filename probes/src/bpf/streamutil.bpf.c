@@ -469,8 +469,8 @@ static __always_inline int on_op_error(bool trusted, struct sctp_association *as
 	if (!a)
 		return 0;
 	data.word = data_word(GET(trusted, chunk, chunk_hdr), 0);
-	/* The low half, all ones, tells this event from those of on_assign(): there it is the
-	 * number of times that a chunk was sent. */
+	/* The low half, all ones, marks this event: in the events of on_assign() it is the number
+	 * of times that a chunk was sent. */
 	if (is_repeated(a, (__u64)data.tsn << 32 | ~0u))
 		return 0;
 	a->stats.discarded++;

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-/// A file of test data.
+/// The path of the file `name` in `tests/data`.
 pub fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
