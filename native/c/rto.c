@@ -336,7 +336,7 @@ static void sack(struct assoc_args *args, __u8 *bytes, __u64 len)
 	run_sack(asoc, &chunk);
 }
 
-/* As sack(), for a SACK that comes on a path. */
+/* The same as sack(), for a SACK that comes on a path. */
 static void sack_on(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);

@@ -1178,7 +1178,7 @@ fn a_count_that_does_not_fit_is_counted_anew_at_once() {
         lobby.pass(1000);
         lobby.receive(frag(10, 0, 0));
         assert_eq!(lobby.counted().0, [0, 0, 0, 1]);
-        // Then all messages leave the lobby without a hook.
+        // Next, all messages leave the lobby without a hook.
         lobby.receive(frag(11, 1, 5));
         lobby.ulpq.flush();
         lobby.pass(1000);

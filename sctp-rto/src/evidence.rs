@@ -44,7 +44,7 @@ pub struct Evidence {
     pub unanswered_paths: u64,
 }
 
-/// Counts of a path, as [`Row`] has them.
+/// Counts of a path in an interval, or in several: those fields of [`Row`] that findings rest on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     /// T3-rtx expiries.

@@ -1048,7 +1048,8 @@ __noinline int note_send(__u64 address, __u32 msg_bytes, bool full, bool closed)
 	send->msg_bytes = msg_bytes;
 	send->full = full;
 	send->closed = closed;
-	/* Else the wait does not begin yet: the thread may sleep to set up the association. */
+	/* To set up a closed association the thread may sleep, too: that is no wait for room. So
+	 * such a send begins to wait only if the buffer is full. */
 	if (full || !closed)
 		start_waiting(send, bpf_ktime_get_ns());
 	if (settings.wants & WANT_EXTENDED && entry)

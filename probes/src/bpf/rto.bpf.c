@@ -580,8 +580,8 @@ static __always_inline int timer_leave(void)
 }
 
 /*
- * Counts that a path's data was marked for retransmission, by its reason: one of SCTP_LOWER_CWND_*,
- * or any other number for a smaller path MTU.
+ * Counts that a path's data was marked for retransmission. `reason`: SCTP_LOWER_CWND_T3_RTX or
+ * SCTP_LOWER_CWND_FAST_RTX; any other number stands for a path MTU that became smaller.
  */
 static __always_inline void on_retransmit(__u64 transport, __u32 reason)
 {

@@ -418,7 +418,8 @@ static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_associat
 	return a;
 }
 
-/* As assoc_of(), but makes an entry only if the filter takes the association; else NULL. */
+/* The same as assoc_of(), but makes an entry only if the filter takes the association; else returns
+ * NULL. */
 static __always_inline struct assoc *wanted_assoc_of(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
