@@ -335,7 +335,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Ok(())
     }
 
-    /// Adds to the metrics what has changed since the last look at the probe.
+    /// Adds to the metrics what the probe says has changed since the last call.
     fn look(&mut self) -> Result<()> {
         if self.exporter.is_none() {
             return Ok(());
@@ -361,7 +361,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Ok(self.metrics(format))
     }
 
-    /// The text of all metrics as of the last look; empty without metrics.
+    /// The text of all metrics as the last update left them; empty without metrics.
     fn metrics(&self, format: TextFormat) -> String {
         let Some(exporter) = &self.exporter else { return String::new() };
         let of_report = self.report.findings().into_iter().flat_map(Findings::lasting);

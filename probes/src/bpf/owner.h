@@ -49,7 +49,8 @@ struct {
 	__type(value, struct owner);
 } owners SEC(".maps");
 
-/* The socket of a living association, or the last owner of an ended one; and what DATA carries. */
+/* The socket of a living association, or the last owner of an ended one; and the payload protocol
+ * of its DATA chunks. */
 struct assoc_owner {
 	__u64 sk;	     /* address of the socket; 0: the association has ended */
 	struct process last; /* the last owner, once the association has ended */
