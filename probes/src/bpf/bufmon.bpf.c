@@ -1207,8 +1207,7 @@ static __always_inline int count_refused(bool trusted, struct sctp_association *
 {
 	struct entry *entry;
 
-	/* Without an id the association has just been made, for this very send, and goes with it.
-	 */
+	/* An association without an id was made for this send, and is freed where the send fails. */
 	if (!(settings.wants & WANT_EXTENDED) || !GET(trusted, asoc, assoc_id) ||
 	    !wanted(trusted, asoc, NULL))
 		return 0;
