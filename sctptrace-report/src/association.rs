@@ -219,7 +219,7 @@ impl Bucket for Acks {
 pub struct AckFigures {
     /// Number of samples.
     pub samples: u64,
-    /// Sum over intervals: the median times the number of samples.
+    /// Sum over all intervals of the interval's median times its number of samples.
     pub p50_sum: f64,
     /// The largest 99th percentile of an interval.
     pub p99: Option<f64>,
@@ -227,7 +227,7 @@ pub struct AckFigures {
     pub max: Option<f64>,
     /// Number of prompt samples.
     pub prompt_samples: u64,
-    /// Sum over intervals: the median of prompt samples times their number.
+    /// Sum over all intervals of the interval's median of prompt samples times their number.
     pub prompt_p50_sum: f64,
     /// The largest 99th percentile of an interval's prompt samples.
     pub prompt_p99: Option<f64>,
@@ -249,13 +249,13 @@ impl AckFigures {
         raise(&mut self.prompt_p99, object.prompt_rtt_p99_us);
     }
 
-    /// Mean of the intervals' medians, by their numbers of samples.
+    /// Mean of the intervals' medians, each weighted by the interval's number of samples.
     #[must_use]
     pub fn p50(&self) -> Option<f64> {
         (self.samples > 0).then(|| self.p50_sum / self.samples as f64)
     }
 
-    /// Mean of the intervals' medians of prompt samples, by their numbers of prompt samples.
+    /// Mean of the intervals' medians of prompt samples, each weighted by the interval's number of prompt samples.
     #[must_use]
     pub fn prompt_p50(&self) -> Option<f64> {
         (self.prompt_samples > 0).then(|| self.prompt_p50_sum / self.prompt_samples as f64)

@@ -577,7 +577,7 @@ fn add_rto(association: &mut Association, names: &mut Names, time: i64, object: 
             t3_expiries: u64::from(cause == Some("t3")),
             heartbeat_timeouts: u64::from(cause == Some("heartbeat_timeout")),
         }),
-        // A change of the path's state has a line in runs without samples, too.
+        // A `path` object reports a change of the path's state, without figures. Runs without samples have it, too.
         _ => {}
     }
     if let Some(old) = object.old_state.as_deref().filter(|_| path.states.is_empty()) {
