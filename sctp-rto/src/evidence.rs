@@ -152,7 +152,7 @@ impl Noted {
 }
 
 impl Evidences {
-    /// Notes a single event.
+    /// Adds the record of one event to the evidence of its path.
     pub fn note(&mut self, update: &Update) {
         let path = self.paths.entry(update.transport_id).or_default();
         path.seen = update.at;

@@ -85,16 +85,16 @@ pub struct Source {
     pub name: String,
     /// Lines that the page uses.
     pub lines: u64,
-    /// Whether its last line was cut.
+    /// Whether the source's last line was cut.
     pub is_cut: bool,
-    /// For each of [`TOOLS`]: whether it has lines, and whether it has an `end` object.
+    /// For each of [`TOOLS`]: whether the source has lines of this command, and whether it has the command's `end` object.
     pub tools: [[bool; 2]; 5],
-    /// For each of [`TOOLS`]: when its last interval ended.
+    /// For each of [`TOOLS`]: when the command's last interval ended.
     last_intervals: [Option<i64>; 5],
 }
 
 impl Model {
-    /// Nothing yet. The arguments say what to show.
+    /// Makes a model of no input, to which [`read::all`](crate::read::all) adds lines. The arguments say what to show.
     #[must_use]
     pub fn new(args: &Args) -> Self {
         Self {
