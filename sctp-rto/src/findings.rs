@@ -8,7 +8,7 @@ use crate::evidence::Evidence;
 /// the network duplicated. (Our choice: the smallest number that is not a single one.)
 const FEWEST: u64 = 2;
 
-/// The rules.
+/// The rules by which `sctp-rto` looks for findings.
 pub const RULES: &[Rule<Evidence>] = &[
     Rule {
         words: Words {

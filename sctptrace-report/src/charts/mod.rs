@@ -62,7 +62,7 @@ impl Chart {
 }
 
 impl Table {
-    /// The table in HTML.
+    /// Returns the table in HTML, with `caption`.
     #[must_use]
     pub fn html(&self, caption: &str) -> String {
         let head: String =

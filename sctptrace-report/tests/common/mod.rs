@@ -11,7 +11,7 @@ pub fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-/// The command.
+/// Returns a call of `sctptrace-report`, without arguments.
 pub fn report() -> Command {
     Command::new(env!("CARGO_BIN_EXE_sctptrace-report"))
 }
