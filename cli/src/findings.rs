@@ -95,7 +95,7 @@ type Key = (&'static str, Option<[u32; 3]>);
 
 /// The present findings of a command. Each is printed once when it begins, and once when it is over.
 pub struct Findings {
-    /// True if there are findings, printed or not.
+    /// True if findings are looked for, to print them or for other uses (`Common::has_findings`).
     is_on: bool,
     /// The format of findings; `None` if none are printed.
     format: Option<Format>,
@@ -120,7 +120,7 @@ impl Findings {
         }
     }
 
-    /// Returns whether there are findings: printed, or as metrics. If not, reports need not gather evidence.
+    /// Returns whether findings are looked for. If not, reports need not gather evidence.
     #[must_use]
     pub const fn is_on(&self) -> bool {
         self.is_on

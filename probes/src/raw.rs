@@ -335,7 +335,7 @@ pub struct LifeSettings {
     pub path: [LifePath; LIFE_PATHS],
 }
 
-/// Begin, restart or end of an association: `struct life_event` of `lifecycle.h`.
+/// An association was found, came up, restarted, ended or failed to come up: `struct life_event` of `lifecycle.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct LifeEvent {

@@ -592,7 +592,7 @@ impl Bucket for Blocking {
     }
 }
 
-/// A begin, restart or end of an association, or that it was found or failed to come up.
+/// An association was found, came up, restarted, ended or failed to come up.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// When the event happened.
