@@ -117,7 +117,7 @@ impl Association {
         self.blocking.limit(most);
     }
 
-    /// T3-rtx expiries in the time that is shown; `None` if `sctp-rto` has no line about it.
+    /// T3-rtx expiries in the time that is shown; `None` if `sctp-rto` has no line about the association.
     #[must_use]
     pub fn t3_expiries(&self) -> Option<u64> {
         (!self.paths.is_empty())

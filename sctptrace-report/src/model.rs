@@ -224,7 +224,8 @@ impl Model {
                 };
                 let [from, to] = self.limits(time);
                 let last = match &*object.r#type {
-                    // A stall that lasts may be longer than its line says: `finish` sees to it.
+                    // A later line may say that this stall lasted longer. So each such stall is kept until `finish`, which
+                    // drops those that were over before the time that is shown.
                     "stall" if object.over != Some(true) => i64::MAX,
                     "stall" => stall(time, object).end(),
                     _ => time,
