@@ -32,7 +32,7 @@ const volatile __u32 seed;
 const volatile __u32 threshold;
 /* Whether to choose from the packets with a SACK. */
 const volatile __u32 sacks;
-/* The first ones of each association that are never chosen. */
+/* How many TSNs at the beginning of each association, or SACKs, are never chosen. */
 const volatile __u32 spared;
 /* If `copies` is not 0, that many transmissions of one TSN are chosen, from the first on, and no
  * others. */
