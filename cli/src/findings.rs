@@ -179,7 +179,8 @@ impl Findings {
         }
     }
 
-    /// Ends the current interval: prints the findings that began in it, and those that are over, if any are printed.
+    /// Ends the current interval. If the flags ask for lines of findings, prints those that were now found in
+    /// [`Rule::intervals`] intervals, and those that are over.
     ///
     /// # Errors
     /// Where the output cannot be written.

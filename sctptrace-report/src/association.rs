@@ -346,7 +346,7 @@ impl Path {
         }
     }
 
-    /// The series to draw: that of samples, if there are any.
+    /// The series to draw: of `sample` objects, or without samples of `interval` objects.
     #[must_use]
     pub const fn series(&self) -> &Series<Timeouts> {
         if self.samples.is_empty() { &self.intervals } else { &self.samples }
