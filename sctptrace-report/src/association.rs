@@ -83,7 +83,7 @@ pub struct Association {
 }
 
 impl Association {
-    /// Notes that something at `time` is shown.
+    /// Extends the association's span to `time`, at which something is shown.
     pub fn cover(&mut self, time: i64) {
         self.span = Some(self.span.map_or([time; 2], |[first, last]| [first.min(time), last.max(time)]));
     }
