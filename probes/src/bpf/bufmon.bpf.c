@@ -658,7 +658,7 @@ __noinline int stall_t3(__u32 key, __u64 address, __u64 path_address)
 	e->unanswered++;
 	if (bytes > e->bytes)
 		e->bytes = bytes;
-	/* Something came from the peer since, but no SACK: a silence ends there. */
+	/* At `heard` the peer was heard of last, though not by a SACK: that ends a silence. */
 	if (heard <= now)
 		part_end(e, heard);
 	e->is_silent = heard <= armed;

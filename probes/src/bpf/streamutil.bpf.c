@@ -18,7 +18,7 @@ struct assoc_stats {
 	__u64 last_chunk;     /* address of the last chunk counted: see on_assign() */
 	__u64 recount_ns;     /* when the lobby was last counted anew */
 	__u64 counted_before; /* all_chunks() when this entry was made */
-	__u64 unseen;	      /* chunks that the kernel has counted since and no program saw */
+	__u64 unseen;	      /* chunks that the kernel has counted since then and no program saw */
 	__u64 refused;	      /* sends on streams that do not exist */
 	__u64 discarded;      /* DATA chunks received on streams that do not exist */
 	struct abandoned abandoned;	   /* counts since this entry was made */
