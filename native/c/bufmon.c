@@ -69,7 +69,8 @@ struct {
 } missing_data;
 struct sctp_chunk missing_chunk;
 
-/* The first queued chunk of that association, and the first to be sent again. */
+/* The first queued chunk of the association that a hook runs for, or its first chunk to be sent
+ * again. */
 struct waiting_chunk {
 	struct sctp_chunkhdr header;
 	__be32 tsn;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-/* Drops some of the packets with DATA, or some of those with a SACK and no DATA: the same ones in
+/* Drops some of the packets with DATA, or some of the packets with a SACK and no DATA: the same in
  * every run and on every kernel.
  *
  * A packet is dropped if the transmission of its first DATA chunk is chosen. The choice depends on
