@@ -416,9 +416,9 @@ static __noinline int assoc_moves(__u64 asoc, __u64 sk)
 }
 
 /*
- * Copies a process that has the socket now into `to`, and returns how many processes have it;
- * NO_OWNER: nothing is known of the socket. Chooses between `last` and `other` as of_round() in
- * owner.rs does.
+ * Copies a process that has the socket now, or the last that had it, into `to`. Returns how many
+ * processes have the socket now; NO_OWNER: nothing is known of the socket. Chooses between `last`
+ * and `other` as of_round() in owner.rs does.
  */
 #define NO_OWNER (~0u)
 
