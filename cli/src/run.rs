@@ -474,11 +474,11 @@ pub(crate) struct Wakers<'t> {
     pub(crate) signals: Signals,
     /// The descriptor of the ring buffer; `None` without records.
     pub(crate) ring: Option<AsyncFd<OwnedFd>>,
-    /// The descriptor of begins, restarts and ends of associations; `None` without them.
+    /// The descriptor of begins, restarts and ends of associations; `None` if these are not traced.
     pub(crate) lifecycle: Option<AsyncFd<OwnedFd>>,
     /// Stdout, to notice that its reader has left; `None` where that cannot be noticed.
     pub(crate) stdout: Option<AsyncFd<OwnedFd>>,
-    /// Serves metrics; `None` without that.
+    /// The server of metrics; `None` if no metrics are served.
     pub(crate) server: Option<Server>,
     /// The terminal of a screen, and the signal that says that it has another size.
     pub(crate) terminal: Option<(&'t Terminal, Signal)>,

@@ -311,7 +311,8 @@ impl<Row> Model<Row> {
         self.sets[set].labels.contains(&format!("{label}=\"{OTHER}\""))
     }
 
-    /// Services are shown for ever, peers and associations as long as any lives, and a while after that.
+    /// Services are shown for ever; peers and associations as long as an association of the set lives, and for the time
+    /// [`KEEP`] after the last change.
     fn is_shown(&self, set: &Set, now: Instant) -> bool {
         self.labels == Labels::Port || set.living > 0 || now.saturating_duration_since(set.used) < KEEP
     }

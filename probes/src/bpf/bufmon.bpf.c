@@ -904,8 +904,8 @@ static __always_inline void on_window(__u32 want, struct entry *entry, __u32 rwn
 }
 
 /*
- * An association that a send has set up gets its id only with the INIT ACK: ends the entry in which
- * it was before that.
+ * An association that a send has set up gets its id only with the INIT ACK. Until then its entry
+ * has the id 0: ends that entry.
  */
 __noinline int end_unnumbered(__u64 asoc, __u64 now)
 {

@@ -139,7 +139,7 @@ static __always_inline struct stream *stream_at(__u32 key)
 	return entry_of(streams, key & settings.stream_mask);
 }
 
-/* Returns whether an association has ended, and user space has shown its entry after that. */
+/* Returns whether an association has ended, and user space has shown its entry since then. */
 static __always_inline bool was_shown(const struct assoc *a)
 {
 	return settings.want_reuse && a->ended && shared.epoch - a->ended >= 2;
