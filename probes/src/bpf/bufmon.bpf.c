@@ -42,7 +42,7 @@ struct stats {
 	__u64 stalls;
 	__u64 stall_ns;
 	__u64 stall_max_ns;
-	__u64 refused_einval; /* sends that failed with EINVAL: of no such stream, mostly */
+	__u64 refused_einval; /* sends that failed with EINVAL: mostly, their stream did not exist */
 	__u64 refused_other;  /* sends that failed with EMSGSIZE */
 	/*
 	 * With -x, two sums over the looks at the send buffer, in bytes: what the association held,

@@ -66,7 +66,7 @@ struct accounting {
 	__u64 assocs_evicted;
 	__u64 streams_evicted;
 	__u64 events_evicted; /* events of evicted entries, which no statistics have any more */
-	__u64 events_gone;    /* events of associations whose entry was reused, shown or not */
+	__u64 events_gone;    /* all events of associations whose entry was reused */
 	__u64 no_place;	      /* events whose association or stream found no room for an entry */
 	__u64 unseen;	      /* chunks that the kernel counted and no program saw */
 	__u64 uncounted;      /* jitter: associations whose unseen chunks cannot be counted */
