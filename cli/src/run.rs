@@ -179,7 +179,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         self.common.duration.and_then(|duration| self.started.checked_add(duration))
     }
 
-    /// Writes the banner, if the run has one, and the header.
+    /// Writes the banner, if the run has one, and the header; or draws the first frame of a screen.
     ///
     /// # Errors
     /// Where the output cannot be written.
