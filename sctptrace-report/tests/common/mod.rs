@@ -31,7 +31,8 @@ pub fn page_of(names: &[&str], args: &[&str], page: &Path) {
     assert!(output.status.success(), "{}", text(&output).1);
 }
 
-/// JSON Lines of associations that do all that is drawn: `intervals` seconds of each of `associations`.
+/// Makes JSON Lines of `associations` associations, with `intervals` seconds of each, that have something of each kind
+/// that a page draws.
 pub fn generated(associations: u32, intervals: u32) -> String {
     let mut lines = String::new();
     for second in 0..intervals {
