@@ -250,7 +250,8 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Ok(more)
     }
 
-    /// Ends an interval. Writes new records, the statistics of the interval, and the totals that are due.
+    /// Ends an interval. Writes new records, the statistics of the interval, and the totals that are due. Then writes the
+    /// file of metrics and draws the screen, if the run has them.
     ///
     /// # Errors
     /// Where the kernel cannot be read, or the output cannot be written.
@@ -262,7 +263,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         self.out.set_patience(Some(&patience));
         self.statistics(false)?;
         self.out.set_patience(None);
-        // With the findings of this interval.
+        // Comes last, so that the metrics have the findings of this interval.
         if let Some(mut file) = self.text_file.take() {
             file.write(&self.metrics(TextFormat::Prometheus))?;
             self.text_file = Some(file);
