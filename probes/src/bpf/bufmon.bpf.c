@@ -42,7 +42,7 @@ struct stats {
 	__u64 stalls;
 	__u64 stall_ns;
 	__u64 stall_max_ns;
-	__u64 refused_einval; /* sends that failed with EINVAL: mostly, their stream did not exist */
+	__u64 refused_einval; /* sends that failed with EINVAL: mostly, no such stream exists */
 	__u64 refused_other;  /* sends that failed with EMSGSIZE */
 	/*
 	 * With -x, two sums over the looks at the send buffer, in bytes: what the association held,
@@ -1207,7 +1207,7 @@ static __always_inline int count_refused(bool trusted, struct sctp_association *
 {
 	struct entry *entry;
 
-	/* An association without an id was made for this send, and is freed where the send fails. */
+	/* An association without an id was made for this send, and is freed if the send fails. */
 	if (!(settings.wants & WANT_EXTENDED) || !GET(trusted, asoc, assoc_id) ||
 	    !wanted(trusted, asoc, NULL))
 		return 0;
