@@ -29,7 +29,7 @@ pub struct Words {
     pub premises: &'static str,
     /// What these premises mean. The sentence says no more than they do.
     pub sentence: &'static str,
-    /// What to do about it.
+    /// What to do about the finding.
     pub cure: &'static str,
     /// The section of a standard that gives the reason.
     pub section: &'static str,
@@ -65,11 +65,11 @@ pub const fn codes<Evidence, const N: usize>(rules: &[Rule<Evidence>]) -> [&'sta
 #[derive(Clone)]
 struct Finding {
     words: &'static Words,
-    /// The figures of the last interval in which it was found.
+    /// The figures of the last interval in which the finding was found.
     figures: Figures,
     /// The association, and the path if the figures are about one; `None` for a finding about the host.
     id: Option<Identity>,
-    /// The begin of the first interval in which it was found.
+    /// The begin of the first interval in which the finding was found.
     begin: Timestamp,
     /// The end of the last interval in which it was found; `None` while it lasts.
     end: Option<Timestamp>,
@@ -78,15 +78,15 @@ struct Finding {
 /// A finding that lasts.
 struct Lasting {
     finding: Finding,
-    /// True if it was found in the current interval.
+    /// True if the finding was found in the current interval.
     found: bool,
-    /// Number of intervals in which it was found; it is printed after [`Rule::intervals`] of them.
+    /// Number of intervals in which the finding was found; it is printed after `needed` of them.
     intervals: u32,
-    /// That number.
+    /// The rule's [`Rule::intervals`].
     needed: u32,
-    /// End of the last interval in which it was found.
+    /// End of the last interval in which the finding was found.
     last: Timestamp,
-    /// Intervals since then.
+    /// Number of intervals since then.
     quiet: u32,
 }
 
@@ -95,7 +95,7 @@ type Key = (&'static str, Option<[u32; 3]>);
 
 /// The present findings of a command. Each is printed once when it begins, and once when it is over.
 pub struct Findings {
-    /// True if there are findings, printed or not.
+    /// True if findings are looked for, to print them or for other uses (`Common::has_findings`).
     is_on: bool,
     /// The format of findings; `None` if none are printed.
     format: Option<Format>,
@@ -120,7 +120,7 @@ impl Findings {
         }
     }
 
-    /// Returns whether there are findings: printed, or as metrics. If not, reports need not gather evidence.
+    /// Returns whether findings are looked for. If not, reports need not gather evidence.
     #[must_use]
     pub const fn is_on(&self) -> bool {
         self.is_on
@@ -179,7 +179,8 @@ impl Findings {
         }
     }
 
-    /// Ends the current interval: prints the findings that began in it, and those that are over, if any are printed.
+    /// Ends the current interval. If the flags ask for lines of findings, prints those that were now found in
+    /// [`Rule::intervals`] intervals, and those that are over.
     ///
     /// # Errors
     /// Where the output cannot be written.

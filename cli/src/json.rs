@@ -307,7 +307,7 @@ fn number(to: &mut Vec<u8>, f: f64) {
 /// The number of millionths in 1.
 const ONE: u64 = 1_000_000;
 
-/// Appends a string.
+/// Appends `text` as a JSON string, with quotes.
 fn string(to: &mut Vec<u8>, text: &str) {
     if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
         // Writing to a vector cannot fail.

@@ -124,7 +124,7 @@ impl Out {
     }
 
     /// Writes as much of a frame as the terminal takes at once; nothing, if a part of the last one is still pending.
-    /// Returns whether it wrote.
+    /// Returns whether anything was written.
     ///
     /// # Errors
     /// Where the terminal cannot be written to.

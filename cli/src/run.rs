@@ -179,7 +179,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         self.common.duration.and_then(|duration| self.started.checked_add(duration))
     }
 
-    /// Writes the banner, if the run has one, and the header.
+    /// Writes the banner, if the run has one, and the header; or draws the first frame of a screen.
     ///
     /// # Errors
     /// Where the output cannot be written.
@@ -250,7 +250,8 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Ok(more)
     }
 
-    /// Ends an interval. Writes new records, the statistics of the interval, and the totals that are due.
+    /// Ends an interval. Writes new records, the statistics of the interval, and the totals that are due. Then writes the
+    /// file of metrics and draws the screen, if the run has them.
     ///
     /// # Errors
     /// Where the kernel cannot be read, or the output cannot be written.
@@ -262,7 +263,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         self.out.set_patience(Some(&patience));
         self.statistics(false)?;
         self.out.set_patience(None);
-        // With the findings of this interval.
+        // Comes last, so that the metrics have the findings of this interval.
         if let Some(mut file) = self.text_file.take() {
             file.write(&self.metrics(TextFormat::Prometheus))?;
             self.text_file = Some(file);
@@ -335,7 +336,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Ok(())
     }
 
-    /// Adds to the metrics what has changed since the last look at the probe.
+    /// Adds to the metrics what the probe says has changed since the last call.
     fn look(&mut self) -> Result<()> {
         if self.exporter.is_none() {
             return Ok(());
@@ -361,7 +362,7 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Ok(self.metrics(format))
     }
 
-    /// The text of all metrics as of the last look; empty without metrics.
+    /// The text of all metrics as the last update left them; empty without metrics.
     fn metrics(&self, format: TextFormat) -> String {
         let Some(exporter) = &self.exporter else { return String::new() };
         let of_report = self.report.findings().into_iter().flat_map(Findings::lasting);
@@ -474,11 +475,11 @@ pub(crate) struct Wakers<'t> {
     pub(crate) signals: Signals,
     /// The descriptor of the ring buffer; `None` without records.
     pub(crate) ring: Option<AsyncFd<OwnedFd>>,
-    /// The descriptor of begins, restarts and ends of associations; `None` without them.
+    /// The descriptor of begins, restarts and ends of associations; `None` if these are not traced.
     pub(crate) lifecycle: Option<AsyncFd<OwnedFd>>,
     /// Stdout, to notice that its reader has left; `None` where that cannot be noticed.
     pub(crate) stdout: Option<AsyncFd<OwnedFd>>,
-    /// Serves metrics; `None` without that.
+    /// The server of metrics; `None` if no metrics are served.
     pub(crate) server: Option<Server>,
     /// The terminal of a screen, and the signal that says that it has another size.
     pub(crate) terminal: Option<(&'t Terminal, Signal)>,

@@ -58,13 +58,13 @@ pub struct Example {
 }
 
 impl Page {
-    /// The command's name.
+    /// Name of the command that the page describes.
     #[must_use]
     pub fn name(&self) -> &str {
         self.command().get_name()
     }
 
-    /// The command's flags.
+    /// The flags of the command that the page describes.
     #[must_use]
     pub fn command(&self) -> &Command {
         &self.manual.command

@@ -13,7 +13,7 @@ use sctptrace_report::args::Args;
 
 use crate::{put, released};
 
-/// The command's name.
+/// The name of the command that makes the page of charts.
 pub const REPORT: &str = "sctptrace-report";
 
 /// Where the page says more.
@@ -25,7 +25,7 @@ const SEE_ALSO: &str = ".SH \"SEE ALSO\"
 .BR sctp\\-streamutil (8)
 ";
 
-/// The flags.
+/// The flags of `sctptrace-report`.
 #[must_use]
 pub fn report_command() -> Command {
     Args::command()

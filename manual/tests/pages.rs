@@ -188,7 +188,7 @@ fn every_metric_is_in_the_documentation() {
     expected.sort();
     rows.sort();
     assert_eq!(rows, expected);
-    // Each is in the command's page, too.
+    // Each metric is in the command's page, too.
     for page in &pages {
         let text = plain(page);
         assert!(page.metrics().iter().all(|metric| text.contains(metric.help)), "{}", page.name());

@@ -46,8 +46,8 @@ struct buffer_args {
 	__u32 head_bytes;  /* user data of the first queued chunk, where `queued` is not 0 */
 	__u32 again_bytes; /* user data of the first chunk to be sent again; 0: there is none */
 	__u32 shared;	   /* 1: the socket's associations share its send buffer */
-	__s32 used_by_all; /* bytes that they use together */
-	__u32 sock_assocs; /* how many they are */
+	__s32 used_by_all; /* bytes that the socket's associations use together */
+	__u32 sock_assocs; /* number of the socket's associations */
 	__u32 peer_rwnd;   /* window in the peer's INIT or INIT ACK */
 	__u8 idata;
 	__u8 nodelay;
@@ -69,7 +69,8 @@ struct {
 } missing_data;
 struct sctp_chunk missing_chunk;
 
-/* The first queued chunk of that association, and the first to be sent again. */
+/* The first queued chunk of the association that a hook runs for, or its first chunk to be sent
+ * again. */
 struct waiting_chunk {
 	struct sctp_chunkhdr header;
 	__be32 tsn;

@@ -44,7 +44,7 @@ static void *zeroed(size_t count, size_t size)
  * programs hold pointers to values.
  */
 struct node {
-	__u64 used; /* map_uses when it was last used */
+	__u64 used; /* map_uses when the element was last used */
 	char bytes[];
 };
 

@@ -178,7 +178,8 @@ static void update(struct life_args *args, __u8 *bytes, __u64 len)
 
 /*
  * Runs the iterator for one open file, a socket. The socket has one association for each byte; the
- * byte is the association's index in memory. All associations have the arguments `args`.
+ * byte is the association's index in memory. All associations have the arguments `args`, with this
+ * index added to assoc_id and tag.
  */
 static void found(struct life_args *args, __u8 *bytes, __u64 len)
 {

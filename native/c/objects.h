@@ -35,7 +35,7 @@ struct assoc_args {
 	__u32 next_tsn;
 	__u32 ctsn_ack_point;
 	__u32 adv_peer_ack_point;
-	__u32 highest_sacked; /* no program reads it */
+	__u32 highest_sacked; /* no program reads this member */
 };
 
 static struct sctp_transport *kernel_path(struct assoc_args *args, __u32 path)

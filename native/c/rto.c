@@ -82,8 +82,9 @@ static void set_path(struct path_args *args, __u8 *bytes, __u64 len)
 }
 
 /*
- * Runs the program at the entry of a function that has one at its return, too: `kprobe`, which
- * keeps a frame for that, or the call `fentry`, which may use ctx_.
+ * Runs the program at the entry of a function, before ENDS() runs the one at its return. `kprobe`:
+ * the kprobe program, which keeps a frame for the return. `fentry`: a call of the fentry program,
+ * to which it may pass ctx_, the context with the function's arguments.
  */
 #define BEGINS(kprobe, fentry, ...)                                                                \
 	do {                                                                                       \
@@ -96,7 +97,10 @@ static void set_path(struct path_args *args, __u8 *bytes, __u64 len)
 			fentry;                                                                    \
 	} while (0)
 
-/* Runs the program at the return of a function, after BEGINS(): `kprobe`, or the call `fexit`. */
+/*
+ * Runs the program at the return of a function, after BEGINS(). `kprobe`: the kretprobe program.
+ * `fexit`: a call of the fexit program, to which it may pass ctx_.
+ */
 #define ENDS(kprobe, fexit, ...)                                                                   \
 	do {                                                                                       \
 		unsigned long long ctx_[CTX_RETURNED + 1] = {NUMBERS(__VA_ARGS__)};                \
@@ -336,7 +340,7 @@ static void sack(struct assoc_args *args, __u8 *bytes, __u64 len)
 	run_sack(asoc, &chunk);
 }
 
-/* As sack(), for a SACK that comes on a path. */
+/* The same as sack(), for a SACK that comes on a path. */
 static void sack_on(struct call_args *args, __u8 *bytes, __u64 len)
 {
 	struct sctp_transport *path = called_for(args);

@@ -48,7 +48,7 @@ impl Sack {
     }
 
     /// Returns whether this SACK acknowledges an outstanding TSN, by the rules of the kernel's
-    /// `sctp_acked()`.
+    /// Does to the model what `sctp_acked()` does in the kernel.
     pub fn covers(&self, tsn: u32) -> bool {
         let Ok(offset) = u16::try_from(tsn.wrapping_sub(self.cum_tsn)) else {
             return !before(self.cum_tsn, tsn);
@@ -80,7 +80,7 @@ impl Sack {
 pub struct Chunk<Note> {
     /// TSN of the chunk.
     pub tsn: u32,
-    /// How often it was sent.
+    /// How often the chunk was sent.
     pub sent_count: u32,
     /// True if the last SACK has acknowledged the chunk by a gap block.
     pub gap_acked: bool,
@@ -171,7 +171,7 @@ impl<Note> Sender<Note> {
     }
 
     /// Returns whether `sctp_sf_eat_sack_6_2()` accepts this SACK. If so, the kernel calls
-    /// `sctp_outq_sack()`.
+    /// Does to the model what `sctp_outq_sack()` does in the kernel.
     pub fn takes(&self, sack: &Sack) -> bool {
         !before(sack.cum_tsn, self.args.ctsn_ack_point) && before(sack.cum_tsn, self.args.next_tsn)
     }

@@ -685,7 +685,8 @@ fn the_text_is_in_the_first_cause_and_in_the_chunk() {
 fn those_there_at_the_start_are_found_once() {
     for has_cast in [true, false] {
         let mut world = World::new(2, has_cast, 64, Filter::default());
-        // A template: the association in memory n has the assoc_id and tag of the template, plus n.
+        // All associations have the arguments of a template; the one at index n in memory has n added to its assoc_id
+        // and to its tag.
         let all: Vec<u8> = (10..40).collect();
         world.make(0);
         world.of(0).args.state = ESTABLISHED;

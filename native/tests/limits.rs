@@ -50,7 +50,7 @@ struct Chunk {
     can_delay: bool,
     /// Path that the application chose.
     chosen: Option<usize>,
-    /// Path that it was last sent on.
+    /// Path on which the chunk was sent last.
     path: usize,
 }
 

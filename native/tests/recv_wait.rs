@@ -25,9 +25,9 @@ const UNORDERED: u16 = 4;
 const EOR: u16 = 0x80;
 const NOTIFICATION: u16 = 0x8000;
 
-/// `SKBS` of `bufmon.c`.
+/// The same as `SKBS` of `bufmon.c`.
 const SKBS: u32 = 512;
-/// `SOCKETS` of `bufmon.c`.
+/// The same as `SOCKETS` of `bufmon.c`.
 const SOCKETS: usize = 16;
 
 /// `struct recv_args` (`bufmon.c`).
@@ -127,7 +127,7 @@ struct Assoc {
     socket: usize,
     /// I-DATA was negotiated.
     idata: bool,
-    /// A message of it is delivered in parts.
+    /// True if a message of the association is delivered in parts.
     has_pd: bool,
     is_alive: bool,
 }
@@ -138,7 +138,7 @@ struct Socket {
     lobby: Vec<Event>,
     pd_mode: u32,
     frag_interleave: bool,
-    /// No process can receive from it any more.
+    /// True if no process can receive from the socket any more.
     is_shut: bool,
     is_closed: bool,
 }
@@ -364,7 +364,7 @@ impl World {
         }
     }
 
-    /// `sctp_ulpq_clear_pd()`.
+    /// Does to the model what `sctp_ulpq_clear_pd()` does in the kernel.
     fn end_pd(&mut self, which: usize) {
         let (socket, index) = (self.assocs[which].socket, self.assocs[which].args.index);
         if !std::mem::take(&mut self.assocs[which].has_pd) {
@@ -415,7 +415,7 @@ impl World {
         self.skbs.push(event.skb);
     }
 
-    /// `sctp_queue_purge_ulpevents()`.
+    /// Does to the model what `sctp_queue_purge_ulpevents()` does in the kernel.
     fn throw_away(&mut self, events: Vec<Event>) {
         self.run(self.purge, &RecvArgs::default(), &events);
         for event in events {
@@ -457,7 +457,7 @@ impl World {
         self.sockets[socket] = Socket { frag_interleave, is_closed: socket >= 3, ..Socket::default() };
     }
 
-    /// `sctp_sock_migrate()`.
+    /// Does to the model what `sctp_sock_migrate()` does in the kernel.
     fn peel_off(&mut self, which: usize) {
         let (old, index, has_pd) =
             (self.assocs[which].socket, self.assocs[which].args.index, self.assocs[which].has_pd);

@@ -429,7 +429,7 @@ impl World {
         chunk.sent_count += 1;
         let (former, sent_count) = (chunk.note.path, chunk.sent_count);
         chunk.note = Note { path, sent_ns: now };
-        chunk.covered = false; // a SACK that was overtaken may have taken an acknowledgement back
+        chunk.covered = false; // a SACK that came out of order may have withdrawn the acknowledgement
         let address = |path: u32| (path, hosts[path as usize]);
         let from = address(if former == NO_PATH { path } else { former });
         let again = again.entry(tsn).or_insert(Again { path: from, unnamed: 0 });

@@ -233,8 +233,8 @@ struct Assoc {
     sacks: VecDeque<Sack>,
     /// True if the program has seen a send of the association.
     known: bool,
-    /// True if the program knows the association well: no hook is left out any more, and the association
-    /// began after that, or the program has seen a send and then a SACK after that.
+    /// True if the program knows the association well. No hook is left out any more; and since the last one
+    /// that was, the association has begun, or the program has seen a send and then a SACK.
     settled: bool,
     sent_since: bool,
     life: u32,
@@ -377,7 +377,7 @@ impl World {
         self.program.run(self.assign, &sent, &header);
     }
 
-    /// Sends a packet of new chunks and returns their TSNs. `run` tells for each chunk whether its hook runs.
+    /// Sends a packet of new chunks and returns their TSNs. `run` returns for each chunk whether its hook runs.
     fn send(&mut self, index: usize, path: u32, chunks: u32, run: impl Fn(u32) -> bool) -> Vec<u32> {
         let mut tsns = Vec::new();
         for place in 0..chunks {

@@ -597,8 +597,8 @@ fn the_last_stream_entry_has_one_writer() {
     assert!(met > 2, "the rival came {met} times");
 }
 
-/// A stream that lost its entry and gets the same one back begins at zero; the entry's `made` has changed, by
-/// which user space can tell.
+/// A stream that lost its entry and gets the same one back begins at zero. User space notices that by the
+/// entry's `made`, which has changed.
 #[test]
 fn a_stream_that_comes_back_is_made_anew() {
     let mut world = World::new(Setup { len: 64, ..Setup::ROOMY });
@@ -1178,7 +1178,7 @@ fn a_count_that_does_not_fit_is_counted_anew_at_once() {
         lobby.pass(1000);
         lobby.receive(frag(10, 0, 0));
         assert_eq!(lobby.counted().0, [0, 0, 0, 1]);
-        // Then all messages leave the lobby without a hook.
+        // Next, all messages leave the lobby without a hook.
         lobby.receive(frag(11, 1, 5));
         lobby.ulpq.flush();
         lobby.pass(1000);

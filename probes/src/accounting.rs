@@ -15,13 +15,13 @@ pub struct Accounting {
     /// Chunks that the kernel counted and no program saw, from each association's first event seen to its end, or to that
     /// of the run: chunks sent (`sctp-rtt`, `sctp-streamutil`) or sent again (`sctp-rto` with the figures of `-x`), by what
     /// `SCTP_GET_ASSOC_STATS` returns; chunks received (`sctp-jitter`), by the map of TSNs. `None` where the kernel does
-    /// not tell, or where a filter leaves out some chunks of an association.
+    /// not report them, or where a filter leaves out some chunks of an association.
     pub unseen: Option<u64>,
     /// Events that gave no sample, by reason.
     pub skipped: Vec<Skipped>,
     /// True if the filter left out any event.
     pub passed_over: bool,
-    /// Kernel memory of the tables and the ring buffer, in bytes; `None` where the kernel does not tell.
+    /// Kernel memory of the tables and the ring buffer, in bytes; `None` where the kernel does not report it.
     pub memory_bytes: Option<u64>,
 }
 

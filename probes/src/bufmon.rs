@@ -433,7 +433,7 @@ const WAITS_FROM: Duration = Duration::from_millis(10);
 
 /// Size of the ring buffer of stalls in bytes: room for at least 2,000 stalls that end within one interval.
 const STALL_RING_BYTES: u32 = 1 << 19;
-/// How many records of stalls are taken from that ring buffer at a time.
+/// How many records of stalls are taken from the ring buffer `stall_events` at a time.
 const STALL_BATCH: usize = 256;
 const _: () = assert!(STALL_RING_BYTES as usize / (size_of::<RawStall>() + 16) > 2000);
 

@@ -39,7 +39,8 @@ pub struct Identity {
     pub owner: Option<Rc<Owner>>,
 }
 
-/// The owners of an association's socket, as of the last look at open files, or known since.
+/// The processes that have an association's socket open: those that the last round over all open files has found, and the
+/// one that made the socket if that was later (`owner.h`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
     /// Number of the process that has the socket, in this process's pid namespace: the one that made or accepted it, if

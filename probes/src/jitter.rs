@@ -238,7 +238,7 @@ impl Program for Programs {
     }
 
     fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {
-        // The map of TSNs does not tell how many chunks came where TSNs were skipped or begun anew.
+        // Where TSNs were skipped or begun anew, the map of TSNs does not show how many chunks came.
         let unseen = (counted.uncounted == 0).then_some(counted.unseen);
         Accounting { unseen, ..self.tables.accounting(counted, misses) }
     }

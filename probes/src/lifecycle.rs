@@ -182,7 +182,7 @@ pub struct AssocSettings {
     pub paths: Vec<LifePath>,
 }
 
-/// A begin, restart or end of an association.
+/// An association was found, came up, restarted, ended or failed to come up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssocEvent {
     /// When the event happened, on `CLOCK_MONOTONIC`.

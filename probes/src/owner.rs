@@ -251,7 +251,7 @@ fn attach(program: &ProgramMut<'_>, pid: u32) -> Result<Link, Error> {
     };
     // SAFETY: the program is loaded, and `opts` and `info` live until the call returns.
     let link = unsafe { bpf_program__attach_iter(program.as_libbpf_object().as_ptr(), &raw const opts) };
-    // SAFETY: only looks whether the pointer is NULL; then it reads errno.
+    // SAFETY: the function only looks whether the pointer is NULL; if so, it reads errno.
     let error = unsafe { libbpf_get_error(link.cast()) };
     match NonNull::new(link) {
         // SAFETY: libbpf has just made this link, and nothing else has it.

@@ -286,7 +286,7 @@ impl Cause {
     pub const NO_CHUNK: u16 = 0xffff;
 }
 
-/// A path: `struct life_path` of `lifecycle.h`.
+/// The addresses and the state of a path: `struct life_path` of `lifecycle.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct LifePath {
@@ -335,7 +335,7 @@ pub struct LifeSettings {
     pub path: [LifePath; LIFE_PATHS],
 }
 
-/// Begin, restart or end of an association: `struct life_event` of `lifecycle.h`.
+/// An association was found, came up, restarted, ended or failed to come up: `struct life_event` of `lifecycle.h`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]
 pub struct LifeEvent {
@@ -388,7 +388,7 @@ pub struct LifeEvent {
 }
 
 impl LifeEvent {
-    /// The value of [`LifeEvent::owners`] if their number is unknown.
+    /// The value of [`LifeEvent::owners`] if the number of owners is unknown.
     pub const NO_OWNER: u32 = u32::MAX;
 }
 

@@ -225,9 +225,9 @@ impl Program for Programs {
             evicted: counted.slots_evicted + counted.assocs_evicted + counted.paths_evicted,
             outstanding: Some(self.outstanding()),
             unseen: Some(counted.unseen),
-            // Each chunk that was seen sent gave a sample, is outstanding, or is counted once below.
-            // `missed`, `before_start` and `busy` count other things: events without a program, chunks sent
-            // before tracing began, entries.
+            // Each chunk that was seen sent gave a sample, is outstanding, or is counted by one of these reasons.
+            // Three reasons count other things: `missed` the events at which the kernel ran no program,
+            // `before_start` the chunks sent before tracing began, `busy` the entries that could not be read.
             skipped: vec![
                 missed(misses),
                 skipped(

@@ -40,7 +40,7 @@ pub struct Trace<P: Program> {
     shared: Shared<P::Accounting>,
     object: Object,
     /// Kernel memory of the maps, read before the process confines itself; `None` where the kernel does not
-    /// tell.
+    /// report it.
     memory_bytes: Option<u64>,
     hooks: HookKind,
     /// False if the filter may leave out some chunks of an association and take others.

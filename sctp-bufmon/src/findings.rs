@@ -62,7 +62,7 @@ pub struct Evidence {
     pub stall: Option<Stall>,
 }
 
-/// The rules.
+/// The rules by which `sctp-bufmon` looks for findings.
 pub const RULES: &[Rule<Evidence>] = &[
     Rule {
         words: Words {

@@ -102,7 +102,7 @@ const ALL: &[Metric<Row>] = &[
         unit: Unit::One,
         values: Values::Fullest { of: |row| row.sndbuf_used, is_limit: true },
     },
-    // The last one: see WITHOUT_RECEIVE_WAIT. Bounds from 131 us to 4.3 s.
+    // This must be the last metric: WITHOUT_RECEIVE_WAIT leaves the last one out. Bounds from 131 us to 4.3 s.
     Metric {
         name: "sctp_receive_wait_seconds",
         help: "How long messages waited until they were read; with --recv-wait.",

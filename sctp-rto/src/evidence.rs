@@ -44,7 +44,7 @@ pub struct Evidence {
     pub unanswered_paths: u64,
 }
 
-/// Counts of a path, as [`Row`] has them.
+/// Counts of a path in an interval, or in several: those fields of [`Row`] that findings rest on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     /// T3-rtx expiries.
@@ -104,7 +104,7 @@ pub struct Evidences {
     paths: BTreeMap<u32, Path>,
 }
 
-/// A path.
+/// The evidence of a path.
 #[derive(Default)]
 struct Path {
     id: Identity,
@@ -152,7 +152,7 @@ impl Noted {
 }
 
 impl Evidences {
-    /// Notes a single event.
+    /// Adds the record of one event to the evidence of its path.
     pub fn note(&mut self, update: &Update) {
         let path = self.paths.entry(update.transport_id).or_default();
         path.seen = update.at;

@@ -8,7 +8,7 @@ use crate::evidence::Evidence;
 /// the network duplicated. (Our choice: the smallest number that is not a single one.)
 const FEWEST: u64 = 2;
 
-/// The rules.
+/// The rules by which `sctp-rto` looks for findings.
 pub const RULES: &[Rule<Evidence>] = &[
     Rule {
         words: Words {
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn the_rto_tells_a_delayed_sack_from_one_that_is_lost() {
         assert_eq!(codes(&short_rto()), ["rto_below_sack_delay"]);
-        // Both are possible: the answer was held back for 500 ms, or was lost.
+        // At these times the answer may have been held back for 500 ms, or lost: neither finding is reported.
         silent(|| needless(millis(501)), &[|_| ()]);
         silent(|| needless(millis(552)), &[|_| ()]);
         assert_eq!(codes(&lost_sacks()), ["sacks_lost"]);

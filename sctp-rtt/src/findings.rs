@@ -8,7 +8,7 @@ use probes::rtt::Row;
 /// A delay that is worth a finding: half of the 200 ms that RFC 9260 6.2 recommends as the most.
 const LEAST_SACK_DELAY: Duration = Duration::from_millis(100);
 
-/// The rules.
+/// The rules by which `sctp-rtt` looks for findings.
 pub const RULES: &[Rule<Row>] = &[Rule {
     words: Words {
         code: "delayed_sack",

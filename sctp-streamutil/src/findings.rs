@@ -35,7 +35,7 @@ const FEWEST_MESSAGES: u64 = 10;
 /// percentile that people look at. (Our choice.)
 const LEAST_BLOCKED_PCT: f64 = 5.0;
 
-/// The rules.
+/// The rules by which `sctp-streamutil` looks for findings.
 pub const RULES: &[Rule<Evidence>] = &[
     Rule {
         words: Words {

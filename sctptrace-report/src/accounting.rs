@@ -12,15 +12,15 @@ pub struct Run {
     pub source: usize,
     /// Command's name without `sctp-`.
     pub tool: String,
-    /// When it ended.
+    /// When the run ended.
     pub time: Option<i64>,
-    /// How long it lasted, in seconds.
+    /// How long the run lasted, in seconds.
     pub duration_s: Option<f64>,
-    /// Events that it saw.
+    /// Number of events that the run saw.
     pub events: Option<u64>,
-    /// What it lost.
+    /// What the run lost.
     pub losses: Losses,
-    /// Samples that it left out, with the reason.
+    /// Each reason for which the run left out samples, and how many.
     pub skipped: Vec<(String, u64)>,
 }
 
@@ -73,7 +73,7 @@ pub struct Accounting {
 }
 
 impl Accounting {
-    /// Adds an `end` object.
+    /// Adds an `end` object, with which a command ends its output.
     pub fn add(&mut self, source: usize, time: i64, object: &Object<'_>) {
         let losses = Losses {
             lost: object.lost,

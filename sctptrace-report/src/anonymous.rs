@@ -38,7 +38,7 @@ impl Names {
         Self { is_on, ..Self::default() }
     }
 
-    /// Whether texts are replaced.
+    /// Whether numbered names replace texts (`--anonymous`).
     #[must_use]
     pub const fn is_on(&self) -> bool {
         self.is_on

@@ -40,7 +40,7 @@ pub struct Association {
     pub pid: Option<u64>,
     /// See [`Self::pid`].
     pub comm: Option<String>,
-    /// The process's cgroup.
+    /// The cgroup of the process that owns the socket.
     pub cgroup: Option<String>,
     /// Payload protocol.
     pub protocol: Option<String>,
@@ -52,9 +52,9 @@ pub struct Association {
     pub sources: BTreeSet<usize>,
     /// First and last time that is shown; `None` if no line is in the time that is shown.
     pub span: Option<[i64; 2]>,
-    /// Lines about it.
+    /// Number of lines about the association.
     pub lines: u64,
-    /// Findings about it.
+    /// Number of findings about the association.
     pub findings: u64,
     /// Acknowledgement latency.
     pub latency: Latency,
@@ -83,7 +83,7 @@ pub struct Association {
 }
 
 impl Association {
-    /// Notes that something at `time` is shown.
+    /// Extends the association's span to `time`, at which something is shown.
     pub fn cover(&mut self, time: i64) {
         self.span = Some(self.span.map_or([time; 2], |[first, last]| [first.min(time), last.max(time)]));
     }
@@ -117,14 +117,14 @@ impl Association {
         self.blocking.limit(most);
     }
 
-    /// T3-rtx expiries in the time that is shown; `None` if `sctp-rto` has no line about it.
+    /// T3-rtx expiries in the time that is shown; `None` if `sctp-rto` has no line about the association.
     #[must_use]
     pub fn t3_expiries(&self) -> Option<u64> {
         (!self.paths.is_empty())
             .then(|| self.paths.iter().map(Path::t3_expiries).fold(0, u64::saturating_add))
     }
 
-    /// Number of stalls; `None` if `sctp-bufmon` has no line about it.
+    /// Number of stalls; `None` if `sctp-bufmon` has no line about the association.
     #[must_use]
     pub fn stall_count(&self) -> Option<u64> {
         let is_measured = !self.buffers.is_empty() || !self.stalls.is_empty();
@@ -137,7 +137,8 @@ impl Association {
         self.stalls.iter().max_by(|a, b| a.lasted_ms.total_cmp(&b.lasted_ms))
     }
 
-    /// How bad the association is, then how active. The page draws the associations with the greatest rank first.
+    /// The number of findings, then that of T3-rtx expiries and stalls, then that of lines. The page draws the
+    /// associations with the greatest rank first.
     #[must_use]
     pub fn rank(&self) -> [u64; 3] {
         let stalls = self.stall_count().unwrap_or(0);
@@ -186,7 +187,7 @@ impl Latency {
             && self.sample_objects >= self.in_summaries
     }
 
-    /// Whether there is nothing to show.
+    /// Whether the input has no figure of latency to show.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.samples.is_empty() && self.intervals.is_empty()
@@ -218,15 +219,15 @@ impl Bucket for Acks {
 pub struct AckFigures {
     /// Number of samples.
     pub samples: u64,
-    /// Sum over intervals: the median times the number of samples.
+    /// Sum over all intervals of the interval's median times its number of samples.
     pub p50_sum: f64,
     /// The largest 99th percentile of an interval.
     pub p99: Option<f64>,
-    /// The largest latency.
+    /// The largest acknowledgement latency.
     pub max: Option<f64>,
     /// Number of prompt samples.
     pub prompt_samples: u64,
-    /// Sum over intervals: the median of prompt samples times their number.
+    /// Sum over all intervals of the interval's median of prompt samples times their number.
     pub prompt_p50_sum: f64,
     /// The largest 99th percentile of an interval's prompt samples.
     pub prompt_p99: Option<f64>,
@@ -248,13 +249,13 @@ impl AckFigures {
         raise(&mut self.prompt_p99, object.prompt_rtt_p99_us);
     }
 
-    /// Mean of the intervals' medians, by their numbers of samples.
+    /// Mean of the intervals' medians, each weighted by the interval's number of samples.
     #[must_use]
     pub fn p50(&self) -> Option<f64> {
         (self.samples > 0).then(|| self.p50_sum / self.samples as f64)
     }
 
-    /// Mean of the intervals' medians of prompt samples, by their numbers of prompt samples.
+    /// Mean of the intervals' medians of prompt samples, each weighted by the interval's number of prompt samples.
     #[must_use]
     pub fn prompt_p50(&self) -> Option<f64> {
         (self.prompt_samples > 0).then(|| self.prompt_p50_sum / self.prompt_samples as f64)
@@ -289,7 +290,7 @@ pub enum State {
 }
 
 impl State {
-    /// The state of this name.
+    /// The state that the input calls `name`.
     #[must_use]
     pub fn of(name: &str) -> Self {
         match name {
@@ -301,7 +302,7 @@ impl State {
         }
     }
 
-    /// The state's name.
+    /// The state's name on the page.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -314,7 +315,7 @@ impl State {
     }
 }
 
-/// A path.
+/// What `sctp-rto` has said about a path.
 #[derive(Debug, Default)]
 pub struct Path {
     /// Peer's address; `None` if no line has it.
@@ -345,7 +346,7 @@ impl Path {
         }
     }
 
-    /// The series to draw: that of samples, if there are any.
+    /// The series to draw: of `sample` objects, or without samples of `interval` objects.
     #[must_use]
     pub const fn series(&self) -> &Series<Timeouts> {
         if self.samples.is_empty() { &self.intervals } else { &self.samples }
@@ -472,20 +473,20 @@ impl Bucket for Buffers {
 /// A stall: the cumulative TSN stood still for longer than the RTO.
 #[derive(Clone, Debug)]
 pub struct Stall {
-    /// When it began.
+    /// When the stall began.
     pub begin: i64,
-    /// How long it lasted, or has lasted so far, in milliseconds.
+    /// How long the stall lasted, or has lasted so far, in milliseconds.
     pub lasted_ms: f64,
-    /// Whether it was over when its last line was printed.
+    /// Whether the stall was over when the last line about it was printed.
     pub is_over: bool,
     /// The cause that held for the longest part of the stall, as one word.
     pub cause: String,
-    /// That cause as a sentence.
+    /// The same cause as a sentence.
     pub text: String,
 }
 
 impl Stall {
-    /// When it was over, or seen last.
+    /// When the stall was over; if it lasts, until when it has lasted so far.
     #[must_use]
     pub fn end(&self) -> i64 {
         self.begin.saturating_add((self.lasted_ms * 1e3) as i64)
@@ -580,7 +581,7 @@ impl Bucket for StreamBytes {
 pub struct Blocking {
     /// Messages that waited for an earlier one of their stream.
     pub messages: u64,
-    /// How long they waited, all together, in microseconds.
+    /// Sum of the times that the messages waited, in microseconds.
     pub wait_us: f64,
 }
 
@@ -591,10 +592,10 @@ impl Bucket for Blocking {
     }
 }
 
-/// A begin, restart or end.
+/// An association was found, came up, restarted, ended or failed to come up.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// When it was.
+    /// When the event happened.
     pub time: i64,
     /// `found`, `up`, `restart`, `end` or `failed`.
     pub kind: String,

@@ -32,7 +32,7 @@ impl Bucket for u64 {
 pub struct Series<T> {
     /// Length of a bucket in microseconds.
     width: i64,
-    /// The most buckets.
+    /// The largest number of buckets.
     most: usize,
     /// Buckets in order of time, each with its number: its begin divided by the width. Times in which nothing happened have
     /// none.
@@ -116,7 +116,7 @@ impl<T: Bucket> Series<T> {
         self.buckets.len()
     }
 
-    /// Whether nothing was added.
+    /// Whether the series has no bucket.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.buckets.is_empty()

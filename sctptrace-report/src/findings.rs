@@ -8,28 +8,28 @@ const MOST: usize = 500;
 /// The page of the documentation, which is part of the program.
 const DOCS: &str = include_str!("../../docs/findings.md");
 
-/// A finding.
+/// A finding, put together from all its lines.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// The finding as one word.
     pub code: String,
-    /// What it says.
+    /// The finding as a sentence.
     pub sentence: String,
-    /// When it began; `None` if the line does not say.
+    /// When the finding began; `None` if its line does not say.
     pub begin: Option<i64>,
-    /// When it was over; `None` if it lasts, as far as the input tells.
+    /// When the finding was over; `None` if no line of the input says that.
     pub end: Option<i64>,
-    /// When its last line was printed.
+    /// When the last line about the finding was printed.
     pub time: i64,
-    /// The path, if it is about one.
+    /// The peer's address of the path; `None` if the finding is not about a path.
     pub path: Option<String>,
-    /// Index of the association; `None` if it is about the host, or about an association that is not shown.
+    /// Index of the association; `None` if the finding is about the host, or about an association that is not shown.
     pub association: Option<usize>,
-    /// Which association it is, in words; empty if it is about the host.
+    /// Which association the finding is about, in words; empty if it is about the host.
     pub about: String,
-    /// The figures on which it rests.
+    /// The figures on which the finding rests, each with its name.
     pub evidence: Vec<(String, f64)>,
-    /// Number of its source.
+    /// Number of the source that has the finding's lines.
     pub source: usize,
 }
 
@@ -37,7 +37,7 @@ pub struct Finding {
 #[derive(Debug, Default)]
 pub struct Findings {
     kept: Vec<Finding>,
-    /// How many are not kept, by code: at most 100 codes.
+    /// How many findings are not kept, by code: at most 100 codes.
     pub more: BTreeMap<String, u64>,
 }
 
@@ -84,7 +84,7 @@ impl Findings {
         of
     }
 
-    /// Whether there is none.
+    /// Whether the input has no finding.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.kept.is_empty()

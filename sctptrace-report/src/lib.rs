@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If stderr cannot be written, the exit code still tells.
+            // If stderr cannot be written, the exit code still reports the failure.
             let _ = writeln!(io::stderr(), "sctptrace-report: {error:#}");
             ExitCode::FAILURE
         }

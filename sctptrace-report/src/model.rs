@@ -81,20 +81,20 @@ pub struct Model {
 /// A file, or standard input.
 #[derive(Debug)]
 pub struct Source {
-    /// What the page calls it.
+    /// The name on the page.
     pub name: String,
     /// Lines that the page uses.
     pub lines: u64,
-    /// Whether its last line was cut.
+    /// Whether the source's last line was cut.
     pub is_cut: bool,
-    /// For each of [`TOOLS`]: whether it has lines, and whether it has an `end` object.
+    /// For each of [`TOOLS`]: whether the source has lines of this command, and whether it has the command's `end` object.
     pub tools: [[bool; 2]; 5],
-    /// For each of [`TOOLS`]: when its last interval ended.
+    /// For each of [`TOOLS`]: when the command's last interval ended.
     last_intervals: [Option<i64>; 5],
 }
 
 impl Model {
-    /// Nothing yet. The arguments say what to show.
+    /// Makes a model of no input, to which [`read::all`](crate::read::all) adds lines. The arguments say what to show.
     #[must_use]
     pub fn new(args: &Args) -> Self {
         Self {
@@ -150,7 +150,8 @@ impl Model {
         self.lines
     }
 
-    /// Whether there is anything to show.
+    /// Whether the page has anything to show: an association, a finding or, if nothing is filtered, the accounting
+    /// of a run.
     #[must_use]
     pub fn has_something(&self) -> bool {
         let is_shown = |association: &Association| association.span.is_some();
@@ -171,7 +172,7 @@ impl Model {
         (self.left_out.len(), self.left_out.len() < MOST_LEFT_OUT)
     }
 
-    /// Whether names are replaced.
+    /// Whether numbered names replace those of the input (`--anonymous`).
     #[must_use]
     pub const fn is_anonymous(&self) -> bool {
         self.names.is_on()
@@ -190,7 +191,7 @@ impl Model {
             .position(|other| other.span.is_some() && other.local == this.peer && other.peer == this.local)
     }
 
-    /// Adds an object.
+    /// Adds an object of the input.
     ///
     /// # Errors
     /// Where the object lacks a member that each object of its type has. The error is the sentence that says so.
@@ -223,7 +224,8 @@ impl Model {
                 };
                 let [from, to] = self.limits(time);
                 let last = match &*object.r#type {
-                    // A stall that lasts may be longer than its line says: `finish` sees to it.
+                    // A later line may say that this stall lasted longer. So each such stall is kept until `finish`, which
+                    // drops those that were over before the time that is shown.
                     "stall" if object.over != Some(true) => i64::MAX,
                     "stall" => stall(time, object).end(),
                     _ => time,
@@ -262,7 +264,8 @@ impl Model {
         })
     }
 
-    /// Ends the input: leaves out the stalls that were over before the time that is shown.
+    /// Ends the input. If only a part of the time is shown, leaves out the stalls that were over before it, and extends
+    /// the span of each association to the stalls that remain.
     pub fn finish(&mut self) {
         let Some([from, to]) = self.limits else { return };
         for association in &mut self.associations {
@@ -575,7 +578,7 @@ fn add_rto(association: &mut Association, names: &mut Names, time: i64, object: 
             t3_expiries: u64::from(cause == Some("t3")),
             heartbeat_timeouts: u64::from(cause == Some("heartbeat_timeout")),
         }),
-        // A change of the path's state has a line in runs without samples, too.
+        // A `path` object reports a change of the path's state, without figures. Runs without samples have it, too.
         _ => {}
     }
     if let Some(old) = object.old_state.as_deref().filter(|_| path.states.is_empty()) {

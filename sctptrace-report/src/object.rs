@@ -28,13 +28,13 @@ macro_rules! members {
         #[serde(default)]
         #[allow(missing_docs, reason = "the commands' man pages describe each member")]
         pub struct Object<'a> {
-            /// What kind of object it is: one of [`TYPES`].
+            /// The kind of the object: one of [`TYPES`].
             #[serde(borrow)]
             pub r#type: Cow<'a, str>,
             /// The command's name without `sctp-`.
             #[serde(borrow)]
             pub tool: Cow<'a, str>,
-            /// When it happened, in RFC 3339.
+            /// When the event happened, in the format of RFC 3339.
             #[serde(borrow)]
             pub time: Cow<'a, str>,
             $($(#[$doc])* pub $name: Option<$type>,)*

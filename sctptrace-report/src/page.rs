@@ -12,7 +12,7 @@ use crate::{
     time::{date_time, figures, length, thousands},
 };
 
-/// The style sheet.
+/// The style sheet of the page.
 const STYLE: &str = include_str!("style.css");
 
 /// SHA-256 of [`STYLE`] in base64: the page allows no other style. If the style changes, a test prints the new value.

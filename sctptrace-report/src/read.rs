@@ -41,7 +41,7 @@ pub fn all(files: &[PathBuf], model: &mut Model) -> Result<()> {
 /// Reads the lines of `from`. `name` is what the page and messages call it.
 ///
 /// # Errors
-/// As for [`all`].
+/// The same as for [`all`].
 pub fn lines(name: &str, from: &mut dyn BufRead, model: &mut Model) -> Result<()> {
     named(name, name, from, model)
 }

@@ -15,7 +15,7 @@ pub fn parse(text: &str) -> Option<i64> {
 /// The time that `--from` or `--to` gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// A time.
+    /// A date and time.
     At(i64),
     /// A time of the day (UTC) of the input's first line, in microseconds since midnight.
     OfDay(i64),
@@ -57,7 +57,8 @@ pub fn date_time(time: i64) -> String {
     strftime(time, "%Y-%m-%d %H:%M:%S%.3f")
 }
 
-/// Time of day, with as many decimals of a second as show a difference of `step`.
+/// Time of day for marks that are `step` microseconds apart: with as many decimals of a second as they need, and without
+/// seconds where all marks are on full minutes.
 #[must_use]
 pub fn of_day(time: i64, step: i64) -> String {
     match step {

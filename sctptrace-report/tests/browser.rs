@@ -216,7 +216,7 @@ fn latencies_are_those_of_the_samples() {
     for tag in chart.iter().filter(blue) {
         match tag.split(' ').next() {
             Some("circle") => drawn.push((number(tag, "cx"), number(tag, "cy"))),
-            // The first polyline is the legend's.
+            // The first polyline belongs to the legend.
             Some("polyline") if points(tag)[0].1 >= number(root, "data-top") => drawn.extend(points(tag)),
             _ => {}
         }

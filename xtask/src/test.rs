@@ -102,7 +102,8 @@ impl Options {
                 }
             }
         }
-        // For arm64 only the VM tests differ, and the packages that they need.
+        // With --aarch64 only the VM tests are run for arm64, after the step that installs the packages they
+        // need: all other steps would do the same as without the flag.
         if options.only.is_empty() && options.aarch64 {
             options.only.extend(["packages", "vm"].map(str::to_owned));
         }

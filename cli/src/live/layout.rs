@@ -48,7 +48,7 @@ pub(crate) struct Line {
 const FINDINGS_PART: usize = 3;
 /// Where a row is wider than the screen, columns of text are narrowed, but to no fewer than this many characters.
 const NARROWEST: usize = 15;
-/// Between two columns.
+/// Number of spaces between two columns.
 const GAP: usize = 1;
 
 /// The words for what was lost, for the first line; empty if nothing was. `skipped`: intervals that were not drawn, as the

@@ -16,7 +16,7 @@ const HOME: &str = "\x1b[H";
 const ERASE_LINE: &str = "\x1b[K";
 /// Erases from the cursor to the end of the screen.
 const ERASE_REST: &str = "\x1b[J";
-/// Ends all stress.
+/// The sequence that ends bold type and colours.
 const PLAIN: &str = "\x1b[0m";
 
 /// Makes frames for a screen of a size, with colours or without.

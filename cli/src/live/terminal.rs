@@ -98,7 +98,7 @@ impl Terminal {
         }
         ENTERED.store(true, Ordering::Relaxed);
         tcsetattr(self.file, OptionalActions::Now, &modes).context("cannot set the terminal's modes")?;
-        // Else the modes could not be restored from the background, to which `timeout` may have moved this process.
+        // If `timeout` has moved this process to the background, only a process that blocks SIGTTOU can restore the modes.
         SigSet::from(Signal::SIGTTOU).thread_block()?;
         write(self.file, ENTER, Duration::ZERO);
         Ok(())

@@ -358,7 +358,7 @@ fn a_second_signal_leaves_the_terminal_at_once() {
     assert_eq!((status.code(), status.signal()), (Some(128 + Signal::SIGTERM as i32), None), "{text:?}");
 }
 
-/// Nobody reads the terminal: neither the run nor its end waits for that.
+/// Nobody reads the terminal: neither the run nor its end waits for a reader.
 #[test]
 fn a_terminal_that_takes_nothing_keeps_nobody() {
     let begun = Instant::now();

@@ -49,9 +49,9 @@ const OTHER: &str = "other";
 pub(crate) struct Model<Row: 'static> {
     metrics: &'static Metrics<Row>,
     labels: Labels,
-    /// The most label sets.
+    /// The largest number of label sets.
     room: usize,
-    /// The most series that metrics of paths may add.
+    /// The largest number of series that metrics of paths may add.
     room_of_paths: usize,
     sets: Vec<Set>,
     /// Index of each label set, by its text.
@@ -311,7 +311,8 @@ impl<Row> Model<Row> {
         self.sets[set].labels.contains(&format!("{label}=\"{OTHER}\""))
     }
 
-    /// Services are shown for ever, peers and associations as long as any lives, and a while after that.
+    /// Services are shown for ever; peers and associations as long as an association of the set lives, and for the time
+    /// [`KEEP`] after the last change.
     fn is_shown(&self, set: &Set, now: Instant) -> bool {
         self.labels == Labels::Port || set.living > 0 || now.saturating_duration_since(set.used) < KEEP
     }

@@ -101,7 +101,7 @@ impl TextFile {
     /// Writes the text for the last time: the spare file takes the place of the other, and no second file is left.
     ///
     /// # Errors
-    /// As [`TextFile::write`].
+    /// The same as for [`TextFile::write`].
     pub(crate) fn finish(mut self, text: &str) -> Result<()> {
         self.write_spare(text)?;
         self.rename(RenameFlags::empty())

@@ -130,7 +130,7 @@ pub struct Buffer {
     pub shared: u32,
     /// Bytes of the send buffer that all associations of the socket use together.
     pub used_by_all: i32,
-    /// How many they are.
+    /// Number of the socket's associations.
     pub sock_assocs: u32,
     /// Window in the peer's INIT or INIT ACK.
     pub peer_rwnd: u32,

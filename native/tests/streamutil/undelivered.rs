@@ -230,7 +230,7 @@ fn each_life_has_what_it_did_not_deliver() {
         let mut run = Undelivered::new(setup, seed as u64);
         for n in 0..6 {
             let index = run.begin();
-            // Half of them have given up messages before, and others wait in the queues of a third.
+            // Half of the associations have given up messages before the trace; a third have messages in their queues.
             let before = if n % 2 == 0 { [n, n + 1, 2] } else { [0; 3] };
             run.peer(index).kernel =
                 Kernel { sent: before, unsent: before, listed: n == 4, queued: n % 3 == 0 };

@@ -42,7 +42,7 @@ struct stats {
 	__u64 stalls;
 	__u64 stall_ns;
 	__u64 stall_max_ns;
-	__u64 refused_einval; /* sends that failed with EINVAL: of no such stream, mostly */
+	__u64 refused_einval; /* sends that failed with EINVAL: mostly, no such stream exists */
 	__u64 refused_other;  /* sends that failed with EMSGSIZE */
 	/*
 	 * With -x, two sums over the looks at the send buffer, in bytes: what the association held,
@@ -249,7 +249,7 @@ static __always_inline void count_waiting(struct send *send, int n)
 		__sync_fetch_and_add(&entry->state.waiting, n);
 }
 
-/* A send waits from `now` on. Its entry is noted in it. */
+/* A send waits from `now` on. The send notes the association's entry. */
 static __always_inline void start_waiting(struct send *send, __u64 now)
 {
 	send->start_ns = now;
@@ -455,7 +455,7 @@ struct chunk_walk {
 	struct list_walk chunks; /* that were sent */
 	__u32 tsn;
 	__u32 sent;  /* times that the chunk with that TSN was sent; 0: not found yet */
-	__u32 bytes; /* its user data */
+	__u32 bytes; /* user data of the chunk */
 	__u32 pad;
 };
 
@@ -511,7 +511,7 @@ __noinline int note_missing(__u32 key, __u64 address, __u32 most)
 struct gap_walk {
 	__u64 blocks; /* address of the first gap block */
 	__u32 top; /* last TSN that the blocks so far acknowledge, relative to the cumulative one */
-	__u32 acked; /* TSNs that they acknowledge */
+	__u32 acked; /* number of TSNs that the gap blocks acknowledge */
 	__u32 sent;  /* last TSN sent */
 };
 
@@ -647,7 +647,7 @@ __noinline int stall_t3(__u32 key, __u64 address, __u64 path_address)
 
 	if (!e->since_ns) {
 		stall_begin(key, address, now);
-		e->is_answered = 1; /* its beginning was not seen */
+		e->is_answered = 1; /* the stall's begin was not seen */
 	}
 	e->state = READ(asoc, state);
 	if (e->held_by == HELD_BY_HANDSHAKE && e->state >= SCTP_STATE_ESTABLISHED) {
@@ -658,7 +658,7 @@ __noinline int stall_t3(__u32 key, __u64 address, __u64 path_address)
 	e->unanswered++;
 	if (bytes > e->bytes)
 		e->bytes = bytes;
-	/* Something came from the peer since, but no SACK: a silence ends there. */
+	/* At `heard` the peer was heard of last, though not by a SACK: that ends a silence. */
 	if (heard <= now)
 		part_end(e, heard);
 	e->is_silent = heard <= armed;
@@ -904,8 +904,8 @@ static __always_inline void on_window(__u32 want, struct entry *entry, __u32 rwn
 }
 
 /*
- * An association that a send has set up gets its id only with the INIT ACK: ends the entry in which
- * it was before that.
+ * An association that a send has set up gets its id only with the INIT ACK. Until then its entry
+ * has the id 0: ends that entry.
  */
 __noinline int end_unnumbered(__u64 asoc, __u64 now)
 {
@@ -1048,7 +1048,8 @@ __noinline int note_send(__u64 address, __u32 msg_bytes, bool full, bool closed)
 	send->msg_bytes = msg_bytes;
 	send->full = full;
 	send->closed = closed;
-	/* Else the wait does not begin yet: the thread may sleep to set up the association. */
+	/* To set up a closed association the thread may sleep, too: that is no wait for room. So
+	 * such a send begins to wait only if the buffer is full. */
 	if (full || !closed)
 		start_waiting(send, bpf_ktime_get_ns());
 	if (settings.wants & WANT_EXTENDED && entry)
@@ -1147,7 +1148,7 @@ static __always_inline int on_room(void)
 	return 0;
 }
 
-/* A send ends, and returns `ret`. Returns whether the association may be gone by then. */
+/* At the end of a send, whose result is `ret`. Returns whether the association may be freed. */
 static __always_inline bool finish_send(int ret)
 {
 	bool failed = ret < 0 && ret != -EAGAIN;
@@ -1206,8 +1207,7 @@ static __always_inline int count_refused(bool trusted, struct sctp_association *
 {
 	struct entry *entry;
 
-	/* Without an id the association has just been made, for this very send, and goes with it.
-	 */
+	/* An association without an id was made for this send, and is freed if the send fails. */
 	if (!(settings.wants & WANT_EXTENDED) || !GET(trusted, asoc, assoc_id) ||
 	    !wanted(trusted, asoc, NULL))
 		return 0;
@@ -1305,7 +1305,7 @@ static __always_inline int on_init_again(__u64 address)
 	entry->last_ns = bpf_ktime_get_ns();
 	stall_begin(entry->key, address, entry->last_ns);
 	entry->state.now.bytes = queued;
-	entry->state.now.is_answered = 1; /* its beginning was not seen */
+	entry->state.now.is_answered = 1; /* the stall's begin was not seen */
 	entry->state.now.is_idle = 1;
 	end_update(entry);
 	return 0;
@@ -1470,7 +1470,7 @@ static __always_inline int on_restart(struct sctp_association *asoc)
 struct waiter_walk {
 	struct list_walk waiters; /* the association's wait queue */
 	__u64 asoc;
-	__u32 entry; /* the association's, with its generation */
+	__u32 entry; /* index of the association's entry */
 	__u32 generation;
 };
 
@@ -1544,7 +1544,7 @@ __noinline int stands_still(__u64 address)
 				entry->state.now.has_window = 1; /* of 0 bytes */
 			stall_begin(entry->key, address, now);
 			entry->state.now.bytes = bytes;
-			entry->state.now.is_answered = 1; /* its beginning was not seen */
+			entry->state.now.is_answered = 1; /* the stall's begin was not seen */
 			entry->state.now.is_idle = !READ(asoc, outqueue.outstanding_bytes);
 		}
 		end_update(entry);

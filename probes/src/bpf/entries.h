@@ -296,8 +296,8 @@ __noinline __u32 find_or_insert_further(__u64 object, __u32 assoc_id, bool is_pa
 	entry->last_ns = bpf_ktime_get_ns();
 	__builtin_memset(&entry->state, 0, sizeof(entry->state));
 	reset_stats(&entry->stats);
-	/* Epoch 0 is no interval's: the first use of a window resets it, and user space finds no
-	 * statistics of the last interval in this entry. */
+	/* No interval has epoch 0. So the first use of a window resets it, and until then user
+	 * space finds no statistics of an interval in this entry. */
 	entry->window[0].epoch = entry->window[1].epoch = 0;
 	end_update(entry);
 	raise_reach(entry_key(hash), victim >> 32);

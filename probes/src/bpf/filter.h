@@ -49,7 +49,7 @@ static __always_inline bool wanted_on(bool trusted, struct sctp_association *aso
 	return false;
 }
 
-/* As wanted_on(), but `transport` may be NULL, which stands for the primary path. */
+/* The same as wanted_on(), but `transport` may be NULL, which stands for the primary path. */
 static __always_inline bool wanted(bool trusted, struct sctp_association *asoc,
 				   struct sctp_transport *transport)
 {

@@ -119,7 +119,7 @@ static __always_inline int func_ret(void *ctx)
 
 /*
  * Hooks at the entry and the return of a function, which run before(x) and after(x). x is the
- * function's n-th argument from 0, `a`, as a number.
+ * value of argument n of the function, counted from 0, as an integer; `a` is its name.
  */
 #define ON_CALL(name, function, before, after, n, a, ...)                                          \
 	FEXIT(name, function, after(argument(ctx, n)))                                             \

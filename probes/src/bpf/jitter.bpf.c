@@ -439,8 +439,9 @@ static __always_inline int on_renege(__u64 address, __u32 tsn)
 	return 0;
 }
 
-/* At the entry of sctp_make_op_error(). With this cause, the kernel discards a DATA chunk of a
- * stream that does not exist. The map has the chunk's TSN, but the chunk is no arrival. */
+/* At the entry of sctp_make_op_error(). With the cause SCTP_ERROR_INV_STRM, the kernel discards a
+ * DATA chunk of a stream that does not exist. The map has the chunk's TSN, but the chunk is no
+ * arrival. */
 static __always_inline int on_op_error(bool trusted, struct sctp_association *asoc, __be16 cause)
 {
 	struct assoc *a;

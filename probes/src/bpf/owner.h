@@ -49,7 +49,8 @@ struct {
 	__type(value, struct owner);
 } owners SEC(".maps");
 
-/* The socket of a living association, or the last owner of an ended one; and what DATA carries. */
+/* The socket of a living association, or the last owner of an ended one; and the payload protocol
+ * of its DATA chunks. */
 struct assoc_owner {
 	__u64 sk;	     /* address of the socket; 0: the association has ended */
 	struct process last; /* the last owner, once the association has ended */
@@ -192,7 +193,7 @@ static __always_inline void note_cgroup(__u64 id, struct kernfs_node *node)
 	if (bpf_map_lookup_elem(&cgroups, &id))
 		return;
 	if (bpf_map_update_elem(&cgroups, &id, &no_path, BPF_NOEXIST))
-		return; /* another CPU is just noting it */
+		return; /* another CPU is just noting the cgroup */
 	walk.path = bpf_map_lookup_elem(&cgroups, &id);
 	if (walk.path)
 		bpf_loop(CGROUP_LEVELS, add_name_step, &walk, 0);
@@ -415,9 +416,9 @@ static __noinline int assoc_moves(__u64 asoc, __u64 sk)
 }
 
 /*
- * Copies a process that has the socket now into `to`, and returns how many processes have it;
- * NO_OWNER: nothing is known of the socket. Chooses between `last` and `other` as of_round() in
- * owner.rs does.
+ * Copies a process that has the socket now, or the last that had it, into `to`. Returns how many
+ * processes have the socket now; NO_OWNER: nothing is known of the socket. Chooses between `last`
+ * and `other` as of_round() in owner.rs does.
  */
 #define NO_OWNER (~0u)
 

@@ -580,8 +580,8 @@ static __always_inline int timer_leave(void)
 }
 
 /*
- * Counts that a path's data was marked for retransmission, by its reason: one of SCTP_LOWER_CWND_*,
- * or any other number for a smaller path MTU.
+ * Counts that a path's data was marked for retransmission. `reason`: SCTP_LOWER_CWND_T3_RTX or
+ * SCTP_LOWER_CWND_FAST_RTX; any other number stands for a path MTU that became smaller.
  */
 static __always_inline void on_retransmit(__u64 transport, __u32 reason)
 {
@@ -667,8 +667,9 @@ static __always_inline int on_lower_cwnd(__u64 transport, __u32 reason)
 }
 
 /*
- * At the return of sctp_primitive_REQUESTHEARTBEAT(). At its entry see_path() has noted the path:
- * the RTO was doubled if the HEARTBEAT before was not answered yet.
+ * At the return of sctp_primitive_REQUESTHEARTBEAT(), by which an application asks for a HEARTBEAT.
+ * If the last HEARTBEAT is still unanswered, the function has doubled the RTO: the comparison with
+ * the values that see_path() has noted at its entry shows that.
  */
 static __always_inline int on_demand(__u64 transport)
 {
@@ -685,8 +686,8 @@ static __always_inline int on_demand(__u64 transport)
 }
 
 /*
- * At the return of sctp_transport_reset(). At its entry see_path() has noted the path: the
- * association has restarted, and the path has its first RTO again.
+ * At the return of sctp_transport_reset(): the association has restarted, and the path has its
+ * first RTO again. At the entry see_path() has noted the values from before.
  */
 static __always_inline int on_reset(__u64 transport)
 {

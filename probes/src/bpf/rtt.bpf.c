@@ -844,7 +844,8 @@ static __always_inline int on_sack(bool trusted, struct sctp_association *asoc,
 	a->digest = digest;
 	a->gap_top = gap_top;
 
-	/* Most SACKs cover one or two new chunks and no gap: a loop would cost a call for each. */
+	/* Most SACKs cover one or two new chunks and no gap. These need no bpf_loop(), which costs
+	 * a call for each chunk. */
 	if (!sack.blocks && sack.end - sack.tsn < 2) {
 		covers(&sack, sack.tsn);
 		if (sack.tsn != sack.end)

@@ -617,9 +617,9 @@ static __always_inline struct sctp_chunk *next_sent_chunk(struct list_walk *walk
 /*
  * Returns the path that a DATA chunk takes, at the entry of sctp_chunk_assign_tsn(), which the
  * kernel calls once per chunk taken into a packet, before it notes the path in the chunk. `again`:
- * the chunk was in a packet before; chunk->transport is still the path of that. The choice is that
- * of sctp_outq_flush_rtx() and sctp_outq_select_transport(): data always goes into the packet that
- * is a member of its path.
+ * the chunk was in a packet before; chunk->transport is still the path of that packet. This
+ * function chooses as sctp_outq_flush_rtx() and sctp_outq_select_transport() do. The kernel always
+ * puts data into the packet that is a member of the chosen path.
  */
 static __always_inline struct sctp_transport *
 path_taken(bool trusted, struct sctp_association *asoc, struct sctp_chunk *chunk, bool again)

@@ -51,7 +51,7 @@ struct pool {
 
 /* The last association that has got half of the pool or more. */
 struct greedy {
-	__u32 assoc; /* index of its entry in assocs */
+	__u32 assoc; /* index of the association's entry in assocs */
 	__u32 hand;  /* index in streams at which the next search for one of its streams begins */
 } greedy = {};
 
@@ -66,7 +66,7 @@ struct accounting {
 	__u64 assocs_evicted;
 	__u64 streams_evicted;
 	__u64 events_evicted; /* events of evicted entries, which no statistics have any more */
-	__u64 events_gone;    /* events of associations whose entry was reused, shown or not */
+	__u64 events_gone;    /* all events of associations whose entry was reused */
 	__u64 no_place;	      /* events whose association or stream found no room for an entry */
 	__u64 unseen;	      /* chunks that the kernel counted and no program saw */
 	__u64 uncounted;      /* jitter: associations whose unseen chunks cannot be counted */
@@ -139,7 +139,7 @@ static __always_inline struct stream *stream_at(__u32 key)
 	return entry_of(streams, key & settings.stream_mask);
 }
 
-/* Returns whether an association has ended, and user space has shown its entry after that. */
+/* Returns whether an association has ended, and user space has shown its entry since then. */
 static __always_inline bool was_shown(const struct assoc *a)
 {
 	return settings.want_reuse && a->ended && shared.epoch - a->ended >= 2;

@@ -18,7 +18,7 @@ struct assoc_stats {
 	__u64 last_chunk;     /* address of the last chunk counted: see on_assign() */
 	__u64 recount_ns;     /* when the lobby was last counted anew */
 	__u64 counted_before; /* all_chunks() when this entry was made */
-	__u64 unseen;	      /* chunks that the kernel has counted since and no program saw */
+	__u64 unseen;	      /* chunks that the kernel has counted since then and no program saw */
 	__u64 refused;	      /* sends on streams that do not exist */
 	__u64 discarded;      /* DATA chunks received on streams that do not exist */
 	struct abandoned abandoned;	   /* counts since this entry was made */
@@ -418,7 +418,8 @@ static __always_inline struct assoc *assoc_of(bool trusted, struct sctp_associat
 	return a;
 }
 
-/* As assoc_of(), but makes an entry only if the filter takes the association; else NULL. */
+/* The same as assoc_of(), but makes an entry only if the filter takes the association; else returns
+ * NULL. */
 static __always_inline struct assoc *wanted_assoc_of(bool trusted, struct sctp_association *asoc)
 {
 	struct assoc *a = find_assoc(GET(trusted, asoc, assoc_id));
@@ -469,8 +470,8 @@ static __always_inline int on_op_error(bool trusted, struct sctp_association *as
 	if (!a)
 		return 0;
 	data.word = data_word(GET(trusted, chunk, chunk_hdr), 0);
-	/* The low half, all ones, tells this event from those of on_assign(): there it is the
-	 * number of times that a chunk was sent. */
+	/* The low half, all ones, marks this event: in the events of on_assign() it is the number
+	 * of times that a chunk was sent. */
 	if (is_repeated(a, (__u64)data.tsn << 32 | ~0u))
 		return 0;
 	a->stats.discarded++;

@@ -44,8 +44,8 @@ pub fn chart(association: &Association, axis: Axis, period: i64) -> Option<Chart
     frame.description = "Stacked shares of each interval's time.".to_owned();
     Some(frame.draw(association, axis, |plot| {
         let mut columns = columns(series, |limited| limited.total() as i64);
-        // The times of successive intervals follow each other without a gap. The last one ends with the association,
-        // which may be before the end of its interval.
+        // A column ends at the time of its interval's line. But if the association ended before, the measured time is
+        // shorter than the interval, and begins where the interval before it ended. So the column is moved to that time.
         for index in 1..columns.len() {
             let before = columns[index - 1].1;
             let (from, to, _) = &mut columns[index];

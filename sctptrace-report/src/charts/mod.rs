@@ -15,7 +15,7 @@ mod windows;
 
 use crate::{charts::plot::Axis, escape::html, model::Model};
 
-/// A chart.
+/// A chart, with the table of its numbers.
 #[derive(Clone, Debug)]
 pub struct Chart {
     /// Name in ids and names of files.
@@ -28,7 +28,7 @@ pub struct Chart {
     body: String,
     /// The scales, as attributes of the SVG's root.
     attributes: String,
-    /// The numbers.
+    /// The numbers that the chart shows.
     pub table: Table,
 }
 
@@ -62,7 +62,7 @@ impl Chart {
 }
 
 impl Table {
-    /// The table in HTML.
+    /// Returns the table in HTML, with `caption`.
     #[must_use]
     pub fn html(&self, caption: &str) -> String {
         let head: String =

@@ -26,9 +26,9 @@ const SLICES: i64 = 12;
 /// The axis of time, which all charts of an association share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Axis {
-    /// Its begin.
+    /// Begin of the time that the axis shows.
     pub from: i64,
-    /// Its end; later than the begin.
+    /// End of the time that the axis shows; later than its begin.
     pub to: i64,
 }
 
@@ -134,7 +134,7 @@ pub struct Plot<'a, 'b> {
     scale: Scale,
     /// First row of pixels of the plot.
     pub top: i32,
-    /// Last row.
+    /// Last row of pixels of the plot.
     pub bottom: i32,
 }
 
@@ -156,9 +156,9 @@ pub struct Frame {
     pub height: Option<i32>,
     /// Whether the axis of values has marks.
     pub has_values: bool,
-    /// Whether stalls are shaded.
+    /// Whether the times of stalls are shaded.
     pub has_stalls: bool,
-    /// The numbers.
+    /// The numbers that the chart shows.
     pub table: Table,
 }
 
@@ -246,7 +246,7 @@ fn legend_rows(keys: &[Key]) -> Vec<Vec<(i32, &Key)>> {
 }
 
 impl<'b> Plot<'_, 'b> {
-    /// The canvas.
+    /// The canvas on which the plot is drawn.
     #[must_use]
     pub const fn canvas(&self) -> &Canvas<'b> {
         self.canvas

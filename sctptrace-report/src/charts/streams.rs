@@ -16,7 +16,7 @@ use crate::{
 const MOST_ROWS: usize = 16;
 /// Height of a row in pixels.
 const ROW: i32 = 16;
-/// The most columns.
+/// The largest number of columns.
 const MOST_COLUMNS: i64 = 60;
 const HOT: Rgb = (0x00, 0x72, 0xB3);
 /// How dark a cell is, from little to much.

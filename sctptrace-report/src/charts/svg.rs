@@ -29,7 +29,7 @@ pub const WRONG: Rgb = (0xD5, 0x5E, 0x01);
 /// A line's colour and dashes.
 #[derive(Clone, Copy, Debug)]
 pub struct Stroke {
-    /// Colour. No two strokes have the same one, as [`finish`] finds lines by it.
+    /// Colour. No two strokes have the same colour, as [`finish`] finds lines by their colours.
     pub rgb: Rgb,
     /// Lengths of dashes and gaps; empty: a solid line.
     pub dashes: &'static str,

@@ -114,7 +114,7 @@ pub fn chart(model: &Model, index: usize, axis: Axis) -> Option<Chart> {
     }))
 }
 
-/// The times in which the association was up, as far as its events tell; without events, that in which it was seen.
+/// The times in which the association was up, as far as its events show; without events, the time in which it was seen.
 fn lives(association: &crate::association::Association, axis: Axis) -> Vec<(i64, i64)> {
     let [first, last] = association.span.unwrap_or([axis.from, axis.to]);
     let mut lives = Vec::new();

@@ -6,12 +6,12 @@ use std::{
     process::{Command, Output},
 };
 
-/// A file of test data.
+/// The path of the file `name` in `tests/data`.
 pub fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-/// The command.
+/// Returns a call of `sctptrace-report`, without arguments.
 pub fn report() -> Command {
     Command::new(env!("CARGO_BIN_EXE_sctptrace-report"))
 }
@@ -31,7 +31,8 @@ pub fn page_of(names: &[&str], args: &[&str], page: &Path) {
     assert!(output.status.success(), "{}", text(&output).1);
 }
 
-/// JSON Lines of associations that do all that is drawn: `intervals` seconds of each of `associations`.
+/// Makes JSON Lines of `associations` associations, with `intervals` seconds of each, that have something of each kind
+/// that a page draws.
 pub fn generated(associations: u32, intervals: u32) -> String {
     let mut lines = String::new();
     for second in 0..intervals {

@@ -79,7 +79,7 @@ impl Measured {
 pub(super) struct Traffic {
     /// DATA chunks sent.
     pub chunks: u32,
-    /// Packets that have them.
+    /// Number of packets that carry these DATA chunks.
     pub packets: u32,
     /// SACK chunks.
     pub sacks: u32,

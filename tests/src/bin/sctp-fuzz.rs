@@ -450,7 +450,7 @@ struct Abort {
 
 #[derive(Clone, Copy)]
 enum Tag {
-    /// The receiver's, as it must be.
+    /// The receiver's value, as it must be.
     Receiver,
     /// The sender's, reflected: with the T bit (RFC 9260 8.5.1).
     Sender,

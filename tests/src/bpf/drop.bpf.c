@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-/* Drops some of the packets with DATA, or some of those with a SACK and no DATA: the same ones in
+/* Drops some of the packets with DATA, or some of the packets with a SACK and no DATA: the same in
  * every run and on every kernel.
  *
  * A packet is dropped if the transmission of its first DATA chunk is chosen. The choice depends on
@@ -32,7 +32,7 @@ const volatile __u32 seed;
 const volatile __u32 threshold;
 /* Whether to choose from the packets with a SACK. */
 const volatile __u32 sacks;
-/* The first ones of each association that are never chosen. */
+/* How many TSNs at the beginning of each association, or SACKs, are never chosen. */
 const volatile __u32 spared;
 /* If `copies` is not 0, that many transmissions of one TSN are chosen, from the first on, and no
  * others. */

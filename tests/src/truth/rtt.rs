@@ -77,7 +77,7 @@ type Direction = (u16, u16, u32);
 /// Returns the flows of all associations in a capture, in both directions.
 ///
 /// Round-trip times are right for the end at which the capture was made. Associations without INIT and INIT
-/// ACK in the capture are left out: only the INIT ACK tells the tags of both directions, by which SACKs are
+/// ACK in the capture are left out: only the INIT ACK shows the tags of both directions, by which SACKs are
 /// assigned to DATA.
 pub fn flows(frames: &[Frame]) -> Vec<Flow> {
     let mut opposite: HashMap<Direction, Direction> = HashMap::new();

@@ -152,7 +152,7 @@ fn each_value_comes_back(taken: &Taken) -> Result<()> {
     Ok(())
 }
 
-/// What the scenarios did is what the values say: by the capture, and by the kernel's counters.
+/// Ensures that the metrics' values agree with the capture and with the kernel's counters.
 fn values_are_true(folder: &Path, taken: &Taken) -> Result<()> {
     let one = |expression: &str| -> Result<f64> {
         let found = taken.prometheus.at(expression, taken.to)?;
@@ -189,7 +189,7 @@ fn values_are_true(folder: &Path, taken: &Taken) -> Result<()> {
         let (found, value) = (one(metric)?, *counters.get(counter).context(counter)? as f64);
         ensure!(found == value && value > 0.0, "{metric}: {found}, not {value}");
     }
-    // Nothing is wrong where all is well, at any time.
+    // The traffic of port 5000 has no fault: there, these metrics are 0 at all times.
     for metric in [
         "sctp_retransmissions_total",
         "sctp_t3_expiries_total",
@@ -205,7 +205,7 @@ fn values_are_true(folder: &Path, taken: &Taken) -> Result<()> {
             ensure!(values.iter().all(|value| *value == 0.0), "{series:?}: {values:?}");
         }
     }
-    // A closed window is there while it lasts.
+    // While the peer's window is closed, the metric of that time grows.
     let closed = "sctp_zero_window_seconds_total{service_port=\"5002\"}";
     let closed = taken.prometheus.between(closed, taken.from, taken.to, 2)?;
     let values = closed.values().next().context("no closed window")?;

@@ -219,7 +219,7 @@ fn check_paths(folder: &Path) -> Result<()> {
     let summary = summary_of(7101, "10.2.1.1")?;
     let failover_ms = summary["failover_ms"].as_f64().context("no failover_ms")?;
     let by_capture = (first - last) as f64 / 1e6;
-    // Both are times of the same two packets: between a capture and the program lies the way up the stack.
+    // The program and the capture see the same two packets, but the program later, by the way up the stack.
     ensure!((failover_ms - by_capture).abs() < 1.0, "{failover_ms} ms, not {by_capture} ms: {summary}");
     ensure!(summary_of(7101, "10.2.0.1")?["failover_ms"].is_null(), "a failover to the path that failed");
     Ok(())

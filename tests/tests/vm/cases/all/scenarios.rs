@@ -267,7 +267,7 @@ pub const SCENARIOS: [Scenario; 28] = [
         ..PLAIN
     },
     // Path 0 fails under traffic and comes back; path 1 fails while it is idle. SACKs are delayed by 40 ms at
-    // most, so that T3-rtx does not expire because of that.
+    // most, so that a delayed SACK does not let T3-rtx expire.
     Scenario {
         name: "states",
         network: "topology; path 10ms; path 10ms 1",
@@ -287,8 +287,8 @@ pub const SCENARIOS: [Scenario; 28] = [
         more: &[("rto", rto::check_spurious)],
         ..PLAIN
     },
-    // The path is down for four seconds. SACKs are delayed by 40 ms at most, so that T3-rtx does not expire
-    // because of that.
+    // The path is down for four seconds. SACKs are delayed by 40 ms at most, so that a delayed SACK does not let
+    // T3-rtx expire.
     Scenario {
         name: "blackout",
         server: "--bind 10.2.0.1 --sack-delay 40",
