@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +12,6 @@ use sctptrace_tests::programs::TOOLS;
 use sctptrace_tests::prometheus::{History, Prometheus, dashboard_queries, monitoring};
 use sctptrace_tests::truth::streams::flows;
 use sctptrace_tests::vm::{Case, Mode, text};
-use serde_json::Value;
 
 use crate::compare::{captured, kernel_counters};
 use crate::suite::Suite;
