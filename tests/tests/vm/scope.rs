@@ -37,8 +37,9 @@ const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths",
 
 /// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes long, or repeats another case with
 /// kprobes or with another command of the same family.
-const LONG: [&str; 34] = [
+const LONG: [&str; 37] = [
     "containers",
+    "ftrace-off-later",
     "lockdown",
     "live",
     "live-tmux",
@@ -56,6 +57,8 @@ const LONG: [&str; 34] = [
     "limits-churn",
     "limits-overrun",
     "man-examples",
+    "overload-no-reader",
+    "owners",
     "owners-kprobe",
     "programs-sipp",
     "streamutil-filters",
