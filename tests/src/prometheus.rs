@@ -173,14 +173,18 @@ impl Prometheus {
         found.into_iter().map(|(series, found)| Ok((series, number(&found["value"][1])?))).collect()
     }
 
-    /// The value of one of the server's metrics of itself, which has no labels.
+    /// The value of one of the server's metrics of itself: the sum of its series.
     ///
     /// # Errors
     /// Where it has no such metric.
     pub fn own(&self, name: &str) -> Result<f64> {
         let metrics = self.get("/metrics")?;
-        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(value.with_context(|| format!("no metric {name}"))?.parse()?)
+        let of_metric =
+            |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let values = metrics.lines().filter(of_metric).filter_map(|line| line.rsplit_once(' '));
+        let values: Vec<f64> = values.map(|(_, value)| Ok(value.parse()?)).collect::<Result<_>>()?;
+        ensure!(!values.is_empty(), "no metric {name}");
+        Ok(values.iter().sum())
     }
 
     /// Has the server write what it has as blocks, and returns their size in bytes.
