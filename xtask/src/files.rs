@@ -65,6 +65,11 @@ pub fn gzip(path: &Path) -> Result<(), Failure> {
     run(Command::new("gzip").args(["-9", "--no-name"]).arg(path))
 }
 
+/// Compress a file in place, to `path` with `.xz`. With one thread, as several split the file into blocks.
+pub fn xz(path: &Path) -> Result<(), Failure> {
+    run(Command::new("xz").args(["-6", "--threads=1"]).arg(path))
+}
+
 /// A failure with a file's path and an error.
 pub fn failure(path: &Path, error: impl std::fmt::Display) -> Failure {
     Failure::new(&path.display().to_string(), error)

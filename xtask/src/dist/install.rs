@@ -1,0 +1,172 @@
+//! `cargo xtask build` and `cargo xtask install`, for the build of a distribution's packages: they need no network, and
+//! install nothing on the machine.
+
+use std::env;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::assets::{Asset, Layout, assets};
+use super::licences::{THIRD_PARTY, THIRD_PARTY_REPORT};
+use super::manual::MANUAL;
+use super::{AARCH64, Arch, Dist, X86_64, workspace};
+use crate::files::{copy, create, entries, failure, read, target_folder, write};
+use crate::run::{Failure, cargo_command, run};
+
+/// Build the programs, and the program that writes their man pages.
+pub fn build() -> Result<(), Failure> {
+    let dist = Dist::for_install()?;
+    let mut command = cargo_command();
+    command.args(["build", "--release", "--locked"]);
+    for package in dist.names().chain([MANUAL]) {
+        command.args(["--package", package]);
+    }
+    run(&mut command)
+}
+
+/// Put the files of all packages into a folder. [`build`] must have built the programs.
+pub fn install(layout: Layout, folder: &Path) -> Result<(), Failure> {
+    let dist = Dist::for_install()?;
+    let programs = dist.target.join("release");
+    dist.manual(&mut Command::new(programs.join(MANUAL)))?;
+    for file in [THIRD_PARTY, THIRD_PARTY_REPORT] {
+        let from = workspace("packaging").join(file);
+        if !from.exists() {
+            let missing = from.display();
+            return Err(Failure(format!(
+                "no {missing}: `cargo xtask dist --source` puts it into the source archive"
+            )));
+        }
+        copy(&from, &dist.work.join(file))?;
+    }
+    dist.place_all(&programs, layout, folder)
+}
+
+impl Dist {
+    /// The folders for [`build`] and [`install`]: `target/install`, and of the release's none.
+    fn for_install() -> Result<Self, Failure> {
+        let work = target_folder()?.join("install");
+        // No time is needed: the distribution's tools give the files theirs.
+        Self::within(work.join("out"), work, String::new())
+    }
+
+    /// Put the files of all packages into a folder, from the programs in `programs`.
+    pub fn place_all(&self, programs: &Path, layout: Layout, folder: &Path) -> Result<(), Failure> {
+        create(folder)?;
+        for (name, staged) in self.stage_all(programs, &Arch::of_host())? {
+            let root = if layout == Layout::Deb { folder.join(&name) } else { folder.to_owned() };
+            let manifest = read(&staged.join("Cargo.toml"))?;
+            let mut list = String::new();
+            for asset in assets(&manifest).filter(|asset| asset.layout == layout) {
+                for path in place(&asset, &staged, &root)? {
+                    list.push_str(&listed(&path));
+                }
+            }
+            match layout {
+                Layout::Deb => {
+                    copy_all(&staged.join("scripts"), |script| folder.join(format!("{name}.{script}")))?
+                }
+                Layout::Rpm => {
+                    // Folders that are the package's own.
+                    for owned in [format!("/usr/share/doc/{name}"), format!("/usr/share/licenses/{name}")] {
+                        list.push_str(&format!("%dir {owned}\n"));
+                    }
+                    write(&self.work.join(format!("{name}.files")), &list)?;
+                    copy_all(&staged.join("rpm"), |script| self.work.join(format!("{name}.{script}")))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Arch {
+    /// The architecture that xtask runs on, and programs are built for.
+    fn of_host() -> Self {
+        let known = [X86_64, AARCH64].into_iter().find(|arch| arch.name == env::consts::ARCH);
+        known.unwrap_or(Self { name: env::consts::ARCH, debian: env::consts::ARCH })
+    }
+}
+
+/// Copy an asset from a package's folder to the system below `root`. Returns the copies' paths in the system.
+fn place(asset: &Asset<'_>, staged: &Path, root: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut placed = Vec::new();
+    for source in asset.files(staged)? {
+        let mut path = PathBuf::from("/").join(asset.dest);
+        if asset.dest.ends_with('/') {
+            path.push(source.file_name().unwrap_or_default());
+        }
+        let to = root.join(path.strip_prefix("/").unwrap_or(&path));
+        copy(&source, &to)?;
+        let mode = u32::from_str_radix(asset.mode, 8).map_err(|error| failure(&to, error))?;
+        fs::set_permissions(&to, Permissions::from_mode(mode)).map_err(|error| failure(&to, error))?;
+        placed.push(path);
+    }
+    Ok(placed)
+}
+
+/// A file's line in a list for `%files -f`.
+fn listed(path: &Path) -> String {
+    let kind = match path {
+        _ if path.starts_with("/usr/share/licenses") => "%license ",
+        _ if path.starts_with("/usr/share/doc") || path.starts_with("/usr/share/man") => "%doc ",
+        _ => "",
+    };
+    format!("{kind}{}\n", path.display())
+}
+
+/// Copy the files of a folder, if there is one, each to where `to` says for its name.
+fn copy_all(folder: &Path, to: impl Fn(&str) -> PathBuf) -> Result<(), Failure> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for file in entries(folder)? {
+        copy(&file, &to(&file.file_name().unwrap_or_default().to_string_lossy()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::packages::summary;
+    use super::super::{REPORT, VERSION, workspace};
+    use crate::commands::names;
+    use crate::files::{WORKSPACE, read};
+
+    /// Debian's and RPM's descriptions of the packages have the workspace's version, the oldest Rust that builds it, and
+    /// each program's package with its summary.
+    #[test]
+    fn descriptions_of_packages_are_those_of_the_workspace() {
+        let text = |name: &str| read(&workspace(name)).unwrap_or_else(|failure| panic!("{}", failure.0));
+        let [control, spec] = ["packaging/debian/control", "packaging/rpm/sctptrace.spec"].map(text);
+        let has = |text: &str, line: &str| assert!(text.lines().any(|other| other == line), "no line {line}");
+
+        let changes = text("packaging/debian/changelog");
+        assert!(changes.starts_with(&format!("sctptrace ({VERSION}-1) ")), "{changes}");
+        has(&spec, &format!("Version:        {VERSION}"));
+        let manifest = text("Cargo.toml");
+        let oldest =
+            manifest.split_once("\nrust-version = \"").and_then(|(_, rest)| rest.split('"').next()).unwrap();
+        for program in ["cargo", "rustc"] {
+            has(&control, &format!("               {program} (>= {oldest}),"));
+        }
+        for program in ["cargo", "rust"] {
+            has(&spec, &format!("BuildRequires:  {program} >= {oldest}"));
+        }
+        for name in names(WORKSPACE.as_ref()).unwrap().iter().map(String::as_str).chain([REPORT]) {
+            let summary = summary(name).unwrap_or_else(|failure| panic!("{}", failure.0));
+            has(&control, &format!("Package: {name}"));
+            has(&control, &format!("Description: {summary}"));
+            has(
+                &spec,
+                &format!(
+                    "%package {}",
+                    name.strip_prefix("sctptrace-").map_or(format!("-n {name}"), str::to_owned)
+                ),
+            );
+            has(&spec, &format!("Summary:        {summary}"));
+            has(&spec, &format!("Requires:       {name} = %{{version}}-%{{release}}"));
+        }
+    }
+}
