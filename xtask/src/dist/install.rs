@@ -129,10 +129,112 @@ fn copy_all(folder: &Path, to: impl Fn(&str) -> PathBuf) -> Result<(), Failure> 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::process;
+
+    use super::super::licences::{THIRD_PARTY, THIRD_PARTY_REPORT};
     use super::super::packages::summary;
-    use super::super::{REPORT, VERSION, workspace};
+    use super::super::{Dist, REPORT, VERSION, workspace};
+    use super::Layout;
     use crate::commands::names;
-    use crate::files::{WORKSPACE, read};
+    use crate::files::{WORKSPACE, entries, gzip, read, remove, write};
+    use crate::run::Failure;
+
+    /// Files with the names of those that a release is made of, and the folders to put them into.
+    fn stand_ins(folder: &Path) -> Result<Dist, Failure> {
+        remove(folder)?;
+        let mut dist = Dist::within(folder.join("out"), folder.join("work"), String::new())?;
+        dist.target = folder.to_owned();
+        let manual = dist.work.join("manual");
+        for name in dist.names() {
+            write(&folder.join("release").join(name), name)?;
+            let section = if name == REPORT { 1 } else { 8 };
+            let page = manual.join(format!("man/{name}.{section}"));
+            write(&page, name)?;
+            gzip(&page)?;
+            for file in [format!("bash/{name}"), format!("zsh/_{name}"), format!("fish/{name}.fish")] {
+                write(&manual.join("completions").join(file), name)?;
+            }
+        }
+        for file in [THIRD_PARTY, THIRD_PARTY_REPORT] {
+            write(&dist.work.join(file), file)?;
+        }
+        Ok(dist)
+    }
+
+    /// The paths of all files below a folder, each with its permissions.
+    fn below(folder: &Path) -> BTreeSet<(String, u32)> {
+        let mut files = BTreeSet::new();
+        for entry in entries(folder).unwrap_or_else(|failure| panic!("{}", failure.0)) {
+            let name = entry.file_name().unwrap().to_string_lossy().into_owned();
+            if entry.is_dir() {
+                files.extend(below(&entry).into_iter().map(|(path, mode)| (format!("{name}/{path}"), mode)));
+            } else {
+                files.insert((name, fs::metadata(&entry).unwrap().permissions().mode() & 0o7777));
+            }
+        }
+        files
+    }
+
+    /// Debian's and RPM's packages have the same files, apart from those that each kind has for itself. The lists for
+    /// `%files` name each file of the one folder once.
+    #[test]
+    fn both_layouts_have_the_same_files() {
+        let folder = std::env::temp_dir().join(format!("xtask-install-{}", process::id()));
+        let place = |dist: &Dist, layout: Layout, name: &str| {
+            let placed = dist.place_all(&dist.target.join("release"), layout, &folder.join(name));
+            placed.unwrap_or_else(|failure| panic!("{}", failure.0));
+        };
+        let dist = stand_ins(&folder).unwrap_or_else(|failure| panic!("{}", failure.0));
+        place(&dist, Layout::Deb, "deb");
+        place(&dist, Layout::Rpm, "rpm");
+        let (deb, rpm) = (below(&folder.join("deb")), below(&folder.join("rpm")));
+
+        let is_script = |path: &str| !path.contains('/');
+        let scripts: Vec<_> = deb.iter().filter(|(path, _)| is_script(path)).collect();
+        assert_eq!(scripts.len(), 3 * dist.commands.len(), "{scripts:?}");
+        // Documentation and licences are named otherwise in each.
+        let own = |path: &str| {
+            ["usr/share/doc/", "usr/share/licenses/", "usr/share/lintian/"]
+                .iter()
+                .any(|own| path.starts_with(own))
+        };
+        let of_deb: BTreeSet<_> = deb
+            .iter()
+            .filter(|(path, _)| !is_script(path))
+            .map(|(path, mode)| {
+                (path.split_once('/').unwrap().1.replace("vendor-completions", "site-functions"), *mode)
+            })
+            .filter(|(path, _)| !own(path))
+            .collect();
+        let of_rpm: BTreeSet<_> = rpm.iter().filter(|(path, _)| !own(path)).cloned().collect();
+        assert_eq!(of_deb, of_rpm);
+        // Of each command: program, page, two units, three completions, script and its page. Of the report: no units and
+        // no script.
+        assert_eq!(of_rpm.len(), 9 * dist.commands.len() + 5);
+        assert!(of_rpm.contains(&("usr/bin/sctp-rtt".to_owned(), 0o755)), "{of_rpm:?}");
+        assert!(
+            of_rpm.contains(&("usr/lib/systemd/system/sctp-rtt@.service".to_owned(), 0o644)),
+            "{of_rpm:?}"
+        );
+
+        let mut listed = Vec::new();
+        for (name, _) in
+            below(&dist.work).iter().filter(|(name, _)| name.ends_with(".files") && is_script(name))
+        {
+            let list = fs::read_to_string(dist.work.join(name)).unwrap();
+            let lines = list.lines().filter(|line| !line.starts_with("%dir "));
+            listed.extend(
+                lines.filter_map(|line| line.split(' ').next_back()?.strip_prefix('/').map(str::to_owned)),
+            );
+        }
+        listed.sort();
+        assert_eq!(listed, rpm.into_iter().map(|(path, _)| path).collect::<Vec<_>>());
+        fs::remove_dir_all(folder).unwrap();
+    }
 
     /// Debian's and RPM's descriptions of the packages have the workspace's version, the oldest Rust that builds it, and
     /// each program's package with its summary.

@@ -65,8 +65,8 @@ impl Dist {
     }
 
     /// The libraries' packages that a program needs. cargo-deb (`$auto`) finds them, and their lowest versions, only where
-    /// these packages are installed: for this machine's architecture. They are the same for arm64, which takes them from the package for
-    /// x86-64.
+    /// these packages are installed: for this machine's architecture. They are the same for arm64, which takes them from
+    /// the package for x86-64.
     fn depends(&self, name: &str, arch: &Arch) -> Result<String, Failure> {
         if arch.name == env::consts::ARCH {
             return Ok("$auto, libgcc-s1".to_owned());

@@ -9,8 +9,8 @@ use crate::files::{entries, read};
 use crate::run::{Failure, cargo_command, output, run};
 
 impl Dist {
-    /// Put the packages' files where `cargo xtask install` does, and check each package's folder: cargo reads its `Cargo.toml`, every file named in that exists, and sh and
-    /// python3 can parse the scripts that they run.
+    /// Put the packages' files where `cargo xtask install` does, and check each package's folder: cargo reads its
+    /// `Cargo.toml`, every file named in that exists, and sh and python3 can parse the scripts that they run.
     pub fn check_staged(&self, programs: &Path) -> Result<(), Failure> {
         for (name, layout) in [("deb", Layout::Deb), ("rpm", Layout::Rpm)] {
             self.place_all(programs, layout, &self.work.join(name))?;
