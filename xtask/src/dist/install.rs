@@ -236,6 +236,15 @@ mod tests {
         fs::remove_dir_all(folder).unwrap();
     }
 
+    /// systemd takes each word of `Environment=` for an assignment of its own, and ignores those that are none.
+    #[test]
+    fn default_flags_of_units_are_one_assignment() {
+        let unit =
+            read(&workspace("packaging/unit.service")).unwrap_or_else(|failure| panic!("{}", failure.0));
+        let values: Vec<_> = unit.lines().filter_map(|line| line.strip_prefix("Environment=")).collect();
+        assert_eq!(values, ["\"FLAGS=--json --no-samples\""]);
+    }
+
     /// Debian's and RPM's descriptions of the packages have the workspace's version, the oldest Rust that builds it, and
     /// each program's package with its summary.
     #[test]
