@@ -60,9 +60,14 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
 }
 
 /// Compress a file in place, to `path` with `.gz`. Neither the file's name nor its time goes into the result,
-/// so that the same text gives the same bytes.
+/// so that the same text gives the same bytes. A result of an earlier time is replaced.
 pub fn gzip(path: &Path) -> Result<(), Failure> {
-    run(Command::new("gzip").args(["-9", "--no-name"]).arg(path))
+    run(Command::new("gzip").args(["-9", "--force", "--no-name"]).arg(path))
+}
+
+/// Compress a file in place, to `path` with `.xz`. With one thread, as several split the file into blocks.
+pub fn xz(path: &Path) -> Result<(), Failure> {
+    run(Command::new("xz").args(["-6", "--force", "--threads=1"]).arg(path))
 }
 
 /// A failure with a file's path and an error.

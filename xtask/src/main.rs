@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask demo`, `bench`, `docs`, `picture`, `dist` and `test`.
+//! The project's own commands: `cargo xtask demo`, `bench`, `docs`, `picture`, `dist`, `build`, `install` and `test`.
 //!
 //! On a newcomer's machine this crate is compiled first, so it uses only the standard library.
 
@@ -10,8 +10,10 @@ mod run;
 mod test;
 
 use std::env;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use crate::dist::Layout;
 use crate::files::{WORKSPACE, remove, target_folder};
 use crate::run::{Failure, cargo, cargo_command, run};
 
@@ -30,7 +32,9 @@ Commands:
   docs [PAGE]     Run the commands that README and docs/ show (or the pages whose name contains PAGE), and write there what
                   they print
   picture         Make README's picture of a page of sctptrace-report, from its test data, with Chromium
-  dist [OPTIONS]  Make packages, static programs, a container image, checksums and bills of materials, in target/dist
+  dist [OPTIONS]  Make packages, static programs, a container image, a source archive, checksums and bills of materials, in
+                  target/dist
+      --source         The source archive only, which builds without a network: see docs/packaging.md
       --native         For this machine's architecture only
       --check          Make them again in another folder, and compare
   test [OPTIONS]  Check what every change has to pass: 6.12 whole, other kernels and kprobes in part
@@ -43,9 +47,14 @@ Commands:
       --arch ARCH      VM tests in guests of x86_64 (default) or aarch64: cross-built, comparisons only
       --case TEXT      Only VM tests whose name contains TEXT
       --write          Write what VM tests compare with the last time: the tables of docs/kernels.md, tests/verifier.csv
+  build           For a distribution's package: build the programs, in target/release. Needs no network
+  install LAYOUT DIR
+                  For a distribution's package: put into DIR what `build` has built, with man pages, completions and units
+      --deb            DIR/PACKAGE/usr/..., and Debian's scripts DIR/PACKAGE.postinst and so on
+      --rpm            DIR/usr/..., and for RPM's %files -f and %post -f target/install/PACKAGE.files, .postin and so on
   help            Show this
 
-All install missing Debian packages first (as root, or through sudo) and say which.";
+All but build and install first install missing Debian packages (as root, or through sudo) and say which.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -61,6 +70,9 @@ fn main() -> ExitCode {
             Ok(options) => dist::make(&options),
             Err(error) => return usage(&error),
         },
+        ["build"] => dist::build(),
+        ["install", "--deb", folder] => dist::install(Layout::Deb, Path::new(folder)),
+        ["install", "--rpm", folder] => dist::install(Layout::Rpm, Path::new(folder)),
         ["test", options @ ..] => match test::Options::parse(options) {
             Ok(options) => test::run_steps(&options),
             Err(error) => return usage(&error),

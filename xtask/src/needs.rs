@@ -61,11 +61,17 @@ const AARCH64_PACKAGES: [&str; 3] =
     ["gcc-aarch64-linux-gnu", "linux-libc-dev-arm64-cross", "qemu-system-arm"];
 
 /// Debian packages that packing, and testing the packages, needs in addition.
-const DIST_PACKAGES: [&str; 7] = ["dpkg-dev", "git", "lintian", "mmdebstrap", "rpm", "skopeo", "systemd"];
+const DIST_PACKAGES: [&str; 6] = ["dpkg-dev", "lintian", "mmdebstrap", "rpm", "skopeo", "systemd"];
+
+/// Debian packages that the source archive needs.
+const SOURCE_PACKAGES: [&str; 2] = ["git", "xz-utils"];
 
 /// Subcommands of cargo that packing needs: name, version and features of each.
 const DIST_TOOLS: [(&str, &str, &str); 4] =
-    [("deb", "^3", ""), ("generate-rpm", "^0.21", ""), ("cyclonedx", "^0.5", ""), ("about", "^0.9", "cli")];
+    [("deb", "^3", ""), ("generate-rpm", "^0.21", ""), ("cyclonedx", "^0.5", ""), LICENCE_TOOL];
+
+/// The one of these that the source archive needs.
+const LICENCE_TOOL: (&str, &str, &str) = ("about", "^0.9", "cli");
 
 /// Install all that building and testing need; with `aarch64`, for arm64, too.
 pub fn install(aarch64: bool) -> Result<(), Failure> {
@@ -86,8 +92,14 @@ pub fn install_for_dist(aarch64: bool) -> Result<(), Failure> {
     }
     programs(aarch64)?;
     let aarch64_packages: &[&str] = if aarch64 { &AARCH64_PACKAGES } else { &[] };
-    debian_packages(&[&PACKAGES, &DIST_PACKAGES, aarch64_packages])?;
+    debian_packages(&[&PACKAGES, &DIST_PACKAGES, &SOURCE_PACKAGES, aarch64_packages])?;
     if aarch64 { standard_library() } else { Ok(()) }
+}
+
+/// Install what the source archive needs, except the subcommand of cargo ([`install_licence_tool`]).
+pub fn install_for_source() -> Result<(), Failure> {
+    programs(false)?;
+    debian_packages(&[&SOURCE_PACKAGES])
 }
 
 /// Fetch every crate that a workspace's lock file names. Crates of other platforms are fetched, too: xtask
@@ -100,6 +112,12 @@ pub fn fetch_crates(manifest: &str) -> Result<(), Failure> {
 /// Install the subcommands of cargo that packing needs. The first time, that takes a quarter of an hour.
 pub fn install_dist_tools() -> Result<(), Failure> {
     DIST_TOOLS.iter().try_for_each(|(name, version, features)| install_tool(name, version, features))
+}
+
+/// Install the subcommand of cargo that the source archive needs. The first time, that takes minutes.
+pub fn install_licence_tool() -> Result<(), Failure> {
+    let (name, version, features) = LICENCE_TOOL;
+    install_tool(name, version, features)
 }
 
 /// Install a subcommand of cargo, unless it is installed.

@@ -199,7 +199,7 @@ fn deny() -> Result<(), Failure> {
 /// The step dist: make the packages and archives for this machine's architecture, and test the packages as
 /// root or in CI. (`cargo xtask dist --check` makes those of all architectures, twice.)
 fn dist() -> Result<(), Failure> {
-    dist::make(&dist::Options { native: true, twice: false })?;
+    dist::make(&dist::Options { native: true, source: false, twice: false })?;
     if !needs::is_root() && env::var_os("CI").is_none() {
         println!("SKIPPED: to install the packages in small systems takes root");
         return Ok(());

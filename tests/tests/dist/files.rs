@@ -107,6 +107,45 @@ pub fn statics() -> Result<()> {
     Ok(())
 }
 
+/// The source archive has each crate that `Cargo.lock` names. Without any other crate on the machine, cargo finds from it
+/// what all programs and tests are made of.
+pub fn source() -> Result<()> {
+    let [archive] = ending(".tar.xz")?.try_into().ok().context("not one source archive")?;
+    let folder = unpack(&archive)?;
+    let commit = fs::read_to_string(folder.path().join("COMMIT"))?;
+    ensure!(
+        commit == format!("{}\n", command::run(Command::new("git").args(["rev-parse", "HEAD"]))?.trim_end()),
+        "{commit}"
+    );
+    let lock = include_str!("../../../Cargo.lock");
+    let crates: BTreeSet<_> = lock.split("[[package]]").filter(|part| part.contains("\nsource = ")).collect();
+    let mut vendored = BTreeSet::new();
+    for entry in fs::read_dir(folder.path().join("vendor"))? {
+        vendored.insert(entry?.file_name().to_string_lossy().into_owned());
+    }
+    ensure!(
+        crates.len() > 100 && crates.len() == vendored.len(),
+        "{} of {} crates",
+        vendored.len(),
+        crates.len()
+    );
+    let home = tempfile::tempdir()?;
+    let flags = ["metadata", "--format-version=1", "--offline", "--locked", "--all-features"];
+    let mut metadata = Command::new("cargo");
+    metadata.args(flags).current_dir(folder.path()).env("CARGO_HOME", home.path());
+    let metadata: Value = serde_json::from_str(&command::run(&mut metadata)?)?;
+    for part in metadata["packages"].as_array().context("no packages")? {
+        let manifest = part["manifest_path"].as_str().unwrap_or_default();
+        ensure!(
+            Path::new(manifest).starts_with(fs::canonicalize(folder.path())?),
+            "from elsewhere: {manifest}"
+        );
+    }
+    let config = fs::read_to_string(folder.path().join(".cargo/config.toml"))?;
+    ensure!(!config.contains("= \"/"), "an absolute path: {config}");
+    Ok(())
+}
+
 /// The container image has the static programs of each architecture that was built. `oci.py` reads its archive as the
 /// specification has it, and so does skopeo, by which images get to registries.
 pub fn image() -> Result<()> {

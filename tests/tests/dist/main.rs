@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     add("checksums", files::checksums);
     add("bills", files::bills);
     add("third-party", files::third_party);
+    add("source", files::source);
     add("static", files::statics);
     add("image", files::image);
     add("lintian", files::lintian);

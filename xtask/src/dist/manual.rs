@@ -1,17 +1,29 @@
 //! Man pages and shell completions of the release.
 
 use std::path::Path;
+use std::process::Command;
 
 use super::{Dist, REPORT};
 use crate::files::{copy, create, gzip};
 use crate::run::{Failure, cargo_command, run};
 
+/// The crate, and the program, that writes man pages and completions.
+pub const MANUAL: &str = "sctptrace-manual";
+
+/// Builds [`MANUAL`] and runs it.
+pub fn run_manual() -> Command {
+    let mut command = cargo_command();
+    command.args(["run", "--quiet", "--package", MANUAL, "--"]);
+    command
+}
+
 impl Dist {
-    /// Write the man pages, compressed, and the shell completions of all commands.
-    pub fn manual(&self) -> Result<(), Failure> {
+    /// Write the man pages, compressed, and the shell completions of all commands. `writer` runs the program that writes
+    /// them.
+    pub fn manual(&self, writer: &mut Command) -> Result<(), Failure> {
         let folder = self.work.join("manual");
         create(&folder)?;
-        run(cargo_command().args(["run", "--quiet", "--package", "sctptrace-manual", "--"]).arg(&folder))?;
+        run(writer.arg(&folder))?;
         for name in &self.commands {
             gzip(&folder.join(format!("man/{name}.8")))?;
         }

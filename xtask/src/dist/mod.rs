@@ -2,11 +2,14 @@
 //! container image, bills of materials and checksums. The same source gives the same bytes.
 
 mod archive;
+mod assets;
 mod build;
 mod image;
+mod install;
 mod licences;
 mod manual;
 mod packages;
+mod source;
 mod staging;
 mod sums;
 mod templates;
@@ -15,7 +18,10 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub use self::assets::Layout;
+pub use self::install::{build, install};
 use self::licences::{THIRD_PARTY, THIRD_PARTY_REPORT};
+use self::manual::run_manual;
 use crate::files::{WORKSPACE, create, remove, target_folder, write};
 use crate::run::{Failure, output};
 use crate::{commands, needs};
@@ -48,6 +54,8 @@ impl Arch {
 pub struct Options {
     /// Make the files for this machine's architecture only.
     pub native: bool,
+    /// Make the source archive only.
+    pub source: bool,
     /// Make everything again in another folder, and compare.
     pub twice: bool,
 }
@@ -55,9 +63,10 @@ pub struct Options {
 impl Options {
     /// Read the flags.
     pub fn parse(arguments: &[&str]) -> Result<Self, String> {
-        let mut options = Self { native: false, twice: false };
+        let mut options = Self { native: false, source: false, twice: false };
         for flag in arguments {
             match *flag {
+                "--source" => options.source = true,
                 "--native" => options.native = true,
                 "--check" => options.twice = true,
                 _ => return Err(format!("unknown option {flag}")),
@@ -69,16 +78,29 @@ impl Options {
 
 /// Make all files of the release.
 pub fn make(options: &Options) -> Result<(), Failure> {
-    needs::install_for_dist(!options.native)?;
+    if options.source {
+        needs::install_for_source()?;
+    } else {
+        needs::install_for_dist(!options.native)?;
+    }
     let epoch = epoch()?;
     if options.twice {
         sums::can_be_cloned()?;
     }
     needs::fetch_crates("Cargo.toml")?;
+    if options.source {
+        needs::install_licence_tool()?;
+        let dist = Dist::new(epoch)?;
+        dist.licences()?;
+        dist.source()?;
+        dist.checksums()?;
+        return if options.twice { dist.compare_with_second(options) } else { Ok(()) };
+    }
     needs::install_dist_tools()?;
     let dist = Dist::new(epoch)?;
-    dist.manual()?;
+    dist.manual(&mut run_manual())?;
     dist.licences()?;
+    dist.source()?;
     dist.packages(&X86_64)?;
     dist.archive(&X86_64)?;
     if !options.native {
@@ -95,7 +117,7 @@ pub fn make(options: &Options) -> Result<(), Failure> {
 /// this takes neither minutes nor tools that have to be installed.
 pub fn check_staging() -> Result<(), Failure> {
     let dist = Dist::new(epoch()?)?;
-    dist.manual()?;
+    dist.manual(&mut run_manual())?;
     // An empty file instead of the licences, which take minutes to gather.
     write(&dist.work.join(THIRD_PARTY), "")?;
     write(&dist.work.join(THIRD_PARTY_REPORT), "")?;
@@ -120,7 +142,12 @@ impl Dist {
     /// Makes the folders, and removes the files of an earlier release from them.
     fn new(epoch: String) -> Result<Self, Failure> {
         let target = target_folder()?;
-        let [out, work] = ["dist", "dist-work"].map(|name| target.join(name));
+        Self::within(target.join("dist"), target.join("dist-work"), epoch)
+    }
+
+    /// The same with these folders.
+    fn within(out: PathBuf, work: PathBuf, epoch: String) -> Result<Self, Failure> {
+        let target = target_folder()?;
         for folder in [&out, &work] {
             remove(folder)?;
             create(folder)?;

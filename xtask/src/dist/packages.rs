@@ -1,5 +1,6 @@
 //! The `.deb` and `.rpm` packages.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -64,10 +65,10 @@ impl Dist {
     }
 
     /// The libraries' packages that a program needs. cargo-deb (`$auto`) finds them, and their lowest versions, only where
-    /// these packages are installed: for x86-64. They are the same for arm64, which takes them from the package for
-    /// x86-64.
+    /// these packages are installed: for this machine's architecture. They are the same for arm64, which takes them from
+    /// the package for x86-64.
     fn depends(&self, name: &str, arch: &Arch) -> Result<String, Failure> {
-        if arch.name == X86_64.name {
+        if arch.name == env::consts::ARCH {
             return Ok("$auto, libgcc-s1".to_owned());
         }
         let package = self.out.join(deb_name(name, &X86_64));
@@ -145,16 +146,16 @@ impl Dist {
         }
         copy(&folder.join("CHANGELOG.md"), &folder.join("changelog"))?;
         gzip(&folder.join("changelog"))?;
-        let date = self.time("-R")?;
-        let entry = format!(
-            "{name} ({VERSION}-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- {MAINTAINER}  {date}\n"
-        );
-        write(&folder.join("changelog.Debian"), &entry)?;
         Ok(folder)
     }
 
     /// Make the `.deb` and the `.rpm` package of the files in a package's folder.
     fn pack(&self, name: &str, folder: &Path, arch: &Arch) -> Result<(), Failure> {
+        let date = self.time("-R")?;
+        let entry = format!(
+            "{name} ({VERSION}-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- {MAINTAINER}  {date}\n"
+        );
+        write(&folder.join("changelog.Debian"), &entry)?;
         let target = arch.target();
         let deb = self.out.join(deb_name(name, arch));
         let rpm = self.out.join(format!("{name}-{VERSION}-1.{}.rpm", arch.name));
@@ -199,7 +200,7 @@ const METRICS_PORTS: [(&str, u16); 5] = [
 ];
 
 /// A command's `description` in its `Cargo.toml`.
-fn summary(name: &str) -> Result<String, Failure> {
+pub fn summary(name: &str) -> Result<String, Failure> {
     let manifest = read(&workspace(name).join("Cargo.toml"))?;
     let summary = manifest.lines().find_map(|line| line.strip_prefix("description = \"")?.strip_suffix('"'));
     summary.map(str::to_owned).ok_or_else(|| Failure(format!("{name} has no description")))

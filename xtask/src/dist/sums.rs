@@ -39,6 +39,7 @@ impl Dist {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.current_dir(&folder).env("CARGO_TARGET_DIR", folder.join("elsewhere"));
         command.args(["xtask", "dist"]).args(options.native.then_some("--native"));
+        command.args(options.source.then_some("--source"));
         run(&mut command)?;
         let (first, second) = (read(&self.out.join(SUMS))?, read(&folder.join("elsewhere/dist").join(SUMS))?);
         let different: Vec<_> =
