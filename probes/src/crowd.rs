@@ -127,6 +127,8 @@ pub fn jitter(count: u32) -> io::Result<Crowd<jitter::Programs>> {
 pub fn streamutil(count: u32) -> io::Result<Crowd<streamutil::Programs>> {
     type Of = Stream<streamutil::RawStream>;
     let (tables, table) = streams::<streamutil::RawAssoc, streamutil::RawStream>(count)?;
+    // No message waits: else time would go by in each stream.
+    let at = offset_of!(Of, stats);
     let program = streamutil::Programs {
         tables,
         sizes: None,
@@ -134,7 +136,7 @@ pub fn streamutil(count: u32) -> io::Result<Crowd<streamutil::Programs>> {
         undelivered: streamutil::Baseline::new(0),
         interval_began: Duration::ZERO,
     };
-    Ok(Crowd::new(program, table, stats_of::<streamutil::RawStream>(offset_of!(Of, stats)), count, &[]))
+    Ok(Crowd::new(program, table, at..at + streamutil::WAITING, count, &[]))
 }
 
 impl<P: Program> Crowd<P> {
