@@ -164,6 +164,32 @@ impl<'a, P: Probe, R: Report<Record = P::Record, Row = P::Row>> Run<'a, P, R> {
         Self { exporter, text_file, ..self }
     }
 
+    /// Returns this run with metrics, as the flags say: for a measurement.
+    #[cfg(any(test, feature = "fuzz"))]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_own_metrics(self) -> Self {
+        let exporter = Exporter::new(self.report.metrics(), &self.common.metrics);
+        self.with_metrics(Some(exporter), None)
+    }
+
+    /// The probe: for a measurement.
+    #[cfg(any(test, feature = "fuzz"))]
+    #[doc(hidden)]
+    pub fn probe(&self) -> &P {
+        &self.probe
+    }
+
+    /// Returns the text of all metrics, as a scrape gets it: for a measurement.
+    ///
+    /// # Errors
+    /// Where the kernel cannot be read.
+    #[cfg(any(test, feature = "fuzz"))]
+    #[doc(hidden)]
+    pub fn scrape(&mut self) -> Result<String> {
+        self.exposition(TextFormat::OpenMetrics)
+    }
+
     /// What this run needs after confinement, with these sockets and this terminal.
     pub(crate) fn needs(&self, sockets: Vec<RawFd>, terminal: Option<RawFd>) -> Needs<'_> {
         Needs { sockets, text_file: self.text_file.as_ref(), terminal }

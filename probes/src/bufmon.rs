@@ -420,7 +420,7 @@ const NOW_SINCE: usize = STATE + offset_of!(RawState, now.since_ns);
 /// Offset in an entry of the time, in ns, at which the peer closed its window; 0 while it is open.
 const ZERO_WINDOW: usize = STATE + offset_of!(RawState, zero_window_ns);
 /// Offset in an entry of the time, in ns, since which the present limit of the sender holds; 0: not known yet.
-const LIMITED_SINCE: usize = STATE + offset_of!(RawState, limited_since_ns);
+pub(crate) const LIMITED_SINCE: usize = STATE + offset_of!(RawState, limited_since_ns);
 /// Offset in an entry of the program's own state.
 const STATE: usize = offset_of!(Entry<RawState, RawStats>, state);
 

@@ -140,7 +140,9 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         let len = settings.entry_mask + 1;
         let mut entries = Self::map(&table_map(object, "entries")?, len)?;
         entries.owners = Owners::new(object, config)?;
-        entries.seen = vec![0; if config.metrics { len as usize } else { 0 }];
+        if config.metrics {
+            entries.keep_seen();
+        }
         entries.frees = !config.rows;
         if config.gathers_more() {
             entries.hists = Some(Hists::new(object, "hists", len, hists, config)?);
@@ -156,6 +158,11 @@ impl<State: FromBytes + Copy, Stats: FromBytes + Copy> Entries<State, Stats> {
         let (known, gone) = (vec![None; len as usize], vec![0; size_of::<Stats>() / 8]);
         let table = Table::writable(table, len)?;
         Ok(Self { table, known, owners: None, gone, hists: None, seen: Vec::new(), frees: false })
+    }
+
+    /// Remembers from now on which state of each entry [`Entries::changed`] has handed out.
+    pub(crate) fn keep_seen(&mut self) {
+        self.seen = vec![0; self.table.len()];
     }
 
     /// Returns the statistics since the start of every entry that was not idle since then and is due. With [`Due::All`]
@@ -426,6 +433,12 @@ pub(crate) fn window<State, Stats: Copy>(entry: &Entry<State, Stats>, number: u3
     (window.epoch == number).then_some(window.stats)
 }
 
+/// The octaves of some of an entry's histograms, whose bytes these are.
+pub(crate) fn octaves(hists: &[u8], which: &[usize]) -> Result<Vec<Octaves>, Error> {
+    let hists = <[Hist]>::ref_from_bytes(hists).map_err(|_| malformed())?;
+    Ok(which.iter().filter_map(|which| hists.get(*which)).map(Octaves::of).collect())
+}
+
 /// Histograms of entries (`hists.h`). They are read by system calls: mapped, all of them would count as
 /// memory of this process.
 pub(crate) struct Hists {
@@ -443,8 +456,7 @@ impl Hists {
     pub(crate) fn octaves(&self, of: EntryRef, which: &[usize]) -> Result<Vec<Octaves>, Error> {
         let mut bytes = vec![0; self.hists * size_of::<Hist>()];
         self.map.lookup_into(&of.index.to_ne_bytes(), &mut bytes, MapFlags::ANY)?;
-        let hists = <[Hist]>::ref_from_bytes(&bytes).map_err(|_| malformed())?;
-        Ok(which.iter().filter_map(|which| hists.get(*which)).map(Octaves::of).collect())
+        octaves(&bytes, which)
     }
 
     /// The histograms of `entries` entries, `hists` of each, in the map `name` of loaded programs.

@@ -11,6 +11,9 @@ mod background;
 #[cfg(feature = "map-btf")]
 mod btf_map;
 pub mod bufmon;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod crowd;
 mod dist;
 mod entries;
 mod error;

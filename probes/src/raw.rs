@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// An IP address and a port: `struct endpoint_addr` of `assoc.h`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, FromBytes)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct EndpointAddr {
     /// Address in network byte order; an IPv4 address takes the first four bytes.
     pub ip: [u8; 16],
@@ -19,7 +19,7 @@ pub struct EndpointAddr {
 
 /// Identity of a path or of an association: `struct identity` of `assoc.h`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, FromBytes)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes)]
 pub struct Identity {
     /// Association id.
     pub assoc_id: u32,

@@ -174,8 +174,16 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
     pub(crate) fn new(object: &Object, settings: &Settings, config: &Config) -> Result<Self, Error> {
         let (assocs, pool) = (table_map(object, "assocs")?, table_map(object, "streams")?);
         let tables = Self::map(&assocs, pool.as_fd().try_clone_to_owned()?, settings.stream_mask + 1)?;
-        let seen = vec![0; if config.metrics { tables.len as usize } else { 0 }];
-        Ok(Self { owners: Owners::new(object, config)?, seen, ..tables })
+        let mut tables = Self { owners: Owners::new(object, config)?, ..tables };
+        if config.metrics {
+            tables.keep_seen();
+        }
+        Ok(tables)
+    }
+
+    /// Remembers from now on which state of each stream [`Tables::changed`] has handed out.
+    pub(crate) fn keep_seen(&mut self) {
+        self.seen = vec![0; self.len as usize];
     }
 
     /// Maps the tables of associations and of streams, of `len` entries each.
@@ -318,10 +326,19 @@ impl<A: FromBytes + Copy, S: FromBytes + Copy> Tables<A, S> {
         (assoc.generation != 0 && assoc.generation != TAKEN).then_some(assoc)
     }
 
+    /// Number of an association's events, without a copy of its entry; `None` if that is free or being made.
+    fn events(&self, index: usize) -> Option<u64> {
+        let [generation, _] = halves(self.assocs.word(index, offset_of!(Assoc<A>, generation))?);
+        if generation == 0 || generation == TAKEN {
+            return None;
+        }
+        self.assocs.word(index, offset_of!(Assoc<A>, events))
+    }
+
     /// Returns how many events were seen, evicted and skipped.
     pub(crate) fn accounting(&self, counted: &RawAccounting, misses: u64) -> Accounting {
         let skipped = |reason, sentence, count| Skipped { reason, sentence, count };
-        let events: u64 = (0..self.assocs.len()).filter_map(|index| Some(self.assoc(index)?.events)).sum();
+        let events: u64 = (0..self.assocs.len()).filter_map(|index| self.events(index)).sum();
         Accounting {
             events: events + counted.events_gone,
             lost: 0,

@@ -135,6 +135,10 @@ pub(crate) struct RawAssoc {
     pad: [u8; 7],
 }
 
+/// Where the number of a stream's messages that wait lies; before it, all are counters and times.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) const WAITING: usize = offset_of!(RawStream, waiting);
+
 /// Statistics of a stream: `struct stream_stats` of `streamutil.bpf.c`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes)]

@@ -215,6 +215,14 @@ impl<Row> Values<Row> {
         }
     }
 
+    /// How many numbers the model keeps for an entry.
+    pub(crate) fn numbers(&self) -> usize {
+        match self {
+            Self::Counters { of, .. } => of.len(),
+            _ => 1,
+        }
+    }
+
     /// How many series a label set has.
     pub(crate) fn series(&self) -> usize {
         match self {

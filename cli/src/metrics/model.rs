@@ -4,10 +4,12 @@
 //! the last change is added to a sum of the label set. So a sum never falls, whatever ends or is evicted.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet, HashMap},
     mem,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -57,7 +59,9 @@ pub(crate) struct Model<Row: 'static> {
     /// Index of each label set, by its text.
     by_text: HashMap<String, usize>,
     /// What was last seen of each path, association or stream, by its place in the kernel side's table.
-    entries: BTreeMap<u32, Entry>,
+    entries: Vec<Option<Box<Entry>>>,
+    /// The id of an association whose begin may come later, and the place of an entry of it.
+    strays: BTreeSet<(u32, u32)>,
     /// The associations that live, by their ids.
     living: HashMap<u32, Living>,
     /// Associations that have no series of their own, as there was no room.
@@ -67,6 +71,8 @@ pub(crate) struct Model<Row: 'static> {
 /// A label set, with its sums.
 struct Set {
     labels: String,
+    /// True for the set of those that have no series of their own.
+    is_rest: bool,
     /// The sums of each metric of rows, one after the other: [`Values::sums`] of them for each.
     sums: Vec<u128>,
     /// The counts of each histogram of rows.
@@ -76,7 +82,7 @@ struct Set {
     handshake_sum: u128,
     /// Number of associations that live.
     living: u64,
-    /// When the label set was last used.
+    /// When an association last got this label set, or lost it.
     used: Instant,
 }
 
@@ -87,9 +93,9 @@ struct Entry {
     set: usize,
     has_ended: bool,
     /// True while the association lives: its end may be known before that of its paths and streams.
-    lives: bool,
+    lives: Rc<Cell<bool>>,
     path: Option<IpAddr>,
-    /// The last numbers of each metric of rows, one after the other: [`Values::sums`] numbers since the start, or one
+    /// The last numbers of each metric of rows, one after the other: [`Values::numbers`] numbers since the start, or one
     /// value.
     numbers: Vec<Option<u64>>,
     octaves: Vec<Octaves>,
@@ -100,7 +106,14 @@ struct Living {
     id: Identity,
     began_here: bool,
     set: usize,
+    /// What the labels of the set were made of.
+    labelled: Labelled,
+    /// True until the association ends.
+    lives: Rc<Cell<bool>>,
 }
+
+/// What the labels of an association are made of, beside its id and who has begun it: payload protocol, addresses.
+type Labelled = (Option<u32>, Option<SocketAddr>, Option<SocketAddr>);
 
 impl<Row> Model<Row> {
     pub(crate) fn new(metrics: &'static Metrics<Row>, labels: Labels, max_series: u32) -> Self {
@@ -120,7 +133,8 @@ impl<Row> Model<Row> {
             room_of_paths,
             sets: Vec::new(),
             by_text: HashMap::new(),
-            entries: BTreeMap::new(),
+            entries: Vec::new(),
+            strays: BTreeSet::new(),
             living: HashMap::new(),
             folded: 0,
         }
@@ -134,44 +148,33 @@ impl<Row> Model<Row> {
     /// Adds a change to the sums of its label set.
     pub(crate) fn add(&mut self, change: &Change<Row>) {
         let id = (self.metrics.id)(&change.row);
-        let known = self.living.get(&id.assoc_id).map(|living| living.began_here);
-        let set = self.set(id, known.unwrap_or(id.began_here));
-        if let Some(living) = self.living.get_mut(&id.assoc_id) {
-            living.id.payload_protocol = id.payload_protocol.or(living.id.payload_protocol);
-            living.id.owner = id.owner.clone().or_else(|| living.id.owner.take());
-            if living.set != set {
-                self.sets[living.set].living -= 1;
-                self.sets[set].living += 1;
-                living.set = set;
-            }
-        }
-        let (path, assoc_id) = (id.path, id.assoc_id);
-        let before = self.entries.remove(&change.place).filter(|entry| entry.serial == change.serial);
+        let set = self.set_of_change(id);
+        let mut entry = self.entry(change, id, set);
         let sums = &mut self.sets[set];
-        let mut numbers = Vec::with_capacity(sums.sums.len());
+        let mut numbers = entry.numbers.iter_mut();
         let (mut at, mut histograms) = (0, 0);
         for metric in self.metrics.of_rows {
-            let last = |at: usize| before.as_ref().and_then(|entry| *entry.numbers.get(at)?).unwrap_or(0);
-            let here = numbers.len();
             match &metric.values {
-                Values::Counter(of) => numbers.push(grow(&mut sums.sums[at], of(&change.row), last(here))),
+                Values::Counter(of) => grow(&mut sums.sums[at], of(&change.row), numbers.next()),
                 Values::Counters { of, .. } => {
-                    for (n, (_, of)) in of.iter().enumerate() {
-                        numbers.push(grow(&mut sums.sums[at + n], of(&change.row), last(here + n)));
+                    for (sum, (_, of)) in sums.sums[at..].iter_mut().zip(*of) {
+                        grow(sum, of(&change.row), numbers.next());
                     }
                 }
                 Values::Divided { of, .. } => {
                     let (number, cause) = of(&change.row);
-                    numbers.push(grow(&mut sums.sums[at + cause], number, last(here)));
+                    grow(&mut sums.sums[at + cause], number, numbers.next());
                 }
-                Values::LargestOfPaths(of) | Values::Least(of) => numbers.push(of(&change.row)),
-                Values::Fullest { of, .. } => numbers.push(of(&change.row).map(pair)),
-                Values::InState { of, .. } => numbers.push(of(&change.row).map(|state| state as u64)),
+                Values::LargestOfPaths(of) | Values::Least(of) => replace(numbers.next(), of(&change.row)),
+                Values::Fullest { of, .. } => replace(numbers.next(), of(&change.row).map(pair)),
+                Values::InState { of, .. } => {
+                    replace(numbers.next(), of(&change.row).map(|state| state as u64));
+                }
                 Values::Histogram { sum, .. } => {
-                    numbers.push(grow(&mut sums.sums[at], nanoseconds(sum(&change.row)), last(here)));
+                    grow(&mut sums.sums[at], nanoseconds(sum(&change.row)), numbers.next());
                     if let Some(now) = change.octaves.get(histograms) {
-                        let before = before.as_ref().and_then(|entry| entry.octaves.get(histograms));
-                        let new = now.since(before.unwrap_or(&Octaves::default()));
+                        let before = entry.octaves.get(histograms).copied().unwrap_or_default();
+                        let new = now.since(&before);
                         sums.octaves[histograms].iter_mut().zip(new).for_each(|(sum, new)| *sum += new);
                     }
                     histograms += 1;
@@ -179,11 +182,75 @@ impl<Row> Model<Row> {
             }
             at += metric.values.sums();
         }
-        let Change { serial, has_ended, ref octaves, .. } = *change;
-        let lives = self.living.contains_key(&assoc_id);
-        let entry =
-            Entry { serial, assoc_id, set, has_ended, lives, path, numbers, octaves: octaves.clone() };
-        self.entries.insert(change.place, entry);
+        entry.octaves.clone_from(&change.octaves);
+        if let Some(place) = self.entries.get_mut(change.place as usize) {
+            *place = Some(entry);
+        }
+    }
+
+    /// The label set of a change. While an association lives, and nothing new is known that its labels say, that is the one
+    /// it has: nothing is formatted.
+    fn set_of_change(&mut self, id: &Identity) -> usize {
+        let Some(living) = self.living.get_mut(&id.assoc_id) else { return self.set(id, id.began_here) };
+        if id.owner.is_some() {
+            living.id.owner.clone_from(&id.owner);
+        }
+        living.id.payload_protocol = id.payload_protocol.or(living.id.payload_protocol);
+        let labelled = (living.id.payload_protocol, id.local, id.peer);
+        // What has no series of its own may get one now.
+        if living.labelled == labelled && !self.sets[living.set].is_rest {
+            return living.set;
+        }
+        living.labelled = labelled;
+        let (began_here, payload_protocol) = (living.began_here, living.id.payload_protocol);
+        let set = self.set(&Identity { payload_protocol, ..id.clone() }, began_here);
+        if let Some(living) = self.living.get_mut(&id.assoc_id)
+            && living.set != set
+        {
+            let left = mem::replace(&mut living.set, set);
+            self.leave(left);
+            self.sets[set].living += 1;
+        }
+        set
+    }
+
+    /// Takes the entry of a change out of its place, with its last numbers. A new one has none.
+    fn entry(&mut self, change: &Change<Row>, id: &Identity, set: usize) -> Box<Entry> {
+        let Change { place, serial, has_ended, .. } = *change;
+        if self.entries.len() <= place as usize {
+            self.entries.resize_with(place as usize + 1, || None);
+        }
+        let before = self.entries[place as usize].take();
+        if let Some(before) = &before
+            && (has_ended || before.serial != serial)
+        {
+            self.strays.remove(&(before.assoc_id, place));
+        }
+        if let Some(mut entry) = before.filter(|entry| entry.serial == serial) {
+            (entry.set, entry.path, entry.has_ended) = (set, id.path, has_ended);
+            return entry;
+        }
+        let lives = self.living.get(&id.assoc_id).map(|living| Rc::clone(&living.lives));
+        if lives.is_none() && !has_ended {
+            self.strays.insert((id.assoc_id, place));
+        }
+        let numbers = self.metrics.of_rows.iter().map(|metric| metric.values.numbers()).sum();
+        Box::new(Entry {
+            serial,
+            assoc_id: id.assoc_id,
+            set,
+            has_ended,
+            lives: lives.unwrap_or_default(),
+            path: id.path,
+            numbers: vec![None; numbers],
+            octaves: Vec::new(),
+        })
+    }
+
+    /// An association does not count in this label set any more.
+    fn leave(&mut self, set: usize) {
+        self.sets[set].living -= 1;
+        self.sets[set].used = Instant::now();
     }
 
     /// Adds a begin, restart or end of an association.
@@ -192,13 +259,19 @@ impl<Row> Model<Row> {
         let set = self.set(&event.id, began_here);
         match event.happening {
             Happening::Found | Happening::Up => {
-                self.folded += u64::from(self.is_rest(set));
+                self.folded += u64::from(self.sets[set].is_rest);
                 self.sets[set].living += 1;
-                let living = Living { id: event.id.clone(), began_here, set };
-                if let Some(replaced) = self.living.insert(event.id.assoc_id, living) {
-                    self.sets[replaced.set].living -= 1;
-                }
-                self.set_lives(event.id.assoc_id, true);
+                let labelled = (event.id.payload_protocol, event.id.local, event.id.peer);
+                let lives = match self.living.remove(&event.id.assoc_id) {
+                    Some(replaced) => {
+                        self.leave(replaced.set);
+                        replaced.lives
+                    }
+                    None => Rc::new(Cell::new(true)),
+                };
+                self.find_strays(event.id.assoc_id, &lives);
+                let living = Living { id: event.id.clone(), began_here, set, labelled, lives };
+                self.living.insert(event.id.assoc_id, living);
             }
             Happening::Restart => {
                 if let Some(living) = self.living.get_mut(&event.id.assoc_id) {
@@ -207,9 +280,9 @@ impl<Row> Model<Row> {
             }
             Happening::End => {
                 if let Some(gone) = self.living.remove(&event.id.assoc_id) {
-                    self.sets[gone.set].living -= 1;
+                    self.leave(gone.set);
+                    gone.lives.set(false);
                 }
-                self.set_lives(event.id.assoc_id, false);
             }
             Happening::Failed => {}
         }
@@ -226,9 +299,16 @@ impl<Row> Model<Row> {
         }
     }
 
-    fn set_lives(&mut self, assoc_id: u32, lives: bool) {
-        let entries = self.entries.values_mut().filter(|entry| entry.assoc_id == assoc_id);
-        entries.for_each(|entry| entry.lives = lives);
+    /// Finds the entries that came before the begin of their association.
+    fn find_strays(&mut self, assoc_id: u32, lives: &Rc<Cell<bool>>) {
+        let mut later = self.strays.split_off(&(assoc_id, 0));
+        let mut others = later.split_off(&(assoc_id.saturating_add(1), 0));
+        for (_, place) in later {
+            if let Some(Some(entry)) = self.entries.get_mut(place as usize) {
+                entry.lives = Rc::clone(lives);
+            }
+        }
+        self.strays.append(&mut others);
     }
 
     /// Returns the label set of an association, which it makes if it is new.
@@ -273,6 +353,7 @@ impl<Row> Model<Row> {
         let of_rows = self.metrics.of_rows.iter();
         let histograms = of_rows.clone().filter(|metric| matches!(metric.values, Values::Histogram { .. }));
         let set = Set {
+            is_rest: self.is_rest(&labels),
             labels: labels.clone(),
             sums: vec![0; of_rows.map(|metric| metric.values.sums()).sum()],
             octaves: vec![octaves.clone(); histograms.count()],
@@ -290,10 +371,8 @@ impl<Row> Model<Row> {
             let gone = mem::replace(&mut self.sets[at], set);
             self.by_text.remove(&gone.labels);
             // Paths and streams of this label set may not have ended, as far as the model knows.
-            self.entries
-                .values_mut()
-                .filter(|entry| entry.set == at)
-                .for_each(|entry| entry.has_ended = true);
+            let entries = self.entries.iter_mut().flatten().filter(|entry| entry.set == at);
+            entries.for_each(|entry| entry.has_ended = true);
             at
         };
         self.by_text.insert(labels, at);
@@ -306,9 +385,9 @@ impl<Row> Model<Row> {
         hidden.min_by_key(|(_, set)| set.used).map(|(at, _)| at)
     }
 
-    fn is_rest(&self, set: usize) -> bool {
+    fn is_rest(&self, labels: &str) -> bool {
         let label = if self.labels == Labels::Port { "service_port" } else { "peer" };
-        self.sets[set].labels.contains(&format!("{label}=\"{OTHER}\""))
+        labels.contains(&format!("{label}=\"{OTHER}\""))
     }
 
     /// Services are shown for ever; peers and associations as long as an association of the set lives, and for the time
@@ -358,10 +437,7 @@ impl<Row> Model<Row> {
                 }
             }
             at += metric.values.sums();
-            number += match &metric.values {
-                Values::Counters { of, .. } => of.len(),
-                _ => 1,
-            };
+            number += metric.values.numbers();
         }
     }
 
@@ -374,7 +450,7 @@ impl<Row> Model<Row> {
         if self.labels == Labels::Assoc {
             to.head(&INFO);
             let mut living: Vec<_> =
-                self.living.values().filter(|living| !self.is_rest(living.set)).collect();
+                self.living.values().filter(|living| !self.sets[living.set].is_rest).collect();
             living.sort_unstable_by_key(|living| living.id.assoc_id);
             for living in living {
                 to.sample(INFO.name, "", &info(&living.id), None, 1, Unit::One);
@@ -440,47 +516,12 @@ impl<Row> Model<Row> {
     /// Writes a gauge, in which only paths and associations that live count. `number`: the index of its values in
     /// [`Entry::numbers`].
     fn write_gauge(&self, to: &mut Writer, name: &str, unit: Unit, values: &Values<Row>, number: usize) {
-        let living = self.entries.values().filter(|entry| entry.lives && !entry.has_ended);
-        let values_of = living.filter_map(|entry| Some((entry, (*entry.numbers.get(number)?)?)));
-        // By label set.
-        let mut found = BTreeMap::<(usize, Own), u64>::new();
-        for (entry, value) in values_of {
-            let set = entry.set;
-            match values {
-                Values::InState { names, .. } => {
-                    let state = (value as usize).min(names.len() - 1);
-                    *found.entry((set, Own::State(state))).or_default() += 1;
-                }
-                Values::Least(_) => {
-                    let least = found.entry((set, Own::None)).or_insert(value);
-                    *least = value.min(*least);
-                }
-                Values::Fullest { .. } => {
-                    let fullest = found.entry((set, Own::None)).or_insert(value);
-                    if is_fuller(value, *fullest) {
-                        *fullest = value;
-                    }
-                }
-                _ => {
-                    let own = match self.labels {
-                        Labels::Port => Own::None,
-                        _ => Own::Path(entry.path),
-                    };
-                    let is_full = found.len() >= self.room_of_paths && !found.contains_key(&(set, own));
-                    let own = if own != Own::None && is_full { Own::OtherPath } else { own };
-                    let largest = found.entry((set, own)).or_insert(value);
-                    *largest = value.max(*largest);
-                }
-            }
-        }
-        if let Values::InState { names, .. } = values {
-            let sets: BTreeSet<_> = found.keys().map(|(set, _)| *set).collect();
-            for (set, state) in sets.into_iter().flat_map(|set| (0..names.len()).map(move |n| (set, n))) {
-                found.entry((set, Own::State(state))).or_default();
-            }
-        }
-        let mut found: Vec<_> =
-            found.into_iter().map(|((set, own), value)| (&*self.sets[set].labels, own, value)).collect();
+        let living = self.entries.iter().flatten().filter(|entry| entry.lives.get() && !entry.has_ended);
+        let values_of = living.filter_map(|entry| Some((&**entry, (*entry.numbers.get(number)?)?)));
+        let mut found = match values {
+            Values::LargestOfPaths(_) if self.labels != Labels::Port => self.largest_of_paths(values_of),
+            _ => self.of_sets(values, values_of),
+        };
         found.sort_unstable_by_key(|(labels, own, _)| (*labels, *own));
         let names = values.own_label();
         for (labels, own, value) in found {
@@ -502,6 +543,55 @@ impl<Row> Model<Row> {
             to.sample(name, "", labels, extra, value, unit);
         }
     }
+
+    /// The values that a metric has in each label set.
+    fn of_sets<'a>(
+        &'a self,
+        values: &Values<Row>,
+        values_of: impl Iterator<Item = (&'a Entry, u64)>,
+    ) -> Vec<(&'a str, Own, u64)> {
+        let states = match values {
+            Values::InState { names, .. } => Some(names.len()),
+            _ => None,
+        };
+        let each = states.unwrap_or(1).max(1);
+        // For each label set as many as there are states.
+        let mut found = vec![None; self.sets.len() * each];
+        for (entry, value) in values_of {
+            let state = if states.is_some() { (value as usize).min(each - 1) } else { 0 };
+            let Some(found) = found.get_mut(entry.set * each + state) else { continue };
+            *found = Some(match (values, *found) {
+                (Values::InState { .. }, count) => count.unwrap_or(0) + 1,
+                (Values::Least(_), Some(least)) => least.min(value),
+                (Values::LargestOfPaths(_), Some(largest)) => largest.max(value),
+                (Values::Fullest { .. }, Some(fullest)) if !is_fuller(value, fullest) => fullest,
+                _ => value,
+            });
+        }
+        let of_set = |(set, found): (&'a Set, &[Option<u64>])| -> Vec<_> {
+            let is_here = found.iter().any(Option::is_some);
+            let all = found.iter().enumerate().filter(|_| is_here);
+            let own = |state| if states.is_some() { Own::State(state) } else { Own::None };
+            all.map(|(state, value)| (&*set.labels, own(state), value.unwrap_or(0))).collect()
+        };
+        self.sets.iter().zip(found.chunks(each)).flat_map(of_set).collect()
+    }
+
+    /// The largest value of each path.
+    fn largest_of_paths<'a>(
+        &'a self,
+        values_of: impl Iterator<Item = (&'a Entry, u64)>,
+    ) -> Vec<(&'a str, Own, u64)> {
+        let mut found = BTreeMap::<(usize, Own), u64>::new();
+        for (entry, value) in values_of {
+            let own = Own::Path(entry.path);
+            let is_full = found.len() >= self.room_of_paths && !found.contains_key(&(entry.set, own));
+            let largest =
+                found.entry((entry.set, if is_full { Own::OtherPath } else { own })).or_insert(value);
+            *largest = value.max(*largest);
+        }
+        found.into_iter().map(|((set, own), value)| (&*self.sets[set].labels, own, value)).collect()
+    }
 }
 
 /// The value of the label that only one metric has.
@@ -517,12 +607,20 @@ enum Own {
     OtherPath,
 }
 
-/// Adds to `sum` by how much `number` exceeds its last value. Returns the value to compare with the next time: the
-/// larger of the two. A number may fall, as when a send only seemed to wait: then it counts again only once it exceeds
-/// its old value.
-fn grow(sum: &mut u128, number: u64, last: u64) -> Option<u64> {
-    *sum += u128::from(number.saturating_sub(last));
-    Some(number.max(last))
+/// Adds to `sum` by how much `number` exceeds its last value. Then the last value is the larger of the two. A number may
+/// fall, as when a send only seemed to wait: then it counts again only once it exceeds its old value.
+fn grow(sum: &mut u128, number: u64, last: Option<&mut Option<u64>>) {
+    let Some(last) = last else { return };
+    let before = last.unwrap_or(0);
+    *sum += u128::from(number.saturating_sub(before));
+    *last = Some(number.max(before));
+}
+
+/// Puts a number in the place of its last value.
+fn replace(last: Option<&mut Option<u64>>, number: Option<u64>) {
+    if let Some(last) = last {
+        *last = number;
+    }
 }
 
 /// Two numbers as one, for [`Entry::numbers`].

@@ -570,6 +570,52 @@ fn what_has_ended_has_no_paths() {
     assert_eq!(states(&exporter), 0);
 }
 
+/// A row may come before the begin of its association, and an association that is found may be known already.
+#[test]
+fn a_begin_may_come_late_and_twice() {
+    let mut exporter = Exporter::new(&METRICS, &flags(Labels::Port, 2000));
+    let change = |serial| {
+        let row = Row { id: identity(1), rto: 5, ..Row::default() };
+        Change { place: 1, serial, has_ended: false, row, octaves: vec![Octaves::of_times(&[])] }
+    };
+    let series = |exporter: &Exporter<Row>, name: &str| {
+        let samples = parse(&text(exporter, TextFormat::Prometheus));
+        samples.iter().filter(|(sample, _)| sample.0 == name).map(|(_, value)| *value).collect::<Vec<_>>()
+    };
+    exporter.add(&change(1));
+    assert_eq!(series(&exporter, "sctp_rto_seconds"), [0.0; 0]);
+    exporter.happened(&event(1, Happening::Up, None));
+    assert_eq!(series(&exporter, "sctp_rto_seconds"), [5e-9]);
+    exporter.happened(&event(1, Happening::Found, None));
+    exporter.add(&change(2));
+    assert_eq!(series(&exporter, "sctp_rto_seconds"), [5e-9]);
+    assert_eq!(series(&exporter, "sctp_associations"), [1.0]);
+    exporter.happened(&event(1, Happening::End, Some(Reason::Shutdown)));
+    assert_eq!(series(&exporter, "sctp_rto_seconds"), [0.0; 0]);
+    // Another association has this id.
+    exporter.happened(&event(1, Happening::Up, None));
+    assert_eq!(series(&exporter, "sctp_rto_seconds"), [0.0; 0]);
+    assert_eq!(series(&exporter, "sctp_associations"), [1.0]);
+}
+
+/// Once the protocol of an association is known, what comes counts there, and nothing that came before moves.
+#[test]
+fn an_association_gets_the_labels_of_its_protocol() {
+    let mut exporter = Exporter::new(&METRICS, &flags(Labels::Port, 2000));
+    let with = |payload_protocol| Identity { payload_protocol, ..identity(2) };
+    exporter.happened(&AssocEvent { id: with(None), ..event(2, Happening::Up, None) });
+    for (payload_protocol, count) in [(None, 3), (Some(60), 5), (Some(60), 6), (None, 10)] {
+        let row = Row { id: with(payload_protocol), count, ..Row::default() };
+        exporter.add(&Change { place: 0, serial: 1, has_ended: false, row, octaves: Vec::new() });
+    }
+    let samples = parse(&text(&exporter, TextFormat::Prometheus));
+    let of = |name: &str, protocol| {
+        samples[&(name.to_owned(), labels([("service_port", "38412"), ("protocol", protocol)]))]
+    };
+    assert_eq!(["unknown", "NGAP"].map(|protocol| of("sctp_count_total", protocol)), [3.0, 7.0]);
+    assert_eq!(["unknown", "NGAP"].map(|protocol| of("sctp_associations", protocol)), [0.0, 1.0]);
+}
+
 /// With the labels of services, a scrape's size does not grow with the number of associations.
 #[test]
 fn ten_thousand_associations_are_a_small_scrape() {
