@@ -15,7 +15,7 @@ pub const RULES: &[Rule<Evidence>] = &[
             code: "rto_below_sack_delay",
             premises: "T3-rtx expired; the peer named at least half of the chunks sent again as duplicates, and at least \
                 2; the RTO was at most 500 ms, as long as a peer may hold back its SACK; nothing was sent again for missing \
-                reports; since the last expiry the path answered as quickly as before",
+                reports; since the last expiry the path answered as quickly as before, and within that RTO",
             sentence: "T3-rtx has data sent again that the peer has, and the RTO is shorter than a peer may hold back its \
                 SACK",
             cure: "RTO.Min above the peer's SACK delay, or both lower (net.sctp.rto_min, the peer's net.sctp.sack_timeout)",
@@ -92,7 +92,9 @@ fn rto_below_sack_delay(e: &Evidence) -> Option<Figures> {
     let expiries = e.expiries?;
     let is_needless = e.counts.spurious >= FEWEST && 2 * e.counts.spurious >= e.counts.rtx_for_path;
     let is_short = expiries.shortest <= LONGEST_SACK_DELAY;
-    (is_needless && is_short && only_t3(e) && is_well(e)?).then(|| figures(e))
+    // Else the RTO is shorter than the round trip alone (RTO.Max is): the peer's SACK delay is not why.
+    let is_within = e.answer? <= expiries.shortest;
+    (is_needless && is_short && is_within && only_t3(e) && is_well(e)?).then(|| figures(e))
 }
 
 fn sacks_lost(e: &Evidence) -> Option<Figures> {
@@ -240,6 +242,11 @@ mod tests {
         ];
         silent(short_rto, changes);
         silent(lost_sacks, changes);
+        // The round trip alone takes longer than the RTO.
+        silent(
+            || Evidence { answer: Some(millis(52)), ..needless(millis(52)) },
+            &[|e| e.expiries.iter_mut().for_each(|expiries| expiries.shortest = millis(51))],
+        );
         // Most of what was sent again was lost.
         silent(short_rto, &[|e| e.counts.rtx_for_path = 5]);
         silent(lost_sacks, &[|e| e.counts.early_acks = 1]);
