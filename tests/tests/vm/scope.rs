@@ -37,10 +37,12 @@ const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths",
 
 /// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes long, or repeats another case with
 /// kprobes or with another command of the same family.
-const LONG: [&str; 32] = [
+const LONG: [&str; 34] = [
     "containers",
     "live",
     "metrics-kprobe",
+    "metrics-load",
+    "metrics-prometheus",
     "bufmon-limited-kprobe",
     "recv-wait-kprobe",
     "no-samples-kprobe",
