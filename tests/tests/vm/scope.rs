@@ -37,13 +37,15 @@ const SUBSET: [&str; 6] = ["loss", "full-speed", "idata-fragments", "two-paths",
 
 /// Cases on 6.12 that [`Scope::Ci`] leaves out: each takes long, or repeats another case with
 /// kprobes or with another command of the same family.
-const LONG: [&str; 37] = [
+const LONG: [&str; 39] = [
     "containers",
     "ftrace-off-later",
     "lockdown",
     "live",
     "live-tmux",
     "metrics-kprobe",
+    "metrics-load",
+    "metrics-prometheus",
     "bufmon-limited-kprobe",
     "recv-wait-kprobe",
     "no-samples-kprobe",

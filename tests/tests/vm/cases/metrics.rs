@@ -77,10 +77,11 @@ pub fn add(suite: &mut Suite) {
 }
 
 /// The samples of a text: by name, labels in braces included.
-struct Scrape(BTreeMap<String, f64>);
+pub struct Scrape(pub BTreeMap<String, f64>);
 
 impl Scrape {
-    fn read(folder: &Path, name: &str) -> Result<Self> {
+    /// Reads a text from a file.
+    pub fn read(folder: &Path, name: &str) -> Result<Self> {
         let text = text(&folder.join(name))?;
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let samples = lines.map(|line| {
@@ -91,7 +92,7 @@ impl Scrape {
     }
 
     /// The sum of all series of this name that have this label.
-    fn sum(&self, name: &str, label: &str) -> f64 {
+    pub fn sum(&self, name: &str, label: &str) -> f64 {
         let of = |series: &str| series.split('{').next() == Some(name) && series.contains(label);
         self.0.iter().filter(|(series, _)| of(series)).map(|(_, value)| value).sum()
     }
@@ -128,7 +129,8 @@ fn check(folder: &Path) -> Result<()> {
         let ends = file.sum("sctp_association_ends_total", "reason=\"shutdown\"");
         ensure!(ends == 6.0 && file.sum("sctp_association_ends_total", "") == ends, "{tool}: {ends} ends");
     }
-    check_capture(folder)?;
+    let [streamutil, rto] = ["streamutil.prom", "rto.prom"].map(|name| Scrape::read(folder, name));
+    check_capture(folder, &streamutil?, &rto?)?;
     check_kernel(folder)?;
     check_plain(folder)?;
     eprintln!("    {compared} sums are those of JSON");
@@ -136,7 +138,7 @@ fn check(folder: &Path) -> Result<()> {
 }
 
 /// What JSON has as the sum of the summaries of all associations, the metrics have, too.
-fn check_json(folder: &Path, tool: &str, file: &Scrape) -> Result<usize> {
+pub fn check_json(folder: &Path, tool: &str, file: &Scrape) -> Result<usize> {
     let rows: Vec<Value> = of_type(folder, tool, "summary")?;
     ensure!(!rows.is_empty(), "{tool}: no summaries");
     let sum = |key: &str| -> f64 { rows.iter().filter_map(|row| row[key].as_f64()).sum() };
@@ -177,8 +179,8 @@ fn check_json(folder: &Path, tool: &str, file: &Scrape) -> Result<usize> {
 }
 
 /// Chunks and bytes that left the sender, chunks sent again, and intervals between arrivals are those of the capture.
-fn check_capture(folder: &Path) -> Result<()> {
-    let file = Scrape::read(folder, "streamutil.prom")?;
+/// The clients have sent 300 messages in each of three associations, twice.
+pub fn check_capture(folder: &Path, streamutil: &Scrape, rto: &Scrape) -> Result<()> {
     let sent: Vec<_> =
         flows(&captured(folder, &["a0"])?).into_iter().filter(|f| f.destination_port == 5000).collect();
     let streams = || sent.iter().flat_map(|flow| flow.streams.values());
@@ -186,10 +188,10 @@ fn check_capture(folder: &Path) -> Result<()> {
     // Each client ends with a farewell.
     ensure!(chunks == 2 * 3 * (300 + 1), "{chunks} chunks in the capture");
     let found = ["sctp_sent_bytes_total", "sctp_sent_chunks_total"]
-        .map(|name| file.sum(name, "service_port=\"5000\""));
+        .map(|name| streamutil.sum(name, "service_port=\"5000\""));
     ensure!(found == [bytes as f64, chunks as f64], "sent {bytes} bytes in {chunks} chunks, not {found:?}");
     let again: u64 = streams().map(|s| s.rtx_chunks).sum();
-    let found = Scrape::read(folder, "rto.prom")?.sum("sctp_retransmitted_chunks_total", "");
+    let found = rto.sum("sctp_retransmitted_chunks_total", "");
     ensure!(found == again as f64 && again > 0, "{again} chunks sent again, not {found}");
     eprintln!("    {chunks} chunks, {bytes} bytes, {again} sent again");
     Ok(())
