@@ -109,7 +109,8 @@ pub struct Case {
     /// limits the CPU time of the virtual machine's whole run, so that it takes as long as it needs on a host
     /// that is busy; the host's time is limited to `PATIENCE` times that.
     pub limit: Duration,
-    /// Further programs of Debian that the script runs, by name: they are put into the guest's `/sbin`.
+    /// Further programs of Debian that the script runs, by name: they are put into the guest's `/sbin`. Also files that they
+    /// need, by path: these have the same path in the guest.
     pub programs: &'static [&'static str],
 }
 
@@ -241,7 +242,10 @@ impl Vm {
             image.program(program, &format!("bin/{name}"))?;
         }
         for name in cases.iter().flat_map(|case| case.programs) {
-            image.program(&self.arch.program(name)?, &format!("sbin/{name}"))?;
+            match name.strip_prefix('/') {
+                Some(path) => image.file(Path::new(name), path)?,
+                None => image.program(&self.arch.program(name)?, &format!("sbin/{name}"))?,
+            }
         }
         for (file, path) in &self.files {
             image.file(file, path)?;
