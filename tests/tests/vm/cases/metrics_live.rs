@@ -97,7 +97,7 @@ const COUNTERS: [&str; 5] = [
 /// Adds the cases.
 pub fn add(suite: &mut Suite) {
     let mut load = Case::new("metrics-load", LOAD);
-    load.limit = Duration::from_secs(300);
+    load.limit = Duration::from_secs(1500);
     suite.add(Series::V6_12, Mode::Icount, load, check_load);
     let configuration = include_str!("../../../../packaging/monitoring/prometheus.yml");
     // The rules are another case's.

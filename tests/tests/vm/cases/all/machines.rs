@@ -206,7 +206,7 @@ fn check_lockdown(folder: &Path) -> Result<()> {
     for tool in TOOLS {
         let said = text(&folder.join(format!("{tool}.err")))?;
         let sentence =
-            said.contains("lockdown=confidentiality") && said.contains("lockdown=integrity, or without");
+            said.contains("locked down (confidentiality)") && said.contains("lockdown=integrity, or without");
         ensure!(sentence && said.trim_end().lines().count() == 1, "{tool}: {said}");
     }
     Ok(())
