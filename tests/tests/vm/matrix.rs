@@ -33,6 +33,8 @@ pub struct Cell {
     pub hooks: &'static str,
     /// Command, without `sctp-`.
     pub tool: &'static str,
+    /// True on a machine in [`Mode::Hardened`](sctptrace_tests::vm::Mode::Hardened), which no table has.
+    pub is_hardened: bool,
 }
 
 /// The table of comparisons of one architecture.
@@ -79,7 +81,11 @@ impl Matrix {
         for &(series, hooks) in compared(self.arch) {
             let series = series.name();
             let cells = TOOLS.map(|tool| {
-                let made = self.comparisons.get(&Cell { series, hooks, tool }).copied().unwrap_or_default();
+                let made = self
+                    .comparisons
+                    .get(&Cell { series, hooks, tool, is_hardened: false })
+                    .copied()
+                    .unwrap_or_default();
                 made.to_string()
             });
             let _ = writeln!(table, "| {series} | {hooks} | {} |", cells.join(" | "));

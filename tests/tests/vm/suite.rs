@@ -128,14 +128,15 @@ impl Suite {
     pub fn compare(&mut self, case: &Case, checks: &[(&'static str, Compare)]) {
         for &(series, hooks) in compared(self.arch) {
             for (tool, _) in checks {
-                *self.comparisons.entry(Cell { series: series.name(), hooks, tool }).or_default() += 1;
+                let cell = Cell { series: series.name(), hooks, tool, is_hardened: false };
+                *self.comparisons.entry(cell).or_default() += 1;
             }
             if !self.scope.has_scenario(&case.name, series, hooks) {
                 self.left_out += 1;
                 continue;
             }
             let name = format!("{}{}-{hooks}", series.name(), self.arch.suffix());
-            self.push(&name, series, Mode::Icount, scenario(case, checks, series, hooks));
+            self.push(&name, series, Mode::Icount, scenario(case, checks, (series, hooks), Mode::Icount));
         }
         for hooks in HOOK_KINDS {
             if self.arch != Arch::X86_64 || !self.scope.has_hardened_scenario(&case.name) {
@@ -144,7 +145,7 @@ impl Suite {
             }
             let (series, mode) = (Series::V6_12, Mode::Hardened);
             let name = format!("{}-{}-{hooks}", series.name(), mode.name());
-            self.push(&name, series, mode, scenario(case, checks, series, hooks));
+            self.push(&name, series, mode, scenario(case, checks, (series, hooks), mode));
         }
     }
 
@@ -221,11 +222,16 @@ impl Suite {
 }
 
 /// A scenario of a machine, and for each command a check that compares it with the truth.
-fn scenario(case: &Case, checks: &[(&'static str, Compare)], series: Series, hooks: &'static str) -> Member {
+fn scenario(
+    case: &Case,
+    checks: &[(&'static str, Compare)],
+    (series, hooks): (Series, &'static str),
+    mode: Mode,
+) -> Member {
     let trials = checks
         .iter()
         .map(|(tool, check)| {
-            let cell = Cell { series: series.name(), hooks, tool };
+            let cell = Cell { series: series.name(), hooks, tool, is_hardened: mode == Mode::Hardened };
             let (check, name) = (Arc::clone(check), case.name.clone());
             let check: Check = Box::new(move |folder| check(&session::folder_of(folder, &name)?, cell));
             (format!("{}-{tool}", case.name), check)

@@ -50,6 +50,10 @@ const KPROBES: (f64, f64) = (40.0, 50.0);
 /// more, and 100 us more for a SACK that causes retransmissions.
 const OTHER_KERNELS: (f64, f64) = (10.0, 100.0);
 
+/// Added to the limits on a hardened kernel, in us. There interrupts have threads, to which the CPU has to switch, and memory
+/// is poisoned and wiped.
+const HARDENED: (f64, f64) = (30.0, 50.0);
+
 /// The largest error that a sample may have, in us. A sample of the wrong SACK or transmission would mostly
 /// have a larger one. At full speed a SACK was seen to wait for 12 ms, while the five commands wrote their
 /// output.
@@ -79,7 +83,8 @@ impl Limits {
             _ if cell.series == "6.12" => (0.0, 0.0),
             _ => OTHER_KERNELS,
         };
-        (self.error_us.0 + more.0, self.error_us.1 + more.1)
+        let hardened = if cell.is_hardened { HARDENED } else { (0.0, 0.0) };
+        (self.error_us.0 + more.0 + hardened.0, self.error_us.1 + more.1 + hardened.1)
     }
 }
 
