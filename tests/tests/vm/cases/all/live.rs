@@ -91,8 +91,8 @@ wait || true
 pub fn add(suite: &mut Suite) {
     suite.add(Series::V6_12, Mode::Icount, Case::new("live", SCRIPT), check);
     let limit = Duration::from_secs(300);
-    // tmux starts only with a locale of UTF-8.
-    let programs = &["tmux", "/usr/lib/locale/C.utf8/LC_CTYPE"];
+    // tmux starts only with a locale of UTF-8, and needs to know its own terminal.
+    let programs = &["tmux", "/usr/lib/locale/C.utf8/LC_CTYPE", "/lib/terminfo/s/screen"];
     let case = Case { limit, programs, ..Case::new("live-tmux", IN_TMUX) };
     suite.add(Series::V6_12, Mode::Icount, case, check_in_tmux);
 }
