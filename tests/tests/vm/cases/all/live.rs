@@ -55,7 +55,7 @@ on_terminal "stty -g >before; sctp-rtt -L -d 2; stty -g >after" >modes.out
 /// the pane (the alternate screen, the cursor, the column), the terminal's modes, and the shell's exit status.
 const IN_TMUX: &str = r#"
 topology; path 10ms
-tm() { tmux -L bed "$@"; }
+tm() { TERM=screen tmux -L bed "$@" </dev/null; }
 pane() { tm display-message -p '#{alternate_on} #{cursor_flag} #{cursor_x}'; }
 tm -f /dev/null new-session -d -x 80 -y 24 sh
 tm send-keys "PS1='> '; clear; echo before the screen" Enter
