@@ -43,12 +43,13 @@ impl Out {
         Self::with(text, Some(stdout.as_fd()), file)
     }
 
-    /// Makes an output of frames to a terminal.
+    /// Makes an output of frames to the terminal on standard output.
     ///
     /// # Errors
     /// Where this process may open no more descriptors.
-    pub(crate) fn frames(terminal: File) -> Result<Self> {
-        let text = Sink::open("the terminal".to_owned(), terminal)?;
+    pub(crate) fn frames() -> Result<Self> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        let text = Sink::open("the terminal".to_owned(), stdout.into())?;
         Ok(Self { text, rows: None, _lock: None, table: Table::default(), has_frames: true })
     }
 

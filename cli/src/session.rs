@@ -74,10 +74,7 @@ impl<'a> Session<'a> {
         }
         kernel::can_trace().map_err(probes::Error::from)?;
         let terminal = common.live.then(Terminal::open).transpose()?;
-        let out = match &terminal {
-            Some(terminal) => Out::frames(terminal.file()?)?,
-            None => Out::new(common.file.as_deref())?,
-        };
+        let out = if common.live { Out::frames()? } else { Out::new(common.file.as_deref())? };
         let resized = |terminal| {
             runtime.block_on(async { Ok::<_, io::Error>((terminal, signal(SignalKind::window_change())?)) })
         };

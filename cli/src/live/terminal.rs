@@ -110,11 +110,6 @@ impl Terminal {
         size.map_or(USUAL, |size| Size { width: size.ws_col.into(), height: size.ws_row.into() })
     }
 
-    /// Another descriptor of the terminal, for frames.
-    pub(crate) fn file(&self) -> io::Result<File> {
-        self.file.try_clone()
-    }
-
     /// The descriptor on which [`IOCTLS`] are made.
     pub(crate) fn descriptor(&self) -> RawFd {
         self.file.as_raw_fd()

@@ -215,7 +215,7 @@ fn child() {
         let signals = Signals::new().unwrap();
         let terminal = Terminal::open().unwrap();
         let resized = signal(SignalKind::window_change()).unwrap();
-        let mut out = Out::frames(terminal.file().unwrap()).unwrap();
+        let mut out = Out::frames().unwrap();
         out.watch().unwrap();
         let mut run = Run::new(&BANNERS, &common, Fake { mode, ended: 0 }, Simple::new(&common), out);
         let stderr = io::stderr().as_fd().try_clone_to_owned().unwrap();
