@@ -139,8 +139,7 @@ impl Prometheus {
     /// # Errors
     /// Where the server does not take the expression.
     pub fn at(&self, expression: &str, time: u64) -> Result<BTreeMap<Series, f64>> {
-        let found = self.ask("query", &[("query", expression), ("time", &time.to_string())])?;
-        found.into_iter().map(|(series, found)| Ok((series, number(&found["value"][1])?))).collect()
+        self.moment(&[("query", expression), ("time", &time.to_string())])
     }
 
     /// The values of each series that an expression has from `from` to `to`, one every `step` seconds.
@@ -169,7 +168,11 @@ impl Prometheus {
     /// # Errors
     /// Where the server does not take the expression.
     pub fn now(&self, expression: &str) -> Result<BTreeMap<Series, f64>> {
-        let found = self.ask("query", &[("query", expression)])?;
+        self.moment(&[("query", expression)])
+    }
+
+    fn moment(&self, arguments: &[(&str, &str)]) -> Result<BTreeMap<Series, f64>> {
+        let found = self.ask("query", arguments)?;
         found.into_iter().map(|(series, found)| Ok((series, number(&found["value"][1])?))).collect()
     }
 
