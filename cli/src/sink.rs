@@ -45,10 +45,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long to sleep where a stream counts as ready and takes nothing, so that asking again does not take a whole CPU.
 const NOT_READY: Duration = Duration::from_millis(1);
 
-/// Opens a terminal anew, so that a write to it does not wait. A terminal that is stopped (Ctrl-S), or whose other end
-/// nobody reads, may be ready for a few bytes only: a longer write then waits for good. Non-blocking mode belongs to the
-/// open file description, and the shell needs a blocking one: so this command needs a description of its own. Returns
-/// `file` itself if it is no terminal, or cannot be opened: the terminal belongs to another user (`su`), or /proc is missing.
+/// Opens a terminal anew, so that a write to it does not wait. A terminal may be ready for a few bytes only: it is stopped
+/// (Ctrl-S), or nobody reads its other end. A longer write then waits for good. Non-blocking mode belongs to the open file
+/// description, and the shell needs a blocking one: so this command needs a description of its own. Returns `file` itself
+/// if it is not a terminal, or if it cannot be opened: the terminal belongs to another user (`su`), or /proc is missing.
 pub(crate) fn unblocked(file: File) -> File {
     if !file.is_terminal() {
         return file;
@@ -442,7 +442,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// Writes more than a terminal holds, to one whose other end nobody reads. Returns the lines that were dropped.
+    /// Writes more than a terminal holds. Nobody reads the terminal's other end. Returns the number of dropped lines.
     fn dropped_by_a_terminal(stop: bool) -> u64 {
         let pty = openpty(None, None).unwrap();
         if stop {

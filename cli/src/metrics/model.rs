@@ -60,7 +60,7 @@ pub(crate) struct Model<Row: 'static> {
     by_text: HashMap<String, usize>,
     /// What was last seen of each path, association or stream, by its place in the kernel side's table.
     entries: Vec<Option<Box<Entry>>>,
-    /// The id of an association whose begin may come later, and the place of an entry of it.
+    /// The entries whose association has not begun, as far as the model knows: the association's id, and the entry's place.
     strays: BTreeSet<(u32, u32)>,
     /// The associations that live, by their ids.
     living: HashMap<u32, Living>,
@@ -379,7 +379,7 @@ impl<Row> Model<Row> {
         Some(at)
     }
 
-    /// Of the label sets that are no longer shown, the one whose last use is longest ago; `None` if all are shown.
+    /// Returns the label set that is no longer shown and was used before all others of these; `None` if all are shown.
     fn longest_unused(&self, now: Instant) -> Option<usize> {
         let hidden = self.sets.iter().enumerate().filter(|(_, set)| !self.is_shown(set, now));
         hidden.min_by_key(|(_, set)| set.used).map(|(at, _)| at)

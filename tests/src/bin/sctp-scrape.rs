@@ -17,7 +17,7 @@ struct Flags {
     /// Scrapes a second of each address
     #[arg(long)]
     rate: u32,
-    /// For so many seconds
+    /// How many seconds to scrape
     #[arg(long)]
     seconds: u32,
     /// Name of the counter to watch: the sum of its series

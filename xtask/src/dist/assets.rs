@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::files::{entries, failure};
 use crate::run::Failure;
 
-/// Of which kind of distribution the folders are, where these differ.
+/// The kind of distribution that the files are for: some folders differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// Debian's: a folder per package, `DIR/sctp-rtt/usr/bin/sctp-rtt`, and its scripts beside it,
@@ -24,12 +24,12 @@ pub struct Asset<'a> {
     pub dest: &'a str,
     /// Permissions, in octal digits.
     pub mode: &'a str,
-    /// Of which kind of package it is.
+    /// The kind of distribution whose packages have the file.
     pub layout: Layout,
 }
 
 impl Asset<'_> {
-    /// The files below the package's folder: those that end so, if the name has a `*`.
+    /// The files below the package's folder. If the name has a `*`, these are all files with the same ending.
     pub fn files(&self, folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         let path = folder.join(self.source);
         let mut files = vec![path.clone()];
