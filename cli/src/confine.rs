@@ -114,7 +114,7 @@ fn calls(needs: &Needs<'_>) -> Result<Calls, BackendError> {
 
     let mut calls: Calls = ANYHOW.iter().map(|call| (*call, Vec::new())).collect();
     calls.extend([
-        // Reading and writing maps, and reading how often the kernel left a program out.
+        // Reading and writing maps, reading how often the kernel left a program out, and running iterators.
         (
             libc::SYS_bpf,
             BPF_COMMANDS.map(|command| rule(arg(0, command))).into_iter().collect::<Result<_, _>>()?,

@@ -4,7 +4,7 @@ use clap::{Command, CommandFactory};
 
 use crate::{Columns, Field, MetricField, Metrics, Shown, command, findings, lifecycle};
 
-/// The flags and columns of a command, from which its man page and JSON schema are made.
+/// Describes a command: its flags, columns and metrics, for the man page, the JSON schema and the check of `--sort`.
 pub struct Manual {
     /// The command's flags.
     pub command: Command,

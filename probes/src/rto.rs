@@ -181,11 +181,12 @@ pub struct Values {
     pub rttvar: Duration,
     /// Errors of the path in a row (RFC 9260 8.2).
     pub error_count: u16,
-    /// Congestion control and state; `None` unless extended.
+    /// Further values; `None` unless extended.
     pub more: Option<More>,
 }
 
-/// Congestion control, MTU, state and limit of errors of a path.
+/// Further values of a path: congestion control, MTU, state, limit of errors. Also values of its association: the count of
+/// errors, its limit, and the number of paths by state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct More {
     /// The limit of errors in a row: with more than these the path becomes inactive (RFC 9260 8.2).

@@ -41,7 +41,7 @@ const BANNER: &str = "Tracing SCTP buffer utilisation... Hit Ctrl-C to end";
 /// The banners of `sctp-bufmon`.
 pub const BANNERS: Banners = Banners { command: "sctp-bufmon", text: BANNER, csv: BANNER, file: None };
 
-/// Flags and columns of `sctp-bufmon`, for its man page and JSON schema.
+/// Describes `sctp-bufmon`: its flags, columns and metrics, for the man page, the JSON schema and the check of `--sort`.
 #[must_use]
 pub fn manual() -> Manual {
     Manual::new::<Flags>(report::tables(), &metrics::METRICS, &report::LIVE)

@@ -30,7 +30,7 @@ const BANNER: &str = "Tracing SCTP packet reception jitter... Hit Ctrl-C to end"
 /// The banners of `sctp-jitter`.
 pub const BANNERS: Banners = Banners { command: "sctp-jitter", text: BANNER, csv: BANNER, file: None };
 
-/// Flags and columns of `sctp-jitter`, for its man page and JSON schema.
+/// Describes `sctp-jitter`: its flags, columns and metrics, for the man page, the JSON schema and the check of `--sort`.
 #[must_use]
 pub fn manual() -> Manual {
     Manual::new::<Flags>(report::tables(), &metrics::METRICS, &report::LIVE)

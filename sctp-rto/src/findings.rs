@@ -265,8 +265,8 @@ mod tests {
             &[
                 |e| e.settled_fast = 0,
                 |e| e.settled_rtx = 1,
-                // A needless retransmission on any path of the association: then it is not known which transmission was
-                // lost.
+                // A retransmission on some path of the association was needless. It may be one of those that count for
+                // this path: then no loss on this path is proven.
                 |e| e.assoc_needless = 1,
                 |e| e.counts.t3_expiries = 1,
             ],

@@ -42,7 +42,7 @@ pub const BANNERS: Banners = Banners {
     file: Some(("Tracing SCTP RTO updates to file ", "... Ctrl+C to end")),
 };
 
-/// Flags and columns of `sctp-rto`, for its man page and JSON schema.
+/// Describes `sctp-rto`: its flags, columns and metrics, for the man page, the JSON schema and the check of `--sort`.
 #[must_use]
 pub fn manual() -> Manual {
     Manual::new::<Flags>(report::tables(), &metrics::METRICS, &report::LIVE)

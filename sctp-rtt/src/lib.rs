@@ -44,7 +44,7 @@ pub const BANNERS: Banners = Banners {
     file: Some(("Tracing SCTP RTT to file ", "... Ctrl+C to end")),
 };
 
-/// Flags and columns of `sctp-rtt`, for its man page and JSON schema.
+/// Describes `sctp-rtt`: its flags, columns and metrics, for the man page, the JSON schema and the check of `--sort`.
 #[must_use]
 pub fn manual() -> Manual {
     Manual::new::<Flags>(report::tables(), &metrics::METRICS, &report::LIVE)

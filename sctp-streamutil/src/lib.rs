@@ -38,7 +38,7 @@ pub const BANNERS: Banners = Banners {
     file: None,
 };
 
-/// Flags and columns of `sctp-streamutil`, for its man page and JSON schema.
+/// Describes `sctp-streamutil`: its flags, columns and metrics, for the man page, the JSON schema and the check of `--sort`.
 #[must_use]
 pub fn manual() -> Manual {
     Manual::new::<Flags>(report::tables(), &metrics::METRICS, &report::LIVE)

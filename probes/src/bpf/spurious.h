@@ -334,8 +334,9 @@ static __always_inline __u32 wanted_path(bool trusted, struct sctp_association *
 }
 
 /*
- * At the first chunk of an association that a program sees: notes the kernel's count of
- * retransmissions, for the comparison in unseen_again(), and the payload protocol.
+ * At the first chunk of an association that is counted on a path with an entry: notes the kernel's
+ * count of retransmissions, for unseen_again(). With WANT_OWNERS also notes the association's
+ * socket and payload protocol. Later calls do nothing.
  */
 static __always_inline void begin_count(bool trusted, struct sctp_association *asoc,
 					struct assoc *a, struct sctp_chunk *chunk)

@@ -154,7 +154,11 @@ static __always_inline __s32 next_in_lobby(struct walk *walk)
 	return READ(event, stream);
 }
 
-/* Counts a message of a stream that a recount of the lobby has met. */
+/*
+ * A recount of the lobby has met a message of this stream: counts the message as waiting. It counts
+ * in hol_messages, too, if the recount has met more messages of the stream than waited before. At
+ * the first message of the stream in a recount, first adds the time waited until now.
+ */
 static __always_inline void count_waiting(struct assoc *a, struct stream_stats *stats, __u64 now)
 {
 	__u32 generation = a->stats.lobby_generation;

@@ -42,8 +42,8 @@ impl Asset<'_> {
     }
 }
 
-/// The files of a package, in the package's `Cargo.toml`: lines `["SOURCE", "DEST", "MODE"]` of Debian's, and
-/// `{ source = "SOURCE", dest = "DEST", mode = "MODE" }` of RPM's.
+/// Finds the files to be packed in the text of a package's `Cargo.toml`, those of both kinds of package. A line is
+/// `["SOURCE", "DEST", "MODE"]` for a Debian package, and `{ source = "SOURCE", dest = "DEST", mode = "MODE" }` for an RPM.
 pub fn assets(manifest: &str) -> impl Iterator<Item = Asset<'_>> {
     manifest.lines().filter_map(|line| {
         let line = line.trim();
